@@ -1,0 +1,148 @@
+"""What the use cases need of the world. The docstrings are the specification: every adapter is tested against them.
+
+Time and ids are plain callables: `Clock` returns the present time, aware, in UTC; `NewId` returns a UUIDv7 (RFC 9562
+section 5.7) greater than every one it returned before, so that the order of ids is the order of creation.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from uuid import UUID
+
+from domain.posts import Post, PostStatus
+from domain.users import User
+
+Clock = Callable[[], datetime]
+NewId = Callable[[], UUID]
+
+
+class TransientError(Exception):
+    """The storage failed in a way that may be gone at the next attempt. Nothing is known to be stored."""
+
+
+class StorageUnavailableError(TransientError):
+    """The storage cannot be reached, or broke off."""
+
+
+class StorageOverloadedError(TransientError):
+    """The storage has no room for one more unit of work now."""
+
+
+class ConcurrentChangeError(TransientError):
+    """Something that was read was changed by someone else before the write that builds upon it."""
+
+
+class UserRepository(ABC):
+    """The users, as one unit of work sees them."""
+
+    @abstractmethod
+    async def get(self, user_id: UUID) -> User:
+        """Return the user with this id. Raises UserNotFoundError."""
+
+    @abstractmethod
+    async def find_by_email(self, email: str) -> User | None:
+        """Return the user whose address has the same `email_key`, None when there is none."""
+
+    @abstractmethod
+    async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
+        """Return up to `limit` users, newest first: in descending order of id.
+
+        With `after` only those with a smaller id, whether or not that user still exists; with `is_active` only those
+        that are, or are not, active.
+        """
+
+    @abstractmethod
+    async def add(self, user: User) -> None:
+        """Store a new user; one with this id that is there already stays as it is, and that is no error.
+
+        Ids are made once for each call of a use case, so such a user is the echo of an attempt whose acknowledgement
+        was lost. Raises EmailAlreadyRegisteredError when another user has an address with the same `email_key`.
+        """
+
+    @abstractmethod
+    async def update(self, user: User) -> None:
+        """Store the next version of a user.
+
+        Raises ConcurrentChangeError unless the stored version is `user.version - 1`, and EmailAlreadyRegisteredError
+        when another user has an address with the same `email_key`.
+        """
+
+    @abstractmethod
+    async def remove(self, user: User) -> None:
+        """Erase the user and all posts by that user.
+
+        Raises ConcurrentChangeError unless the stored version is `user.version`.
+        """
+
+
+class PostRepository(ABC):
+    """The posts, as one unit of work sees them."""
+
+    @abstractmethod
+    async def get(self, post_id: UUID) -> Post:
+        """Return the post with this id. Raises PostNotFoundError."""
+
+    @abstractmethod
+    async def list(
+        self,
+        *,
+        limit: int,
+        after: UUID | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+    ) -> Sequence[Post]:
+        """Return up to `limit` posts, newest first: in descending order of id.
+
+        With `after` only those with a smaller id, whether or not that post still exists; with `author_id` only that
+        author's, with `status` only those in that status.
+        """
+
+    @abstractmethod
+    async def add(self, post: Post, *, author: User) -> None:
+        """Store a new post; one with this id that is there already stays as it is, and that is no error.
+
+        `author` is the author as this unit of work read it. Raises ConcurrentChangeError unless that is still the
+        stored version of the author, and holds the author at that version until the unit of work ends.
+        """
+
+    @abstractmethod
+    async def update(self, post: Post, *, author: User | None = None) -> None:
+        """Store the next version of a post.
+
+        Raises ConcurrentChangeError unless the stored version is `post.version - 1` and, with `author`, unless that is
+        still the stored version of the author, which is then held until the unit of work ends.
+        """
+
+    @abstractmethod
+    async def remove(self, post: Post) -> None:
+        """Remove the post. Raises ConcurrentChangeError unless the stored version is `post.version`."""
+
+
+class UnitOfWork(ABC):
+    """Reads and writes that belong together.
+
+    A read sees what was committed before it, and the writes made before it in the same unit of work. A write may be
+    sent late: its error is raised by the write itself, by a later call, or at the latest when the unit of work ends.
+    """
+
+    users: UserRepository
+    posts: PostRepository
+
+
+class Storage(ABC):
+    """Where units of work come from."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Return a unit of work whose writes are stored all, when the block ends, or not at all, when it raises.
+
+        Raises a TransientError when that attempt failed for a reason that may pass.
+        """
+
+    @abstractmethod
+    def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Return a unit of work that only reads; to write in it is an error of programming, a RuntimeError.
+
+        Each read sees what was committed before it; two reads may see different states.
+        """

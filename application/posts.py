@@ -1,0 +1,121 @@
+"""The use cases about posts."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Unpack
+from uuid import UUID
+
+from application.pages import Page
+from application.ports import Clock, NewId, Storage, UnitOfWork
+from application.transactions import Retry, readonly, transactional
+from domain.errors import VersionMismatchError
+from domain.posts import AuthorNotFoundError, Post, PostChanges, PostStatus
+from domain.users import UserNotFoundError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostService:
+    """Drafts, publishes, shows, revises and removes posts. Holds no state of its own."""
+
+    storage: Storage
+    now: Clock
+    new_id: NewId
+    retry: Retry = field(default_factory=Retry)
+
+    async def write(
+        self,
+        *,
+        author_id: UUID,
+        title: str,
+        content: str,
+        status: PostStatus = PostStatus.DRAFT,
+    ) -> Post:
+        """Return the new post, a draft or published from the start.
+
+        Raises InvalidValueError, AuthorNotFoundError, and AuthorInactiveError when the author is inactive.
+        """
+        return await self._write(
+            author_id, id=self.new_id(), title=title, content=content, status=status, now=self.now()
+        )
+
+    @transactional
+    async def _write(
+        self,
+        work: UnitOfWork,
+        author_id: UUID,
+        *,
+        id: UUID,
+        title: str,
+        content: str,
+        status: PostStatus,
+        now: datetime,
+    ) -> Post:
+        try:
+            author = await work.users.get(author_id)
+        except UserNotFoundError:
+            raise AuthorNotFoundError from None
+        post = Post.written(id=id, author=author, title=title, content=content, status=status, now=now)
+        await work.posts.add(post, author=author)
+        return post
+
+    @readonly
+    async def get(self, work: UnitOfWork, post_id: UUID) -> Post:
+        """Return the post. Raises PostNotFoundError."""
+        return await work.posts.get(post_id)
+
+    @readonly
+    async def list(
+        self,
+        work: UnitOfWork,
+        *,
+        limit: int,
+        after: UUID | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+    ) -> Page[Post]:
+        """Return a page of at most `limit` posts, newest first, that starts below the id `after`.
+
+        With `author_id` only that author's, with `status` only those in that status.
+        """
+        posts = await work.posts.list(limit=limit + 1, after=after, author_id=author_id, status=status)
+        return Page.cut(posts, limit)
+
+    async def revise(self, post_id: UUID, *, expected: int | None = None, **changes: Unpack[PostChanges]) -> Post:
+        """Return the post after the changes; what is not named stays, and a change that changes nothing is none.
+
+        Raises PostNotFoundError, VersionMismatchError when the version is not the `expected` one, InvalidValueError,
+        InvalidTransitionError, and AuthorInactiveError when an inactive author's post would be published.
+        """
+        return await self._revise(post_id, expected, self.now(), changes)
+
+    @transactional
+    async def _revise(
+        self,
+        work: UnitOfWork,
+        post_id: UUID,
+        expected: int | None,
+        now: datetime,
+        changes: PostChanges,
+    ) -> Post:
+        post = await _expected(work, post_id, expected)
+        author = await work.users.get(post.author_id)
+        revised = post.changed(author=author, now=now, **changes)
+        if revised is not post:
+            moved = revised.status is not post.status
+            await work.posts.update(revised, author=author if moved else None)
+        return revised
+
+    @transactional
+    async def remove(self, work: UnitOfWork, post_id: UUID, *, expected: int | None = None) -> None:
+        """Remove the post.
+
+        Raises PostNotFoundError, and VersionMismatchError when the version is not the `expected` one.
+        """
+        await work.posts.remove(await _expected(work, post_id, expected))
+
+
+async def _expected(work: UnitOfWork, post_id: UUID, version: int | None) -> Post:
+    post = await work.posts.get(post_id)
+    if version is not None and post.version != version:
+        raise VersionMismatchError
+    return post

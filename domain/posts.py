@@ -1,0 +1,167 @@
+"""Posts and their life: draft -> published <-> archived."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TypedDict, Unpack
+from uuid import UUID
+
+from domain.errors import ConflictError, InvalidValueError, NotFoundError
+from domain.text import clean_line, clean_lines
+from domain.users import User
+
+LONGEST_TITLE = 200
+"""Code points."""
+LONGEST_CONTENT = 2000
+"""Code points."""
+
+
+class PostStatus(StrEnum):
+    """Where a post is in its life."""
+
+    DRAFT = "draft"
+    PUBLISHED = "published"
+    ARCHIVED = "archived"
+
+
+FIRST_STATUSES = frozenset({PostStatus.DRAFT, PostStatus.PUBLISHED})
+"""The statuses that a post can start in."""
+
+NEXT_STATUSES = {
+    PostStatus.DRAFT: frozenset({PostStatus.PUBLISHED}),
+    PostStatus.PUBLISHED: frozenset({PostStatus.ARCHIVED}),
+    PostStatus.ARCHIVED: frozenset({PostStatus.PUBLISHED}),
+}
+"""The statuses that can follow each status."""
+
+
+class PostNotFoundError(NotFoundError):
+    """No post has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no post with this id.")
+
+
+class AuthorNotFoundError(InvalidValueError):
+    """The user named as the author does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__("author_id", "There is no user with this id.")
+
+
+class AuthorInactiveError(ConflictError):
+    """An inactive user neither writes nor publishes."""
+
+    def __init__(self) -> None:
+        super().__init__("The author is inactive and can neither write nor publish posts.")
+
+
+class InvalidTransitionError(ConflictError):
+    """A post cannot go from the one status to the other."""
+
+    def __init__(self, before: PostStatus, after: PostStatus) -> None:
+        super().__init__(f"A post that is {before} cannot become {after}.")
+
+
+class PostChanges(TypedDict, total=False):
+    """What can change about a post; a key that is absent is left as it is."""
+
+    title: str
+    content: str
+    status: PostStatus
+
+
+def clean_title(text: str) -> str:
+    """Return a title without blank ends; raises InvalidValueError when it is no single line of 1-200 characters."""
+    return clean_line(text, field="title", longest=LONGEST_TITLE)
+
+
+def clean_content(text: str) -> str:
+    r"""Return text without blank ends, lines ending in `\n`; raises InvalidValueError when not 1-2,000 characters."""
+    return clean_lines(text, field="content", longest=LONGEST_CONTENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """A text by one author.
+
+    `published_at` is the time of the first publication, None before it. `version` is 1 at first and counts the changes;
+    times are aware, in UTC.
+    """
+
+    id: UUID
+    author_id: UUID
+    title: str
+    content: str
+    status: PostStatus
+    published_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+    @classmethod
+    def written(
+        cls,
+        *,
+        id: UUID,
+        author: User,
+        title: str,
+        content: str,
+        status: PostStatus,
+        now: datetime,
+    ) -> "Post":
+        """Return a new post, a draft or published from the start.
+
+        Raises AuthorInactiveError, and InvalidValueError for a status that no post starts in and for a title or a
+        content that breaks the rules.
+        """
+        if status not in FIRST_STATUSES:
+            raise InvalidValueError("status", "A new post is a draft or published.")
+        _require_active(author)
+        return cls(
+            id=id,
+            author_id=author.id,
+            title=clean_title(title),
+            content=clean_content(content),
+            status=status,
+            published_at=now if status is PostStatus.PUBLISHED else None,
+            created_at=now,
+            updated_at=now,
+            version=1,
+        )
+
+    def changed(self, *, author: User, now: datetime, **changes: Unpack[PostChanges]) -> "Post":
+        """Return the post after the changes, or this very post when nothing differs.
+
+        Raises InvalidTransitionError, AuthorInactiveError when an inactive author's post would be published, and
+        InvalidValueError for a title or a content that breaks the rules.
+        """
+        if "title" in changes:
+            changes["title"] = clean_title(changes["title"])
+        if "content" in changes:
+            changes["content"] = clean_content(changes["content"])
+        after = replace(self, **changes)
+        if after == self:
+            return self
+        published_at = self.published_at
+        if after.status is not self.status:
+            _require_transition(self.status, after.status, author)
+            published_at = published_at or now
+        return replace(
+            after,
+            published_at=published_at,
+            updated_at=max(now, self.updated_at),
+            version=self.version + 1,
+        )
+
+
+def _require_transition(before: PostStatus, after: PostStatus, author: User) -> None:
+    if after not in NEXT_STATUSES[before]:
+        raise InvalidTransitionError(before, after)
+    if after is PostStatus.PUBLISHED:
+        _require_active(author)
+
+
+def _require_active(author: User) -> None:
+    if not author.is_active:
+        raise AuthorInactiveError

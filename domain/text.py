@@ -1,0 +1,63 @@
+"""Cleaning and bounding of the text people write: names, titles, contents.
+
+The rules are two regular expressions in the syntax that Python and ECMAScript share, so that an interface can publish
+the very rule that is applied. Lengths count Unicode code points.
+"""
+
+import re
+
+from domain.errors import InvalidValueError
+
+# White space and invisible characters; at the ends they are cut off, and text of nothing else is blank.
+BLANK = r"\u0020\u00A0\u00AD\u1680\u180E\u2000-\u200D\u2028\u2029\u202F\u205F\u2060\u3000\uFEFF"
+# C0 and C1 controls cannot be shown.
+CONTROL = r"\u0000-\u001F\u007F-\u009F"
+CONTROL_BUT_LINES = r"\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F"
+
+LINE_PATTERN = rf"^[{BLANK}]*[^{BLANK}{CONTROL}][^{CONTROL}]*$"
+"""One line: at least one visible character, no control characters."""
+
+LINES_PATTERN = rf"^[{BLANK}\t\n\r]*[^{BLANK}{CONTROL}][^{CONTROL_BUT_LINES}]*$"
+"""Several lines: as one line, with tabs and line breaks allowed."""
+
+_LINE = re.compile(LINE_PATTERN[:-1] + r"\Z")
+_LINES = re.compile(LINES_PATTERN[:-1] + r"\Z")
+_LONE_SURROGATE = re.compile(r"[\uD800-\uDFFF]")  # cannot be encoded, and no interface can publish a rule on it
+_ENDS = re.compile(rf"^[{BLANK}\t\n\r]+|[{BLANK}\t\n\r]+\Z")
+
+
+def clean_line(text: str, *, field: str, longest: int) -> str:
+    """Return one line of text without blank ends.
+
+    Raises InvalidValueError when it is blank, longer than `longest` code points, or holds a control character.
+    """
+    _require(_LINE, text, field, "It must hold a visible character and no control character.")
+    return _bounded(_ENDS.sub("", text), field, longest)
+
+
+def clean_lines(text: str, *, field: str, longest: int) -> str:
+    r"""Return text of several lines without blank ends and with `\n` as its only line break.
+
+    Raises InvalidValueError when it is blank, longer than `longest` code points, or holds a control character.
+    """
+    _require(
+        _LINES,
+        text,
+        field,
+        "It must hold a visible character and no control character other than tab and line break.",
+    )
+    cleaned = _ENDS.sub("", text)
+    if "\r" in cleaned:
+        cleaned = cleaned.replace("\r\n", "\n").replace("\r", "\n")
+    return _bounded(cleaned, field, longest)
+
+
+def _require(rule: re.Pattern[str], text: str, field: str, detail: str) -> None:
+    if not rule.match(text) or _LONE_SURROGATE.search(text):
+        raise InvalidValueError(field, detail)
+
+
+def _bounded(text: str, field: str, longest: int) -> str:
+    if len(text) > longest:
+        raise InvalidValueError(field, f"It must be at most {longest} characters long.")
+    return text

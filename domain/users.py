@@ -1,0 +1,84 @@
+"""Users and their rules."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypedDict, Unpack
+from uuid import UUID
+
+from domain.email import clean_email
+from domain.errors import ConflictError, NotFoundError
+from domain.text import clean_line
+
+LONGEST_FULL_NAME = 200
+"""Code points."""
+
+
+class UserNotFoundError(NotFoundError):
+    """No user has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no user with this id.")
+
+
+class EmailAlreadyRegisteredError(ConflictError):
+    """Another user has this e-mail address, perhaps in another spelling."""
+
+    def __init__(self) -> None:
+        super().__init__("Another user is registered with this e-mail address.")
+
+
+class UserChanges(TypedDict, total=False):
+    """What can change about a user; a key that is absent is left as it is."""
+
+    email: str
+    full_name: str | None
+    is_active: bool
+
+
+def clean_full_name(text: str) -> str:
+    """Return a name without blank ends; raises InvalidValueError when it is no single line of 1-200 characters."""
+    return clean_line(text, field="full_name", longest=LONGEST_FULL_NAME)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person or a service that writes posts.
+
+    `version` is 1 at first and counts the changes; times are aware, in UTC.
+    """
+
+    id: UUID
+    email: str
+    full_name: str | None
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+    @classmethod
+    def registered(cls, *, id: UUID, email: str, full_name: str | None, is_active: bool, now: datetime) -> "User":
+        """Return a new user. Raises InvalidValueError for an address or a name that breaks the rules."""
+        return cls(
+            id=id,
+            email=clean_email(email),
+            full_name=None if full_name is None else clean_full_name(full_name),
+            is_active=is_active,
+            created_at=now,
+            updated_at=now,
+            version=1,
+        )
+
+    def changed(self, *, now: datetime, **changes: Unpack[UserChanges]) -> "User":
+        """Return the user after the changes, or this very user when nothing differs.
+
+        Raises InvalidValueError for an address or a name that breaks the rules.
+        """
+        if "email" in changes:
+            changes["email"] = clean_email(changes["email"])
+        full_name = changes.get("full_name")
+        if full_name is not None:
+            changes["full_name"] = clean_full_name(full_name)
+        after = replace(self, **changes)
+        if after == self:
+            return self
+        return replace(after, updated_at=max(now, self.updated_at), version=self.version + 1)
