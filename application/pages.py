@@ -1,4 +1,4 @@
-"""Keyset pages: where a page ends, the next one starts (M. Winand, use-the-index-luke.com, "Paging Through Results")."""
+"""Keyset pages: the next page starts where this one ends (M. Winand, use-the-index-luke.com, "No Offset")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,1 @@
+"""Everything that touches the world, each package named by its technology."""

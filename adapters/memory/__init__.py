@@ -1,0 +1,1 @@
+"""Storage in memory: the same contract as PostgreSQL, for tests and demos."""

@@ -1,0 +1,72 @@
+"""The posts in memory."""
+
+from collections.abc import Sequence
+from heapq import nlargest
+from uuid import UUID
+
+from adapters.memory.tables import Tables, View
+from application.ports import PostRepository
+from domain.posts import Post, PostNotFoundError, PostStatus
+from domain.users import User
+
+
+class InMemoryPostRepository(PostRepository):
+    """See `PostRepository`."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    async def get(self, post_id: UUID) -> Post:
+        """See `PostRepository.get`."""
+        post = self._view.tables().posts.get(post_id)
+        if post is None:
+            raise PostNotFoundError
+        return post
+
+    async def list(
+        self,
+        *,
+        limit: int,
+        after: UUID | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+    ) -> Sequence[Post]:
+        """See `PostRepository.list`."""
+        found = (
+            post
+            for post in self._view.tables().posts.values()
+            if (after is None or post.id < after)
+            and author_id in {None, post.author_id}
+            and status in {None, post.status}
+        )
+        return nlargest(limit, found, key=lambda post: post.id)
+
+    async def add(self, post: Post, *, author: User) -> None:
+        """See `PostRepository.add`."""
+
+        def write(tables: Tables) -> None:
+            if post.id not in tables.posts:
+                tables.require_user(author.id, author.version)
+                tables.posts[post.id] = post
+
+        self._view.write(write)
+
+    async def update(self, post: Post, *, author: User | None = None) -> None:
+        """See `PostRepository.update`."""
+
+        def write(tables: Tables) -> None:
+            tables.require_post(post.id, post.version - 1)
+            if author is not None:
+                tables.require_user(author.id, author.version)
+            tables.posts[post.id] = post
+
+        self._view.write(write)
+
+    async def remove(self, post: Post) -> None:
+        """See `PostRepository.remove`."""
+
+        def write(tables: Tables) -> None:
+            tables.require_post(post.id, post.version)
+            del tables.posts[post.id]
+
+        self._view.write(write)

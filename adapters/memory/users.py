@@ -1,0 +1,51 @@
+"""The users in memory."""
+
+from collections.abc import Sequence
+from heapq import nlargest
+from uuid import UUID
+
+from adapters.memory.tables import View
+from application.ports import UserRepository
+from domain.email import email_key
+from domain.users import User, UserNotFoundError
+
+
+class InMemoryUserRepository(UserRepository):
+    """See `UserRepository`."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    async def get(self, user_id: UUID) -> User:
+        """See `UserRepository.get`."""
+        user = self._view.tables().users.get(user_id)
+        if user is None:
+            raise UserNotFoundError
+        return user
+
+    async def find_by_email(self, email: str) -> User | None:
+        """See `UserRepository.find_by_email`."""
+        tables = self._view.tables()
+        user_id = tables.user_ids.get(email_key(email))
+        return None if user_id is None else tables.users[user_id]
+
+    async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
+        """See `UserRepository.list`."""
+        found = (
+            user
+            for user in self._view.tables().users.values()
+            if (after is None or user.id < after) and is_active in {None, user.is_active}
+        )
+        return nlargest(limit, found, key=lambda user: user.id)
+
+    async def add(self, user: User) -> None:
+        """See `UserRepository.add`."""
+        self._view.write(lambda tables: tables.add_user(user))
+
+    async def update(self, user: User) -> None:
+        """See `UserRepository.update`."""
+        self._view.write(lambda tables: tables.update_user(user))
+
+    async def remove(self, user: User) -> None:
+        """See `UserRepository.remove`."""
+        self._view.write(lambda tables: tables.remove_user(user))

@@ -1,0 +1,1 @@
+"""Storage in PostgreSQL, through SQLAlchemy and either of two drivers, asyncpg and psycopg."""

@@ -1,0 +1,65 @@
+"""The pool of connections to one database."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import URL, PoolProxiedConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from adapters.postgres.drivers import DRIVERS, Driver
+from adapters.postgres.errors import translated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOptions:
+    """How the database is used. Times are in seconds."""
+
+    pool_size: int = 10
+    pool_timeout: float = 2.0
+    connect_timeout: float = 3.0
+    prepared_statements: bool = True
+    """False for a connection pooler that hands out a server connection for each transaction, as PgBouncer can."""
+
+
+class Database:
+    """A database and its pool. Nothing is connected before it is needed; `close` ends all."""
+
+    def __init__(self, url: URL, options: DatabaseOptions) -> None:
+        self.options = options
+        self._engine = _engine(url, options)
+        self.driver: Driver = DRIVERS[self._engine.dialect.driver](self._engine.dialect)
+
+    async def connect(self) -> PoolProxiedConnection:
+        """Return a connection out of the pool; the caller closes or invalidates it.
+
+        Raises StorageOverloadedError when none is free in time, StorageUnavailableError when none can be made.
+        """
+        try:
+            return await self._engine.raw_connection()
+        except Exception as error:
+            meaning = translated(error, connection_lost=True)
+            if meaning is None:
+                raise
+            raise meaning from error
+
+    async def close(self) -> None:
+        """Close every connection that is in the pool."""
+        await self._engine.dispose()
+
+
+def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
+    driver = DRIVERS[url.get_dialect().driver]
+    return create_async_engine(
+        url,
+        # The connection that was used last is the warmest, and the spare ones can be closed by what stands between.
+        pool_use_lifo=True,
+        pool_size=options.pool_size,
+        max_overflow=0,
+        pool_timeout=options.pool_timeout,
+        # Only idle connections are handed back, so there is nothing to reset and no round trip to spend on it.
+        pool_reset_on_return=None,
+        # Transactions are begun and ended by the session, in words.
+        isolation_level="AUTOCOMMIT",
+        connect_args=driver.connect_args(
+            prepared_statements=options.prepared_statements, connect_timeout=options.connect_timeout
+        ),
+    )

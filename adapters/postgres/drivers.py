@@ -1,0 +1,139 @@
+"""The two drivers: a compiled statement is handed straight to the connection that the pool holds.
+
+SQLAlchemy builds and compiles each statement once; only its execution goes around SQLAlchemy, because the greenlet
+bridge and the Result layers cost more CPU than the driver and the network together (`make bench` measures it).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, LiteralString, cast
+
+import asyncpg
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import ClauseElement, Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Row = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """SQL in the driver's dialect, and the names of its parameters in the order of their places."""
+
+    sql: str
+    names: tuple[str, ...]
+
+
+class Driver(ABC):
+    """What differs between the drivers. A connection is the driver's own; its errors pass through unchanged."""
+
+    name: ClassVar[str]
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._queries: dict[ClauseElement, Query] = {}
+
+    def query(self, statement: ClauseElement) -> Query:
+        """Return the compiled statement, the same one at every call."""
+        query = self._queries.get(statement)
+        if query is None:
+            compiled = cast("SQLCompiler", statement.compile(dialect=self._dialect))
+            names = compiled.positiontup or list(compiled.binds)
+            query = self._queries[statement] = Query(compiled.string, tuple(names))
+        return query
+
+    @staticmethod
+    @abstractmethod
+    def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
+        """Return what the driver's connect function is given; the timeout is in seconds."""
+
+    @abstractmethod
+    async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """Return the rows of a statement that returns rows."""
+
+    @abstractmethod
+    async def run(self, connection: Any, command: LiteralString) -> None:
+        """Run a command without parameters and without rows."""
+
+    @abstractmethod
+    def is_idle(self, connection: Any) -> bool:
+        """Tell whether the connection is open, outside a transaction and at nothing."""
+
+    @abstractmethod
+    def is_closed(self, connection: Any) -> bool:
+        """Tell whether the connection is known to be lost."""
+
+
+class AsyncpgDriver(Driver):
+    """`postgresql+asyncpg://`."""
+
+    name = "asyncpg"
+
+    @staticmethod
+    def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
+        """See `Driver.connect_args`."""
+        arguments: dict[str, Any] = {
+            "timeout": connect_timeout,
+            "server_settings": {"timezone": "UTC", "application_name": "hexapost"},
+        }
+        if not prepared_statements:
+            arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        return arguments
+
+    async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """See `Driver.fetch`."""
+        query = self.query(statement)
+        rows: Sequence[Row] = await connection.fetch(query.sql, *[parameters[name] for name in query.names])
+        return rows
+
+    async def run(self, connection: Any, command: LiteralString) -> None:
+        """See `Driver.run`."""
+        await connection.execute(command)
+
+    def is_idle(self, connection: asyncpg.Connection) -> bool:
+        """See `Driver.is_idle`."""
+        return not connection.is_closed() and not connection.is_in_transaction()
+
+    def is_closed(self, connection: asyncpg.Connection) -> bool:
+        """See `Driver.is_closed`."""
+        return bool(connection.is_closed())
+
+
+class PsycopgDriver(Driver):
+    """`postgresql+psycopg://`."""
+
+    name = "psycopg"
+
+    @staticmethod
+    def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
+        """See `Driver.connect_args`."""
+        return {
+            "connect_timeout": max(1, round(connect_timeout)),
+            "options": "-c timezone=UTC",
+            "application_name": "hexapost",
+            # The first execution already prepares, as with asyncpg.
+            "prepare_threshold": 0 if prepared_statements else None,
+        }
+
+    async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """See `Driver.fetch`."""
+        cursor = await connection.execute(self.query(statement).sql, parameters)
+        rows: Sequence[Row] = await cursor.fetchall()
+        return rows
+
+    async def run(self, connection: Any, command: LiteralString) -> None:
+        """See `Driver.run`."""
+        await connection.execute(command)
+
+    def is_idle(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        """See `Driver.is_idle`."""
+        return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
+
+    def is_closed(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        """See `Driver.is_closed`."""
+        return connection.closed
+
+
+DRIVERS: Mapping[str, type[Driver]] = {driver.name: driver for driver in (AsyncpgDriver, PsycopgDriver)}

@@ -1,0 +1,83 @@
+"""Errors of the drivers as errors of the ports: by SQLSTATE and by constraint name, never by the class of one driver.
+
+SQLSTATE codes: PostgreSQL documentation, Appendix A.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import asyncpg
+import psycopg
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from application.ports import (
+    ConcurrentChangeError,
+    StorageOverloadedError,
+    StorageUnavailableError,
+    TransientError,
+)
+from domain.users import EmailAlreadyRegisteredError
+
+_CONSTRAINTS: Mapping[str, Callable[[], Exception]] = {
+    "uq_users_email_key": EmailAlreadyRegisteredError,
+    # The author was read, and is gone before the post is written.
+    "fk_posts_author_id_users": ConcurrentChangeError,
+}
+_CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+# admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
+_UNAVAILABLE = {"57P01", "57P02", "57P03", "53300"}
+_CONNECTION_EXCEPTION = "08"
+_FEATURE_NOT_SUPPORTED = "0A000"  # "cached plan must not change result type", after a migration
+_INTEGRITY_CONSTRAINT_VIOLATION = "23"
+
+
+def translated(error: BaseException, *, connection_lost: bool = False) -> Exception | None:
+    """Return the error of a port that this error of a driver or the pool means; None when it means none.
+
+    `connection_lost` says that the connection on which it happened is closed now.
+    """
+    if isinstance(error, PoolTimeoutError):
+        return StorageOverloadedError()
+    for cause in _causes(error):
+        state = _sqlstate(cause)
+        if state is not None:
+            return _by_sqlstate(cause, state)
+        if isinstance(cause, OSError):
+            return StorageUnavailableError()
+        if connection_lost and isinstance(cause, asyncpg.InterfaceError | asyncpg.InternalClientError | psycopg.Error):
+            return StorageUnavailableError()
+    return None
+
+
+def is_integrity_error(error: BaseException) -> bool:
+    """Tell whether a constraint refused a statement: the connection itself is sound."""
+    return any((_sqlstate(cause) or "").startswith(_INTEGRITY_CONSTRAINT_VIOLATION) for cause in _causes(error))
+
+
+def _by_sqlstate(error: BaseException, state: str) -> Exception | None:
+    if state in _CONFLICTS:
+        return ConcurrentChangeError()
+    if state in _UNAVAILABLE or state.startswith(_CONNECTION_EXCEPTION):
+        return StorageUnavailableError()
+    if state == _FEATURE_NOT_SUPPORTED and "cached plan" in str(error):
+        return TransientError()
+    meaning = _CONSTRAINTS.get(_constraint(error) or "")
+    return meaning() if meaning else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what it wraps; SQLAlchemy keeps the driver's error in `orig`."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = getattr(seen, "orig", None) or seen.__cause__
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _constraint(error: BaseException) -> str | None:
+    diagnostics = getattr(error, "diag", error)
+    name = getattr(diagnostics, "constraint_name", None)
+    return name if isinstance(name, str) else None

@@ -1,0 +1,177 @@
+"""The posts in PostgreSQL."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Integer, Select, bindparam, delete, literal_column, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from adapters.postgres.drivers import Row
+from adapters.postgres.session import Session
+from adapters.postgres.tables import POSTS, USERS
+from application.ports import ConcurrentChangeError, PostRepository
+from domain.posts import Post, PostNotFoundError, PostStatus
+from domain.users import User
+
+_COLUMNS = (
+    POSTS.c.id,
+    POSTS.c.author_id,
+    POSTS.c.title,
+    POSTS.c.content,
+    POSTS.c.status,
+    POSTS.c.published_at,
+    POSTS.c.created_at,
+    POSTS.c.updated_at,
+    POSTS.c.version,
+)
+_STATUSES = {str(status): status for status in PostStatus}
+
+
+def _post(row: Row) -> Post:
+    id_, author_id, title, content, status, published_at, created_at, updated_at, version = row
+    return Post(
+        id=id_,
+        author_id=author_id,
+        title=title,
+        content=content,
+        status=_STATUSES[status],
+        published_at=published_at,
+        created_at=created_at,
+        updated_at=updated_at,
+        version=version,
+    )
+
+
+def _values(post: Post) -> dict[str, Any]:
+    return {
+        "id": post.id,
+        "author_id": post.author_id,
+        "title": post.title,
+        "content": post.content,
+        "status": str(post.status),
+        "published_at": post.published_at,
+        "created_at": post.created_at,
+        "updated_at": post.updated_at,
+        "version": post.version,
+    }
+
+
+_WRITTEN = literal_column("1", Integer)
+_STORED = (
+    POSTS.c.author_id == bindparam("stored_author_id"),
+    POSTS.c.id == bindparam("stored_id"),
+    POSTS.c.version == bindparam("stored_version"),
+)
+# The author at the version that was read, held there until the end of the transaction.
+_AUTHOR = (
+    select(USERS.c.id)
+    .where(USERS.c.id == bindparam("held_author_id"), USERS.c.version == bindparam("held_author_version"))
+    .with_for_update(read=True)
+)
+_GET = select(*_COLUMNS).where(POSTS.c.id == bindparam("id"))
+_ADD = (
+    insert(POSTS)
+    .from_select(
+        [column.name for column in _COLUMNS],
+        select(*[bindparam(column.name, type_=column.type) for column in _COLUMNS]).where(_AUTHOR.exists()),
+    )
+    .on_conflict_do_nothing(index_elements=[POSTS.c.author_id, POSTS.c.id])
+    .returning(_WRITTEN)
+)
+_CHANGES: dict[str, Any] = {
+    "title": bindparam("title"),
+    "content": bindparam("content"),
+    "status": bindparam("status"),
+    "published_at": bindparam("published_at"),
+    "updated_at": bindparam("updated_at"),
+    "version": bindparam("version"),
+}
+_UPDATE = update(POSTS).where(*_STORED).values(_CHANGES).returning(_WRITTEN)
+_UPDATE_HOLDING = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
+_REMOVE = delete(POSTS).where(*_STORED).returning(_WRITTEN)
+
+
+@cache
+def _list(*, after: bool, author_id: bool, status: bool) -> Select[Any]:
+    statement = select(*_COLUMNS).order_by(POSTS.c.id.desc()).limit(bindparam("limit"))
+    if after:
+        statement = statement.where(POSTS.c.id < bindparam("after"))
+    if author_id:
+        statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
+    if status:
+        statement = statement.where(POSTS.c.status == bindparam("status"))
+    return statement
+
+
+class SqlAlchemyPostRepository(PostRepository):
+    """See `PostRepository`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def get(self, post_id: UUID) -> Post:
+        """See `PostRepository.get`."""
+        post = await self._find(post_id)
+        if post is None:
+            raise PostNotFoundError
+        return post
+
+    async def list(
+        self,
+        *,
+        limit: int,
+        after: UUID | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+    ) -> Sequence[Post]:
+        """See `PostRepository.list`."""
+        statement = _list(after=after is not None, author_id=author_id is not None, status=status is not None)
+        rows = await self._session.fetch(
+            statement,
+            {
+                "limit": limit,
+                "after": after,
+                "author_id": author_id,
+                "status": None if status is None else str(status),
+            },
+        )
+        return [_post(row) for row in rows]
+
+    async def add(self, post: Post, *, author: User) -> None:
+        """See `PostRepository.add`."""
+
+        async def accept_an_echo() -> None:
+            if await self._find(post.id) is None:
+                raise ConcurrentChangeError
+
+        self._session.write(_ADD, _values(post) | _held(author), when_nothing=accept_an_echo)
+
+    async def update(self, post: Post, *, author: User | None = None) -> None:
+        """See `PostRepository.update`."""
+        parameters = _values(post) | _stored(post, post.version - 1)
+        if author is None:
+            self._session.write(_UPDATE, parameters, when_nothing=_changed_meanwhile)
+        else:
+            self._session.write(_UPDATE_HOLDING, parameters | _held(author), when_nothing=_changed_meanwhile)
+
+    async def remove(self, post: Post) -> None:
+        """See `PostRepository.remove`."""
+        self._session.write(_REMOVE, _stored(post, post.version), when_nothing=_changed_meanwhile)
+
+    async def _find(self, post_id: UUID) -> Post | None:
+        rows = await self._session.fetch(_GET, {"id": post_id})
+        return _post(rows[0]) if rows else None
+
+
+def _stored(post: Post, version: int) -> dict[str, Any]:
+    return {"stored_author_id": post.author_id, "stored_id": post.id, "stored_version": version}
+
+
+def _held(author: User) -> dict[str, Any]:
+    return {"held_author_id": author.id, "held_author_version": author.version}
+
+
+async def _changed_meanwhile() -> None:
+    raise ConcurrentChangeError

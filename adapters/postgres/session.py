@@ -1,0 +1,140 @@
+"""One unit of work's hold on a connection: reads at once, writes late.
+
+Every write names the version it builds upon, so reads before the first write need no transaction around them: at READ
+COMMITTED, PostgreSQL's default, each statement sees its own snapshot either way. A unit of work of one write is then
+one statement, which is atomic by itself, and spares the round trips of BEGIN and COMMIT. Two writes, or a read after a
+write, begin a transaction. Without prepared statements everything is in a transaction, because a pooler that hands out
+server connections by transaction could otherwise part the halves of one statement.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from sqlalchemy import ClauseElement, PoolProxiedConnection
+
+from adapters.postgres.database import Database
+from adapters.postgres.drivers import Row
+from adapters.postgres.errors import is_integrity_error, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A statement that returns a row when it wrote one, and what is to be done when it returns none."""
+
+    statement: ClauseElement
+    parameters: Mapping[str, Any]
+    when_nothing: Callable[[], Awaitable[None]] | None
+
+
+class Session:
+    """A connection, taken from the pool at the first statement and handed back at the end."""
+
+    __slots__ = ("_begun", "_broken", "_connection", "_database", "_readonly", "_writes")
+
+    def __init__(self, database: Database, *, readonly: bool) -> None:
+        self._database = database
+        self._readonly = readonly
+        self._connection: PoolProxiedConnection | None = None
+        self._writes: list[Write] = []
+        self._begun = False
+        self._broken = False
+
+    async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """Return the rows of a statement that only reads."""
+        if self._writes:
+            await self._flush()
+        return await self._fetch(statement, parameters)
+
+    def write(
+        self,
+        statement: ClauseElement,
+        parameters: Mapping[str, Any],
+        when_nothing: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Keep a statement until it has to be sent; `when_nothing` is called when it wrote no row, and may raise."""
+        if self._readonly:
+            raise RuntimeError("This unit of work only reads.")
+        self._writes.append(Write(statement, parameters, when_nothing))
+
+    async def commit(self) -> None:
+        """Send what waits, make it last, and hand the connection back."""
+        if len(self._writes) == 1 and not self._begun:
+            await self._send(self._writes.pop())
+        elif self._writes:
+            await self._flush()
+        if self._begun:
+            await self._run("COMMIT")
+            self._begun = False
+        self._hand_back()
+
+    async def rollback(self) -> None:
+        """Undo what was sent, and hand the connection back. Raises nothing of the database's."""
+        try:
+            if self._begun and not self._broken:
+                await self._run("ROLLBACK")
+        except Exception:  # noqa: BLE001 - what is undone is undone by the end of the connection, too
+            self._broken = True
+        except BaseException:
+            self._broken = True
+            raise
+        finally:
+            self._hand_back()
+
+    async def _flush(self) -> None:
+        await self._begin()
+        writes, self._writes = self._writes, []
+        for write in writes:
+            await self._send(write)
+
+    async def _send(self, write: Write) -> None:
+        rows = await self._fetch(write.statement, write.parameters)
+        if not rows and write.when_nothing is not None:
+            await write.when_nothing()
+
+    async def _fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        connection = self._connection
+        if connection is None:
+            connection = await self._connect()
+        try:
+            return await self._database.driver.fetch(connection.driver_connection, statement, parameters)
+        except BaseException as error:
+            self._failed(connection, error)
+            raise
+
+    async def _run(self, command: LiteralString) -> None:
+        connection = self._connection or await self._connect()
+        try:
+            await self._database.driver.run(connection.driver_connection, command)
+        except BaseException as error:
+            self._failed(connection, error)
+            raise
+
+    async def _connect(self) -> PoolProxiedConnection:
+        connection = self._connection = await self._database.connect()
+        if not self._database.options.prepared_statements:
+            await self._begin()
+        return connection
+
+    async def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            await self._run("BEGIN")
+
+    def _failed(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+        """Decide what an error means for the connection, and raise the error of a port when it means one."""
+        self._broken = self._broken or not is_integrity_error(error)
+        if isinstance(error, Exception):
+            lost = self._database.driver.is_closed(connection.driver_connection)
+            meaning = translated(error, connection_lost=lost)
+            if meaning is not None:
+                raise meaning from error
+
+    def _hand_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._broken or not self._database.driver.is_idle(connection.driver_connection):
+            connection.invalidate()
+        else:
+            connection.close()

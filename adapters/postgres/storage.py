@@ -1,0 +1,49 @@
+"""Units of work over a session."""
+
+from types import TracebackType
+from typing import Self
+
+from adapters.postgres.database import Database
+from adapters.postgres.posts import SqlAlchemyPostRepository
+from adapters.postgres.session import Session
+from adapters.postgres.users import SqlAlchemyUserRepository
+from application.ports import Storage, UnitOfWork
+
+
+class SqlAlchemyStorage(Storage):
+    """Users and posts in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def transaction(self) -> "SqlAlchemyUnitOfWork":
+        """See `Storage.transaction`."""
+        return SqlAlchemyUnitOfWork(Session(self._database, readonly=False))
+
+    def readonly(self) -> "SqlAlchemyUnitOfWork":
+        """See `Storage.readonly`."""
+        return SqlAlchemyUnitOfWork(Session(self._database, readonly=True))
+
+
+class SqlAlchemyUnitOfWork(UnitOfWork):
+    """A unit of work that ends with its block: committed, or undone when the block raises."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.users = SqlAlchemyUserRepository(session)
+        self.posts = SqlAlchemyPostRepository(session)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            await self._session.rollback()
+            return
+        try:
+            await self._session.commit()
+        except BaseException:
+            await self._session.rollback()
+            raise

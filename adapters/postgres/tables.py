@@ -1,0 +1,81 @@
+"""The schema. Migrations are compared with it; the repositories build their statements from it."""
+
+from datetime import datetime
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, MetaData, Table, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+LONGEST_EMAIL_KEY = 1000
+"""Characters: a local part of 64 octets can grow under NFKC, by 18 times at the most."""
+
+
+class Base(DeclarativeBase):
+    """Where the tables are collected."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[type, TypeEngine[Any]]] = {
+        datetime: DateTime(timezone=True),
+        str: Text(),
+    }
+
+
+class Changing:
+    """What every entity has that counts its changes."""
+
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    version: Mapped[int]
+
+
+class UserRow(Changing, Base):
+    """A user. `email_key` is what two spellings of one mailbox have in common (`domain.email.email_key`)."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("char_length(email) BETWEEN 3 AND 254", name="email_length"),
+        CheckConstraint(f"char_length(email_key) BETWEEN 3 AND {LONGEST_EMAIL_KEY}", name="email_key_length"),
+        CheckConstraint("char_length(full_name) BETWEEN 1 AND 200", name="full_name_length"),
+        CheckConstraint("version >= 1", name="version_positive"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    email_key: Mapped[str] = mapped_column(unique=True)
+    full_name: Mapped[str | None]
+    is_active: Mapped[bool]
+
+
+class PostRow(Changing, Base):
+    """A post. The key starts with the author, so that an author's page is one range of one index."""
+
+    __tablename__ = "posts"
+    __table_args__ = (
+        CheckConstraint("char_length(title) BETWEEN 1 AND 200", name="title_length"),
+        CheckConstraint("char_length(content) BETWEEN 1 AND 2000", name="content_length"),
+        CheckConstraint("status IN ('draft', 'published', 'archived')", name="status_known"),
+        CheckConstraint("(status = 'draft') = (published_at IS NULL)", name="published_once_not_draft"),
+        CheckConstraint("version >= 1", name="version_positive"),
+        Index(None, "id"),
+    )
+
+    author_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    content: Mapped[str]
+    status: Mapped[str]
+    published_at: Mapped[datetime | None]
+
+
+USERS = cast("Table", UserRow.__table__)
+POSTS = cast("Table", PostRow.__table__)

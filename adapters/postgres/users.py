@@ -1,0 +1,122 @@
+"""The users in PostgreSQL."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Integer, Select, bindparam, delete, literal_column, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from adapters.postgres.drivers import Row
+from adapters.postgres.session import Session
+from adapters.postgres.tables import USERS
+from application.ports import ConcurrentChangeError, UserRepository
+from domain.email import email_key
+from domain.users import User, UserNotFoundError
+
+_COLUMNS = (
+    USERS.c.id,
+    USERS.c.email,
+    USERS.c.full_name,
+    USERS.c.is_active,
+    USERS.c.created_at,
+    USERS.c.updated_at,
+    USERS.c.version,
+)
+
+
+def _user(row: Row) -> User:
+    id_, email, full_name, is_active, created_at, updated_at, version = row
+    return User(
+        id=id_,
+        email=email,
+        full_name=full_name,
+        is_active=is_active,
+        created_at=created_at,
+        updated_at=updated_at,
+        version=version,
+    )
+
+
+def _values(user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "email": user.email,
+        "email_key": email_key(user.email),
+        "full_name": user.full_name,
+        "is_active": user.is_active,
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+        "version": user.version,
+    }
+
+
+_WRITTEN = literal_column("1", Integer)
+_STORED = (USERS.c.id == bindparam("stored_id"), USERS.c.version == bindparam("stored_version"))
+_GET = select(*_COLUMNS).where(USERS.c.id == bindparam("id"))
+_FIND_BY_EMAIL = select(*_COLUMNS).where(USERS.c.email_key == bindparam("email_key"))
+_ADD = insert(USERS).on_conflict_do_nothing(index_elements=[USERS.c.id]).returning(_WRITTEN)
+_CHANGES: dict[str, Any] = {
+    "email": bindparam("email"),
+    "email_key": bindparam("email_key"),
+    "full_name": bindparam("full_name"),
+    "is_active": bindparam("is_active"),
+    "updated_at": bindparam("updated_at"),
+    "version": bindparam("version"),
+}
+_UPDATE = update(USERS).where(*_STORED).values(_CHANGES).returning(_WRITTEN)
+_REMOVE = delete(USERS).where(*_STORED).returning(_WRITTEN)
+
+
+@cache
+def _list(*, after: bool, is_active: bool) -> Select[Any]:
+    statement = select(*_COLUMNS).order_by(USERS.c.id.desc()).limit(bindparam("limit"))
+    if after:
+        statement = statement.where(USERS.c.id < bindparam("after"))
+    if is_active:
+        statement = statement.where(USERS.c.is_active == bindparam("is_active"))
+    return statement
+
+
+class SqlAlchemyUserRepository(UserRepository):
+    """See `UserRepository`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def get(self, user_id: UUID) -> User:
+        """See `UserRepository.get`."""
+        rows = await self._session.fetch(_GET, {"id": user_id})
+        if not rows:
+            raise UserNotFoundError
+        return _user(rows[0])
+
+    async def find_by_email(self, email: str) -> User | None:
+        """See `UserRepository.find_by_email`."""
+        rows = await self._session.fetch(_FIND_BY_EMAIL, {"email_key": email_key(email)})
+        return _user(rows[0]) if rows else None
+
+    async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
+        """See `UserRepository.list`."""
+        statement = _list(after=after is not None, is_active=is_active is not None)
+        rows = await self._session.fetch(statement, {"limit": limit, "after": after, "is_active": is_active})
+        return [_user(row) for row in rows]
+
+    async def add(self, user: User) -> None:
+        """See `UserRepository.add`."""
+        self._session.write(_ADD, _values(user))
+
+    async def update(self, user: User) -> None:
+        """See `UserRepository.update`."""
+        stored = {"stored_id": user.id, "stored_version": user.version - 1}
+        self._session.write(_UPDATE, _values(user) | stored, when_nothing=_changed_meanwhile)
+
+    async def remove(self, user: User) -> None:
+        """See `UserRepository.remove`."""
+        stored = {"stored_id": user.id, "stored_version": user.version}
+        self._session.write(_REMOVE, stored, when_nothing=_changed_meanwhile)
+
+
+async def _changed_meanwhile() -> None:
+    raise ConcurrentChangeError
