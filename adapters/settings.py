@@ -1,0 +1,126 @@
+"""The environment as validated, immutable settings. All that is wrong is said at once, a line for each."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    SecretBytes,
+    ValidationError,
+)
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "HEXAPOST_"
+DATABASE_URL = "DATABASE_URL"
+DEFAULT_DRIVER = "asyncpg"
+DRIVERS = (DEFAULT_DRIVER, "psycopg")
+
+
+class SettingsError(Exception):
+    """The environment cannot be used; `problems` says why, a line for each variable, without its value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parse_database_url(value: object) -> URL:
+    """Return the URL with the driver it means. Raises ValueError, without a word of the URL."""
+    try:
+        url = make_url(str(value))
+        scheme, _, driver = url.drivername.partition("+")
+    except (ArgumentError, ValueError):
+        raise ValueError("must look like postgresql+asyncpg://user:password@host:5432/database") from None
+    if scheme not in {"postgresql", "postgres"} or (driver or DEFAULT_DRIVER) not in DRIVERS:
+        raise ValueError(f"must begin with {' or '.join(f'postgresql+{name}://' for name in DRIVERS)}")
+    if not url.database:
+        raise ValueError("must name a database after the host")
+    url = url.set(drivername=f"postgresql+{driver or DEFAULT_DRIVER}")
+    if "sslmode" in url.query and url.drivername.endswith("asyncpg"):
+        # asyncpg takes libpq's values under another name.
+        url = url.update_query_dict({"ssl": url.query["sslmode"]}).difference_update_query(["sslmode"])
+    return url
+
+
+class Settings(BaseModel):
+    """What an operator can set. Each field but `database_url` is the variable `HEXAPOST_` + its name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    database_url: Annotated[URL, BeforeValidator(parse_database_url)] | None = Field(
+        default=None, description="the database, as `postgresql+asyncpg://…` or `postgresql+psycopg://…`"
+    )
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level to log")
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="JSON lines or readable ones; `auto` is readable on a terminal only"
+    )
+    max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216, description="largest request body")
+    pool_size: int = Field(default=10, ge=1, le=1000, description="connections to the database, for each process")
+    pool_timeout_seconds: PositiveFloat = Field(default=2.0, le=60, description="longest wait for a free connection")
+    connect_timeout_seconds: PositiveFloat = Field(default=3.0, le=60, description="longest wait for a new connection")
+    prepared_statements: bool = Field(
+        default=True, description="`false` behind a pooler in transaction mode, such as PgBouncer"
+    )
+    retry_deadline_seconds: NonNegativeFloat = Field(
+        default=5.0, le=60, description="how long a request is tried again while the database fails"
+    )
+    cursor_secret: SecretBytes | None = Field(
+        default=None,
+        min_length=32,
+        description="key that signs page cursors, the same in every process; by default made once and kept",
+    )
+    state_directory: Path = Field(default=Path(".hexapost"), description="where local state lives")
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings in the environment.
+
+    Raises SettingsError for every variable that is unknown or invalid, all at once.
+    """
+    given: dict[str, Any] = {
+        name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
+    }
+    given.pop("database_url", None)
+    problems = [f"{PREFIX}DATABASE_URL: the variable is called {DATABASE_URL}"] * (
+        f"{PREFIX}DATABASE_URL" in environment
+    )
+    if environment.get(DATABASE_URL):
+        given["database_url"] = environment[DATABASE_URL]
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(problems + [_problem(dict(item)) for item in error.errors()]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def variable(field: str) -> str:
+    """Return the name of the environment variable of a field of `Settings`."""
+    return DATABASE_URL if field == "database_url" else PREFIX + field.upper()
+
+
+def database_url() -> str:
+    """Return DATABASE_URL with its driver and its password, for tools that take a string. Raises SettingsError."""
+    url = load_settings(os.environ).database_url
+    if url is None:
+        raise SettingsError([f"{DATABASE_URL}: must be set"])
+    return url.render_as_string(hide_password=False)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    name = variable(str(error["loc"][0]))
+    if error["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message[0].lower()}{message[1:]}"

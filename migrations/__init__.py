@@ -1,0 +1,1 @@
+"""The revisions of the schema, and how they are applied (Alembic)."""
