@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from alembic import context
-from alembic.runtime.migration import MigrationInfo
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -29,8 +29,9 @@ def configure(**options: Any) -> None:
     """Run the migrations as the options say."""
     report = context.config.attributes.get("report", functools.partial(print, file=sys.stderr))
 
-    def say(*, step: MigrationInfo, **_: Any) -> None:
-        report(f"{'applied' if step.is_upgrade else 'undid'} revision {step.up_revision_id}: {step.up_revision.doc}")
+    def say(ctx: MigrationContext, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic's
+        subject = step.up_revision.doc if step.up_revision else ""
+        report(f"{'applied' if step.is_upgrade else 'undid'} revision {step.up_revision_id}: {subject}")
 
     context.configure(
         target_metadata=Base.metadata,

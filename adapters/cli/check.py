@@ -1,0 +1,32 @@
+"""`hexapost check`: what an operator wants to know before a deploy."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+
+from sqlalchemy import URL
+
+from adapters.cli.databases import with_database
+from adapters.cli.output import report
+from adapters.postgres.database import Database, DatabaseOptions
+from adapters.postgres.readiness import readiness
+from adapters.settings import Settings
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Tell what is ready; return 0 when all is. The settings were sound, or this would not run."""
+    report("the settings are sound")
+    with with_database(settings, embedded=options.embedded) as url:
+        components = asyncio.run(look(url, settings))
+    for name, (ready, detail) in components.items():
+        report(f"{name}: {detail}{'' if ready else ' (NOT READY)'}")
+    return 0 if all(ready for ready, _ in components.values()) else 1
+
+
+async def look(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
+    """Return whether the database and its schema are ready, by name."""
+    database = Database(url, DatabaseOptions(pool_size=1, connect_timeout=settings.connect_timeout_seconds))
+    try:
+        return await readiness(database)
+    finally:
+        await database.close()

@@ -1,0 +1,92 @@
+"""The command line: what can be said, and what a user reads when it cannot be done."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from adapters.cli import check, databases, migrate, openapi, serve
+from adapters.cli.output import complain
+from adapters.embedded import EmbeddedPostgresError
+from adapters.settings import Settings, SettingsError, load_settings
+from application.ports import TransientError
+
+FAILED = 1
+MISUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 done, 1 failed, 2 asked for in the wrong way."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
+    command: Callable[[Settings, argparse.Namespace], int] = options.command
+    try:
+        return command(load_settings(os.environ), options)
+    except SettingsError as error:
+        for problem in error.problems:
+            complain(problem)
+        return MISUSED
+    except (EmbeddedPostgresError, TransientError, OSError) as error:
+        complain(str(error) or "the database cannot be reached")
+        return FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the form of a signal handler
+    # As an exception, so that what was started is stopped on the way out.
+    raise SystemExit(128 + number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hexapost", description="Users and posts over REST. Settings come from the environment; see README.md."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Settings, argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
+        subparser = commands.add_parser(name, help=help_, description=help_)
+        subparser.set_defaults(command=command)
+        return subparser
+
+    for subparser in (
+        _serve(add("serve", serve.run, "serve the API")),
+        add("migrate", migrate.run, "bring the database's schema to this release's"),
+        add("check", check.run, "tell whether the settings are sound and the database is ready"),
+        _with_database(add("with-database", databases.run, "run a command with DATABASE_URL set")),
+    ):
+        subparser.add_argument(
+            "--embedded",
+            action="store_true",
+            help="without DATABASE_URL, use a PostgreSQL of our own in the state directory",
+        )
+    _openapi(add("openapi", openapi.run, "print the OpenAPI document, or compare it with a file"))
+    return parser
+
+
+def _serve(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--host", help="address to listen on, instead of HEXAPOST_HOST")
+    parser.add_argument("--port", type=int, help="port to listen on, instead of HEXAPOST_PORT")
+    parser.add_argument("--migrate", action="store_true", help="apply missing migrations first")
+    parser.add_argument(
+        "--with-parent", action="store_true", help="stop when the process that started this one ends (Linux)"
+    )
+    return parser
+
+
+def _with_database(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments")
+    return parser
+
+
+def _openapi(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", type=Path, metavar="FILE", help="fail when the file does not hold the document")
+    what.add_argument("--write", type=Path, metavar="FILE", help="write the document to the file")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

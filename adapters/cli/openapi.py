@@ -1,0 +1,32 @@
+"""`hexapost openapi`: the contract as a document."""
+
+import argparse
+from importlib.metadata import version
+from pathlib import Path
+
+from adapters.cli.output import complain, report
+from adapters.container import Container
+from adapters.http.openapi import openapi_document
+from adapters.settings import Settings
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Print the document, write it to a file, or compare it with one."""
+    container = Container(settings=settings, cursor_secret=b"no cursor is made", version=version("hexapost"))
+    document = openapi_document(container.app())
+    if options.check is not None:
+        return _compare(document, options.check)
+    if options.write is not None:
+        options.write.write_text(document, encoding="utf-8")
+        report(f"wrote {options.write}")
+    else:
+        print(document, end="")  # noqa: T201 - what the command is for
+    return 0
+
+
+def _compare(document: str, path: Path) -> int:
+    if path.read_text(encoding="utf-8") == document:
+        report(f"{path} is the contract of the code")
+        return 0
+    complain(f"{path} differs from the code: write it anew with `hexapost openapi --write {path}`")
+    return 1

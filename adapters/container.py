@@ -1,0 +1,77 @@
+"""The composition root: which adapter stands behind which port. The only place that knows dependency_injector."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from dependency_injector import containers, providers
+from fastapi import FastAPI
+
+from adapters.http.app import create_app
+from adapters.http.context import Component, HttpOptions, Services
+from adapters.postgres.database import Database, DatabaseOptions
+from adapters.postgres.readiness import readiness
+from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.settings import Settings
+from adapters.system import new_id, utc_now
+from application.posts import PostService
+from application.transactions import Retry
+from application.users import UserService
+
+
+class Probe:
+    """The readiness that HTTP shows, as PostgreSQL tells it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __call__(self) -> Mapping[str, Component]:
+        """Return whether each thing is ready, by name."""
+        return {name: Component(*state) for name, state in (await readiness(self._database)).items()}
+
+
+class ClosingLifespan:
+    """Closes the database when the application that used it shuts down."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI's
+        """Return the lifespan of an application."""
+        try:
+            yield
+        finally:
+            await self._database.close()
+
+
+class Container(containers.DeclarativeContainer):
+    """The service as one graph of objects, each made once, when it is first asked for."""
+
+    settings = providers.Dependency(instance_of=Settings)
+    cursor_secret = providers.Dependency(instance_of=bytes)
+    version = providers.Dependency(instance_of=str)
+
+    database_options = providers.Singleton(
+        DatabaseOptions,
+        pool_size=settings.provided.pool_size,
+        pool_timeout=settings.provided.pool_timeout_seconds,
+        connect_timeout=settings.provided.connect_timeout_seconds,
+        prepared_statements=settings.provided.prepared_statements,
+    )
+    database = providers.Singleton(Database, settings.provided.database_url, database_options)
+    storage = providers.Singleton(SqlAlchemyStorage, database)
+    retry = providers.Singleton(Retry, deadline=settings.provided.retry_deadline_seconds)
+    now = providers.Object(utc_now)
+    new_id = providers.Object(new_id)
+    users = providers.Singleton(UserService, storage=storage, now=now, new_id=new_id, retry=retry)
+    posts = providers.Singleton(PostService, storage=storage, now=now, new_id=new_id, retry=retry)
+    readiness = providers.Singleton(Probe, database)
+    services = providers.Singleton(Services, users=users, posts=posts, readiness=readiness)
+    http_options = providers.Singleton(
+        HttpOptions,
+        cursor_secret=cursor_secret,
+        max_body_bytes=settings.provided.max_body_bytes,
+        version=version,
+    )
+    lifespan = providers.Singleton(ClosingLifespan, database)
+    app = providers.Singleton(create_app, services, http_options, lifespan=lifespan)
