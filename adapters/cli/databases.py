@@ -1,8 +1,5 @@
 """Which database a command works on: the one in DATABASE_URL, or the embedded one."""
 
-import argparse
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,10 +24,3 @@ def with_database(settings: Settings, *, embedded: bool) -> Iterator[URL]:
             yield make_url(server.url())
     else:
         raise SettingsError([f"{DATABASE_URL}: must be set, or --embedded be given"])
-
-
-def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Run a command of the user's with DATABASE_URL set; return its exit status."""
-    with with_database(settings, embedded=options.embedded) as url:
-        environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
-        return subprocess.run(options.words, env=environment, check=False).returncode  # noqa: S603 - the user's own

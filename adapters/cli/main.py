@@ -1,6 +1,7 @@
 """The command line: what can be said, and what a user reads when it cannot be done."""
 
 import argparse
+import importlib
 import os
 import signal
 import sys
@@ -8,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from adapters.cli import check, databases, migrate, openapi, serve
 from adapters.cli.output import complain
 from adapters.embedded import EmbeddedPostgresError
 from adapters.settings import Settings, SettingsError, load_settings
@@ -22,9 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 done, 1 failed, 2 asked for in the wrong way."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
-    command: Callable[[Settings, argparse.Namespace], int] = options.command
     try:
-        return command(load_settings(os.environ), options)
+        settings = load_settings(os.environ)
+        # Imported only now: a command that needs neither HTTP nor migrations does not wait for them.
+        run: Callable[[Settings, argparse.Namespace], int] = importlib.import_module(options.module).run
+        return run(settings, options)
     except SettingsError as error:
         for problem in error.problems:
             complain(problem)
@@ -47,23 +49,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[Settings, argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
+    def add(name: str, help_: str) -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=help_, description=help_)
-        subparser.set_defaults(command=command)
+        subparser.set_defaults(module=f"adapters.cli.{name.replace('-', '_')}")
         return subparser
 
     for subparser in (
-        _serve(add("serve", serve.run, "serve the API")),
-        add("migrate", migrate.run, "bring the database's schema to this release's"),
-        add("check", check.run, "tell whether the settings are sound and the database is ready"),
-        _with_database(add("with-database", databases.run, "run a command with DATABASE_URL set")),
+        _serve(add("serve", "serve the API")),
+        add("migrate", "bring the database's schema to this release's"),
+        add("check", "tell whether the settings are sound and the database is ready"),
+        _with_database(add("with-database", "run a command with DATABASE_URL set")),
     ):
         subparser.add_argument(
             "--embedded",
             action="store_true",
             help="without DATABASE_URL, use a PostgreSQL of our own in the state directory",
         )
-    _openapi(add("openapi", openapi.run, "print the OpenAPI document, or compare it with a file"))
+    _openapi(add("openapi", "print the OpenAPI document, or compare it with a file"))
     return parser
 
 

@@ -26,7 +26,8 @@ _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 # admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
 _UNAVAILABLE = {"57P01", "57P02", "57P03", "53300"}
 _CONNECTION_EXCEPTION = "08"
-_FEATURE_NOT_SUPPORTED = "0A000"  # "cached plan must not change result type", after a migration
+# "cached plan must not change result type", after a migration; the words depend on the language, this does not
+_OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")
 _INTEGRITY_CONSTRAINT_VIOLATION = "23"
 
 
@@ -58,9 +59,9 @@ def _by_sqlstate(error: BaseException, state: str) -> Exception | None:
         return ConcurrentChangeError()
     if state in _UNAVAILABLE or state.startswith(_CONNECTION_EXCEPTION):
         return StorageUnavailableError()
-    if state == _FEATURE_NOT_SUPPORTED and "cached plan" in str(error):
+    if (state, _detail(error, psycopg="source_function", asyncpg="server_source_function")) == _OUTDATED_PLAN:
         return TransientError()
-    meaning = _CONSTRAINTS.get(_constraint(error) or "")
+    meaning = _CONSTRAINTS.get(_detail(error, psycopg="constraint_name", asyncpg="constraint_name") or "")
     return meaning() if meaning else None
 
 
@@ -77,7 +78,7 @@ def _sqlstate(error: BaseException) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def _constraint(error: BaseException) -> str | None:
-    diagnostics = getattr(error, "diag", error)
-    name = getattr(diagnostics, "constraint_name", None)
-    return name if isinstance(name, str) else None
+def _detail(error: BaseException, *, psycopg: str, asyncpg: str) -> str | None:
+    diagnostics = getattr(error, "diag", None)
+    value = getattr(error, asyncpg, None) if diagnostics is None else getattr(diagnostics, psycopg, None)
+    return value if isinstance(value, str) else None

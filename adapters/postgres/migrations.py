@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 import migrations
 from adapters.postgres.database import Database
+from adapters.postgres.errors import translated
 from adapters.postgres.schema import applied_revisions
 
 
@@ -32,10 +33,19 @@ def alembic_config(url: URL | None = None) -> Config:
 
 
 def upgrade(url: URL, report: Callable[[str], None]) -> None:
-    """Apply every revision that is missing, and report each in a line. Not to be called in a running event loop."""
+    """Apply every revision that is missing, and report each in a line. Not to be called in a running event loop.
+
+    Raises StorageUnavailableError when the database cannot be reached.
+    """
     config = alembic_config(url)
     config.attributes["report"] = report
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except Exception as error:
+        meaning = translated(error, connection_lost=True)
+        if meaning is None:
+            raise
+        raise meaning from error
 
 
 async def schema_state(database: Database) -> SchemaState:

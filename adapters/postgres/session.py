@@ -16,6 +16,7 @@ from sqlalchemy import ClauseElement, PoolProxiedConnection
 from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
 from adapters.postgres.errors import is_integrity_error, translated
+from application.ports import StorageUnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Write:
 class Session:
     """A connection, taken from the pool at the first statement and handed back at the end."""
 
-    __slots__ = ("_begun", "_broken", "_connection", "_database", "_readonly", "_writes")
+    __slots__ = ("_begun", "_broken", "_connection", "_database", "_failure", "_readonly", "_writes")
 
     def __init__(self, database: Database, *, readonly: bool) -> None:
         self._database = database
@@ -39,12 +40,17 @@ class Session:
         self._writes: list[Write] = []
         self._begun = False
         self._broken = False
+        self._failure: Exception | None = None
 
     async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows of a statement that only reads."""
-        if self._writes:
-            await self._flush()
-        return await self._fetch(statement, parameters)
+        try:
+            if self._writes:
+                await self._flush()
+            return await self._fetch(statement, parameters)
+        except BaseException as error:
+            self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
+            raise
 
     def write(
         self,
@@ -58,7 +64,13 @@ class Session:
         self._writes.append(Write(statement, parameters, when_nothing))
 
     async def commit(self) -> None:
-        """Send what waits, make it last, and hand the connection back."""
+        """Send what waits, make it last, and hand the connection back.
+
+        Raises the error again that the block met and did not let through: PostgreSQL would answer COMMIT with a
+        rollback, and no error.
+        """
+        if self._failure is not None:
+            raise self._failure
         if len(self._writes) == 1 and not self._begun:
             await self._send(self._writes.pop())
         elif self._writes:
@@ -66,12 +78,12 @@ class Session:
         if self._begun:
             await self._run("COMMIT")
             self._begun = False
-        self._hand_back()
+        await self._hand_back()
 
     async def rollback(self) -> None:
         """Undo what was sent, and hand the connection back. Raises nothing of the database's."""
         try:
-            if self._begun and not self._broken:
+            if self._begun and self._connection is not None and not self._broken:
                 await self._run("ROLLBACK")
         except Exception:  # noqa: BLE001 - what is undone is undone by the end of the connection, too
             self._broken = True
@@ -79,7 +91,7 @@ class Session:
             self._broken = True
             raise
         finally:
-            self._hand_back()
+            await self._hand_back()
 
     async def _flush(self) -> None:
         await self._begin()
@@ -130,11 +142,11 @@ class Session:
             if meaning is not None:
                 raise meaning from error
 
-    def _hand_back(self) -> None:
+    async def _hand_back(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
         if self._broken or not self._database.driver.is_idle(connection.driver_connection):
-            connection.invalidate()
+            await self._database.driver.discard(connection)
         else:
             connection.close()

@@ -10,8 +10,9 @@ from structlog.typing import Processor
 LogFormat = Literal["auto", "json", "console"]
 
 
-def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO = sys.stderr) -> None:
-    """Send the events of structlog and of the standard library, from `level` on, to the stream."""
+def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
+    """Send the events of structlog and of the standard library, from `level` on, to the stream: by default standard error."""
+    stream = stream or sys.stderr
     readable = log_format == "console" or (log_format == "auto" and stream.isatty())
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [

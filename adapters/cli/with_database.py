@@ -1,0 +1,15 @@
+"""`hexapost with-database`."""
+
+import argparse
+import os
+import subprocess
+
+from adapters.cli.databases import with_database
+from adapters.settings import DATABASE_URL, Settings
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Run a command of the user's with DATABASE_URL set; return its exit status."""
+    with with_database(settings, embedded=options.embedded) as url:
+        environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
+        return subprocess.run(options.words, env=environment, check=False).returncode  # noqa: S603 - the user's own

@@ -1,0 +1,100 @@
+"""Running `hexapost serve` as an operator does: as a process, with an environment of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL
+
+PATIENCE = 60.0
+"""Seconds after which something that should happen is taken not to happen."""
+COMMAND = [sys.executable, "-m", "adapters.cli.main"]
+ROOT = Path(__file__).parents[2]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return the environment of these tests without settings, and with these variables."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HEXAPOST_", "DATABASE_URL"))}
+    return clean | {"PYTHONPATH": str(ROOT)} | variables
+
+
+def rendered(url: URL) -> str:
+    """Return the URL as DATABASE_URL takes it."""
+    return url.render_as_string(hide_password=False)
+
+
+def queried(url: URL, statement: str) -> list[Any]:
+    """Return the first column of what a statement returns."""
+    with psycopg.connect(rendered(url.set(drivername="postgresql")), autocommit=True) as connection:
+        return [row[0] for row in connection.execute(statement.encode())]
+
+
+class Served:
+    """A `hexapost serve` that runs."""
+
+    def __init__(self, process: subprocess.Popen[str], output: Path) -> None:
+        self.process = process
+        self._output = output
+
+    @property
+    def output(self) -> str:
+        """What it has printed."""
+        return self._output.read_text()
+
+    def base_url(self) -> str:
+        """Wait until it says where it serves."""
+        wait_until(lambda: "documentation at" in self.output or self.process.poll() is not None)
+        found = re.search(r"documentation at (\S+)/docs", self.output)
+        assert found, self.output
+        return found[1]
+
+    def get(self, path: str, *, method: str = "GET", body: bytes | None = None) -> HTTPResponse:
+        """Send a request and return a response of 2xx."""
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            self.base_url() + path, method=method, data=body, headers={"Content-Type": "application/json"}
+        )
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=PATIENCE)  # noqa: S310 - our own server
+        return response
+
+    def stop(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serving(directory: Path, *arguments: str, **variables: str) -> Iterator[Served]:
+    """Run `hexapost serve` on a free port; it is killed at the end if it is still there."""
+    output = directory / "output"
+    with output.open("w") as file:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [*COMMAND, "serve", "--port", "0", *arguments],
+            cwd=directory,
+            env=environment(**variables),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        yield Served(process, output)
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+    """Return when the condition holds; fail when it does not in time."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,96 @@
+"""`hexapost serve` as a process: what it starts, says, refuses, and leaves behind."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+from tests.cli.support import PATIENCE, queried, rendered, serving, wait_until
+from tests.embedded.support import all_gone, is_alive, keeper_pid, postmaster_pid
+
+ADA = json.dumps({"email": "ada@example.org"}).encode()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_embedded_data_outlives_the_service_and_no_process_does(tmp_path: Path, stop: signal.Signals) -> None:
+    embedded = tmp_path / ".hexapost" / "postgres"
+    with serving(tmp_path, "--embedded", "--migrate") as served:
+        location = served.get("/api/v1/users", method="POST", body=ADA).headers["Location"]
+        started = {keeper_pid(embedded), postmaster_pid(embedded)}
+        assert all(map(is_alive, started))
+        status = served.stop(stop)
+    assert status == (-stop if stop is signal.SIGKILL else 0)
+    wait_until(lambda: all_gone(started))
+
+    with serving(tmp_path, "--embedded", "--migrate") as served:
+        assert json.load(served.get(location))["email"] == "ada@example.org"
+
+
+def test_two_services_share_the_embedded_database(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    state = str(tmp_path / "state")
+    with (
+        serving(tmp_path, "--embedded", "--migrate", HEXAPOST_STATE_DIRECTORY=state) as first,
+        serving(tmp_path / "second", "--embedded", "--migrate", HEXAPOST_STATE_DIRECTORY=state) as second,
+    ):
+        location = first.get("/api/v1/users", method="POST", body=ADA).headers["Location"]
+        assert second.get(location).status == 200
+        assert first.stop(signal.SIGTERM) == 0
+        assert second.get(location).status == 200
+
+
+def test_cursors_of_one_process_are_good_in_the_next(tmp_path: Path, scratch: URL) -> None:
+    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
+        for name in ("ada", "bob"):
+            served.get("/api/v1/users", method="POST", body=json.dumps({"email": f"{name}@example.org"}).encode())
+        cursor = json.load(served.get("/api/v1/users?limit=1"))["next_cursor"]
+    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
+        page = json.load(served.get(f"/api/v1/users?limit=1&cursor={cursor}"))
+    assert [user["email"] for user in page["items"]] == ["ada@example.org"]
+    assert (tmp_path / ".hexapost" / "cursor.secret").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_it_serves_the_database_it_is_given(tmp_path: Path, scratch: URL, driver: str) -> None:
+    url = scratch.set(drivername=f"postgresql+{driver}")
+    with serving(tmp_path, DATABASE_URL=rendered(url)) as served:
+        assert json.load(served.get("/readyz"))["status"] == "ready"
+        assert served.get("/api/v1/users", method="POST", body=ADA).status == 201
+    assert queried(scratch, "SELECT email FROM users") == ["ada@example.org"]
+    assert not (tmp_path / ".hexapost" / "postgres").exists()
+
+
+def test_it_serves_a_database_ahead_of_it_with_a_warning(tmp_path: Path, scratch: URL) -> None:
+    queried(scratch, "UPDATE alembic_version SET version_num = 'of_the_future' RETURNING 1")
+    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
+        assert json.load(served.get("/readyz"))["components"]["migrations"]["detail"] == "ahead of this release"
+        assert "schema is ahead of this release" in served.output
+
+
+def test_it_says_when_the_port_is_taken(tmp_path: Path, scratch: URL) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with serving(tmp_path, "--port", port, DATABASE_URL=rendered(scratch)) as served:
+            assert served.process.wait(PATIENCE) == 1
+    assert "address already in use" in served.output
+    assert "Traceback" not in served.output
+
+
+def test_each_request_is_one_line_of_json_with_its_id(tmp_path: Path, scratch: URL) -> None:
+    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
+        request_id = served.get("/api/v1/users?email=canary@example.org").headers["X-Request-ID"]
+        assert served.stop(signal.SIGTERM) == 0
+        lines = [json.loads(line) for line in served.output.splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line.get("request_id") == request_id]
+    assert (line["event"], line["method"], line["route"], line["status"]) == ("request", "GET", "/api/v1/users", 200)
+    assert "canary" not in served.output
+
+
+def test_it_stops_when_the_process_that_started_it_ends(tmp_path: Path, scratch: URL) -> None:
+    with serving(tmp_path, "--with-parent", DATABASE_URL=rendered(scratch)) as served:
+        assert served.get("/livez").status == 200
+        # Its parent is this test: what is seen here is that a living parent does not stop it.
+        assert served.process.poll() is None
