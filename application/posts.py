@@ -8,7 +8,7 @@ from uuid import UUID
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
-from domain.errors import VersionMismatchError
+from application.versions import require_version
 from domain.posts import AuthorNotFoundError, Post, PostChanges, PostStatus
 from domain.users import UserNotFoundError
 
@@ -97,10 +97,13 @@ class PostService:
         now: datetime,
         changes: PostChanges,
     ) -> Post:
-        post = await _expected(work, post_id, expected)
+        post = await work.posts.get(post_id)
+        if post.updated_at != now:  # else it is the echo of an attempt whose acknowledgement was lost
+            require_version(post, expected)
         author = await work.users.get(post.author_id)
         revised = post.changed(author=author, now=now, **changes)
         if revised is not post:
+            require_version(post, expected)
             moved = revised.status is not post.status
             await work.posts.update(revised, author=author if moved else None)
         return revised
@@ -111,11 +114,6 @@ class PostService:
 
         Raises PostNotFoundError, and VersionMismatchError when the version is not the `expected` one.
         """
-        await work.posts.remove(await _expected(work, post_id, expected))
-
-
-async def _expected(work: UnitOfWork, post_id: UUID, version: int | None) -> Post:
-    post = await work.posts.get(post_id)
-    if version is not None and post.version != version:
-        raise VersionMismatchError
-    return post
+        post = await work.posts.get(post_id)
+        require_version(post, expected)
+        await work.posts.remove(post)

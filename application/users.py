@@ -9,7 +9,7 @@ from uuid import UUID
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
-from domain.errors import VersionMismatchError
+from application.versions import require_version
 from domain.users import User, UserChanges
 
 
@@ -78,9 +78,12 @@ class UserService:
         now: datetime,
         changes: UserChanges,
     ) -> User:
-        user = await _expected(work, user_id, expected)
+        user = await work.users.get(user_id)
+        if user.updated_at != now:  # else it is the echo of an attempt whose acknowledgement was lost
+            require_version(user, expected)
         changed = user.changed(now=now, **changes)
         if changed is not user:
+            require_version(user, expected)
             await work.users.update(changed)
         return changed
 
@@ -90,14 +93,9 @@ class UserService:
 
         Raises UserNotFoundError, and VersionMismatchError when the version is not the `expected` one.
         """
-        await work.users.remove(await _expected(work, user_id, expected))
-
-
-async def _expected(work: UnitOfWork, user_id: UUID, version: int | None) -> User:
-    user = await work.users.get(user_id)
-    if version is not None and user.version != version:
-        raise VersionMismatchError
-    return user
+        user = await work.users.get(user_id)
+        require_version(user, expected)
+        await work.users.remove(user)
 
 
 def _matching(user: User | None, *, after: UUID | None, is_active: bool | None) -> Sequence[User]:
