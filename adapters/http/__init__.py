@@ -1,0 +1,1 @@
+"""HTTP: the FastAPI application, a driving adapter over the use cases."""

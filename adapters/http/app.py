@@ -1,0 +1,59 @@
+"""The application: routes, envelope and problem responses put together over the services it is given."""
+
+from functools import cached_property
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import Lifespan
+
+from adapters.http import docs, health, posts, problem_pages, users
+from adapters.http.context import AccessLog, Component, HttpOptions, Readiness, Services
+from adapters.http.cursors import Cursors
+from adapters.http.errors import EXCEPTION_HANDLERS
+from adapters.http.middleware import Envelope
+from adapters.http.openapi import build, openapi_document
+
+__all__ = ["AccessLog", "Component", "HttpOptions", "Readiness", "Services", "create_app"]
+
+
+class Application(FastAPI):
+    """FastAPI with the OpenAPI document of this service."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, which is made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = build(self)
+        return self.openapi_schema
+
+    @cached_property
+    def document(self) -> bytes:
+        """The document as text, in UTF-8."""
+        return openapi_document(self).encode()
+
+
+def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Return the application over these services; nothing is shared with another one in the same process."""
+    app = Application(
+        title="Hexapost",
+        version=options.version,
+        routes=[
+            *users.router.routes,
+            *posts.router.routes,
+            *health.router.routes,
+            *docs.router.routes,
+            *problem_pages.router.routes,
+        ],
+        lifespan=lifespan,
+        exception_handlers=EXCEPTION_HANDLERS,
+        redirect_slashes=False,
+        openapi_url=None,
+    )
+    app.state.services = services
+    app.state.cursors = Cursors(options.cursor_secret)
+    app.add_middleware(
+        Envelope,
+        max_body_bytes=options.max_body_bytes,
+        access_log=options.access_log or structlog.get_logger("hexapost.access").info,
+    )
+    return app

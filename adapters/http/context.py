@@ -1,0 +1,60 @@
+"""What a request needs of the application that serves it, all of it in `app.state`."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from fastapi import Request
+
+from adapters.http.cursors import Cursors
+from application.posts import PostService
+from application.users import UserService
+
+
+class Component(NamedTuple):
+    """Whether something that the service needs is ready, and a word about it that anyone may read."""
+
+    ready: bool
+    detail: str
+
+
+Readiness = Callable[[], Awaitable[Mapping[str, Component]]]
+"""Looks at what the service needs, such as its database, and tells by name whether it is ready."""
+
+
+class AccessLog(Protocol):
+    """Writes down one request that was answered; the method `info` of a structlog logger is one."""
+
+    def __call__(self, event: str, /, **fields: str | float | None) -> object:
+        """Write the event with its fields; it must not block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The use cases that the routes call."""
+
+    users: UserService
+    posts: PostService
+    readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """What can be chosen about the HTTP interface; `access_log` None means the logger `hexapost.access`."""
+
+    cursor_secret: bytes
+    max_body_bytes: int = 65_536
+    version: str = "0.1.0"
+    access_log: AccessLog | None = None
+
+
+def services(request: Request) -> Services:
+    """Return the use cases of the application that serves the request."""
+    found: Services = request.app.state.services
+    return found
+
+
+def cursors(request: Request) -> Cursors:
+    """Return the maker and reader of cursors of the application that serves the request."""
+    found: Cursors = request.app.state.cursors
+    return found

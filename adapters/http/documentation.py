@@ -1,0 +1,90 @@
+"""Pieces of the OpenAPI document that operations share: responses, headers and parameters by reference."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.http.bodies import MEDIA_TYPES
+from adapters.http.errors import PROBLEM_JSON
+from adapters.http.problems import (
+    BODY_TOO_LARGE,
+    DATABASE_UNAVAILABLE,
+    INTERNAL_ERROR,
+    MALFORMED_JSON,
+    METHOD_NOT_ALLOWED,
+    OVERLOADED,
+    UNSUPPORTED_MEDIA_TYPE,
+    VALIDATION_FAILED,
+    Problem,
+)
+
+EXAMPLE_CURSOR = "AQGh_AYeUnAmr3pOhsvHVKtP-bOmn4uMKi_6bhhx1MqZ"
+
+Responses = dict[int | str, dict[str, Any]]
+Json = dict[str, Any]
+
+STORAGE = (OVERLOADED, DATABASE_UNAVAILABLE)
+"""The problems of every operation that needs the storage."""
+
+_EVERY_RESPONSE = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
+_EVERY_OPERATION = (METHOD_NOT_ALLOWED, BODY_TOO_LARGE, INTERNAL_ERROR)
+_HEADERS_OF_STATUS = {405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}
+
+
+def response(
+    description: str, *, headers: Sequence[str] = (), example: Json | None = None, links: Json | None = None
+) -> Json:
+    """Return what is documented of a response; its body has the route's response model."""
+    found: Json = {"description": description, "headers": _headers(*headers)}
+    if example is not None:
+        found["content"] = {"application/json": {"example": example}}
+    if links is not None:
+        found["links"] = links
+    return found
+
+
+def links(parameter: str, value: str, **operations: str) -> Json:
+    """Return links to operations, each with its description, whose parameter is this value of the response body."""
+    given = {parameter: f"$response.body#/{value}"}
+    return {
+        name: {"operationId": name, "parameters": given, "description": description}
+        for name, description in operations.items()
+    }
+
+
+def errors(*expected: Problem, accept: str | None = None) -> Responses:
+    """Return the responses for the problems of an operation and for those of every operation.
+
+    `accept` names the header that tells which media types a body may have, for an operation that reads one.
+    """
+    kinds = {*expected, *_EVERY_OPERATION}
+    if accept is not None:
+        kinds |= {MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, VALIDATION_FAILED}
+    by_status: dict[int, list[Problem]] = {}
+    for problem in sorted(kinds, key=lambda one: (one.status, one.code)):
+        by_status.setdefault(problem.status, []).append(problem)
+    more = {**_HEADERS_OF_STATUS, 415: [accept, "Accept-Encoding"] if accept else []}
+    return {status: _problem_response(found, more.get(status, [])) for status, found in by_status.items()}
+
+
+def _problem_response(found: Sequence[Problem], headers: Sequence[str]) -> Json:
+    examples = {problem.code: {"$ref": f"#/components/examples/{problem.code}"} for problem in found}
+    return {
+        "description": "\n\n".join(f"`{problem.code}`: {problem.meaning}" for problem in found),
+        "headers": _headers(*headers),
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+    }
+
+
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, *_EVERY_RESPONSE)}
+
+
+def parameters(*names: str) -> Json:
+    """Return the part of an operation that refers to header parameters, which are read without FastAPI's help."""
+    return {"parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names]}
+
+
+def merge_patch(model: str, example: Json) -> Json:
+    """Return the part of an operation that documents its body, a merge patch with the schema of this model."""
+    content = {"schema": {"$ref": f"#/components/schemas/{model}"}, "example": example}
+    return {"requestBody": {"content": dict.fromkeys(MEDIA_TYPES["PATCH"], content)}}

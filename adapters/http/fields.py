@@ -1,0 +1,152 @@
+"""Types of fields and parameters that several resources share: what they accept, and the schema that says so."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from adapters.http.cursors import CURSOR_LENGTH, CURSOR_PATTERN
+from domain.email import LONGEST_EMAIL, clean_email
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LIMIT = re.compile(r"[1-9][0-9]?|100")
+_CURSOR = re.compile(CURSOR_PATTERN[:-1] + r"\Z")
+_BOOLEANS = {"true": True, "false": False}
+
+MOST_ITEMS = 100
+"""Of one page."""
+
+ID_SCHEMA: dict[str, Any] = {"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36}
+EMAIL_SCHEMA: dict[str, Any] = {"type": "string", "format": "idn-email", "minLength": 3, "maxLength": LONGEST_EMAIL}
+CURSOR_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "minLength": CURSOR_LENGTH,
+    "maxLength": CURSOR_LENGTH,
+    "pattern": CURSOR_PATTERN,
+}
+TIME_SCHEMA: dict[str, Any] = {"type": "string", "format": "date-time", "maxLength": 32}
+VERSION_SCHEMA: dict[str, Any] = {"type": "integer", "format": "int32", "minimum": 1, "maximum": 2_147_483_647}
+
+
+def nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema with null allowed."""
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _identifier(value: object) -> UUID:
+    if not isinstance(value, str):
+        raise PydanticCustomError("type", "It must be a string.")
+    if not _UUID.fullmatch(value):
+        raise PydanticCustomError("format", "It must be a UUID in the form of 8-4-4-4-12 hexadecimal digits.")
+    return UUID(value)
+
+
+def _limit(value: str) -> int:
+    if not _LIMIT.fullmatch(value):
+        raise PydanticCustomError("out_of_range", "It must be a whole number from 1 to 100.")
+    return int(value)
+
+
+def _boolean(value: str) -> bool:
+    if value not in _BOOLEANS:
+        raise PydanticCustomError("choice", "It must be true or false.")
+    return _BOOLEANS[value]
+
+
+def _cursor(value: str) -> str:
+    if not _CURSOR.match(value):
+        raise PydanticCustomError("not_issued", "It must be the next_cursor of a page of this list.")
+    return value
+
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def one_of(*allowed: E) -> Callable[[object], E]:
+    """Return a validator that takes the values of these members of an enumeration."""
+    members = {str(member): member for member in allowed}
+    names = ", ".join(members)
+
+    def validate(value: object) -> E:
+        if not isinstance(value, str):
+            raise PydanticCustomError("type", "It must be a string.")
+        if value not in members:
+            raise PydanticCustomError("choice", "It must be one of: {names}.", {"names": names})
+        return members[value]
+
+    return validate
+
+
+Identifier = Annotated[UUID, PlainValidator(_identifier), WithJsonSchema(ID_SCHEMA)]
+"""A UUID of any version in its canonical form, in either case of letters."""
+
+Email = Annotated[
+    str, Field(strict=True, max_length=LONGEST_EMAIL), AfterValidator(clean_email), WithJsonSchema(EMAIL_SCHEMA)
+]
+"""An e-mail address."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""A boolean of JSON."""
+
+QueryFlag = Annotated[bool | None, PlainValidator(_boolean), WithJsonSchema({"type": "boolean"})]
+"""A boolean of a query string: `true` or `false`."""
+
+Limit = Annotated[
+    int,
+    PlainValidator(_limit),
+    WithJsonSchema({"type": "integer", "format": "int32", "minimum": 1, "maximum": MOST_ITEMS}),
+    Query(description="How many items the page holds at most."),
+]
+"""How many items a page holds at most."""
+
+Cursor = Annotated[
+    str | None,
+    PlainValidator(_cursor),
+    WithJsonSchema(CURSOR_SCHEMA),
+    Query(
+        description="Where the page starts: `next_cursor` of the page before, with the same filters as there. Without "
+        "it, the first page."
+    ),
+]
+"""Where a page starts."""
+
+
+Time = Annotated[datetime, WithJsonSchema(TIME_SCHEMA)]
+"""An aware time in UTC."""
+
+Version = Annotated[
+    int,
+    WithJsonSchema(VERSION_SCHEMA),
+    Field(description="1 at first, one more with every change; the ETag quotes it."),
+]
+"""The version of an entity."""
+
+NextCursor = Annotated[
+    str | None,
+    WithJsonSchema(nullable(CURSOR_SCHEMA)),
+    Field(description="What to send as `cursor` for the next page; null on the last page."),
+]
+"""Where the next page starts."""
+
+
+class RequestModel(BaseModel):
+    """A request body: fields that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ResponseModel(BaseModel):
+    """A response body, made from values that are known to be right."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def text_schema(pattern: str, longest: int) -> dict[str, Any]:
+    """Return the schema of text that matches a pattern of `domain.text` and has at most `longest` characters."""
+    return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern}

@@ -1,0 +1,78 @@
+"""What every request and response goes through, in one layer of pure ASGI."""
+
+import traceback
+from time import perf_counter
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from adapters.http.context import AccessLog
+from adapters.http.errors import problem_response
+from adapters.http.exchange import Exchange
+from adapters.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_CLIENT_GONE = 499
+"""The status that is written down when the client left before there was a response, as nginx does."""
+
+
+class Envelope:
+    """Request ids, trailing slashes, HEAD, the limit of size, headers of every response, failures, the access log."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, access_log: AccessLog) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._access_log = access_log
+        self._logger = structlog.get_logger("hexapost.http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; what is none is passed on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        exchange = Exchange(scope, receive, send, self._max_body_bytes)
+        try:
+            if exchange.is_too_large:
+                await problem_response(exchange.scope, BODY_TOO_LARGE)(exchange.scope, receive, exchange.send)
+            else:
+                await self._app(exchange.scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = exchange.status or _CLIENT_GONE
+        except Exception as error:  # noqa: BLE001 - what nobody expected ends here
+            await self._fail(exchange, error)
+        self._access_log(
+            "request",
+            request_id=exchange.request_id,
+            method=scope["method"] if scope["method"] in _METHODS else "other",
+            route=getattr(exchange.scope.get("route"), "path", None),
+            status=exchange.status,
+            duration_ms=round((perf_counter() - started) * 1000, 3),
+            bytes=exchange.bytes,
+        )
+
+    async def _fail(self, exchange: Exchange, error: Exception) -> None:
+        # Neither messages nor values are written down: they may hold what people wrote, or what the database said.
+        self._logger.error(
+            "request failed", request_id=exchange.request_id, exception=_names(error), traceback=_traceback(error)
+        )
+        if not exchange.status:
+            response = problem_response(exchange.scope, INTERNAL_ERROR)
+            await response(exchange.scope, exchange.receive, exchange.send)
+
+
+def _names(error: BaseException) -> str:
+    """Return the class of the error and, after it, those of the errors it arose from."""
+    names = []
+    found: BaseException | None = error
+    while found is not None:
+        names.append(f"{type(found).__module__}.{type(found).__qualname__}")
+        found = found.__cause__ or found.__context__
+    return " from ".join(names)
+
+
+def _traceback(error: BaseException) -> list[str]:
+    """Return the places that the error came through, the innermost last."""
+    frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

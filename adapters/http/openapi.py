@@ -1,0 +1,71 @@
+"""The OpenAPI document: what FastAPI derives from the routes, completed by what it cannot know."""
+
+import json
+import re
+from copy import deepcopy
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from adapters.http.components import EXAMPLES, FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM
+
+Json = dict[str, Any]
+
+HEAD_OPERATIONS = {"/api/v1/users/{user_id}": "head_user", "/api/v1/posts/{post_id}": "head_post"}
+"""The paths whose HEAD is an operation of its own, with its id; every GET answers HEAD."""
+
+_DESCRIPTION = """Users and the posts they write.
+
+**Errors** are problems (RFC 9457): `type` is the address of a page about the problem, all of them are listed at
+`/problems`. **Changes** are merge patches (RFC 7396); send the `ETag` you read in `If-Match` and nobody's change gets
+lost. **Lists** come in pages, newest first: follow `Link` or send `next_cursor` as `cursor`. **Times** are RFC 3339 in
+UTC. Unknown fields and query parameters are refused. A path with a slash at its end is the same resource, and every
+`GET` answers `HEAD`. Send `X-Request-ID` (1-128 of `A-Z a-z 0-9 . _ -`) to find your request in the logs; every
+response carries it. There are no keys yet: whoever reaches the service may use it.
+"""
+_CONTACT = {"name": "Hexapost", "url": "https://hexapost.example/", "email": "hexapost@hexapost.example"}
+_TAGS = [
+    {"name": "health", "description": "Probes for those who run the service."},
+    {"name": "posts", "description": "What is written: draft -> published <-> archived."},
+    {"name": "users", "description": "Who writes."},
+]
+
+
+def build(app: FastAPI) -> Json:
+    """Return the document of the application."""
+    document = get_openapi(
+        title="Hexapost",
+        version=app.version,
+        summary="Users and posts.",
+        description=_DESCRIPTION,
+        routes=app.routes,
+        tags=_TAGS,
+        servers=[{"url": "/", "description": "The service that serves this document."}],
+        license_info={"name": "MIT", "url": "https://opensource.org/license/mit"},
+    )
+    document["info"]["contact"] = _CONTACT  # after FastAPI, which wants email-validator to read it
+    document["security"] = []
+    components = document["components"]
+    components["schemas"].update(Problem=PROBLEM, FieldError=FIELD_ERROR)
+    used = set(re.findall("#/components/examples/([a-z-]+)", json.dumps(document["paths"])))
+    examples = {code: example for code, example in EXAMPLES.items() if code in used}
+    components.update(headers=HEADERS, parameters=PARAMETERS, examples=examples)
+    for path, operation_id in HEAD_OPERATIONS.items():
+        document["paths"][path]["head"] = _head(document["paths"][path]["get"], operation_id)
+    return document
+
+
+def openapi_document(app: FastAPI) -> str:
+    """Return the document as text: indented, in a stable order, with a line break at its end."""
+    return json.dumps(app.openapi(), indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+
+
+def _head(get: Json, operation_id: str) -> Json:
+    head = deepcopy(get)
+    head["operationId"] = operation_id
+    head["summary"] = f"Look at {get['summary'].removeprefix('Read ')}"
+    head["description"] = "The headers of the answer to GET, without its body."
+    for response in head["responses"].values():
+        response.pop("content", None)
+    return head

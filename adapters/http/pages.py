@@ -1,0 +1,46 @@
+"""Pages of lists over HTTP: cursors in, cursors and links out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from adapters.http.context import cursors
+from adapters.http.cursors import Filters
+from adapters.http.fields import ResponseModel
+from adapters.http.responses import REVALIDATE, ok
+from application.pages import Page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A page that is asked for: of the list at `path`, with filters as they stand in a query string."""
+
+    request: Request
+    path: str
+    limit: int
+    cursor: str | None
+    filters: Filters
+
+    def after(self) -> UUID | None:
+        """Return the id below which the page starts. Raises ProblemError for a cursor that is not of this list."""
+        if self.cursor is None:
+            return None
+        return cursors(self.request).read(self.cursor, resource=self.path, filters=self.filters)
+
+    def next_cursor(self, found: Page[Any]) -> str | None:
+        """Return the cursor of the page after the one that was found, None after the last."""
+        if found.next_after is None:
+            return None
+        return cursors(self.request).make(found.next_after, resource=self.path, filters=self.filters)
+
+    def response(self, body: ResponseModel, next_cursor: str | None) -> Response:
+        """Return the page, with a link to the next one if there is one."""
+        if next_cursor is None:
+            return ok(body, REVALIDATE)
+        query: Mapping[str, str | None] = {"limit": str(self.limit), **self.filters, "cursor": next_cursor}
+        given = urlencode({name: value for name, value in query.items() if value is not None})
+        return ok(body, REVALIDATE, (b"link", f'<{self.path}?{given}>; rel="next"'.encode("ascii")))

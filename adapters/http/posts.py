@@ -1,0 +1,253 @@
+"""Posts over HTTP: routes, request and response models."""
+
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from adapters.http import documentation as doc
+from adapters.http import fields, problems, responses
+from adapters.http.conditional import expected_version
+from adapters.http.context import services
+from adapters.http.pages import Listing
+from adapters.http.routes import StrictRoute, operation_id
+from domain.posts import (
+    FIRST_STATUSES,
+    LONGEST_CONTENT,
+    LONGEST_TITLE,
+    Post,
+    PostChanges,
+    PostStatus,
+    clean_content,
+    clean_title,
+)
+from domain.text import LINE_PATTERN, LINES_PATTERN
+
+PATH = "/api/v1/posts"
+EXAMPLE: doc.Json = {
+    "id": "0198a3c5-01d4-7c52-9d6e-5b8f0a7e1c23",
+    "author_id": "0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
+    "title": "On the Analytical Engine",
+    "content": "It weaves algebraical patterns\njust as the loom weaves flowers and leaves.",
+    "status": "published",
+    "published_at": "2026-01-15T09:45:00.654321Z",
+    "created_at": "2026-01-15T09:45:00.654321Z",
+    "updated_at": "2026-01-15T09:45:00.654321Z",
+    "version": 1,
+}
+PostId = Annotated[fields.Identifier, Path(description="The id of the post.", examples=[EXAMPLE["id"]])]
+
+
+_FIRST = tuple(status for status in PostStatus if status in FIRST_STATUSES)
+_STATUS_SCHEMA: doc.Json = {"type": "string", "enum": list(PostStatus)}
+_TITLE_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_TITLE)
+_CONTENT_SCHEMA = fields.text_schema(LINES_PATTERN, LONGEST_CONTENT)
+_Title = Annotated[
+    str,
+    Field(strict=True, max_length=LONGEST_TITLE, description="One line."),
+    AfterValidator(clean_title),
+    WithJsonSchema(_TITLE_SCHEMA),
+]
+_Content = Annotated[
+    str,
+    Field(strict=True, max_length=LONGEST_CONTENT, description="Plain text, with line breaks where there are any."),
+    AfterValidator(clean_content),
+    WithJsonSchema(_CONTENT_SCHEMA),
+]
+_Status = Annotated[PostStatus, PlainValidator(fields.one_of(*PostStatus)), WithJsonSchema(_STATUS_SCHEMA)]
+_FirstStatus = Annotated[
+    PostStatus, PlainValidator(fields.one_of(*_FIRST)), WithJsonSchema({"type": "string", "enum": list(_FIRST)})
+]
+
+
+class CreatePostRequest(fields.RequestModel):
+    """A post to write."""
+
+    author_id: Annotated[fields.Identifier, Field(description="The user who writes it, who must be active.")]
+    title: _Title
+    content: _Content
+    status: Annotated[_FirstStatus, Field(description="Whether it is published at once.")] = PostStatus.DRAFT
+
+
+class UpdatePostRequest(fields.RequestModel):
+    """Changes of a post, as a merge patch (RFC 7396): what is left out stays as it is."""
+
+    title: _Title = Field(default_factory=str)
+    content: _Content = Field(default_factory=str)
+    status: Annotated[
+        _Status, Field(description="A draft can be published, a published post archived, an archived one published.")
+    ] = Field(default_factory=lambda: PostStatus.DRAFT)
+
+
+class PostResponse(fields.ResponseModel):
+    """A post."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="Ids are in the order of creation.")]
+    author_id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="The user who wrote it.")]
+    title: Annotated[str, WithJsonSchema(_TITLE_SCHEMA), Field(description="One line.")]
+    content: Annotated[str, WithJsonSchema(_CONTENT_SCHEMA), Field(description="Plain text.")]
+    status: Annotated[PostStatus, Field(description="Where it is in its life.")]
+    published_at: Annotated[
+        fields.Time | None,
+        WithJsonSchema(fields.nullable(fields.TIME_SCHEMA)),
+        Field(description="When it was published first; null before that."),
+    ]
+    created_at: Annotated[fields.Time, Field(description="When it was written.")]
+    updated_at: Annotated[fields.Time, Field(description="When it was changed last.")]
+    version: fields.Version
+
+
+class PostPage(fields.ResponseModel):
+    """A page of posts."""
+
+    items: Annotated[list[PostResponse], Field(max_length=fields.MOST_ITEMS, description="The posts, newest first.")]
+    next_cursor: fields.NextCursor
+
+
+def post_response(post: Post) -> PostResponse:
+    """Return what is shown of a post."""
+    return PostResponse(
+        id=post.id,
+        author_id=post.author_id,
+        title=post.title,
+        content=post.content,
+        status=post.status,
+        published_at=post.published_at,
+        created_at=post.created_at,
+        updated_at=post.updated_at,
+        version=post.version,
+    )
+
+
+_LINKS = {
+    **doc.links("post_id", "id", get_post="Read it.", update_post="Change it.", delete_post="Remove it."),
+    **doc.links("user_id", "author_id", get_user="Read the author."),
+}
+
+router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generate_unique_id_function=operation_id)
+
+
+@router.get(
+    "/{post_id}",
+    response_model=PostResponse,
+    summary="Read a post",
+    responses={
+        200: doc.response("The post.", headers=["ETag"], example=EXAMPLE),
+        304: doc.response("If-None-Match names the version of the post.", headers=["ETag"]),
+        **doc.errors(problems.POST_NOT_FOUND, problems.VALIDATION_FAILED, *doc.STORAGE),
+    },
+    openapi_extra=doc.parameters("If-None-Match"),
+)
+async def get_post(request: Request, post_id: PostId) -> Response:
+    """Read one post. With `If-None-Match` the answer is 304 as long as the post has not changed."""
+    post = await services(request).posts.get(post_id)
+    return responses.entity(request, post_response(post), post.version)
+
+
+@router.get(
+    "",
+    response_model=PostPage,
+    summary="List posts",
+    responses={
+        200: doc.response(
+            "A page of posts.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
+        ),
+        **doc.errors(problems.VALIDATION_FAILED, *doc.STORAGE),
+    },
+)
+async def list_posts(
+    request: Request,
+    limit: fields.Limit = 20,
+    cursor: fields.Cursor = None,
+    author_id: Annotated[
+        fields.Identifier | None, WithJsonSchema(fields.ID_SCHEMA), Query(description="Only posts by this user.")
+    ] = None,
+    status: Annotated[
+        _Status | None, WithJsonSchema(_STATUS_SCHEMA), Query(description="Only posts in this status.")
+    ] = None,
+) -> Response:
+    """Read posts page by page, newest first. The next page starts at `next_cursor`, null on the last one."""
+    filters = {"author_id": None if author_id is None else str(author_id), "status": status}
+    listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
+    found = await services(request).posts.list(limit=limit, after=listing.after(), author_id=author_id, status=status)
+    next_cursor = listing.next_cursor(found)
+    body = PostPage(items=[post_response(post) for post in found.items], next_cursor=next_cursor)
+    return listing.response(body, next_cursor)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=PostResponse,
+    summary="Write a post",
+    responses={
+        201: doc.response("The new post.", headers=["Location", "ETag"], example=EXAMPLE, links=_LINKS),
+        **doc.errors(problems.AUTHOR_NOT_FOUND, problems.AUTHOR_INACTIVE, *doc.STORAGE, accept="Accept-Post"),
+    },
+)
+async def create_post(
+    request: Request,
+    body: Annotated[
+        CreatePostRequest,
+        Body(examples=[{name: EXAMPLE[name] for name in ("author_id", "title", "content", "status")}]),
+    ],
+) -> Response:
+    """Write a post, as a draft or published at once, in the name of an active user."""
+    post = await services(request).posts.write(
+        author_id=body.author_id, title=body.title, content=body.content, status=body.status
+    )
+    return responses.created(post_response(post), post.version, location=f"{PATH}/{post.id}")
+
+
+@router.patch(
+    "/{post_id}",
+    response_model=PostResponse,
+    summary="Change a post",
+    responses={
+        200: doc.response(
+            "The post after the changes.",
+            headers=["ETag"],
+            example={**EXAMPLE, "status": "archived", "updated_at": "2026-02-01T10:00:00Z", "version": 2},
+        ),
+        **doc.errors(
+            problems.POST_NOT_FOUND,
+            problems.AUTHOR_INACTIVE,
+            problems.INVALID_TRANSITION,
+            problems.VERSION_MISMATCH,
+            *doc.STORAGE,
+            accept="Accept-Patch",
+        ),
+    },
+    openapi_extra={**doc.parameters("If-Match"), **doc.merge_patch("UpdatePostRequest", {"status": "archived"})},
+)
+async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest) -> Response:
+    """Change what the merge patch (RFC 7396) names: text, status (draft -> published <-> archived), or both.
+
+    With `If-Match` only if the post still has that version. A patch that changes nothing leaves the version as it is.
+    """
+    posts = services(request).posts
+    expected = await expected_version(request.scope, lambda: posts.get(post_id))
+    changes = cast("PostChanges", body.model_dump(exclude_unset=True))
+    post = await posts.revise(post_id, expected=expected, **changes)
+    return responses.changed(post_response(post), post.version)
+
+
+@router.delete(
+    "/{post_id}",
+    status_code=204,
+    summary="Remove a post",
+    responses={
+        204: doc.response("The post is removed."),
+        **doc.errors(problems.POST_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.STORAGE),
+    },
+    openapi_extra=doc.parameters("If-Match"),
+)
+async def delete_post(request: Request, post_id: PostId) -> Response:
+    """Remove a post, for good. With `If-Match` only if the post still has that version."""
+    posts = services(request).posts
+    expected = await expected_version(request.scope, lambda: posts.get(post_id))
+    await posts.remove(post_id, expected=expected)
+    return Response(status_code=204)

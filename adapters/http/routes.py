@@ -1,0 +1,81 @@
+"""The route class of the resources: strict about bodies and query strings before FastAPI looks at them."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from adapters.http.bodies import check_media_type, read_json
+from adapters.http.errors import ProblemError
+from adapters.http.problems import VALIDATION_FAILED
+from adapters.http.validation import FieldError, is_sane
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+_JUNK = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses what it does not know or cannot read without doubt."""
+
+    def get_route_handler(self) -> Handler:
+        """Return FastAPI's handler of the route behind the checks."""
+        handle = super().get_route_handler()
+        known = frozenset(param.alias for param in self.dependant.query_params)
+        reads_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            query = request.scope["query_string"]
+            if query:
+                _check_query(query, known)
+            if reads_body:
+                check_media_type(request.scope)
+                request = JsonRequest(request.scope, request.receive)
+                request.value = read_json(await request.body())
+            return await handle(request)
+
+        return strict
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the id of the route's operation: the name of its function."""
+    return route.name
+
+
+class JsonRequest(Request):
+    """A request whose body was read as JSON before."""
+
+    value: Any = None
+
+    async def json(self) -> Any:
+        """Return the value of the body."""
+        return self.value
+
+
+def _check_query(query: bytes, known: frozenset[str]) -> None:
+    """Raise ProblemError for a query string that is malformed or holds parameters that are unknown or repeated."""
+    try:
+        if _JUNK.search(query):
+            raise ProblemError(VALIDATION_FAILED, detail=_MALFORMED)
+        counted = Counter(name for name, _ in parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        raise ProblemError(VALIDATION_FAILED, detail=_MALFORMED) from None
+    errors = [found for name, count in counted.items() if (found := _query_error(name, count, known))]
+    if errors:
+        raise ProblemError(VALIDATION_FAILED, errors=errors)
+
+
+_MALFORMED = "The query string is not percent-encoded UTF-8."
+
+
+def _query_error(name: str, count: int, known: frozenset[str]) -> FieldError | None:
+    if name not in known:
+        error: FieldError = {"code": "unknown", "detail": "This operation has no such query parameter."}
+        return {"parameter": name, **error} if is_sane(name) else error
+    if count > 1:
+        return {"parameter": name, "code": "repeated", "detail": "It can be given once."}
+    return None

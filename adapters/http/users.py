@@ -1,0 +1,215 @@
+"""Users over HTTP: routes, request and response models."""
+
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+
+from adapters.http import documentation as doc
+from adapters.http import fields, problems, responses
+from adapters.http.conditional import expected_version
+from adapters.http.context import services
+from adapters.http.pages import Listing
+from adapters.http.routes import StrictRoute, operation_id
+from domain.text import LINE_PATTERN
+from domain.users import LONGEST_FULL_NAME, User, UserChanges, clean_full_name
+
+PATH = "/api/v1/users"
+EXAMPLE: doc.Json = {
+    "id": "0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
+    "email": "ada@example.org",
+    "full_name": "Ada Lovelace",
+    "is_active": True,
+    "created_at": "2026-01-15T09:30:00.123456Z",
+    "updated_at": "2026-01-15T09:30:00.123456Z",
+    "version": 1,
+}
+UserId = Annotated[fields.Identifier, Path(description="The id of the user.", examples=[EXAMPLE["id"]])]
+
+_NAME_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_FULL_NAME)
+_FullName = Annotated[
+    Annotated[str, Field(strict=True, max_length=LONGEST_FULL_NAME), AfterValidator(clean_full_name)] | None,
+    WithJsonSchema(fields.nullable(_NAME_SCHEMA)),
+    Field(description="The name that people know the user by; null when it is not known."),
+]
+_Email = Annotated[fields.Email, Field(description="The address, kept as it is given; no other user may have it.")]
+_IsActive = Annotated[fields.Flag, Field(description="Whether the user can write and publish posts.")]
+
+
+class CreateUserRequest(fields.RequestModel):
+    """A user to register."""
+
+    email: _Email
+    full_name: _FullName = None
+    is_active: _IsActive = True
+
+
+class UpdateUserRequest(fields.RequestModel):
+    """Changes of a user, as a merge patch (RFC 7396): what is left out stays as it is."""
+
+    email: _Email = Field(default_factory=str)
+    full_name: _FullName = Field(default_factory=lambda: None)
+    is_active: _IsActive = Field(default_factory=bool)
+
+
+class UserResponse(fields.ResponseModel):
+    """A user."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="Ids are in the order of creation.")]
+    email: Annotated[str, WithJsonSchema(fields.EMAIL_SCHEMA), Field(description="As it was given.")]
+    full_name: Annotated[
+        str | None, WithJsonSchema(fields.nullable(_NAME_SCHEMA)), Field(description="Null when it is not known.")
+    ]
+    is_active: Annotated[bool, Field(description="Whether the user can write and publish posts.")]
+    created_at: Annotated[fields.Time, Field(description="When the user was registered.")]
+    updated_at: Annotated[fields.Time, Field(description="When the user was changed last.")]
+    version: fields.Version
+
+
+class UserPage(fields.ResponseModel):
+    """A page of users."""
+
+    items: Annotated[list[UserResponse], Field(max_length=fields.MOST_ITEMS, description="The users, newest first.")]
+    next_cursor: fields.NextCursor
+
+
+def user_response(user: User) -> UserResponse:
+    """Return what is shown of a user."""
+    return UserResponse(
+        id=user.id,
+        email=user.email,
+        full_name=user.full_name,
+        is_active=user.is_active,
+        created_at=user.created_at,
+        updated_at=user.updated_at,
+        version=user.version,
+    )
+
+
+_LINKS = {
+    **doc.links("user_id", "id", get_user="Read it.", update_user="Change it.", delete_user="Erase it."),
+    **doc.links("author_id", "id", list_posts="Read the posts of the user."),
+}
+
+router = APIRouter(prefix=PATH, tags=["users"], route_class=StrictRoute, generate_unique_id_function=operation_id)
+
+
+@router.get(
+    "/{user_id}",
+    response_model=UserResponse,
+    summary="Read a user",
+    response_description="The user.",
+    responses={
+        200: doc.response("The user.", headers=["ETag"], example=EXAMPLE),
+        304: doc.response("If-None-Match names the version of the user.", headers=["ETag"]),
+        **doc.errors(problems.USER_NOT_FOUND, problems.VALIDATION_FAILED, *doc.STORAGE),
+    },
+    openapi_extra=doc.parameters("If-None-Match"),
+)
+async def get_user(request: Request, user_id: UserId) -> Response:
+    """Read one user. With `If-None-Match` the answer is 304 as long as the user has not changed."""
+    user = await services(request).users.get(user_id)
+    return responses.entity(request, user_response(user), user.version)
+
+
+@router.get(
+    "",
+    response_model=UserPage,
+    summary="List users",
+    responses={
+        200: doc.response(
+            "A page of users.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
+        ),
+        **doc.errors(problems.VALIDATION_FAILED, *doc.STORAGE),
+    },
+)
+async def list_users(
+    request: Request,
+    limit: fields.Limit = 20,
+    cursor: fields.Cursor = None,
+    email: Annotated[
+        fields.Email | None,
+        WithJsonSchema(fields.EMAIL_SCHEMA),
+        Query(description="Only the user with this address, in any spelling that reaches the same mailbox."),
+    ] = None,
+    is_active: Annotated[fields.QueryFlag, Query(description="Only users that are, or are not, active.")] = None,
+) -> Response:
+    """Read users page by page, newest first. The next page starts at `next_cursor`, null on the last one."""
+    filters = {"email": email, "is_active": None if is_active is None else str(is_active).lower()}
+    listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
+    found = await services(request).users.list(limit=limit, after=listing.after(), email=email, is_active=is_active)
+    next_cursor = listing.next_cursor(found)
+    body = UserPage(items=[user_response(user) for user in found.items], next_cursor=next_cursor)
+    return listing.response(body, next_cursor)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=UserResponse,
+    summary="Register a user",
+    responses={
+        201: doc.response("The new user.", headers=["Location", "ETag"], example=EXAMPLE, links=_LINKS),
+        **doc.errors(problems.EMAIL_ALREADY_REGISTERED, *doc.STORAGE, accept="Accept-Post"),
+    },
+)
+async def create_user(
+    request: Request,
+    body: Annotated[CreateUserRequest, Body(examples=[{"email": "ada@example.org", "full_name": "Ada Lovelace"}])],
+) -> Response:
+    """Register a user with an e-mail address that no other user has, in any spelling."""
+    user = await services(request).users.register(email=body.email, full_name=body.full_name, is_active=body.is_active)
+    return responses.created(user_response(user), user.version, location=f"{PATH}/{user.id}")
+
+
+@router.patch(
+    "/{user_id}",
+    response_model=UserResponse,
+    summary="Change a user",
+    responses={
+        200: doc.response(
+            "The user after the changes.",
+            headers=["ETag"],
+            example={**EXAMPLE, "full_name": "Ada King", "updated_at": "2026-02-01T10:00:00Z", "version": 2},
+        ),
+        **doc.errors(
+            problems.USER_NOT_FOUND,
+            problems.EMAIL_ALREADY_REGISTERED,
+            problems.VERSION_MISMATCH,
+            *doc.STORAGE,
+            accept="Accept-Patch",
+        ),
+    },
+    openapi_extra={**doc.parameters("If-Match"), **doc.merge_patch("UpdateUserRequest", {"full_name": "Ada King"})},
+)
+async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest) -> Response:
+    """Change what the merge patch (RFC 7396) names; null clears `full_name`.
+
+    With `If-Match` only if the user still has that version. A patch that changes nothing leaves the version as it is.
+    """
+    users = services(request).users
+    expected = await expected_version(request.scope, lambda: users.get(user_id))
+    changes = cast("UserChanges", body.model_dump(exclude_unset=True))
+    user = await users.change(user_id, expected=expected, **changes)
+    return responses.changed(user_response(user), user.version)
+
+
+@router.delete(
+    "/{user_id}",
+    status_code=204,
+    summary="Erase a user",
+    responses={
+        204: doc.response("The user is erased."),
+        **doc.errors(problems.USER_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.STORAGE),
+    },
+    openapi_extra=doc.parameters("If-Match"),
+)
+async def delete_user(request: Request, user_id: UserId) -> Response:
+    """Erase a user and all posts by that user, for good. With `If-Match` only if the user still has that version."""
+    users = services(request).users
+    expected = await expected_version(request.scope, lambda: users.get(user_id))
+    await users.erase(user_id, expected=expected)
+    return Response(status_code=204)

@@ -1,0 +1,258 @@
+"""What every response has, whatever answered."""
+
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import structlog
+from fastapi import Response
+from starlette.responses import StreamingResponse
+
+from application.ports import (
+    ConcurrentChangeError,
+    StorageOverloadedError,
+    StorageUnavailableError,
+    TransientError,
+)
+from domain.errors import ConflictError
+from tests.http.support import ADA, NOBODY, Api, FailingStorage, call, check_problem, serving
+
+SECRET_TEXT = "duplicate key (ada@example.org)"  # noqa: S105 - it must not come out
+EVERY_KIND = [
+    ("GET", "/livez", 200),
+    ("GET", "/readyz", 200),
+    ("GET", "/docs", 200),
+    ("GET", "/openapi.json", 200),
+    ("GET", "/problems/not-found", 200),
+    ("GET", "/", 307),
+    ("GET", "/api/v1/users", 200),
+    ("POST", "/api/v1/users", 201),
+    ("DELETE", "/api/v1/users/x", 422),
+    ("GET", f"/api/v1/posts/{NOBODY}", 404),
+    ("GET", "/nowhere", 404),
+    ("PUT", "/api/v1/users", 405),
+]
+CACHEABLE = {"/docs": "public, no-cache", "/openapi.json": "public, no-cache", "/api/v1/users": "private, no-cache"}
+
+
+@pytest.mark.parametrize(("method", "path", "status"), EVERY_KIND)
+async def test_headers_of_every_response(api: Api, method: str, path: str, status: int) -> None:
+    given = await api.client.request(method, path, json=ADA, headers={"x-request-id": "given.by-Caller_1"})
+    assert given.status_code == status
+    assert given.headers["x-request-id"] == "given.by-Caller_1"
+    assert given.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert len(given.headers.get_list("cache-control")) == 1
+    if path in CACHEABLE and method == "GET":
+        assert given.headers["cache-control"] == CACHEABLE[path]
+    elif path not in {"/", "/problems/not-found"}:
+        assert given.headers["cache-control"] == "no-store"
+    else:
+        assert given.headers["cache-control"] == "public, max-age=3600"
+
+
+@pytest.mark.parametrize("unsafe", ["", "a b", "a" * 129, "é", "a\tb", "<b>", "a/b", "x\n"])
+async def test_unsafe_request_ids_are_replaced(api: Api, unsafe: str) -> None:
+    response = await call(api.app, "GET", "/nowhere", headers=[(b"x-request-id", unsafe.encode())])
+    assert re.fullmatch(r"[0-9a-f]{12}7[0-9a-f]{19}", response.headers["x-request-id"])
+
+
+async def test_every_request_has_its_own_id(api: Api) -> None:
+    ids = [(await api.client.get("/livez")).headers["x-request-id"] for _ in range(10)]
+    assert len(set(ids)) == 10
+    assert [event["request_id"] for event in api.log] == ids
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/livez", "/readyz", "/docs", "/docs/", "/openapi.json", "/problems", "/problems/not-found", "/",
+        "/docs/assets/favicon.png", "/api/v1/users", "/api/v1/users/?limit=1", "/api/v1/posts", "/nowhere",
+        "/api/v1/users/x", f"/api/v1/users/{NOBODY}/", "{user}", "{user}/", "{post}",
+    ],
+)  # fmt: skip
+async def test_head_is_get_without_a_body(api: Api, path: str) -> None:
+    user = await api.user()
+    post = await api.post(user)
+    path = path.format(user=f"/api/v1/users/{user['id']}", post=f"/api/v1/posts/{post['id']}")
+    headers = {"x-request-id": "one"}
+    get, head = await api.client.get(path, headers=headers), await api.client.head(path, headers=headers)
+    assert head.status_code == get.status_code
+    assert head.headers == get.headers
+    assert head.content == b""
+    plain, _, query = path.partition("?")
+    assert (await call(api.app, "HEAD", plain, query=query.encode())).body == b""
+    assert int(head.headers["content-length"]) == len(get.content)
+    assert [event["method"] for event in api.log[-3:]] == ["GET", "HEAD", "HEAD"]
+    assert [event["bytes"] for event in api.log[-3:]] == [len(get.content), 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/users", "GET, HEAD, POST"),
+        ("/api/v1/users/", "GET, HEAD, POST"),
+        ("/api/v1/posts", "GET, HEAD, POST"),
+        (f"/api/v1/users/{NOBODY}", "DELETE, GET, HEAD, PATCH"),
+        (f"/api/v1/posts/{NOBODY}/", "DELETE, GET, HEAD, PATCH"),
+        ("/livez", "GET, HEAD"),
+        ("/docs", "GET, HEAD"),
+        ("/problems/not-found", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "QUERY", "get"])
+async def test_methods_that_are_not_allowed(api: Api, method: str, path: str, allowed: str) -> None:
+    response = await call(api.app, method, path)
+    assert response.status == 405
+    assert response.headers["allow"] == allowed
+    assert b"/problems/method-not-allowed" in response.body
+    assert api.log[-1]["method"] == (method if method in {"PUT", "OPTIONS", "TRACE"} else "other")
+
+
+async def test_head_is_not_allowed_where_get_is_not(api: Api) -> None:
+    async def created() -> None:
+        """Answer."""
+
+    api.app.add_api_route("/only-post", created, methods=["POST"])
+    for method in ("GET", "HEAD"):
+        response = await call(api.app, method, "/only-post")
+        assert (response.status, response.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api", "/api/v1", "/api/v1/users//", "/api/v1/users/a/b", "/api/v2/users", "/redoc"]
+)
+async def test_paths_that_are_not_there(api: Api, path: str) -> None:
+    response = await call(api.app, "GET", path)
+    assert response.status == 404
+    assert b"/problems/not-found" in response.body
+    assert api.log[-1]["route"] is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "seconds"),
+    [
+        (StorageUnavailableError, "database-unavailable", "5"),
+        (StorageOverloadedError, "overloaded", "1"),
+        (ConcurrentChangeError, "overloaded", "1"),
+        (TransientError, "overloaded", "1"),
+    ],
+)
+async def test_storage_that_fails(error: type[Exception], code: str, seconds: str) -> None:
+    async with serving(FailingStorage(lambda: error(SECRET_TEXT))) as api:
+        for response in await every_operation(api):
+            check_problem(response, 503, code)
+            assert response.headers["retry-after"] == seconds
+            assert "ada@" not in response.text
+
+
+async def test_failures_that_nobody_expected() -> None:
+    async with serving(FailingStorage(lambda: RuntimeError(SECRET_TEXT))) as api:
+        with structlog.testing.capture_logs() as events:
+            responses = await every_operation(api)
+        for response, event in zip(responses, events, strict=True):
+            check_problem(response, 500, "internal-error")
+            assert "ada@" not in response.text
+            assert event["log_level"] == "error"
+            assert event["request_id"] == response.headers["x-request-id"]
+            assert event["exception"] == "builtins.RuntimeError"
+            assert "support.py" in event["traceback"][-1]
+        assert "ada@" not in repr(events)
+
+
+async def test_refusal_of_the_domain_that_has_no_status() -> None:
+    async with serving(FailingStorage(lambda: ConflictError(SECRET_TEXT))) as api:
+        with structlog.testing.capture_logs() as events:
+            response = await api.client.get("/api/v1/users")
+        check_problem(response, 500, "internal-error")
+        assert "ada@" not in response.text
+        assert [event["exception"].split()[0] for event in events] == ["domain.errors.ConflictError"]
+
+
+async def test_cause_of_a_failure_is_named_without_its_text() -> None:
+    def failure() -> Exception:
+        error = RuntimeError(SECRET_TEXT)
+        error.__cause__ = KeyError(SECRET_TEXT)
+        return error
+
+    async with serving(FailingStorage(failure)) as api:
+        with structlog.testing.capture_logs() as events:
+            await api.client.get("/api/v1/users")
+        assert events[0]["exception"] == "builtins.RuntimeError from builtins.KeyError"
+        assert "ada@" not in repr(events)
+
+
+async def every_operation(api: Api) -> list[httpx.Response]:
+    user = f"/api/v1/users/{NOBODY}"
+    post = f"/api/v1/posts/{NOBODY}"
+    written = {"author_id": NOBODY, "title": "t", "content": "c"}
+    return [
+        await api.client.post("/api/v1/users", json=ADA),
+        await api.client.get("/api/v1/users"),
+        await api.client.get(user),
+        await api.client.patch(user, json={}),
+        await api.client.delete(user),
+        await api.client.post("/api/v1/posts", json=written),
+        await api.client.get("/api/v1/posts"),
+        await api.client.get(post),
+        await api.client.patch(post, json={}),
+        await api.client.delete(post),
+    ]
+
+
+async def test_response_that_breaks_off_is_not_followed_by_another(api: Api) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise RuntimeError(SECRET_TEXT)
+
+    async def broken() -> Response:
+        return StreamingResponse(pieces())
+
+    api.app.add_api_route("/broken", broken)
+    with structlog.testing.capture_logs() as events:
+        response = await call(api.app, "GET", "/broken")
+    assert [message["type"] for message in response.messages] == ["http.response.start", "http.response.body"]
+    assert response.body == b"first"
+    assert [event["exception"].split()[0] for event in events] == ["builtins.RuntimeError"]
+    assert api.log[-1]["status"] == 200
+
+
+async def test_access_log_tells_templates_only(api: Api) -> None:
+    user = await api.user()
+    headers = {"authorization": "canary", "x-request-id": "r1"}
+    response = await api.client.get(f"/api/v1/users/{user['id']}/?canary=1", headers=headers)
+    event = api.log[-1]
+    assert event.pop("duration_ms") > 0
+    assert event == {
+        "event": "request",
+        "request_id": "r1",
+        "method": "GET",
+        "route": "/api/v1/users/{user_id}",
+        "status": 422,
+        "bytes": len(response.content),
+    }
+    assert "canary" not in repr(api.log)
+    assert user["id"] not in repr(api.log)
+
+
+async def test_other_scopes_pass_through(api: Api) -> None:
+    sent = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "path": "/livez",
+        "headers": [],
+        "query_string": b"",
+        "root_path": "",
+        "subprotocols": [],
+    }
+    await api.app(scope, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
+    assert api.log == []

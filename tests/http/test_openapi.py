@@ -1,0 +1,212 @@
+"""The OpenAPI document is the one on disk, complete, and true of the application that runs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from adapters.http import posts, users
+from adapters.http.openapi import openapi_document
+from tests.http.support import ADA, Api, Json, serving
+from tests.support.examples import a_post, a_user, store_posts, store_users
+
+DOCUMENT: Json = json.loads((Path(__file__).parents[2] / "openapi.json").read_text("utf-8"))
+METHODS = {"get", "head", "post", "patch", "delete"}
+OPERATIONS = {
+    "get_liveness", "get_readiness",
+    "create_user", "list_users", "get_user", "head_user", "update_user", "delete_user",
+    "create_post", "list_posts", "get_post", "head_post", "update_post", "delete_post",
+}  # fmt: skip
+
+
+def operations() -> Iterator[tuple[str, str, Json]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            assert method in METHODS
+            yield method, path, operation
+
+
+def resolved(thing: Json) -> Json:
+    """Return what is referred to."""
+    while "$ref" in thing:
+        found: Any = DOCUMENT
+        for part in thing["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        thing = found
+    return thing
+
+
+def check(schema: Json, value: object) -> None:
+    """Check a value against a schema of the document."""
+    errors = list(OAS31Validator({**schema, "components": DOCUMENT["components"]}).iter_errors(value))
+    assert errors == []
+
+
+async def test_document_on_disk_is_that_of_the_application(api: Api) -> None:
+    text = openapi_document(api.app)
+    assert json.loads(text) == DOCUMENT
+    assert (Path(__file__).parents[2] / "openapi.json").read_text("utf-8") == text
+    response = await api.client.get("/openapi.json")
+    assert response.text == text
+    assert response.headers["content-type"] == "application/json"
+    headers = {"if-none-match": response.headers["etag"]}
+    assert (await api.client.get("/openapi.json/", headers=headers)).status_code == 304
+
+
+def test_document_is_valid() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_every_operation_is_described() -> None:
+    ids = []
+    for _, path, operation in operations():
+        ids.append(operation["operationId"])
+        assert operation["summary"]
+        assert operation["description"]
+        assert operation["tags"]
+        assert {"405", "413", "500"} <= set(operation["responses"])
+        if path.startswith("/api/v1"):
+            assert {"422", "503"} <= set(operation["responses"])
+    assert sorted(ids) == sorted(OPERATIONS)
+
+
+def test_every_link_leads_to_an_operation() -> None:
+    found = [
+        link["operationId"]
+        for _, _, operation in operations()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert len(found) == 8
+    assert set(found) <= OPERATIONS
+
+
+def test_every_response_has_its_headers_and_an_example() -> None:
+    for method, path, operation in operations():
+        for status, response in operation["responses"].items():
+            where = f"{method} {path} {status}"
+            assert {"X-Request-ID", "Cache-Control"} <= set(response["headers"]), where
+            assert all(resolved(header)["schema"] for header in response["headers"].values())
+            for content in response.get("content", {}).values():
+                assert "example" in content or content["examples"], where
+            assert ("Retry-After" in response["headers"]) == (status == "503" and path.startswith("/api")), where
+            assert ("Allow" in response["headers"]) == (status == "405"), where
+
+
+def bounded(schema: Json, where: str) -> None:
+    schema = resolved(schema)
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if "string" in kinds and not {"enum", "const"} & set(schema):
+        assert {"maxLength", "format", "pattern"} & set(schema), where
+    if "integer" in kinds:
+        assert {"minimum", "maximum", "format"} <= set(schema), where
+    if "array" in kinds:
+        assert "maxItems" in schema, where
+        bounded(schema["items"], where)
+    for name, inner in schema.get("properties", {}).items():
+        bounded(inner, f"{where}.{name}")
+    for inner in schema.get("anyOf", []):
+        bounded(inner, where)
+
+
+def test_everything_is_bounded() -> None:
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        bounded(schema, name)
+        if name.endswith("Request"):
+            assert schema["additionalProperties"] is False
+    for name, part in {**DOCUMENT["components"]["headers"], **DOCUMENT["components"]["parameters"]}.items():
+        bounded(part["schema"], name)
+        check(part["schema"], part["example"])
+    for _, path, operation in operations():
+        for parameter in operation.get("parameters", []):
+            bounded(resolved(parameter)["schema"], path)
+
+
+def test_every_example_of_a_response_is_valid() -> None:
+    seen = 0
+    for _, _, operation in operations():
+        for response in operation["responses"].values():
+            for content in response.get("content", {}).values():
+                examples = [resolved(example)["value"] for example in content.get("examples", {}).values()]
+                for example in [*examples, *([content["example"]] if "example" in content else [])]:
+                    check(content["schema"], example)
+                    seen += 1
+    assert seen > 50
+    for model in ("UserResponse", "PostResponse"):
+        schema = DOCUMENT["components"]["schemas"][model]
+        for example in schema["examples"]:
+            check(schema, example)
+
+
+def test_problem_examples_are_of_their_status() -> None:
+    for _, _, operation in operations():
+        for status, response in operation["responses"].items():
+            for content in response.get("content", {}).values():
+                for code, example in content.get("examples", {}).items():
+                    value = resolved(example)["value"]
+                    assert (value["type"], str(value["status"])) == (f"/problems/{code}", status)
+
+
+def request_examples(operation_id: str) -> list[Any]:
+    (operation,) = [found for _, _, found in operations() if found["operationId"] == operation_id]
+    examples = []
+    for content in operation["requestBody"]["content"].values():
+        examples += content["schema"].get("examples", [])
+        examples += [content["example"]] if "example" in content else []
+        for example in examples:
+            check(content["schema"], example)
+    assert examples
+    return examples
+
+
+@pytest.mark.parametrize("operation_id", ["create_user", "update_user", "create_post", "update_post"])
+async def test_every_example_of_a_request_is_accepted(operation_id: str) -> None:
+    for example in request_examples(operation_id):
+        async with serving() as api:
+            user = a_user(id=UUID(users.EXAMPLE["id"]))
+            await store_users(api.storage, user)
+            await store_posts(api.storage, user, a_post(user, id=UUID(posts.EXAMPLE["id"])))
+            action, kind = operation_id.split("_")
+            entity = {"user": users, "post": posts}[kind]
+            if action == "create":
+                response = await api.client.post(entity.PATH, json=example)
+                assert response.status_code == 201, response.text
+            else:
+                response = await api.client.patch(f"{entity.PATH}/{entity.EXAMPLE['id']}", json=example)
+                assert response.status_code == 200, response.text
+            check(DOCUMENT["components"]["schemas"][f"{kind.capitalize()}Response"], response.json())
+
+
+async def test_answers_are_as_the_document_says(api: Api) -> None:
+    user = await api.user()
+    post = await api.post(user, status="published", content="é\n\tü")
+    for operation_id, response in {
+        "get_user": await api.client.get(f"/api/v1/users/{user['id']}"),
+        "list_users": await api.client.get("/api/v1/users"),
+        "create_user": await api.client.post("/api/v1/users", json={**ADA, "email": "b@example.org"}),
+        "get_post": await api.client.get(f"/api/v1/posts/{post['id']}"),
+        "list_posts": await api.client.get("/api/v1/posts?limit=1"),
+        "update_post": await api.client.patch(f"/api/v1/posts/{post['id']}", json={"status": "archived"}),
+        "get_liveness": await api.client.get("/livez"),
+        "get_readiness": await api.client.get("/readyz"),
+    }.items():
+        (operation,) = [found for _, _, found in operations() if found["operationId"] == operation_id]
+        documented = operation["responses"][str(response.status_code)]
+        check(documented["content"]["application/json"]["schema"], response.json())
+        for name, header in documented["headers"].items():
+            if resolved(header)["required"]:
+                check(resolved(header)["schema"], response.headers[name])
+    errors = [
+        await api.client.get("/api/v1/users?limit=0"),
+        await api.client.get("/nowhere"),
+        await api.client.put("/api/v1/users"),
+        await api.client.post("/api/v1/users", content=b"{", headers={"content-type": "application/json"}),
+    ]
+    for response in errors:
+        check({"$ref": "#/components/schemas/Problem"}, response.json())

@@ -1,0 +1,168 @@
+"""Lists page by page: cursors and links."""
+
+import re
+from string import ascii_letters, digits
+from uuid import UUID
+
+import pytest
+
+from adapters.http.cursors import CURSOR_LENGTH, Cursors
+from adapters.http.errors import ProblemError
+from tests.http.support import Api, Json, findings, serving
+
+ALPHABET = ascii_letters + digits + "-_"
+
+
+async def walked(api: Api, path: str) -> list[list[str]]:
+    """Follow the links from this path and return the ids of each page."""
+    pages: list[list[str]] = []
+    while True:
+        response = await api.client.get(path)
+        assert response.status_code == 200, response.text
+        page = response.json()
+        pages.append([item["id"] for item in page["items"]])
+        if page["next_cursor"] is None:
+            assert "link" not in response.headers
+            return pages
+        link = re.fullmatch(r'<(/api/v1/[^>]+)>; rel="next"', response.headers["link"])
+        assert link is not None
+        assert page["next_cursor"] in link[1]
+        path = link[1]
+
+
+async def users(api: Api, count: int) -> list[Json]:
+    return [await api.user(email=f"user{n}@example.org", is_active=n % 2 == 0) for n in range(count)]
+
+
+async def test_links_lead_through_the_whole_list(api: Api) -> None:
+    ids = [user["id"] for user in reversed(await users(api, 5))]
+    assert await walked(api, "/api/v1/users?limit=2") == [ids[:2], ids[2:4], ids[4:]]
+    assert await walked(api, "/api/v1/users?limit=5") == [ids]
+    assert await walked(api, "/api/v1/users?limit=100") == [ids]
+    assert await walked(api, "/api/v1/users/?limit=4") == [ids[:4], ids[4:]]
+    assert await walked(api, "/api/v1/users?limit=1&is_active=true") == [ids[:1], ids[2:3], ids[4:]]
+
+
+async def test_links_keep_the_filters(api: Api) -> None:
+    author = await api.user()
+    ids = [(await api.post(author, status=status))["id"] for status in ("draft", "published") * 2][::-1]
+    path = f"/api/v1/posts?limit=1&author_id={author['id']}"
+    assert await walked(api, path) == [[id] for id in ids]
+    assert await walked(api, f"{path}&status=draft") == [[ids[1]], [ids[3]]]
+
+
+async def test_twenty_items_when_nothing_is_said(api: Api) -> None:
+    await users(api, 21)
+    page = (await api.client.get("/api/v1/users")).json()
+    assert len(page["items"]) == 20
+    assert page["next_cursor"] is not None
+
+
+async def test_page_size_may_change_on_the_way(api: Api) -> None:
+    made = await users(api, 5)
+    cursor = (await api.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
+    page = (await api.client.get("/api/v1/users", params={"cursor": cursor, "limit": 3})).json()
+    assert page["items"] == made[3:0:-1]
+
+
+async def test_cursor_survives_the_erasure_of_its_item(api: Api) -> None:
+    made = await users(api, 3)
+    cursor = (await api.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
+    await api.client.delete(f"/api/v1/users/{made[2]['id']}")
+    page = (await api.client.get("/api/v1/users", params={"cursor": cursor})).json()
+    assert page["items"] == made[1::-1]
+
+
+def test_no_other_character_anywhere_makes_a_cursor() -> None:
+    cursors = Cursors(b"secret")
+    cursor = cursors.make(UUID(int=1), resource="/users", filters={})
+    assert len(cursor) == CURSOR_LENGTH
+    assert cursors.read(cursor, resource="/users", filters={}) == UUID(int=1)
+    tried = 0
+    for place in range(CURSOR_LENGTH):
+        for character in ALPHABET:
+            changed = cursor[:place] + character + cursor[place + 1 :]
+            if changed != cursor:
+                tried += 1
+                with pytest.raises(ProblemError):
+                    cursors.read(changed, resource="/users", filters={})
+    assert tried == CURSOR_LENGTH * 63
+
+
+@pytest.mark.parametrize("position", range(CURSOR_LENGTH))
+async def test_changed_cursor_is_refused(api: Api, position: int) -> None:
+    await users(api, 2)
+    cursor = (await api.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
+    other = "A" if cursor[position] != "A" else "B"
+    response = await api.client.get(
+        "/api/v1/users", params={"cursor": cursor[:position] + other + cursor[position + 1 :]}
+    )
+    assert findings(response) == [("cursor", "not_issued")]
+
+
+async def test_other_spellings_of_a_cursor_are_refused(api: Api) -> None:
+    await users(api, 2)
+    cursor = (await api.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
+    plain = cursor.replace("-", "+").replace("_", "/")
+    for other in [
+        cursor[:-1],
+        cursor + "A",
+        cursor + "=",
+        cursor + "\n",
+        " " + cursor,
+        cursor[:-1] + "=",
+        plain + "==",
+    ]:
+        response = await api.client.get("/api/v1/users", params={"cursor": other})
+        assert findings(response) == [("cursor", "not_issued")], other
+
+
+async def test_cursor_belongs_to_its_list_and_filters(api: Api) -> None:
+    await users(api, 4)
+    author = await api.user()
+    await api.post(author)
+    await api.post(author)
+    user_cursor = (await api.client.get("/api/v1/users?limit=1&is_active=true")).json()["next_cursor"]
+    post_cursor = (await api.client.get("/api/v1/posts?limit=1")).json()["next_cursor"]
+    for path, params in [
+        ("users", {"cursor": user_cursor}),
+        ("users", {"cursor": user_cursor, "is_active": "false"}),
+        ("users", {"cursor": user_cursor, "is_active": "true", "email": "a@example.org"}),
+        ("posts", {"cursor": user_cursor}),
+        ("posts", {"cursor": post_cursor, "status": "draft"}),
+        ("posts", {"cursor": post_cursor, "author_id": author["id"]}),
+        ("users", {"cursor": post_cursor}),
+    ]:
+        response = await api.client.get(f"/api/v1/{path}", params=params)
+        assert findings(response) == [("cursor", "not_issued")], params
+    response = await api.client.get("/api/v1/users", params={"cursor": user_cursor, "is_active": "true"})
+    assert response.status_code == 200
+
+
+async def test_cursor_of_another_secret_is_refused() -> None:
+    async with serving(secret=b"one") as one, serving(one.storage, secret=b"other") as other:
+        await users(one, 2)
+        cursor = (await one.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
+        assert findings(await other.client.get(f"/api/v1/users?cursor={cursor}")) == [("cursor", "not_issued")]
+        assert (await one.client.get(f"/api/v1/users?cursor={cursor}")).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["", "x", "A" * 43, "A" * 45, "A" * 44, "+" * 44, "é" * 44])
+def test_what_is_no_cursor_at_all(text: str) -> None:
+    with pytest.raises(ProblemError):
+        Cursors(b"secret").read(text, resource="/users", filters={})
+
+
+def test_filter_values_cannot_pretend_to_be_other_filters() -> None:
+    cursors = Cursors(b"secret")
+    cursor = cursors.make(UUID(int=1), resource="/x", filters={"a": "1", "b": "2"})
+    for filters in [
+        {"a": "1b=2"},
+        {"a": "1"},
+        {"b": "2"},
+        {"a": "1", "b": "2", "c": ""},
+        {"a": "12"},
+        {"b": "1", "c": "2"},
+    ]:
+        with pytest.raises(ProblemError):
+            cursors.read(cursor, resource="/x", filters=filters)

@@ -1,0 +1,136 @@
+"""The pages: documentation, problems, probes."""
+
+import json
+import re
+from importlib.resources import files
+
+import pytest
+
+from adapters.http.app import Component
+from adapters.http.problems import PROBLEMS
+from tests.http.support import Api, FailingStorage, check_problem, serving
+
+CONTRACT = {
+    "malformed-json": 400, "unauthenticated": 401, "forbidden": 403, "not-found": 404, "user-not-found": 404,
+    "post-not-found": 404, "method-not-allowed": 405, "email-already-registered": 409, "author-inactive": 409,
+    "invalid-transition": 409, "idempotency-in-flight": 409, "version-mismatch": 412, "body-too-large": 413,
+    "unsupported-media-type": 415, "validation-failed": 422, "author-not-found": 422, "idempotency-key-reused": 422,
+    "rate-limited": 429, "internal-error": 500, "overloaded": 503, "database-unavailable": 503,
+}  # fmt: skip
+
+
+def test_problems_are_those_of_the_contract() -> None:
+    assert {code: problem.status for code, problem in PROBLEMS.items()} == CONTRACT
+    assert {code for code, problem in PROBLEMS.items() if problem.status in {429, 503}} <= {
+        code for code, problem in PROBLEMS.items() if problem.retry_after
+    }
+
+
+@pytest.mark.parametrize("code", CONTRACT)
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_problem_page(api: Api, code: str, slash: str) -> None:
+    response = await api.client.get(f"/problems/{code}{slash}")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["cache-control"] == "public, max-age=3600"
+    assert PROBLEMS[code].title in response.text
+    assert f"status {CONTRACT[code]}" in response.text
+    for heading in ("What it means", "What to do", "Example"):
+        assert f"<h2>{heading}</h2>" in response.text
+    example = re.search("<pre><code>(.*)</code></pre>", response.text, re.DOTALL)
+    assert example is not None
+    body = json.loads(example[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert (body["type"], body["status"]) == (f"/problems/{code}", CONTRACT[code])
+
+
+async def test_index_of_problems(api: Api) -> None:
+    text = (await api.client.get("/problems")).text
+    assert re.findall('href="/problems/([a-z-]+)"', text) == list(CONTRACT)
+
+
+async def test_page_of_no_problem(api: Api) -> None:
+    check_problem(await api.client.get("/problems/unknown"), 404, "not-found")
+
+
+async def test_root_leads_to_the_documentation(api: Api) -> None:
+    response = await api.client.get("/")
+    assert (response.status_code, response.headers["location"]) == (307, "/docs")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/problems", "/problems/validation-failed"])
+async def test_pages_load_nothing_from_elsewhere(api: Api, path: str) -> None:
+    response = await api.client.get(path)
+    assert response.status_code == 200
+    for address in re.findall(r'(?:src|href)="([^"]*)"', response.text):
+        assert re.match(r"/[a-z]", address), address
+        assert (await api.client.get(address)).status_code == 200, address
+    assert "//" not in re.sub(r"<pre>.*</pre>", "", response.text, flags=re.DOTALL)
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    assert "unsafe-eval" not in policy
+    assert "script-src 'unsafe-inline'" not in policy
+
+
+async def test_documentation_has_no_script_in_the_page(api: Api) -> None:
+    text = (await api.client.get("/docs/")).text
+    assert re.findall("<script[^>]*>(.*?)</script>", text) == ["", ""]
+    start = (await api.client.get("/docs/assets/start.js")).text
+    assert 'url: "/openapi.json"' in start
+    assert "validatorUrl: null" in start
+    assert "//" not in start
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("swagger-ui.css", "text/css; charset=utf-8"),
+        ("favicon.png", "image/png"),
+    ],
+)
+async def test_files_of_the_documentation(api: Api, name: str, media_type: str) -> None:
+    response = await api.client.get(f"/docs/assets/{name}")
+    assert response.status_code == 200
+    assert response.content == (files("fastapi_offline") / "static" / name).read_bytes()
+    assert response.headers["content-type"] == media_type
+    assert response.headers["cache-control"] == "public, no-cache"
+    headers = {"if-none-match": response.headers["etag"]}
+    again = await api.client.get(f"/docs/assets/{name}", headers=headers)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["redoc.standalone.js", "__init__.py", "..%2f__init__.py", "%2e%2e", "x"])
+async def test_other_files_are_not_served(api: Api, name: str) -> None:
+    check_problem(await api.client.get(f"/docs/assets/{name}"), 404, "not-found")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/livez/"])
+async def test_liveness_does_not_need_the_storage(path: str) -> None:
+    async with serving(FailingStorage(RuntimeError)) as api:
+        response = await api.client.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/readyz/"])
+async def test_readiness(api: Api, path: str) -> None:
+    response = await api.client.get(path)
+    assert response.status_code == 200
+    database = {"ready": True, "detail": "answers"}
+    assert response.json() == {"status": "ready", "components": {"database": database}}
+    api.components["migrations"] = Component(ready=False, detail="2 to go")
+    response = await api.client.get(path)
+    assert response.status_code == 503
+    assert response.headers["cache-control"] == "no-store"
+    migrations = {"ready": False, "detail": "2 to go"}
+    expected = {"status": "unavailable", "components": {"database": database, "migrations": migrations}}
+    assert response.json() == expected
+
+
+async def test_two_applications_in_one_process_are_independent() -> None:
+    async with serving() as one, serving() as other:
+        user = await one.user()
+        assert (await one.client.get(f"/api/v1/users/{user['id']}")).status_code == 200
+        assert (await other.client.get(f"/api/v1/users/{user['id']}")).status_code == 404
+        assert (await one.client.get("/api/v1/users")).json()["items"] == [user]
+        assert len(other.log) == 1

@@ -1,0 +1,214 @@
+"""Which values are refused, where the refusal points, and that all of a body's errors come together."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from adapters.http.validation import CODES, MOST_ERRORS
+from tests.http.support import ADA, NOBODY, Api, call, check_problem, findings
+
+LONG = "x" * 201
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"email": 1}, ("/email", "type")),
+        ({"email": None}, ("/email", "type")),
+        ({"email": "no address"}, ("/email", "format")),
+        ({"email": "Ada <ada@example.org>"}, ("/email", "format")),
+        ({"email": " ada@example.org"}, ("/email", "format")),
+        ({"email": "a" * 250 + "@x.org"}, ("/email", "too_long")),
+        ({"full_name": 1}, ("/full_name", "type")),
+        ({"full_name": ""}, ("/full_name", "format")),
+        ({"full_name": "\u200b"}, ("/full_name", "format")),
+        ({"full_name": "a\nb"}, ("/full_name", "format")),
+        ({"full_name": "a\0b"}, ("/full_name", "format")),
+        ({"full_name": LONG}, ("/full_name", "too_long")),
+        ({"full_name": "x" * 200 + " "}, ("/full_name", "too_long")),
+        ({"is_active": 1}, ("/is_active", "type")),
+        ({"is_active": "true"}, ("/is_active", "type")),
+        ({"is_active": None}, ("/is_active", "type")),
+        ({"admin": True}, ("/admin", "unknown")),
+        ({"<b>": True}, ("", "unknown")),
+        ({"x" * 65: True}, ("", "unknown")),
+        ({"id": NOBODY}, ("/id", "unknown")),
+    ],
+)
+async def test_user_fields(api: Api, changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert findings(await api.client.post("/api/v1/users", json={**ADA, **changes})) == [expected]
+    user = await api.user()
+    patched = await api.client.patch(f"/api/v1/users/{user['id']}", json=changes)
+    assert findings(patched) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"title": None}, ("/title", "type")),
+        ({"title": 7}, ("/title", "type")),
+        ({"title": " "}, ("/title", "format")),
+        ({"title": "a\tb"}, ("/title", "format")),
+        ({"title": LONG}, ("/title", "too_long")),
+        ({"content": []}, ("/content", "type")),
+        ({"content": "\n"}, ("/content", "format")),
+        ({"content": "a\0b"}, ("/content", "format")),
+        ({"content": "x" * 2001}, ("/content", "too_long")),
+        ({"status": "deleted"}, ("/status", "choice")),
+        ({"status": 1}, ("/status", "type")),
+        ({"status": ["draft"]}, ("/status", "type")),
+        ({"version": 1}, ("/version", "unknown")),
+    ],
+)
+async def test_post_fields(api: Api, changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    user = await api.user()
+    given = {"author_id": user["id"], "title": "t", "content": "c"}
+    assert findings(await api.client.post("/api/v1/posts", json={**given, **changes})) == [expected]
+    post = await api.post(user)
+    patched = await api.client.patch(f"/api/v1/posts/{post['id']}", json=changes)
+    assert findings(patched) == [expected]
+
+
+NOT_IDS = [
+    "x",
+    "0198a3c46f2b7d31a6f0c2b9e4d81357",
+    "{0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357}",
+    "urn:uuid:0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
+    "0198a3c4-6f2b-7d31-a6f0-c2b9e4d8135g",
+    "0198a3c4-6f2b-7d31-a6f0-c2b9e4d813577",
+    "0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357-",
+    "0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357\n",
+    "0198a3c4-6f2b-7d31-a6f0-c2b9e4d8135\N{FULLWIDTH DIGIT SEVEN}",
+]
+
+
+@pytest.mark.parametrize("text", NOT_IDS)
+async def test_ids_are_canonical(api: Api, text: str) -> None:
+    given = {"author_id": text, "title": "t", "content": "c"}
+    assert findings(await api.client.post("/api/v1/posts", json=given)) == [("/author_id", "format")]
+    assert findings(await api.client.get("/api/v1/posts", params={"author_id": text})) == [("author_id", "format")]
+    for kind, method in [("user", "GET"), ("user", "DELETE"), ("post", "GET"), ("post", "DELETE")]:
+        response = await api.client.request(method, f"/api/v1/{kind}s/{quote(text)}")
+        assert findings(response) == [(f"{kind}_id", "format")]
+    assert findings(await api.client.patch(f"/api/v1/users/{quote(text)}", json={})) == [("user_id", "format")]
+
+
+async def test_author_id_is_a_string(api: Api) -> None:
+    response = await api.client.post("/api/v1/posts", json={"author_id": 1, "title": "t", "content": "c"})
+    assert findings(response) == [("/author_id", "type")]
+
+
+async def test_every_version_of_uuid_is_an_id(api: Api) -> None:
+    for text in ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", NOBODY]:
+        check_problem(await api.client.get(f"/api/v1/users/{text}"), 404, "user-not-found")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        *[
+            (path, f"limit={text}", ("limit", "out_of_range"))
+            for path in ("users", "posts")
+            for text in [
+                "0",
+                "101",
+                "-1",
+                "%2B1",
+                "01",
+                "1.0",
+                "1e1",
+                "%201",
+                "1%20",
+                "",
+                "x",
+                "%D9%A1",
+                "1_0",
+                "9" * 5000,
+            ]
+        ],
+        *[
+            ("users", f"is_active={text}", ("is_active", "choice"))
+            for text in ["1", "0", "True", "yes", "on", "", "null"]
+        ],
+        ("users", "email=x", ("email", "format")),
+        ("users", "email=", ("email", "format")),
+        ("users", "email=a%00b%40example.org", ("email", "format")),
+        ("posts", "status=deleted", ("status", "choice")),
+        ("posts", "status=", ("status", "choice")),
+        ("posts", "author_id=", ("author_id", "format")),
+        ("posts", "cursor=", ("cursor", "not_issued")),
+        ("users", "cursor=abc", ("cursor", "not_issued")),
+        ("users", "limit=1&limit=1", ("limit", "repeated")),
+        ("users", "status=draft", ("status", "unknown")),
+        ("users", "Limit=1", ("Limit", "unknown")),
+        ("users", "=1", (None, "unknown")),
+        ("users", "%3Cb%3E=1", (None, "unknown")),
+        (f"users/{NOBODY}", "limit=1", ("limit", "unknown")),
+        (f"posts/{NOBODY}", "x", ("x", "unknown")),
+    ],
+)
+async def test_query_parameters(api: Api, path: str, query: str, expected: tuple[str | None, str]) -> None:
+    assert findings(await api.client.get(f"/api/v1/{path}?{query}")) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "users"),
+        ("POST", "posts"),
+        ("PATCH", f"users/{NOBODY}"),
+        ("PATCH", f"posts/{NOBODY}"),
+        ("DELETE", f"users/{NOBODY}"),
+        ("DELETE", f"posts/{NOBODY}"),
+    ],
+)
+async def test_unknown_query_parameters_are_refused_everywhere(api: Api, method: str, path: str) -> None:
+    response = await api.client.request(method, f"/api/v1/{path}?dry_run=1", json={})
+    assert findings(response) == [("dry_run", "unknown")]
+
+
+@pytest.mark.parametrize("query", ["%", "%zz", "email=%f", "email=%ff", "email=%ed%a0%80", "a=\xff"])
+async def test_query_that_is_not_percent_encoded_utf8(api: Api, query: str) -> None:
+    raw = await call(api.app, "GET", "/api/v1/users", query=query.encode("latin-1"))
+    assert raw.status == 422
+    assert json.loads(raw.body)["detail"] == "The query string is not percent-encoded UTF-8."
+
+
+async def test_all_errors_come_together(api: Api) -> None:
+    response = await api.client.post("/api/v1/posts", json={"title": "", "content": 1, "status": "x", "more": 1})
+    assert sorted(findings(response), key=str) == [
+        ("/author_id", "required"),
+        ("/content", "type"),
+        ("/more", "unknown"),
+        ("/status", "choice"),
+        ("/title", "format"),
+    ]
+    response = await api.client.get("/api/v1/users?limit=0&is_active=x&email=x&cursor=x")
+    assert sorted(findings(response), key=str) == [
+        ("cursor", "not_issued"),
+        ("email", "format"),
+        ("is_active", "choice"),
+        ("limit", "out_of_range"),
+    ]
+
+
+async def test_endless_errors_are_cut(api: Api) -> None:
+    response = await api.client.post("/api/v1/users", json={**ADA, **{f"f{n}": n for n in range(200)}})
+    assert len(findings(response)) == MOST_ERRORS
+
+
+@pytest.mark.parametrize("body", ["[]", "1", '"x"', "null", "true", "1.5"])
+async def test_body_that_is_no_object(api: Api, body: str) -> None:
+    headers = {"content-type": "application/json"}
+    assert findings(await api.client.post("/api/v1/users", content=body, headers=headers)) == [("", "type")]
+    user = await api.user()
+    response = await api.client.patch(f"/api/v1/users/{user['id']}", content=body, headers=headers)
+    assert findings(response) == [("", "type")]
+
+
+async def test_codes_are_documented(api: Api) -> None:
+    page = (await api.client.get("/problems/validation-failed")).text
+    for code in CODES:
+        assert f"<code>{code}</code>" in page
