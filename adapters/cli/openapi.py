@@ -7,12 +7,14 @@ from pathlib import Path
 from adapters.cli.output import complain, report
 from adapters.container import Container
 from adapters.http.openapi import openapi_document
-from adapters.settings import Settings
+from adapters.settings import Settings, parse_database_url
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print the document, write it to a file, or compare it with one."""
-    container = Container(settings=settings, cursor_secret=b"no cursor is made", version=version("hexapost"))
+    # The document takes a whole application, but neither a database nor a cursor of it.
+    nowhere = settings.model_copy(update={"database_url": parse_database_url("postgresql://localhost/nothing")})
+    container = Container(settings=nowhere, cursor_secret=b"", version=version("hexapost"))
     document = openapi_document(container.app())
     if options.check is not None:
         return _compare(document, options.check)

@@ -77,9 +77,8 @@ def _serve(settings: Settings) -> int:
     try:
         server.run()
     except (KeyboardInterrupt, SystemExit):
-        if not server.should_exit:
-            raise
-        # The server has stopped in order, and raises again the signal that asked it to.
+        # The server has stopped in order and raises again the signal that asked it to, or it could not start.
+        return 0 if server.started and server.should_exit else 1
     return 0 if server.started else 1
 
 

@@ -1,9 +1,11 @@
 """The pool of connections to one database."""
 
+import asyncio
 from dataclasses import dataclass
 
 from sqlalchemy import URL, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from adapters.postgres.drivers import DRIVERS, Driver
 from adapters.postgres.errors import translated
@@ -27,6 +29,7 @@ class Database:
         self.options = options
         self._engine = _engine(url, options)
         self.driver: Driver = DRIVERS[self._engine.dialect.driver](self._engine.dialect)
+        self._discarding: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> PoolProxiedConnection:
         """Return a connection out of the pool; the caller closes or invalidates it.
@@ -41,8 +44,21 @@ class Database:
                 raise
             raise meaning from error
 
+    async def discard(self, connection: PoolProxiedConnection) -> None:
+        """Break a connection off, and free its place in the pool.
+
+        What the server is still at for it is cancelled there, even when the caller is cancelled again meanwhile:
+        otherwise the statement would run on and keep its locks.
+        """
+        # SQLAlchemy closes a connection in its greenlet only; elsewhere it drops it.
+        task = asyncio.create_task(greenlet_spawn(connection.invalidate))
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
+        await asyncio.shield(task)
+
     async def close(self) -> None:
         """Close every connection that is in the pool."""
+        await asyncio.gather(*self._discarding)
         await self._engine.dispose()
 
 

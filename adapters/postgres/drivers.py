@@ -12,9 +12,8 @@ from typing import Any, ClassVar, LiteralString, cast
 import asyncpg
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import ClauseElement, Dialect, PoolProxiedConnection
+from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.util import greenlet_spawn
 
 Row = Sequence[Any]
 
@@ -66,10 +65,6 @@ class Driver(ABC):
     def is_closed(self, connection: Any) -> bool:
         """Tell whether the connection is known to be lost."""
 
-    @abstractmethod
-    async def discard(self, connection: PoolProxiedConnection) -> None:
-        """Break the connection off, whatever it is at, and free its place in the pool. Waits for nothing."""
-
 
 class AsyncpgDriver(Driver):
     """`postgresql+asyncpg://`."""
@@ -105,10 +100,6 @@ class AsyncpgDriver(Driver):
         """See `Driver.is_closed`."""
         return bool(connection.is_closed())
 
-    async def discard(self, connection: PoolProxiedConnection) -> None:
-        """See `Driver.discard`."""
-        connection.invalidate()
-
 
 class PsycopgDriver(Driver):
     """`postgresql+psycopg://`."""
@@ -143,11 +134,6 @@ class PsycopgDriver(Driver):
     def is_closed(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         """See `Driver.is_closed`."""
         return connection.closed
-
-    async def discard(self, connection: PoolProxiedConnection) -> None:
-        """See `Driver.discard`."""
-        # SQLAlchemy closes this driver's connections by a coroutine, which needs the greenlet; it does not suspend.
-        await greenlet_spawn(connection.invalidate)
 
 
 DRIVERS: Mapping[str, type[Driver]] = {driver.name: driver for driver in (AsyncpgDriver, PsycopgDriver)}

@@ -147,6 +147,6 @@ class Session:
         if connection is None:
             return
         if self._broken or not self._database.driver.is_idle(connection.driver_connection):
-            await self._database.driver.discard(connection)
+            await self._database.discard(connection)
         else:
             connection.close()

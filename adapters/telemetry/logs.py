@@ -11,7 +11,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
-    """Send the events of structlog and of the standard library, from `level` on, to the stream: by default standard error."""
+    """Send the events of structlog and the standard library, from `level` on, to the stream or to standard error."""
     stream = stream or sys.stderr
     readable = log_format == "console" or (log_format == "auto" and stream.isatty())
     least = logging.getLevelNamesMapping()[level.upper()]
