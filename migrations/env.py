@@ -30,7 +30,7 @@ def configure(**options: Any) -> None:
     report = context.config.attributes.get("report", functools.partial(print, file=sys.stderr))
 
     def say(ctx: MigrationContext, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic's
-        subject = step.up_revision.doc if step.up_revision else ""
+        subject = getattr(step.up_revision, "doc", "")
         report(f"{'applied' if step.is_upgrade else 'undid'} revision {step.up_revision_id}: {subject}")
 
     context.configure(
