@@ -1,0 +1,78 @@
+"""The whole benchmark over one database."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.benchmarks import picture, table
+from tests.benchmarks.campaign import Campaign, Plan, Run
+from tests.benchmarks.checks import Checker
+from tests.benchmarks.database import BenchDatabase
+from tests.benchmarks.dataset import Dataset, generated
+from tests.benchmarks.machine import describe
+from tests.benchmarks.servers import SERVICES, Server, Service, started
+from tests.benchmarks.summary import summarize
+from tests.benchmarks.workloads import WORKLOADS, Workload, workloads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """What is compared, at which work, over how many rows, and where `bench.json` and `bench.svg` go."""
+
+    plan: Plan
+    output: Path
+    users: int = 10_000
+    posts: int = 100_000
+    keys: Sequence[str] = tuple(WORKLOADS)
+    services: Sequence[Service] = SERVICES
+
+    def run(self, database: BenchDatabase, report: Callable[[str], None]) -> str:
+        """Return the tables. Raises BenchmarkError when there is nothing to tell; then no file is written.
+
+        The database is one with the schema and without rows.
+        """
+        report(f"loading {self.users:,} users and {self.posts:,} posts")
+        dataset = generated(users=self.users, posts=self.posts)
+        database.load(dataset)
+        machine = describe(database)
+        work = workloads(dataset, self.keys)
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hexapost-bench-")))
+            servers = [stack.enter_context(started(service, database, directory)) for service in self.services]
+            for server in servers:
+                server.await_answer()
+                report(f"{server.service.key}, {server.service.name}, is ready on port {server.port}")
+            _check(servers, dataset, database, report)
+            campaign = Campaign(self.plan, servers, database, dataset, report)
+            runs = [run for workload in work for run in campaign.measure(workload)]
+        return self._written(work, runs, machine)
+
+    def _written(self, work: Sequence[Workload], runs: Sequence[Run], machine: dict[str, str]) -> str:
+        """Write the files, and return the tables."""
+        keys = [service.key for service in self.services]
+        results = [summarize(workload, keys, runs) for workload in work]
+        raw = {
+            "machine": machine,
+            "plan": asdict(self.plan),
+            "rows": {"users": self.users, "posts": self.posts},
+            "services": {service.key: service.name for service in self.services},
+            "results": [asdict(result) for result in results],
+            "runs": [asdict(run) for run in runs],
+        }
+        self.output.mkdir(parents=True, exist_ok=True)
+        (self.output / "bench.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+        drawn = picture.render(self.services, results, machine, rounds=self.plan.rounds)
+        (self.output / "bench.svg").write_text(drawn, encoding="utf-8")
+        return table.render(self.services, results, machine)
+
+
+def _check(servers: Sequence[Server], dataset: Dataset, database: BenchDatabase, report: Callable[[str], None]) -> None:
+    for server in servers:
+        checker = Checker(server, database)
+        checker.check(dataset)
+        extra = f", and shows {', '.join(sorted(checker.extra))} besides" if checker.extra else ""
+        report(f"{server.service.key} gave {checker.answers} right answers{extra}")
+    database.remove_posts_after(dataset.posts[-1]["id"])

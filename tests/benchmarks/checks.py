@@ -1,0 +1,85 @@
+"""Whether a service gives the right answers. What is compared with a wrong one is worth nothing."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from tests.benchmarks.database import BenchDatabase
+from tests.benchmarks.dataset import Dataset, Row, shown
+from tests.benchmarks.errors import WrongAnswerError
+from tests.benchmarks.servers import Server
+from tests.benchmarks.workloads import PAGE, Request, new_post, newest_posts, read_user
+
+_NOBODY = UUID("01900000-0000-7000-8000-000000000000")
+
+
+class Checker:
+    """Compares the JSON of a server with the rows, value by value, so that all that pass give the same.
+
+    `answers` counts what was compared. `extra` has the names of members that the rows know nothing of: an entity may
+    have got one field more, which is no reason not to measure.
+    """
+
+    def __init__(self, server: Server, database: BenchDatabase) -> None:
+        self._server = server
+        self._database = database
+        self.answers = 0
+        self.extra: set[str] = set()
+
+    def check(self, dataset: Dataset) -> None:
+        """Return when all answers are right; raises WrongAnswerError at the first that is not."""
+        self._same("the liveness", self._ask(Request(method="GET", path="/livez"), 200), {"status": "ok"})
+        for user in _spread(dataset.users):
+            self._same("a user", self._ask(read_user(user["id"]), 200), shown(user))
+        for author in _spread(dataset.prolific):
+            self._check_pages(author, dataset.newest_posts(author))
+        for number, writer in enumerate(_spread(dataset.writers)):
+            self._check_new_post(writer, number)
+        self._ask(read_user(_NOBODY), 404)
+        self._ask(new_post(_NOBODY, 0)[0], 422)
+        self._ask(new_post(dataset.inactive["id"], 0)[0], 409)
+
+    def _check_pages(self, author: Row, posts: list[Row]) -> None:
+        """Compare the first page, and the one that its cursor leads to."""
+        first = self._ask(newest_posts(author), 200)
+        self._check_page(first, posts, start=0)
+        if cursor := first["next_cursor"]:
+            self._check_page(self._ask(newest_posts(author, cursor), 200), posts, start=PAGE)
+
+    def _check_page(self, page: Any, posts: list[Row], *, start: int) -> None:
+        expected = [shown(post) for post in posts[start : start + PAGE]]
+        found = page["items"]
+        if len(found) != len(expected) or (page["next_cursor"] is not None) != (len(posts) > start + PAGE):
+            self._refuse("a page", page, expected)
+        for one, other in zip(found, expected, strict=True):
+            self._same("a post", one, other)
+
+    def _check_new_post(self, writer: Row, number: int) -> None:
+        request, wanted = new_post(writer["id"], number)
+        answer = self._ask(request, 201)
+        created_at = answer["created_at"]
+        fixed = {"status": "draft", "published_at": None, "created_at": created_at, "updated_at": created_at}
+        self._same("a new post", answer, {**wanted, **fixed, "version": 1})
+        self._same("a stored post", shown(self._database.await_post(answer["id"])), answer)
+
+    def _ask(self, request: Request, status: int) -> Any:
+        found, body = self._server.ask(request)
+        if found != status:
+            self._refuse(f"{request.method} {request.path}", f"{found} {body[:300].decode(errors='replace')}", status)
+        self.answers += 1
+        return json.loads(body)
+
+    def _same(self, what: str, found: Any, expected: Row) -> None:
+        if not expected.items() <= found.items():
+            self._refuse(what, found, expected)
+        self.extra |= found.keys() - expected.keys() - {"id"}
+
+    def _refuse(self, what: str, found: object, expected: object) -> None:
+        name = self._server.service.name
+        raise WrongAnswerError(f"{name} is wrong about {what}:\nfound    {found}\nexpected {expected}")
+
+
+def _spread(rows: Sequence[Row]) -> list[Row]:
+    """Return some of the rows, the first and the last one included."""
+    return [*rows[:: max(1, len(rows) // 10)], rows[-1]]

@@ -1,0 +1,50 @@
+"""The few shapes of a chart, as SVG 1.1."""
+
+from collections.abc import Iterable
+from html import escape
+
+INK = "#1f2328"
+FAINT = "#59636e"
+GRID = "#d8dee4"
+PAPER = "#ffffff"
+FONTS = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, DejaVu Sans, sans-serif"
+
+
+def document(width: float, height: float, shapes: Iterable[str], *, title: str) -> str:
+    """Return a picture of that size on a light ground."""
+    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="{FONTS}">'
+    return "\n".join(
+        [
+            head,
+            f"<title>{escape(title)}</title>",
+            rectangle(0, 0, width, height, fill=PAPER),
+            *shapes,
+            "</svg>\n",
+        ]
+    )
+
+
+def text(
+    x: float, y: float, words: str, *, size: float = 12, fill: str = INK, anchor: str = "start", bold: bool = False
+) -> str:
+    """Return words whose base line is at y."""
+    weight = ' font-weight="600"' if bold else ""
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} font-size="{size:g}" fill="{fill}"{weight}>{escape(words)}</text>'
+
+
+def rectangle(x: float, y: float, width: float, height: float, *, fill: str) -> str:
+    """Return a filled rectangle."""
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{max(0.0, height):.1f}" fill="{fill}"/>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, *, stroke: str = GRID) -> str:
+    """Return a thin straight line."""
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{stroke}"/>'
+
+
+def curve(points: Iterable[tuple[float, float]], *, stroke: str) -> str:
+    """Return a line through the points."""
+    joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{joined}" fill="none" stroke="{stroke}" stroke-width="2" stroke-linejoin="round"/>'

@@ -1,0 +1,71 @@
+"""The results as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tests.benchmarks.servers import Service
+from tests.benchmarks.summary import Ratio, Result, verdict
+
+BUSY = 0.9
+"""From this share of a core on, the load generator is what limits the throughput."""
+
+_HEADS = ("work", "service", "CPU µs/req", "req/s", "at req/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "generator")
+_RATIO_HEADS = ("work", "over", "CPU", "(min-max)", "throughput", "(min-max)")
+
+
+def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str]) -> str:
+    """Return the tables and, as the last line, whether the targets were met."""
+    lines = [
+        *(f"{result.workload}: {result.title}" for result in results),
+        *(f"{name}: {value}" for name, value in machine.items()),
+        "",
+        *_aligned([_HEADS, *_scores(services, results)]),
+        "",
+        *_aligned([_RATIO_HEADS, *_ratios(services[0], results)]),
+        "",
+        "Medians of rounds in turn. CPU and req/s: saturated; ms: latency at the fixed rate, from when a request was",
+        f"due. generator: the load generator's share of a core when saturated; above {BUSY:.0%} (!) it is the limit.",
+        verdict(results),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _scores(services: Sequence[Service], results: Sequence[Result]) -> Iterator[Sequence[str]]:
+    names = {service.key: f"{service.key} {service.name}" for service in services}
+    for result in results:
+        for score in result.scores:
+            yield (
+                result.workload,
+                names[score.service],
+                f"{score.cpu_us:,.0f}",
+                f"{score.throughput:,.0f}",
+                f"{score.rate:,.0f}",
+                *(f"{score.latency_ms[point]:.2f}" for point in ("p50", "p90", "p95", "p99")),
+                f"{score.generator_share:.0%}{' !' if score.generator_share > BUSY else ''}",
+            )
+
+
+def _ratios(first: Service, results: Sequence[Result]) -> Iterator[Sequence[str]]:
+    for result in results:
+        for other, cpu in result.cpu.items():
+            yield (result.workload, f"{first.key} / {other}", *_cells(cpu), *_cells(result.throughput[other]))
+
+
+def _cells(ratio: Ratio) -> tuple[str, str]:
+    return f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown; the first two columns are text, the others figures."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| "
+        + " | ".join(_cell(value, width, number) for number, (value, width) in enumerate(zip(row, widths, strict=True)))
+        + " |"
+        for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 1) + ("-" if number < 2 else ":") for number, width in enumerate(widths)) + "|"
+    return [lines[0], rule, *lines[1:]]
+
+
+def _cell(value: str, width: int, number: int) -> str:
+    return value.ljust(width) if number < 2 else value.rjust(width)

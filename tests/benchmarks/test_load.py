@@ -1,0 +1,107 @@
+"""The load generator against a service of a few lines, which counts what it is asked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+
+from tests.benchmarks.errors import BenchmarkError
+from tests.benchmarks.http_client import ResponseReader
+from tests.benchmarks.load import Job, Load
+
+JOB = Job(host="127.0.0.1", port=0, connections=3, seconds=0.1, status=200, requests=["GET / HTTP/1.1\r\n\r\n"])
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\ncontent-LENGTH: 5\r\n\r\nhello"
+
+
+@dataclass(slots=True)
+class Stub:
+    """What the service does, and how often it was asked."""
+
+    response: bytes = RESPONSE
+    delay: float = 0.0
+    asked: int = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer each request in two pieces."""
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                self.asked += 1
+                await asyncio.sleep(self.delay)
+                writer.write(self.response[:30])
+                await asyncio.sleep(0)
+                writer.write(self.response[30:])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+@asynccontextmanager
+async def _serving(stub: Stub) -> AsyncIterator[Job]:
+    """Yield a job for the service as long as it runs."""
+    server = await asyncio.start_server(stub.answer, "127.0.0.1", 0)
+    async with server:
+        yield replace(JOB, port=server.sockets[0].getsockname()[1])
+
+
+async def test_a_closed_loop_counts_every_answer() -> None:
+    stub = Stub()
+    async with _serving(stub) as job:
+        outcome = await Load(job).run()
+
+    assert outcome.completed == stub.asked > JOB.connections
+    assert outcome.seconds >= JOB.seconds
+    assert outcome.latencies == []
+
+
+async def test_an_open_loop_sends_what_is_due_and_times_each() -> None:
+    stub = Stub()
+    async with _serving(stub) as job:
+        first = await Load(replace(job, rate=500.0, seed=7)).run()
+        second = await Load(replace(job, rate=500.0, seed=7)).run()
+
+    assert first.completed == second.completed == len(first.latencies)
+    assert stub.asked == first.completed + second.completed
+
+
+async def test_latency_counts_from_when_a_request_was_due() -> None:
+    stub = Stub(delay=0.02)
+    async with _serving(stub) as job:
+        outcome = await Load(replace(job, connections=1, rate=200.0)).run()
+
+    # Each waits for those before it, so the last one has waited for nearly all.
+    assert outcome.latencies[-1] > outcome.completed * stub.delay - job.seconds
+
+
+@pytest.mark.parametrize("rate", [None, 500.0])
+async def test_another_status_ends_the_run(rate: float | None) -> None:
+    async with _serving(Stub(response=RESPONSE.replace(b"200 OK", b"503 No"))) as job:
+        with pytest.raises(BenchmarkError, match="status 503 instead of 200"):
+            await Load(replace(job, rate=rate)).run()
+
+
+@pytest.mark.parametrize("rate", [None, 500.0])
+async def test_a_closed_connection_ends_the_run(rate: float | None) -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        await asyncio.sleep(0)
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        job = replace(JOB, port=server.sockets[0].getsockname()[1], rate=rate)
+        with pytest.raises((BenchmarkError, OSError)):
+            await Load(job).run()
+
+
+def test_a_response_may_arrive_in_any_pieces() -> None:
+    for size in range(1, len(RESPONSE)):
+        reader = ResponseReader()
+        pieces = [RESPONSE[start : start + size] for start in range(0, len(RESPONSE), size)]
+        assert [reader.feed(piece) for piece in pieces] == [0] * (len(pieces) - 1) + [200]
+        assert reader.feed(RESPONSE) == 200
+
+
+@pytest.mark.parametrize("response", [RESPONSE + b"!", RESPONSE.replace(b"LENGTH", b"weight")])
+def test_a_response_must_be_as_long_as_it_says(response: bytes) -> None:
+    with pytest.raises(BenchmarkError):
+        ResponseReader().feed(response)
