@@ -23,7 +23,7 @@ LINES_PATTERN = rf"^[{BLANK}\t\n\r]*[^{BLANK}{CONTROL}][^{CONTROL_BUT_LINES}]*$"
 _LINE = re.compile(LINE_PATTERN[:-1] + r"\Z")
 _LINES = re.compile(LINES_PATTERN[:-1] + r"\Z")
 _LONE_SURROGATE = re.compile(r"[\uD800-\uDFFF]")  # cannot be encoded, and no interface can publish a rule on it
-_ENDS = re.compile(rf"^[{BLANK}\t\n\r]+|[{BLANK}\t\n\r]+\Z")
+_ENDS = "".join(filter(re.compile(rf"[{BLANK}\t\n\r]").match, map(chr, range(0x10000))))
 
 
 def clean_line(text: str, *, field: str, longest: int) -> str:
@@ -32,7 +32,7 @@ def clean_line(text: str, *, field: str, longest: int) -> str:
     Raises InvalidValueError when it is blank, longer than `longest` code points, or holds a control character.
     """
     _require(_LINE, text, field, "It must hold a visible character and no control character.")
-    return _bounded(_ENDS.sub("", text), field, longest)
+    return _bounded(text.strip(_ENDS), field, longest)
 
 
 def clean_lines(text: str, *, field: str, longest: int) -> str:
@@ -46,7 +46,7 @@ def clean_lines(text: str, *, field: str, longest: int) -> str:
         field,
         "It must hold a visible character and no control character other than tab and line break.",
     )
-    cleaned = _ENDS.sub("", text)
+    cleaned = text.strip(_ENDS)
     if "\r" in cleaned:
         cleaned = cleaned.replace("\r\n", "\n").replace("\r", "\n")
     return _bounded(cleaned, field, longest)

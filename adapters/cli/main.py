@@ -74,7 +74,7 @@ def _serve(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="port to listen on, instead of HEXAPOST_PORT")
     parser.add_argument("--migrate", action="store_true", help="apply missing migrations first")
     parser.add_argument(
-        "--with-parent", action="store_true", help="stop when the process that started this one ends (Linux)"
+        "--with-parent", type=int, metavar="PID", help="stop when the process that started this one ends (Linux)"
     )
     return parser
 

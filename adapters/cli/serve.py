@@ -28,8 +28,8 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; what was started is stopped then."""
-    if options.with_parent:
-        stop_with_parent()
+    if options.with_parent is not None:
+        stop_with_parent(options.with_parent)
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
     settings = Settings.model_validate(dict(settings) | given)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
@@ -39,10 +39,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         return _serve(settings.model_copy(update={"database_url": url})) if _is_ready(url, settings) else 1
 
 
-def stop_with_parent() -> None:
-    """Have the kernel send SIGTERM when the process that started this one ends, where the kernel can (Linux)."""
+def stop_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent, the process that started this one, ends (Linux)."""
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:  # it ended before the kernel knew
             raise SystemExit(128 + signal.SIGTERM)

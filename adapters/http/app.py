@@ -47,6 +47,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
         lifespan=lifespan,
         exception_handlers=EXCEPTION_HANDLERS,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # asked for by every request otherwise
         openapi_url=None,
     )
     app.state.services = services

@@ -10,8 +10,7 @@ from fastapi import Request, Response
 
 from adapters.http.context import cursors
 from adapters.http.cursors import Filters
-from adapters.http.fields import ResponseModel
-from adapters.http.responses import REVALIDATE, ok
+from adapters.http.responses import REVALIDATE, Body, ok
 from application.pages import Page
 
 
@@ -37,7 +36,7 @@ class Listing:
             return None
         return cursors(self.request).make(found.next_after, resource=self.path, filters=self.filters)
 
-    def response(self, body: ResponseModel, next_cursor: str | None) -> Response:
+    def response(self, body: Body, next_cursor: str | None) -> Response:
         """Return the page, with a link to the next one if there is one."""
         if next_cursor is None:
             return ok(body, REVALIDATE)

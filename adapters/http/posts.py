@@ -4,7 +4,8 @@ from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, with_config
+from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
@@ -80,10 +81,9 @@ class UpdatePostRequest(fields.RequestModel):
     ] = Field(default_factory=lambda: PostStatus.DRAFT)
 
 
-class PostResponse(fields.ResponseModel):
+@with_config(json_schema_extra={"examples": [EXAMPLE]})
+class PostResponse(TypedDict):
     """A post."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="Ids are in the order of creation.")]
     author_id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="The user who wrote it.")]
@@ -100,7 +100,7 @@ class PostResponse(fields.ResponseModel):
     version: fields.Version
 
 
-class PostPage(fields.ResponseModel):
+class PostPage(TypedDict):
     """A page of posts."""
 
     items: Annotated[list[PostResponse], Field(max_length=fields.MOST_ITEMS, description="The posts, newest first.")]
@@ -114,7 +114,7 @@ def post_response(post: Post) -> PostResponse:
         author_id=post.author_id,
         title=post.title,
         content=post.content,
-        status=post.status,
+        status=cast("PostStatus", post.status.value),  # a plain string is written to JSON twice as fast
         published_at=post.published_at,
         created_at=post.created_at,
         updated_at=post.updated_at,

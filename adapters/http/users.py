@@ -4,7 +4,8 @@ from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, with_config
+from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
@@ -53,10 +54,9 @@ class UpdateUserRequest(fields.RequestModel):
     is_active: _IsActive = Field(default_factory=bool)
 
 
-class UserResponse(fields.ResponseModel):
+@with_config(json_schema_extra={"examples": [EXAMPLE]})
+class UserResponse(TypedDict):
     """A user."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="Ids are in the order of creation.")]
     email: Annotated[str, WithJsonSchema(fields.EMAIL_SCHEMA), Field(description="As it was given.")]
@@ -69,7 +69,7 @@ class UserResponse(fields.ResponseModel):
     version: fields.Version
 
 
-class UserPage(fields.ResponseModel):
+class UserPage(TypedDict):
     """A page of users."""
 
     items: Annotated[list[UserResponse], Field(max_length=fields.MOST_ITEMS, description="The users, newest first.")]

@@ -2,12 +2,19 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Literal, TextIO
 
 import structlog
+from pydantic_core import to_json
 from structlog.typing import Processor
 
 LogFormat = Literal["auto", "json", "console"]
+
+
+def _json(event: Mapping[str, object], **_: object) -> str:
+    # Twice as fast as the standard library's, and it is written once for each request.
+    return to_json(event, fallback=str).decode()
 
 
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
@@ -22,7 +29,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     renderer: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
         if readable
-        else [structlog.processors.JSONRenderer(sort_keys=False)]
+        else [structlog.processors.JSONRenderer(serializer=_json)]
     )
     structlog.configure(
         processors=[*shared, *renderer],

@@ -1,14 +1,17 @@
 """`hexapost serve` as a process: what it starts, says, refuses, and leaves behind."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
 
-from tests.cli.support import PATIENCE, queried, rendered, serving, wait_until
+from tests.cli.support import COMMAND, PATIENCE, environment, queried, rendered, serving, wait_until
 from tests.embedded.support import all_gone, is_alive, keeper_pid, postmaster_pid
 
 ADA = json.dumps({"email": "ada@example.org"}).encode()
@@ -90,7 +93,30 @@ def test_each_request_is_one_line_of_json_with_its_id(tmp_path: Path, scratch: U
 
 
 def test_it_stops_when_the_process_that_started_it_ends(tmp_path: Path, scratch: URL) -> None:
-    with serving(tmp_path, "--with-parent", DATABASE_URL=rendered(scratch)) as served:
-        assert served.get("/livez").status == 200
-        # Its parent is this test: what is seen here is that a living parent does not stop it.
-        assert served.process.poll() is None
+    script = f"""
+import os, subprocess, sys, time
+words = {[*COMMAND, "serve", "--port", "0", "--with-parent"]!r}
+child = subprocess.Popen([*words, str(os.getpid())])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen(  # noqa: S603 - our own words
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment(DATABASE_URL=rendered(scratch)),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert any("documentation at" in line for line in parent.stdout)
+        parent.kill()
+    if sys.platform == "linux":
+        wait_until(lambda: not is_alive(child))
+    else:
+        os.kill(child, signal.SIGTERM)
+
+
+def test_it_does_not_start_when_that_process_has_ended_already(tmp_path: Path, scratch: URL) -> None:
+    with serving(tmp_path, "--with-parent", "1", DATABASE_URL=rendered(scratch)) as served:
+        assert sys.platform != "linux" or served.process.wait(PATIENCE) == 128 + signal.SIGTERM
