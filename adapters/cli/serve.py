@@ -69,6 +69,7 @@ def _serve(settings: Settings) -> int:
         ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing here asks where a client is
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import asyncpg
 import psycopg
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from application.ports import (
     ConcurrentChangeError,
-    StorageOverloadedError,
     StorageUnavailableError,
     TransientError,
 )
@@ -36,8 +34,6 @@ def translated(error: BaseException, *, connection_lost: bool = False) -> Except
 
     `connection_lost` says that the connection on which it happened is closed now.
     """
-    if isinstance(error, PoolTimeoutError):
-        return StorageOverloadedError()
     for cause in _causes(error):
         state = _sqlstate(cause)
         if state is not None:

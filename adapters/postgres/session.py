@@ -149,4 +149,4 @@ class Session:
         if self._broken or not self._database.driver.is_idle(connection.driver_connection):
             await self._database.discard(connection)
         else:
-            connection.close()
+            self._database.hand_back(connection)

@@ -34,7 +34,7 @@ class Service:
     module: tuple[str, ...]
 
 
-HEXAPOST = Service(key="h", name="Hexapost", module=("adapters.cli.main", "serve", "--with-parent"))
+HEXAPOST = Service(key="h", name="Hexapost", module=("adapters.cli.main", "serve", "--with-parent", str(os.getpid())))
 RAW = Service(key="b", name="raw ASGI + asyncpg", module=("tests.benchmarks.serving", "tests.benchmarks.raw:app"))
 TEXTBOOK = Service(
     key="f", name="textbook FastAPI + ORM", module=("tests.benchmarks.serving", "tests.benchmarks.textbook:app")
