@@ -99,19 +99,19 @@ class PostRepository(ABC):
         """
 
     @abstractmethod
-    async def add(self, post: Post, *, author: User) -> None:
+    async def add(self, post: Post) -> None:
         """Store a new post; one with this id that is there already stays as it is, and that is no error.
 
-        `author` is the author as this unit of work read it. Raises ConcurrentChangeError unless that is still the
-        stored version of the author, and holds the author at that version until the unit of work ends.
+        Raises what `require_author` raises of the user with the id `post.author_id`. That user stays as it is until
+        the unit of work ends.
         """
 
     @abstractmethod
-    async def update(self, post: Post, *, author: User | None = None) -> None:
+    async def update(self, post: Post, *, publishes: bool = False) -> None:
         """Store the next version of a post.
 
-        Raises ConcurrentChangeError unless the stored version is `post.version - 1` and, with `author`, unless that is
-        still the stored version of the author, which is then held until the unit of work ends.
+        Raises ConcurrentChangeError unless the stored version is `post.version - 1`. When the change publishes the
+        post, the author is required and held as for `add`.
         """
 
     @abstractmethod

@@ -9,8 +9,7 @@ from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 from application.versions import require_version
-from domain.posts import AuthorNotFoundError, Post, PostChanges, PostStatus
-from domain.users import UserNotFoundError
+from domain.posts import Post, PostChanges, PostStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,29 +33,15 @@ class PostService:
 
         Raises InvalidValueError, AuthorNotFoundError, and AuthorInactiveError when the author is inactive.
         """
-        return await self._write(
-            author_id, id=self.new_id(), title=title, content=content, status=status, now=self.now()
+        post = Post.written(
+            id=self.new_id(), author_id=author_id, title=title, content=content, status=status, now=self.now()
         )
+        await self._add(post)
+        return post
 
     @transactional
-    async def _write(
-        self,
-        work: UnitOfWork,
-        author_id: UUID,
-        *,
-        id: UUID,
-        title: str,
-        content: str,
-        status: PostStatus,
-        now: datetime,
-    ) -> Post:
-        try:
-            author = await work.users.get(author_id)
-        except UserNotFoundError:
-            raise AuthorNotFoundError from None
-        post = Post.written(id=id, author=author, title=title, content=content, status=status, now=now)
-        await work.posts.add(post, author=author)
-        return post
+    async def _add(self, work: UnitOfWork, post: Post) -> None:
+        await work.posts.add(post)
 
     @readonly
     async def get(self, work: UnitOfWork, post_id: UUID) -> Post:
@@ -100,12 +85,11 @@ class PostService:
         post = await work.posts.get(post_id)
         if post.updated_at != now:  # else it is the echo of an attempt whose acknowledgement was lost
             require_version(post, expected)
-        author = await work.users.get(post.author_id)
-        revised = post.changed(author=author, now=now, **changes)
+        revised = post.changed(now=now, **changes)
         if revised is not post:
             require_version(post, expected)
-            moved = revised.status is not post.status
-            await work.posts.update(revised, author=author if moved else None)
+            publishes = revised.status is PostStatus.PUBLISHED and revised.status is not post.status
+            await work.posts.update(revised, publishes=publishes)
         return revised
 
     @transactional

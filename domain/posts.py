@@ -104,7 +104,7 @@ class Post:
         cls,
         *,
         id: UUID,
-        author: User,
+        author_id: UUID,
         title: str,
         content: str,
         status: PostStatus,
@@ -112,15 +112,13 @@ class Post:
     ) -> "Post":
         """Return a new post, a draft or published from the start.
 
-        Raises AuthorInactiveError, and InvalidValueError for a status that no post starts in and for a title or a
-        content that breaks the rules.
+        Raises InvalidValueError for a status that no post starts in and for a title or a content that breaks the rules.
         """
         if status not in FIRST_STATUSES:
             raise InvalidValueError("status", "A new post is a draft or published.")
-        _require_active(author)
         return cls(
             id=id,
-            author_id=author.id,
+            author_id=author_id,
             title=clean_title(title),
             content=clean_content(content),
             status=status,
@@ -130,11 +128,10 @@ class Post:
             version=1,
         )
 
-    def changed(self, *, author: User, now: datetime, **changes: Unpack[PostChanges]) -> "Post":
+    def changed(self, *, now: datetime, **changes: Unpack[PostChanges]) -> "Post":
         """Return the post after the changes, or this very post when nothing differs.
 
-        Raises InvalidTransitionError, AuthorInactiveError when an inactive author's post would be published, and
-        InvalidValueError for a title or a content that breaks the rules.
+        Raises InvalidTransitionError, and InvalidValueError for a title or a content that breaks the rules.
         """
         if "title" in changes:
             changes["title"] = clean_title(changes["title"])
@@ -145,7 +142,8 @@ class Post:
             return self
         published_at = self.published_at
         if after.status is not self.status:
-            _require_transition(self.status, after.status, author)
+            if after.status not in NEXT_STATUSES[self.status]:
+                raise InvalidTransitionError(self.status, after.status)
             published_at = published_at or now
         return replace(
             after,
@@ -155,13 +153,12 @@ class Post:
         )
 
 
-def _require_transition(before: PostStatus, after: PostStatus, author: User) -> None:
-    if after not in NEXT_STATUSES[before]:
-        raise InvalidTransitionError(before, after)
-    if after is PostStatus.PUBLISHED:
-        _require_active(author)
+def require_author(user: User | None) -> None:
+    """Raise unless this user, found by the id of a post's author, can write and publish.
 
-
-def _require_active(author: User) -> None:
-    if not author.is_active:
+    Raises AuthorNotFoundError when none was found, AuthorInactiveError when the user is inactive.
+    """
+    if user is None:
+        raise AuthorNotFoundError
+    if not user.is_active:
         raise AuthorInactiveError

@@ -6,8 +6,7 @@ from uuid import UUID
 
 from adapters.memory.tables import Tables, View
 from application.ports import PostRepository
-from domain.posts import Post, PostNotFoundError, PostStatus
-from domain.users import User
+from domain.posts import Post, PostNotFoundError, PostStatus, require_author
 
 
 class InMemoryPostRepository(PostRepository):
@@ -41,23 +40,23 @@ class InMemoryPostRepository(PostRepository):
         )
         return nlargest(limit, found, key=lambda post: post.id)
 
-    async def add(self, post: Post, *, author: User) -> None:
+    async def add(self, post: Post) -> None:
         """See `PostRepository.add`."""
 
         def write(tables: Tables) -> None:
             if post.id not in tables.posts:
-                tables.require_user(author.id, author.version)
+                require_author(tables.users.get(post.author_id))
                 tables.posts[post.id] = post
 
         self._view.write(write)
 
-    async def update(self, post: Post, *, author: User | None = None) -> None:
+    async def update(self, post: Post, *, publishes: bool = False) -> None:
         """See `PostRepository.update`."""
 
         def write(tables: Tables) -> None:
             tables.require_post(post.id, post.version - 1)
-            if author is not None:
-                tables.require_user(author.id, author.version)
+            if publishes:
+                require_author(tables.users.get(post.author_id))
             tables.posts[post.id] = post
 
         self._view.write(write)

@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from adapters.postgres.drivers import DRIVERS, Driver
-from adapters.postgres.errors import translated
-from application.ports import StorageOverloadedError
+from application.ports import StorageOverloadedError, StorageUnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +46,9 @@ class Database:
             return await self._engine.raw_connection()
         except BaseException as error:
             self._places.release()
-            meaning = translated(error, connection_lost=True) if isinstance(error, Exception) else None
-            if meaning is None:
-                raise
-            raise meaning from error
+            if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
+                raise StorageUnavailableError from error
+            raise
 
     async def _wait_for_place(self) -> None:
         try:

@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 from adapters.postgres.drivers import Row
 from adapters.postgres.session import Session
 from adapters.postgres.tables import POSTS, USERS
+from adapters.postgres.users import SqlAlchemyUserRepository
 from application.ports import ConcurrentChangeError, PostRepository
-from domain.posts import Post, PostNotFoundError, PostStatus
-from domain.users import User
+from domain.posts import Post, PostNotFoundError, PostStatus, require_author
+from domain.users import UserNotFoundError
 
 _COLUMNS = (
     POSTS.c.id,
@@ -64,11 +65,9 @@ _STORED = (
     POSTS.c.id == bindparam("stored_id"),
     POSTS.c.version == bindparam("stored_version"),
 )
-# The author at the version that was read, held there until the end of the transaction.
+# An author who can write, held so until the end of the transaction.
 _AUTHOR = (
-    select(USERS.c.id)
-    .where(USERS.c.id == bindparam("held_author_id"), USERS.c.version == bindparam("held_author_version"))
-    .with_for_update(read=True)
+    select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
 )
 _GET = select(*_COLUMNS).where(POSTS.c.id == bindparam("id"))
 _ADD = (
@@ -89,7 +88,7 @@ _CHANGES: dict[str, Any] = {
     "version": bindparam("version"),
 }
 _UPDATE = update(POSTS).where(*_STORED).values(_CHANGES).returning(_WRITTEN)
-_UPDATE_HOLDING = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
+_PUBLISH = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
 _REMOVE = delete(POSTS).where(*_STORED).returning(_WRITTEN)
 
 
@@ -139,22 +138,30 @@ class SqlAlchemyPostRepository(PostRepository):
         )
         return [_post(row) for row in rows]
 
-    async def add(self, post: Post, *, author: User) -> None:
+    async def add(self, post: Post) -> None:
         """See `PostRepository.add`."""
 
-        async def accept_an_echo() -> None:
+        async def explain() -> None:
             if await self._find(post.id) is None:
+                await self._require_author(post)
                 raise ConcurrentChangeError
 
-        self._session.write(_ADD, _values(post) | _held(author), when_nothing=accept_an_echo)
+        self._session.write(_ADD, _values(post) | {"held_author_id": post.author_id}, when_nothing=explain)
 
-    async def update(self, post: Post, *, author: User | None = None) -> None:
+    async def update(self, post: Post, *, publishes: bool = False) -> None:
         """See `PostRepository.update`."""
-        parameters = _values(post) | _stored(post, post.version - 1)
-        if author is None:
-            self._session.write(_UPDATE, parameters, when_nothing=_changed_meanwhile)
+
+        async def explain() -> None:
+            stored = await self._find(post.id)
+            if publishes and stored is not None and stored.version == post.version - 1:
+                await self._require_author(post)
+            raise ConcurrentChangeError
+
+        values = _values(post) | _stored(post, post.version - 1)
+        if publishes:
+            self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, when_nothing=explain)
         else:
-            self._session.write(_UPDATE_HOLDING, parameters | _held(author), when_nothing=_changed_meanwhile)
+            self._session.write(_UPDATE, values, when_nothing=explain)
 
     async def remove(self, post: Post) -> None:
         """See `PostRepository.remove`."""
@@ -164,13 +171,16 @@ class SqlAlchemyPostRepository(PostRepository):
         rows = await self._session.fetch(_GET, {"id": post_id})
         return _post(rows[0]) if rows else None
 
+    async def _require_author(self, post: Post) -> None:
+        try:
+            author = await SqlAlchemyUserRepository(self._session).get(post.author_id)
+        except UserNotFoundError:
+            author = None
+        require_author(author)
+
 
 def _stored(post: Post, version: int) -> dict[str, Any]:
     return {"stored_author_id": post.author_id, "stored_id": post.id, "stored_version": version}
-
-
-def _held(author: User) -> dict[str, Any]:
-    return {"held_author_id": author.id, "held_author_version": author.version}
 
 
 async def _changed_meanwhile() -> None:

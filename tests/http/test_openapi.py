@@ -171,7 +171,7 @@ async def test_every_example_of_a_request_is_accepted(operation_id: str) -> None
         async with serving() as api:
             user = a_user(id=UUID(users.EXAMPLE["id"]))
             await store_users(api.storage, user)
-            await store_posts(api.storage, user, a_post(user, id=UUID(posts.EXAMPLE["id"])))
+            await store_posts(api.storage, a_post(user, id=UUID(posts.EXAMPLE["id"])))
             action, kind = operation_id.split("_")
             entity = {"user": users, "post": posts}[kind]
             if action == "create":

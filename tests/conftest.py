@@ -1,0 +1,76 @@
+"""What every test may ask for. Nothing is started before the first test that needs it."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+
+import pytest
+from sqlalchemy import URL
+
+from tests.support.databases import Databases
+from tests.support.servers import AUTO, CONTAINER, describe, docker_problem, running_server
+from tests.support.stores import DRIVERS, Store, cleared, opened
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        default=AUTO,
+        metavar="auto|embedded|container|URL",
+        help="the PostgreSQL to test against; auto is the embedded one",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--postgres") == CONTAINER and (problem := docker_problem()):
+        raise pytest.UsageError(f"--postgres={CONTAINER} needs a Docker engine, and none answers: {problem}")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return describe(config.getoption("--postgres"))
+
+
+@pytest.fixture(scope="session")
+def databases(pytestconfig: pytest.Config, testrun_uid: str, worker_id: str) -> Iterator[Databases]:
+    """A server, on which the whole run makes its databases."""
+    run = hashlib.sha256(testrun_uid.encode()).hexdigest()[:8]
+    with (
+        running_server(pytestconfig.getoption("--postgres"), pytestconfig.rootpath) as url,
+        Databases(url, run=run, worker=worker_id).opened() as made,
+    ):
+        yield made
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    """Each driver in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def scratch(databases: Databases) -> Iterator[URL]:
+    """A database of the test's own, with the schema."""
+    url = databases.clone()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def empty(databases: Databases) -> Iterator[URL]:
+    """A database of the test's own, without any table."""
+    url = databases.empty()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+async def stores(databases: Databases) -> AsyncIterator[Mapping[str, Store]]:
+    """The databases that the tests of this process share, one for each driver."""
+    async with AsyncExitStack() as stack:
+        yield {driver: await stack.enter_async_context(opened(databases.clone(), driver)) for driver in DRIVERS}
+
+
+@pytest.fixture
+def store(driver: str, stores: Mapping[str, Store]) -> Iterator[Store]:
+    """A database without rows; the test has to leave its pool as it was."""
+    yield from cleared(stores[driver])

@@ -1,0 +1,210 @@
+"""`UnitOfWork` and `Storage`: what is seen, when errors come, all or nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from application.ports import ConcurrentChangeError, Storage, UnitOfWork
+from domain.posts import AuthorNotFoundError, PostNotFoundError
+from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
+from tests.support.examples import (
+    a_post,
+    a_user,
+    next_version,
+    store_posts,
+    store_users,
+    stored_posts,
+    stored_users,
+)
+
+
+class UnforeseenError(Exception):
+    """Raised in the middle of a unit of work."""
+
+
+async def test_a_transaction_sees_its_own_writes(storage: Storage) -> None:
+    user = a_user()
+    post = a_post(user)
+    changed, edited = next_version(user, email="new@example.org"), next_version(post, title="edited")
+    async with storage.transaction() as work:
+        await work.users.add(user)
+        assert await work.users.get(user.id) == user
+        await work.posts.add(post)
+        assert await work.posts.list(limit=9, author_id=user.id) == [post]
+        await work.users.update(changed)
+        assert await work.users.find_by_email("new@example.org") == changed
+        assert await work.users.find_by_email(user.email) is None
+        await work.posts.update(edited)
+        assert await work.posts.get(post.id) == edited
+        await work.posts.remove(edited)
+        with pytest.raises(PostNotFoundError):
+            await work.posts.get(post.id)
+        await work.users.remove(changed)
+        with pytest.raises(UserNotFoundError):
+            await work.users.get(user.id)
+        assert await work.users.list(limit=9) == []
+    assert await stored_users(storage) == []
+
+
+async def test_several_writes_in_a_row_build_upon_each_other(storage: Storage) -> None:
+    user = a_user()
+    post = a_post(user)
+    async with storage.transaction() as work:
+        await work.users.add(user)
+        await work.users.update(next_version(user))
+        await work.posts.add(post)
+        await work.posts.update(next_version(post))
+    assert await stored_users(storage) == [next_version(user)]
+    assert await stored_posts(storage) == [next_version(post)]
+
+
+async def test_nobody_else_sees_what_is_not_committed(storage: Storage) -> None:
+    user = a_user()
+    async with storage.transaction() as work:
+        await work.users.add(user)
+        await work.users.get(user.id)
+        assert await stored_users(storage) == []
+        async with storage.transaction() as other:
+            assert await other.users.list(limit=9) == []
+    assert await stored_users(storage) == [user]
+
+
+@pytest.mark.parametrize("mode", ["transaction", "readonly"])
+async def test_each_read_sees_what_was_committed_before_it(storage: Storage, mode: str) -> None:
+    user = a_user()
+    async with storage.transaction() if mode == "transaction" else storage.readonly() as work:
+        assert await work.users.list(limit=9) == []
+        await store_users(storage, user)
+        assert await work.users.list(limit=9) == [user]
+        assert await work.users.get(user.id) == user
+
+
+async def test_a_unit_of_work_that_reads_and_then_writes_sees_what_was_committed_since(storage: Storage) -> None:
+    user, other = a_user(), a_user()
+    async with storage.transaction() as work:
+        await work.users.add(user)
+        assert await work.users.list(limit=9) == [user]
+        await store_users(storage, other)
+        assert await work.users.list(limit=9) == [other, user]
+
+
+@pytest.mark.parametrize("look", [False, True], ids=["unsent", "sent"])
+@pytest.mark.parametrize("writes", [1, 2])
+@pytest.mark.parametrize("error", [UnforeseenError, UserNotFoundError, asyncio.CancelledError])
+async def test_a_block_that_raises_leaves_nothing_behind(
+    storage: Storage, error: type[BaseException], writes: int, look: bool
+) -> None:
+    kept = a_user()
+    await store_users(storage, kept)
+    with pytest.raises(error):
+        async with storage.transaction() as work:
+            for _ in range(writes):
+                await work.users.add(a_user())
+            await work.users.remove(kept)
+            if look:
+                await work.users.list(limit=9)
+            raise error
+    assert await stored_users(storage) == [kept]
+
+
+async def test_two_writes_are_stored_together_or_not_at_all(storage: Storage) -> None:
+    kept, stale = a_user(), a_user(version=7)
+    await store_users(storage, kept)
+    with pytest.raises(ConcurrentChangeError):
+        async with storage.transaction() as work:
+            await work.users.add(a_user())
+            await work.users.update(stale)
+            await work.users.add(a_user())
+    with pytest.raises(EmailAlreadyRegisteredError):
+        async with storage.transaction() as work:
+            await work.users.add(a_user())
+            await work.users.add(a_user(email=kept.email))
+    with pytest.raises(AuthorNotFoundError):
+        async with storage.transaction() as work:
+            await work.users.remove(kept)
+            await work.posts.add(a_post(kept))
+    assert await stored_users(storage) == [kept]
+
+
+async def test_the_error_of_a_write_comes_with_a_later_read_at_the_latest(storage: Storage) -> None:
+    user = a_user()
+    await store_users(storage, user)
+    with pytest.raises(EmailAlreadyRegisteredError):
+        async with storage.transaction() as work:
+            await work.users.add(a_user(email=user.email))
+            await work.users.list(limit=9)
+            raise UnforeseenError
+    assert await stored_users(storage) == [user]
+
+
+async def test_an_error_that_was_swallowed_still_keeps_everything_from_being_stored(storage: Storage) -> None:
+    user, post = a_user(), a_post(a_user())
+    await store_users(storage, user)
+
+    async def add_twice(work: UnitOfWork) -> None:
+        await work.users.add(a_user(email=user.email))
+        await work.users.list(limit=9)
+
+    async def update_what_is_gone(work: UnitOfWork) -> None:
+        await work.posts.update(next_version(post))
+        await work.users.list(limit=9)
+
+    for wrong, error in ((add_twice, EmailAlreadyRegisteredError), (update_what_is_gone, ConcurrentChangeError)):
+        with pytest.raises(error):
+            await _swallowing(storage, wrong, error)
+        assert await stored_users(storage) == [user]
+
+
+async def _swallowing(storage: Storage, wrong: Callable[[UnitOfWork], Awaitable[None]], error: type[Exception]) -> None:
+    swallowed = False
+    async with storage.transaction() as work:
+        await work.users.add(a_user())
+        try:
+            await wrong(work)
+        except error:
+            swallowed = True
+        await work.users.add(a_user())
+    assert not swallowed, "the unit of work ended as if all had been stored"
+
+
+async def test_what_is_read_and_missing_ends_nothing(storage: Storage) -> None:
+    user = a_user()
+    async with storage.transaction() as work:
+        await work.users.add(user)
+        with pytest.raises(PostNotFoundError):
+            await work.posts.get(user.id)
+    assert await stored_users(storage) == [user]
+
+
+async def test_a_readonly_unit_of_work_refuses_every_write(storage: Storage) -> None:
+    user = a_user()
+    post = a_post(user)
+    await store_users(storage, user)
+    await store_posts(storage, post)
+    writes: list[Callable[[UnitOfWork], Awaitable[None]]] = [
+        lambda work: work.users.add(a_user()),
+        lambda work: work.users.update(next_version(user)),
+        lambda work: work.users.remove(user),
+        lambda work: work.posts.add(a_post(user)),
+        lambda work: work.posts.update(next_version(post)),
+        lambda work: work.posts.update(next_version(post), publishes=True),
+        lambda work: work.posts.remove(post),
+    ]
+    for write in writes:
+        with pytest.raises(RuntimeError):
+            async with storage.readonly() as work:
+                await write(work)
+    async with storage.readonly() as work:
+        for write in writes:
+            with pytest.raises(RuntimeError):
+                await write(work)
+    assert (await stored_users(storage), await stored_posts(storage)) == ([user], [post])
+
+
+async def test_a_unit_of_work_that_does_nothing_ends_well(storage: Storage) -> None:
+    async with storage.transaction():
+        pass
+    async with storage.readonly():
+        pass
+    assert await stored_users(storage) == []

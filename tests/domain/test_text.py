@@ -1,0 +1,152 @@
+"""The text that people write: cleaned, bounded, and by the very rule that interfaces publish."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from domain.errors import InvalidValueError
+from domain.posts import LONGEST_CONTENT, LONGEST_TITLE, clean_content, clean_title
+from domain.text import LINE_PATTERN, LINES_PATTERN, clean_line, clean_lines
+from domain.users import LONGEST_FULL_NAME, clean_full_name
+
+BLANKS = " \u00a0\u00ad\u1680\u180e\u2000\u200a\u200b\u200c\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
+Clean = Callable[[str], str]
+
+
+def _line(text: str) -> str:
+    return clean_line(text, field="x", longest=20)
+
+
+def _lines(text: str) -> str:
+    return clean_lines(text, field="x", longest=20)
+
+
+both = pytest.mark.parametrize("clean", [_line, _lines])
+texts = st.text(st.one_of(st.sampled_from(BLANKS + "\t\n\r\0\x7f\x85ab\ud800🦉é"), st.characters()), max_size=24)
+
+
+def _refused(clean: Clean, text: str) -> bool:
+    try:
+        clean(text)
+    except InvalidValueError:
+        return True
+    return False
+
+
+@both
+@pytest.mark.parametrize(
+    "text", ["a", "a b", "Zoë", "🦉", "a\u00a0b", "x" * 20, "🦉" * 20, "\u0308a", "مرحبا", "<b>'\"&"]
+)
+def test_sound_text_stays_as_it_is(clean: Clean, text: str) -> None:
+    assert clean(text) == text
+
+
+@both
+@pytest.mark.parametrize("blank", BLANKS)
+def test_blank_ends_are_cut_off(clean: Clean, blank: str) -> None:
+    assert clean(f"{blank}{blank}a{blank}b{blank}") == f"a{blank}b"
+
+
+@both
+@pytest.mark.parametrize("text", ["", *BLANKS, BLANKS])
+def test_blank_text_is_refused(clean: Clean, text: str) -> None:
+    with pytest.raises(InvalidValueError) as raised:
+        clean(text)
+    assert raised.value.field == "x"
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_line_holds_no_control_character(control: str) -> None:
+    for text in (f"a{control}b", f"a{control}", f"{control}a"):
+        assert _refused(_line, text)
+
+
+@pytest.mark.parametrize("control", [control for control in CONTROLS if control not in "\t\n\r"])
+def test_lines_hold_no_control_character(control: str) -> None:
+    for text in (f"a{control}b", f"a{control}", f"{control}a"):
+        assert _refused(_lines, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("a\nb", "a\nb"),
+        ("a\r\nb\rc\n\r\nd", "a\nb\nc\n\nd"),
+        ("\r\n \ta\t\n b \r\n", "a\t\n b"),
+    ],
+)
+def test_line_breaks_become_one_kind(text: str, cleaned: str) -> None:
+    assert _lines(text) == cleaned
+
+
+@both
+def test_half_a_surrogate_pair_is_refused(clean: Clean) -> None:
+    assert _refused(clean, "a\ud800")
+    assert _refused(clean, "\udfffa")
+
+
+@both
+def test_the_length_is_that_of_what_is_kept(clean: Clean) -> None:
+    assert clean("  " + "x" * 20 + "  ") == "x" * 20
+    with pytest.raises(InvalidValueError, match="at most 20 characters"):
+        clean("x" * 21)
+
+
+def test_a_line_break_of_two_characters_counts_as_one() -> None:
+    assert len(_lines("\r\n".join("x" * 10) + "x")) == 20
+
+
+@pytest.mark.parametrize(
+    ("clean", "field", "longest"),
+    [
+        (clean_full_name, "full_name", LONGEST_FULL_NAME),
+        (clean_title, "title", LONGEST_TITLE),
+        (clean_content, "content", LONGEST_CONTENT),
+    ],
+)
+def test_each_field_has_its_name_and_its_bounds(clean: Clean, field: str, longest: int) -> None:
+    assert clean("🦉" * longest) == "🦉" * longest
+    for wrong in ("", "🦉" * (longest + 1)):
+        with pytest.raises(InvalidValueError) as raised:
+            clean(wrong)
+        assert raised.value.field == field
+    assert _refused(clean, "a\nb") == (field != "content")
+
+
+def test_the_bounds_are_those_of_the_contract() -> None:
+    assert (LONGEST_FULL_NAME, LONGEST_TITLE, LONGEST_CONTENT) == (200, 200, 2000)
+
+
+@both
+@given(texts)
+@example("\r \r")
+@example("a\r")
+def test_cleaning_twice_is_cleaning_once(clean: Clean, text: str) -> None:
+    if not _refused(clean, text):
+        once = clean(text)
+        assert clean(once) == once
+        assert 1 <= len(once) <= 20
+        assert once[0] not in BLANKS
+        assert once[-1] not in BLANKS
+
+
+def _published(pattern: str, text: str) -> bool:
+    """Tell whether an interface that knows the published rule, by ECMAScript's `$`, accepts the text."""
+    return re.search(pattern.removesuffix("$") + r"\Z", text) is not None
+
+
+@given(texts)
+def test_the_published_rule_of_a_line_is_the_rule(text: str) -> None:
+    expected = _published(LINE_PATTERN, text) and not re.search("[\ud800-\udfff]", text)
+    assert _refused(clean_title, text) == (not expected)
+    assert _refused(clean_full_name, text) == (not expected)
+
+
+@given(texts)
+def test_the_published_rule_of_lines_is_the_rule(text: str) -> None:
+    expected = _published(LINES_PATTERN, text) and not re.search("[\ud800-\udfff]", text)
+    assert _refused(clean_content, text) == (not expected)

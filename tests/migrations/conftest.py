@@ -1,0 +1,22 @@
+"""What pytest-alembic's tests need, and the state of a database's schema as text."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy.pool import NullPool
+
+from tests.support.databases import with_driver
+
+
+@pytest.fixture
+def alembic_config() -> dict[str, str]:
+    return {"script_location": "migrations", "path_separator": "os"}
+
+
+@pytest.fixture
+def alembic_engine(empty: URL) -> Iterator[Connection]:
+    """A connection to a database without tables, for each test one of its own."""
+    engine = create_engine(with_driver(empty, "psycopg"), poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection

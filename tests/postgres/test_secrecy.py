@@ -1,0 +1,58 @@
+"""What the database says stays here: the errors of the ports and of the domain carry none of it."""
+
+import pytest
+from sqlalchemy import URL
+
+from adapters.postgres.database import Database, DatabaseOptions
+from adapters.postgres.storage import SqlAlchemyStorage
+from application.ports import StorageUnavailableError, TransientError, UnitOfWork
+from application.transactions import Retry
+from domain.errors import DomainError
+from tests.support.examples import a_post, a_user, next_version, store_users
+from tests.support.probes import Body, Probe, fetch
+
+SECRETS = ["secret", "zo", "users", "posts", "uq_", "fk_", "duplicate", "violates", "INSERT", "SELECT", "hexapost", "/"]
+KNOWN = a_user(email="zoe.secret@example.org")
+
+
+def _secrets(error: BaseException) -> list[str]:
+    text = f"{error} {error!r} {error.args}"
+    return [secret for secret in SECRETS if secret.lower() in text.lower()]
+
+
+async def _same_address(work: UnitOfWork) -> None:
+    await work.users.add(a_user(email=KNOWN.email))
+
+
+async def _stale(work: UnitOfWork) -> None:
+    await work.users.update(next_version(next_version(KNOWN)))
+
+
+async def _no_author(work: UnitOfWork) -> None:
+    await work.posts.add(a_post(a_user()))
+
+
+async def _missing(work: UnitOfWork) -> None:
+    await work.users.get(a_user().id)
+
+
+async def _unavailable(work: UnitOfWork) -> None:
+    await fetch(work, "SELECT fail('57P01')")
+
+
+@pytest.mark.parametrize("body", [_same_address, _stale, _no_author, _missing, _unavailable])
+async def test_no_error_says_what_the_database_said(probe: Probe, body: Body[None]) -> None:
+    await store_users(probe.storage, KNOWN)
+    probe.retry = Retry(deadline=0)
+    with pytest.raises((DomainError, TransientError)) as raised:
+        await probe.change(body)
+    assert _secrets(raised.value) == []
+
+
+async def test_no_error_says_where_the_database_is(driver: str) -> None:
+    url = URL.create(f"postgresql+{driver}", "zoe", "secret", database="posts", query={"host": "/secret/hexapost"})
+    database = Database(url, DatabaseOptions())
+    with pytest.raises(StorageUnavailableError) as raised:
+        await Probe(SqlAlchemyStorage(database), retry=Retry(deadline=0)).look(_missing)
+    assert _secrets(raised.value) == []
+    await database.close()

@@ -1,0 +1,165 @@
+"""The same use cases over several storages, side by side: whatever happens, they answer alike."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from adapters.memory.storage import InMemoryStorage
+from adapters.system import new_id
+from application.pages import Page
+from application.ports import Storage
+from application.posts import PostService
+from application.users import UserService
+from domain.errors import DomainError
+from domain.posts import Post, PostStatus
+from domain.users import User
+from tests.support.examples import stored_posts, stored_users
+from tests.support.services import post_service, ticking_clock, user_service
+from tests.support.stores import Store
+
+EMAILS = st.sampled_from(
+    [
+        "ada@example.org",
+        "ADA@Example.org",
+        "zo\u00eb@b\u00fccher.example",
+        "ZOE\u0308@xn--bcher-kva.example",
+        "no",
+        "b@b.cd",
+    ]
+)
+NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
+TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])
+CONTENTS = st.sampled_from(["C", "C\r\nD", "C\nD", "\0", "\U0001f989" * 2000])
+EXPECTED = st.sampled_from([None, None, 1, 2, 3])
+STATUSES = st.sampled_from(PostStatus)
+LIMITS = st.integers(min_value=1, max_value=4)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One storage with its services, whose ids and times are those that the machine dictates."""
+
+    name: str
+    storage: Storage
+    users: UserService
+    posts: PostService
+
+
+class Sides(RuleBasedStateMachine):
+    """Asks every side the same, and compares what they say and what they hold."""
+
+    runner: ClassVar[asyncio.Runner]
+    stores: ClassVar[list[Store]]
+
+    people = Bundle("people")
+    texts = Bundle("texts")
+
+    @initialize()
+    def start(self) -> None:
+        self.id = new_id()
+        storages: dict[str, Storage] = {"memory": InMemoryStorage()}
+        for store in self.stores:
+            store.clear()
+            storages[store.database.driver.name] = store.storage
+        self.sides = [self._side(name, storage) for name, storage in storages.items()]
+
+    def _side(self, name: str, storage: Storage) -> Side:
+        now = ticking_clock()
+        return Side(
+            name=name,
+            storage=storage,
+            users=user_service(storage, ids=lambda: self.id, now=now),
+            posts=post_service(storage, ids=lambda: self.id, now=now),
+        )
+
+    def ask(self, question: Any) -> Any:
+        """Return the one answer that every side gives; an error of the domain is an answer."""
+        answers = [self.runner.run(_answer(question(side))) for side in self.sides]
+        for side, answer in zip(self.sides[1:], answers[1:], strict=True):
+            assert answer == answers[0], f"{side.name} says {answer}, memory says {answers[0]}"
+        return answers[0]
+
+    @rule(target=people, email=EMAILS, full_name=NAMES, is_active=st.booleans(), again=st.booleans())
+    def register(self, email: str, full_name: str | None, is_active: bool, again: bool) -> Any:
+        self.id = self.id if again else new_id()
+        answer = self.ask(lambda side: side.users.register(email=email, full_name=full_name, is_active=is_active))
+        return answer.id if isinstance(answer, User) else multiple()
+
+    @rule(
+        user_id=people,
+        changes=st.fixed_dictionaries({}, optional={"email": EMAILS, "full_name": NAMES, "is_active": st.booleans()}),
+        expected=EXPECTED,
+    )
+    def change(self, user_id: UUID, changes: dict[str, Any], expected: int | None) -> None:
+        self.ask(lambda side: side.users.change(user_id, expected=expected, **changes))
+
+    @rule(user_id=consumes(people), expected=EXPECTED)
+    def erase(self, user_id: UUID, expected: int | None) -> None:
+        self.ask(lambda side: side.users.erase(user_id, expected=expected))
+
+    @rule(user_id=people)
+    def get_user(self, user_id: UUID) -> None:
+        self.ask(lambda side: side.users.get(user_id))
+
+    @rule(
+        limit=LIMITS,
+        after=st.none() | people,
+        email=st.none() | EMAILS,
+        is_active=st.none() | st.booleans(),
+    )
+    def list_users(self, limit: int, after: UUID | None, email: str | None, is_active: bool | None) -> None:
+        self.ask(lambda side: side.users.list(limit=limit, after=after, email=email, is_active=is_active))
+
+    @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
+    def write(self, author_id: UUID, title: str, content: str, status: PostStatus) -> Any:
+        self.id = new_id()
+        answer = self.ask(
+            lambda side: side.posts.write(author_id=author_id, title=title, content=content, status=status)
+        )
+        return answer.id if isinstance(answer, Post) else multiple()
+
+    @rule(
+        post_id=texts,
+        changes=st.fixed_dictionaries({}, optional={"title": TITLES, "content": CONTENTS, "status": STATUSES}),
+        expected=EXPECTED,
+    )
+    def revise(self, post_id: UUID, changes: dict[str, Any], expected: int | None) -> None:
+        self.ask(lambda side: side.posts.revise(post_id, expected=expected, **changes))
+
+    @rule(post_id=consumes(texts), expected=EXPECTED)
+    def remove(self, post_id: UUID, expected: int | None) -> None:
+        self.ask(lambda side: side.posts.remove(post_id, expected=expected))
+
+    @rule(post_id=texts | people)
+    def get_post(self, post_id: UUID) -> None:
+        self.ask(lambda side: side.posts.get(post_id))
+
+    @rule(
+        limit=LIMITS,
+        after=st.none() | texts,
+        author_id=st.none() | people,
+        status=st.none() | STATUSES,
+    )
+    def list_posts(self, limit: int, after: UUID | None, author_id: UUID | None, status: PostStatus | None) -> None:
+        self.ask(lambda side: side.posts.list(limit=limit, after=after, author_id=author_id, status=status))
+
+    @invariant()
+    def all_hold_the_same_and_no_post_is_an_orphan(self) -> None:
+        users = {user.id for user in self.ask(lambda side: stored_users(side.storage))}
+        posts = self.ask(lambda side: stored_posts(side.storage))
+        assert {post.author_id for post in posts} <= users
+
+
+async def _answer(question: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        answer = await question
+    except DomainError as error:
+        return type(error), str(error)
+    if isinstance(answer, Page):
+        return list(answer.items), answer.next_after
+    return answer

@@ -1,0 +1,52 @@
+"""Memory and PostgreSQL, through both drivers, answer alike whatever is asked of them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.properties.machine import Sides
+from tests.support.databases import Databases
+from tests.support.stores import DRIVERS, Store, opened
+
+BOUNDED = settings(
+    max_examples=30,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """An event loop of its own: the machine is no coroutine."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def stores(runner: asyncio.Runner, databases: Databases) -> Iterator[list[Store]]:
+    stack = AsyncExitStack()
+
+    async def enter() -> list[Store]:
+        return [await stack.enter_async_context(opened(databases.clone(), driver)) for driver in DRIVERS]
+
+    stores = runner.run(enter())
+    yield stores
+    runner.run(stack.aclose())
+    for store in stores:
+        databases.drop(store.url)
+
+
+def test_every_storage_answers_alike(runner: asyncio.Runner, stores: list[Store]) -> None:
+    class Machine(Sides):
+        pass
+
+    Machine.runner, Machine.stores = runner, stores
+    run_state_machine_as_test(Machine, settings=BOUNDED)
+    assert [store.taken for store in stores] == [0, 0]

@@ -1,0 +1,124 @@
+"""Databases for tests: each run migrates one template, each user of it gets a clone.
+
+The databases of a run are `hexapost_test_<run>_…`. While a process of the run lives it holds an advisory lock of the
+run, so that the next run can tell the leftovers of a killed one from the databases of a living one.
+"""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import URL
+
+from adapters.postgres.migrations import upgrade
+
+PREFIX = "hexapost_test_"
+NAME = re.compile(PREFIX + r"([0-9a-f]{8})_.+")
+TEMPLATE_LOCK = 0x7465_7374  # "test"
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+def with_driver(url: URL, driver: str | None, database: str | None = None) -> URL:
+    """Return the URL for that driver, or for libpq, and for that database or the same."""
+    url = url.set(drivername=f"postgresql+{driver}" if driver else "postgresql")
+    return url if database is None else url.set(database=database)
+
+
+@contextmanager
+def connected(url: URL) -> Iterator[Connection]:
+    """Connect with psycopg, each statement a transaction of its own."""
+    arguments: dict[str, Any] = url.translate_connect_args(username="user", database="dbname") | dict(url.query)
+    with psycopg.connect("", autocommit=True, **arguments) as connection:
+        yield connection
+
+
+class Databases:
+    """The databases that this process makes on the server, for a run that has eight hexadecimal digits."""
+
+    def __init__(self, url: URL, *, run: str, worker: str) -> None:
+        self.url = url
+        self._run = run
+        self._worker = worker
+        self._numbers = count(1)
+        self._template: str | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator["Databases"]:
+        """Drop what killed runs left, and hold the run's lock for as long as the block."""
+        with connected(self.url) as connection:
+            connection.execute("SELECT pg_advisory_lock_shared(%s)", [_lock_of(self._run)])
+            _drop_leftovers(connection, living=self._run)
+            yield self
+        with connected(self.url) as connection:
+            _drop_leftovers(connection, living="")
+
+    def empty(self) -> URL:
+        """Create an empty database."""
+        return self._create("template0", "wal_log")
+
+    def clone(self) -> URL:
+        """Create a database with the schema and no rows."""
+        if self._template is None:
+            self._template = self._migrated_template()
+        return self._create(self._template, "file_copy")
+
+    def drop(self, url: URL) -> None:
+        """Drop a database and break off whatever uses it."""
+        with connected(self.url) as connection:
+            _drop(connection, str(url.database))
+
+    def _create(self, template: str, strategy: str) -> URL:
+        name = f"{PREFIX}{self._run}_{self._worker}_{next(self._numbers)}"
+        with connected(self.url) as connection:
+            connection.execute(
+                SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY {}").format(
+                    Identifier(name), Identifier(template), Identifier(strategy)
+                )
+            )
+        return self.url.set(database=name)
+
+    def _migrated_template(self) -> str:
+        name = f"{PREFIX}{self._run}_template"
+        with connected(self.url) as connection:
+            # One process of the run makes the template, the others wait for it.
+            connection.execute("SELECT pg_advisory_lock(%s)", [TEMPLATE_LOCK])
+            if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+                url = self.empty()
+                migrate(url)
+                connection.execute(
+                    SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(str(url.database)), Identifier(name))
+                )
+        return name
+
+
+def migrate(url: URL) -> list[str]:
+    """Upgrade to the head, in a thread, where no event loop is in the way; return what was reported."""
+    reported: list[str] = []
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(upgrade, with_driver(url, "asyncpg"), reported.append).result()
+    return reported
+
+
+def _drop_leftovers(connection: Connection, *, living: str) -> None:
+    for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall():
+        found = NAME.fullmatch(str(name))
+        if found is None or found[1] == living:
+            continue
+        lock = _lock_of(found[1])
+        if connection.execute("SELECT pg_try_advisory_lock(%s)", [lock]).fetchone() == (True,):
+            _drop(connection, str(name))
+            connection.execute("SELECT pg_advisory_unlock(%s)", [lock])
+
+
+def _drop(connection: Connection, name: str) -> None:
+    connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+
+
+def _lock_of(run: str) -> int:
+    return (TEMPLATE_LOCK << 32) | int(run, 16)

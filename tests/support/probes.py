@@ -1,0 +1,77 @@
+"""A use case whose body the test gives, statements past the repositories, and a record of what is sent."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, LiteralString, TypeVar
+
+import pytest
+from sqlalchemy import ClauseElement, text
+
+from adapters.postgres.database import Database
+from adapters.postgres.drivers import Row
+from application.ports import Storage, UnitOfWork
+from application.transactions import Retry, readonly, transactional
+from tests.support.services import PATIENT
+
+T = TypeVar("T")
+Body = Callable[[UnitOfWork], Awaitable[T]]
+
+
+@dataclass
+class Probe:
+    """Runs a body as a use case and counts the attempts."""
+
+    storage: Storage
+    retry: Retry = PATIENT
+    attempts: int = 0
+
+    @transactional
+    async def change(self, work: UnitOfWork, body: Body[T]) -> T:
+        self.attempts += 1
+        return await body(work)
+
+    @readonly
+    async def look(self, work: UnitOfWork, body: Body[T]) -> T:
+        self.attempts += 1
+        return await body(work)
+
+
+async def fetch(work: UnitOfWork, sql: str, **parameters: Any) -> Sequence[Row]:
+    """Run a statement in the unit of work, as its repositories do."""
+    rows: Sequence[Row] = await work._session.fetch(text(sql), parameters)  # type: ignore[attr-defined]
+    return rows
+
+
+async def backend(work: UnitOfWork) -> int:
+    """Return the process of the server that the unit of work is connected to."""
+    return int((await fetch(work, "SELECT pg_backend_pid()"))[0][0])
+
+
+@dataclass
+class Recorder:
+    """The statements that were handed to the driver, in order."""
+
+    statements: list[str] = field(default_factory=list)
+
+    @property
+    def verbs(self) -> list[str]:
+        return [statement.split()[0] for statement in self.statements]
+
+
+def recorded(database: Database, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Record what the database's driver is handed from now on."""
+    recorder = Recorder()
+    driver = database.driver
+    fetch_, run_ = driver.fetch, driver.run
+
+    async def fetch(connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        recorder.statements.append(driver.query(statement).sql)
+        return await fetch_(connection, statement, parameters)
+
+    async def run(connection: Any, command: LiteralString) -> None:
+        recorder.statements.append(command)
+        await run_(connection, command)
+
+    monkeypatch.setattr(driver, "fetch", fetch)
+    monkeypatch.setattr(driver, "run", run)
+    return recorder

@@ -1,0 +1,68 @@
+"""A database under test with its pool, and a connection past the adapter."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import URL
+
+from adapters.postgres.database import Database, DatabaseOptions
+from adapters.postgres.storage import SqlAlchemyStorage
+from tests.support.databases import Connection, connected, with_driver
+
+DRIVERS = ("asyncpg", "psycopg")
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+# Twenty callers at once on a busy machine are no overload.
+PATIENT = DatabaseOptions(pool_size=20, pool_timeout=60, connect_timeout=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A database through one driver; `admin` is a connection of psycopg's, past the pool and in autocommit."""
+
+    url: URL
+    database: Database
+    admin: Connection
+
+    @property
+    def storage(self) -> SqlAlchemyStorage:
+        return SqlAlchemyStorage(self.database)
+
+    def clear(self) -> None:
+        """Remove all rows; of so few, faster than TRUNCATE."""
+        self.admin.execute("DELETE FROM users")
+
+    @property
+    def taken(self) -> int:
+        """How many connections are out of the pool."""
+        return taken(self.database)
+
+    def is_waiting(self) -> bool:
+        """Tell whether a connection waits for a lock that another one holds."""
+        return self.admin.execute(WAITING).fetchone() != (0,)
+
+
+def taken(database: Database) -> int:
+    """Return how many connections are out of the pool."""
+    status = database._engine.pool.status()
+    return int(status.rpartition(":")[2])
+
+
+def cleared(store: Store) -> Iterator[Store]:
+    """Yield the store without rows; afterwards every connection has to be back in its pool."""
+    store.clear()
+    yield store
+    assert store.taken == 0, "a connection was not handed back"
+
+
+@asynccontextmanager
+async def opened(url: URL, driver: str, options: DatabaseOptions = PATIENT) -> AsyncIterator[Store]:
+    """Open a pool for as long as the block."""
+    url = with_driver(url, driver)
+    database = Database(url, options)
+    with connected(url) as admin:
+        admin.execute("SET lock_timeout = '30s'")
+        try:
+            yield Store(url, database, admin)
+        finally:
+            await database.close()

@@ -1,0 +1,194 @@
+"""Every setting: what is taken, what is refused, and what is said then."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretBytes, ValidationError
+
+from adapters.settings import Settings, SettingsError, database_url, load_settings, variable
+
+URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
+
+VALID: list[tuple[str, str, Any]] = [
+    ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - a sample
+    ("port", "0", 0),
+    ("port", "65535", 65535),
+    ("log_level", "debug", "debug"),
+    ("log_level", "error", "error"),
+    ("log_format", "json", "json"),
+    ("log_format", "console", "console"),
+    ("max_body_bytes", "1024", 1024),
+    ("max_body_bytes", "16777216", 16_777_216),
+    ("pool_size", "1", 1),
+    ("pool_size", "1000", 1000),
+    ("pool_timeout_seconds", "0.5", 0.5),
+    ("pool_timeout_seconds", "60", 60.0),
+    ("connect_timeout_seconds", "0.1", 0.1),
+    ("prepared_statements", "false", False),
+    ("prepared_statements", "true", True),
+    ("retry_deadline_seconds", "0", 0.0),
+    ("retry_deadline_seconds", "60", 60.0),
+    ("cursor_secret", SECRET, SecretBytes(SECRET.encode())),
+    ("state_directory", "/var/lib/hexa post", Path("/var/lib/hexa post")),
+]
+INVALID = [
+    ("host", ""),
+    ("port", "-1"),
+    ("port", "65536"),
+    ("port", "http"),
+    ("port", "80.5"),
+    ("log_level", "loud"),
+    ("log_level", "INFO "),
+    ("log_format", "xml"),
+    ("max_body_bytes", "1023"),
+    ("max_body_bytes", "16777217"),
+    ("pool_size", "0"),
+    ("pool_size", "1001"),
+    ("pool_timeout_seconds", "0"),
+    ("pool_timeout_seconds", "60.1"),
+    ("pool_timeout_seconds", "nan"),
+    ("connect_timeout_seconds", "-1"),
+    ("connect_timeout_seconds", "inf"),
+    ("prepared_statements", "perhaps"),
+    ("retry_deadline_seconds", "-0.1"),
+    ("retry_deadline_seconds", "nan"),
+    ("cursor_secret", SECRET[1:]),
+]
+
+
+def test_the_defaults_need_no_environment() -> None:
+    settings = load_settings({"PATH": "/bin", "PORT": "9", "hexapost_port": "x"})
+    assert settings == Settings()
+    assert (settings.database_url, settings.host, settings.port) == (None, "127.0.0.1", 8000)
+    assert (settings.pool_size, settings.prepared_statements, settings.cursor_secret) == (10, True, None)
+
+
+@pytest.mark.parametrize(("field", "text", "value"), VALID)
+def test_a_valid_setting_is_taken(field: str, text: str, value: object) -> None:
+    settings = load_settings({variable(field): text})
+    assert getattr(settings, field) == value
+    assert type(getattr(settings, field)) is type(value)
+
+
+def test_every_setting_is_tried() -> None:
+    assert {field for field, *_ in VALID} | {"database_url"} == set(Settings.model_fields)
+    assert {field for field, *_ in INVALID} | {"database_url", "state_directory"} == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(("field", "text"), INVALID)
+def test_an_invalid_setting_is_named_and_its_value_is_not_shown(field: str, text: str) -> None:
+    name = "HEXAPOST_" + field.upper()
+    with pytest.raises(SettingsError) as raised:
+        load_settings({name: text})
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{name}: ")
+    assert len(problem) > len(name) + 10
+    assert len(text) < 4 or text not in problem
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(
+            {
+                "DATABASE_URL": "mysql://x",
+                "HEXAPOST_PORT": "x",
+                "HEXAPOST_POOL_SIZE": "0",
+                "HEXAPOST_COLOUR": "red",
+                "HEXAPOST_DATABASE_URL": URL,
+            }
+        )
+    names = sorted(problem.split(":")[0] for problem in raised.value.problems)
+    assert names == ["DATABASE_URL", "HEXAPOST_COLOUR", "HEXAPOST_DATABASE_URL", "HEXAPOST_POOL_SIZE", "HEXAPOST_PORT"]
+    assert str(raised.value).splitlines() == raised.value.problems
+    assert "s3cret" not in str(raised.value)
+    assert "red" not in str(raised.value)
+
+
+def test_a_setting_that_there_is_not_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^HEXAPOST_PROT: there is no such setting$"):
+        load_settings({"HEXAPOST_PROT": "8000"})
+
+
+def test_the_database_has_one_name() -> None:
+    with pytest.raises(SettingsError, match=r"^HEXAPOST_DATABASE_URL: the variable is called DATABASE_URL$"):
+        load_settings({"HEXAPOST_DATABASE_URL": URL})
+
+
+@pytest.mark.parametrize(
+    ("text", "driver"),
+    [
+        (URL, "asyncpg"),
+        (URL.replace("+asyncpg", ""), "asyncpg"),
+        (URL.replace("ql+asyncpg", ""), "asyncpg"),
+        (URL.replace("+asyncpg", "+psycopg"), "psycopg"),
+    ],
+)
+def test_the_url_says_which_driver(text: str, driver: str) -> None:
+    url = load_settings({"DATABASE_URL": text}).database_url
+    assert url is not None
+    assert url.render_as_string(hide_password=False) == URL.replace("+asyncpg", f"+{driver}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mysql://ada:s3cret@localhost/posts",
+        "sqlite:///s3cret",
+        "postgresql+psycopg2://ada:s3cret@localhost/posts",
+        "postgresql+pg8000://ada:s3cret@localhost/posts",
+        "postgresql+nonsense://ada:s3cret@localhost/posts",
+        "postgresqlx://ada:s3cret@localhost/posts",
+        "postgresql://ada:s3cret@localhost",
+        "postgresql://ada:s3cret@localhost/",
+        "postgresql://ada:s3cret@localhost:port/posts",
+        "s3cret",
+        "://s3cret",
+    ],
+)
+def test_another_url_is_refused_and_nothing_of_it_is_shown(text: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings({"DATABASE_URL": text})
+    (problem,) = raised.value.problems
+    assert problem.startswith("DATABASE_URL: must ")
+    assert "s3cret" not in problem
+    assert raised.value.__cause__ is None
+
+
+def test_no_url_and_an_empty_one_are_the_same() -> None:
+    assert load_settings({"DATABASE_URL": ""}).database_url is None
+
+
+@pytest.mark.parametrize(("driver", "name"), [("asyncpg", "ssl"), ("psycopg", "sslmode")])
+def test_each_driver_gets_the_mode_of_tls_under_its_own_name(driver: str, name: str) -> None:
+    url = load_settings({"DATABASE_URL": f"postgresql+{driver}://db/posts?sslmode=require&application_name=x"})
+    assert url.database_url is not None
+    assert dict(url.database_url.query) == {name: "require", "application_name": "x"}
+
+
+def test_a_socket_in_a_directory_of_any_name() -> None:
+    text = "postgresql://ada:p%40ss%25@/posts?host=%2Ftmp%2Fa+b%2550%2Fsockets&port=5433"
+    url = load_settings({"DATABASE_URL": text}).database_url
+    assert url is not None
+    assert (url.password, url.host, dict(url.query)) == ("p@ss%", None, {"host": "/tmp/a b%50/sockets", "port": "5433"})  # noqa: S108 - a sample
+
+
+def test_settings_are_immutable_and_keep_their_secrets() -> None:
+    settings = load_settings({"DATABASE_URL": URL, "HEXAPOST_CURSOR_SECRET": SECRET})
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+    assert "s3cret" not in repr(settings)
+    assert SECRET not in repr(settings)
+
+
+def test_tools_get_the_url_with_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", URL)
+    assert database_url() == URL
+    monkeypatch.delenv("DATABASE_URL")
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: must be set$"):
+        database_url()
+
+
+def test_each_setting_says_what_it_is_for() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
