@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.support.databases import Databases
+from tests.support.measuring import measure_keepers
 from tests.support.servers import AUTO, CONTAINER, describe, docker_problem, running_server
 from tests.support.stores import DRIVERS, Store, cleared, opened
 
@@ -22,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    measure_keepers()
     if config.getoption("--postgres") == CONTAINER and (problem := docker_problem()):
         raise pytest.UsageError(f"--postgres={CONTAINER} needs a Docker engine, and none answers: {problem}")
 
