@@ -19,7 +19,7 @@ run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the e
 	@exec $(BIN)/hexapost serve --embedded --migrate --with-parent $$PPID $(if $(PORT),--port "$(PORT)")
 
 test: $(DEV_SETUP) ## run the whole test suite (args="-k users -x" are passed on to pytest)
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml $(args)
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml $(or $(args),-n 2)
 
 check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .

@@ -83,8 +83,7 @@ class PostService:
         changes: PostChanges,
     ) -> Post:
         post = await work.posts.get(post_id)
-        if post.updated_at != now:  # else it is the echo of an attempt whose acknowledgement was lost
-            require_version(post, expected)
+        require_version(post, expected, now=now)
         revised = post.changed(now=now, **changes)
         if revised is not post:
             require_version(post, expected)

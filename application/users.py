@@ -79,8 +79,7 @@ class UserService:
         changes: UserChanges,
     ) -> User:
         user = await work.users.get(user_id)
-        if user.updated_at != now:  # else it is the echo of an attempt whose acknowledgement was lost
-            require_version(user, expected)
+        require_version(user, expected, now=now)
         changed = user.changed(now=now, **changes)
         if changed is not user:
             require_version(user, expected)

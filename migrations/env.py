@@ -46,9 +46,11 @@ def configure(**options: Any) -> None:
 async def connect_and_run() -> None:
     """Run the migrations over a connection of their own."""
     engine = create_async_engine(context.config.attributes.get("url") or database_url(), poolclass=NullPool)
-    async with engine.connect() as connection:
-        await connection.run_sync(run)
-    await engine.dispose()
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
 
 
 if context.is_offline_mode():
