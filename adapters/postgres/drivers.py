@@ -17,6 +17,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 Row = Sequence[Any]
 
+SERVER_SETTINGS = {
+    "timezone": "UTC",
+    # Milliseconds after which the server stops working for a client that is gone, however it went.
+    "client_connection_check_interval": "1000",
+}
+"""Of each connection that is ours alone; a pooler would not take them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -74,11 +81,10 @@ class AsyncpgDriver(Driver):
     @staticmethod
     def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
         """See `Driver.connect_args`."""
-        arguments: dict[str, Any] = {
-            "timeout": connect_timeout,
-            "server_settings": {"timezone": "UTC", "application_name": "hexapost"},
-        }
-        if not prepared_statements:
+        arguments: dict[str, Any] = {"timeout": connect_timeout, "server_settings": {"application_name": "hexapost"}}
+        if prepared_statements:
+            arguments["server_settings"] |= SERVER_SETTINGS
+        else:
             arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
         return arguments
 
@@ -109,9 +115,10 @@ class PsycopgDriver(Driver):
     @staticmethod
     def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
         """See `Driver.connect_args`."""
+        settings = SERVER_SETTINGS if prepared_statements else {}
         return {
             "connect_timeout": max(1, round(connect_timeout)),
-            "options": "-c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
             "application_name": "hexapost",
             # The first execution already prepares, as with asyncpg.
             "prepare_threshold": 0 if prepared_statements else None,

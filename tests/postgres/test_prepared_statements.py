@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import URL
@@ -58,3 +59,10 @@ async def test_every_statement_is_in_a_transaction_when_the_pooler_counts_in_tho
         assert units.pop() == ""
         assert all(unit.split()[0] == "BEGIN" and unit.count("BEGIN") == 1 for unit in units)
         assert len(units) > 50
+
+
+async def test_times_are_in_utc_whatever_the_time_zone_of_the_server(small: Store) -> None:
+    small.admin.execute(f"ALTER DATABASE {small.url.database} SET timezone = 'Asia/Kathmandu'")
+    user = await user_service(small.storage).register(email="ada@example.org")
+    read = await user_service(small.storage).get(user.id)
+    assert (read, read.created_at.utcoffset()) == (user, timedelta(0))

@@ -55,7 +55,7 @@ class Recorder:
 
     @property
     def verbs(self) -> list[str]:
-        return [statement.split()[0] for statement in self.statements]
+        return [statement.split()[0].rstrip(";") for statement in self.statements]
 
 
 def recorded(database: Database, monkeypatch: pytest.MonkeyPatch) -> Recorder:
