@@ -19,7 +19,7 @@ run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the e
 	@exec $(BIN)/hexapost serve --embedded --migrate --with-parent $$PPID $(if $(PORT),--port "$(PORT)")
 
 test: $(DEV_SETUP) ## run the whole test suite (args="-k users -x" are passed on to pytest)
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml $(or $(args),-n 2)
+	@$(BIN)/python -m pytest $(or $(args),-n 2 --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
 
 check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .
@@ -29,8 +29,8 @@ check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies
 	$(BIN)/deptry . --no-ansi
 	test "$$($(BIN)/alembic heads | wc -l)" -eq 1
 	$(CHECK) migrate --embedded
-	$(CHECK) with-database --embedded $(BIN)/alembic check
-	$(CHECK) with-database --embedded $(BIN)/alembic current --check-heads
+	$(CHECK) with-database --embedded -- $(BIN)/alembic check
+	$(CHECK) with-database --embedded -- $(BIN)/alembic current --check-heads
 	$(CHECK) openapi --check openapi.json
 
 migrate: $(RUN_SETUP) ## bring the schema of the database to this release's
@@ -38,8 +38,8 @@ migrate: $(RUN_SETUP) ## bring the schema of the database to this release's
 
 migration: $(DEV_SETUP) ## write a revision out of what the models have and the migrations lack: m="add users.nickname"
 	@test -n "$(m)" || { echo 'say what it is about: make migration m="add users.nickname"' >&2; exit 2; }
-	@$(BIN)/hexapost migrate --embedded
-	@$(BIN)/hexapost with-database --embedded $(BIN)/alembic revision --autogenerate -m "$(m)"
+	@$(CHECK) migrate --embedded
+	@$(CHECK) with-database --embedded -- $(BIN)/alembic revision --autogenerate -m "$(m)"
 
 bench: $(DEV_SETUP) ## measure CPU per request and latency beside two yardsticks (report/bench.svg)
 	@$(BIN)/python -m tests.benchmarks $(args)

@@ -18,6 +18,16 @@ from application.transactions import Retry
 from application.users import UserService
 
 
+def database_options(settings: Settings) -> DatabaseOptions:
+    """Return how the database is used, by the service and by the commands."""
+    return DatabaseOptions(
+        pool_size=settings.pool_size,
+        pool_timeout=settings.pool_timeout_seconds,
+        connect_timeout=settings.connect_timeout_seconds,
+        prepared_statements=settings.prepared_statements,
+    )
+
+
 class Probe:
     """The readiness that HTTP shows, as PostgreSQL tells it."""
 
@@ -51,14 +61,8 @@ class Container(containers.DeclarativeContainer):
     cursor_secret = providers.Dependency(instance_of=bytes)
     version = providers.Dependency(instance_of=str)
 
-    database_options = providers.Singleton(
-        DatabaseOptions,
-        pool_size=settings.provided.pool_size,
-        pool_timeout=settings.provided.pool_timeout_seconds,
-        connect_timeout=settings.provided.connect_timeout_seconds,
-        prepared_statements=settings.provided.prepared_statements,
-    )
-    database = providers.Singleton(Database, settings.provided.database_url, database_options)
+    options = providers.Singleton(database_options, settings)
+    database = providers.Singleton(Database, settings.provided.database_url, options)
     storage = providers.Singleton(SqlAlchemyStorage, database)
     retry = providers.Singleton(Retry, deadline=settings.provided.retry_deadline_seconds)
     now = providers.Object(utc_now)

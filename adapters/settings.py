@@ -35,7 +35,7 @@ class SettingsError(Exception):
 def parse_database_url(value: object) -> URL:
     """Return the URL with the driver it means. Raises ValueError, without a word of the URL."""
     try:
-        url = make_url(str(value))
+        url = value if isinstance(value, URL) else make_url(str(value))
         scheme, _, driver = url.drivername.partition("+")
     except (ArgumentError, ValueError):
         raise ValueError("must look like postgresql+asyncpg://user:password@host:5432/database") from None
@@ -87,13 +87,12 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
 
     Raises SettingsError for every variable that is unknown or invalid, all at once.
     """
-    given: dict[str, Any] = {
-        name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
-    }
+    ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    given: dict[str, Any] = {name.removeprefix(PREFIX).lower(): ours[name] for name in ours if name.isupper()}
     given.pop("database_url", None)
-    problems = [f"{PREFIX}DATABASE_URL: the variable is called {DATABASE_URL}"] * (
-        f"{PREFIX}DATABASE_URL" in environment
-    )
+    problems = [f"{name}: settings are written in capitals" for name in ours if not name.isupper()]
+    if f"{PREFIX}DATABASE_URL" in ours:
+        problems.append(f"{PREFIX}DATABASE_URL: the variable is called {DATABASE_URL}")
     if environment.get(DATABASE_URL):
         given["database_url"] = environment[DATABASE_URL]
     try:
@@ -122,5 +121,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     name = variable(str(error["loc"][0]))
     if error["type"] == "extra_forbidden":
         return f"{name}: there is no such setting"
+    if error["type"] == "too_short":
+        return f"{name}: must be at least {error['ctx']['min_length']} bytes long"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{name}: {message[0].lower()}{message[1:]}"

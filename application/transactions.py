@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from application.ports import Storage, TransientError, UnitOfWork
+from application.ports import Storage, StorageOverloadedError, TransientError, UnitOfWork
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,6 +76,8 @@ def _repeated(
             try:
                 async with begin(self.storage) as work:
                     return await use_case(self, work, *args, **kwargs)
+            except StorageOverloadedError:
+                raise  # it has waited already, and others wait behind it
             except TransientError:
                 pause = self.retry.pause(attempt)
                 if time.monotonic() + pause - started > self.retry.deadline:

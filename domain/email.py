@@ -21,6 +21,10 @@ _LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
+# What no category tells: the other letters and marks of Default_Ignorable_Code_Point (Unicode Annex 44), and a blank.
+_IGNORABLE = re.compile(
+    r"[\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0\U000E0100-\U000E01EF]"
+)
 
 
 def clean_email(text: str) -> str:
@@ -53,10 +57,13 @@ def email_key(text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    # Case folding can undo a normal form, so NFKC comes before and after it (Unicode Standard, definition D146).
+    # Compatibility caseless matching: case folding can undo a normal form, and the other way round (Unicode Standard,
+    # section 3.13, definition D146).
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    for form in ("NFD", "NFKD", "NFKC"):
+        text = unicodedata.normalize(form, text).casefold()
+    return unicodedata.normalize("NFKC", text)
 
 
 def _ascii_domain(domain: str) -> str:
@@ -70,7 +77,9 @@ def _ascii_domain(domain: str) -> str:
 
 
 def _is_visible(text: str) -> bool:
-    return text.isascii() or not any(unicodedata.category(c) in _INVISIBLE for c in text)
+    if text.isascii():
+        return True
+    return not _IGNORABLE.search(text) and not any(unicodedata.category(c) in _INVISIBLE for c in text)
 
 
 def _refusal() -> InvalidValueError:

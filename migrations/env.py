@@ -7,15 +7,18 @@ from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, make_url, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.tables import Base
 from adapters.settings import database_url
 
 # One migration at a time: a second one waits for the lock, and then finds nothing left to do.
 LOCK = select(func.pg_advisory_lock(bindparam("key", 0x6865_7861_706F_7374)))  # "hexapost"
+
+CONNECT_SECONDS = 10.0
 
 
 def run(connection: Connection) -> None:
@@ -45,7 +48,10 @@ def configure(**options: Any) -> None:
 
 async def connect_and_run() -> None:
     """Run the migrations over a connection of their own."""
-    engine = create_async_engine(context.config.attributes.get("url") or database_url(), poolclass=NullPool)
+    url = make_url(context.config.attributes.get("url") or database_url())
+    driver = DRIVERS[url.get_dialect().driver]
+    arguments = driver.connect_args(prepared_statements=True, connect_timeout=CONNECT_SECONDS)
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=arguments)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)

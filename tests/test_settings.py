@@ -192,3 +192,16 @@ def test_tools_get_the_url_with_its_password(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_each_setting_says_what_it_is_for() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_database_url_that_was_parsed_keeps_its_password() -> None:
+    settings = load_settings({"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h/d"})
+    again = Settings.model_validate(dict(settings))
+    assert again.database_url is not None
+    assert again.database_url.password == "s3cret"  # noqa: S105 - a word of this test
+
+
+def test_settings_are_written_in_capitals() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings({"HEXAPOST_port": "1", "HEXAPOST_PORT": "2"})
+    assert raised.value.problems == ["HEXAPOST_port: settings are written in capitals"]

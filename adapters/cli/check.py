@@ -8,7 +8,8 @@ from sqlalchemy import URL
 
 from adapters.cli.databases import with_database
 from adapters.cli.output import report
-from adapters.postgres.database import Database, DatabaseOptions
+from adapters.container import database_options
+from adapters.postgres.database import Database
 from adapters.postgres.readiness import readiness
 from adapters.settings import Settings
 
@@ -25,7 +26,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 async def look(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
     """Return whether the database and its schema are ready, by name."""
-    database = Database(url, DatabaseOptions(pool_size=1, connect_timeout=settings.connect_timeout_seconds))
+    database = Database(url, database_options(settings))
     try:
         return await readiness(database)
     finally:

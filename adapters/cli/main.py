@@ -11,7 +11,7 @@ from types import FrameType
 
 from adapters.cli.output import complain
 from adapters.embedded import EmbeddedPostgresError
-from adapters.settings import Settings, SettingsError, load_settings
+from adapters.settings import Settings, SettingsError, load_settings, variable
 from application.ports import TransientError
 
 FAILED = 1
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     try:
-        settings = load_settings(os.environ)
+        settings = load_settings(os.environ | _overrides(options))
         # Imported only now: a command that needs neither HTTP nor migrations does not wait for them.
         run: Callable[[Settings, argparse.Namespace], int] = importlib.import_module(options.module).run
         return run(settings, options)
@@ -36,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, str]:
+    """Return what the words of the command say instead of a variable."""
+    said = {name: getattr(options, name, None) for name in ("host", "port")}
+    return {variable(name): value for name, value in said.items() if value is not None}
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the form of a signal handler
@@ -71,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on, instead of HEXAPOST_HOST")
-    parser.add_argument("--port", type=int, help="port to listen on, instead of HEXAPOST_PORT")
+    parser.add_argument("--port", help="port to listen on, instead of HEXAPOST_PORT")
     parser.add_argument("--migrate", action="store_true", help="apply missing migrations first")
     parser.add_argument(
         "--with-parent", type=int, metavar="PID", help="stop when the process that started this one ends (Linux)"

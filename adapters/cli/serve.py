@@ -30,8 +30,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; what was started is stopped then."""
     if options.with_parent is not None:
         stop_with_parent(options.with_parent)
-    given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
-    settings = Settings.model_validate(dict(settings) | given)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     with with_database(settings, embedded=options.embedded) as url:
         if options.migrate:

@@ -37,11 +37,11 @@ _ALIVE = LivenessResponse(status="ok").model_dump_json().encode()
 _READY = {
     "status": "ready",
     "components": {
-        "database": {"ready": True, "detail": "answers"},
-        "migrations": {"ready": True, "detail": "at head"},
+        "database": {"ready": True, "detail": "reachable"},
+        "migrations": {"ready": True, "detail": "current"},
     },
 }
-_UNAVAILABLE = {"status": "unavailable", "components": {"database": {"ready": False, "detail": "does not answer"}}}
+_UNAVAILABLE = {"status": "unavailable", "components": {"database": {"ready": False, "detail": "unreachable"}}}
 
 router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
 

@@ -134,7 +134,7 @@ VALIDATION_FAILED = Problem(
     title="Validation failed",
     meaning="The request breaks a rule of the fields or parameters that errors names.",
     remedy="Correct what errors names: pointer is a JSON pointer (RFC 6901) into the body, parameter names a path "
-    "or query parameter or of a header, code the rule that is broken.",
+    "parameter, a query parameter or a header, code the rule that is broken.",
 )
 AUTHOR_NOT_FOUND = Problem(
     code="author-not-found",

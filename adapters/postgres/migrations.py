@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -32,6 +33,13 @@ def alembic_config(url: URL | None = None) -> Config:
     return config
 
 
+@cache
+def _revisions() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the revisions of this release, and the latest among them."""
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return frozenset(script.revision for script in scripts.walk_revisions()), frozenset(scripts.get_heads())
+
+
 def upgrade(url: URL, report: Callable[[str], None]) -> None:
     """Apply every revision that is missing, and report each in a line. Not to be called in a running event loop.
 
@@ -50,10 +58,9 @@ def upgrade(url: URL, report: Callable[[str], None]) -> None:
 
 async def schema_state(database: Database) -> SchemaState:
     """Tell how the database's schema stands to this release. Raises a TransientError when it cannot be asked."""
-    scripts = ScriptDirectory.from_config(alembic_config())
-    known = {script.revision for script in scripts.walk_revisions()}
+    known, heads = _revisions()
     applied = await applied_revisions(database)
-    if applied == frozenset(scripts.get_heads()):
+    if applied == heads:
         return SchemaState.CURRENT
     # A revision that this release does not know was written after it: the schema arrives before the release.
     return SchemaState.AHEAD if applied - known else SchemaState.BEHIND

@@ -5,11 +5,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, delete, literal_column, select, update
+from sqlalchemy import Select, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.drivers import Row
-from adapters.postgres.session import Session
+from adapters.postgres.session import WRITTEN, Session, refuse_stale
 from adapters.postgres.tables import POSTS, USERS
 from adapters.postgres.users import SqlAlchemyUserRepository
 from application.ports import ConcurrentChangeError, PostRepository
@@ -59,7 +59,6 @@ def _values(post: Post) -> dict[str, Any]:
     }
 
 
-_WRITTEN = literal_column("1", Integer)
 _STORED = (
     POSTS.c.author_id == bindparam("stored_author_id"),
     POSTS.c.id == bindparam("stored_id"),
@@ -77,19 +76,13 @@ _ADD = (
         select(*[bindparam(column.name, type_=column.type) for column in _COLUMNS]).where(_AUTHOR.exists()),
     )
     .on_conflict_do_nothing(index_elements=[POSTS.c.author_id, POSTS.c.id])
-    .returning(_WRITTEN)
+    .returning(WRITTEN)
 )
-_CHANGES: dict[str, Any] = {
-    "title": bindparam("title"),
-    "content": bindparam("content"),
-    "status": bindparam("status"),
-    "published_at": bindparam("published_at"),
-    "updated_at": bindparam("updated_at"),
-    "version": bindparam("version"),
-}
-_UPDATE = update(POSTS).where(*_STORED).values(_CHANGES).returning(_WRITTEN)
+_FIXED = {"id", "author_id", "created_at"}
+_CHANGES: dict[str, Any] = {name: bindparam(name) for name in POSTS.c.keys() if name not in _FIXED}  # noqa: SIM118 - columns
+_UPDATE = update(POSTS).where(*_STORED).values(_CHANGES).returning(WRITTEN)
 _PUBLISH = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
-_REMOVE = delete(POSTS).where(*_STORED).returning(_WRITTEN)
+_REMOVE = delete(POSTS).where(*_STORED).returning(WRITTEN)
 
 
 @cache
@@ -165,7 +158,7 @@ class SqlAlchemyPostRepository(PostRepository):
 
     async def remove(self, post: Post) -> None:
         """See `PostRepository.remove`."""
-        self._session.write(_REMOVE, _stored(post, post.version), when_nothing=_changed_meanwhile)
+        self._session.write(_REMOVE, _stored(post, post.version), when_nothing=refuse_stale)
 
     async def _find(self, post_id: UUID) -> Post | None:
         rows = await self._session.fetch(_GET, {"id": post_id})
@@ -181,7 +174,3 @@ class SqlAlchemyPostRepository(PostRepository):
 
 def _stored(post: Post, version: int) -> dict[str, Any]:
     return {"stored_author_id": post.author_id, "stored_id": post.id, "stored_version": version}
-
-
-async def _changed_meanwhile() -> None:
-    raise ConcurrentChangeError

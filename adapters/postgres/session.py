@@ -11,12 +11,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-from sqlalchemy import ClauseElement, PoolProxiedConnection
+from sqlalchemy import ClauseElement, Integer, PoolProxiedConnection, literal_column
 
 from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
 from adapters.postgres.errors import is_integrity_error, translated
-from application.ports import StorageUnavailableError
+from application.ports import ConcurrentChangeError, StorageUnavailableError
+
+WRITTEN = literal_column("1", Integer)
+"""What a statement that writes returns for each row, so that one that wrote nothing is noticed."""
+
+
+async def refuse_stale() -> None:
+    """Raise ConcurrentChangeError: what a write builds upon is not there any more."""
+    raise ConcurrentChangeError
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, delete, literal_column, select, update
+from sqlalchemy import Select, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.drivers import Row
-from adapters.postgres.session import Session
+from adapters.postgres.session import WRITTEN, Session, refuse_stale
 from adapters.postgres.tables import USERS
-from application.ports import ConcurrentChangeError, UserRepository
+from application.ports import UserRepository
 from domain.email import email_key
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 
@@ -52,22 +52,15 @@ def _values(user: User) -> dict[str, Any]:
     }
 
 
-_WRITTEN = literal_column("1", Integer)
 _STORED = (USERS.c.id == bindparam("stored_id"), USERS.c.version == bindparam("stored_version"))
 _GET = select(*_COLUMNS).where(USERS.c.id == bindparam("id"))
 _FIND_BY_EMAIL = select(*_COLUMNS).where(USERS.c.email_key == bindparam("email_key"))
 # A conflict of either key: with one key named, an echo that meets its own insert half way violates the other one.
-_ADD = insert(USERS).on_conflict_do_nothing().returning(_WRITTEN)
-_CHANGES: dict[str, Any] = {
-    "email": bindparam("email"),
-    "email_key": bindparam("email_key"),
-    "full_name": bindparam("full_name"),
-    "is_active": bindparam("is_active"),
-    "updated_at": bindparam("updated_at"),
-    "version": bindparam("version"),
-}
-_UPDATE = update(USERS).where(*_STORED).values(_CHANGES).returning(_WRITTEN)
-_REMOVE = delete(USERS).where(*_STORED).returning(_WRITTEN)
+_ADD = insert(USERS).on_conflict_do_nothing().returning(WRITTEN)
+_FIXED = {"id", "created_at"}
+_CHANGES: dict[str, Any] = {name: bindparam(name) for name in USERS.c.keys() if name not in _FIXED}  # noqa: SIM118 - columns
+_UPDATE = update(USERS).where(*_STORED).values(_CHANGES).returning(WRITTEN)
+_REMOVE = delete(USERS).where(*_STORED).returning(WRITTEN)
 
 
 @cache
@@ -116,13 +109,9 @@ class SqlAlchemyUserRepository(UserRepository):
     async def update(self, user: User) -> None:
         """See `UserRepository.update`."""
         stored = {"stored_id": user.id, "stored_version": user.version - 1}
-        self._session.write(_UPDATE, _values(user) | stored, when_nothing=_changed_meanwhile)
+        self._session.write(_UPDATE, _values(user) | stored, when_nothing=refuse_stale)
 
     async def remove(self, user: User) -> None:
         """See `UserRepository.remove`."""
         stored = {"stored_id": user.id, "stored_version": user.version}
-        self._session.write(_REMOVE, stored, when_nothing=_changed_meanwhile)
-
-
-async def _changed_meanwhile() -> None:
-    raise ConcurrentChangeError
+        self._session.write(_REMOVE, stored, when_nothing=refuse_stale)
