@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -120,3 +121,20 @@ time.sleep(600)
 def test_it_does_not_start_when_that_process_has_ended_already(tmp_path: Path, scratch: URL) -> None:
     with serving(tmp_path, "--with-parent", "1", DATABASE_URL=rendered(scratch)) as served:
         assert sys.platform != "linux" or served.process.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+def test_an_offer_to_upgrade_is_ignored(tmp_path: Path, scratch: URL) -> None:
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
+        host, port = served.base_url().removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+            for name in ("ada", "bob"):
+                body = json.dumps({"email": f"{name}@example.org"})
+                head = f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{offer}"
+                request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+                client.sendall(request[:-5])
+                client.sendall(request[-5:])
+            client.sendall(f"GET /livez HTTP/1.1\r\nHost: x\r\n{offer}Connection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+        assert re.findall(r"HTTP/1\.1 (\d+)", answer) == ["201", "201", "200"]
+        assert "WebSocket" not in served.output
