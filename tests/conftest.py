@@ -1,6 +1,7 @@
 """What every test may ask for. Nothing is started before the first test that needs it."""
 
 import hashlib
+import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 
@@ -24,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     measure_keepers()
+    # A shell that starts us in the background has us ignore Ctrl-C, and so would every process that we start and test.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--postgres") == CONTAINER and (problem := docker_problem()):
         raise pytest.UsageError(f"--postgres={CONTAINER} needs a Docker engine, and none answers: {problem}")
 
