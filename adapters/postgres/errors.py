@@ -17,12 +17,10 @@ from domain.users import EmailAlreadyRegisteredError
 
 _CONSTRAINTS: Mapping[str, Callable[[], Exception]] = {
     "uq_users_email_key": EmailAlreadyRegisteredError,
-    # The author was read, and is gone before the post is written.
-    "fk_posts_author_id_users": ConcurrentChangeError,
 }
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
-# admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
-_UNAVAILABLE = {"57P01", "57P02", "57P03", "53300"}
+# admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, too_many_connections
+_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "53300"}
 _CONNECTION_EXCEPTION = "08"
 # "cached plan must not change result type", after a migration; the words depend on the language, this does not
 _OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")

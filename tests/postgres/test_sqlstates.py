@@ -17,6 +17,7 @@ PASSING = {
     "57P01": StorageUnavailableError,  # admin_shutdown
     "57P02": StorageUnavailableError,  # crash_shutdown
     "57P03": StorageUnavailableError,  # cannot_connect_now
+    "57P05": StorageUnavailableError,  # idle_session_timeout
     "53300": StorageUnavailableError,  # too_many_connections
     "08000": StorageUnavailableError,  # connection_exception
     "08001": StorageUnavailableError,
