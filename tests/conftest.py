@@ -25,9 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     measure_keepers()
-    # A shell that starts us in the background has us ignore Ctrl-C, and so would every process that we start and test.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What a shell in the background or nohup has us ignore, every process that we start and test would ignore, too;
+    # what we handle, be it by doing nothing, is as usual again in those.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     if config.getoption("--postgres") == CONTAINER and (problem := docker_problem()):
         raise pytest.UsageError(f"--postgres={CONTAINER} needs a Docker engine, and none answers: {problem}")
 
