@@ -138,3 +138,4 @@ def test_an_offer_to_upgrade_is_ignored(tmp_path: Path, scratch: URL) -> None:
             answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
         assert re.findall(r"HTTP/1\.1 (\d+)", answer) == ["201", "201", "200"]
         assert "WebSocket" not in served.output
+        assert served.stop(signal.SIGTERM) == 0
