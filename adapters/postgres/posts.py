@@ -146,7 +146,7 @@ class SqlAlchemyPostRepository(PostRepository):
 
         async def explain() -> None:
             stored = await self._find(post.id)
-            if publishes and stored is not None and stored.version == post.version - 1:
+            if stored is not None and stored.version == post.version - 1:
                 await self._require_author(post)
             raise ConcurrentChangeError
 
@@ -154,7 +154,7 @@ class SqlAlchemyPostRepository(PostRepository):
         if publishes:
             self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, when_nothing=explain)
         else:
-            self._session.write(_UPDATE, values, when_nothing=explain)
+            self._session.write(_UPDATE, values, when_nothing=refuse_stale)
 
     async def remove(self, post: Post) -> None:
         """See `PostRepository.remove`."""
