@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from uuid import UUID
 
+from application.idempotency import Outcome
+from domain.keys import ApiKey
 from domain.posts import Post, PostStatus
 from domain.users import User
 
@@ -70,7 +72,7 @@ class UserRepository(ABC):
 
     @abstractmethod
     async def remove(self, user: User) -> None:
-        """Erase the user and all posts by that user.
+        """Erase the user, all posts by that user, the API keys bound to them, and the answers kept about them.
 
         Raises ConcurrentChangeError unless the stored version is `user.version`.
         """
@@ -80,8 +82,12 @@ class PostRepository(ABC):
     """The posts, as one unit of work sees them."""
 
     @abstractmethod
-    async def get(self, post_id: UUID) -> Post:
-        """Return the post with this id. Raises PostNotFoundError."""
+    async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:
+        """Return the post with this id. Raises PostNotFoundError.
+
+        With `author_id` only if it is by that author; with `reader_id` only if that user can read it, because it is
+        published or their own.
+        """
 
     @abstractmethod
     async def list(
@@ -91,11 +97,13 @@ class PostRepository(ABC):
         after: UUID | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
+        reader_id: UUID | None = None,
     ) -> Sequence[Post]:
         """Return up to `limit` posts, newest first: in descending order of id.
 
         With `after` only those with a smaller id, whether or not that post still exists; with `author_id` only that
-        author's, with `status` only those in that status.
+        author's, with `status` only those in that status; with `reader_id` only those that this user can read, because
+        they are published or their own.
         """
 
     @abstractmethod
@@ -119,6 +127,59 @@ class PostRepository(ABC):
         """Remove the post. Raises ConcurrentChangeError unless the stored version is `post.version`."""
 
 
+class ApiKeyRepository(ABC):
+    """The API keys, as one unit of work sees them."""
+
+    @abstractmethod
+    async def get(self, key_id: UUID) -> ApiKey:
+        """Return the key with this id. Raises ApiKeyNotFoundError."""
+
+    @abstractmethod
+    async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
+        """Return up to `limit` keys, newest first: in descending order of id.
+
+        With `after` only those with a smaller id.
+        """
+
+    @abstractmethod
+    async def add(self, key: ApiKey) -> None:
+        """Store a new key; one with this id that is there already stays as it is, and that is no error.
+
+        Raises KeyUserNotFoundError when it is bound to a user who does not exist.
+        """
+
+    @abstractmethod
+    async def revoke(self, key_id: UUID, *, now: datetime) -> None:
+        """Have the key be `revoked(now)`. Raises ApiKeyNotFoundError."""
+
+    @abstractmethod
+    async def end(self, key_id: UUID, *, at: datetime) -> None:
+        """Have the key be `ending(at)`. Raises ApiKeyNotFoundError."""
+
+    @abstractmethod
+    async def note_use(self, key_id: UUID, *, now: datetime) -> None:
+        """Have the key be `used(now)`; one that is not there is no error."""
+
+
+class OutcomeRepository(ABC):
+    """The outcomes of requests that are carried out once, as one unit of work sees them."""
+
+    @abstractmethod
+    async def add(self, outcome: Outcome) -> None:
+        """Store an outcome, in the place of one with this `key_id` and `name` that has expired by `created_at`.
+
+        Raises what `require_echo` raises when there is one that has not expired, and IdempotencyInFlightError when
+        another unit of work has added one and has not ended.
+        """
+
+    @abstractmethod
+    async def purge(self, *, now: datetime, limit: int) -> int:
+        """Remove up to `limit` outcomes that have expired, the oldest first, and return how many these were.
+
+        Those that another unit of work is at are left alone.
+        """
+
+
 class UnitOfWork(ABC):
     """Reads and writes that belong together.
 
@@ -128,6 +189,8 @@ class UnitOfWork(ABC):
 
     users: UserRepository
     posts: PostRepository
+    keys: ApiKeyRepository
+    outcomes: OutcomeRepository
 
 
 class Storage(ABC):

@@ -1,20 +1,28 @@
 """The use cases about posts."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Unpack
 from uuid import UUID
 
+from application.access import Caller
+from application.idempotency import Once, Outcome, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 from application.versions import require_version
-from domain.posts import Post, PostChanges, PostStatus
+from domain.keys import Scope
+from domain.posts import AuthorNotFoundError, Post, PostChanges, PostStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostService:
-    """Drafts, publishes, shows, revises and removes posts. Holds no state of its own."""
+    """Drafts, publishes, shows, revises and removes posts. Holds no state of its own.
+
+    Every use case raises ForbiddenError when the caller lacks its scope. For a caller who is bound to a user there are
+    that user's posts, and to read the published ones of others.
+    """
 
     storage: Storage
     now: Clock
@@ -23,35 +31,45 @@ class PostService:
 
     async def write(
         self,
+        caller: Caller,
         *,
         author_id: UUID,
         title: str,
         content: str,
         status: PostStatus = PostStatus.DRAFT,
+        once: Once[Post] | None = None,
     ) -> Post:
         """Return the new post, a draft or published from the start.
 
-        Raises InvalidValueError, AuthorNotFoundError, and AuthorInactiveError when the author is inactive.
+        Raises InvalidValueError, AuthorNotFoundError, and AuthorInactiveError when the author is inactive; with `once`
+        what `OutcomeRepository.add` raises.
         """
+        caller.require(Scope.POSTS_WRITE)
+        if caller.is_kept_from(author_id):
+            raise AuthorNotFoundError
         post = Post.written(
             id=self.new_id(), author_id=author_id, title=title, content=content, status=status, now=self.now()
         )
-        await self._add(post)
+        await self._add(post, outcome_of(once, post, subject_id=author_id, now=post.created_at))
         return post
 
     @transactional
-    async def _add(self, work: UnitOfWork, post: Post) -> None:
+    async def _add(self, work: UnitOfWork, post: Post, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            await work.outcomes.add(outcome)
         await work.posts.add(post)
 
     @readonly
-    async def get(self, work: UnitOfWork, post_id: UUID) -> Post:
+    async def get(self, work: UnitOfWork, caller: Caller, post_id: UUID) -> Post:
         """Return the post. Raises PostNotFoundError."""
-        return await work.posts.get(post_id)
+        caller.require(Scope.POSTS_READ)
+        return await work.posts.get(post_id, reader_id=caller.user_id)
 
     @readonly
     async def list(
         self,
         work: UnitOfWork,
+        caller: Caller,
         *,
         limit: int,
         after: UUID | None = None,
@@ -62,27 +80,35 @@ class PostService:
 
         With `author_id` only that author's, with `status` only those in that status.
         """
-        posts = await work.posts.list(limit=limit + 1, after=after, author_id=author_id, status=status)
+        caller.require(Scope.POSTS_READ)
+        posts = await work.posts.list(
+            limit=limit + 1, after=after, author_id=author_id, status=status, reader_id=caller.user_id
+        )
         return Page.cut(posts, limit)
 
-    async def revise(self, post_id: UUID, *, expected: int | None = None, **changes: Unpack[PostChanges]) -> Post:
+    async def revise(
+        self, caller: Caller, post_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[PostChanges]
+    ) -> Post:
         """Return the post after the changes; what is not named stays, and a change that changes nothing is none.
 
-        Raises PostNotFoundError, VersionMismatchError when the version is not the `expected` one, InvalidValueError,
+        Raises PostNotFoundError, VersionMismatchError when the version is not an `expected` one, InvalidValueError,
         InvalidTransitionError, and AuthorInactiveError when an inactive author's post would be published.
         """
-        return await self._revise(post_id, expected, self.now(), changes)
+        caller.require(Scope.POSTS_WRITE)
+        return await self._revise(post_id, author_id=caller.user_id, expected=expected, now=self.now(), changes=changes)
 
     @transactional
     async def _revise(
         self,
         work: UnitOfWork,
         post_id: UUID,
-        expected: int | None,
+        *,
+        author_id: UUID | None,
+        expected: Collection[int] | None,
         now: datetime,
         changes: PostChanges,
     ) -> Post:
-        post = await work.posts.get(post_id)
+        post = await work.posts.get(post_id, author_id=author_id)
         require_version(post, expected, now=now)
         revised = post.changed(now=now, **changes)
         if revised is not post:
@@ -92,11 +118,14 @@ class PostService:
         return revised
 
     @transactional
-    async def remove(self, work: UnitOfWork, post_id: UUID, *, expected: int | None = None) -> None:
+    async def remove(
+        self, work: UnitOfWork, caller: Caller, post_id: UUID, *, expected: Collection[int] | None = None
+    ) -> None:
         """Remove the post.
 
-        Raises PostNotFoundError, and VersionMismatchError when the version is not the `expected` one.
+        Raises PostNotFoundError, and VersionMismatchError when the version is not an `expected` one.
         """
-        post = await work.posts.get(post_id)
+        caller.require(Scope.POSTS_WRITE)
+        post = await work.posts.get(post_id, author_id=caller.user_id)
         require_version(post, expected)
         await work.posts.remove(post)

@@ -1,49 +1,72 @@
 """The use cases about users."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Unpack
 from uuid import UUID
 
+from application.access import Caller
+from application.idempotency import Once, Outcome, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 from application.versions import require_version
-from domain.users import User, UserChanges
+from domain.email import email_key
+from domain.keys import Scope
+from domain.users import User, UserChanges, UserNotFoundError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserService:
-    """Registers, shows, changes and erases users. Holds no state of its own."""
+    """Registers, shows, changes and erases users. Holds no state of its own.
+
+    Every use case raises ForbiddenError when the caller lacks its scope. For a caller who is bound to a user there are
+    no other users.
+    """
 
     storage: Storage
     now: Clock
     new_id: NewId
     retry: Retry = field(default_factory=Retry)
 
-    async def register(self, *, email: str, full_name: str | None = None, is_active: bool = True) -> User:
+    async def register(
+        self,
+        caller: Caller,
+        *,
+        email: str,
+        full_name: str | None = None,
+        is_active: bool = True,
+        once: Once[User] | None = None,
+    ) -> User:
         """Return the new user.
 
-        Raises InvalidValueError, and EmailAlreadyRegisteredError when another user has this address.
+        Raises ForbiddenError also for a caller who is bound to a user, InvalidValueError, and
+        EmailAlreadyRegisteredError when another user has this address; with `once` what `OutcomeRepository.add` raises.
         """
+        caller.require(Scope.USERS_WRITE)
+        caller.require_unbound()
         user = User.registered(id=self.new_id(), email=email, full_name=full_name, is_active=is_active, now=self.now())
-        await self._add(user)
+        await self._add(user, outcome_of(once, user, subject_id=user.id, now=user.created_at))
         return user
 
     @transactional
-    async def _add(self, work: UnitOfWork, user: User) -> None:
+    async def _add(self, work: UnitOfWork, user: User, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            await work.outcomes.add(outcome)
         await work.users.add(user)
 
     @readonly
-    async def get(self, work: UnitOfWork, user_id: UUID) -> User:
+    async def get(self, work: UnitOfWork, caller: Caller, user_id: UUID) -> User:
         """Return the user. Raises UserNotFoundError."""
+        _require_access(caller, Scope.USERS_READ, user_id)
         return await work.users.get(user_id)
 
     @readonly
     async def list(
         self,
         work: UnitOfWork,
+        caller: Caller,
         *,
         limit: int,
         after: UUID | None = None,
@@ -55,18 +78,35 @@ class UserService:
         With `email` only the user of that address in any spelling, with `is_active` only those that are, or are not,
         active. Raises InvalidValueError for an address that is none.
         """
-        if email is None:
-            users = await work.users.list(limit=limit + 1, after=after, is_active=is_active)
+        caller.require(Scope.USERS_READ)
+        users: Sequence[User]
+        if caller.user_id is not None:
+            users = await self._only(work, caller.user_id, email)
+        elif email is not None:
+            found = await work.users.find_by_email(email)
+            users = [] if found is None else [found]
         else:
-            users = _matching(await work.users.find_by_email(email), after=after, is_active=is_active)
-        return Page.cut(users, limit)
+            users = await work.users.list(limit=limit + 1, after=after, is_active=is_active)
+        return Page.cut([user for user in users if _matches(user, after=after, is_active=is_active)], limit)
 
-    async def change(self, user_id: UUID, *, expected: int | None = None, **changes: Unpack[UserChanges]) -> User:
+    async def _only(self, work: UnitOfWork, user_id: UUID, email: str | None) -> Sequence[User]:
+        """Return this user, unless an address is asked for that is another's."""
+        key = None if email is None else email_key(email)
+        try:
+            user = await work.users.get(user_id)
+        except UserNotFoundError:
+            return []
+        return [user] if key in {None, email_key(user.email)} else []
+
+    async def change(
+        self, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[UserChanges]
+    ) -> User:
         """Return the user after the changes; what is not named stays, and a change that changes nothing is none.
 
-        Raises UserNotFoundError, VersionMismatchError when the version is not the `expected` one, InvalidValueError,
+        Raises UserNotFoundError, VersionMismatchError when the version is not an `expected` one, InvalidValueError,
         and EmailAlreadyRegisteredError when another user has the new address.
         """
+        _require_access(caller, Scope.USERS_WRITE, user_id)
         return await self._change(user_id, expected, self.now(), changes)
 
     @transactional
@@ -74,7 +114,7 @@ class UserService:
         self,
         work: UnitOfWork,
         user_id: UUID,
-        expected: int | None,
+        expected: Collection[int] | None,
         now: datetime,
         changes: UserChanges,
     ) -> User:
@@ -87,17 +127,25 @@ class UserService:
         return changed
 
     @transactional
-    async def erase(self, work: UnitOfWork, user_id: UUID, *, expected: int | None = None) -> None:
-        """Erase the user and all posts by that user.
+    async def erase(
+        self, work: UnitOfWork, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None
+    ) -> None:
+        """Erase the user, all posts by that user, and all else that is about them.
 
-        Raises UserNotFoundError, and VersionMismatchError when the version is not the `expected` one.
+        Raises UserNotFoundError, and VersionMismatchError when the version is not an `expected` one.
         """
+        _require_access(caller, Scope.USERS_WRITE, user_id)
         user = await work.users.get(user_id)
         require_version(user, expected)
         await work.users.remove(user)
 
 
-def _matching(user: User | None, *, after: UUID | None, is_active: bool | None) -> Sequence[User]:
-    if user is None or (after is not None and user.id >= after):
-        return []
-    return [user] if is_active in {None, user.is_active} else []
+def _require_access(caller: Caller, scope: Scope, user_id: UUID) -> None:
+    """Raise ForbiddenError for a caller without the scope, UserNotFoundError for one who is bound to another user."""
+    caller.require(scope)
+    if caller.is_kept_from(user_id):
+        raise UserNotFoundError
+
+
+def _matches(user: User, *, after: UUID | None, is_active: bool | None) -> bool:
+    return (after is None or user.id < after) and is_active in {None, user.is_active}

@@ -1,0 +1,51 @@
+"""Who calls a use case, and what they may do. Every use case asks; so the command line and tests are asked, too."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain.errors import DomainError
+from domain.keys import Scope
+
+
+class UnauthenticatedError(Exception):
+    """Nobody knows who calls: there is no key, or it is malformed, unknown, wrong, expired or revoked."""
+
+
+class ForbiddenError(DomainError):
+    """The caller is known, and may not do this. `scope` is the one that is missing, None when another is no help."""
+
+    def __init__(self, detail: str, scope: Scope | None = None) -> None:
+        super().__init__(detail)
+        self.scope = scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls a use case.
+
+    `key_id` is the API key they came with; None stands for whoever runs the service. With `user_id` they see and change
+    that user and that user's posts, see what others have published, and nothing else is there for them.
+    """
+
+    key_id: UUID | None
+    scopes: frozenset[Scope]
+    user_id: UUID | None
+
+    def require(self, *scopes: Scope) -> None:
+        """Raise ForbiddenError unless the caller has these scopes."""
+        for scope in scopes:
+            if scope not in self.scopes:
+                raise ForbiddenError(f"The key lacks the scope {scope}.", scope)
+
+    def require_unbound(self) -> None:
+        """Raise ForbiddenError when the caller acts for one user only."""
+        if self.user_id is not None:
+            raise ForbiddenError("The key is bound to a user, and this is not that user's to do.")
+
+    def is_kept_from(self, user_id: UUID) -> bool:
+        """Tell whether this user, and what only they can see, is not there for the caller."""
+        return self.user_id is not None and self.user_id != user_id
+
+
+OPERATOR = Caller(key_id=None, scopes=frozenset(Scope), user_id=None)
+"""Whoever runs the service: the command line, and tests that are not about access."""

@@ -1,0 +1,128 @@
+"""The use cases about API keys."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from application.access import Caller
+from application.authentication import Authenticator
+from application.credentials import NewSecret, Peppers, key_text
+from application.idempotency import Once, Outcome, outcome_of
+from application.pages import Page
+from application.ports import Clock, NewId, Storage, UnitOfWork
+from application.transactions import Retry, readonly, transactional
+from domain.keys import ApiKey, ApiKeyNotFoundError, Scope
+
+
+class IssuedKey(NamedTuple):
+    """A new key, and its text, which is known this once."""
+
+    key: ApiKey
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyService:
+    """Creates, shows, rotates and revokes API keys."""
+
+    storage: Storage
+    now: Clock
+    new_id: NewId
+    new_secret: NewSecret
+    peppers: Peppers
+    authenticator: Authenticator
+    retry: Retry = field(default_factory=Retry)
+
+    async def create(
+        self,
+        caller: Caller,
+        *,
+        name: str,
+        scopes: Iterable[Scope],
+        user_id: UUID | None = None,
+        expires_at: datetime | None = None,
+        once: Once[IssuedKey] | None = None,
+    ) -> IssuedKey:
+        """Return the new key. With `user_id` it is bound to that user.
+
+        Raises ForbiddenError also for a scope that the caller lacks, InvalidValueError, and KeyUserNotFoundError.
+        """
+        wanted = frozenset(scopes)
+        caller.require(Scope.KEYS_ADMIN, *sorted(wanted))
+        issued = self._issued(name=name, scopes=wanted, user_id=user_id, expires_at=expires_at)
+        key = issued.key
+        outcome = outcome_of(once, issued, subject_id=user_id, now=key.created_at)
+        await self._add(key, outcome)
+        return issued
+
+    @transactional
+    async def _add(self, work: UnitOfWork, key: ApiKey, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            await work.outcomes.add(outcome)
+        await work.keys.add(key)
+
+    @readonly
+    async def get(self, work: UnitOfWork, caller: Caller, key_id: UUID) -> ApiKey:
+        """Return the key. Raises ApiKeyNotFoundError."""
+        caller.require(Scope.KEYS_ADMIN)
+        return await work.keys.get(key_id)
+
+    @readonly
+    async def list(self, work: UnitOfWork, caller: Caller, *, limit: int, after: UUID | None = None) -> Page[ApiKey]:
+        """Return a page of at most `limit` keys, newest first, that starts below the id `after`."""
+        caller.require(Scope.KEYS_ADMIN)
+        return Page.cut(await work.keys.list(limit=limit + 1, after=after), limit)
+
+    async def revoke(self, caller: Caller, key_id: UUID) -> None:
+        """Have the key open nothing any more: here at once, in other processes when they look at it again.
+
+        Raises ApiKeyNotFoundError; a key that was revoked before is no error.
+        """
+        caller.require(Scope.KEYS_ADMIN)
+        await self._revoke(key_id, self.now())
+        self.authenticator.forget(key_id)
+
+    @transactional
+    async def _revoke(self, work: UnitOfWork, key_id: UUID, now: datetime) -> None:
+        await work.keys.revoke(key_id, now=now)
+
+    async def rotate(self, caller: Caller, key_id: UUID, *, until: datetime) -> IssuedKey:
+        """Return a new key that can do what this one can, which ends at `until` the latest: till then both are live.
+
+        Raises ApiKeyNotFoundError, also for a key that is not live any more, ForbiddenError also for a scope that the
+        caller lacks, and InvalidValueError.
+        """
+        caller.require(Scope.KEYS_ADMIN)
+        before = await self.get(caller, key_id)
+        if not before.is_live(self.now()):
+            raise ApiKeyNotFoundError
+        caller.require(*sorted(before.scopes))
+        issued = self._issued(
+            name=before.name, scopes=before.scopes, user_id=before.user_id, expires_at=before.expires_at
+        )
+        await self._replace(key_id, until, issued.key)
+        self.authenticator.forget(key_id)
+        return issued
+
+    @transactional
+    async def _replace(self, work: UnitOfWork, key_id: UUID, until: datetime, key: ApiKey) -> None:
+        await work.keys.end(key_id, at=until)
+        await work.keys.add(key)
+
+    def _issued(
+        self, *, name: str, scopes: frozenset[Scope], user_id: UUID | None, expires_at: datetime | None
+    ) -> IssuedKey:
+        key_id = self.new_id()
+        text = key_text(key_id, self.new_secret())
+        key = ApiKey.created(
+            id=key_id,
+            name=name,
+            scopes=scopes,
+            user_id=user_id,
+            secret=self.peppers.hashed(text),
+            expires_at=expires_at,
+            now=self.now(),
+        )
+        return IssuedKey(key, text)
