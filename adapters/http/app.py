@@ -7,12 +7,14 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from adapters.http import docs, health, posts, problem_pages, users
+from adapters.http import api_keys, docs, health, posts, problem_pages, users
 from adapters.http.context import AccessLog, Component, HttpOptions, Readiness, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
+from adapters.http.idempotency import Idempotency
 from adapters.http.middleware import Envelope
 from adapters.http.openapi import build, openapi_document
+from adapters.http.rates import made_rate_limits
 
 __all__ = ["AccessLog", "Component", "HttpOptions", "Readiness", "Services", "create_app"]
 
@@ -40,6 +42,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
         routes=[
             *users.router.routes,
             *posts.router.routes,
+            *api_keys.router.routes,
             *health.router.routes,
             *docs.router.routes,
             *problem_pages.router.routes,
@@ -52,6 +55,8 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
     )
     app.state.services = services
     app.state.cursors = Cursors(options.cursor_secret)
+    app.state.idempotency = Idempotency(options.peppers, options.idempotency)
+    app.state.rate_limits = made_rate_limits(options.rate_limit, options.rate_limit_store)
     app.add_middleware(
         Envelope,
         max_body_bytes=options.max_body_bytes,

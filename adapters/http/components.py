@@ -5,6 +5,7 @@ from typing import Any
 from adapters.http.conditional import LONGEST_TAGS, TAGS_PATTERN
 from adapters.http.errors import problem_body
 from adapters.http.examples import EXAMPLE_ERRORS, EXAMPLE_REQUEST_ID
+from adapters.http.idempotency import KEY_PATTERN, LONGEST_KEY
 from adapters.http.problems import PROBLEMS
 from adapters.http.validation import CODES, MOST_ERRORS
 
@@ -52,6 +53,44 @@ HEADERS: Json = {
     "Retry-After": _header(
         "After how many seconds to try again.", 1, {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600}
     ),
+    "Retry-After-In-Flight": {
+        **_header(
+            "After how many seconds to try again, when the same request is still being worked on.",
+            1,
+            {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600},
+        ),
+        "required": False,
+    },
+    "WWW-Authenticate": _header(
+        "How to say who makes the request (RFC 6750 section 3).",
+        'Bearer realm="hexapost"',
+        _text(200, '^Bearer realm="hexapost"(, [a-z]+="[a-z_:]+")*$'),
+    ),
+    "RateLimit": {
+        **_header(
+            "How many requests are left (r), and for how many seconds (t), where rates are limited "
+            "(draft-ietf-httpapi-ratelimit-headers-10).",
+            '"requests";r=5999;t=60',
+            _text(60, '^"requests";r=[0-9]+;t=[0-9]+$'),
+        ),
+        "required": False,
+    },
+    "RateLimit-Policy": {
+        **_header(
+            "How many requests (q) a key may make in how many seconds (w), where rates are limited.",
+            '"requests";q=6000;w=60',
+            _text(60, '^"requests";q=[0-9]+;w=[0-9]+$'),
+        ),
+        "required": False,
+    },
+    "Idempotency-Replayed": {
+        **_header(
+            "That this is the response which the request had when it was carried out.",
+            "true",
+            {"type": "string", "const": "true"},
+        ),
+        "required": False,
+    },
     "Allow": _header(
         "The methods that this path knows.", "DELETE, GET, HEAD, PATCH", _text(100, "^[A-Z]+(, [A-Z]+)*$")
     ),
@@ -95,6 +134,17 @@ PARAMETERS: Json = {
         "schema": _TAGS,
         "example": '"1"',
     },
+}
+
+PARAMETERS["Idempotency-Key"] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A name of your own for this request, such as a UUID: however often you send the request with it, "
+    "it is carried out once, and answered as it was then (draft-ietf-httpapi-idempotency-key-header-07). It is known "
+    "for 24 hours, unless those who run the service chose another time.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY + 2, "pattern": KEY_PATTERN},
+    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
 }
 
 FIELD_ERROR: Json = {

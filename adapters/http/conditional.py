@@ -1,15 +1,13 @@
 """Conditional requests: entity tags and the preconditions on them (RFC 9110 sections 8.8.3 and 13)."""
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Collection
 
 from starlette.types import Scope
 
 from adapters.http.errors import ProblemError
 from adapters.http.headers import header_lines
 from adapters.http.problems import VALIDATION_FAILED
-from domain.errors import VersionMismatchError
 
 _ELEMENT = re.compile(rb'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)")?[ \t]*(?:,|\Z)')
 _VERSION = re.compile(rb"[1-9][0-9]{0,9}")
@@ -20,41 +18,23 @@ _TAG = r'(?:W/)?"[!#-~\u0080-\u00FF]*"'
 TAGS_PATTERN = rf"^(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*$"
 """Their syntax, when they are not `*`: a list of entity tags."""
 
-_NEVER = 0
-"""The version that nothing has: the first is 1."""
-
-
-class Versioned(Protocol):
-    """An entity that counts its changes."""
-
-    @property
-    def version(self) -> int:
-        """1 at first."""
-
 
 def entity_tag(version: int) -> str:
     """Return the strong entity tag of a version."""
     return f'"{version}"'
 
 
-async def expected_version(scope: Scope, read: Callable[[], Awaitable[Versioned]]) -> int | None:
-    """Return the version that If-Match asks for: None for any, one that nothing has for none.
+def expected_versions(scope: Scope) -> Collection[int] | None:
+    """Return the versions that If-Match asks for: None for any.
 
-    Weak tags never match (the strong comparison of RFC 9110 section 8.8.3.2). Of several versions it is the one that
-    `read` finds stored. Raises ProblemError for a header that is malformed, VersionMismatchError, and what `read`
-    raises.
+    Weak tags never match (the strong comparison of RFC 9110 section 8.8.3.2). Raises ProblemError for a header that is
+    malformed.
     """
     lines = header_lines(scope, b"if-match")
     tags = _tags(lines, "If-Match") if lines else None
     if tags is None:
         return None
-    versions = {int(tag) for weak, tag in tags if not weak and _VERSION.fullmatch(tag)}
-    if len(versions) <= 1:
-        return versions.pop() if versions else _NEVER
-    stored = (await read()).version
-    if stored not in versions:
-        raise VersionMismatchError
-    return stored
+    return {int(tag) for weak, tag in tags if not weak and _VERSION.fullmatch(tag)}
 
 
 def is_known(scope: Scope, tag: str) -> bool:

@@ -2,11 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from fastapi import Request
 
 from adapters.http.cursors import Cursors
+from adapters.http.rates import IN_PROCESS, RateLimits
+from application.access import Caller
+from application.authentication import Authenticator
+from application.credentials import Peppers
+from application.keys import ApiKeyService
 from application.posts import PostService
 from application.users import UserService
 
@@ -17,6 +23,9 @@ class Component(NamedTuple):
     ready: bool
     detail: str
 
+
+CALLER = "hexapost.caller"
+"""The key of the ASGI scope under which it is who makes the request, once that is known."""
 
 Readiness = Callable[[], Awaitable[Mapping[str, Component]]]
 """Looks at what the service needs, such as its database, and tells by name whether it is ready."""
@@ -35,14 +44,24 @@ class Services:
 
     users: UserService
     posts: PostService
+    keys: ApiKeyService
+    authenticator: Authenticator
     readiness: Readiness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """What can be chosen about the HTTP interface; `access_log` None means the logger `hexapost.access`."""
+    """What can be chosen about the HTTP interface.
+
+    `access_log` None means the logger `hexapost.access`; `idempotency` is how long the outcome of a request with an
+    idempotency key is kept; `rate_limit` is in the notation of the library `limits`, None for no limit.
+    """
 
     cursor_secret: bytes
+    peppers: Peppers
+    idempotency: timedelta = timedelta(hours=24)
+    rate_limit: str | None = None
+    rate_limit_store: str = IN_PROCESS
     max_body_bytes: int = 65_536
     version: str = "0.1.0"
     access_log: AccessLog | None = None
@@ -57,4 +76,16 @@ def services(request: Request) -> Services:
 def cursors(request: Request) -> Cursors:
     """Return the maker and reader of cursors of the application that serves the request."""
     found: Cursors = request.app.state.cursors
+    return found
+
+
+def caller(request: Request) -> Caller:
+    """Return who makes the request, which the route has found out."""
+    found: Caller = request.scope[CALLER]
+    return found
+
+
+def rate_limits(request: Request) -> RateLimits:
+    """Return what counts the requests to the application that serves this one."""
+    found: RateLimits = request.app.state.rate_limits
     return found

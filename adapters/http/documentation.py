@@ -1,6 +1,6 @@
 """Pieces of the OpenAPI document that operations share: responses, headers and parameters by reference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.http.bodies import MEDIA_TYPES
@@ -8,26 +8,53 @@ from adapters.http.errors import PROBLEM_JSON
 from adapters.http.problems import (
     BODY_TOO_LARGE,
     DATABASE_UNAVAILABLE,
+    FORBIDDEN,
+    IDEMPOTENCY_IN_FLIGHT,
+    IDEMPOTENCY_KEY_REUSED,
     INTERNAL_ERROR,
     MALFORMED_JSON,
     METHOD_NOT_ALLOWED,
+    OUTCOME_ERASED,
     OVERLOADED,
+    RATE_LIMITED,
+    UNAUTHENTICATED,
     UNSUPPORTED_MEDIA_TYPE,
     VALIDATION_FAILED,
     Problem,
 )
+from domain.keys import Scope
 
 EXAMPLE_CURSOR = "AQGh_AYeUnAmr3pOhsvHVKtP-bOmn4uMKi_6bhhx1MqZ"
 
 Responses = dict[int | str, dict[str, Any]]
 Json = dict[str, Any]
 
-STORAGE = (OVERLOADED, DATABASE_UNAVAILABLE)
-"""The problems of every operation that needs the storage."""
+API = (UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE)
+"""The problems of every operation on a resource: of who makes it, and of the storage."""
+
+ONCE = (IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, OUTCOME_ERASED)
+"""The problems of every operation that takes an idempotency key."""
+
+SCHEMES: Json = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "hexa_<id>_<secret>",
+        "description": "The API key (RFC 6750).",
+    },
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The API key."},
+}
+"""The ways in which a key can be sent. Each operation names one scope that the key must have."""
 
 _EVERY_RESPONSE = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
 _EVERY_OPERATION = (METHOD_NOT_ALLOWED, BODY_TOO_LARGE, INTERNAL_ERROR)
-_HEADERS_OF_STATUS = {405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}
+_HEADERS_OF_STATUS = {
+    401: ["WWW-Authenticate"],
+    403: ["WWW-Authenticate"],
+    405: ["Allow"],
+    429: ["Retry-After"],
+    503: ["Retry-After"],
+}
 
 
 def response(
@@ -63,7 +90,12 @@ def errors(*expected: Problem, accept: str | None = None) -> Responses:
     for problem in sorted(kinds, key=lambda one: (one.status, one.code)):
         by_status.setdefault(problem.status, []).append(problem)
     more = {**_HEADERS_OF_STATUS, 415: [accept, "Accept-Encoding"] if accept else []}
-    return {status: _problem_response(found, more.get(status, [])) for status, found in by_status.items()}
+    responses: Responses = {
+        status: _problem_response(found, more.get(status, [])) for status, found in by_status.items()
+    }
+    if IDEMPOTENCY_IN_FLIGHT in kinds:  # not every 409 passes with time
+        responses[409]["headers"]["Retry-After"] = {"$ref": "#/components/headers/Retry-After-In-Flight"}
+    return responses
 
 
 def _problem_response(found: Sequence[Problem], headers: Sequence[str]) -> Json:
@@ -88,3 +120,17 @@ def merge_patch(model: str, example: Json) -> Json:
     """Return the part of an operation that documents its body, a merge patch with the schema of this model."""
     content = {"schema": {"$ref": f"#/components/schemas/{model}"}, "example": example}
     return {"requestBody": {"content": dict.fromkeys(MEDIA_TYPES["PATCH"], content)}}
+
+
+def secured(scope: Scope) -> Json:
+    """Return the part of an operation that says, and has `StrictRoute` see to it, that its caller has the scope."""
+    return {"security": [{name: [str(scope)]} for name in SCHEMES]}
+
+
+def required_scope(openapi_extra: Mapping[str, Any] | None) -> Scope:
+    """Return the scope that `secured` put into an operation. Raises ValueError when it did not."""
+    requirements = (openapi_extra or {}).get("security")
+    if not requirements:
+        raise ValueError("a route must say which scope it takes: openapi_extra=secured(Scope.…)")
+    (scope,) = requirements[0]["bearer"]
+    return Scope(scope)

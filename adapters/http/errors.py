@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from adapters.http.idempotency import replay
 from adapters.http.problems import (
     INTERNAL_ERROR,
     MALFORMED_JSON,
@@ -21,12 +22,18 @@ from adapters.http.problems import (
     problem_of,
 )
 from adapters.http.validation import MOST_ERRORS, FieldError, field_errors
+from application.access import ForbiddenError, UnauthenticatedError
+from application.idempotency import OutcomeErasedError, RepeatedError
 from application.ports import TransientError
 from domain.errors import DomainError, InvalidValueError
+from domain.keys import KeyUserNotFoundError
 from domain.posts import AuthorNotFoundError
 
 REQUEST_ID = "hexapost.request_id"
 """The key of the ASGI scope under which the request's id is."""
+
+CHALLENGE = 'Bearer realm="hexapost"'
+"""What WWW-Authenticate says to who is not known (RFC 6750 section 3)."""
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -82,7 +89,18 @@ def problem_body(
 
 async def _refused(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
-    return problem_response(request.scope, problem, detail=_detail(error), errors=_findings(error))
+    return problem_response(
+        request.scope, problem, detail=_detail(error), errors=_findings(error), headers=_challenge(error)
+    )
+
+
+def _challenge(error: Exception) -> Mapping[str, str]:
+    if isinstance(error, UnauthenticatedError):
+        return {"www-authenticate": CHALLENGE}
+    if isinstance(error, ForbiddenError):
+        scope = f', scope="{error.scope}"' if error.scope else ""
+        return {"www-authenticate": f'{CHALLENGE}, error="insufficient_scope"{scope}'}
+    return {}
 
 
 def _detail(error: Exception) -> str | None:
@@ -93,7 +111,7 @@ def _detail(error: Exception) -> str | None:
 def _findings(error: Exception) -> Sequence[FieldError]:
     if not isinstance(error, InvalidValueError):
         return ()
-    code = "not_found" if isinstance(error, AuthorNotFoundError) else "format"
+    code = "not_found" if isinstance(error, AuthorNotFoundError | KeyUserNotFoundError) else "format"
     return [{"pointer": f"/{error.field}", "code": code, "detail": str(error)}]
 
 
@@ -111,6 +129,13 @@ async def _http(request: Request, error: HTTPException) -> Response:
     return problem_response(request.scope, problem, headers=headers)
 
 
+async def _repeated(request: Request, error: RepeatedError) -> Response:
+    try:
+        return replay(request, error.outcome)
+    except OutcomeErasedError as erased:
+        return await _refused(request, erased)
+
+
 def _allowed(request: Request) -> str:
     methods: set[str] = set()
     for route in request.app.routes:
@@ -123,7 +148,9 @@ def _allowed(request: Request) -> str:
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     DomainError: _refused,
+    UnauthenticatedError: _refused,
     TransientError: _refused,
+    RepeatedError: _repeated,
     RequestValidationError: _invalid,
     HTTPException: _http,
 }

@@ -5,8 +5,10 @@ import re
 import uuid_utils
 from starlette.types import Message, Receive, Scope, Send
 
+from adapters.http.context import CALLER
 from adapters.http.errors import REQUEST_ID, ProblemError
 from adapters.http.problems import BODY_TOO_LARGE
+from adapters.http.rates import RATE_HEADERS
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _LONGEST_LENGTH = 18  # digits, enough for any body
@@ -44,6 +46,12 @@ class Exchange:
             self._body = BoundedBody(receive, most_bytes, is_chunked=transfer is not None)
             self.receive = self._body.receive
 
+    @property
+    def key_id(self) -> str | None:
+        """The API key that the request came with, once it is known."""
+        caller = self.scope.get(CALLER)
+        return None if caller is None else str(caller.key_id)
+
     async def send(self, message: Message) -> None:
         """Send on what the application sends, with the headers that every response has, without the body for HEAD."""
         if message["type"] == "http.response.start":
@@ -51,6 +59,7 @@ class Exchange:
             headers = list(message["headers"])
             headers.append((b"x-request-id", self.request_id.encode("ascii")))
             headers.append(_NOSNIFF)
+            headers.extend(self.scope.get(RATE_HEADERS, ()))
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append(_NO_STORE)
             if self.is_too_large or (self._body is not None and self._body.is_left_over):

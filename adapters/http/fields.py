@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -17,6 +18,9 @@ from domain.email import LONGEST_EMAIL, clean_email
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LIMIT = re.compile(r"[1-9][0-9]?|100")
 _CURSOR = re.compile(CURSOR_PATTERN[:-1] + r"\Z")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 _BOOLEANS = {"true": True, "false": False}
 
 MOST_ITEMS = 100
@@ -83,6 +87,32 @@ def one_of(*allowed: E) -> Callable[[object], E]:
     return validate
 
 
+def set_of(*allowed: E) -> Callable[[object], frozenset[E]]:
+    """Return a validator that takes an array of values of these members of an enumeration, each at most once."""
+    one = one_of(*allowed)
+
+    def validate(value: object) -> frozenset[E]:
+        if not isinstance(value, list):
+            raise PydanticCustomError("type", "It must be an array.")
+        if not 1 <= len(value) <= len(allowed):
+            raise PydanticCustomError("out_of_range", "It must have 1-{most} items.", {"most": len(allowed)})
+        found = frozenset(map(one, value))
+        if len(found) != len(value):
+            raise PydanticCustomError("repeated", "Each item can be given once.")
+        return found
+
+    return validate
+
+
+def _given_time(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise PydanticCustomError("type", "It must be a string.")
+    with suppress(ValueError, OverflowError):
+        if _TIME.fullmatch(value):
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    raise PydanticCustomError("format", "It must be a time in the form of 2026-12-31T23:59:59Z.")
+
+
 Identifier = Annotated[UUID, PlainValidator(_identifier), WithJsonSchema(ID_SCHEMA)]
 """A UUID of any version in its canonical form, in either case of letters."""
 
@@ -119,6 +149,9 @@ Cursor = Annotated[
 
 Time = Annotated[datetime, WithJsonSchema(TIME_SCHEMA)]
 """An aware time in UTC."""
+
+GivenTime = Annotated[datetime, PlainValidator(_given_time), WithJsonSchema(TIME_SCHEMA)]
+"""A time that a caller gives, in RFC 3339 with any offset."""
 
 Version = Annotated[
     int,

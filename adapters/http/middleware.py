@@ -50,6 +50,7 @@ class Envelope:
             status=exchange.status,
             duration_ms=round((perf_counter() - started) * 1000, 3),
             bytes=exchange.bytes,
+            key_id=exchange.key_id,
         )
 
     async def _fail(self, exchange: Exchange, error: Exception) -> None:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from adapters.http.components import EXAMPLES, FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM
+from adapters.http.documentation import SCHEMES
 
 Json = dict[str, Any]
 
@@ -22,10 +23,17 @@ _DESCRIPTION = """Users and the posts they write.
 lost. **Lists** come in pages, newest first: follow `Link` or send `next_cursor` as `cursor`. **Times** are RFC 3339 in
 UTC. Unknown fields and query parameters are refused. A path with a slash at its end is the same resource, and every
 `GET` answers `HEAD`. Send `X-Request-ID` (1-128 of `A-Z a-z 0-9 . _ -`) to find your request in the logs; every
-response carries it. There are no keys yet: whoever reaches the service may use it.
+response carries it.
+
+**Keys** say who makes a request: send one as `Authorization: Bearer <key>`. Each operation names the scope it takes. A
+key that is bound to a user sees and changes that user and that user's posts, and reads what others have published.
+**Retries** of a `POST` are safe with an `Idempotency-Key`. **Rates** are limited for each key; `RateLimit` tells what
+is left.
 """
 _CONTACT = {"name": "Hexapost", "url": "https://hexapost.example/", "email": "hexapost@hexapost.example"}
+_RATE_HEADERS = ("RateLimit", "RateLimit-Policy")
 _TAGS = [
+    {"name": "api-keys", "description": "Who may do what: for those who run the service."},
     {"name": "health", "description": "Probes for those who run the service."},
     {"name": "posts", "description": "What is written: draft -> published <-> archived."},
     {"name": "users", "description": "Who writes."},
@@ -45,12 +53,14 @@ def build(app: FastAPI) -> Json:
         license_info={"name": "MIT", "url": "https://opensource.org/license/mit"},
     )
     document["info"]["contact"] = _CONTACT  # after FastAPI, which wants email-validator to read it
-    document["security"] = []
     components = document["components"]
     components["schemas"].update(Problem=PROBLEM, FieldError=FIELD_ERROR)
     used = set(re.findall("#/components/examples/([a-z-]+)", json.dumps(document["paths"])))
     examples = {code: example for code, example in EXAMPLES.items() if code in used}
+    components["securitySchemes"] = SCHEMES
     components.update(headers=HEADERS, parameters=PARAMETERS, examples=examples)
+    for operation in (one for path in document["paths"].values() for one in path.values()):
+        _complete(operation)
     for path, operation_id in HEAD_OPERATIONS.items():
         document["paths"][path]["head"] = _head(document["paths"][path]["get"], operation_id)
     return document
@@ -59,6 +69,15 @@ def build(app: FastAPI) -> Json:
 def openapi_document(app: FastAPI) -> str:
     """Return the document as text: indented, in a stable order, with a line break at its end."""
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+
+
+def _complete(operation: Json) -> None:
+    """Add what follows from whether an operation takes a key."""
+    if not operation.setdefault("security", []):
+        return
+    for status, response in operation["responses"].items():
+        if status != "401":
+            response["headers"].update({name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS})
 
 
 def _head(get: Json, operation_id: str) -> Json:

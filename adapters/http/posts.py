@@ -9,10 +9,12 @@ from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
-from adapters.http.conditional import expected_version
-from adapters.http.context import services
+from adapters.http.conditional import expected_versions
+from adapters.http.context import caller, services
+from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
+from domain.keys import Scope
 from domain.posts import (
     FIRST_STATUSES,
     LONGEST_CONTENT,
@@ -122,6 +124,10 @@ def post_response(post: Post) -> PostResponse:
     )
 
 
+def _created(post: Post) -> Response:
+    return responses.created(post_response(post), post.version, location=f"{PATH}/{post.id}")
+
+
 _LINKS = {
     **doc.links("post_id", "id", get_post="Read it.", update_post="Change it.", delete_post="Remove it."),
     **doc.links("user_id", "author_id", get_user="Read the author."),
@@ -137,13 +143,13 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
     responses={
         200: doc.response("The post.", headers=["ETag"], example=EXAMPLE),
         304: doc.response("If-None-Match names the version of the post.", headers=["ETag"]),
-        **doc.errors(problems.POST_NOT_FOUND, problems.VALIDATION_FAILED, *doc.STORAGE),
+        **doc.errors(problems.POST_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.parameters("If-None-Match"),
+    openapi_extra={**doc.secured(Scope.POSTS_READ), **doc.parameters("If-None-Match")},
 )
 async def get_post(request: Request, post_id: PostId) -> Response:
     """Read one post. With `If-None-Match` the answer is 304 as long as the post has not changed."""
-    post = await services(request).posts.get(post_id)
+    post = await services(request).posts.get(caller(request), post_id)
     return responses.entity(request, post_response(post), post.version)
 
 
@@ -155,8 +161,9 @@ async def get_post(request: Request, post_id: PostId) -> Response:
         200: doc.response(
             "A page of posts.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
         ),
-        **doc.errors(problems.VALIDATION_FAILED, *doc.STORAGE),
+        **doc.errors(problems.VALIDATION_FAILED, *doc.API),
     },
+    openapi_extra=doc.secured(Scope.POSTS_READ),
 )
 async def list_posts(
     request: Request,
@@ -172,7 +179,9 @@ async def list_posts(
     """Read posts page by page, newest first. The next page starts at `next_cursor`, null on the last one."""
     filters = {"author_id": None if author_id is None else str(author_id), "status": status}
     listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
-    found = await services(request).posts.list(limit=limit, after=listing.after(), author_id=author_id, status=status)
+    found = await services(request).posts.list(
+        caller(request), limit=limit, after=listing.after(), author_id=author_id, status=status
+    )
     next_cursor = listing.next_cursor(found)
     body = PostPage(items=[post_response(post) for post in found.items], next_cursor=next_cursor)
     return listing.response(body, next_cursor)
@@ -184,9 +193,12 @@ async def list_posts(
     response_model=PostResponse,
     summary="Write a post",
     responses={
-        201: doc.response("The new post.", headers=["Location", "ETag"], example=EXAMPLE, links=_LINKS),
-        **doc.errors(problems.AUTHOR_NOT_FOUND, problems.AUTHOR_INACTIVE, *doc.STORAGE, accept="Accept-Post"),
+        201: doc.response(
+            "The new post.", headers=["Location", "ETag", "Idempotency-Replayed"], example=EXAMPLE, links=_LINKS
+        ),
+        **doc.errors(problems.AUTHOR_NOT_FOUND, problems.AUTHOR_INACTIVE, *doc.API, *doc.ONCE, accept="Accept-Post"),
     },
+    openapi_extra={**doc.secured(Scope.POSTS_WRITE), **doc.parameters("Idempotency-Key")},
 )
 async def create_post(
     request: Request,
@@ -197,9 +209,14 @@ async def create_post(
 ) -> Response:
     """Write a post, as a draft or published at once, in the name of an active user."""
     post = await services(request).posts.write(
-        author_id=body.author_id, title=body.title, content=body.content, status=body.status
+        caller(request),
+        author_id=body.author_id,
+        title=body.title,
+        content=body.content,
+        status=body.status,
+        once=await once(request, _created),
     )
-    return responses.created(post_response(post), post.version, location=f"{PATH}/{post.id}")
+    return _created(post)
 
 
 @router.patch(
@@ -217,21 +234,24 @@ async def create_post(
             problems.AUTHOR_INACTIVE,
             problems.INVALID_TRANSITION,
             problems.VERSION_MISMATCH,
-            *doc.STORAGE,
+            *doc.API,
             accept="Accept-Patch",
         ),
     },
-    openapi_extra={**doc.parameters("If-Match"), **doc.merge_patch("UpdatePostRequest", {"status": "archived"})},
+    openapi_extra={
+        **doc.secured(Scope.POSTS_WRITE),
+        **doc.parameters("If-Match"),
+        **doc.merge_patch("UpdatePostRequest", {"status": "archived"}),
+    },
 )
 async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest) -> Response:
     """Change what the merge patch (RFC 7396) names: text, status (draft -> published <-> archived), or both.
 
     With `If-Match` only if the post still has that version. A patch that changes nothing leaves the version as it is.
     """
-    posts = services(request).posts
-    expected = await expected_version(request.scope, lambda: posts.get(post_id))
+    expected = expected_versions(request.scope)
     changes = cast("PostChanges", body.model_dump(exclude_unset=True))
-    post = await posts.revise(post_id, expected=expected, **changes)
+    post = await services(request).posts.revise(caller(request), post_id, expected=expected, **changes)
     return responses.changed(post_response(post), post.version)
 
 
@@ -241,13 +261,12 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
     summary="Remove a post",
     responses={
         204: doc.response("The post is removed."),
-        **doc.errors(problems.POST_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.STORAGE),
+        **doc.errors(problems.POST_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.parameters("If-Match"),
+    openapi_extra={**doc.secured(Scope.POSTS_WRITE), **doc.parameters("If-Match")},
 )
 async def delete_post(request: Request, post_id: PostId) -> Response:
     """Remove a post, for good. With `If-Match` only if the post still has that version."""
-    posts = services(request).posts
-    expected = await expected_version(request.scope, lambda: posts.get(post_id))
-    await posts.remove(post_id, expected=expected)
+    expected = expected_versions(request.scope)
+    await services(request).posts.remove(caller(request), post_id, expected=expected)
     return Response(status_code=204)

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from application.access import ForbiddenError, UnauthenticatedError
+from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, OutcomeErasedError
 from application.ports import ConcurrentChangeError, StorageOverloadedError, StorageUnavailableError, TransientError
 from domain.errors import InvalidValueError, NotFoundError, VersionMismatchError
+from domain.keys import ApiKeyNotFoundError
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, InvalidTransitionError, PostNotFoundError
 from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
 
@@ -37,15 +40,17 @@ UNAUTHENTICATED = Problem(
     code="unauthenticated",
     status=401,
     title="Not authenticated",
-    meaning="The request does not say who makes it, or its key is not valid.",
-    remedy="Send a valid key, as the documentation of the operation describes.",
+    meaning="The request carries no API key, or none that is valid.",
+    remedy="Send one key, in Authorization: Bearer <key> or in X-API-Key. A key that was mistyped or revoked, or has "
+    "expired, is answered like none at all; ask those who run the service for a new one.",
 )
 FORBIDDEN = Problem(
     code="forbidden",
     status=403,
     title="Forbidden",
-    meaning="Whoever makes this request may not do this.",
-    remedy="Ask for the permission, or use a key that has it. Repeating the request does not help.",
+    meaning="The API key does not allow this.",
+    remedy="Use a key with the scope that detail names, or, for what is not one user's to do, a key that is bound to "
+    "no user. Repeating the request does not help.",
 )
 NOT_FOUND = Problem(
     code="not-found",
@@ -67,6 +72,13 @@ POST_NOT_FOUND = Problem(
     title="Post not found",
     meaning="There is no post with this id.",
     remedy="Check the id. The post, or its author with all posts, may have been removed since you saw it.",
+)
+API_KEY_NOT_FOUND = Problem(
+    code="api-key-not-found",
+    status=404,
+    title="API key not found",
+    meaning="There is no API key with this id.",
+    remedy="Check the id; it is the part of the key between hexa_ and the next _, written as a UUID.",
 )
 METHOD_NOT_ALLOWED = Problem(
     code="method-not-allowed",
@@ -105,6 +117,13 @@ IDEMPOTENCY_IN_FLIGHT = Problem(
     meaning="A request with this idempotency key is still being worked on.",
     remedy="Wait a moment and repeat the same request with the same key.",
     retry_after=1,
+)
+OUTCOME_ERASED = Problem(
+    code="outcome-erased",
+    status=410,
+    title="Outcome erased",
+    meaning="The request was carried out before, and what came of it was erased since.",
+    remedy="Do not repeat it. To make anew what was erased, send a new request with a new idempotency key.",
 )
 VERSION_MISMATCH = Problem(
     code="version-mismatch",
@@ -154,8 +173,9 @@ RATE_LIMITED = Problem(
     code="rate-limited",
     status=429,
     title="Too many requests",
-    meaning="You have made more requests than you may in this time.",
-    remedy="Wait for the seconds that Retry-After names.",
+    meaning="The API key has made more requests than it may in this time.",
+    remedy="Wait for the seconds that Retry-After names; RateLimit and RateLimit-Policy say in every response how much "
+    "is left, of how much, and until when.",
     retry_after=1,
 )
 INTERNAL_ERROR = Problem(
@@ -189,8 +209,14 @@ PROBLEMS = {found.code: found for found in list(globals().values()) if isinstanc
 
 _KINDS: dict[type[Exception], Problem] = {
     NotFoundError: NOT_FOUND,
+    UnauthenticatedError: UNAUTHENTICATED,
+    ForbiddenError: FORBIDDEN,
     UserNotFoundError: USER_NOT_FOUND,
     PostNotFoundError: POST_NOT_FOUND,
+    ApiKeyNotFoundError: API_KEY_NOT_FOUND,
+    OutcomeErasedError: OUTCOME_ERASED,
+    IdempotencyInFlightError: IDEMPOTENCY_IN_FLIGHT,
+    IdempotencyKeyReusedError: IDEMPOTENCY_KEY_REUSED,
     EmailAlreadyRegisteredError: EMAIL_ALREADY_REGISTERED,
     AuthorInactiveError: AUTHOR_INACTIVE,
     InvalidTransitionError: INVALID_TRANSITION,

@@ -38,10 +38,12 @@ def entity(request: Request, body: Body, version: int) -> Response:
     return JsonResponse(200, _json(body), (b"etag", tag.encode("ascii")), REVALIDATE)
 
 
-def created(body: Body, version: int, *, location: str) -> Response:
-    """Return the answer to a POST that stored the entity at `location`."""
-    tag = entity_tag(version).encode("ascii")
-    return JsonResponse(201, _json(body), (b"location", location.encode("ascii")), (b"etag", tag))
+def created(body: Body, version: int | None = None, *, location: str) -> Response:
+    """Return the answer to a POST that stored the entity, which may count its versions, at `location`."""
+    headers = [(b"location", location.encode("ascii"))]
+    if version is not None:
+        headers.append((b"etag", entity_tag(version).encode("ascii")))
+    return JsonResponse(201, _json(body), *headers)
 
 
 def changed(body: Body, version: int) -> Response:

@@ -9,7 +9,10 @@ from urllib.parse import parse_qsl
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from adapters.http.authentication import authenticate
 from adapters.http.bodies import check_media_type, read_json
+from adapters.http.context import rate_limits
+from adapters.http.documentation import required_scope
 from adapters.http.errors import ProblemError
 from adapters.http.problems import VALIDATION_FAILED
 from adapters.http.validation import FieldError, is_sane
@@ -20,15 +23,22 @@ _JUNK = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses what it does not know or cannot read without doubt."""
+    """A route that refuses whom it does not know, and what it does not know or cannot read without doubt.
+
+    It declares the scope that it takes with `documentation.secured`.
+    """
 
     def get_route_handler(self) -> Handler:
         """Return FastAPI's handler of the route behind the checks."""
         handle = super().get_route_handler()
         known = frozenset(param.alias for param in self.dependant.query_params)
         reads_body = self.body_field is not None
+        scope = required_scope(self.openapi_extra)
 
         async def strict(request: Request) -> Response:
+            caller = await authenticate(request)
+            await rate_limits(request).count(request.scope, str(caller.key_id))
+            caller.require(scope)
             query = request.scope["query_string"]
             if query:
                 _check_query(query, known)

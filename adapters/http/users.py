@@ -9,10 +9,12 @@ from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
-from adapters.http.conditional import expected_version
-from adapters.http.context import services
+from adapters.http.conditional import expected_versions
+from adapters.http.context import caller, services
+from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
+from domain.keys import Scope
 from domain.text import LINE_PATTERN
 from domain.users import LONGEST_FULL_NAME, User, UserChanges, clean_full_name
 
@@ -89,6 +91,10 @@ def user_response(user: User) -> UserResponse:
     )
 
 
+def _created(user: User) -> Response:
+    return responses.created(user_response(user), user.version, location=f"{PATH}/{user.id}")
+
+
 _LINKS = {
     **doc.links("user_id", "id", get_user="Read it.", update_user="Change it.", delete_user="Erase it."),
     **doc.links("author_id", "id", list_posts="Read the posts of the user."),
@@ -105,13 +111,13 @@ router = APIRouter(prefix=PATH, tags=["users"], route_class=StrictRoute, generat
     responses={
         200: doc.response("The user.", headers=["ETag"], example=EXAMPLE),
         304: doc.response("If-None-Match names the version of the user.", headers=["ETag"]),
-        **doc.errors(problems.USER_NOT_FOUND, problems.VALIDATION_FAILED, *doc.STORAGE),
+        **doc.errors(problems.USER_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.parameters("If-None-Match"),
+    openapi_extra={**doc.secured(Scope.USERS_READ), **doc.parameters("If-None-Match")},
 )
 async def get_user(request: Request, user_id: UserId) -> Response:
     """Read one user. With `If-None-Match` the answer is 304 as long as the user has not changed."""
-    user = await services(request).users.get(user_id)
+    user = await services(request).users.get(caller(request), user_id)
     return responses.entity(request, user_response(user), user.version)
 
 
@@ -123,8 +129,9 @@ async def get_user(request: Request, user_id: UserId) -> Response:
         200: doc.response(
             "A page of users.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
         ),
-        **doc.errors(problems.VALIDATION_FAILED, *doc.STORAGE),
+        **doc.errors(problems.VALIDATION_FAILED, *doc.API),
     },
+    openapi_extra=doc.secured(Scope.USERS_READ),
 )
 async def list_users(
     request: Request,
@@ -140,7 +147,9 @@ async def list_users(
     """Read users page by page, newest first. The next page starts at `next_cursor`, null on the last one."""
     filters = {"email": email, "is_active": None if is_active is None else str(is_active).lower()}
     listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
-    found = await services(request).users.list(limit=limit, after=listing.after(), email=email, is_active=is_active)
+    found = await services(request).users.list(
+        caller(request), limit=limit, after=listing.after(), email=email, is_active=is_active
+    )
     next_cursor = listing.next_cursor(found)
     body = UserPage(items=[user_response(user) for user in found.items], next_cursor=next_cursor)
     return listing.response(body, next_cursor)
@@ -152,17 +161,26 @@ async def list_users(
     response_model=UserResponse,
     summary="Register a user",
     responses={
-        201: doc.response("The new user.", headers=["Location", "ETag"], example=EXAMPLE, links=_LINKS),
-        **doc.errors(problems.EMAIL_ALREADY_REGISTERED, *doc.STORAGE, accept="Accept-Post"),
+        201: doc.response(
+            "The new user.", headers=["Location", "ETag", "Idempotency-Replayed"], example=EXAMPLE, links=_LINKS
+        ),
+        **doc.errors(problems.EMAIL_ALREADY_REGISTERED, *doc.API, *doc.ONCE, accept="Accept-Post"),
     },
+    openapi_extra={**doc.secured(Scope.USERS_WRITE), **doc.parameters("Idempotency-Key")},
 )
 async def create_user(
     request: Request,
     body: Annotated[CreateUserRequest, Body(examples=[{"email": "ada@example.org", "full_name": "Ada Lovelace"}])],
 ) -> Response:
     """Register a user with an e-mail address that no other user has, in any spelling."""
-    user = await services(request).users.register(email=body.email, full_name=body.full_name, is_active=body.is_active)
-    return responses.created(user_response(user), user.version, location=f"{PATH}/{user.id}")
+    user = await services(request).users.register(
+        caller(request),
+        email=body.email,
+        full_name=body.full_name,
+        is_active=body.is_active,
+        once=await once(request, _created),
+    )
+    return _created(user)
 
 
 @router.patch(
@@ -179,21 +197,24 @@ async def create_user(
             problems.USER_NOT_FOUND,
             problems.EMAIL_ALREADY_REGISTERED,
             problems.VERSION_MISMATCH,
-            *doc.STORAGE,
+            *doc.API,
             accept="Accept-Patch",
         ),
     },
-    openapi_extra={**doc.parameters("If-Match"), **doc.merge_patch("UpdateUserRequest", {"full_name": "Ada King"})},
+    openapi_extra={
+        **doc.secured(Scope.USERS_WRITE),
+        **doc.parameters("If-Match"),
+        **doc.merge_patch("UpdateUserRequest", {"full_name": "Ada King"}),
+    },
 )
 async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest) -> Response:
     """Change what the merge patch (RFC 7396) names; null clears `full_name`.
 
     With `If-Match` only if the user still has that version. A patch that changes nothing leaves the version as it is.
     """
-    users = services(request).users
-    expected = await expected_version(request.scope, lambda: users.get(user_id))
+    expected = expected_versions(request.scope)
     changes = cast("UserChanges", body.model_dump(exclude_unset=True))
-    user = await users.change(user_id, expected=expected, **changes)
+    user = await services(request).users.change(caller(request), user_id, expected=expected, **changes)
     return responses.changed(user_response(user), user.version)
 
 
@@ -203,13 +224,12 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
     summary="Erase a user",
     responses={
         204: doc.response("The user is erased."),
-        **doc.errors(problems.USER_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.STORAGE),
+        **doc.errors(problems.USER_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.parameters("If-Match"),
+    openapi_extra={**doc.secured(Scope.USERS_WRITE), **doc.parameters("If-Match")},
 )
 async def delete_user(request: Request, user_id: UserId) -> Response:
     """Erase a user and all posts by that user, for good. With `If-Match` only if the user still has that version."""
-    users = services(request).users
-    expected = await expected_version(request.scope, lambda: users.get(user_id))
-    await users.erase(user_id, expected=expected)
+    expected = expected_versions(request.scope)
+    await services(request).users.erase(caller(request), user_id, expected=expected)
     return Response(status_code=204)

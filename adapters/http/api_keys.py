@@ -1,0 +1,232 @@
+"""API keys over HTTP, for those who run the service: routes, request and response models."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Path, Request, Response
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, with_config
+from typing_extensions import TypedDict
+
+from adapters.http import documentation as doc
+from adapters.http import fields, problems, responses
+from adapters.http.context import caller, services
+from adapters.http.idempotency import once
+from adapters.http.pages import Listing
+from adapters.http.routes import StrictRoute, operation_id
+from application.credentials import KEY_LENGTH, KEY_PATTERN
+from application.keys import IssuedKey
+from domain.keys import LONGEST_KEY_NAME, ApiKey, Scope, clean_key_name
+from domain.text import LINE_PATTERN
+
+PATH = "/api/v1/api-keys"
+EXAMPLE: doc.Json = {
+    "id": "0198a3c7-2b51-7e04-8d3a-94c1f0b27e58",
+    "name": "nightly import",
+    "scopes": ["posts:read", "posts:write"],
+    "user_id": None,
+    "created_at": "2026-01-15T09:30:00.123456Z",
+    "expires_at": "2026-04-15T00:00:00Z",
+    "last_used_at": None,
+    "revoked_at": None,
+}
+_EXAMPLE_KEY = "hexa_0198a3c72b517e048d3a94c1f0b27e58_" + "x" * 38
+KeyId = Annotated[fields.Identifier, Path(description="The id of the key.", examples=[EXAMPLE["id"]])]
+
+_SCOPE_SCHEMA: doc.Json = {"type": "string", "enum": list(Scope)}
+_SCOPES_SCHEMA: doc.Json = {
+    "type": "array",
+    "items": _SCOPE_SCHEMA,
+    "minItems": 1,
+    "maxItems": len(Scope),
+    "uniqueItems": True,
+}
+_NAME_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_KEY_NAME)
+_Name = Annotated[
+    str,
+    Field(strict=True, max_length=LONGEST_KEY_NAME, description="What it is for, in one line."),
+    AfterValidator(clean_key_name),
+    WithJsonSchema(_NAME_SCHEMA),
+]
+_Scopes = Annotated[
+    frozenset[Scope],
+    PlainValidator(fields.set_of(*Scope)),
+    WithJsonSchema(_SCOPES_SCHEMA),
+    Field(description="What it allows; nothing that your own key does not."),
+]
+
+
+class CreateApiKeyRequest(fields.RequestModel):
+    """A key to create."""
+
+    name: _Name
+    scopes: _Scopes
+    user_id: Annotated[
+        fields.Identifier | None,
+        WithJsonSchema(fields.nullable(fields.ID_SCHEMA)),
+        Field(description="The user whom it is bound to; then it has scopes of users and posts only."),
+    ] = None
+    expires_at: Annotated[
+        fields.GivenTime | None,
+        WithJsonSchema(fields.nullable(fields.TIME_SCHEMA)),
+        Field(description="When it ends, in the future; null for never."),
+    ] = None
+
+
+_NULLABLE_TIME = WithJsonSchema(fields.nullable(fields.TIME_SCHEMA))
+
+
+@with_config(json_schema_extra={"examples": [EXAMPLE]})
+class ApiKeyResponse(TypedDict):
+    """A key, without its secret."""
+
+    id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="It is part of the key, too.")]
+    name: Annotated[str, WithJsonSchema(_NAME_SCHEMA), Field(description="What it is for.")]
+    scopes: Annotated[list[str], WithJsonSchema(_SCOPES_SCHEMA), Field(description="What it allows.")]
+    user_id: Annotated[
+        UUID | None,
+        WithJsonSchema(fields.nullable(fields.ID_SCHEMA)),
+        Field(description="The user whom it is bound to; null for none."),
+    ]
+    created_at: Annotated[fields.Time, Field(description="When it was created.")]
+    expires_at: Annotated[datetime | None, _NULLABLE_TIME, Field(description="When it ends; null for never.")]
+    last_used_at: Annotated[
+        datetime | None, _NULLABLE_TIME, Field(description="When it was used last, give or take a minute.")
+    ]
+    revoked_at: Annotated[
+        datetime | None, _NULLABLE_TIME, Field(description="When it was revoked; null if it was not.")
+    ]
+
+
+@with_config(json_schema_extra={"examples": [{**EXAMPLE, "key": _EXAMPLE_KEY}]})
+class IssuedApiKeyResponse(ApiKeyResponse):
+    """A new key, with its secret, which is shown this once."""
+
+    key: Annotated[
+        str,
+        Field(
+            min_length=KEY_LENGTH,
+            max_length=KEY_LENGTH,
+            pattern=KEY_PATTERN,
+            description="What to send as `Authorization: Bearer …`. Keep it: it is not shown again.",
+        ),
+    ]
+
+
+class ApiKeyPage(TypedDict):
+    """A page of keys."""
+
+    items: Annotated[list[ApiKeyResponse], Field(max_length=fields.MOST_ITEMS, description="The keys, newest first.")]
+    next_cursor: fields.NextCursor
+
+
+def api_key_response(key: ApiKey) -> ApiKeyResponse:
+    """Return what is shown of a key."""
+    return ApiKeyResponse(
+        id=key.id,
+        name=key.name,
+        scopes=sorted(key.scopes),
+        user_id=key.user_id,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+        revoked_at=key.revoked_at,
+    )
+
+
+def _created(issued: IssuedKey) -> Response:
+    body = IssuedApiKeyResponse(**api_key_response(issued.key), key=issued.text)
+    return responses.created(body, location=f"{PATH}/{issued.key.id}")
+
+
+_LINKS = doc.links("key_id", "id", get_api_key="Look at it.", revoke_api_key="Revoke it.")
+
+router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, generate_unique_id_function=operation_id)
+
+
+@router.get(
+    "/{key_id}",
+    response_model=ApiKeyResponse,
+    summary="Read an API key",
+    responses={
+        200: doc.response("The key, without its secret.", example=EXAMPLE),
+        **doc.errors(problems.API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
+    },
+    openapi_extra=doc.secured(Scope.KEYS_ADMIN),
+)
+async def get_api_key(request: Request, key_id: KeyId) -> Response:
+    """Read what is known of one key; its secret is known to its owner only."""
+    key = await services(request).keys.get(caller(request), key_id)
+    return responses.ok(api_key_response(key), responses.REVALIDATE)
+
+
+@router.get(
+    "",
+    response_model=ApiKeyPage,
+    summary="List API keys",
+    responses={
+        200: doc.response(
+            "A page of keys.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
+        ),
+        **doc.errors(problems.VALIDATION_FAILED, *doc.API),
+    },
+    openapi_extra=doc.secured(Scope.KEYS_ADMIN),
+)
+async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fields.Cursor = None) -> Response:
+    """Read keys page by page, newest first, those that were revoked or have expired among them."""
+    listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters={})
+    found = await services(request).keys.list(caller(request), limit=limit, after=listing.after())
+    next_cursor = listing.next_cursor(found)
+    body = ApiKeyPage(items=[api_key_response(key) for key in found.items], next_cursor=next_cursor)
+    return listing.response(body, next_cursor)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=IssuedApiKeyResponse,
+    summary="Create an API key",
+    responses={
+        201: doc.response(
+            "The new key. `key` is shown this once.",
+            headers=["Location", "Idempotency-Replayed"],
+            example={**EXAMPLE, "key": _EXAMPLE_KEY},
+            links=_LINKS,
+        ),
+        **doc.errors(*doc.API, *doc.ONCE, accept="Accept-Post"),
+    },
+    openapi_extra={**doc.secured(Scope.KEYS_ADMIN), **doc.parameters("Idempotency-Key")},
+)
+async def create_api_key(
+    request: Request,
+    body: Annotated[
+        CreateApiKeyRequest,
+        Body(examples=[{"name": "nightly import", "scopes": ["posts:read", "posts:write"]}]),
+    ],
+) -> Response:
+    """Create a key that allows no more than your own. To rotate one, create another and revoke it when it is unused."""
+    issued = await services(request).keys.create(
+        caller(request),
+        name=body.name,
+        scopes=body.scopes,
+        user_id=body.user_id,
+        expires_at=body.expires_at,
+        once=await once(request, _created),
+    )
+    return _created(issued)
+
+
+@router.delete(
+    "/{key_id}",
+    status_code=204,
+    summary="Revoke an API key",
+    responses={
+        204: doc.response("The key is revoked."),
+        **doc.errors(problems.API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
+    },
+    openapi_extra=doc.secured(Scope.KEYS_ADMIN),
+)
+async def revoke_api_key(request: Request, key_id: KeyId) -> Response:
+    """Have a key open nothing any more, within seconds. It stays in the list; revoking it again changes nothing."""
+    await services(request).keys.revoke(caller(request), key_id)
+    return Response(status_code=204)

@@ -1,0 +1,32 @@
+"""Who makes a request: the API key it carries, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`."""
+
+import re
+
+from starlette.requests import Request
+from starlette.types import Scope as AsgiScope
+
+from adapters.http.context import CALLER, services
+from application.access import Caller, UnauthenticatedError
+
+_BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
+
+
+async def authenticate(request: Request) -> Caller:
+    """Return who makes the request, and note it in the request. Raises UnauthenticatedError."""
+    caller = await services(request).authenticator.authenticate(_presented(request.scope))
+    request.scope[CALLER] = caller
+    return caller
+
+
+def _presented(scope: AsgiScope) -> str:
+    """Return the key in the headers. Raises UnauthenticatedError unless there is one, once."""
+    found = []
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            bearer = _BEARER.fullmatch(value)
+            found.append(bearer[1] if bearer else b"")
+        elif name == b"x-api-key":
+            found.append(value)
+    if len(found) != 1:
+        raise UnauthenticatedError
+    return str(found[0], "latin-1")

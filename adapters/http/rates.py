@@ -1,0 +1,96 @@
+"""Rate limits: how many requests a key may make, counted by the library `limits`, here or in a store shared by all.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
+"""
+
+import math
+import time
+from typing import Protocol, cast
+
+import structlog
+from limits import parse
+from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.storage import storage_from_string
+from starlette.types import Scope
+
+from adapters.http.errors import ProblemError
+from adapters.http.problems import RATE_LIMITED
+
+IN_PROCESS = "memory://"
+"""The store that each process has for itself."""
+
+RATE_HEADERS = "hexapost.rate_headers"
+"""The key of the ASGI scope under which the headers are that tell the caller where they stand."""
+
+STORE_SECONDS = 0.25
+"""Longest wait for a shared store."""
+
+SILENCE = 30.0
+"""Seconds between two lines of the log about a store that fails."""
+
+
+class RateLimits(Protocol):
+    """Counts requests."""
+
+    async def count(self, scope: Scope, who: str) -> None:
+        """Count a request, and note in its scope where who made it stands. Raises ProblemError when it is too many."""
+
+
+class NoRateLimits:
+    """Counts nothing."""
+
+    async def count(self, scope: Scope, who: str) -> None:
+        """See `RateLimits.count`."""
+
+
+class CountedRateLimits:
+    """So many requests in each window of time, such as 6000/minute, for each who makes them.
+
+    A store that fails lets requests pass: it protects the service, and must not be what brings it down.
+    """
+
+    def __init__(self, limit: str, store: str) -> None:
+        self._item = parse(limit)
+        self._limiter = FixedWindowRateLimiter(_store(store))
+        self._policy = (
+            b"ratelimit-policy",
+            f'"requests";q={self._item.amount};w={self._item.get_expiry()}'.encode("ascii"),
+        )
+        self._logger = structlog.get_logger("hexapost.rates")
+        self._silent_until = 0.0
+
+    async def count(self, scope: Scope, who: str) -> None:
+        """See `RateLimits.count`."""
+        try:
+            is_allowed = await self._limiter.hit(self._item, who)
+            reset_at, left = await self._limiter.get_window_stats(self._item, who)
+        except Exception as error:  # noqa: BLE001 - each store has errors of its own
+            self._complain(error)
+            return
+        seconds = max(1, math.ceil(reset_at - time.time()))
+        scope[RATE_HEADERS] = (
+            self._policy,
+            (b"ratelimit", f'"requests";r={left if is_allowed else 0};t={seconds}'.encode("ascii")),
+        )
+        if not is_allowed:
+            raise ProblemError(RATE_LIMITED, headers={"retry-after": str(seconds)})
+
+    def _complain(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + SILENCE
+            self._logger.warning("the store of the rate limits fails: nothing is limited", error=type(error).__name__)
+
+
+def made_rate_limits(limit: str | None, store: str) -> RateLimits:
+    """Return the rate limits that the settings describe; none without a limit."""
+    return NoRateLimits() if limit is None else CountedRateLimits(limit, store)
+
+
+def _store(name: str) -> Storage:
+    if name == IN_PROCESS:
+        return MemoryStorage()
+    patience = {"socket_timeout": STORE_SECONDS, "socket_connect_timeout": STORE_SECONDS}
+    store = storage_from_string(f"async+{name}", implementation="redispy", **patience)
+    return cast("Storage", store)
