@@ -1,7 +1,7 @@
 """The same use cases over several storages, side by side: whatever happens, they answer alike."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
+from application.access import OPERATOR
 from application.pages import Page
 from application.ports import Storage
 from application.posts import PostService
@@ -35,7 +36,7 @@ EMAILS = st.sampled_from(
 NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
 TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])
 CONTENTS = st.sampled_from(["C", "C\r\nD", "C\nD", "\0", "\U0001f989" * 2000])
-EXPECTED = st.sampled_from([None, None, 1, 2, 3])
+EXPECTED = st.sampled_from([None, None, (1,), (2,), (3,), (1, 2), ()])
 STATUSES = st.sampled_from(PostStatus)
 LIMITS = st.integers(min_value=1, max_value=4)
 
@@ -87,7 +88,9 @@ class Sides(RuleBasedStateMachine):
     @rule(target=people, email=EMAILS, full_name=NAMES, is_active=st.booleans(), again=st.booleans())
     def register(self, email: str, full_name: str | None, is_active: bool, again: bool) -> Any:
         self.id = self.id if again else new_id()
-        answer = self.ask(lambda side: side.users.register(email=email, full_name=full_name, is_active=is_active))
+        answer = self.ask(
+            lambda side: side.users.register(OPERATOR, email=email, full_name=full_name, is_active=is_active)
+        )
         return answer.id if isinstance(answer, User) else multiple()
 
     @rule(
@@ -95,16 +98,16 @@ class Sides(RuleBasedStateMachine):
         changes=st.fixed_dictionaries({}, optional={"email": EMAILS, "full_name": NAMES, "is_active": st.booleans()}),
         expected=EXPECTED,
     )
-    def change(self, user_id: UUID, changes: dict[str, Any], expected: int | None) -> None:
-        self.ask(lambda side: side.users.change(user_id, expected=expected, **changes))
+    def change(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.users.change(OPERATOR, user_id, expected=expected, **changes))
 
     @rule(user_id=consumes(people), expected=EXPECTED)
-    def erase(self, user_id: UUID, expected: int | None) -> None:
-        self.ask(lambda side: side.users.erase(user_id, expected=expected))
+    def erase(self, user_id: UUID, expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.users.erase(OPERATOR, user_id, expected=expected))
 
     @rule(user_id=people)
     def get_user(self, user_id: UUID) -> None:
-        self.ask(lambda side: side.users.get(user_id))
+        self.ask(lambda side: side.users.get(OPERATOR, user_id))
 
     @rule(
         limit=LIMITS,
@@ -113,13 +116,13 @@ class Sides(RuleBasedStateMachine):
         is_active=st.none() | st.booleans(),
     )
     def list_users(self, limit: int, after: UUID | None, email: str | None, is_active: bool | None) -> None:
-        self.ask(lambda side: side.users.list(limit=limit, after=after, email=email, is_active=is_active))
+        self.ask(lambda side: side.users.list(OPERATOR, limit=limit, after=after, email=email, is_active=is_active))
 
     @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
     def write(self, author_id: UUID, title: str, content: str, status: PostStatus) -> Any:
         self.id = new_id()
         answer = self.ask(
-            lambda side: side.posts.write(author_id=author_id, title=title, content=content, status=status)
+            lambda side: side.posts.write(OPERATOR, author_id=author_id, title=title, content=content, status=status)
         )
         return answer.id if isinstance(answer, Post) else multiple()
 
@@ -128,16 +131,16 @@ class Sides(RuleBasedStateMachine):
         changes=st.fixed_dictionaries({}, optional={"title": TITLES, "content": CONTENTS, "status": STATUSES}),
         expected=EXPECTED,
     )
-    def revise(self, post_id: UUID, changes: dict[str, Any], expected: int | None) -> None:
-        self.ask(lambda side: side.posts.revise(post_id, expected=expected, **changes))
+    def revise(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.posts.revise(OPERATOR, post_id, expected=expected, **changes))
 
     @rule(post_id=consumes(texts), expected=EXPECTED)
-    def remove(self, post_id: UUID, expected: int | None) -> None:
-        self.ask(lambda side: side.posts.remove(post_id, expected=expected))
+    def remove(self, post_id: UUID, expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.posts.remove(OPERATOR, post_id, expected=expected))
 
     @rule(post_id=texts | people)
     def get_post(self, post_id: UUID) -> None:
-        self.ask(lambda side: side.posts.get(post_id))
+        self.ask(lambda side: side.posts.get(OPERATOR, post_id))
 
     @rule(
         limit=LIMITS,
@@ -146,7 +149,7 @@ class Sides(RuleBasedStateMachine):
         status=st.none() | STATUSES,
     )
     def list_posts(self, limit: int, after: UUID | None, author_id: UUID | None, status: PostStatus | None) -> None:
-        self.ask(lambda side: side.posts.list(limit=limit, after=after, author_id=author_id, status=status))
+        self.ask(lambda side: side.posts.list(OPERATOR, limit=limit, after=after, author_id=author_id, status=status))
 
     @invariant()
     def all_hold_the_same_and_no_post_is_an_orphan(self) -> None:
