@@ -92,7 +92,9 @@ async def test_whichever_way_the_first_one_ends_the_next_one_is_not_in_flight(
     assert await told(storage, repetition) == (outcome if end in {None, RepeatedError} else None)
 
 
-async def test_a_task_that_was_cancelled_leaves_nothing_in_flight(storage: Storage, key: ApiKey) -> None:
+async def test_a_task_that_was_cancelled_leaves_nothing_in_flight(
+    storage: Storage, key: ApiKey, at_once: AtOnce
+) -> None:
     outcome = an_outcome(key)
     has_added = asyncio.Event()
 
@@ -104,17 +106,19 @@ async def test_a_task_that_was_cancelled_leaves_nothing_in_flight(storage: Stora
             await asyncio.Event().wait()
 
     task = asyncio.create_task(add_and_wait())
-    await has_added.wait()
-    with pytest.raises(IdempotencyInFlightError):
-        await told(storage, outcome)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    try:
+        await has_added.wait()
+        with pytest.raises(IdempotencyInFlightError):
+            await at_once(told(storage, outcome))
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert await told(storage, outcome) is None
 
 
 async def test_a_refusal_that_was_swallowed_still_keeps_everything_from_being_stored(
-    storage: Storage, key: ApiKey
+    storage: Storage, key: ApiKey, at_once: AtOnce
 ) -> None:
     outcome = an_outcome(key)
     with pytest.raises(IdempotencyInFlightError):
@@ -125,7 +129,7 @@ async def test_a_refusal_that_was_swallowed_still_keeps_everything_from_being_st
                     await first.users.list(limit=1)
                     await work.outcomes.add(outcome)
                     with pytest.raises(IdempotencyInFlightError):
-                        await work.users.list(limit=1)
+                        await at_once(work.users.list(limit=1))
                     raise _GivenUpError
             await work.users.add(a_user())
     assert (await told(storage, outcome), await stored_users(storage)) == (None, [])

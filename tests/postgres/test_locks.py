@@ -89,11 +89,11 @@ async def test_no_lock_outlives_a_unit_of_work_that_ends_well_or_is_refused(stor
     async with store.storage.transaction() as work:
         await work.outcomes.add(second)
         await backend(work)
+        assert _held(store) == 1
         with pytest.raises(IdempotencyInFlightError):
             await store_outcomes(store.storage, second)
         with pytest.raises(IdempotencyInFlightError):
             await told(store.storage, second)
-        assert _held(store) == 1
     assert _held(store) == 0
 
 
