@@ -14,14 +14,14 @@ from tests.support.stores import Store
 # Enough rows, and statistics of them, for the planner to have one cheapest plan only.
 FILLING = """
     INSERT INTO users SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', NULL, true, now(), now(), 1
-    FROM generate_series(1, 100) AS n;
+    FROM generate_series(1, 20) AS n;
     INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
     SELECT users.id, gen_random_uuid(), 'title', 'content', CASE n % 5 WHEN 0 THEN 'draft' ELSE 'published' END,
         CASE n % 5 WHEN 0 THEN NULL ELSE now() END, now(), now(), 1
-    FROM users, generate_series(1, 50) AS n;
+    FROM users, generate_series(1, 250) AS n;
     INSERT INTO api_keys (id, name, scopes, user_id, pepper, digest, created_at)
     SELECT gen_random_uuid(), 'key', '{users:read}', users.id, 1, sha256('key'), now()
-    FROM users, generate_series(1, 5);
+    FROM users, generate_series(1, 25);
     INSERT INTO outcomes (key_id, name, fingerprint, answer, subject_id, created_at, expires_at)
     SELECT api_keys.id, sha256(n::text::bytea), sha256('request'), 'answer',
         CASE n % 2 WHEN 0 THEN api_keys.user_id END, now(), now() + n * interval '1 hour'
