@@ -168,8 +168,9 @@ class OutcomeRepository(ABC):
     async def add(self, outcome: Outcome) -> None:
         """Store an outcome, in the place of one with this `key_id` and `name` that has expired by `created_at`.
 
-        Raises what `require_echo` raises when there is one that has not expired, and IdempotencyInFlightError when
-        another unit of work has added one and has not ended.
+        Raises what `require_echo` raises when there is one that has not expired, IdempotencyInFlightError when another
+        unit of work has added one and has not ended, and UnauthenticatedError when the key is not there any more: it
+        was erased with its user since the caller came with it.
         """
 
     @abstractmethod

@@ -15,10 +15,10 @@ class InMemoryPostRepository(PostRepository):
     def __init__(self, view: View) -> None:
         self._view = view
 
-    async def get(self, post_id: UUID) -> Post:
+    async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:
         """See `PostRepository.get`."""
         post = self._view.tables().posts.get(post_id)
-        if post is None:
+        if post is None or author_id not in {None, post.author_id} or not _is_readable(post, reader_id):
             raise PostNotFoundError
         return post
 
@@ -29,6 +29,7 @@ class InMemoryPostRepository(PostRepository):
         after: UUID | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
+        reader_id: UUID | None = None,
     ) -> Sequence[Post]:
         """See `PostRepository.list`."""
         found = (
@@ -37,6 +38,7 @@ class InMemoryPostRepository(PostRepository):
             if (after is None or post.id < after)
             and author_id in {None, post.author_id}
             and status in {None, post.status}
+            and _is_readable(post, reader_id)
         )
         return nlargest(limit, found, key=lambda post: post.id)
 
@@ -69,3 +71,7 @@ class InMemoryPostRepository(PostRepository):
             del tables.posts[post.id]
 
         self._view.write(write)
+
+
+def _is_readable(post: Post, reader_id: UUID | None) -> bool:
+    return post.status is PostStatus.PUBLISHED or reader_id in {None, post.author_id}

@@ -3,25 +3,28 @@
 from types import TracebackType
 from typing import Self
 
+from adapters.memory.keys import InMemoryApiKeyRepository
+from adapters.memory.outcomes import InMemoryOutcomeRepository
 from adapters.memory.posts import InMemoryPostRepository
-from adapters.memory.tables import Tables, View
+from adapters.memory.tables import Claims, Tables, View
 from adapters.memory.users import InMemoryUserRepository
 from application.ports import Storage, UnitOfWork
 
 
 class InMemoryStorage(Storage):
-    """Users and posts for as long as the object lives. For one event loop."""
+    """Everything for as long as the object lives. For one event loop."""
 
     def __init__(self) -> None:
         self._tables = Tables()
+        self._claims: Claims = {}
 
     def transaction(self) -> "InMemoryUnitOfWork":
         """See `Storage.transaction`."""
-        return InMemoryUnitOfWork(View(self._tables))
+        return InMemoryUnitOfWork(View(self._tables, self._claims))
 
     def readonly(self) -> "InMemoryUnitOfWork":
         """See `Storage.readonly`."""
-        return InMemoryUnitOfWork(View(self._tables, readonly=True))
+        return InMemoryUnitOfWork(View(self._tables, self._claims, readonly=True))
 
 
 class InMemoryUnitOfWork(UnitOfWork):
@@ -31,6 +34,8 @@ class InMemoryUnitOfWork(UnitOfWork):
         self._view = view
         self.users = InMemoryUserRepository(view)
         self.posts = InMemoryPostRepository(view)
+        self.keys = InMemoryApiKeyRepository(view)
+        self.outcomes = InMemoryOutcomeRepository(view)
 
     async def __aenter__(self) -> Self:
         return self
@@ -38,5 +43,8 @@ class InMemoryUnitOfWork(UnitOfWork):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._view.commit()
+        try:
+            if kind is None:
+                self._view.commit()
+        finally:
+            self._view.end()

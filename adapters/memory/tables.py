@@ -1,30 +1,51 @@
 """What is stored, the rules of each write, and how one unit of work sees it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 from uuid import UUID
 
+from application.idempotency import Outcome
 from application.ports import ConcurrentChangeError
 from domain.email import email_key
+from domain.keys import ApiKey
 from domain.posts import Post
 from domain.users import EmailAlreadyRegisteredError, User
+
+OutcomeId = tuple[UUID, bytes]
+Claims = dict[tuple[Literal["add", "purge"], OutcomeId], "View"]
+"""Which unit of work that has not ended has added or purged which outcome."""
+
+
+def outcome_id(outcome: Outcome) -> OutcomeId:
+    """Return what identifies an outcome."""
+    return outcome.key_id, outcome.name
 
 
 @dataclass(slots=True)
 class Tables:
-    """The users and the posts by id, and the ids of the users by e-mail key."""
+    """Everything by id, and the ids of the users by e-mail key."""
 
     users: dict[UUID, User] = field(default_factory=dict)
     user_ids: dict[str, UUID] = field(default_factory=dict)
     posts: dict[UUID, Post] = field(default_factory=dict)
+    keys: dict[UUID, ApiKey] = field(default_factory=dict)
+    outcomes: dict[OutcomeId, Outcome] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """Return tables that can be written to without changing these."""
-        return Tables(users=self.users.copy(), user_ids=self.user_ids.copy(), posts=self.posts.copy())
+        return Tables(
+            users=self.users.copy(),
+            user_ids=self.user_ids.copy(),
+            posts=self.posts.copy(),
+            keys=self.keys.copy(),
+            outcomes=self.outcomes.copy(),
+        )
 
     def replace_by(self, other: "Tables") -> None:
         """Hold what the other tables hold."""
         self.users, self.user_ids, self.posts = other.users, other.user_ids, other.posts
+        self.keys, self.outcomes = other.keys, other.outcomes
 
     def add_user(self, user: User) -> None:
         """See `UserRepository.add`."""
@@ -43,6 +64,12 @@ class Tables:
         del self.users[user.id]
         del self.user_ids[email_key(stored.email)]
         self.posts = {id_: post for id_, post in self.posts.items() if post.author_id != user.id}
+        self.keys = {id_: key for id_, key in self.keys.items() if key.user_id != user.id}
+        self.outcomes = {
+            id_: replace(outcome, answer=b"") if outcome.subject_id == user.id else outcome
+            for id_, outcome in self.outcomes.items()
+            if outcome.key_id in self.keys
+        }
 
     def require_user(self, user_id: UUID, version: int) -> User:
         """Return the user in this version. Raises ConcurrentChangeError when there is none, or another."""
@@ -66,10 +93,12 @@ class Tables:
 class View:
     """The tables as one unit of work sees them: what is committed, and over it the writes that still wait."""
 
-    def __init__(self, tables: Tables, *, readonly: bool = False) -> None:
+    def __init__(self, tables: Tables, claims: Claims, *, readonly: bool = False) -> None:
         self._stored = tables
+        self._claims = claims
         self._readonly = readonly
         self._writes: list[Callable[[Tables], None]] = []
+        self._failure: Exception | None = None
 
     def tables(self) -> Tables:
         """Return what a read sees now."""
@@ -81,13 +110,32 @@ class View:
             raise RuntimeError("This unit of work only reads.")
         self._writes.append(change)
 
+    def is_free(self, what: Literal["add", "purge"], id_: OutcomeId) -> bool:
+        """Tell whether no other unit of work that has not ended did that to the outcome."""
+        return self._claims.get((what, id_), self) is self
+
+    def claim(self, what: Literal["add", "purge"], id_: OutcomeId) -> bool:
+        """Have others know, until `end`, that this unit of work did that to the outcome; False when another one did."""
+        return self._claims.setdefault((what, id_), self) is self
+
     def commit(self) -> None:
-        """Make the writes that wait, or, when one of them raises, none."""
+        """Make the writes that wait, or, when one of them raises or has raised before, none."""
         if self._writes:
             self._stored.replace_by(self._written())
 
+    def end(self) -> None:
+        """Give up what was claimed."""
+        for claim in [claim for claim, view in self._claims.items() if view is self]:
+            del self._claims[claim]
+
     def _written(self) -> Tables:
+        if self._failure is not None:
+            raise self._failure
         tables = self._stored.copy()
-        for change in self._writes:
-            change(tables)
+        try:
+            for change in self._writes:
+                change(tables)
+        except Exception as error:
+            self._failure = error
+            raise
         return tables

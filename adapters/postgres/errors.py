@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 import asyncpg
 import psycopg
 
+from application.access import UnauthenticatedError
 from application.ports import (
     ConcurrentChangeError,
     StorageUnavailableError,
     TransientError,
 )
+from domain.keys import KeyUserNotFoundError
 from domain.users import EmailAlreadyRegisteredError
 
 _CONSTRAINTS: Mapping[str, Callable[[], Exception]] = {
     "uq_users_email_key": EmailAlreadyRegisteredError,
+    "fk_api_keys_user_id_users": KeyUserNotFoundError,
+    "fk_outcomes_key_id_api_keys": UnauthenticatedError,
 }
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 # admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, too_many_connections

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, select, update
+from sqlalchemy import Select, bindparam, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.drivers import Row
@@ -68,7 +68,8 @@ _STORED = (
 _AUTHOR = (
     select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
 )
-_GET = select(*_COLUMNS).where(POSTS.c.id == bindparam("id"))
+# In words and not as a parameter, so that the planner knows it.
+_READABLE = or_(text(f"posts.status = '{PostStatus.PUBLISHED}'"), POSTS.c.author_id == bindparam("reader_id"))
 _ADD = (
     insert(POSTS)
     .from_select(
@@ -86,7 +87,17 @@ _REMOVE = delete(POSTS).where(*_STORED).returning(WRITTEN)
 
 
 @cache
-def _list(*, after: bool, author_id: bool, status: bool) -> Select[Any]:
+def _get(*, author_id: bool, reader_id: bool) -> Select[Any]:
+    statement = select(*_COLUMNS).where(POSTS.c.id == bindparam("id"))
+    if author_id:
+        statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
+    if reader_id:
+        statement = statement.where(_READABLE)
+    return statement
+
+
+@cache
+def _list(*, after: bool, author_id: bool, status: bool, reader_id: bool) -> Select[Any]:
     statement = select(*_COLUMNS).order_by(POSTS.c.id.desc()).limit(bindparam("limit"))
     if after:
         statement = statement.where(POSTS.c.id < bindparam("after"))
@@ -94,6 +105,8 @@ def _list(*, after: bool, author_id: bool, status: bool) -> Select[Any]:
         statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
     if status:
         statement = statement.where(POSTS.c.status == bindparam("status"))
+    if reader_id:
+        statement = statement.where(_READABLE)
     return statement
 
 
@@ -103,9 +116,9 @@ class SqlAlchemyPostRepository(PostRepository):
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def get(self, post_id: UUID) -> Post:
+    async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:
         """See `PostRepository.get`."""
-        post = await self._find(post_id)
+        post = await self._find(post_id, author_id, reader_id)
         if post is None:
             raise PostNotFoundError
         return post
@@ -117,9 +130,15 @@ class SqlAlchemyPostRepository(PostRepository):
         after: UUID | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
+        reader_id: UUID | None = None,
     ) -> Sequence[Post]:
         """See `PostRepository.list`."""
-        statement = _list(after=after is not None, author_id=author_id is not None, status=status is not None)
+        statement = _list(
+            after=after is not None,
+            author_id=author_id is not None,
+            status=status is not None,
+            reader_id=reader_id is not None,
+        )
         rows = await self._session.fetch(
             statement,
             {
@@ -127,6 +146,7 @@ class SqlAlchemyPostRepository(PostRepository):
                 "after": after,
                 "author_id": author_id,
                 "status": None if status is None else str(status),
+                "reader_id": reader_id,
             },
         )
         return [_post(row) for row in rows]
@@ -160,8 +180,9 @@ class SqlAlchemyPostRepository(PostRepository):
         """See `PostRepository.remove`."""
         self._session.write(_REMOVE, _stored(post, post.version), when_nothing=refuse_stale)
 
-    async def _find(self, post_id: UUID) -> Post | None:
-        rows = await self._session.fetch(_GET, {"id": post_id})
+    async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:
+        statement = _get(author_id=author_id is not None, reader_id=reader_id is not None)
+        rows = await self._session.fetch(statement, {"id": post_id, "author_id": author_id, "reader_id": reader_id})
         return _post(rows[0]) if rows else None
 
     async def _require_author(self, post: Post) -> None:

@@ -71,6 +71,17 @@ class Session:
             raise RuntimeError("This unit of work only reads.")
         self._writes.append(Write(statement, parameters, when_nothing))
 
+    async def write_at_once(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """Return the rows of a statement that writes; what it wrote lasts when the unit of work does."""
+        if self._readonly:
+            raise RuntimeError("This unit of work only reads.")
+        try:
+            await self._flush()
+            return await self._fetch(statement, parameters)
+        except BaseException as error:
+            self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
+            raise
+
     async def commit(self) -> None:
         """Send what waits, make it last, and hand the connection back.
 

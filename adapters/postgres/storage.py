@@ -4,6 +4,8 @@ from types import TracebackType
 from typing import Self
 
 from adapters.postgres.database import Database
+from adapters.postgres.keys import SqlAlchemyApiKeyRepository
+from adapters.postgres.outcomes import SqlAlchemyOutcomeRepository
 from adapters.postgres.posts import SqlAlchemyPostRepository
 from adapters.postgres.session import Session
 from adapters.postgres.users import SqlAlchemyUserRepository
@@ -11,7 +13,7 @@ from application.ports import Storage, UnitOfWork
 
 
 class SqlAlchemyStorage(Storage):
-    """Users and posts in one database."""
+    """Everything in one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,6 +34,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self._session = session
         self.users = SqlAlchemyUserRepository(session)
         self.posts = SqlAlchemyPostRepository(session)
+        self.keys = SqlAlchemyApiKeyRepository(session)
+        self.outcomes = SqlAlchemyOutcomeRepository(session)
 
     async def __aenter__(self) -> Self:
         return self

@@ -4,12 +4,15 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, MetaData, Table, Text
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, MetaData, Table, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 LONGEST_EMAIL_KEY = 1000
 """Characters: a local part of 64 octets can grow under NFKC, by 18 times at the most."""
+
+_USER_SCOPES = "'users:read', 'users:write', 'posts:read', 'posts:write'"
+_SCOPES = f"{_USER_SCOPES}, 'keys:admin', 'metrics:read'"
 
 
 class Base(DeclarativeBase):
@@ -27,6 +30,8 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[type, TypeEngine[Any]]] = {
         datetime: DateTime(timezone=True),
         str: Text(),
+        bytes: LargeBinary(),
+        list[str]: ARRAY(Text()),
     }
 
 
@@ -77,5 +82,56 @@ class PostRow(Changing, Base):
     published_at: Mapped[datetime | None]
 
 
+class ApiKeyRow(Base):
+    """An API key. Of its secret there is a hash, and the version of the pepper that keyed it."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("char_length(name) BETWEEN 1 AND 100", name="name_length"),
+        CheckConstraint("cardinality(scopes) >= 1", name="scopes_some"),
+        CheckConstraint(f"scopes <@ ARRAY[{_SCOPES}]", name="scopes_known"),
+        CheckConstraint(f"user_id IS NULL OR scopes <@ ARRAY[{_USER_SCOPES}]", name="scopes_of_bound"),
+        CheckConstraint("pepper >= 1", name="pepper_positive"),
+        CheckConstraint("octet_length(digest) = 32", name="digest_length"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    pepper: Mapped[int]
+    digest: Mapped[bytes]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class OutcomeRow(Base):
+    """What came of a request that is carried out once.
+
+    `subject_id` refers to a user, but not by a foreign key: the row outlives that user, so that the request is not
+    carried out again.
+    """
+
+    __tablename__ = "outcomes"
+    __table_args__ = (
+        CheckConstraint("octet_length(name) = 32", name="name_length"),
+        CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint_length"),
+        CheckConstraint("octet_length(answer) <= 65536", name="answer_length"),
+        Index(None, "subject_id", postgresql_where=text("subject_id IS NOT NULL AND answer <> ''")),
+    )
+
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[bytes] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    answer: Mapped[bytes]
+    subject_id: Mapped[UUID | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
 USERS = cast("Table", UserRow.__table__)
 POSTS = cast("Table", PostRow.__table__)
+API_KEYS = cast("Table", ApiKeyRow.__table__)
+OUTCOMES = cast("Table", OutcomeRow.__table__)

@@ -5,12 +5,12 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, select, update
+from sqlalchemy import Select, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.drivers import Row
 from adapters.postgres.session import WRITTEN, Session, refuse_stale
-from adapters.postgres.tables import USERS
+from adapters.postgres.tables import OUTCOMES, USERS
 from application.ports import UserRepository
 from domain.email import email_key
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
@@ -61,6 +61,14 @@ _FIXED = {"id", "created_at"}
 _CHANGES: dict[str, Any] = {name: bindparam(name) for name in USERS.c.keys() if name not in _FIXED}  # noqa: SIM118 - columns
 _UPDATE = update(USERS).where(*_STORED).values(_CHANGES).returning(WRITTEN)
 _REMOVE = delete(USERS).where(*_STORED).returning(WRITTEN)
+# A statement of its own, after the other one: that waits for those who hold the user and store an answer about them,
+# and one statement, whatever it waits for, would see what is stored as it was when it began.
+_FORGET = (
+    update(OUTCOMES)
+    .where(OUTCOMES.c.subject_id == bindparam("stored_id"), text("answer <> ''"))
+    .values(answer=text("''"))
+    .returning(WRITTEN)
+)
 
 
 @cache
@@ -115,3 +123,4 @@ class SqlAlchemyUserRepository(UserRepository):
         """See `UserRepository.remove`."""
         stored = {"stored_id": user.id, "stored_version": user.version}
         self._session.write(_REMOVE, stored, when_nothing=refuse_stale)
+        self._session.write(_FORGET, stored)

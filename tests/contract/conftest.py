@@ -1,6 +1,8 @@
 """The storages that keep the contract of the ports."""
 
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -8,10 +10,14 @@ from adapters.memory.storage import InMemoryStorage
 from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
+from domain.keys import ApiKey
+from tests.support.examples import a_key, store_keys
 from tests.support.services import post_service, user_service
 from tests.support.stores import DRIVERS, Store, cleared
+from tests.support.waiting import until
 
 MEMORY = "memory"
+AtOnce = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
 
 
 @pytest.fixture(params=[MEMORY, *DRIVERS])
@@ -42,3 +48,27 @@ def users(storage: Storage) -> UserService:
 @pytest.fixture
 def posts(storage: Storage) -> PostService:
     return post_service(storage)
+
+
+@pytest.fixture
+async def key(storage: Storage) -> ApiKey:
+    key = a_key()
+    await store_keys(storage, key)
+    return key
+
+
+@pytest.fixture
+def at_once(is_waiting: Callable[[], bool]) -> AtOnce:
+    """Return what a coroutine returns or raises; one that waits for a lock that another one holds has failed."""
+
+    async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        task = asyncio.create_task(coroutine)
+        await until(lambda: task.done() or is_waiting())
+        waits = not task.done()
+        if waits:
+            task.cancel()
+            await asyncio.wait([task])
+        assert not waits, "it waits for the other unit of work"
+        return await task
+
+    return run

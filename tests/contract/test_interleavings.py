@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from adapters.system import utc_now
+from application.access import OPERATOR
 from application.ports import Storage, UnitOfWork
 from application.posts import PostService
 from application.users import UserService
@@ -39,27 +40,29 @@ class Interrupted(Storage):
 
 @pytest.fixture
 async def author(users: UserService) -> User:
-    return await users.register(email="ada@example.org", full_name="Ada")
+    return await users.register(OPERATOR, email="ada@example.org", full_name="Ada")
 
 
 @pytest.fixture
 async def draft(posts: PostService, author: User) -> Post:
-    return await posts.write(author_id=author.id, title="T", content="C")
+    return await posts.write(OPERATOR, author_id=author.id, title="T", content="C")
 
 
 async def test_the_author_is_deactivated_while_a_post_is_written(
     storage: Storage, users: UserService, author: User
 ) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.change(author.id, is_active=False)))
+    service = post_service(
+        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, is_active=False))
+    )
     with pytest.raises(AuthorInactiveError):
-        await service.write(author_id=author.id, title="T", content="C")
+        await service.write(OPERATOR, author_id=author.id, title="T", content="C")
     assert await stored_posts(storage) == []
 
 
 async def test_the_author_is_erased_while_a_post_is_written(storage: Storage, users: UserService, author: User) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(author.id)))
+    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(OPERATOR, author.id)))
     with pytest.raises(AuthorNotFoundError):
-        await service.write(author_id=author.id, title="T", content="C")
+        await service.write(OPERATOR, author_id=author.id, title="T", content="C")
     assert await stored_posts(storage) == []
 
 
@@ -67,50 +70,56 @@ async def test_the_author_is_renamed_while_a_post_is_written(
     storage: Storage, users: UserService, author: User
 ) -> None:
     service = post_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(author.id, full_name="Ada L."))
+        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, full_name="Ada L."))
     )
-    post = await service.write(author_id=author.id, title="T", content="C")
+    post = await service.write(OPERATOR, author_id=author.id, title="T", content="C")
     assert await stored_posts(storage) == [post]
 
 
 async def test_the_author_is_deactivated_while_a_draft_is_published(
     storage: Storage, users: UserService, author: User, draft: Post
 ) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.change(author.id, is_active=False)))
+    service = post_service(
+        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, is_active=False))
+    )
     with pytest.raises(AuthorInactiveError):
-        await service.revise(draft.id, status=PostStatus.PUBLISHED)
+        await service.revise(OPERATOR, draft.id, status=PostStatus.PUBLISHED)
     assert await stored_posts(storage) == [draft]
 
 
 async def test_the_author_is_erased_while_a_draft_is_published(
     storage: Storage, users: UserService, author: User, draft: Post
 ) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(author.id)))
+    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(OPERATOR, author.id)))
     with pytest.raises(PostNotFoundError):
-        await service.revise(draft.id, status=PostStatus.PUBLISHED)
+        await service.revise(OPERATOR, draft.id, status=PostStatus.PUBLISHED)
     assert await stored_posts(storage) == []
 
 
 async def test_the_author_is_deactivated_while_a_draft_is_edited(
     storage: Storage, users: UserService, author: User, draft: Post
 ) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.change(author.id, is_active=False)))
-    assert (await service.revise(draft.id, title="New")).version == 2
+    service = post_service(
+        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, is_active=False))
+    )
+    assert (await service.revise(OPERATOR, draft.id, title="New")).version == 2
     assert [post.title for post in await stored_posts(storage)] == ["New"]
 
 
 async def test_a_post_is_edited_by_two(storage: Storage, posts: PostService, draft: Post) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: posts.revise(draft.id, content="other")))
-    revised = await service.revise(draft.id, title="New")
+    service = post_service(
+        now=utc_now, storage=Interrupted(storage, lambda: posts.revise(OPERATOR, draft.id, content="other"))
+    )
+    revised = await service.revise(OPERATOR, draft.id, title="New")
     assert (revised.title, revised.content, revised.version) == ("New", "other", 3)
     assert await stored_posts(storage) == [revised]
 
 
 async def test_a_user_is_changed_by_two(storage: Storage, users: UserService, author: User) -> None:
     service = user_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(author.id, email="new@example.org"))
+        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, email="new@example.org"))
     )
-    changed = await service.change(author.id, full_name="Ada L.")
+    changed = await service.change(OPERATOR, author.id, full_name="Ada L.")
     assert (changed.email, changed.full_name, changed.version) == ("new@example.org", "Ada L.", 3)
     assert await stored_users(storage) == [changed]
 
@@ -120,34 +129,36 @@ async def test_whoever_expected_a_version_is_told_that_it_is_gone(
     storage: Storage, users: UserService, author: User, verb: str
 ) -> None:
     service = user_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(author.id, email="new@example.org"))
+        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, email="new@example.org"))
     )
     with pytest.raises(VersionMismatchError):
         await (
-            service.change(author.id, expected=1, full_name="Ada L.")
+            service.change(OPERATOR, author.id, expected=[1], full_name="Ada L.")
             if verb == "change"
-            else service.erase(author.id, expected=1)
+            else service.erase(OPERATOR, author.id, expected=[1])
         )
     assert [user.email for user in await stored_users(storage)] == ["new@example.org"]
 
 
 async def test_a_user_is_changed_while_erased(storage: Storage, users: UserService, author: User) -> None:
     service = user_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(author.id, full_name="Ada L."))
+        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, full_name="Ada L."))
     )
-    await service.erase(author.id)
+    await service.erase(OPERATOR, author.id)
     assert await stored_users(storage) == []
 
 
 async def test_a_user_is_erased_while_changed(storage: Storage, users: UserService, author: User) -> None:
-    service = user_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(author.id)))
+    service = user_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(OPERATOR, author.id)))
     with pytest.raises(UserNotFoundError):
-        await service.change(author.id, full_name="Ada L.")
+        await service.change(OPERATOR, author.id, full_name="Ada L.")
     assert await stored_users(storage) == []
 
 
 async def test_an_address_is_taken_while_a_user_moves_to_it(storage: Storage, users: UserService, author: User) -> None:
-    service = user_service(now=utc_now, storage=Interrupted(storage, lambda: users.register(email="NEW@example.org")))
+    service = user_service(
+        now=utc_now, storage=Interrupted(storage, lambda: users.register(OPERATOR, email="NEW@example.org"))
+    )
     with pytest.raises(EmailAlreadyRegisteredError):
-        await service.change(author.id, email="new@example.org")
+        await service.change(OPERATOR, author.id, email="new@example.org")
     assert {user.email for user in await stored_users(storage)} == {"NEW@example.org", "ada@example.org"}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from application.access import OPERATOR
 from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
@@ -22,9 +23,9 @@ def outcomes(results: Sequence[object]) -> Counter[str]:
 
 
 async def test_no_change_that_was_acknowledged_is_lost(storage: Storage, users: UserService) -> None:
-    user = await users.register(email="ada@example.org")
+    user = await users.register(OPERATOR, email="ada@example.org")
     names = [f"name {number}" for number in range(CALLERS)]
-    changed = await asyncio.gather(*[users.change(user.id, full_name=name) for name in names])
+    changed = await asyncio.gather(*[users.change(OPERATOR, user.id, full_name=name) for name in names])
     assert sorted(result.version for result in changed) == list(range(2, CALLERS + 2))
     assert {result.full_name for result in changed} == set(names)
     (stored,) = await stored_users(storage)
@@ -32,11 +33,11 @@ async def test_no_change_that_was_acknowledged_is_lost(storage: Storage, users: 
 
 
 async def test_changes_of_different_fields_are_all_kept(storage: Storage, users: UserService) -> None:
-    user = await users.register(email="ada@example.org", full_name="Ada")
+    user = await users.register(OPERATOR, email="ada@example.org", full_name="Ada")
     await asyncio.gather(
-        users.change(user.id, full_name="Ada L."),
-        users.change(user.id, email="lovelace@example.org"),
-        users.change(user.id, is_active=False),
+        users.change(OPERATOR, user.id, full_name="Ada L."),
+        users.change(OPERATOR, user.id, email="lovelace@example.org"),
+        users.change(OPERATOR, user.id, is_active=False),
     )
     (stored,) = await stored_users(storage)
     assert (stored.full_name, stored.email, stored.is_active, stored.version) == (
@@ -50,7 +51,7 @@ async def test_changes_of_different_fields_are_all_kept(storage: Storage, users:
 async def test_one_of_many_registrations_of_an_address_wins(storage: Storage, users: UserService) -> None:
     spellings = ["ada@example.org", "ADA@example.org", "\uff41da@EXAMPLE.org", "Ada@Example.Org"]
     results = await asyncio.gather(
-        *[users.register(email=spellings[number % 4]) for number in range(CALLERS)], return_exceptions=True
+        *[users.register(OPERATOR, email=spellings[number % 4]) for number in range(CALLERS)], return_exceptions=True
     )
     assert outcomes(results) == {"User": 1, EmailAlreadyRegisteredError.__name__: CALLERS - 1}
     assert await stored_users(storage) == [result for result in results if isinstance(result, User)]
@@ -60,7 +61,7 @@ async def test_one_of_many_moves_to_an_address_wins(storage: Storage, users: Use
     people = [a_user() for _ in range(CALLERS)]
     await store_users(storage, *people)
     results = await asyncio.gather(
-        *[users.change(person.id, email="ada@example.org") for person in people], return_exceptions=True
+        *[users.change(OPERATOR, person.id, email="ada@example.org") for person in people], return_exceptions=True
     )
     assert outcomes(results) == {"User": 1, EmailAlreadyRegisteredError.__name__: CALLERS - 1}
     assert [user for user in await stored_users(storage) if user.version > 1] == [
@@ -83,13 +84,13 @@ async def test_many_adds_of_one_user_are_one(storage: Storage) -> None:
 async def test_an_author_that_is_deactivated_writes_nothing_after_it(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
-    author = await users.register(email="ada@example.org")
+    author = await users.register(OPERATOR, email="ada@example.org")
 
     async def write(number: int) -> Post:
-        return await posts.write(author_id=author.id, title=f"post {number}", content="x")
+        return await posts.write(OPERATOR, author_id=author.id, title=f"post {number}", content="x")
 
     async def deactivate() -> set[str]:
-        await users.change(author.id, is_active=False)
+        await users.change(OPERATOR, author.id, is_active=False)
         return {post.title for post in await stored_posts(storage)}
 
     results = await asyncio.gather(*[write(n) for n in range(CALLERS)], deactivate(), return_exceptions=True)
@@ -103,14 +104,14 @@ async def test_an_author_that_is_deactivated_writes_nothing_after_it(
 async def test_a_draft_is_not_published_after_its_author_was_deactivated(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
-    author = await users.register(email="ada@example.org")
-    drafts = [await posts.write(author_id=author.id, title=f"{n}", content="x") for n in range(CALLERS)]
+    author = await users.register(OPERATOR, email="ada@example.org")
+    drafts = [await posts.write(OPERATOR, author_id=author.id, title=f"{n}", content="x") for n in range(CALLERS)]
 
     async def deactivate() -> list[Post]:
-        await users.change(author.id, is_active=False)
+        await users.change(OPERATOR, author.id, is_active=False)
         return await stored_posts(storage)
 
-    publish = [posts.revise(draft.id, status=PostStatus.PUBLISHED) for draft in drafts]
+    publish = [posts.revise(OPERATOR, draft.id, status=PostStatus.PUBLISHED) for draft in drafts]
     *published, before = await asyncio.gather(*publish, deactivate(), return_exceptions=True)
     assert outcomes(published).keys() <= {"Post", AuthorInactiveError.__name__}
     assert await stored_posts(storage) == before
@@ -120,9 +121,9 @@ async def test_a_draft_is_not_published_after_its_author_was_deactivated(
 async def test_no_post_is_left_of_an_author_that_is_erased(
     storage: Storage, users: UserService, posts: PostService, times: int
 ) -> None:
-    author = await users.register(email=f"ada{times}@example.org")
-    tasks = [posts.write(author_id=author.id, title="x", content="x") for _ in range(CALLERS)]
-    *written, erased = await asyncio.gather(*tasks, users.erase(author.id), return_exceptions=True)
+    author = await users.register(OPERATOR, email=f"ada{times}@example.org")
+    tasks = [posts.write(OPERATOR, author_id=author.id, title="x", content="x") for _ in range(CALLERS)]
+    *written, erased = await asyncio.gather(*tasks, users.erase(OPERATOR, author.id), return_exceptions=True)
     assert erased is None
     assert outcomes(written).keys() <= {"Post", AuthorNotFoundError.__name__}
     assert (await stored_users(storage), await stored_posts(storage)) == ([], [])
@@ -131,28 +132,28 @@ async def test_no_post_is_left_of_an_author_that_is_erased(
 async def test_a_post_that_is_revised_while_its_author_is_erased_is_gone(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
-    author = await users.register(email="ada@example.org")
-    written = [await posts.write(author_id=author.id, title=f"{n}", content="x") for n in range(CALLERS)]
-    revise = [posts.revise(post.id, title="later", status=PostStatus.PUBLISHED) for post in written]
-    *revised, erased = await asyncio.gather(*revise, users.erase(author.id), return_exceptions=True)
+    author = await users.register(OPERATOR, email="ada@example.org")
+    written = [await posts.write(OPERATOR, author_id=author.id, title=f"{n}", content="x") for n in range(CALLERS)]
+    revise = [posts.revise(OPERATOR, post.id, title="later", status=PostStatus.PUBLISHED) for post in written]
+    *revised, erased = await asyncio.gather(*revise, users.erase(OPERATOR, author.id), return_exceptions=True)
     assert erased is None
     assert outcomes(revised).keys() <= {"Post", PostNotFoundError.__name__}
     assert await stored_posts(storage) == []
 
 
 async def test_a_user_is_erased_once(users: UserService) -> None:
-    user = await users.register(email="ada@example.org")
-    results = await asyncio.gather(*[users.erase(user.id) for _ in range(CALLERS)], return_exceptions=True)
+    user = await users.register(OPERATOR, email="ada@example.org")
+    results = await asyncio.gather(*[users.erase(OPERATOR, user.id) for _ in range(CALLERS)], return_exceptions=True)
     assert outcomes(results) == {"NoneType": 1, UserNotFoundError.__name__: CALLERS - 1}
 
 
 async def test_a_post_is_published_and_archived_one_step_at_a_time(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
-    author = await users.register(email="ada@example.org")
-    post = await posts.write(author_id=author.id, title="x", content="x", status=PostStatus.PUBLISHED)
+    author = await users.register(OPERATOR, email="ada@example.org")
+    post = await posts.write(OPERATOR, author_id=author.id, title="x", content="x", status=PostStatus.PUBLISHED)
     targets = [PostStatus.ARCHIVED, PostStatus.PUBLISHED] * (CALLERS // 2)
-    results = await asyncio.gather(*[posts.revise(post.id, status=target) for target in targets])
+    results = await asyncio.gather(*[posts.revise(OPERATOR, post.id, status=target) for target in targets])
     history = {result.version: result.status for result in results} | {1: PostStatus.PUBLISHED}
     assert sorted(history) == list(range(1, max(history) + 1))
     assert all(history[version] is not history[version + 1] for version in range(1, max(history)))

@@ -9,9 +9,13 @@ from application.ports import ConcurrentChangeError, Storage, UnitOfWork
 from domain.posts import AuthorNotFoundError, PostNotFoundError
 from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
 from tests.support.examples import (
+    EXPIRES,
+    a_key,
     a_post,
     a_user,
+    an_outcome,
     next_version,
+    store_keys,
     store_posts,
     store_users,
     stored_posts,
@@ -182,7 +186,9 @@ async def test_a_readonly_unit_of_work_refuses_every_write(storage: Storage) -> 
     post = a_post(user)
     await store_users(storage, user)
     await store_posts(storage, post)
-    writes: list[Callable[[UnitOfWork], Awaitable[None]]] = [
+    key = a_key()
+    await store_keys(storage, key)
+    writes: list[Callable[[UnitOfWork], Awaitable[object]]] = [
         lambda work: work.users.add(a_user()),
         lambda work: work.users.update(next_version(user)),
         lambda work: work.users.remove(user),
@@ -190,6 +196,12 @@ async def test_a_readonly_unit_of_work_refuses_every_write(storage: Storage) -> 
         lambda work: work.posts.update(next_version(post)),
         lambda work: work.posts.update(next_version(post), publishes=True),
         lambda work: work.posts.remove(post),
+        lambda work: work.keys.add(a_key()),
+        lambda work: work.keys.revoke(key.id, now=EXPIRES),
+        lambda work: work.keys.end(key.id, at=EXPIRES),
+        lambda work: work.keys.note_use(key.id, now=EXPIRES),
+        lambda work: work.outcomes.add(an_outcome(key)),
+        lambda work: work.outcomes.purge(now=EXPIRES, limit=9),
     ]
     for write in writes:
         with pytest.raises(RuntimeError):

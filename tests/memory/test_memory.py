@@ -2,7 +2,20 @@
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.memory.tables import Tables
-from tests.support.examples import a_post, a_user, next_version, store_posts, store_users, stored_posts, stored_users
+from tests.support.examples import (
+    a_key,
+    a_post,
+    a_user,
+    an_outcome,
+    next_version,
+    store_keys,
+    store_outcomes,
+    store_posts,
+    store_users,
+    stored_posts,
+    stored_users,
+    told,
+)
 
 
 async def test_two_storages_know_nothing_of_each_other() -> None:
@@ -17,11 +30,27 @@ async def test_nothing_is_left_of_an_erased_user() -> None:
     user = a_user()
     await store_users(storage, user)
     await store_posts(storage, a_post(user))
+    key = a_key(user)
+    await store_keys(storage, key)
+    await store_outcomes(storage, an_outcome(key, subject_id=user.id))
     changed = next_version(user, email="new@example.org")
     async with storage.transaction() as work:
         await work.users.update(changed)
         await work.users.remove(changed)
     assert storage._tables == Tables()
+
+
+async def test_nothing_is_claimed_once_every_unit_of_work_has_ended() -> None:
+    storage = InMemoryStorage()
+    key = a_key()
+    await store_keys(storage, key)
+    outcome = an_outcome(key)
+    await store_outcomes(storage, outcome)
+    assert await told(storage, outcome) == outcome
+    async with storage.transaction() as work:
+        assert await work.outcomes.purge(now=outcome.expires_at, limit=1) == 1
+        assert len(storage._claims) == 1
+    assert storage._claims == {}
 
 
 async def test_what_was_read_before_does_not_change_under_the_reader() -> None:

@@ -1,13 +1,26 @@
 """The last line of defence: the database refuses rows that the rules would not have let through."""
 
+from collections.abc import Sequence
+
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
 from adapters.system import new_id
+from domain.keys import LONGEST_KEY_NAME
 from domain.posts import LONGEST_CONTENT, LONGEST_TITLE
 from domain.users import LONGEST_FULL_NAME
-from tests.support.examples import CREATED, a_post, a_user, store_posts, store_users
+from tests.support.examples import (
+    CREATED,
+    a_key,
+    a_post,
+    a_user,
+    an_outcome,
+    store_keys,
+    store_outcomes,
+    store_posts,
+    store_users,
+)
 from tests.support.stores import Store
 
 BAD_USERS = [
@@ -42,6 +55,45 @@ BAD_POSTS = [
     ("version", -1, "ck_posts_version_positive"),
     ("version", None, "version"),
 ]
+BAD_KEYS = [
+    ("name", "", "ck_api_keys_name_length"),
+    ("name", "x" * (LONGEST_KEY_NAME + 1), "ck_api_keys_name_length"),
+    ("name", None, "name"),
+    ("scopes", [], "ck_api_keys_scopes_some"),
+    ("scopes", ["users:read", "users:erase"], "ck_api_keys_scopes_known"),
+    ("scopes", ["Users:read"], "ck_api_keys_scopes_known"),
+    ("scopes", ["users:read", None], "ck_api_keys_scopes_known"),
+    ("scopes", ["users:read", "keys:admin"], "ck_api_keys_scopes_of_bound"),
+    ("scopes", ["metrics:read"], "ck_api_keys_scopes_of_bound"),
+    ("scopes", None, "scopes"),
+    ("user_id", new_id(), "fk_api_keys_user_id_users"),
+    ("pepper", 0, "ck_api_keys_pepper_positive"),
+    ("pepper", None, "pepper"),
+    ("digest", b"x" * 31, "ck_api_keys_digest_length"),
+    ("digest", b"x" * 33, "ck_api_keys_digest_length"),
+    ("digest", None, "digest"),
+    ("created_at", None, "created_at"),
+]
+BAD_OUTCOMES = [
+    ("key_id", new_id(), "fk_outcomes_key_id_api_keys"),
+    ("key_id", None, "key_id"),
+    ("name", b"x" * 31, "ck_outcomes_name_length"),
+    ("name", b"x" * 33, "ck_outcomes_name_length"),
+    ("name", None, "name"),
+    ("fingerprint", b"x" * 31, "ck_outcomes_fingerprint_length"),
+    ("fingerprint", b"x" * 33, "ck_outcomes_fingerprint_length"),
+    ("fingerprint", None, "fingerprint"),
+    ("answer", b"x" * 65537, "ck_outcomes_answer_length"),
+    ("answer", None, "answer"),
+    ("created_at", None, "created_at"),
+    ("expires_at", None, "expires_at"),
+]
+BAD: dict[str, Sequence[tuple[str, object, str]]] = {
+    "users": BAD_USERS,
+    "posts": BAD_POSTS,
+    "api_keys": BAD_KEYS,
+    "outcomes": BAD_OUTCOMES,
+}
 
 
 @pytest.fixture
@@ -49,6 +101,9 @@ async def filled(store: Store) -> Store:
     user = a_user()
     await store_users(store.storage, user)
     await store_posts(store.storage, a_post(user))
+    key = a_key(user)
+    await store_keys(store.storage, key)
+    await store_outcomes(store.storage, an_outcome(key, subject_id=user.id))
     return store
 
 
@@ -59,7 +114,7 @@ def _change(store: Store, table: str, column: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("table", "column", "value", "name"),
-    [("users", *bad) for bad in BAD_USERS] + [("posts", *bad) for bad in BAD_POSTS],
+    [(table, *bad) for table, bads in BAD.items() for bad in bads],
 )
 async def test_a_bad_value_is_refused(filled: Store, table: str, column: str, value: object, name: str) -> None:
     with pytest.raises(psycopg.IntegrityError) as raised:
@@ -78,6 +133,14 @@ async def test_a_bad_value_is_refused(filled: Store, table: str, column: str, va
         ("posts", "content", "\U0001f989" * LONGEST_CONTENT),
         ("posts", "status", "archived"),
         ("posts", "version", 2**31 - 1),
+        ("api_keys", "name", "\U0001f989" * LONGEST_KEY_NAME),
+        ("api_keys", "scopes", ["posts:read", "posts:write", "users:read", "users:write"]),
+        ("api_keys", "user_id", None),
+        ("api_keys", "expires_at", None),
+        ("outcomes", "answer", b"x" * 65536),
+        ("outcomes", "answer", b""),
+        ("outcomes", "subject_id", None),
+        ("outcomes", "subject_id", new_id()),
     ],
 )
 async def test_a_value_at_the_edge_is_stored(filled: Store, table: str, column: str, value: object) -> None:
@@ -95,25 +158,17 @@ async def test_an_address_key_is_there_once(filled: Store) -> None:
     assert raised.value.diag.constraint_name == "uq_users_email_key"
 
 
-async def test_the_pages_of_an_author_and_a_post_by_id_are_found_by_an_index(filled: Store) -> None:
-    # Enough authors and posts, and statistics of them, for the planner to have one cheapest plan only.
-    filled.admin.execute(
-        "INSERT INTO users SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', NULL, true, %s, %s, 1"
-        " FROM generate_series(1, 100) AS n",
-        [CREATED, CREATED],
-    )
-    filled.admin.execute(
-        "INSERT INTO posts (author_id, id, title, content, status, created_at, updated_at, version)"
-        " SELECT users.id, gen_random_uuid(), 'title', 'content', 'draft', %s, %s, 1"
-        " FROM users, generate_series(1, 50)",
-        [CREATED, CREATED],
-    )
-    filled.admin.execute("ANALYZE users, posts")
-    for condition, order, index in (
-        ("id = '00000000-0000-7000-8000-000000000000'", "", "ix_posts_id"),
-        ("id < '80000000-0000-7000-8000-000000000000'", "ORDER BY id DESC LIMIT 20", "ix_posts_id"),
-        ("author_id = (SELECT id FROM users LIMIT 1)", "ORDER BY id DESC LIMIT 20", "pk_posts"),
-    ):
-        plan = filled.admin.execute(f"EXPLAIN SELECT id FROM posts WHERE {condition} {order}").fetchall()  # noqa: S608
-        assert index in str(plan)
-        assert "Sort" not in str(plan)
+async def test_a_key_that_is_bound_to_nobody_can_have_every_scope(filled: Store) -> None:
+    every = ["keys:admin", "metrics:read", "posts:read", "posts:write", "users:read", "users:write"]
+    filled.admin.execute("UPDATE api_keys SET user_id = NULL, scopes = %s", [every])
+    assert filled.admin.execute("SELECT scopes FROM api_keys").fetchone() == (every,)
+
+
+async def test_scopes_are_stored_in_order(filled: Store) -> None:
+    assert filled.admin.execute("SELECT scopes FROM api_keys").fetchone() == (["posts:read", "users:write"],)
+
+
+async def test_a_request_has_one_outcome(filled: Store) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation) as raised:
+        filled.admin.execute("INSERT INTO outcomes SELECT * FROM outcomes")
+    assert raised.value.diag.constraint_name == "pk_outcomes"

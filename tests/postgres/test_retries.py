@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import URL
 
+from application.access import OPERATOR
 from application.ports import ConcurrentChangeError, UnitOfWork
 from application.transactions import Retry
 from domain.users import User
@@ -51,7 +52,7 @@ async def test_a_late_write_meets_a_broken_connection(store: Store, probe: Probe
     user = a_user()
     (pid,) = await _fill_pool(probe, 1)
     await _terminate(store, pid)
-    await user_service(store.storage).register(email=user.email)
+    await user_service(store.storage).register(OPERATOR, email=user.email)
     assert [stored.email for stored in await stored_users(store.storage)] == [user.email]
 
 
@@ -115,7 +116,7 @@ async def test_a_serialization_failure(scratch: URL, driver: str) -> None:
             await work.users.update(next_version(await work.users.get(other.id)))
             await fetch(work, "SELECT 1")
             if probe.attempts == 1:
-                await user_service(store.storage).change(user.id, full_name="first")
+                await user_service(store.storage).change(OPERATOR, user.id, full_name="first")
             changed: User = next_version(await work.users.get(user.id), full_name="second")
             await work.users.update(changed)
             return changed

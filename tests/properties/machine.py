@@ -1,8 +1,9 @@
 """The same use cases over several storages, side by side: whatever happens, they answer alike."""
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Collection, Coroutine
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -11,15 +12,20 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
+from application.access import OPERATOR, UnauthenticatedError
+from application.idempotency import Once, RepeatedError
+from application.keys import ApiKeyService, IssuedKey
 from application.pages import Page
 from application.ports import Storage
 from application.posts import PostService
+from application.retention import RetentionService
 from application.users import UserService
 from domain.errors import DomainError
+from domain.keys import Scope
 from domain.posts import Post, PostStatus
 from domain.users import User
-from tests.support.examples import stored_posts, stored_users
-from tests.support.services import post_service, ticking_clock, user_service
+from tests.support.examples import stored_keys, stored_posts, stored_users
+from tests.support.services import PATIENT, START, key_service, post_service, ticking_clock, user_service
 from tests.support.stores import Store
 
 EMAILS = st.sampled_from(
@@ -35,8 +41,12 @@ EMAILS = st.sampled_from(
 NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
 TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])
 CONTENTS = st.sampled_from(["C", "C\r\nD", "C\nD", "\0", "\U0001f989" * 2000])
-EXPECTED = st.sampled_from([None, None, 1, 2, 3])
+EXPECTED = st.sampled_from([None, None, (1,), (2,), (3,), (1, 2), ()])
 STATUSES = st.sampled_from(PostStatus)
+SCOPES = st.sets(st.sampled_from(Scope), max_size=3)
+NAMES_OF_REQUESTS = st.sampled_from([b"1" * 32, b"2" * 32])
+FINGERPRINTS = st.sampled_from([b"a" * 32, b"a" * 32, b"b" * 32])
+LASTING = st.sampled_from([timedelta(seconds=9), timedelta(days=1)])
 LIMITS = st.integers(min_value=1, max_value=4)
 
 
@@ -48,6 +58,8 @@ class Side:
     storage: Storage
     users: UserService
     posts: PostService
+    keys: ApiKeyService
+    retention: RetentionService
 
 
 class Sides(RuleBasedStateMachine):
@@ -58,6 +70,7 @@ class Sides(RuleBasedStateMachine):
 
     people = Bundle("people")
     texts = Bundle("texts")
+    keys = Bundle("keys")
 
     @initialize()
     def start(self) -> None:
@@ -75,6 +88,8 @@ class Sides(RuleBasedStateMachine):
             storage=storage,
             users=user_service(storage, ids=lambda: self.id, now=now),
             posts=post_service(storage, ids=lambda: self.id, now=now),
+            keys=replace(key_service(storage, ids=lambda: self.id, now=now), new_secret=lambda: "s" * 32),
+            retention=RetentionService(storage=storage, now=now, retry=PATIENT, batch=1),
         )
 
     def ask(self, question: Any) -> Any:
@@ -87,7 +102,9 @@ class Sides(RuleBasedStateMachine):
     @rule(target=people, email=EMAILS, full_name=NAMES, is_active=st.booleans(), again=st.booleans())
     def register(self, email: str, full_name: str | None, is_active: bool, again: bool) -> Any:
         self.id = self.id if again else new_id()
-        answer = self.ask(lambda side: side.users.register(email=email, full_name=full_name, is_active=is_active))
+        answer = self.ask(
+            lambda side: side.users.register(OPERATOR, email=email, full_name=full_name, is_active=is_active)
+        )
         return answer.id if isinstance(answer, User) else multiple()
 
     @rule(
@@ -95,16 +112,16 @@ class Sides(RuleBasedStateMachine):
         changes=st.fixed_dictionaries({}, optional={"email": EMAILS, "full_name": NAMES, "is_active": st.booleans()}),
         expected=EXPECTED,
     )
-    def change(self, user_id: UUID, changes: dict[str, Any], expected: int | None) -> None:
-        self.ask(lambda side: side.users.change(user_id, expected=expected, **changes))
+    def change(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.users.change(OPERATOR, user_id, expected=expected, **changes))
 
     @rule(user_id=consumes(people), expected=EXPECTED)
-    def erase(self, user_id: UUID, expected: int | None) -> None:
-        self.ask(lambda side: side.users.erase(user_id, expected=expected))
+    def erase(self, user_id: UUID, expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.users.erase(OPERATOR, user_id, expected=expected))
 
     @rule(user_id=people)
     def get_user(self, user_id: UUID) -> None:
-        self.ask(lambda side: side.users.get(user_id))
+        self.ask(lambda side: side.users.get(OPERATOR, user_id))
 
     @rule(
         limit=LIMITS,
@@ -113,13 +130,13 @@ class Sides(RuleBasedStateMachine):
         is_active=st.none() | st.booleans(),
     )
     def list_users(self, limit: int, after: UUID | None, email: str | None, is_active: bool | None) -> None:
-        self.ask(lambda side: side.users.list(limit=limit, after=after, email=email, is_active=is_active))
+        self.ask(lambda side: side.users.list(OPERATOR, limit=limit, after=after, email=email, is_active=is_active))
 
     @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
     def write(self, author_id: UUID, title: str, content: str, status: PostStatus) -> Any:
         self.id = new_id()
         answer = self.ask(
-            lambda side: side.posts.write(author_id=author_id, title=title, content=content, status=status)
+            lambda side: side.posts.write(OPERATOR, author_id=author_id, title=title, content=content, status=status)
         )
         return answer.id if isinstance(answer, Post) else multiple()
 
@@ -128,16 +145,16 @@ class Sides(RuleBasedStateMachine):
         changes=st.fixed_dictionaries({}, optional={"title": TITLES, "content": CONTENTS, "status": STATUSES}),
         expected=EXPECTED,
     )
-    def revise(self, post_id: UUID, changes: dict[str, Any], expected: int | None) -> None:
-        self.ask(lambda side: side.posts.revise(post_id, expected=expected, **changes))
+    def revise(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.posts.revise(OPERATOR, post_id, expected=expected, **changes))
 
     @rule(post_id=consumes(texts), expected=EXPECTED)
-    def remove(self, post_id: UUID, expected: int | None) -> None:
-        self.ask(lambda side: side.posts.remove(post_id, expected=expected))
+    def remove(self, post_id: UUID, expected: Collection[int] | None) -> None:
+        self.ask(lambda side: side.posts.remove(OPERATOR, post_id, expected=expected))
 
     @rule(post_id=texts | people)
     def get_post(self, post_id: UUID) -> None:
-        self.ask(lambda side: side.posts.get(post_id))
+        self.ask(lambda side: side.posts.get(OPERATOR, post_id))
 
     @rule(
         limit=LIMITS,
@@ -146,13 +163,56 @@ class Sides(RuleBasedStateMachine):
         status=st.none() | STATUSES,
     )
     def list_posts(self, limit: int, after: UUID | None, author_id: UUID | None, status: PostStatus | None) -> None:
-        self.ask(lambda side: side.posts.list(limit=limit, after=after, author_id=author_id, status=status))
+        self.ask(lambda side: side.posts.list(OPERATOR, limit=limit, after=after, author_id=author_id, status=status))
+
+    @rule(reader_id=people, post_id=texts, limit=LIMITS, after=st.none() | texts, author_id=st.none() | people)
+    def read(self, reader_id: UUID, post_id: UUID, limit: int, after: UUID | None, author_id: UUID | None) -> None:
+        reader = replace(OPERATOR, user_id=reader_id)
+        self.ask(lambda side: side.posts.get(reader, post_id))
+        self.ask(lambda side: side.posts.list(reader, limit=limit, after=after, author_id=author_id))
+        self.ask(lambda side: side.posts.revise(reader, post_id, status=PostStatus.PUBLISHED))
+
+    @rule(target=keys, name=TITLES, scopes=SCOPES, user_id=st.none() | people, again=st.booleans())
+    def create_key(self, name: str, scopes: set[Scope], user_id: UUID | None, again: bool) -> Any:
+        self.id = self.id if again else new_id()
+        answer = self.ask(lambda side: side.keys.create(OPERATOR, name=name, scopes=scopes, user_id=user_id))
+        return answer.key.id if isinstance(answer, IssuedKey) else multiple()
+
+    @rule(target=keys, key_id=keys, in_seconds=st.integers(min_value=-9, max_value=99))
+    def rotate(self, key_id: UUID, in_seconds: int) -> Any:
+        self.id = new_id()
+        until = START + timedelta(seconds=in_seconds)
+        answer = self.ask(lambda side: side.keys.rotate(OPERATOR, key_id, until=until))
+        return answer.key.id if isinstance(answer, IssuedKey) else multiple()
+
+    @rule(key_id=keys | people)
+    def revoke(self, key_id: UUID) -> None:
+        self.ask(lambda side: side.keys.revoke(OPERATOR, key_id))
+
+    @rule(limit=LIMITS, after=st.none() | keys)
+    def list_keys(self, limit: int, after: UUID | None) -> None:
+        self.ask(lambda side: side.keys.list(OPERATOR, limit=limit, after=after))
+
+    @rule(target=people, key_id=keys, email=EMAILS, name=NAMES_OF_REQUESTS, fingerprint=FINGERPRINTS, lasts=LASTING)
+    def register_once(self, key_id: UUID, email: str, name: bytes, fingerprint: bytes, lasts: timedelta) -> Any:
+        self.id = new_id()
+        once: Once[User] = Once(
+            key_id=key_id, name=name, fingerprint=fingerprint, lasts=lasts, answer=lambda user: user.email.encode()
+        )
+        answer = self.ask(lambda side: side.users.register(OPERATOR, email=email, once=once))
+        return answer.id if isinstance(answer, User) else multiple()
+
+    @rule()
+    def purge(self) -> None:
+        self.ask(lambda side: side.retention.purge())
 
     @invariant()
-    def all_hold_the_same_and_no_post_is_an_orphan(self) -> None:
+    def all_hold_the_same_and_no_post_or_key_is_an_orphan(self) -> None:
         users = {user.id for user in self.ask(lambda side: stored_users(side.storage))}
         posts = self.ask(lambda side: stored_posts(side.storage))
         assert {post.author_id for post in posts} <= users
+        keys = self.ask(lambda side: stored_keys(side.storage))
+        assert {key.user_id for key in keys} <= users | {None}
 
 
 async def _answer(question: Coroutine[Any, Any, Any]) -> Any:
@@ -160,6 +220,10 @@ async def _answer(question: Coroutine[Any, Any, Any]) -> Any:
         answer = await question
     except DomainError as error:
         return type(error), str(error)
+    except RepeatedError as error:
+        return error.outcome
+    except UnauthenticatedError as error:
+        return type(error)
     if isinstance(answer, Page):
         return list(answer.items), answer.next_after
     return answer

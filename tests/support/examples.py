@@ -1,4 +1,4 @@
-"""Users and posts to store: no field has a value that a forgotten mapping could produce by chance."""
+"""What can be stored: no field has a value that a forgotten mapping could produce by chance."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,13 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from adapters.system import new_id
+from application.idempotency import Outcome, OutcomeErasedError, RepeatedError
 from application.ports import Storage
+from domain.keys import ApiKey, HashedSecret, Scope
 from domain.posts import Post, PostStatus
 from domain.users import User
 
 CREATED = datetime(2031, 5, 17, 23, 59, 58, 123_457, tzinfo=UTC)
 UPDATED = datetime(2032, 2, 29, 0, 0, 1, 1, tzinfo=UTC)
 PUBLISHED = datetime(2031, 12, 31, 22, 1, 2, 999_999, tzinfo=UTC)
+USED = datetime(2031, 8, 9, 10, 11, 12, 131_415, tzinfo=UTC)
+REVOKED = datetime(2033, 3, 4, 5, 6, 7, 890_123, tzinfo=UTC)
+EXPIRES = datetime(2034, 5, 6, 7, 8, 9, 12_345, tzinfo=UTC)
 
 _numbers = count(1)
 
@@ -49,6 +54,36 @@ def a_post(author: User | UUID, **fields: Any) -> Post:
     return replace(post, **fields)
 
 
+def a_key(user: User | None = None, **fields: Any) -> ApiKey:
+    """Return a new live key with the fields given, and unlike every other; with a user, one that is bound to them."""
+    key = ApiKey(
+        id=new_id(),
+        name=f"Schlüssel {next(_numbers)} 🦉",
+        scopes=frozenset({Scope.USERS_WRITE, Scope.POSTS_READ}),
+        user_id=None if user is None else user.id,
+        secret=HashedSecret(pepper=7, digest=bytes(range(224, 256))),
+        created_at=CREATED,
+        expires_at=EXPIRES,
+        last_used_at=USED,
+        revoked_at=None,
+    )
+    return replace(key, **fields)
+
+
+def an_outcome(key: ApiKey | UUID, **fields: Any) -> Outcome:
+    """Return the outcome of a request that came with the key, with the fields given, and unlike every other."""
+    outcome = Outcome(
+        key_id=key.id if isinstance(key, ApiKey) else key,
+        name=next(_numbers).to_bytes(32),
+        fingerprint=bytes(range(128, 160)),
+        answer=b"\0sealed\xff\\x41",
+        subject_id=None,
+        created_at=CREATED,
+        expires_at=EXPIRES,
+    )
+    return replace(outcome, **fields)
+
+
 def next_version(entity: Any, **fields: Any) -> Any:
     """Return the entity as its next version."""
     return replace(entity, **fields, version=entity.version + 1, updated_at=entity.updated_at + timedelta(seconds=1))
@@ -64,6 +99,47 @@ async def store_posts(storage: Storage, *posts: Post) -> None:
     async with storage.transaction() as work:
         for post in posts:
             await work.posts.add(post)
+
+
+async def store_keys(storage: Storage, *keys: ApiKey) -> None:
+    async with storage.transaction() as work:
+        for key in keys:
+            await work.keys.add(key)
+
+
+async def store_outcomes(storage: Storage, *outcomes: Outcome) -> None:
+    async with storage.transaction() as work:
+        for outcome in outcomes:
+            await work.outcomes.add(outcome)
+
+
+async def stored_keys(storage: Storage) -> list[ApiKey]:
+    async with storage.readonly() as work:
+        return list(await work.keys.list(limit=1000))
+
+
+class _CarriedOutError(Exception):
+    """A repetition was let through."""
+
+
+async def told(storage: Storage, outcome: Outcome) -> Outcome | type[OutcomeErasedError] | None:
+    """Return what the same request is told when it comes again: None when it would be carried out."""
+    try:
+        await _repeat(storage, outcome)
+    except RepeatedError as error:
+        return error.outcome
+    except OutcomeErasedError:
+        return OutcomeErasedError
+    except _CarriedOutError:
+        return None
+    raise AssertionError("a unit of work that raised has ended well")
+
+
+async def _repeat(storage: Storage, outcome: Outcome) -> None:
+    async with storage.transaction() as work:
+        await work.outcomes.add(replace(outcome, answer=b"that of a repetition"))
+        await work.users.list(limit=1)
+        raise _CarriedOutError
 
 
 async def stored_users(storage: Storage) -> list[User]:

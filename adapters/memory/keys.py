@@ -1,0 +1,62 @@
+"""The API keys in memory."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from heapq import nlargest
+from uuid import UUID
+
+from adapters.memory.tables import Tables, View
+from application.ports import ApiKeyRepository
+from domain.keys import ApiKey, ApiKeyNotFoundError, KeyUserNotFoundError
+
+
+class InMemoryApiKeyRepository(ApiKeyRepository):
+    """See `ApiKeyRepository`."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    async def get(self, key_id: UUID) -> ApiKey:
+        """See `ApiKeyRepository.get`."""
+        key = self._view.tables().keys.get(key_id)
+        if key is None:
+            raise ApiKeyNotFoundError
+        return key
+
+    async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
+        """See `ApiKeyRepository.list`."""
+        found = (key for key in self._view.tables().keys.values() if after is None or key.id < after)
+        return nlargest(limit, found, key=lambda key: key.id)
+
+    async def add(self, key: ApiKey) -> None:
+        """See `ApiKeyRepository.add`."""
+
+        def write(tables: Tables) -> None:
+            if key.id not in tables.keys:
+                if key.user_id is not None and key.user_id not in tables.users:
+                    raise KeyUserNotFoundError
+                tables.keys[key.id] = key
+
+        self._view.write(write)
+
+    async def revoke(self, key_id: UUID, *, now: datetime) -> None:
+        """See `ApiKeyRepository.revoke`."""
+        self._change(key_id, lambda key: key.revoked(now))
+
+    async def end(self, key_id: UUID, *, at: datetime) -> None:
+        """See `ApiKeyRepository.end`."""
+        self._change(key_id, lambda key: key.ending(at))
+
+    async def note_use(self, key_id: UUID, *, now: datetime) -> None:
+        """See `ApiKeyRepository.note_use`."""
+        self._change(key_id, lambda key: key.used(now), missing_ok=True)
+
+    def _change(self, key_id: UUID, change: Callable[[ApiKey], ApiKey], *, missing_ok: bool = False) -> None:
+        def write(tables: Tables) -> None:
+            key = tables.keys.get(key_id)
+            if key is not None:
+                tables.keys[key_id] = change(key)
+            elif not missing_ok:
+                raise ApiKeyNotFoundError
+
+        self._view.write(write)

@@ -1,0 +1,52 @@
+"""The outcomes of requests in memory."""
+
+from datetime import datetime
+from heapq import nsmallest
+
+from adapters.memory.tables import OutcomeId, Tables, View, outcome_id
+from application.access import UnauthenticatedError
+from application.idempotency import IdempotencyInFlightError, Outcome, require_echo
+from application.ports import OutcomeRepository
+
+
+class InMemoryOutcomeRepository(OutcomeRepository):
+    """See `OutcomeRepository`."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    async def add(self, outcome: Outcome) -> None:
+        """See `OutcomeRepository.add`."""
+
+        def write(tables: Tables) -> None:
+            stored = tables.outcomes.get(outcome_id(outcome))
+            is_claimed = self._view.claim("add", outcome_id(outcome))
+            if stored is not None and stored.expires_at > outcome.created_at:
+                require_echo(stored, outcome)
+                return
+            if not is_claimed:
+                raise IdempotencyInFlightError
+            if outcome.key_id not in tables.keys:
+                raise UnauthenticatedError
+            tables.outcomes[outcome_id(outcome)] = outcome
+
+        self._view.write(write)
+
+    async def purge(self, *, now: datetime, limit: int) -> int:
+        """See `OutcomeRepository.purge`."""
+        removed: list[OutcomeId] = []
+
+        def write(tables: Tables) -> None:
+            expired = (
+                outcome
+                for id_, outcome in tables.outcomes.items()
+                if outcome.expires_at <= now and self._view.is_free("add", id_) and self._view.is_free("purge", id_)
+            )
+            removed[:] = map(outcome_id, nsmallest(limit, expired, key=lambda outcome: outcome.expires_at))
+            for id_ in removed:
+                self._view.claim("purge", id_)
+                del tables.outcomes[id_]
+
+        self._view.write(write)
+        self._view.tables()  # the number is wanted now
+        return len(removed)

@@ -1,0 +1,110 @@
+"""The outcomes of requests in PostgreSQL."""
+
+import struct
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Integer, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from adapters.postgres.drivers import Row
+from adapters.postgres.session import WRITTEN, Session
+from adapters.postgres.tables import OUTCOMES
+from application.idempotency import IdempotencyInFlightError, Outcome, require_echo
+from application.ports import OutcomeRepository
+
+_COLUMNS = (
+    OUTCOMES.c.key_id,
+    OUTCOMES.c.name,
+    OUTCOMES.c.fingerprint,
+    OUTCOMES.c.answer,
+    OUTCOMES.c.subject_id,
+    OUTCOMES.c.created_at,
+    OUTCOMES.c.expires_at,
+)
+
+
+def _outcome(row: Row) -> Outcome:
+    key_id, name, fingerprint, answer, subject_id, created_at, expires_at = row
+    return Outcome(
+        key_id=key_id,
+        name=name,
+        fingerprint=fingerprint,
+        answer=answer,
+        subject_id=subject_id,
+        created_at=created_at,
+        expires_at=expires_at,
+    )
+
+
+def _values(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "key_id": outcome.key_id,
+        "name": outcome.name,
+        "fingerprint": outcome.fingerprint,
+        "answer": outcome.answer,
+        "subject_id": outcome.subject_id,
+        "created_at": outcome.created_at,
+        "expires_at": outcome.expires_at,
+    }
+
+
+def _lock(outcome: Outcome) -> dict[str, int]:
+    """Return what the lock of a request is called: 64 bits of the two hashes and random numbers that identify it."""
+    bits = int.from_bytes(outcome.name[:8]) ^ (outcome.key_id.int & 0xFFFF_FFFF_FFFF_FFFF)
+    high, low = struct.unpack(">ii", bits.to_bytes(8))
+    return {"lock_high": high, "lock_low": low}
+
+
+# Held to the end of the transaction, whichever way it ends, and with it of the connection. A second unit of work is
+# refused at once, where the unique index would have it wait. Locks of two numbers are apart from those of one, such as
+# that of the migrations.
+_LOCK = func.pg_try_advisory_xact_lock(bindparam("lock_high", type_=Integer), bindparam("lock_low", type_=Integer))
+_INSERT = insert(OUTCOMES).from_select(
+    [column.name for column in _COLUMNS],
+    select(*[bindparam(column.name, type_=column.type) for column in _COLUMNS]).where(_LOCK),
+)
+_FIXED = {"key_id", "name"}
+_ADD = _INSERT.on_conflict_do_update(
+    index_elements=[OUTCOMES.c.key_id, OUTCOMES.c.name],
+    set_={column.name: _INSERT.excluded[column.name] for column in _COLUMNS if column.name not in _FIXED},
+    where=OUTCOMES.c.expires_at <= _INSERT.excluded.created_at,
+).returning(WRITTEN)
+_GET = select(*_COLUMNS).where(OUTCOMES.c.key_id == bindparam("key_id"), OUTCOMES.c.name == bindparam("name"))
+# As a CTE it is run once, whatever the plan: a subquery can be run again, and would then lock and remove others.
+_EXPIRED = (
+    select(OUTCOMES.c.key_id, OUTCOMES.c.name)
+    .where(OUTCOMES.c.expires_at <= bindparam("now"))
+    .order_by(OUTCOMES.c.expires_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("expired")
+)
+_PURGE = (
+    delete(OUTCOMES)
+    .where(OUTCOMES.c.key_id == _EXPIRED.c.key_id, OUTCOMES.c.name == _EXPIRED.c.name)
+    .returning(WRITTEN)
+)
+
+
+class SqlAlchemyOutcomeRepository(OutcomeRepository):
+    """See `OutcomeRepository`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def add(self, outcome: Outcome) -> None:
+        """See `OutcomeRepository.add`."""
+
+        async def explain() -> None:
+            rows = await self._session.fetch(_GET, {"key_id": outcome.key_id, "name": outcome.name})
+            stored = _outcome(rows[0]) if rows else None
+            if stored is None or stored.expires_at <= outcome.created_at:
+                raise IdempotencyInFlightError
+            require_echo(stored, outcome)
+
+        self._session.write(_ADD, _values(outcome) | _lock(outcome), when_nothing=explain)
+
+    async def purge(self, *, now: datetime, limit: int) -> int:
+        """See `OutcomeRepository.purge`."""
+        return len(await self._session.write_at_once(_PURGE, {"now": now, "limit": limit}))

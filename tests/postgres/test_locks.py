@@ -1,0 +1,116 @@
+"""The lock of a request that is carried out: whose it is, and that none outlives its unit of work."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from adapters.postgres.outcomes import _lock
+from adapters.system import new_id
+from application.access import UnauthenticatedError
+from application.idempotency import IdempotencyInFlightError, Outcome, RepeatedError
+from application.ports import StorageUnavailableError, UnitOfWork
+from application.transactions import Retry
+from domain.keys import ApiKey
+from domain.users import EmailAlreadyRegisteredError
+from tests.support.examples import a_key, a_user, an_outcome, store_keys, store_outcomes, store_users, told
+from tests.support.probes import Body, Probe, backend, fetch
+from tests.support.stores import Store
+from tests.support.waiting import until
+
+HELD = """
+    SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE locktype = 'advisory' AND datname = current_database()
+"""
+KNOWN = a_user()
+
+
+def _held(store: Store) -> int:
+    (number,) = store.admin.execute(HELD).fetchone() or (0,)
+    return int(str(number))
+
+
+@pytest.fixture
+async def outcome(store: Store) -> Outcome:
+    key: ApiKey = a_key()
+    await store_keys(store.storage, key)
+    await store_users(store.storage, KNOWN)
+    return an_outcome(key)
+
+
+async def _in_vain(work: UnitOfWork) -> None:
+    await work.users.add(a_user(email=KNOWN.email))
+
+
+async def _wrong(work: UnitOfWork) -> None:
+    await fetch(work, "SELECT 1 / 0")
+
+
+async def _lost(work: UnitOfWork) -> None:
+    await fetch(work, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+async def _cancelled(work: UnitOfWork) -> None:
+    await asyncio.wait_for(fetch(work, "SELECT pg_sleep(600)"), 0.05)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (_in_vain, EmailAlreadyRegisteredError),
+        (_wrong, Exception),
+        (_lost, StorageUnavailableError),
+        (_cancelled, TimeoutError),
+    ],
+)
+async def test_no_lock_outlives_a_unit_of_work_that_fails(
+    store: Store, outcome: Outcome, body: Body[None], error: type[Exception]
+) -> None:
+    async def add_and_fail(work: UnitOfWork) -> None:
+        await work.outcomes.add(outcome)
+        await backend(work)
+        assert _held(store) == 1
+        await body(work)
+
+    with pytest.raises(error):
+        await Probe(store.storage, retry=Retry(deadline=0)).change(add_and_fail)
+    await until(lambda: _held(store) == 0)
+    assert await told(store.storage, outcome) is None
+
+
+async def test_no_lock_outlives_a_unit_of_work_that_ends_well_or_is_refused(store: Store, outcome: Outcome) -> None:
+    await store_outcomes(store.storage, outcome)
+    assert _held(store) == 0
+    with pytest.raises(RepeatedError):
+        await store_outcomes(store.storage, replace(outcome, answer=b"again"))
+    with pytest.raises(UnauthenticatedError):
+        await store_outcomes(store.storage, an_outcome(new_id()))
+    second = an_outcome(outcome.key_id)
+    async with store.storage.transaction() as work:
+        await work.outcomes.add(second)
+        await backend(work)
+        assert _held(store) == 1
+        with pytest.raises(IdempotencyInFlightError):
+            await store_outcomes(store.storage, second)
+        with pytest.raises(IdempotencyInFlightError):
+            await told(store.storage, second)
+    assert _held(store) == 0
+
+
+async def test_a_lock_of_one_number_is_another_lock(store: Store, outcome: Outcome) -> None:
+    lock = _lock(outcome)
+    number = lock["lock_high"] << 32 | lock["lock_low"] & 0xFFFF_FFFF
+    store.admin.execute("SELECT pg_advisory_lock(%s)", [number])
+    try:
+        await store_outcomes(store.storage, outcome)
+    finally:
+        store.admin.execute("SELECT pg_advisory_unlock(%s)", [number])
+    assert await told(store.storage, outcome) == outcome
+
+
+def test_each_request_has_a_lock_of_its_own() -> None:
+    key_ids = [new_id() for _ in range(100)]
+    names = [number.to_bytes() * 32 for number in range(100)]
+    locks = {tuple(_lock(an_outcome(key_id, name=name)).values()) for key_id in key_ids for name in names}
+    assert len(locks) == 100 * 100
+    assert all(-(2**31) <= number < 2**31 for lock in locks for number in lock)
