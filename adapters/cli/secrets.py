@@ -10,8 +10,8 @@ from pathlib import Path
 from adapters.settings import Settings
 from application.credentials import Peppers
 
-KEPT_LENGTH = 32
-"""Bytes: as many as the hashes that they key."""
+SHORTEST = 32
+"""Bytes: as many as the hashes that they key have."""
 
 
 def cursor_secret(settings: Settings) -> bytes:
@@ -34,15 +34,17 @@ def pepper_file(settings: Settings) -> Path:
 
 
 def kept(path: Path) -> bytes:
-    """Return the secret in a file that only we can read; a file that is missing gets 32 random bytes.
+    """Return the secret in a file that only we can read; a file that is missing gets 32 random bytes in hexadecimal digits.
+
+    So it can also be given as a variable: "$(cat FILE)".
 
     Raises OSError when the file can be neither read nor made, or holds no secret.
     """
     if not path.exists():
-        with drafted(path, secrets.token_bytes(KEPT_LENGTH)) as draft, suppress(FileExistsError):
+        with drafted(path, secrets.token_hex(SHORTEST).encode()) as draft, suppress(FileExistsError):
             os.link(draft, path)  # unlike a rename, it leaves alone what another process made meanwhile
     secret = path.read_bytes()
-    if len(secret) < KEPT_LENGTH:
+    if len(secret) < SHORTEST:
         raise OSError(f"{path} holds no secret: bring it back, or remove it and another is made")
     return secret
 

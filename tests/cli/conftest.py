@@ -35,7 +35,10 @@ def hexapost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
         with monkeypatch.context() as patch:
             for name, value in variables.items():
                 patch.setenv(name, value)
-            status = main(arguments)
+            try:
+                status = main(arguments)
+            except SystemExit as ended:  # words that cannot be read
+                status = int(ended.code or 0)
         printed = capfd.readouterr()
         return Outcome(status, printed.out, printed.err)
 
