@@ -35,7 +35,7 @@ def admin_header(settings: Settings, url: URL) -> str | None:
 
 
 async def _advise(settings: Settings, url: URL) -> None:
-    async with opened(settings, url, peppers=key_peppers(settings)) as container:
+    async with opened(settings, url) as container:
         page = await container.keys().list(OPERATOR, limit=1)
     if not page.items:
         words = " ".join(f"--scope {scope}" for scope in Scope)

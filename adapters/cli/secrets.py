@@ -34,10 +34,9 @@ def pepper_file(settings: Settings) -> Path:
 
 
 def kept(path: Path) -> bytes:
-    """Return the secret in a file that only we can read; a file that is missing gets 32 random bytes in hexadecimal digits.
+    """Return the secret in a file that only we can read; a file that is missing gets 32 random bytes.
 
-    So it can also be given as a variable: "$(cat FILE)".
-
+    They are written in hexadecimal digits, so that a variable can hold them, too.
     Raises OSError when the file can be neither read nor made, or holds no secret.
     """
     if not path.exists():
