@@ -2,10 +2,8 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -188,21 +186,15 @@ def test_on_a_database_of_others_it_is_said_how_to_make_a_key(
     assert capfd.readouterr().out == ""
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-    yield tmp_path / "first", tmp_path / "second"
-    shutil.rmtree(tmp_path / "state", ignore_errors=True)
-
-
-def test_a_service_prints_what_to_try(two: tuple[Path, Path], tmp_path: Path) -> None:
+def test_two_services_print_what_to_try(tmp_path: Path) -> None:
     state = tmp_path / "state"
     arguments = ("--embedded", "--migrate", "--admin-key")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
     with ExitStack() as stack:
         served = [
             stack.enter_context(serving(directory, *arguments, HEXAPOST_STATE_DIRECTORY=str(state)))
-            for directory in two
+            for directory in (tmp_path / "first", tmp_path / "second")
         ]
         tries = []
         for each in served:

@@ -1,11 +1,9 @@
 """`hexapost keys` over a real database."""
 
 import os
-import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,44 +11,10 @@ from sqlalchemy import URL
 
 from adapters.cli.secrets import kept
 from application.credentials import Peppers, key_id_of
-from domain.keys import Scope
-from tests.cli.conftest import Hexapost, Outcome
+from tests.cli.conftest import CREATE, Hexapost, Keys
 from tests.cli.support import COMMAND, PATIENCE, environment, queried, rendered
 
-CREATE = ("create", "--name", "K", "--scope", "users:read")
-NOWHERE = "0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f"
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
-
-
-class Keys:
-    """Runs `hexapost keys` on one database."""
-
-    def __init__(self, hexapost: Hexapost, url: URL) -> None:
-        self.url = url
-        self._hexapost = hexapost
-
-    def __call__(self, *words: str, **variables: str) -> Outcome:
-        return self._hexapost("keys", *words, DATABASE_URL=rendered(self.url), **variables)
-
-    def created(self, *words: str, **variables: str) -> str:
-        """Create a key and return it."""
-        outcome = self(*(words or CREATE), **variables)
-        assert outcome.status == 0, outcome.stderr
-        return outcome.stdout.removesuffix("\n")
-
-    def stored(self, column: str = "id") -> list[Any]:
-        return queried(self.url, f"SELECT {column} FROM api_keys ORDER BY id")  # noqa: S608 - a word of these tests
-
-    def rows(self) -> list[list[str]]:
-        """Return the table that is listed, without its head."""
-        outcome = self("list")
-        assert outcome.status == 0, outcome.stderr
-        return [re.split(r"  +", line) for line in outcome.stdout.splitlines()[1:]]
-
-
-@pytest.fixture(params=["asyncpg", "psycopg"])
-def keys(hexapost: Hexapost, scratch: URL, request: pytest.FixtureRequest) -> Keys:
-    return Keys(hexapost, scratch.set(drivername=f"postgresql+{request.param}"))
 
 
 @pytest.fixture
@@ -121,55 +85,6 @@ def test_a_key_is_bound_to_a_user(keys: Keys, user: str) -> None:
     keys.created(*CREATE, "--user-id", user)
     keys.created(*CREATE, "--user-id", user.replace("-", "").upper())
     assert keys.stored("user_id") == [UUID(user)] * 2
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["create", "--name", "K"], "required: --scope"),
-        (["create", "--scope", "users:read"], "required: --name"),
-        (["create", "--name", "K", "--scope", "users:all"], f"there are {', '.join(Scope)}"),
-        (["create", "--name", "K", "--scope", "users:read,posts:read"], "there is no such scope"),
-        (["create", "--name", " ", "--scope", "users:read"], "--name: It must hold a visible character"),
-        (["create", "--name", "x" * 101, "--scope", "users:read"], "--name: It must be at most 100"),
-        ([*CREATE, "--expires-in", "soon"], "--expires-in: must be a whole number and its unit"),
-        ([*CREATE, "--expires-in", "-1d"], "--expires-in"),
-        ([*CREATE, "--expires-in", "1.5d"], "--expires-in: must be a whole number and its unit"),
-        ([*CREATE, "--expires-in", "٣d"], "--expires-in: must be a whole number and its unit"),
-        ([*CREATE, "--expires-in", "9999999999w"], "--expires-in: must be at most a hundred years"),
-        ([*CREATE, "--expires-in", "36526d"], "--expires-in: must be at most a hundred years"),
-        ([*CREATE, "--expires-in", "0s"], "--expires-in: It must be in the future"),
-        ([*CREATE, "--expires-at", "2020-01-31T12:00:00Z"], "--expires-at: It must be in the future"),
-        ([*CREATE, "--expires-at", "2999-01-31"], "--expires-at: must be a time as in RFC 3339"),
-        ([*CREATE, "--expires-at", "2999-01-31T12:00:00"], "--expires-at: must be a time as in RFC 3339"),
-        ([*CREATE, "--expires-at", "2999-02-30T12:00:00Z"], "--expires-at: must be a time as in RFC 3339"),
-        ([*CREATE, "--expires-at", "9999-12-31T23:59:59-01:00"], "--expires-at: must be a time as in RFC 3339"),
-        ([*CREATE, "--expires-in", "1d", "--expires-at", "2999-01-31T12:00:00Z"], "not allowed with"),
-        ([*CREATE, "--user-id", "ada"], "--user-id: must be an id"),
-        ([*CREATE, "--user-id", NOWHERE], "--user-id: There is no user with this id."),
-        ([*CREATE, "--scope", "keys:admin", "--user-id", NOWHERE], "--scope: A key that is bound to a user can only"),
-        (["revoke"], "required: ID"),
-        (["revoke", "x"], "must be an id"),
-        (["revoke", NOWHERE[:-1]], "must be an id"),
-        (["revoke", NOWHERE], "There is no API key with this id."),
-        (["rotate", NOWHERE], "There is no API key with this id."),
-        (["rotate", NOWHERE, "--overlap", "1"], "--overlap: must be a whole number and its unit"),
-        (["rotate", f"hexa_{'0' * 32}_{SECRET}"], "must be an id"),
-        ([], "required: ACTION"),
-        (["make"], "invalid choice"),
-    ],
-)
-def test_what_makes_no_sense_is_said_in_a_line_and_nothing_is_stored(
-    hexapost: Hexapost, scratch: URL, words: list[str], said: str
-) -> None:
-    keys = Keys(hexapost, scratch)
-    outcome = keys(*words)
-    assert (outcome.status, outcome.stdout) == (2, "")
-    (line,) = [line for line in outcome.stderr.splitlines() if not line.startswith("hexapost: using the ")]
-    assert said in line
-    assert line.startswith("hexapost")
-    assert SECRET not in line
-    assert keys.stored() == []
 
 
 def test_every_key_is_listed_newest_first(keys: Keys, user: str) -> None:
