@@ -18,7 +18,7 @@ help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the embedded PostgreSQL unless DATABASE_URL is set
-	@exec $(BIN)/hexapost serve --embedded --migrate --with-parent $$PPID $(if $(PORT),--port "$(PORT)")
+	@exec $(BIN)/hexapost serve --embedded --migrate --admin-key --with-parent $$PPID $(if $(PORT),--port "$(PORT)")
 
 test: $(DEV_SETUP) ## run the whole test suite (args="-k users -x" are passed on to pytest)
 	@$(NOT_ROOT) $(BIN)/python -m pytest $(or $(args),-n 2 --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)

@@ -1,19 +1,22 @@
 """The composition root: which adapter stands behind which port. The only place that knows dependency_injector."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 from dependency_injector import containers, providers
-from fastapi import FastAPI
 
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
+from adapters.lifespan import Lifespan
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.readiness import readiness
 from adapters.postgres.storage import SqlAlchemyStorage
 from adapters.settings import Settings
 from adapters.system import new_id, utc_now
+from application.authentication import Authenticator
+from application.credentials import Peppers, new_secret
+from application.keys import ApiKeyService
 from application.posts import PostService
+from application.retention import RetentionService
 from application.transactions import Retry
 from application.users import UserService
 
@@ -39,26 +42,12 @@ class Probe:
         return {name: Component(*state) for name, state in (await readiness(self._database)).items()}
 
 
-class ClosingLifespan:
-    """Closes the database when the application that used it shuts down."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @asynccontextmanager
-    async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI's
-        """Return the lifespan of an application."""
-        try:
-            yield
-        finally:
-            await self._database.close()
-
-
 class Container(containers.DeclarativeContainer):
     """The service as one graph of objects, each made once, when it is first asked for."""
 
     settings = providers.Dependency(instance_of=Settings)
     cursor_secret = providers.Dependency(instance_of=bytes)
+    peppers = providers.Dependency(instance_of=Peppers)
     version = providers.Dependency(instance_of=str)
 
     options = providers.Singleton(database_options, settings)
@@ -69,13 +58,41 @@ class Container(containers.DeclarativeContainer):
     new_id = providers.Object(new_id)
     users = providers.Singleton(UserService, storage=storage, now=now, new_id=new_id, retry=retry)
     posts = providers.Singleton(PostService, storage=storage, now=now, new_id=new_id, retry=retry)
+    authenticator = providers.Singleton(
+        Authenticator,
+        storage=storage,
+        now=now,
+        peppers=peppers,
+        remembers=settings.provided.key_cache_seconds,
+        retry=retry,
+    )
+    keys = providers.Singleton(
+        ApiKeyService,
+        storage=storage,
+        now=now,
+        new_id=new_id,
+        new_secret=providers.Object(new_secret),
+        peppers=peppers,
+        authenticator=authenticator,
+        retry=retry,
+    )
+    retention = providers.Singleton(RetentionService, storage=storage, now=now, retry=retry)
     readiness = providers.Singleton(Probe, database)
-    services = providers.Singleton(Services, users=users, posts=posts, readiness=readiness)
+    services = providers.Singleton(
+        Services, users=users, posts=posts, keys=keys, authenticator=authenticator, readiness=readiness
+    )
     http_options = providers.Singleton(
         HttpOptions,
         cursor_secret=cursor_secret,
+        peppers=peppers,
         max_body_bytes=settings.provided.max_body_bytes,
         version=version,
     )
-    lifespan = providers.Singleton(ClosingLifespan, database)
+    lifespan = providers.Singleton(
+        Lifespan,
+        database=database,
+        authenticator=authenticator,
+        retention=retention,
+        purge_interval=settings.provided.purge_interval_seconds,
+    )
     app = providers.Singleton(create_app, services, http_options, lifespan=lifespan)

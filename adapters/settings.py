@@ -1,6 +1,7 @@
 """The environment as validated, immutable settings. All that is wrong is said at once, a line for each."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,10 @@ PREFIX = "HEXAPOST_"
 DATABASE_URL = "DATABASE_URL"
 DEFAULT_DRIVER = "asyncpg"
 DRIVERS = (DEFAULT_DRIVER, "psycopg")
+SHORTEST_SECRET = 32
+"""Bytes, or characters where it is text."""
+
+_PEPPER = re.compile(r"([1-9][0-9]{0,3}):([^,]*)", re.ASCII | re.DOTALL)
 
 
 class SettingsError(Exception):
@@ -50,6 +55,24 @@ def parse_database_url(value: object) -> URL:
     return url
 
 
+def parse_peppers(value: object) -> Mapping[int, SecretBytes]:
+    """Return the peppers by version. Raises ValueError, without a word of any."""
+    if isinstance(value, Mapping):
+        return value
+    peppers: dict[int, SecretBytes] = {}
+    for entry in str(value).split(","):
+        found = _PEPPER.fullmatch(entry)
+        if found is None:
+            raise ValueError("must look like 2:<secret>,1:<secret>, with versions of 1 to 9999")
+        version = int(found[1])
+        if len(found[2]) < SHORTEST_SECRET:
+            raise ValueError(f"the secret of version {version} must be at least {SHORTEST_SECRET} characters long")
+        if version in peppers:
+            raise ValueError(f"version {version} must be there only once")
+        peppers[version] = SecretBytes(os.fsencode(found[2]))
+    return peppers
+
+
 class Settings(BaseModel):
     """What an operator can set. Each field but `database_url` is the variable `HEXAPOST_` + its name in capitals."""
 
@@ -76,8 +99,22 @@ class Settings(BaseModel):
     )
     cursor_secret: SecretBytes | None = Field(
         default=None,
-        min_length=32,
+        min_length=SHORTEST_SECRET,
         description="key that signs page cursors, the same in every process; by default made once and kept",
+    )
+    key_peppers: Annotated[Mapping[int, SecretBytes], BeforeValidator(parse_peppers)] | None = Field(
+        default=None,
+        description="secrets that key the hashes of API keys, as `2:…,1:…`, the highest version for new keys, "
+        "the same in every process; by default made once and kept",
+    )
+    key_cache_seconds: NonNegativeFloat = Field(
+        default=5.0, le=300, description="how long a process takes a key for what it was: the revocation delay"
+    )
+    idempotency_hours: PositiveFloat = Field(
+        default=24.0, le=720, description="how long a request with an `Idempotency-Key` gets the same answer again"
+    )
+    purge_interval_seconds: float = Field(
+        default=300.0, ge=1, le=86_400, description="how often each process removes what has expired"
     )
     state_directory: Path = Field(default=Path(".hexapost"), description="where local state lives")
 

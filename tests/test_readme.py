@@ -8,6 +8,7 @@ import pytest
 from adapters.memory.storage import InMemoryStorage
 from adapters.settings import Settings, variable
 from adapters.system import new_id, utc_now
+from application.access import OPERATOR
 from application.users import UserService
 from domain.users import EmailAlreadyRegisteredError
 
@@ -30,6 +31,7 @@ async def test_the_example_of_a_unit_test_runs() -> None:
     names = {
         "EmailAlreadyRegisteredError": EmailAlreadyRegisteredError,
         "InMemoryStorage": InMemoryStorage,
+        "OPERATOR": OPERATOR,
         "UserService": UserService,
         "new_id": new_id,
         "pytest": pytest,

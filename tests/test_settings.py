@@ -11,6 +11,8 @@ from adapters.settings import Settings, SettingsError, database_url, load_settin
 URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
 
+OTHER = "fedcba9876543210 fedcba:9876543210"
+
 VALID: list[tuple[str, str, Any]] = [
     ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - a sample
     ("port", "0", 0),
@@ -31,6 +33,19 @@ VALID: list[tuple[str, str, Any]] = [
     ("retry_deadline_seconds", "0", 0.0),
     ("retry_deadline_seconds", "60", 60.0),
     ("cursor_secret", SECRET, SecretBytes(SECRET.encode())),
+    ("key_peppers", f"1:{SECRET}", {1: SecretBytes(SECRET.encode())}),
+    (
+        "key_peppers",
+        f"12:{OTHER},9999:{SECRET}",
+        {12: SecretBytes(OTHER.encode()), 9999: SecretBytes(SECRET.encode())},
+    ),
+    ("key_peppers", "1:" + "ß" * 32, {1: SecretBytes(("ß" * 32).encode())}),
+    ("key_cache_seconds", "0", 0.0),
+    ("key_cache_seconds", "300", 300.0),
+    ("idempotency_hours", "0.01", 0.01),
+    ("idempotency_hours", "720", 720.0),
+    ("purge_interval_seconds", "1", 1.0),
+    ("purge_interval_seconds", "86400", 86_400.0),
     ("state_directory", "/var/lib/hexa post", Path("/var/lib/hexa post")),
 ]
 INVALID = [
@@ -55,6 +70,27 @@ INVALID = [
     ("retry_deadline_seconds", "-0.1"),
     ("retry_deadline_seconds", "nan"),
     ("cursor_secret", SECRET[1:]),
+    ("key_peppers", ""),
+    ("key_peppers", SECRET),
+    ("key_peppers", f":{SECRET}"),
+    ("key_peppers", f"0:{SECRET}"),
+    ("key_peppers", f"-1:{SECRET}"),
+    ("key_peppers", f"01:{SECRET}"),
+    ("key_peppers", f"10000:{SECRET}"),
+    ("key_peppers", f"\u0661:{SECRET}"),
+    ("key_peppers", f"1:{SECRET[1:]}"),
+    ("key_peppers", f"2:{SECRET},1:{SECRET[1:]}"),
+    ("key_peppers", f"1:{SECRET},1:{OTHER}"),
+    ("key_peppers", f"1:{SECRET},"),
+    ("key_peppers", f"1:{SECRET}, 2:{OTHER}"),
+    ("key_cache_seconds", "-0.1"),
+    ("key_cache_seconds", "300.1"),
+    ("key_cache_seconds", "nan"),
+    ("idempotency_hours", "0"),
+    ("idempotency_hours", "720.1"),
+    ("purge_interval_seconds", "0.9"),
+    ("purge_interval_seconds", "86401"),
+    ("purge_interval_seconds", "inf"),
 ]
 
 
@@ -86,6 +122,8 @@ def test_an_invalid_setting_is_named_and_its_value_is_not_shown(field: str, text
     assert problem.startswith(f"{name}: ")
     assert len(problem) > len(name) + 10
     assert len(text) < 4 or text not in problem
+    assert SECRET[1:] not in problem
+    assert OTHER not in problem
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -180,6 +218,34 @@ def test_settings_are_immutable_and_keep_their_secrets() -> None:
         settings.port = 1  # type: ignore[misc]
     assert "s3cret" not in repr(settings)
     assert SECRET not in repr(settings)
+
+
+def test_peppers_are_not_shown_and_can_be_read_again() -> None:
+    settings = load_settings({"HEXAPOST_KEY_PEPPERS": f"2:{SECRET},1:{OTHER}"})
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert SECRET not in shown
+        assert OTHER not in shown
+    assert Settings.model_validate(dict(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("peppers", "said"),
+    [
+        (SECRET, "must look like 2:<secret>,1:<secret>, with versions of 1 to 9999"),
+        (f"2:{SECRET},1:short", "the secret of version 1 must be at least 32 characters long"),
+        (f"3:{SECRET},3:{SECRET}", "version 3 must be there only once"),
+    ],
+)
+def test_it_is_said_what_is_wrong_with_peppers(peppers: str, said: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings({"HEXAPOST_KEY_PEPPERS": peppers})
+    assert raised.value.problems == [f"HEXAPOST_KEY_PEPPERS: {said}"]
+
+
+def test_a_pepper_that_is_no_text_is_taken_as_it_is() -> None:
+    peppers = load_settings({"HEXAPOST_KEY_PEPPERS": "1:" + "\udcff" * 32}).key_peppers
+    assert peppers is not None
+    assert peppers[1].get_secret_value() == b"\xff" * 32
 
 
 def test_tools_get_the_url_with_its_password(monkeypatch: pytest.MonkeyPatch) -> None:

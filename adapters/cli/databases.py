@@ -1,6 +1,6 @@
 """Which database a command works on: the one in DATABASE_URL, or the embedded one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import URL, make_url
@@ -11,8 +11,8 @@ from adapters.settings import DATABASE_URL, Settings, SettingsError
 
 
 @contextmanager
-def with_database(settings: Settings, *, embedded: bool) -> Iterator[URL]:
-    """Return the database's URL; an embedded one runs until the block ends.
+def with_database(settings: Settings, *, embedded: bool, report: Callable[[str], None] = report) -> Iterator[URL]:
+    """Return the database's URL; an embedded one runs until the block ends. `report` gets a line for each step.
 
     Raises SettingsError when there is none and none may be started, EmbeddedPostgresError when none can be.
     """

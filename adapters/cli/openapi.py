@@ -4,6 +4,7 @@ import argparse
 from importlib.metadata import version
 from pathlib import Path
 
+from adapters.cli.opened import NO_PEPPERS
 from adapters.cli.output import complain, report
 from adapters.container import Container
 from adapters.http.openapi import openapi_document
@@ -12,9 +13,9 @@ from adapters.settings import Settings, parse_database_url
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print the document, write it to a file, or compare it with one."""
-    # The document takes a whole application, but neither a database nor a cursor of it.
+    # The document takes a whole application, but neither a database nor a secret of it.
     nowhere = settings.model_copy(update={"database_url": parse_database_url("postgresql://localhost/nothing")})
-    container = Container(settings=nowhere, cursor_secret=b"", version=version("hexapost"))
+    container = Container(settings=nowhere, cursor_secret=b"", peppers=NO_PEPPERS, version=version("hexapost"))
     document = openapi_document(container.app())
     if options.check is not None:
         return _compare(document, options.check)

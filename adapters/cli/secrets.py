@@ -2,9 +2,16 @@
 
 import os
 import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapters.settings import Settings
+from application.credentials import Peppers
+
+SHORTEST = 32
+"""Bytes: as many as the hashes that they key have."""
 
 
 def cursor_secret(settings: Settings) -> bytes:
@@ -14,21 +21,53 @@ def cursor_secret(settings: Settings) -> bytes:
     return kept(settings.state_directory / "cursor.secret")
 
 
+def key_peppers(settings: Settings) -> Peppers:
+    """Return the secrets that key the hashes of API keys; one that is made and kept here is version 1."""
+    if settings.key_peppers is not None:
+        return Peppers({version: secret.get_secret_value() for version, secret in settings.key_peppers.items()})
+    return Peppers({1: kept(pepper_file(settings))})
+
+
+def pepper_file(settings: Settings) -> Path:
+    """Return where the pepper is kept that was made here."""
+    return settings.state_directory / "key.pepper"
+
+
 def kept(path: Path) -> bytes:
     """Return the secret in a file that only we can read; a file that is missing gets 32 random bytes.
 
-    Raises OSError when the file can be neither read nor made.
+    They are written in hexadecimal digits, so that a variable can hold them, too.
+    Raises OSError when the file can be neither read nor made, or holds no secret.
     """
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-        try:
+        with drafted(path, secrets.token_hex(SHORTEST).encode()) as draft, suppress(FileExistsError):
             os.link(draft, path)  # unlike a rename, it leaves alone what another process made meanwhile
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_bytes()
+    secret = path.read_bytes()
+    if len(secret) < SHORTEST:
+        raise OSError(f"{path} holds no secret: bring it back, or remove it and another is made")
+    return secret
+
+
+@contextmanager
+def drafted(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a file beside `path` that nobody but us can read; the block puts it in place. Then all of it lasts."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600 from the start
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+        _sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,11 +13,12 @@ import structlog
 import uvicorn
 from sqlalchemy import URL
 
+from adapters.cli.admin_key import admin_header
 from adapters.cli.check import look
 from adapters.cli.databases import with_database
 from adapters.cli.migrate import migrate
 from adapters.cli.output import complain, report
-from adapters.cli.secrets import cursor_secret
+from adapters.cli.secrets import cursor_secret, key_peppers
 from adapters.container import Container
 from adapters.http.protocol import PatientProtocol
 from adapters.settings import Settings
@@ -35,7 +36,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     with with_database(settings, embedded=options.embedded) as url:
         if options.migrate:
             migrate(url)
-        return _serve(settings.model_copy(update={"database_url": url})) if _is_ready(url, settings) else 1
+        if not _is_ready(url, settings):
+            return 1
+        header = admin_header(settings, url) if options.admin_key else None
+        return _serve(settings.model_copy(update={"database_url": url}), header)
 
 
 def stop_with_parent(parent: int) -> None:
@@ -57,8 +61,13 @@ def _is_ready(url: URL, settings: Settings) -> bool:
     return all(ready for ready, _ in components.values())
 
 
-def _serve(settings: Settings) -> int:
-    container = Container(settings=settings, cursor_secret=cursor_secret(settings), version=version("hexapost"))
+def _serve(settings: Settings, header: str | None) -> int:
+    container = Container(
+        settings=settings,
+        cursor_secret=cursor_secret(settings),
+        peppers=key_peppers(settings),
+        version=version("hexapost"),
+    )
     config = uvicorn.Config(
         container.app(),
         host=settings.host,
@@ -72,7 +81,7 @@ def _serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    server = AnnouncingServer(config)
+    server = AnnouncingServer(config, header)
     try:
         server.run()
     except (KeyboardInterrupt, SystemExit):
@@ -82,7 +91,11 @@ def _serve(settings: Settings) -> int:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """A server that says where it is as soon as it takes requests."""
+    """A server that says where it is as soon as it takes requests, and what to try with this header."""
+
+    def __init__(self, config: uvicorn.Config, header: str | None) -> None:
+        super().__init__(config)
+        self._header = header
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell where the documentation is and what to try."""
@@ -90,6 +103,8 @@ class AnnouncingServer(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            user = '{"email": "ada@example.org", "full_name": "Ada Lovelace"}'
             report(f"serving; documentation at {base}/docs")
-            report(f"try: curl {base}/api/v1/users -H 'Content-Type: application/json' -d '{user}'")
+            if self._header is not None:
+                user = '{"email": "ada@example.org", "full_name": "Ada Lovelace"}'
+                said = f"-H {self._header} -H 'Content-Type: application/json' -d '{user}'"
+                report(f"try: curl {base}/api/v1/users {said}")

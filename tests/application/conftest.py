@@ -1,10 +1,13 @@
 """Use cases over memory."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from application.posts import PostService
 from application.users import UserService
+from tests.application.desk import Desk
 from tests.support.services import post_service, user_service
 
 
@@ -21,3 +24,10 @@ def users(storage: InMemoryStorage) -> UserService:
 @pytest.fixture
 def posts(storage: InMemoryStorage) -> PostService:
     return post_service(storage)
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    yield desk
+    await desk.authenticator.close()

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
+from application.access import OPERATOR
 from application.ports import (
     ConcurrentChangeError,
     StorageOverloadedError,
@@ -116,7 +117,7 @@ async def test_a_failure_in_the_use_case_itself_runs_it_from_the_top(time: Time)
 async def test_with_no_time_to_lose_there_is_one_attempt(time: Time) -> None:
     storage = FailingStorage(failures=1, error=StorageUnavailableError)
     with pytest.raises(StorageUnavailableError):
-        await user_service(storage, retry=Retry(deadline=0)).get(new_id())
+        await user_service(storage, retry=Retry(deadline=0)).get(OPERATOR, new_id())
     assert (time.pauses, storage.failures) == ([], 0)
 
 
@@ -144,7 +145,7 @@ async def test_the_time_that_an_attempt_takes_counts(time: Time) -> None:
 async def test_an_add_whose_acknowledgement_was_lost_is_no_duplicate(time: Time) -> None:
     storage = FailingStorage(failures=1, error=StorageUnavailableError, late=True)
     ids = iter([new_id()])  # a second one would be missing
-    user = await user_service(storage, ids=lambda: next(ids)).register(email="ada@example.org")
+    user = await user_service(storage, ids=lambda: next(ids)).register(OPERATOR, email="ada@example.org")
     assert await stored_users(storage) == [user]
     assert len(time.pauses) == 1
 

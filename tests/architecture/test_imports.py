@@ -28,6 +28,8 @@ PLANTED = [
     ("adapters/telemetry/logs.py", "adapters.embedded"),
     ("adapters/settings.py", "adapters.postgres.database"),
     ("adapters/cli/main.py", "dependency_injector"),
+    ("adapters/lifespan.py", "adapters.container"),
+    ("adapters/postgres/storage.py", "adapters.lifespan"),
 ]
 
 

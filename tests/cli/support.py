@@ -16,6 +16,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL
 
+from domain.keys import Scope
+
 PATIENCE = 60.0
 """Seconds after which something that should happen is taken not to happen."""
 COMMAND = [sys.executable, "-m", "adapters.cli.main"]
@@ -39,6 +41,21 @@ def queried(url: URL, statement: str) -> list[Any]:
         return [row[0] for row in connection.execute(statement.encode())]
 
 
+def a_key(directory: Path, *arguments: str, **variables: str) -> str:
+    """Return a new key that may do everything."""
+    scopes = [word for scope in Scope for word in ("--scope", scope)]
+    made = subprocess.run(  # noqa: S603 - our own command
+        [*COMMAND, "keys", "create", "--name", "test", *scopes, *arguments],
+        cwd=directory,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    return made.stdout.strip()
+
+
 class Served:
     """A `hexapost serve` that runs."""
 
@@ -58,10 +75,13 @@ class Served:
         assert found, self.output
         return found[1]
 
-    def get(self, path: str, *, method: str = "GET", body: bytes | None = None) -> HTTPResponse:
+    def get(self, path: str, *, method: str = "GET", body: bytes | None = None, key: str = "") -> HTTPResponse:
         """Send a request and return a response of 2xx."""
         request = urllib.request.Request(  # noqa: S310 - our own server
-            self.base_url() + path, method=method, data=body, headers={"Content-Type": "application/json"}
+            self.base_url() + path,
+            method=method,
+            data=body,
+            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
         )
         response: HTTPResponse = urllib.request.urlopen(request, timeout=PATIENCE)  # noqa: S310 - our own server
         return response

@@ -1,13 +1,16 @@
 """The commands besides `serve`, and what is said about bad settings and bad words."""
 
 import json
+import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli.secrets import kept
+from adapters.cli.secrets import kept, key_peppers
+from adapters.settings import Settings, load_settings
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
 
@@ -28,9 +31,9 @@ def test_all_bad_settings_are_named_at_once_without_their_values(hexapost: Hexap
     assert "h1dden" not in outcome.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "check"])
+@pytest.mark.parametrize("command", ["serve", "migrate", "check", "purge", "keys list"])
 def test_a_database_is_asked_for(hexapost: Hexapost, command: str) -> None:
-    outcome = hexapost(command)
+    outcome = hexapost(*command.split())
     assert outcome.status == 2
     assert outcome.stderr == "hexapost: DATABASE_URL: must be set, or --embedded be given\n"
 
@@ -41,10 +44,18 @@ def test_serve_refuses_a_database_behind_it(hexapost: Hexapost, empty: URL) -> N
     assert "cannot serve: migrations behind this release: run the migrations" in outcome.stderr
 
 
+@pytest.mark.parametrize("command", ["purge", "keys list", "keys create --name K --scope users:read"])
+def test_a_command_refuses_a_database_behind_it(hexapost: Hexapost, empty: URL, command: str) -> None:
+    outcome = hexapost(*command.split(), DATABASE_URL=rendered(empty))
+    assert outcome.status == 1
+    assert outcome.stderr.splitlines()[-1] == "hexapost: migrations behind this release: run the migrations"
+    assert "Traceback" not in outcome.stderr
+
+
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-@pytest.mark.parametrize("command", ["serve", "check", "migrate"])
+@pytest.mark.parametrize("command", ["serve", "check", "migrate", "purge", "keys list"])
 def test_a_database_out_of_reach_is_said_without_the_password(hexapost: Hexapost, command: str, driver: str) -> None:
-    outcome = hexapost(command, DATABASE_URL=f"postgresql+{driver}://hexapost:h1dden@127.0.0.1:1/nothing")
+    outcome = hexapost(*command.split(), DATABASE_URL=f"postgresql+{driver}://hexapost:h1dden@127.0.0.1:1/nothing")
     assert outcome.status == 1
     assert "reach" in outcome.stdout + outcome.stderr
     assert "h1dden" not in outcome.stdout + outcome.stderr
@@ -99,10 +110,38 @@ def test_a_file_that_is_not_there_is_said_in_a_line(hexapost: Hexapost) -> None:
 def test_a_secret_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "down" / "secret"
     first = kept(path)
-    assert len(first) == 32
+    assert re.fullmatch(rb"[0-9a-f]{64}", first)
+    assert path.stat().st_mode & 0o777 == 0o600
     assert kept(path) == first
     assert list(path.parent.iterdir()) == [path]
     assert kept(path.with_name("other")) != first
+
+
+def test_a_secret_of_before_is_kept_and_one_that_was_lost_is_not_made_up(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"\x00" * 32)
+    assert kept(path) == b"\x00" * 32
+    for lost in (b"", b"x" * 31):
+        path.write_bytes(lost)
+        with pytest.raises(OSError, match="holds no secret"):
+            kept(path)
+        assert path.read_bytes() == lost
+
+
+def test_two_who_make_a_secret_at_once_get_the_same(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: kept(tmp_path / "deep" / "secret"), range(32)))
+    assert len(set(made)) == 1
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["secret"]
+
+
+def test_peppers_are_those_of_the_environment_or_one_that_is_kept(tmp_path: Path) -> None:
+    made = key_peppers(Settings(state_directory=tmp_path))
+    assert (made.latest, made.get(1)) == (1, (tmp_path / "key.pepper").read_bytes())
+    assert (tmp_path / "key.pepper").stat().st_mode & 0o777 == 0o600
+    carried = f"2:{'x' * 32},1:{(tmp_path / 'key.pepper').read_text()}"
+    given = key_peppers(load_settings({"HEXAPOST_KEY_PEPPERS": carried}))
+    assert (given.latest, given.get(2), given.get(1)) == (2, b"x" * 32, made.get(1))
 
 
 def test_the_schema_that_migrate_makes_refuses_what_the_rules_refuse(hexapost: Hexapost, empty: URL) -> None:

@@ -1,0 +1,96 @@
+"""The key to the embedded database's service that is made once, so that a first request can be tried at once."""
+
+import asyncio
+import fcntl
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from adapters.cli.opened import opened
+from adapters.cli.output import complain, report
+from adapters.cli.secrets import drafted, key_peppers
+from adapters.settings import Settings
+from application.access import OPERATOR
+from application.credentials import key_id_of
+from application.keys import ApiKeyService
+from domain.keys import ApiKey, ApiKeyNotFoundError, Scope
+
+NAME = "admin"
+
+
+def admin_header(settings: Settings, url: URL) -> str | None:
+    """Return, as a word for a shell, the header that carries the admin key; None when there is no key to show.
+
+    On the embedded database the key is made when there is none; on another it is said how to make one.
+    """
+    if settings.database_url is not None:
+        asyncio.run(_advise(settings, url))
+        return None
+    with _alone_in(settings.state_directory):
+        return asyncio.run(_header(settings, url))
+
+
+async def _advise(settings: Settings, url: URL) -> None:
+    async with opened(settings, url) as container:
+        page = await container.keys().list(OPERATOR, limit=1)
+    if not page.items:
+        words = " ".join(f"--scope {scope}" for scope in Scope)
+        report(f"there is no API key yet; to make one: hexapost keys create --name {NAME} {words}")
+
+
+async def _header(settings: Settings, url: URL) -> str | None:
+    path = settings.state_directory / "admin.key"
+    async with opened(settings, url, peppers=key_peppers(settings)) as container:
+        keys = container.keys()
+        key = await _found(keys, _text_in(path))
+        if key is None:
+            return f"'Authorization: Bearer {await _made(keys, path)}'"
+        if key.is_live(keys.now()):
+            return f'"Authorization: Bearer $(cat {shlex.quote(str(path))})"'
+    ended = "has expired" if key.revoked_at is None else "was revoked"
+    complain(f"the key in {path} {ended}; to get another, remove the file and start again")
+    return None
+
+
+def _text_in(path: Path) -> str:
+    return path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
+
+
+async def _found(keys: ApiKeyService, text: str) -> ApiKey | None:
+    """Return the key that reads so; None when this is no key to this database."""
+    key_id = key_id_of(text)
+    if key_id is None:
+        return None
+    try:
+        key = await keys.get(OPERATOR, key_id)
+    except ApiKeyNotFoundError:
+        return None
+    return key if keys.peppers.matches(text, key.secret) else None
+
+
+async def _made(keys: ApiKeyService, path: Path) -> str:
+    """Return a new key that may do everything, kept in the file; one that could not be kept is revoked."""
+    issued = await keys.create(OPERATOR, name=NAME, scopes=Scope)
+    try:
+        with drafted(path, f"{issued.text}\n".encode()) as draft:
+            draft.replace(path)
+    except BaseException:
+        await keys.revoke(OPERATOR, issued.key.id)
+        raise
+    report(f"made a key that may do everything; it is kept in {path}")
+    return issued.text
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Let only one process at a time into the block."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,45 @@
+"""API keys as a table for a terminal."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from domain.keys import ApiKey
+
+_HEAD = ("ID", "NAME", "SCOPES", "USER", "CREATED", "EXPIRES", "LAST USED", "STATE", "PEPPER")
+
+
+def key_table(keys: Iterable[ApiKey], now: datetime) -> str:
+    """Return a line for each key below a line of heads, the columns one under the other."""
+    rows = [_HEAD, *(_row(key, now) for key in keys)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def state(key: ApiKey, now: datetime) -> str:
+    """Return `live`, `expired` or `revoked`."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "live" if key.is_live(now) else "expired"
+
+
+def shown(at: datetime | None) -> str:
+    """Return a time in UTC to the second, a dash for none."""
+    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
+    return (
+        str(key.id),
+        key.name,
+        ",".join(sorted(key.scopes)),
+        "-" if key.user_id is None else str(key.user_id),
+        shown(key.created_at),
+        shown(key.expires_at),
+        shown(key.last_used_at),
+        state(key, now),
+        str(key.secret.pepper),
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,119 @@
+"""`hexapost keys`: the use cases about API keys, for whoever runs the service.
+
+A new key goes alone to standard output, so that it can be piped; all else that is said goes to standard error.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
+from sqlalchemy import URL
+
+from adapters.cli.databases import with_database
+from adapters.cli.errors import MisusedError
+from adapters.cli.key_table import key_table, shown
+from adapters.cli.opened import NO_PEPPERS, opened
+from adapters.cli.output import hand_over, remark
+from adapters.cli.secrets import key_peppers, pepper_file
+from adapters.settings import Settings
+from adapters.system import utc_now
+from application.access import OPERATOR
+from application.credentials import Peppers
+from application.keys import ApiKeyService, IssuedKey
+from domain.errors import DomainError, InvalidValueError
+from domain.keys import ApiKey
+
+PAGE = 100
+"""Keys that are read at once."""
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Do what was asked for. Raises MisusedError when a rule refuses it."""
+    with with_database(settings, embedded=options.embedded, report=remark) as url:
+        try:
+            asyncio.run(_act(settings, url, options))
+        except InvalidValueError as error:
+            raise MisusedError(f"{_option(error.field, options)}: {error}") from error
+        except DomainError as error:
+            raise MisusedError(str(error)) from error
+    return 0
+
+
+async def _act(settings: Settings, url: URL, options: argparse.Namespace) -> None:
+    peppers = _peppers(settings) if options.action in _MAKING else NO_PEPPERS
+    async with opened(settings, url, peppers=peppers) as container:
+        await _ACTIONS[options.action](container.keys(), options)
+    if options.action == "revoke":
+        remark(f"each process of the service lets go of it within {settings.key_cache_seconds:g} s")
+
+
+def _peppers(settings: Settings) -> Peppers:
+    """Return the peppers; those of one machine are no matter of course for a database that others use, too."""
+    if settings.database_url is not None and settings.key_peppers is None:
+        remark(f"using the pepper in {pepper_file(settings)}; the service needs the same (HEXAPOST_KEY_PEPPERS)")
+    return key_peppers(settings)
+
+
+async def _create(keys: ApiKeyService, options: argparse.Namespace) -> None:
+    expires_at = options.expires_at if options.expires_in is None else utc_now() + options.expires_in
+    issued = await keys.create(
+        OPERATOR, name=options.name, scopes=options.scopes, user_id=options.user_id, expires_at=expires_at
+    )
+    await _hand_over(keys, issued)
+    remark(f"created key {issued.key.id}; it {_end(issued.key.expires_at)}")
+
+
+async def _rotate(keys: ApiKeyService, options: argparse.Namespace) -> None:
+    now = utc_now()
+    if not (await keys.get(OPERATOR, options.id)).is_live(now):
+        raise MisusedError("This key was revoked or has expired: make a new one with `hexapost keys create`.")
+    issued = await keys.rotate(OPERATOR, options.id, until=now + options.overlap)
+    await _hand_over(keys, issued)
+    before = await keys.get(OPERATOR, options.id)
+    remark(f"created key {issued.key.id}; it {_end(issued.key.expires_at)}")
+    remark(f"the key {before.id} {_end(before.expires_at)}")
+
+
+async def _revoke(keys: ApiKeyService, options: argparse.Namespace) -> None:
+    await keys.revoke(OPERATOR, options.id)
+    remark(f"revoked key {options.id}")
+
+
+async def _list(keys: ApiKeyService, _: argparse.Namespace) -> None:
+    found: list[ApiKey] = []
+    while True:
+        page = await keys.list(OPERATOR, limit=PAGE, after=found[-1].id if found else None)
+        found += page.items
+        if page.next_after is None:
+            hand_over(key_table(found, utc_now()))
+            return
+
+
+async def _hand_over(keys: ApiKeyService, issued: IssuedKey) -> None:
+    """Print the key; one that nobody got is revoked."""
+    try:
+        hand_over(issued.text)
+    except OSError:
+        await keys.revoke(OPERATOR, issued.key.id)
+        raise
+
+
+def _end(at: datetime | None) -> str:
+    return "does not expire" if at is None else f"ends at {shown(at)}"
+
+
+def _option(field: str, options: argparse.Namespace) -> str:
+    """Return how a value was said."""
+    if field == "expires_at" and options.expires_in is not None:
+        return "--expires-in"
+    return f"--{field.replace('_', '-').replace('scopes', 'scope')}"
+
+
+_ACTIONS: Mapping[str, Callable[[ApiKeyService, argparse.Namespace], Awaitable[None]]] = {
+    "create": _create,
+    "list": _list,
+    "revoke": _revoke,
+    "rotate": _rotate,
+}
+_MAKING = {"create", "rotate"}

@@ -1,0 +1,24 @@
+"""`hexapost purge`."""
+
+import argparse
+import asyncio
+
+from sqlalchemy import URL
+
+from adapters.cli.databases import with_database
+from adapters.cli.opened import opened
+from adapters.cli.output import report
+from adapters.settings import Settings
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Remove what has expired, and say how much that was."""
+    with with_database(settings, embedded=options.embedded) as url:
+        purged = asyncio.run(_purge(settings, url))
+    report(f"removed {purged} expired outcome{'' if purged == 1 else 's'} of requests")
+    return 0
+
+
+async def _purge(settings: Settings, url: URL) -> int:
+    async with opened(settings, url) as container:
+        return await container.retention().purge()

@@ -1,0 +1,130 @@
+"""The text of a key, and what is kept of it."""
+
+import math
+import re
+import string
+from collections import Counter
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from application import credentials
+from application.credentials import (
+    KEY_LENGTH,
+    KEY_PATTERN,
+    SECRET_LENGTH,
+    Peppers,
+    key_id_of,
+    key_text,
+    new_secret,
+)
+from domain.keys import HashedSecret
+
+ID = UUID("0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f")
+DIGITS = string.digits + string.ascii_letters
+TEXT = key_text(ID, "0123456789abcdefghijABCDEFGHIJ01")
+OLD, NEW = b"old pepper of these tests, 32 bytes", b"new pepper of these tests, 32 bytes"
+
+
+def test_a_key_has_its_form() -> None:
+    assert TEXT.startswith("hexa_0193e0b87f6a7c3d9b1e2f4a6c8d0e1f_0123456789abcdefghijABCDEFGHIJ01")
+    assert len(TEXT) == KEY_LENGTH
+    assert credentials._FORM.fullmatch(TEXT)
+    assert re.fullmatch(KEY_PATTERN, TEXT)
+    assert KEY_PATTERN[1:-1] == re.sub("[()]", "", credentials._FORM.pattern)
+
+
+def test_the_checksum_is_the_crc_32_of_all_before_it_in_base_62() -> None:
+    assert key_text(UUID(int=0), "0" * 32) == f"hexa_{'0' * 32}_{'0' * 32}4Td7DV"
+
+
+@given(st.uuids(), st.text(DIGITS, min_size=SECRET_LENGTH, max_size=SECRET_LENGTH))
+def test_a_key_names_its_id(key_id: UUID, secret: str) -> None:
+    assert key_id_of(key_text(key_id, secret)) == key_id
+
+
+def test_the_checksum_catches_every_change_of_one_character() -> None:
+    for place, right in enumerate(TEXT):
+        for wrong in set(string.printable) - {right}:
+            assert key_id_of(TEXT[:place] + wrong + TEXT[place + 1 :]) is None, (place, wrong)
+
+
+def test_the_checksum_catches_every_swap_of_neighbours() -> None:
+    for place in range(len(TEXT) - 1):
+        swapped = TEXT[:place] + TEXT[place + 1] + TEXT[place] + TEXT[place + 2 :]
+        assert swapped == TEXT or key_id_of(swapped) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hexa_",
+        TEXT[:-1],
+        TEXT + "0",
+        TEXT + "\n",
+        " " + TEXT,
+        TEXT.upper(),
+        TEXT.replace("hexa", "hexb"),
+        TEXT.replace("0193", "\u0660193"),  # a digit of another script
+        TEXT[:-1] + "é",
+        TEXT[:-1] + "\udcff",
+        TEXT + TEXT,
+        "\x00" * KEY_LENGTH,
+    ],
+)
+def test_something_else_is_no_key(text: str) -> None:
+    assert key_id_of(text) is None
+
+
+def test_a_new_secret_is_drawn_evenly_from_62_characters() -> None:
+    secrets = [new_secret() for _ in range(2000)]
+    assert {len(secret) for secret in secrets} == {SECRET_LENGTH}
+    assert len(set(secrets)) == len(secrets)
+    assert SECRET_LENGTH * math.log2(len(DIGITS)) > 190
+    counts = Counter("".join(secrets))
+    assert set(counts) == set(DIGITS)
+    expected = len(secrets) * SECRET_LENGTH / len(DIGITS)
+    # Seven standard deviations: by chance once in billions of runs.
+    assert all(abs(count - expected) < 7 * math.sqrt(expected) for count in counts.values())
+    assert all(len({secret[place] for secret in secrets}) == len(DIGITS) for place in range(SECRET_LENGTH))
+
+
+def test_the_secret_is_hashed_under_the_latest_pepper() -> None:
+    peppers = Peppers({1: OLD, 3: NEW, 2: OLD})
+    kept = peppers.hashed(TEXT)
+    assert (peppers.latest, kept.pepper, len(kept.digest)) == (3, 3, 32)
+    assert kept.digest == Peppers({3: NEW}).hashed(TEXT).digest != Peppers({3: OLD}).hashed(TEXT).digest
+    assert peppers.matches(TEXT, kept)
+
+
+def test_the_hash_is_hmac_sha_256() -> None:
+    # RFC 4231 section 4.3
+    kept = Peppers({1: b"Jefe"}).hashed("what do ya want for nothing?")
+    assert kept.digest.hex() == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+
+
+def test_another_key_does_not_match() -> None:
+    peppers = Peppers({1: OLD})
+    kept = peppers.hashed(TEXT)
+    assert not peppers.matches(key_text(ID, "1123456789abcdefghijABCDEFGHIJ01"), kept)
+    assert not peppers.matches(TEXT, HashedSecret(pepper=1, digest=kept.digest[:-1]))
+    assert not peppers.matches(TEXT, HashedSecret(pepper=1, digest=b""))
+
+
+def test_keys_of_an_older_pepper_are_good_as_long_as_it_is_there() -> None:
+    kept = Peppers({1: OLD}).hashed(TEXT)
+    assert Peppers({1: OLD, 2: NEW}).matches(TEXT, kept)
+    assert not Peppers({2: NEW}).matches(TEXT, kept)
+    assert not Peppers({1: NEW, 2: OLD}).matches(TEXT, kept)
+
+
+def test_a_pepper_is_got_by_its_version() -> None:
+    peppers = Peppers({1: OLD, 2: NEW})
+    assert (peppers.get(1), peppers.get(2), peppers.get(3)) == (OLD, NEW, None)
+
+
+def test_peppers_are_not_shown() -> None:
+    assert "pepper of these tests" not in repr(Peppers({1: OLD}))

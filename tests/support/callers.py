@@ -1,0 +1,40 @@
+"""Callers of use cases, and a storage that tells what was asked of it."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
+from adapters.system import new_id
+from application.access import Caller
+from domain.keys import USER_SCOPES, Scope
+
+
+def unbound(*scopes: Scope) -> Caller:
+    """Return a caller with these scopes who acts for nobody in particular."""
+    return Caller(key_id=new_id(), scopes=frozenset(scopes), user_id=None)
+
+
+def bound(user_id: UUID, scopes: Iterable[Scope] = USER_SCOPES) -> Caller:
+    """Return a caller who acts for one user."""
+    return Caller(key_id=new_id(), scopes=frozenset(scopes), user_id=user_id)
+
+
+def lacking(*scopes: Scope) -> Caller:
+    """Return a caller with every scope but these."""
+    return unbound(*set(Scope) - set(scopes))
+
+
+class CountingStorage(InMemoryStorage):
+    """Counts the units of work that begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+
+    def transaction(self) -> InMemoryUnitOfWork:
+        self.begun += 1
+        return super().transaction()
+
+    def readonly(self) -> InMemoryUnitOfWork:
+        self.begun += 1
+        return super().readonly()

@@ -1,0 +1,148 @@
+"""What the service does beside the requests: it purges, whatever happens, and ends in order."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import make_url
+from structlog.testing import capture_logs
+
+from adapters.lifespan import Lifespan
+from adapters.memory.storage import InMemoryStorage
+from adapters.postgres.database import Database, DatabaseOptions
+from application.authentication import Authenticator
+from application.ports import StorageUnavailableError
+from application.retention import RetentionService
+from tests.support.services import START, authenticator
+
+NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
+
+
+class Stage:
+    """A lifespan, and what happens in it, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        storage = InMemoryStorage()
+        self.happened: list[str] = []
+        self.purge: Callable[[], Awaitable[None]] = self.nothing
+        self._rounds = asyncio.Semaphore(0)
+        self._patch = monkeypatch
+        self._noted(Authenticator, "close")
+        self._noted(Database, "close")
+
+        async def purge(_: RetentionService) -> int:
+            self.happened.append("purge")
+            self._rounds.release()
+            await self.purge()
+            return 0
+
+        monkeypatch.setattr(RetentionService, "purge", purge)
+        self.lifespan = Lifespan(
+            database=Database(NOWHERE, DatabaseOptions()),
+            authenticator=authenticator(storage),
+            retention=RetentionService(storage=storage, now=lambda: START),
+            purge_interval=0.001,
+        )
+
+    async def nothing(self) -> None:
+        """Nothing but that is to be purged."""
+
+    def _noted(self, kind: type[Any], name: str) -> None:
+        method = getattr(kind, name)
+
+        async def noted(itself: Any) -> None:
+            self.happened.append(f"{kind.__name__}.{name}")
+            await method(itself)
+
+        self._patch.setattr(kind, name, noted)
+
+    @asynccontextmanager
+    async def purged(self, times: int) -> AsyncIterator[None]:
+        """Run the lifespan; the block begins after so many rounds."""
+        async with asyncio.timeout(30), self.lifespan(FastAPI()):
+            for _ in range(times):
+                await self._rounds.acquire()
+            yield
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    return Stage(monkeypatch)
+
+
+async def test_it_is_purged_again_and_again_and_ended_in_order(stage: Stage) -> None:
+    async with stage.purged(3):
+        pass
+    rounds = stage.happened.count("purge")
+    assert stage.happened == ["purge"] * rounds + ["Authenticator.close", "Database.close"]
+    await asyncio.sleep(0.01)
+    assert stage.happened.count("purge") == rounds
+
+
+async def test_a_failure_is_a_line_and_not_the_end(stage: Stage) -> None:
+    errors = [StorageUnavailableError("s3cret"), RuntimeError("s3cret"), OSError("s3cret")]
+
+    async def failing() -> None:
+        if errors:
+            raise errors.pop(0)
+
+    stage.purge = failing
+    with capture_logs() as logs:
+        async with stage.purged(5):
+            pass
+    assert logs == [
+        {"event": "purge failed", "log_level": "warning", "error": name}
+        for name in ("StorageUnavailableError", "RuntimeError", "OSError")
+    ]
+    assert "s3cret" not in repr(logs)
+
+
+async def test_a_round_under_way_is_broken_off(stage: Stage) -> None:
+    async def endless() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            stage.happened.append("broken off")
+
+    stage.purge = endless
+    async with stage.purged(1):
+        pass
+    assert stage.happened == ["purge", "broken off", "Authenticator.close", "Database.close"]
+
+
+async def test_the_database_is_closed_whatever_fails_before(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(_: Authenticator) -> None:
+        raise RuntimeError("close")
+
+    monkeypatch.setattr(Authenticator, "close", failing)
+    with pytest.raises(RuntimeError, match="close"):
+        async with stage.purged(1):
+            pass
+    assert stage.happened[-1] == "Database.close"
+
+
+async def test_it_is_ended_in_order_when_the_service_fails(stage: Stage) -> None:
+    with pytest.raises(ValueError, match="served"):
+        async with stage.purged(1):
+            raise ValueError("served")
+    assert stage.happened[-2:] == ["Authenticator.close", "Database.close"]
+
+
+async def test_processes_that_start_together_do_not_purge_together(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    async with stage.purged(2):
+        pass
+    assert set(drawn) == {(0.5, 1.5)}
+    assert len(drawn) > 2
