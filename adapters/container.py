@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
+from adapters.http.limits import HeadLimits, RequestLimits
+from adapters.http.protocol import bounded_protocol
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.readiness import readiness
 from adapters.postgres.storage import SqlAlchemyStorage
@@ -25,6 +27,27 @@ def database_options(settings: Settings) -> DatabaseOptions:
         pool_timeout=settings.pool_timeout_seconds,
         connect_timeout=settings.connect_timeout_seconds,
         prepared_statements=settings.prepared_statements,
+        statement_timeout=settings.statement_timeout_seconds,
+        idle_in_transaction_timeout=settings.idle_in_transaction_timeout_seconds,
+    )
+
+
+def request_limits(settings: Settings) -> RequestLimits:
+    """Return the bounds of a request after its head."""
+    return RequestLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_json_depth=settings.max_json_depth,
+        body_timeout=settings.body_timeout_seconds,
+        request_timeout=settings.request_timeout_seconds,
+    )
+
+
+def head_limits(settings: Settings) -> HeadLimits:
+    """Return the bounds of the head of a request."""
+    return HeadLimits(
+        max_headers=settings.max_headers,
+        max_header_bytes=settings.max_header_bytes,
+        timeout=settings.head_timeout_seconds,
     )
 
 
@@ -71,11 +94,13 @@ class Container(containers.DeclarativeContainer):
     posts = providers.Singleton(PostService, storage=storage, now=now, new_id=new_id, retry=retry)
     readiness = providers.Singleton(Probe, database)
     services = providers.Singleton(Services, users=users, posts=posts, readiness=readiness)
+    limits = providers.Singleton(request_limits, settings)
     http_options = providers.Singleton(
         HttpOptions,
         cursor_secret=cursor_secret,
-        max_body_bytes=settings.provided.max_body_bytes,
+        limits=limits,
         version=version,
     )
+    protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings))
     lifespan = providers.Singleton(ClosingLifespan, database)
     app = providers.Singleton(create_app, services, http_options, lifespan=lifespan)

@@ -65,9 +65,29 @@ class Settings(BaseModel):
         default="auto", description="JSON lines or readable ones; `auto` is readable on a terminal only"
     )
     max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216, description="largest request body")
+    max_json_depth: int = Field(default=32, ge=1, le=256, description="most levels of arrays and objects in a body")
+    max_headers: int = Field(default=100, ge=10, le=10_000, description="most headers of a request")
+    max_header_bytes: int = Field(
+        default=32_768, ge=1024, le=1_048_576, description="largest request line with headers"
+    )
+    head_timeout_seconds: PositiveFloat = Field(
+        default=10.0, le=600, description="longest wait for a request line with headers"
+    )
+    body_timeout_seconds: PositiveFloat = Field(
+        default=10.0, le=600, description="longest wait for the body after them"
+    )
+    request_timeout_seconds: PositiveFloat = Field(
+        default=10.0, le=600, description="longest time from the end of the body to the response"
+    )
     pool_size: int = Field(default=10, ge=1, le=1000, description="connections to the database, for each process")
     pool_timeout_seconds: PositiveFloat = Field(default=2.0, le=60, description="longest wait for a free connection")
     connect_timeout_seconds: PositiveFloat = Field(default=3.0, le=60, description="longest wait for a new connection")
+    statement_timeout_seconds: PositiveFloat = Field(
+        default=5.0, ge=0.001, le=600, description="longest time of one statement; migrations have no limit"
+    )
+    idle_in_transaction_timeout_seconds: PositiveFloat = Field(
+        default=10.0, ge=0.001, le=600, description="longest pause in a transaction before the server ends it"
+    )
     prepared_statements: bool = Field(
         default=True, description="`false` behind a pooler in transaction mode, such as PgBouncer"
     )

@@ -52,9 +52,10 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
     )
     app.state.services = services
     app.state.cursors = Cursors(options.cursor_secret)
+    app.state.max_json_depth = options.limits.max_json_depth
     app.add_middleware(
         Envelope,
-        max_body_bytes=options.max_body_bytes,
+        limits=options.limits,
         access_log=options.access_log or structlog.get_logger("hexapost.access").info,
     )
     return app

@@ -1,12 +1,13 @@
 """What a request needs of the application that serves it, all of it in `app.state`."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from fastapi import Request
 
 from adapters.http.cursors import Cursors
+from adapters.http.limits import RequestLimits
 from application.posts import PostService
 from application.users import UserService
 
@@ -43,7 +44,7 @@ class HttpOptions:
     """What can be chosen about the HTTP interface; `access_log` None means the logger `hexapost.access`."""
 
     cursor_secret: bytes
-    max_body_bytes: int = 65_536
+    limits: RequestLimits = field(default_factory=RequestLimits)
     version: str = "0.1.0"
     access_log: AccessLog | None = None
 

@@ -28,6 +28,9 @@ from domain.posts import AuthorNotFoundError
 REQUEST_ID = "hexapost.request_id"
 """The key of the ASGI scope under which the request's id is."""
 
+REFUSAL = "hexapost.refusal"
+"""The key under which the server leaves a ProblemError for a request that it could not read."""
+
 PROBLEM_JSON = "application/problem+json"
 
 _BY_STATUS = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
