@@ -47,12 +47,14 @@ class Deadline:
             self._cancelled += 1
             self._timer = self._loop.call_later(INSIST_SECONDS, self._cancel)
 
-    def end(self) -> bool:
-        """Stop the clock. Return whether the task is cancelled by somebody else, too."""
+    def end(self) -> None:
+        """Stop the clock, and take back the cancellations that were its own."""
         self._timer.cancel()
-        if self._task is None:
-            return False
-        for _ in range(self._cancelled):
+        while self._cancelled and self._task is not None:
+            self._cancelled -= 1
             self._task.uncancel()
-        self._cancelled = 0
-        return self._task.cancelling() > 0
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody else has cancelled the task; asked after the end."""
+        return self._task is not None and self._task.cancelling() > 0

@@ -11,7 +11,7 @@ from adapters.http.problems import MALFORMED_REQUEST, REQUEST_HEADER_FIELDS_TOO_
 Header = tuple[bytes, bytes]
 
 # uri-host [ ":" port ] (RFC 9110 section 7.2), with a host, as every http URI has one
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+(?::[0-9]*)?|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=-]++|%[0-9A-Fa-f]{2})++(?::[0-9]*)?|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
 _LINE = len(b": \r\n")
 
 

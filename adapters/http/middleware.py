@@ -62,7 +62,8 @@ class Envelope:
 
     async def _fail(self, exchange: Exchange, error: BaseException, deadline: Deadline) -> None:
         """Answer in place of the application. Raises the cancellation again that came from outside."""
-        is_cancelled = deadline.end() and isinstance(error, asyncio.CancelledError)
+        deadline.end()
+        is_cancelled = deadline.is_cancelled and isinstance(error, asyncio.CancelledError)
         if deadline.problem is not None:
             await exchange.give_up(deadline.problem)
         elif is_cancelled:
