@@ -88,7 +88,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start to read a head."""
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._in_head = True
         super().on_message_begin()
 
@@ -98,11 +99,12 @@ class PatientProtocol(HttpToolsProtocol):
         self._is_offer = self.parser.should_upgrade() and method != b"CONNECT"
         if self._is_offer:
             return
-        if max(self._unread, self._chunk) > self.limits.max_header_bytes:
+        if self._unread > self.limits.max_header_bytes or self._chunk > self.limits.max_header_bytes:
             check_size(self.url, self.headers, self.limits)
         check_head(self.parser.get_http_version(), method, self.headers, self.limits.max_headers)
         super().on_headers_complete()
-        self._stop_waiting()
+        if self._timer is not None:
+            self._stop_waiting()
         self._in_head, self._in_body = False, True
         self._unread = 0
         self.headers = []  # for trailers, which nobody asks for
