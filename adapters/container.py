@@ -1,11 +1,14 @@
 """The composition root: which adapter stands behind which port. The only place that knows dependency_injector."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from dependency_injector import containers, providers
 
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
+from adapters.http.limits import HeadLimits, RequestLimits
+from adapters.http.protocol import bounded_protocol
 from adapters.lifespan import Lifespan
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.readiness import readiness
@@ -28,6 +31,27 @@ def database_options(settings: Settings) -> DatabaseOptions:
         pool_timeout=settings.pool_timeout_seconds,
         connect_timeout=settings.connect_timeout_seconds,
         prepared_statements=settings.prepared_statements,
+        statement_timeout=settings.statement_timeout_seconds,
+        idle_in_transaction_timeout=settings.idle_in_transaction_timeout_seconds,
+    )
+
+
+def request_limits(settings: Settings) -> RequestLimits:
+    """Return the bounds of a request after its head."""
+    return RequestLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_json_depth=settings.max_json_depth,
+        body_timeout=settings.body_timeout_seconds,
+        request_timeout=settings.request_timeout_seconds,
+    )
+
+
+def head_limits(settings: Settings) -> HeadLimits:
+    """Return the bounds of the head of a request."""
+    return HeadLimits(
+        max_headers=settings.max_headers,
+        max_header_bytes=settings.max_header_bytes,
+        timeout=settings.head_timeout_seconds,
     )
 
 
@@ -85,9 +109,13 @@ class Container(containers.DeclarativeContainer):
         HttpOptions,
         cursor_secret=cursor_secret,
         peppers=peppers,
-        max_body_bytes=settings.provided.max_body_bytes,
+        limits=providers.Singleton(request_limits, settings),
+        idempotency=providers.Factory(timedelta, hours=settings.provided.idempotency_hours),
+        rate_limit=settings.provided.rate_limit,
+        rate_limit_store=settings.provided.rate_limit_store,
         version=version,
     )
+    protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings))
     lifespan = providers.Singleton(
         Lifespan,
         database=database,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from limits.storage import storage_from_string
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -26,6 +27,9 @@ DRIVERS = (DEFAULT_DRIVER, "psycopg")
 SHORTEST_SECRET = 32
 """Bytes, or characters where it is text."""
 
+NO_LIMIT = "none"
+
+_RATE = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
 _PEPPER = re.compile(r"([1-9][0-9]{0,3}):([^,]*)", re.ASCII | re.DOTALL)
 
 
@@ -73,6 +77,26 @@ def parse_peppers(value: object) -> Mapping[int, SecretBytes]:
     return peppers
 
 
+def parse_rate_limit(value: object) -> str | None:
+    """Return the rate limit, None for `none`. Raises ValueError."""
+    if str(value) == NO_LIMIT:
+        return None
+    if not _RATE.fullmatch(str(value)):
+        raise ValueError(f"must look like 6000/minute, with second, minute, hour or day, or be {NO_LIMIT}")
+    return str(value)
+
+
+def parse_rate_limit_store(value: object) -> str:
+    """Return the store of the rate limits. Raises ValueError, without a word of it: it may hold a password."""
+    try:
+        storage_from_string(f"async+{value}", implementation="redispy")
+    except Exception:  # noqa: BLE001 - each store has errors of its own
+        raise ValueError(
+            "must be memory:// or redis://host:6379/0, the latter with hexapost[redis] installed"
+        ) from None
+    return str(value)
+
+
 class Settings(BaseModel):
     """What an operator can set. Each field but `database_url` is the variable `HEXAPOST_` + its name in capitals."""
 
@@ -88,9 +112,29 @@ class Settings(BaseModel):
         default="auto", description="JSON lines or readable ones; `auto` is readable on a terminal only"
     )
     max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216, description="largest request body")
+    max_json_depth: int = Field(default=32, ge=1, le=256, description="most levels of arrays and objects in a body")
+    max_headers: int = Field(default=100, ge=10, le=10_000, description="most headers of a request")
+    max_header_bytes: int = Field(
+        default=32_768, ge=1024, le=1_048_576, description="largest request line with headers"
+    )
+    head_timeout_seconds: PositiveFloat = Field(
+        default=10.0, le=600, description="longest wait for a request line with headers"
+    )
+    body_timeout_seconds: PositiveFloat = Field(
+        default=10.0, le=600, description="longest wait for the body after them"
+    )
+    request_timeout_seconds: PositiveFloat = Field(
+        default=10.0, le=600, description="longest time from the end of the body to the response"
+    )
     pool_size: int = Field(default=10, ge=1, le=1000, description="connections to the database, for each process")
     pool_timeout_seconds: PositiveFloat = Field(default=2.0, le=60, description="longest wait for a free connection")
     connect_timeout_seconds: PositiveFloat = Field(default=3.0, le=60, description="longest wait for a new connection")
+    statement_timeout_seconds: PositiveFloat = Field(
+        default=5.0, ge=0.001, le=600, description="longest time of one statement; migrations have no limit"
+    )
+    idle_in_transaction_timeout_seconds: PositiveFloat = Field(
+        default=10.0, ge=0.001, le=600, description="longest pause in a transaction before the server ends it"
+    )
     prepared_statements: bool = Field(
         default=True, description="`false` behind a pooler in transaction mode, such as PgBouncer"
     )
@@ -115,6 +159,14 @@ class Settings(BaseModel):
     )
     purge_interval_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="how often each process removes what has expired"
+    )
+    rate_limit: Annotated[str | None, BeforeValidator(parse_rate_limit)] = Field(
+        default="6000/minute", description="most requests with one API key, such as `100/second`; `none` for any number"
+    )
+    rate_limit_store: Annotated[str, BeforeValidator(parse_rate_limit_store)] = Field(
+        default="memory://",
+        repr=False,
+        description="where requests are counted: each process for itself, or all together in `redis://host:6379/0`",
     )
     state_directory: Path = Field(default=Path(".hexapost"), description="where local state lives")
 

@@ -28,7 +28,7 @@ class StorageUnavailableError(TransientError):
 
 
 class StorageOverloadedError(TransientError):
-    """The storage has no room for one more unit of work now."""
+    """The storage has no room for one more unit of work now, or worked on one for too long."""
 
 
 class ConcurrentChangeError(TransientError):

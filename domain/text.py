@@ -8,8 +8,17 @@ import re
 
 from domain.errors import InvalidValueError
 
-# White space and invisible characters; at the ends they are cut off, and text of nothing else is blank.
-BLANK = r"\u0020\u00A0\u00AD\u1680\u180E\u2000-\u200D\u2028\u2029\u202F\u205F\u2060\u3000\uFEFF"
+# White space and invisible characters; at the ends they are cut off, and text of nothing else is blank. Beside the
+# spaces, joiners and marks of direction: soft hyphen, grapheme joiner, Hangul fillers, Khmer inherent vowels,
+# variation selectors, invisible operators, deprecated format characters, the empty Braille pattern.
+BLANK = (
+    r"\u0020\u00A0\u00AD\u034F\u061C\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200F\u2028-\u202F\u205F-\u206F"
+    r"\u2800\u3000\u3164\uFE00-\uFE0F\uFEFF\uFFA0"
+)
+# What changes how its visible neighbour is shown is a part of it, and stays: selectors and the ends of a direction
+# after it, the begin of a direction before it.
+_STAYS_AFTER = frozenset("\u180b\u180c\u180d\u180f\u202c\u2069") | frozenset(map(chr, range(0xFE00, 0xFE10)))
+_STAYS_BEFORE = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
 # C0 and C1 controls cannot be shown.
 CONTROL = r"\u0000-\u001F\u007F-\u009F"
 CONTROL_BUT_LINES = r"\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F"
@@ -32,7 +41,7 @@ def clean_line(text: str, *, field: str, longest: int) -> str:
     Raises InvalidValueError when it is blank, longer than `longest` code points, or holds a control character.
     """
     _require(_LINE, text, field, "It must hold a visible character and no control character.")
-    return _bounded(text.strip(_ENDS), field, longest)
+    return _bounded(_stripped(text), field, longest)
 
 
 def clean_lines(text: str, *, field: str, longest: int) -> str:
@@ -46,10 +55,20 @@ def clean_lines(text: str, *, field: str, longest: int) -> str:
         field,
         "It must hold a visible character and no control character other than tab and line break.",
     )
-    cleaned = text.strip(_ENDS)
+    cleaned = _stripped(text)
     if "\r" in cleaned:
         cleaned = cleaned.replace("\r\n", "\n").replace("\r", "\n")
     return _bounded(cleaned, field, longest)
+
+
+def _stripped(text: str) -> str:
+    """Return the text without blank ends. It must not be blank."""
+    start, end = len(text) - len(text.lstrip(_ENDS)), len(text.rstrip(_ENDS))
+    while start > 0 and text[start - 1] in _STAYS_BEFORE:
+        start -= 1
+    while end < len(text) and text[end] in _STAYS_AFTER:
+        end += 1
+    return text[start:end]
 
 
 def _require(rule: re.Pattern[str], text: str, field: str, detail: str) -> None:

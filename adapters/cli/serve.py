@@ -20,7 +20,6 @@ from adapters.cli.migrate import migrate
 from adapters.cli.output import complain, report
 from adapters.cli.secrets import cursor_secret, key_peppers
 from adapters.container import Container
-from adapters.http.protocol import PatientProtocol
 from adapters.settings import Settings
 from adapters.telemetry.logs import configure_logs
 
@@ -73,7 +72,7 @@ def _serve(settings: Settings, header: str | None) -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=PatientProtocol,
+        http=container.protocol(),
         ws="none",
         log_config=None,
         access_log=False,

@@ -57,9 +57,10 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
     app.state.cursors = Cursors(options.cursor_secret)
     app.state.idempotency = Idempotency(options.peppers, options.idempotency)
     app.state.rate_limits = made_rate_limits(options.rate_limit, options.rate_limit_store)
+    app.state.max_json_depth = options.limits.max_json_depth
     app.add_middleware(
         Envelope,
-        max_body_bytes=options.max_body_bytes,
+        limits=options.limits,
         access_log=options.access_log or structlog.get_logger("hexapost.access").info,
     )
     return app

@@ -10,9 +10,6 @@ from adapters.http.errors import ProblemError
 from adapters.http.headers import header_lines
 from adapters.http.problems import MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE
 
-DEEPEST = 32
-"""How many levels of arrays and objects a body may have."""
-
 JSON_TYPE = "application/json"
 MERGE_PATCH_TYPE = "application/merge-patch+json"
 
@@ -45,11 +42,11 @@ def _is_read(content_type: str, accepted: tuple[str, ...]) -> bool:
     return name.strip(" \t").lower() in accepted and all(_CHARSET.fullmatch(one) for one in parameters)
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, *, deepest: int) -> Any:
     """Return the value of a body in JSON (RFC 8259).
 
     Raises ProblemError for what is not JSON, and for JSON that means nothing certain: names that repeat, numbers
-    beyond all bounds, halves of surrogate pairs, nesting deeper than `DEEPEST`.
+    beyond all bounds, halves of surrogate pairs, more than `deepest` levels of arrays and objects.
     """
     if not body:
         _refuse("The body is empty.")
@@ -65,19 +62,20 @@ def read_json(body: bytes) -> Any:
     except UnicodeEncodeError:
         _refuse("The body escapes half of a surrogate pair.")
     except RecursionError:
-        _refuse(_TOO_DEEP)
+        _refuse_depth(deepest)
     except ValueError:  # int() bounds its digits
         _refuse("The body holds a number with too many digits.")
-    if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
-        _refuse(_TOO_DEEP)
+    if text.count("[") + text.count("{") > deepest and _depth(value) > deepest:
+        _refuse_depth(deepest)
     return value
-
-
-_TOO_DEEP = f"The body is nested deeper than {DEEPEST} levels."
 
 
 def _refuse(detail: str) -> NoReturn:
     raise ProblemError(MALFORMED_JSON, detail=detail) from None
+
+
+def _refuse_depth(deepest: int) -> NoReturn:
+    _refuse(f"The body is nested deeper than {deepest} levels.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What a request needs of the application that serves it, all of it in `app.state`."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from fastapi import Request
 
 from adapters.http.cursors import Cursors
+from adapters.http.limits import RequestLimits
 from adapters.http.rates import IN_PROCESS, RateLimits
 from application.access import Caller
 from application.authentication import Authenticator
@@ -62,7 +63,7 @@ class HttpOptions:
     idempotency: timedelta = timedelta(hours=24)
     rate_limit: str | None = None
     rate_limit_store: str = IN_PROCESS
-    max_body_bytes: int = 65_536
+    limits: RequestLimits = field(default_factory=RequestLimits)
     version: str = "0.1.0"
     access_log: AccessLog | None = None
 

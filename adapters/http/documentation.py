@@ -13,10 +13,13 @@ from adapters.http.problems import (
     IDEMPOTENCY_KEY_REUSED,
     INTERNAL_ERROR,
     MALFORMED_JSON,
+    MALFORMED_REQUEST,
     METHOD_NOT_ALLOWED,
     OUTCOME_ERASED,
     OVERLOADED,
     RATE_LIMITED,
+    REQUEST_HEADER_FIELDS_TOO_LARGE,
+    REQUEST_TIMEOUT,
     UNAUTHENTICATED,
     UNSUPPORTED_MEDIA_TYPE,
     VALIDATION_FAILED,
@@ -47,7 +50,6 @@ SCHEMES: Json = {
 """The ways in which a key can be sent. Each operation names one scope that the key must have."""
 
 _EVERY_RESPONSE = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
-_EVERY_OPERATION = (METHOD_NOT_ALLOWED, BODY_TOO_LARGE, INTERNAL_ERROR)
 _HEADERS_OF_STATUS = {
     401: ["WWW-Authenticate"],
     403: ["WWW-Authenticate"],
@@ -55,6 +57,14 @@ _HEADERS_OF_STATUS = {
     429: ["Retry-After"],
     503: ["Retry-After"],
 }
+_EVERY_OPERATION = (
+    MALFORMED_REQUEST,
+    METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
+    BODY_TOO_LARGE,
+    REQUEST_HEADER_FIELDS_TOO_LARGE,
+    INTERNAL_ERROR,
+)
 
 
 def response(

@@ -35,6 +35,9 @@ REQUEST_ID = "hexapost.request_id"
 CHALLENGE = 'Bearer realm="hexapost"'
 """What WWW-Authenticate says to who is not known (RFC 6750 section 3)."""
 
+REFUSAL = "hexapost.refusal"
+"""The key under which the server leaves a ProblemError for a request that it could not read."""
+
 PROBLEM_JSON = "application/problem+json"
 
 _BY_STATUS = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}

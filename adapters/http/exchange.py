@@ -6,8 +6,9 @@ import uuid_utils
 from starlette.types import Message, Receive, Scope, Send
 
 from adapters.http.context import CALLER
-from adapters.http.errors import REQUEST_ID, ProblemError
-from adapters.http.problems import BODY_TOO_LARGE
+from adapters.http.errors import REFUSAL, REQUEST_ID, ProblemError, problem_response
+from adapters.http.incoming import Body
+from adapters.http.problems import BODY_TOO_LARGE, Problem
 from adapters.http.rates import RATE_HEADERS
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -20,10 +21,11 @@ _CLOSE = (b"connection", b"close")
 class Exchange:
     """What is known of a request, and the `receive` and `send` that the application gets.
 
-    `status` is 0 until the response starts, `bytes` counts what was sent of its body.
+    `status` is 0 until the response starts, `bytes` counts what was sent of its body. `refusal` is why the request
+    must not go on, known from its head; `is_last` ends the connection after the response.
     """
 
-    __slots__ = ("_body", "_is_head", "_send", "bytes", "is_too_large", "receive", "request_id", "scope", "status")
+    __slots__ = ("_is_head", "_send", "body", "bytes", "is_last", "receive", "refusal", "request_id", "scope", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, most_bytes: int) -> None:
         given_id = length = transfer = None
@@ -39,12 +41,15 @@ class Exchange:
         self.scope = _plain(scope)
         self.scope[REQUEST_ID] = self.request_id = _request_id(given_id)
         self.status = self.bytes = 0
-        self.is_too_large = length is not None and _exceeds(length, most_bytes)
-        self._body = None
+        self.refusal: ProblemError | None = scope.get(REFUSAL)
+        if self.refusal is None and length is not None and _exceeds(length, most_bytes):
+            self.refusal = ProblemError(BODY_TOO_LARGE)
+        self.is_last = self.refusal is not None
+        self.body = None
         self.receive = receive
-        if transfer is not None or (length is None and scope["method"] not in {"GET", "HEAD"}):
-            self._body = BoundedBody(receive, most_bytes, is_chunked=transfer is not None)
-            self.receive = self._body.receive
+        if transfer is not None or length is not None or scope["method"] not in {"GET", "HEAD"}:
+            self.body = Body(scope, receive, most_bytes, is_chunked=transfer is not None)
+            self.receive = self.body.receive
 
     @property
     def key_id(self) -> str | None:
@@ -62,7 +67,7 @@ class Exchange:
             headers.extend(self.scope.get(RATE_HEADERS, ()))
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append(_NO_STORE)
-            if self.is_too_large or (self._body is not None and self._body.is_left_over):
+            if self.is_last or (self.body is not None and self.body.is_left_over):
                 headers.append(_CLOSE)
             message["headers"] = headers
         elif self._is_head:
@@ -71,32 +76,20 @@ class Exchange:
             self.bytes += len(message.get("body", b""))
         await self._send(message)
 
-
-class BoundedBody:
-    """A request body of a length that was not announced."""
-
-    __slots__ = ("_is_chunked", "_is_complete", "_left", "_receive")
-
-    def __init__(self, receive: Receive, most_bytes: int, *, is_chunked: bool) -> None:
-        self._receive = receive
-        self._left = most_bytes
-        self._is_chunked = is_chunked
-        self._is_complete = False
-
     @property
-    def is_left_over(self) -> bool:
-        """Whether the connection may still carry some of it, of any length."""
-        return self._is_chunked and not self._is_complete
+    def is_unfinished(self) -> bool:
+        """Whether the application waits for more of the body."""
+        return self.body is not None and self.body.is_awaited
 
-    async def receive(self) -> Message:
-        """Return the next message. Raises ProblemError when the body has become too large."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                raise ProblemError(BODY_TOO_LARGE)
-            self._is_complete = not message.get("more_body", False)
-        return message
+    async def report(self, problem: Problem, *, detail: str | None = None) -> None:
+        """Answer with a problem."""
+        await problem_response(self.scope, problem, detail=detail)(self.scope, self.receive, self.send)
+
+    async def give_up(self, problem: Problem) -> None:
+        """Answer with a problem in place of the application; a response that has begun breaks off."""
+        self.is_last = self.is_last or self.is_unfinished
+        if not self.status:
+            await self.report(problem)
 
 
 def _plain(scope: Scope) -> Scope:

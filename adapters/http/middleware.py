@@ -1,5 +1,6 @@
 """What every request and response goes through, in one layer of pure ASGI."""
 
+import asyncio
 import traceback
 from time import perf_counter
 
@@ -8,9 +9,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.http.context import AccessLog
-from adapters.http.errors import problem_response
+from adapters.http.deadlines import Deadline
 from adapters.http.exchange import Exchange
-from adapters.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR
+from adapters.http.limits import RequestLimits
+from adapters.http.problems import INTERNAL_ERROR, OVERLOADED, REQUEST_TIMEOUT
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _CLIENT_GONE = 499
@@ -18,11 +20,11 @@ _CLIENT_GONE = 499
 
 
 class Envelope:
-    """Request ids, trailing slashes, HEAD, the limit of size, headers of every response, failures, the access log."""
+    """Request ids, trailing slashes, HEAD, the limits, headers of every response, failures, the access log."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, access_log: AccessLog) -> None:
+    def __init__(self, app: ASGIApp, *, limits: RequestLimits, access_log: AccessLog) -> None:
         self._app = app
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
         self._access_log = access_log
         self._logger = structlog.get_logger("hexapost.http")
 
@@ -32,20 +34,26 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        exchange = Exchange(scope, receive, send, self._max_body_bytes)
+        exchange = Exchange(scope, receive, send, self._limits.max_body_bytes)
+        deadline = Deadline(self._limits, exchange.body)
         try:
-            if exchange.is_too_large:
-                await problem_response(exchange.scope, BODY_TOO_LARGE)(exchange.scope, receive, exchange.send)
-            else:
+            if exchange.refusal is None:
                 await self._app(exchange.scope, exchange.receive, exchange.send)
+            else:
+                await exchange.report(exchange.refusal.problem, detail=exchange.refusal.detail)
         except ClientDisconnect:
             exchange.status = exchange.status or _CLIENT_GONE
-        except Exception as error:  # noqa: BLE001 - what nobody expected ends here
-            await self._fail(exchange, error)
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - what nobody expected ends here
+            await self._fail(exchange, error, deadline)
+        finally:
+            deadline.end()
+            self._write_down(exchange, scope["method"], started)
+
+    def _write_down(self, exchange: Exchange, method: str, started: float) -> None:
         self._access_log(
             "request",
             request_id=exchange.request_id,
-            method=scope["method"] if scope["method"] in _METHODS else "other",
+            method=method if method in _METHODS else "other",
             route=getattr(exchange.scope.get("route"), "path", None),
             status=exchange.status,
             duration_ms=round((perf_counter() - started) * 1000, 3),
@@ -53,14 +61,23 @@ class Envelope:
             key_id=exchange.key_id,
         )
 
-    async def _fail(self, exchange: Exchange, error: Exception) -> None:
-        # Neither messages nor values are written down: they may hold what people wrote, or what the database said.
-        self._logger.error(
-            "request failed", request_id=exchange.request_id, exception=_names(error), traceback=_traceback(error)
-        )
-        if not exchange.status:
-            response = problem_response(exchange.scope, INTERNAL_ERROR)
-            await response(exchange.scope, exchange.receive, exchange.send)
+    async def _fail(self, exchange: Exchange, error: BaseException, deadline: Deadline) -> None:
+        """Answer in place of the application. Raises the cancellation again that came from outside."""
+        deadline.end()
+        is_cancelled = deadline.is_cancelled and isinstance(error, asyncio.CancelledError)
+        if deadline.problem is not None:
+            await exchange.give_up(deadline.problem)
+        elif is_cancelled:
+            # The server stops and has waited long enough; the next one may take it.
+            await exchange.give_up(REQUEST_TIMEOUT if exchange.is_unfinished else OVERLOADED)
+        else:
+            # Neither messages nor values are written down: they may hold what people wrote, or what the database said.
+            self._logger.error(
+                "request failed", request_id=exchange.request_id, exception=_names(error), traceback=_traceback(error)
+            )
+            await exchange.give_up(INTERNAL_ERROR)
+        if is_cancelled:
+            raise error
 
 
 def _names(error: BaseException) -> str:

@@ -28,13 +28,22 @@ class Problem:
         return f"/problems/{self.code}"
 
 
+MALFORMED_REQUEST = Problem(
+    code="malformed-request",
+    status=400,
+    title="Malformed request",
+    meaning="The request is not HTTP/1.1 as this service reads it.",
+    remedy="Send HTTP/1.1 (RFC 9112): one Host header, and a body with either Content-Length or Transfer-Encoding: "
+    "chunked. The connection is closed, since nobody can tell where the next request would begin.",
+)
 MALFORMED_JSON = Problem(
     code="malformed-json",
     status=400,
     title="Malformed JSON",
     meaning="The body is not the JSON that this service reads.",
     remedy="Send one JSON value in UTF-8 (RFC 8259) without a byte order mark. Beyond that, names in an object are "
-    "unique, numbers are finite, escapes do not hold half a surrogate pair, and nesting is at most 32 levels deep.",
+    "unique, numbers are finite, escapes do not hold half a surrogate pair, and nesting is not too deep: 32 levels, "
+    "unless those who run the service chose another limit.",
 )
 UNAUTHENTICATED = Problem(
     code="unauthenticated",
@@ -86,6 +95,13 @@ METHOD_NOT_ALLOWED = Problem(
     title="Method not allowed",
     meaning="This address does not know this method.",
     remedy="Use one of the methods that the header Allow names.",
+)
+REQUEST_TIMEOUT = Problem(
+    code="request-timeout",
+    status=408,
+    title="Request too slow",
+    meaning="The request did not arrive in time.",
+    remedy="Repeat the request on a new connection, and send all of it without a pause.",
 )
 EMAIL_ALREADY_REGISTERED = Problem(
     code="email-already-registered",
@@ -177,6 +193,13 @@ RATE_LIMITED = Problem(
     remedy="Wait for the seconds that Retry-After names; RateLimit and RateLimit-Policy say in every response how much "
     "is left, of how much, and until when.",
     retry_after=1,
+)
+REQUEST_HEADER_FIELDS_TOO_LARGE = Problem(
+    code="request-header-fields-too-large",
+    status=431,
+    title="Request header fields too large",
+    meaning="The request line and the headers are larger, or more, than this service accepts.",
+    remedy="Send fewer and shorter headers: cookies and what proxies add are not needed here.",
 )
 INTERNAL_ERROR = Problem(
     code="internal-error",

@@ -45,7 +45,7 @@ class StrictRoute(APIRoute):
             if reads_body:
                 check_media_type(request.scope)
                 request = JsonRequest(request.scope, request.receive)
-                request.value = read_json(await request.body())
+                request.value = read_json(await request.body(), deepest=request.app.state.max_json_depth)
             return await handle(request)
 
         return strict

@@ -1,7 +1,9 @@
 """The pool of connections to one database."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 
 from sqlalchemy import URL, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -18,8 +20,18 @@ class DatabaseOptions:
     pool_size: int = 10
     pool_timeout: float = 2.0
     connect_timeout: float = 3.0
+    statement_timeout: float = 5.0
+    idle_in_transaction_timeout: float = 10.0
     prepared_statements: bool = True
     """False for a connection pooler that hands out a server connection for each transaction, as PgBouncer can."""
+
+    @property
+    def server_settings(self) -> Mapping[str, str]:
+        """What the server is to do for the service, unlike for migrations; in milliseconds, for which 0 means never."""
+        return {
+            "statement_timeout": str(max(1, round(self.statement_timeout * 1000))),
+            "idle_in_transaction_session_timeout": str(max(1, round(self.idle_in_transaction_timeout * 1000))),
+        }
 
 
 class Database:
@@ -32,6 +44,8 @@ class Database:
         # Who waits for a connection waits here: the wait inside the pool costs a task each (`make bench`).
         self._places = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
+        self.begin = _begin(options)
+        """The command that begins a transaction."""
 
     async def connect(self) -> PoolProxiedConnection:
         """Return a connection out of the pool; the caller hands it back or discards it.
@@ -84,6 +98,15 @@ class Database:
         await self._engine.dispose()
 
 
+def _begin(options: DatabaseOptions) -> LiteralString:
+    if options.prepared_statements:
+        return "BEGIN"
+    # A connection that is not ours alone has the settings of whoever had it before.
+    settings = {"timezone": "UTC", **options.server_settings}
+    local = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
+    return f"BEGIN{local}"
+
+
 def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
     driver = DRIVERS[url.get_dialect().driver]
     return create_async_engine(
@@ -97,6 +120,8 @@ def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
         # Transactions are begun and ended by the session, in words.
         isolation_level="AUTOCOMMIT",
         connect_args=driver.connect_args(
-            prepared_statements=options.prepared_statements, connect_timeout=options.connect_timeout
+            prepared_statements=options.prepared_statements,
+            connect_timeout=options.connect_timeout,
+            server_settings=options.server_settings,
         ),
     )

@@ -24,6 +24,8 @@ SERVER_SETTINGS = {
 }
 """Of each connection that is ours alone; a pooler would not take them."""
 
+NO_SETTINGS: Mapping[str, str] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -53,8 +55,13 @@ class Driver(ABC):
 
     @staticmethod
     @abstractmethod
-    def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
-        """Return what the driver's connect function is given; the timeout is in seconds."""
+    def connect_args(
+        *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
+    ) -> dict[str, Any]:
+        """Return what the driver's connect function is given; the timeout is in seconds.
+
+        `server_settings` are those that only some connections have; a pooler would not take them either.
+        """
 
     @abstractmethod
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
@@ -79,11 +86,13 @@ class AsyncpgDriver(Driver):
     name = "asyncpg"
 
     @staticmethod
-    def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
+    def connect_args(
+        *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
+    ) -> dict[str, Any]:
         """See `Driver.connect_args`."""
         arguments: dict[str, Any] = {"timeout": connect_timeout, "server_settings": {"application_name": "hexapost"}}
         if prepared_statements:
-            arguments["server_settings"] |= SERVER_SETTINGS
+            arguments["server_settings"] |= {**SERVER_SETTINGS, **server_settings}
         else:
             arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
         return arguments
@@ -113,9 +122,11 @@ class PsycopgDriver(Driver):
     name = "psycopg"
 
     @staticmethod
-    def connect_args(*, prepared_statements: bool, connect_timeout: float) -> dict[str, Any]:
+    def connect_args(
+        *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
+    ) -> dict[str, Any]:
         """See `Driver.connect_args`."""
-        settings = SERVER_SETTINGS if prepared_statements else {}
+        settings = {**SERVER_SETTINGS, **server_settings} if prepared_statements else {}
         return {
             "connect_timeout": max(1, round(connect_timeout)),
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),

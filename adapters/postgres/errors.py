@@ -11,6 +11,7 @@ import psycopg
 from application.access import UnauthenticatedError
 from application.ports import (
     ConcurrentChangeError,
+    StorageOverloadedError,
     StorageUnavailableError,
     TransientError,
 )
@@ -23,8 +24,10 @@ _CONSTRAINTS: Mapping[str, Callable[[], Exception]] = {
     "fk_outcomes_key_id_api_keys": UnauthenticatedError,
 }
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
-# admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, too_many_connections
-_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "53300"}
+# admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, idle_in_transaction_session_timeout,
+# too_many_connections
+_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
+_QUERY_CANCELED = "57014"  # statement_timeout is over: for a lock, or for the machine, there were too many others
 _CONNECTION_EXCEPTION = "08"
 # "cached plan must not change result type", after a migration; the words depend on the language, this does not
 _OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")
@@ -57,6 +60,8 @@ def _by_sqlstate(error: BaseException, state: str) -> Exception | None:
         return ConcurrentChangeError()
     if state in _UNAVAILABLE or state.startswith(_CONNECTION_EXCEPTION):
         return StorageUnavailableError()
+    if state == _QUERY_CANCELED:
+        return StorageOverloadedError()
     if (state, _detail(error, psycopg="source_function", asyncpg="server_source_function")) == _OUTDATED_PLAN:
         return TransientError()
     meaning = _CONSTRAINTS.get(_detail(error, psycopg="constraint_name", asyncpg="constraint_name") or "")

@@ -150,9 +150,7 @@ class Session:
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            # A connection that is not ours alone has the time zone of whoever had it before.
-            is_ours = self._database.options.prepared_statements
-            await self._run("BEGIN" if is_ours else "BEGIN; SET LOCAL TIME ZONE 'UTC'")
+            await self._run(self._database.begin)
 
     def _failed(self, connection: PoolProxiedConnection, error: BaseException) -> None:
         """Decide what an error means for the connection, and raise the error of a port when it means one."""

@@ -12,7 +12,12 @@ from domain.posts import LONGEST_CONTENT, LONGEST_TITLE, clean_content, clean_ti
 from domain.text import LINE_PATTERN, LINES_PATTERN, clean_line, clean_lines
 from domain.users import LONGEST_FULL_NAME, clean_full_name
 
-BLANKS = " \u00a0\u00ad\u1680\u180e\u2000\u200a\u200b\u200c\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+BLANKS = (
+    " \u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e\u2000\u200a\u200b\u200c\u200d\u200e\u200f"
+    "\u2028\u2029\u202f\u205f\u2060\u2061\u2062\u2063\u2064\u206a\u206f\u2800\u3000\u3164\ufeff\uffa0"
+)
+SELECTORS = "\u180b\u180c\u180d\u180f" + "".join(map(chr, range(0xFE00, 0xFE10)))
+OPENING, CLOSING = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068", "\u202c\u2069"
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 Clean = Callable[[str], str]
 
@@ -26,7 +31,10 @@ def _lines(text: str) -> str:
 
 
 both = pytest.mark.parametrize("clean", [_line, _lines])
-texts = st.text(st.one_of(st.sampled_from(BLANKS + "\t\n\r\0\x7f\x85ab\ud800🦉é"), st.characters()), max_size=24)
+texts = st.text(
+    st.one_of(st.sampled_from(BLANKS + SELECTORS + OPENING + CLOSING + "\t\n\r\0\x7f\x85ab\ud800🦉é"), st.characters()),
+    max_size=24,
+)
 
 
 def _refused(clean: Clean, text: str) -> bool:
@@ -52,11 +60,29 @@ def test_blank_ends_are_cut_off(clean: Clean, blank: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("text", ["", *BLANKS, BLANKS])
+@pytest.mark.parametrize(
+    "text", ["", *BLANKS, *SELECTORS, *OPENING, *CLOSING, BLANKS, " \ufe0f ", "\u2067 \u2069", "\u200d\ufe0f\u200d"]
+)
 def test_blank_text_is_refused(clean: Clean, text: str) -> None:
     with pytest.raises(InvalidValueError) as raised:
         clean(text)
     assert raised.value.field == "x"
+
+
+@both
+@pytest.mark.parametrize(
+    "text", ["❤\ufe0f", "👩\u200d👩\u200d👧", "1\ufe0f\u20e3", "🏳\ufe0f\u200d🌈", "a\u2067b\u2069", "\u2067a\u2069"]
+)
+def test_what_belongs_to_a_visible_character_stays(clean: Clean, text: str) -> None:
+    assert clean(text) == text
+    assert clean(f" \u200b\ufe0f\u2069{text} \ufe0f\u2067") == text
+
+
+@both
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_a_selector_stays_after_a_visible_character_alone(clean: Clean, selector: str) -> None:
+    assert clean(f"{selector}a{selector}b{selector}") == f"a{selector}b{selector}"
+    assert clean(f"a {selector}") == "a"
 
 
 @pytest.mark.parametrize("control", CONTROLS)

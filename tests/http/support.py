@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from adapters.http.app import Component, HttpOptions, Services, create_app
+from adapters.http.limits import RequestLimits
 from adapters.memory.storage import InMemoryStorage
 from application.ports import Storage, UnitOfWork
 from application.transactions import Retry
@@ -50,7 +51,7 @@ class Api:
 
 @asynccontextmanager
 async def serving(
-    storage: Storage | None = None, *, secret: bytes = SECRET, max_body_bytes: int = 65_536
+    storage: Storage | None = None, *, secret: bytes = SECRET, limits: RequestLimits | None = None
 ) -> AsyncIterator[Api]:
     """Serve over the storage, or over a new one in memory."""
     storage = storage or InMemoryStorage()
@@ -67,7 +68,7 @@ async def serving(
     services = Services(
         users=user_service(storage, retry=impatient), posts=post_service(storage, retry=impatient), readiness=readiness
     )
-    app = create_app(services, HttpOptions(cursor_secret=secret, max_body_bytes=max_body_bytes, access_log=write))
+    app = create_app(services, HttpOptions(cursor_secret=secret, limits=limits or RequestLimits(), access_log=write))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test") as client:
         yield Api(app=app, client=client, storage=storage, log=log, components=components)

@@ -3,10 +3,11 @@
 import pytest
 from starlette.types import Message
 
-from adapters.http.bodies import DEEPEST
-from tests.http.support import Api, call, check_problem, findings
+from adapters.http.limits import RequestLimits
+from tests.http.support import Api, call, check_problem, findings, serving
 
 JSON = {"content-type": "application/json"}
+DEEPEST = 32
 EMAIL = b'"email": "ada@example.org"'
 
 
@@ -80,6 +81,13 @@ async def test_unusual_json_is_read(api: Api, body: bytes) -> None:
 async def test_nesting_up_to_the_limit_is_a_matter_of_fields(api: Api) -> None:
     body = b"[" * DEEPEST + b"]" * DEEPEST
     assert findings(await api.client.post("/api/v1/users", content=body, headers=JSON)) == [("", "type")]
+
+
+async def test_the_limit_of_nesting_can_be_chosen() -> None:
+    async with serving(limits=RequestLimits(max_json_depth=2)) as api:
+        assert findings(await api.client.post("/api/v1/users", content=b"[[]]", headers=JSON)) == [("", "type")]
+        response = await api.client.post("/api/v1/users", content=b"[[[]]]", headers=JSON)
+        assert check_problem(response, 400, "malformed-json")["detail"] == "The body is nested deeper than 2 levels."
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import json
 import pytest
 from starlette.types import Message
 
+from adapters.http.limits import RequestLimits
 from tests.http.support import NOBODY, RawResponse, call, serving
 
 TYPE = (b"content-type", b"application/json")
+SMALL = RequestLimits(max_body_bytes=100)
 CHUNKED = (b"transfer-encoding", b"chunked")
 
 
@@ -34,7 +36,7 @@ def check_too_large(response: RawResponse) -> None:
     ],
 )
 async def test_declared_length(method: str, path: str, length: bytes) -> None:
-    async with serving(max_body_bytes=100) as api:
+    async with serving(limits=SMALL) as api:
         response = await call(api.app, method, path, headers=[TYPE, (b"content-length", length)], received=[])
         check_too_large(response)
         assert api.log[-1]["status"] == 413
@@ -42,7 +44,7 @@ async def test_declared_length(method: str, path: str, length: bytes) -> None:
 
 async def test_largest_body_is_accepted() -> None:
     body = b'{"email": "ada@example.org"}'.ljust(100)
-    async with serving(max_body_bytes=100) as api:
+    async with serving(limits=SMALL) as api:
         headers = {"content-type": "application/json"}
         assert (await api.client.post("/api/v1/users", content=body, headers=headers)).status_code == 201
         response = await api.client.post("/api/v1/users", content=body + b" ", headers=headers)
@@ -52,7 +54,7 @@ async def test_largest_body_is_accepted() -> None:
 @pytest.mark.parametrize("headers", [[TYPE, CHUNKED], [TYPE]])
 async def test_length_that_was_not_declared(headers: list[tuple[bytes, bytes]]) -> None:
     pieces = [{"type": "http.request", "body": b" " * 60, "more_body": True}] * 2
-    async with serving(max_body_bytes=100) as api:
+    async with serving(limits=SMALL) as api:
         response = await call(api.app, "POST", "/api/v1/users", headers=headers, received=pieces)
         assert response.status == 413
         assert b"/problems/body-too-large" in response.body

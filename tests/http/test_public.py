@@ -11,11 +11,14 @@ from adapters.http.problems import PROBLEMS
 from tests.http.support import Api, FailingStorage, check_problem, serving
 
 CONTRACT = {
-    "malformed-json": 400, "unauthenticated": 401, "forbidden": 403, "not-found": 404, "user-not-found": 404,
-    "post-not-found": 404, "method-not-allowed": 405, "email-already-registered": 409, "author-inactive": 409,
+    "malformed-request": 400, "malformed-json": 400, "unauthenticated": 401, "forbidden": 403, "not-found": 404,
+    "user-not-found": 404,
+    "post-not-found": 404, "method-not-allowed": 405, "request-timeout": 408,
+    "email-already-registered": 409, "author-inactive": 409,
     "invalid-transition": 409, "idempotency-in-flight": 409, "version-mismatch": 412, "body-too-large": 413,
     "unsupported-media-type": 415, "validation-failed": 422, "author-not-found": 422, "idempotency-key-reused": 422,
-    "rate-limited": 429, "internal-error": 500, "overloaded": 503, "database-unavailable": 503,
+    "rate-limited": 429, "request-header-fields-too-large": 431,
+    "internal-error": 500, "overloaded": 503, "database-unavailable": 503,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from application.ports import (
     ConcurrentChangeError,
+    StorageOverloadedError,
     StorageUnavailableError,
     TransientError,
     UnitOfWork,
@@ -18,6 +19,7 @@ PASSING = {
     "57P02": StorageUnavailableError,  # crash_shutdown
     "57P03": StorageUnavailableError,  # cannot_connect_now
     "57P05": StorageUnavailableError,  # idle_session_timeout
+    "25P03": StorageUnavailableError,  # idle_in_transaction_session_timeout
     "53300": StorageUnavailableError,  # too_many_connections
     "08000": StorageUnavailableError,  # connection_exception
     "08001": StorageUnavailableError,
@@ -42,7 +44,6 @@ LASTING = [
     "42703",  # undefined_column
     "53100",  # disk_full
     "53200",  # out_of_memory
-    "57014",  # query_canceled
     "P0001",
     "XX000",
 ]
@@ -68,6 +69,12 @@ async def test_what_does_not_pass_is_shown_in_the_words_of_the_port(
     with pytest.raises(kind) as raised:
         await probe.look(lambda work: fetch(work, "SELECT fail(:state)", state=state))
     assert (type(raised.value), str(raised.value), probe.attempts) == (kind, "", 1)
+
+
+async def test_what_took_too_long_is_not_tried_again(probe: Probe) -> None:
+    with pytest.raises(StorageOverloadedError) as raised:
+        await probe.change(lambda work: fetch(work, "SELECT fail('57014')"))  # query_canceled
+    assert (str(raised.value), probe.attempts) == ("", 1)
 
 
 @pytest.mark.parametrize("state", LASTING)

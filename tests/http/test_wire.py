@@ -1,0 +1,322 @@
+"""What arrives on a connection: the bounds of a head, requests that are none, senders that are slow."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from adapters.http.limits import HeadLimits, RequestLimits
+from adapters.http.protocol import bounded_protocol
+from tests.http.support import Api, Json, serving
+from tests.support.waiting import until
+
+PATIENCE = 30.0
+LIMITS = HeadLimits(max_headers=10, max_header_bytes=2000)
+QUICK = replace(LIMITS, timeout=0.1)
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+LAST = GET + b"Connection: close\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A server on a port of its own."""
+
+    api: Api
+    port: int
+    state: ServerState
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def said(self, *pieces: bytes) -> bytes:
+        """Send the pieces one by one, and return all that is answered until the server ends the connection."""
+        reader, writer = await self.open()
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+        return answer
+
+    async def problem(self, *pieces: bytes) -> Json:
+        """Return the problem that is the last answer, after checking that it is one as all are."""
+        return self.check(await self.said(*pieces))
+
+    def check(self, answer: bytes) -> Json:
+        head, _, body = (
+            answer[[found.start() for found in STATUS.finditer(answer)][-1] :].decode().partition("\r\n\r\n")
+        )
+        status, *lines = head.split("\r\n")
+        headers = dict(line.split(": ") for line in lines)
+        problem: Json = json.loads(body)
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["connection"] == "close"
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-request-id"] == problem["request_id"] == self.api.log[-1]["request_id"]
+        assert int(status.split()[1]) == problem["status"] == self.api.log[-1]["status"]
+        return problem
+
+
+@asynccontextmanager
+async def listening(head: HeadLimits = LIMITS, request: RequestLimits | None = None) -> AsyncIterator[Wire]:
+    async with serving(limits=request) as api:
+        config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=1)
+        config.load()
+        state = ServerState()
+        protocol = bounded_protocol(head)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+        try:
+            yield Wire(api, server.sockets[0].getsockname()[1], state)
+        finally:
+            server.close()
+            for connection in list(state.connections):
+                connection.transport.abort()
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    async with listening() as made:
+        yield made
+
+
+def headers(number: int) -> bytes:
+    return b"".join(b"a%d: b\r\n" % one for one in range(number))
+
+
+async def test_as_many_headers_as_there_may_be(wire: Wire) -> None:
+    assert (await wire.said(GET + headers(8) + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    problem = await wire.problem(GET + headers(10) + b"\r\n")
+    assert (problem["type"], wire.api.log[-1]["method"]) == ("/problems/request-header-fields-too-large", "GET")
+
+
+async def test_a_head_as_large_as_it_may_be(wire: Wire) -> None:
+    short = GET + b"Connection: close\r\na: "
+    counted = len("/livez" + "hostx: \r\n" + "connectionclose: \r\n" + "a: \r\n")
+    largest = b"x" * (LIMITS.max_header_bytes - counted)
+    assert (await wire.said(short + largest + b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert (await wire.problem(short + largest + b"x\r\n\r\n"))["status"] == 431
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [GET + b"a: " + b"x" * 2000],
+        [GET + b"a: " + b"x" * 1000, b"x" * 1000],
+        [GET + b"a: ", *[b"x" * 100] * 20],
+        [b"GET /" + b"x" * 2000],
+        [b"GET /?" + b"x" * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+        [GET + b"\r\n" + GET + b"a: " + b"x" * 2000 + b"\r\n\r\n"],
+        [GET + b"\r\n" + GET + b"a: ", b"x" * 1000, b"x" * 1100],
+        [CHUNKED + b"5\r\n{    \r\n0\r\n", b"a: " + b"x" * 1500, b"x" * 600],
+        [CHUNKED + b"5;", b"x" * 1500, b"x" * 600],
+        [GET + b"Connection: upgrade\r\nUpgrade: h2c\r\na: " + b"x" * 2000 + b"\r\n\r\n"],
+    ],
+)
+async def test_a_head_that_is_too_large(wire: Wire, pieces: Iterable[bytes]) -> None:
+    assert (await wire.problem(*pieces))["type"] == "/problems/request-header-fields-too-large"
+
+
+async def test_a_head_without_end_is_not_kept(wire: Wire) -> None:
+    _, writer = await wire.open()
+    writer.write(GET + b"a: ")
+    sent = 0
+    with pytest.raises(ConnectionError):
+        while sent < 64_000_000:
+            writer.write(b"x" * 100_000)
+            await asyncio.wait_for(writer.drain(), PATIENCE)
+            sent += 100_000
+    assert wire.api.log[-1]["status"] == 431
+    writer.close()
+
+
+async def test_large_bodies_and_many_requests_are_no_large_heads(wire: Wire) -> None:
+    body = b'{"email": "ada@example.org"' + b" " * 60_000 + b"}"
+    post = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    answer = await wire.said(post + (GET + b"\r\n") * 100 + LAST)
+    assert (answer.count(b"HTTP/1.1 201"), answer.count(b"HTTP/1.1 200")) == (1, 101)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"NONSENSE\r\n\r\n",
+        b"GET /\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /livez\r\n\r\n",
+        b"GET /livez HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/1.2\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a@b\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a:b\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a, b\r\n\r\n",
+        b"GET /livez HTTP/1.0\r\nHost: a b\r\n\r\n",
+        GET + b"Host: x\r\n\r\n",
+        GET + b"Host: y\r\n\r\n",
+        GET + b"a\r\n\r\n",
+        GET + b"a : b\r\n\r\n",
+        GET + b"a: b\r\n c\r\n\r\n",
+        GET + b"a: b\0c\r\n\r\n",
+        GET + b"a: b\nc: d\r\n\r\n",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        POST + b"Content-Length: 2, 2\r\n\r\n{}",
+        POST + b"Content-Length: +2\r\n\r\n{}",
+        POST + b"Content-Length: -2\r\n\r\n{}",
+        POST + b"Content-Length: 99999999999999999999999\r\n\r\n{}",
+        POST + b"Transfer-Encoding: identity\r\n\r\n{}",
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n",
+        CHUNKED + b"2\n{}\r\n0\r\n\r\n",
+        CHUNKED + b"2\r\n{}X\r\n0\r\n\r\n",
+        CHUNKED + b"ffffffffffffffffff\r\n",
+    ],
+)
+async def test_what_is_no_request(wire: Wire, request_: bytes) -> None:
+    hidden = b"GET /api/v1/users HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = await wire.said(request_ + hidden)
+    assert len(STATUS.findall(answer)) == 1
+    assert wire.check(answer)["type"] == "/problems/malformed-request"
+    assert len(wire.api.log) == 1
+    assert not {path for event in wire.api.log if (path := event["route"])}
+
+
+@pytest.mark.parametrize("host", [b"x", b"x:80", b"x:", b"127.0.0.1:8000", b"[::1]:8000", b"a-b.example.", b"a_b"])
+async def test_hosts(wire: Wire, host: bytes) -> None:
+    request = b"GET /livez HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host
+    assert (await wire.said(request)).startswith(b"HTTP/1.1 200")
+
+
+async def test_http_1_0_needs_no_host(wire: Wire) -> None:
+    assert (await wire.said(b"GET /livez HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_refusal_carries_the_id_that_was_sent_and_has_no_body_for_head(wire: Wire) -> None:
+    answer = await wire.said(b"HEAD /livez HTTP/1.1\r\nX-Request-ID: mine\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"x-request-id: mine\r\n" in answer
+    assert {"method": "HEAD", "status": 400, "bytes": 0}.items() <= wire.api.log[-1].items()
+
+
+async def test_a_refusal_waits_for_its_turn(wire: Wire) -> None:
+    answer = await wire.said((GET + b"\r\n") * 3 + b"NONSENSE\r\n\r\n")
+    assert STATUS.findall(answer) == [b"200", b"200", b"200", b"400"]
+
+
+async def test_a_body_that_breaks_off_in_nonsense_is_refused_where_it_is_read(wire: Wire) -> None:
+    assert (await wire.problem(CHUNKED, b"nonsense\r\n"))["type"] == "/problems/malformed-request"
+    assert wire.api.log[-1]["route"] == "/api/v1/users"
+
+
+async def test_nonsense_in_a_body_that_nobody_reads_ends_the_connection(wire: Wire) -> None:
+    answer = await wire.said(GET + b"Transfer-Encoding: chunked\r\n\r\n", b"nonsense\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_trailers_are_no_headers(wire: Wire) -> None:
+    body = b'1c\r\n{"email": "ada@example.org"}\r\n0\r\nX-Request-ID: trailer\r\n\r\n'
+    answer = await wire.said(CHUNKED + body + LAST)
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert b"trailer" not in answer
+
+
+async def test_a_connection_on_which_nothing_comes_is_closed_in_silence() -> None:
+    async with listening(QUICK) as wire:
+        assert await wire.said() == b""
+        assert await wire.said(b"\r\n") == b""
+        assert wire.api.log == []
+
+
+@pytest.mark.parametrize("piece", [b"G", GET, GET + b"\r\n" + GET])
+async def test_a_head_that_does_not_come_to_its_end(piece: bytes) -> None:
+    async with listening(QUICK) as wire:
+        assert (await wire.problem(piece))["type"] == "/problems/request-timeout"
+
+
+async def test_a_head_that_trickles() -> None:
+    async with listening(QUICK) as wire:
+        _, writer = await wire.open()
+        writer.write(GET + b"a: ")
+        while not wire.api.log:
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        assert wire.api.log[-1]["status"] == 408
+        writer.close()
+
+
+async def test_the_time_of_a_head_ends_with_it() -> None:
+    async with listening(QUICK) as wire:
+        reader, writer = await wire.open()
+        for _ in range(2):
+            writer.write(GET[:9])
+            await asyncio.sleep(0.01)
+            writer.write(GET[9:] + b"\r\n")
+            assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
+            await asyncio.sleep(0.2)
+        writer.close()
+
+
+async def test_a_body_that_nobody_reads_does_not_hold_the_connection() -> None:
+    async with listening() as wire:
+        reader, writer = await wire.open()
+        writer.write(GET + b"Content-Length: 1000\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)).startswith(b"HTTP/1.1 200")
+        while wire.state.connections:
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+        writer.close()
+
+
+async def test_a_body_that_stops_is_answered_and_the_connection_ends() -> None:
+    async with listening(request=RequestLimits(body_timeout=0.1)) as wire:
+        assert (await wire.problem(POST + b"Content-Length: 99\r\n\r\n{"))["type"] == "/problems/request-timeout"
+        assert (await wire.problem(CHUNKED + b"1\r\n{"))["type"] == "/problems/request-timeout"
+
+
+async def test_a_body_that_stops_does_not_hold_up_the_end_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.http.protocol.GRACE_SECONDS", 0.05)
+    async with listening(request=RequestLimits(body_timeout=600, request_timeout=600)) as wire:
+        reader, writer = await wire.open()
+        writer.write(POST + b"Content-Length: 99\r\n\r\n{")
+        await until(lambda: bool(wire.state.tasks))
+        for connection in list(wire.state.connections):
+            connection.shutdown()
+        problem = wire.check(await asyncio.wait_for(reader.read(), PATIENCE))
+        assert problem["type"] == "/problems/request-timeout"
+        writer.close()
+
+
+async def test_a_body_may_come_to_its_end_while_the_server_ends(wire: Wire) -> None:
+    reader, writer = await wire.open()
+    writer.write(POST + b"Content-Length: 28\r\n\r\n{")
+    await until(lambda: bool(wire.state.tasks))
+    for connection in list(wire.state.connections):
+        connection.shutdown()
+    writer.write(b'"email": "ada@example.org"}')
+    assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 201")
+    writer.close()

@@ -1,0 +1,69 @@
+"""A way to a server that can freeze: what stands between goes on to accept, and passes nothing on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import URL
+
+
+class Proxy:
+    """Passes on what it gets, until it freezes."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def freeze(self) -> None:
+        """Pass nothing on any more, on any connection."""
+        self._flows.clear()
+
+    def thaw(self) -> None:
+        """Break off what was frozen, and pass on what comes after that."""
+        self.close()
+        self._flows.set()
+
+    def close(self) -> None:
+        """Break off every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        self._writers.append(writer)
+        await self._flows.wait()
+        query = dict(self._url.query)
+        if directory := query.get("host"):
+            path = f"{directory}/.s.PGSQL.{query.get('port', 5432)}"
+            inner, outer = await asyncio.open_unix_connection(path)
+        else:
+            inner, outer = await asyncio.open_connection(self._url.host or "localhost", self._url.port or 5432)
+        self._writers.append(outer)
+        await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self._flows.wait()
+                writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def proxied(url: URL) -> AsyncIterator[tuple[URL, Proxy]]:
+    """Return the URL of the same database through a proxy, and the proxy."""
+    proxy = Proxy(url)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    query = {name: value for name, value in url.query.items() if name not in {"host", "port"}}
+    try:
+        yield url.set(host="127.0.0.1", port=port, query=query), proxy
+    finally:
+        server.close()
+        proxy.close()
