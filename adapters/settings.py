@@ -91,9 +91,7 @@ def parse_rate_limit_store(value: object) -> str:
     try:
         storage_from_string(f"async+{value}", implementation="redispy")
     except Exception:  # noqa: BLE001 - each store has errors of its own
-        raise ValueError(
-            "must be memory:// or redis://host:6379/0, the latter with hexapost[redis] installed"
-        ) from None
+        raise ValueError("must be memory:// or, with hexapost[redis] installed, redis://host:6379/0") from None
     return str(value)
 
 

@@ -57,6 +57,9 @@ VALID: list[tuple[str, str, Any]] = [
     ("idempotency_hours", "720", 720.0),
     ("purge_interval_seconds", "1", 1.0),
     ("purge_interval_seconds", "86400", 86_400.0),
+    ("rate_limit", "none", None),
+    ("rate_limit", "100/second", "100/second"),
+    ("rate_limit_store", "redis://user:secret@store.example:6379/0", "redis://user:secret@store.example:6379/0"),
     ("state_directory", "/var/lib/hexa post", Path("/var/lib/hexa post")),
 ]
 INVALID = [
@@ -114,6 +117,13 @@ INVALID = [
     ("purge_interval_seconds", "0.9"),
     ("purge_interval_seconds", "86401"),
     ("purge_interval_seconds", "inf"),
+    ("rate_limit", ""),
+    ("rate_limit", "0/minute"),
+    ("rate_limit", "1000"),
+    ("rate_limit", "10/minute;1/second"),
+    ("rate_limit", "10/fortnight"),
+    ("rate_limit_store", "mysql://user:secret@store.example/0"),
+    ("rate_limit_store", "redis"),
 ]
 
 

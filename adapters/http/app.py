@@ -11,10 +11,11 @@ from adapters.http import api_keys, docs, health, posts, problem_pages, users
 from adapters.http.context import AccessLog, Component, HttpOptions, Readiness, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
-from adapters.http.idempotency import Idempotency
+from adapters.http.idempotency import Idempotency, repeated
 from adapters.http.middleware import Envelope
 from adapters.http.openapi import build, openapi_document
 from adapters.http.rates import made_rate_limits
+from application.idempotency import RepeatedError
 
 __all__ = ["AccessLog", "Component", "HttpOptions", "Readiness", "Services", "create_app"]
 
@@ -48,7 +49,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
             *problem_pages.router.routes,
         ],
         lifespan=lifespan,
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers={**EXCEPTION_HANDLERS, RepeatedError: repeated},
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # asked for by every request otherwise
         openapi_url=None,

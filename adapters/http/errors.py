@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from adapters.http.idempotency import replay
 from adapters.http.problems import (
     INTERNAL_ERROR,
     MALFORMED_JSON,
@@ -23,7 +22,6 @@ from adapters.http.problems import (
 )
 from adapters.http.validation import MOST_ERRORS, FieldError, field_errors
 from application.access import ForbiddenError, UnauthenticatedError
-from application.idempotency import OutcomeErasedError, RepeatedError
 from application.ports import TransientError
 from domain.errors import DomainError, InvalidValueError
 from domain.keys import KeyUserNotFoundError
@@ -90,7 +88,8 @@ def problem_body(
     return body
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def refused(request: Request, error: Exception) -> Response:
+    """Return the response to an error of the domain or of a port."""
     problem = problem_of(error)
     return problem_response(
         request.scope, problem, detail=_detail(error), errors=_findings(error), headers=_challenge(error)
@@ -132,13 +131,6 @@ async def _http(request: Request, error: HTTPException) -> Response:
     return problem_response(request.scope, problem, headers=headers)
 
 
-async def _repeated(request: Request, error: RepeatedError) -> Response:
-    try:
-        return replay(request, error.outcome)
-    except OutcomeErasedError as erased:
-        return await _refused(request, erased)
-
-
 def _allowed(request: Request) -> str:
     methods: set[str] = set()
     for route in request.app.routes:
@@ -150,10 +142,9 @@ def _allowed(request: Request) -> str:
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    DomainError: _refused,
-    UnauthenticatedError: _refused,
-    TransientError: _refused,
-    RepeatedError: _repeated,
+    DomainError: refused,
+    UnauthenticatedError: refused,
+    TransientError: refused,
     RequestValidationError: _invalid,
     HTTPException: _http,
 }

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastapi import Request, Response
 
 from adapters.http.context import caller
-from adapters.http.errors import ProblemError
+from adapters.http.errors import ProblemError, refused
 from adapters.http.headers import header_lines
 from adapters.http.problems import VALIDATION_FAILED
 from adapters.http.validation import FieldError
 from application.credentials import Peppers
-from application.idempotency import Once, Outcome, OutcomeErasedError
+from application.idempotency import Once, Outcome, OutcomeErasedError, RepeatedError
 
 LONGEST_KEY = 255
 """Characters, without the quotes."""
@@ -102,10 +102,13 @@ async def once(request: Request, respond: Callable[[T], Response]) -> Once[T] | 
     return await idempotency.once(request, respond)
 
 
-def replay(request: Request, outcome: Outcome) -> Response:
-    """See `Idempotency.replay`, of the application that serves the request."""
+async def repeated(request: Request, error: RepeatedError) -> Response:
+    """Return the response to a request that was carried out before."""
     idempotency: Idempotency = request.app.state.idempotency
-    return idempotency.replay(request, outcome)
+    try:
+        return idempotency.replay(request, error.outcome)
+    except OutcomeErasedError as erased:
+        return await refused(request, erased)
 
 
 def _idempotency_key(request: Request) -> bytes | None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
+from uuid import UUID
 
 import httpx
 from fastapi import FastAPI
@@ -12,13 +13,19 @@ from starlette.types import Message
 from adapters.http.app import Component, HttpOptions, Services, create_app
 from adapters.http.limits import RequestLimits
 from adapters.memory.storage import InMemoryStorage
+from application.credentials import key_text
 from application.ports import Storage, UnitOfWork
 from application.transactions import Retry
-from tests.support.services import post_service, user_service
+from domain.keys import ApiKey, Scope
+from tests.support.services import PEPPERS, START, authenticator, key_service, post_service, user_service
 
 SECRET = b"a secret of thirty-two characters"
 NOBODY = "0198a3c4-6f2b-7d31-a6f0-000000000000"
 ADA = {"email": "ada@example.org", "full_name": "Ada Lovelace"}
+
+ADMIN_ID = UUID("0198a3c7-2b51-7e04-8d3a-94c1f0b27e58")
+ADMIN_KEY = key_text(ADMIN_ID, "0" * 32)
+"""A key with every scope, in every application of these tests."""
 
 Json = dict[str, Any]
 
@@ -40,6 +47,13 @@ class Api:
         found: Json = response.json()
         return found
 
+    async def key(self, *scopes: Scope, user_id: str | None = None, **fields: Any) -> str:
+        """Create a key, and return its text."""
+        given = {"name": "a key", "scopes": scopes, "user_id": user_id, **fields}
+        response = await self.client.post("/api/v1/api-keys", json=given)
+        assert response.status_code == 201, response.text
+        return str(response.json()["key"])
+
     async def post(self, author: Json, **fields: Any) -> Json:
         """Write a post."""
         given = {"author_id": author["id"], "title": "Notes", "content": "On the engine.", **fields}
@@ -51,10 +65,12 @@ class Api:
 
 @asynccontextmanager
 async def serving(
-    storage: Storage | None = None, *, secret: bytes = SECRET, limits: RequestLimits | None = None
+    storage: Storage | None = None, *, secret: bytes = SECRET, limits: RequestLimits | None = None, **options: Any
 ) -> AsyncIterator[Api]:
-    """Serve over the storage, or over a new one in memory."""
+    """Serve over the storage, or over a new one in memory; over one that fails, keys are still found."""
     storage = storage or InMemoryStorage()
+    keys = InMemoryStorage() if isinstance(storage, FailingStorage) else storage
+    await store_key(keys, ADMIN_ID, ADMIN_KEY)
     components = {"database": Component(ready=True, detail="answers")}
     log: list[Json] = []
 
@@ -65,13 +81,38 @@ async def serving(
         log.append({"event": event, **fields})
 
     impatient = Retry(deadline=0)
+    knows = authenticator(keys, retry=impatient)
     services = Services(
-        users=user_service(storage, retry=impatient), posts=post_service(storage, retry=impatient), readiness=readiness
+        users=user_service(storage, retry=impatient),
+        posts=post_service(storage, retry=impatient),
+        keys=key_service(storage, retry=impatient, authenticator=knows),
+        authenticator=knows,
+        readiness=readiness,
     )
-    app = create_app(services, HttpOptions(cursor_secret=secret, limits=limits or RequestLimits(), access_log=write))
+    chosen = HttpOptions(
+        cursor_secret=secret, peppers=PEPPERS, limits=limits or RequestLimits(), access_log=write, **options
+    )
+    app = create_app(services, chosen)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test") as client:
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client:
         yield Api(app=app, client=client, storage=storage, log=log, components=components)
+    await knows.close()
+
+
+async def store_key(storage: Storage, key_id: UUID, text: str) -> None:
+    """Store a key with every scope, unless it is there."""
+    key = ApiKey.created(
+        id=key_id,
+        name="admin",
+        scopes=Scope,
+        user_id=None,
+        secret=PEPPERS.hashed(text),
+        expires_at=None,
+        now=START,
+    )
+    async with storage.transaction() as work:
+        await work.keys.add(key)
 
 
 class FailingStorage(Storage):
@@ -148,8 +189,10 @@ async def call(
     headers: Sequence[tuple[bytes, bytes]] = (),
     query: bytes = b"",
     received: Sequence[Message] = ({"type": "http.request", "body": b"", "more_body": False},),
+    key: str | None = ADMIN_KEY,
 ) -> RawResponse:
-    """Call the application as a server would, with these messages to receive."""
+    """Call the application as a server would, with these messages to receive, and with a key."""
+    authorization = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
     waiting = list(received)
     sent: list[Message] = []
 
@@ -169,7 +212,7 @@ async def call(
         "raw_path": path.encode("utf-8", "surrogateescape"),
         "root_path": "",
         "query_string": query,
-        "headers": list(headers),
+        "headers": [*headers, *authorization],
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 8000),
         "state": {},
