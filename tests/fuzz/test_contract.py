@@ -12,7 +12,7 @@ from tests.cli.support import rendered, serving
 
 HERE = Path(__file__).parent
 LEAST_CASES = 2000
-EXAMPLES = 170
+EXAMPLES = 190
 
 
 def test_no_case_breaks_the_contract(tmp_path: Path, scratch: URL) -> None:

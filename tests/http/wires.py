@@ -1,0 +1,83 @@
+"""The application on a port, and what is said on a connection to it."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from adapters.http.limits import HeadLimits, RequestLimits
+from adapters.http.protocol import bounded_protocol
+from tests.http.support import Api, Json, serving
+
+PATIENCE = 30.0
+LIMITS = HeadLimits(max_headers=10, max_header_bytes=2000)
+QUICK = replace(LIMITS, timeout=0.1)
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+LAST = GET + b"Connection: close\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A server on a port of its own."""
+
+    api: Api
+    port: int
+    state: ServerState
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def said(self, *pieces: bytes) -> bytes:
+        """Send the pieces one by one, and return all that is answered until the server ends the connection."""
+        reader, writer = await self.open()
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+        return answer
+
+    async def problem(self, *pieces: bytes) -> Json:
+        """Return the problem that is the last answer, after checking that it is one as all are."""
+        return self.check(await self.said(*pieces))
+
+    def check(self, answer: bytes) -> Json:
+        head, _, body = (
+            answer[[found.start() for found in STATUS.finditer(answer)][-1] :].decode().partition("\r\n\r\n")
+        )
+        status, *lines = head.split("\r\n")
+        headers = dict(line.split(": ") for line in lines)
+        problem: Json = json.loads(body)
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["connection"] == "close"
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-request-id"] == problem["request_id"] == self.api.log[-1]["request_id"]
+        assert int(status.split()[1]) == problem["status"] == self.api.log[-1]["status"]
+        return problem
+
+
+@asynccontextmanager
+async def listening(head: HeadLimits = LIMITS, request: RequestLimits | None = None) -> AsyncIterator[Wire]:
+    async with serving(limits=request) as api:
+        config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=1)
+        config.load()
+        state = ServerState()
+        protocol = bounded_protocol(head)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+        try:
+            yield Wire(api, server.sockets[0].getsockname()[1], state)
+        finally:
+            server.close()
+            for connection in list(state.connections):
+                connection.transport.abort()
