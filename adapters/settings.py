@@ -82,7 +82,7 @@ def parse_rate_limit(value: object) -> str | None:
     if str(value) == NO_LIMIT:
         return None
     if not _RATE.fullmatch(str(value)):
-        raise ValueError(f"must look like 6000/minute, with second, minute, hour or day, or be {NO_LIMIT}")
+        raise ValueError(f"must look like 100/second, with second, minute, hour or day, or be {NO_LIMIT}")
     return str(value)
 
 
@@ -159,7 +159,7 @@ class Settings(BaseModel):
         default=300.0, ge=1, le=86_400, description="how often each process removes what has expired"
     )
     rate_limit: Annotated[str | None, BeforeValidator(parse_rate_limit)] = Field(
-        default="6000/minute", description="most requests with one API key, such as `100/second`; `none` for any number"
+        default="100/second", description="most requests with one API key, such as `6000/minute`; `none` for any number"
     )
     rate_limit_store: Annotated[str, BeforeValidator(parse_rate_limit_store)] = Field(
         default="memory://",

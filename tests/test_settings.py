@@ -58,7 +58,7 @@ VALID: list[tuple[str, str, Any]] = [
     ("purge_interval_seconds", "1", 1.0),
     ("purge_interval_seconds", "86400", 86_400.0),
     ("rate_limit", "none", None),
-    ("rate_limit", "100/second", "100/second"),
+    ("rate_limit", "6000/minute", "6000/minute"),
     ("rate_limit_store", "redis://user:secret@store.example:6379/0", "redis://user:secret@store.example:6379/0"),
     ("state_directory", "/var/lib/hexa post", Path("/var/lib/hexa post")),
 ]
@@ -118,12 +118,12 @@ INVALID = [
     ("purge_interval_seconds", "86401"),
     ("purge_interval_seconds", "inf"),
     ("rate_limit", ""),
-    ("rate_limit", "0/minute"),
+    ("rate_limit", "0/hour"),
     ("rate_limit", "1000"),
     ("rate_limit", "10/minute;1/second"),
     ("rate_limit", "10/fortnight"),
     ("rate_limit_store", "mysql://user:secret@store.example/0"),
-    ("rate_limit_store", "redis"),
+    ("rate_limit_store", "postgresql://store.example"),
 ]
 
 

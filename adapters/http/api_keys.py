@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Request, Response
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, with_config
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
@@ -30,13 +30,19 @@ EXAMPLE: doc.Json = {
     "last_used_at": None,
     "revoked_at": None,
 }
-_EXAMPLE_KEY = "hexa_0198a3c72b517e048d3a94c1f0b27e58_" + "x" * 38
+EXAMPLES: doc.Json = {
+    "api-key": {"summary": "A key", "value": EXAMPLE},
+    "api-keys": {"summary": "A page of keys", "value": {"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}},
+    "issued-api-key": {
+        "summary": "A new key",
+        "value": {**EXAMPLE, "key": "hexa_0198a3c72b517e048d3a94c1f0b27e58_" + "x" * 38},
+    },
+}
 KeyId = Annotated[fields.Identifier, Path(description="The id of the key.", examples=[EXAMPLE["id"]])]
 
-_SCOPE_SCHEMA: doc.Json = {"type": "string", "enum": list(Scope)}
 _SCOPES_SCHEMA: doc.Json = {
     "type": "array",
-    "items": _SCOPE_SCHEMA,
+    "items": {"$ref": "#/components/schemas/Scope"},
     "minItems": 1,
     "maxItems": len(Scope),
     "uniqueItems": True,
@@ -76,7 +82,6 @@ class CreateApiKeyRequest(fields.RequestModel):
 _NULLABLE_TIME = WithJsonSchema(fields.nullable(fields.TIME_SCHEMA))
 
 
-@with_config(json_schema_extra={"examples": [EXAMPLE]})
 class ApiKeyResponse(TypedDict):
     """A key, without its secret."""
 
@@ -98,7 +103,6 @@ class ApiKeyResponse(TypedDict):
     ]
 
 
-@with_config(json_schema_extra={"examples": [{**EXAMPLE, "key": _EXAMPLE_KEY}]})
 class IssuedApiKeyResponse(ApiKeyResponse):
     """A new key, with its secret, which is shown this once."""
 
@@ -149,7 +153,7 @@ router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, gene
     response_model=ApiKeyResponse,
     summary="Read an API key",
     responses={
-        200: doc.response("The key, without its secret.", example=EXAMPLE),
+        200: doc.response("The key, without its secret.", example="api-key"),
         **doc.errors(problems.API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra=doc.secured(Scope.KEYS_ADMIN),
@@ -165,9 +169,7 @@ async def get_api_key(request: Request, key_id: KeyId) -> Response:
     response_model=ApiKeyPage,
     summary="List API keys",
     responses={
-        200: doc.response(
-            "A page of keys.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
-        ),
+        200: doc.response("A page of keys.", headers=["Link"], example="api-keys"),
         **doc.errors(problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra=doc.secured(Scope.KEYS_ADMIN),
@@ -190,7 +192,7 @@ async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fiel
         201: doc.response(
             "The new key. `key` is shown this once.",
             headers=["Location", "Idempotency-Replayed"],
-            example={**EXAMPLE, "key": _EXAMPLE_KEY},
+            example="issued-api-key",
             links=_LINKS,
         ),
         **doc.errors(*doc.API, *doc.ONCE, accept="Accept-Post"),

@@ -38,6 +38,9 @@ API = (UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABL
 ONCE = (IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, OUTCOME_ERASED)
 """The problems of every operation that takes an idempotency key."""
 
+REQUIRED_SCOPE = "x-required-scope"
+"""The member of an operation that names its scope; linters allow scopes in `security` to OAuth only."""
+
 SCHEMES: Json = {
     "bearer": {
         "type": "http",
@@ -68,11 +71,16 @@ _EVERY_OPERATION = (
 
 
 def response(
-    description: str, *, headers: Sequence[str] = (), example: Json | None = None, links: Json | None = None
+    description: str, *, headers: Sequence[str] = (), example: Json | str | None = None, links: Json | None = None
 ) -> Json:
-    """Return what is documented of a response; its body has the route's response model."""
+    """Return what is documented of a response; its body has the route's response model.
+
+    An example with nulls, which FastAPI would drop, is the name of one in the components.
+    """
     found: Json = {"description": description, "headers": _headers(*headers)}
-    if example is not None:
+    if isinstance(example, str):
+        found["content"] = {"application/json": {"examples": {example: {"$ref": f"#/components/examples/{example}"}}}}
+    elif example is not None:
         found["content"] = {"application/json": {"example": example}}
     if links is not None:
         found["links"] = links
@@ -134,13 +142,12 @@ def merge_patch(model: str, example: Json) -> Json:
 
 def secured(scope: Scope) -> Json:
     """Return the part of an operation that says, and has `StrictRoute` see to it, that its caller has the scope."""
-    return {"security": [{name: [str(scope)]} for name in SCHEMES]}
+    return {REQUIRED_SCOPE: str(scope), "security": [{name: []} for name in SCHEMES]}
 
 
 def required_scope(openapi_extra: Mapping[str, Any] | None) -> Scope:
     """Return the scope that `secured` put into an operation. Raises ValueError when it did not."""
-    requirements = (openapi_extra or {}).get("security")
-    if not requirements:
+    scope = (openapi_extra or {}).get(REQUIRED_SCOPE)
+    if scope is None:
         raise ValueError("a route must say which scope it takes: openapi_extra=secured(Scope.…)")
-    (scope,) = requirements[0]["bearer"]
     return Scope(scope)

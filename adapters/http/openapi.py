@@ -8,12 +8,17 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from adapters.http import api_keys
 from adapters.http.components import EXAMPLES, FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM
-from adapters.http.documentation import SCHEMES
+from adapters.http.documentation import REQUIRED_SCOPE, SCHEMES
 
 Json = dict[str, Any]
 
-HEAD_OPERATIONS = {"/api/v1/users/{user_id}": "head_user", "/api/v1/posts/{post_id}": "head_post"}
+HEAD_OPERATIONS = {
+    "/api/v1/users/{user_id}": "head_user",
+    "/api/v1/posts/{post_id}": "head_post",
+    "/api/v1/api-keys/{key_id}": "head_api_key",
+}
 """The paths whose HEAD is an operation of its own, with its id; every GET answers HEAD."""
 
 _DESCRIPTION = """Users and the posts they write.
@@ -56,7 +61,7 @@ def build(app: FastAPI) -> Json:
     components = document["components"]
     components["schemas"].update(Problem=PROBLEM, FieldError=FIELD_ERROR)
     used = set(re.findall("#/components/examples/([a-z-]+)", json.dumps(document["paths"])))
-    examples = {code: example for code, example in EXAMPLES.items() if code in used}
+    examples = {name: example for name, example in (EXAMPLES | api_keys.EXAMPLES).items() if name in used}
     components["securitySchemes"] = SCHEMES
     components.update(headers=HEADERS, parameters=PARAMETERS, examples=examples)
     for operation in (one for path in document["paths"].values() for one in path.values()):
@@ -75,6 +80,7 @@ def _complete(operation: Json) -> None:
     """Add what follows from whether an operation takes a key."""
     if not operation.setdefault("security", []):
         return
+    operation["description"] += f"\n\nThe key needs the scope `{operation[REQUIRED_SCOPE]}`."
     for status, response in operation["responses"].items():
         if status != "401":
             response["headers"].update({name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS})
@@ -84,7 +90,9 @@ def _head(get: Json, operation_id: str) -> Json:
     head = deepcopy(get)
     head["operationId"] = operation_id
     head["summary"] = f"Look at {get['summary'].removeprefix('Read ')}"
-    head["description"] = "The headers of the answer to GET, without its body."
+    head["description"] = (
+        f"The headers of the answer to GET, without its body.\n\nThe key needs the scope `{get[REQUIRED_SCOPE]}`."
+    )
     for response in head["responses"].values():
         response.pop("content", None)
     return head

@@ -27,6 +27,8 @@ ADMIN_ID = UUID("0198a3c7-2b51-7e04-8d3a-94c1f0b27e58")
 ADMIN_KEY = key_text(ADMIN_ID, "0" * 32)
 """A key with every scope, in every application of these tests."""
 
+AUTHORIZATION = (b"authorization", f"Bearer {ADMIN_KEY}".encode())
+
 Json = dict[str, Any]
 
 

@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from adapters.http.limits import RequestLimits
-from tests.http.support import Api, call, serving
+from tests.http.support import AUTHORIZATION, Api, call, serving
 
 TYPE = (b"content-type", b"application/json")
 LENGTH = (b"content-length", b"100")
@@ -52,7 +52,7 @@ def request(api: Api, client: Client, method: str, path: str, *headers: tuple[by
         "path": path,
         "query_string": b"",
         "root_path": "",
-        "headers": list(headers),
+        "headers": [*headers, AUTHORIZATION],
     }
     return asyncio.wait_for(api.app(scope, client.receive, client.send), PATIENCE)
 

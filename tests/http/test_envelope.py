@@ -16,7 +16,7 @@ from application.ports import (
     TransientError,
 )
 from domain.errors import ConflictError
-from tests.http.support import ADA, NOBODY, Api, FailingStorage, call, check_problem, serving
+from tests.http.support import ADA, ADMIN_ID, NOBODY, Api, FailingStorage, call, check_problem, serving
 
 SECRET_TEXT = "duplicate key (ada@example.org)"  # noqa: S105 - it must not come out
 EVERY_KIND = [
@@ -220,7 +220,7 @@ async def test_response_that_breaks_off_is_not_followed_by_another(api: Api) -> 
 
 async def test_access_log_tells_templates_only(api: Api) -> None:
     user = await api.user()
-    headers = {"authorization": "canary", "x-request-id": "r1"}
+    headers = {"cookie": "canary", "x-request-id": "r1"}
     response = await api.client.get(f"/api/v1/users/{user['id']}/?canary=1", headers=headers)
     event = api.log[-1]
     assert event.pop("duration_ms") > 0
@@ -231,6 +231,7 @@ async def test_access_log_tells_templates_only(api: Api) -> None:
         "route": "/api/v1/users/{user_id}",
         "status": 422,
         "bytes": len(response.content),
+        "key_id": str(ADMIN_ID),
     }
     assert "canary" not in repr(api.log)
     assert user["id"] not in repr(api.log)

@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from adapters.http import posts, users
 from adapters.http.openapi import openapi_document
+from domain.keys import Scope
 from tests.http.support import ADA, Api, Json, serving
 from tests.support.examples import a_post, a_user, store_posts, store_users
 
@@ -21,6 +22,7 @@ OPERATIONS = {
     "get_liveness", "get_readiness",
     "create_user", "list_users", "get_user", "head_user", "update_user", "delete_user",
     "create_post", "list_posts", "get_post", "head_post", "update_post", "delete_post",
+    "create_api_key", "list_api_keys", "get_api_key", "head_api_key", "revoke_api_key",
 }  # fmt: skip
 
 
@@ -71,7 +73,11 @@ def test_every_operation_is_described() -> None:
         assert operation["tags"]
         assert {"405", "413", "500"} <= set(operation["responses"])
         if path.startswith("/api/v1"):
-            assert {"422", "503"} <= set(operation["responses"])
+            assert {"401", "403", "422", "429", "503"} <= set(operation["responses"])
+            assert operation["security"] == [{"bearer": []}, {"header": []}]
+            assert operation["x-required-scope"] in set(Scope)
+        else:
+            assert operation["security"] == []
     assert sorted(ids) == sorted(OPERATIONS)
 
 
@@ -82,7 +88,7 @@ def test_every_link_leads_to_an_operation() -> None:
         for response in operation["responses"].values()
         for link in response.get("links", {}).values()
     ]
-    assert len(found) == 8
+    assert len(found) == 10
     assert set(found) <= OPERATIONS
 
 
@@ -94,7 +100,10 @@ def test_every_response_has_its_headers_and_an_example() -> None:
             assert all(resolved(header)["schema"] for header in response["headers"].values())
             for content in response.get("content", {}).values():
                 assert "example" in content or content["examples"], where
-            assert ("Retry-After" in response["headers"]) == (status == "503" and path.startswith("/api")), where
+            may_pass = status in {"429", "503"} or (status == "409" and method == "post")
+            assert ("Retry-After" in response["headers"]) == (may_pass and path.startswith("/api")), where
+            assert ("WWW-Authenticate" in response["headers"]) == (status in {"401", "403"}), where
+            assert ("RateLimit" in response["headers"]) == (status != "401" and path.startswith("/api")), where
             assert ("Allow" in response["headers"]) == (status == "405"), where
 
 

@@ -12,10 +12,11 @@ from tests.http.support import Api, FailingStorage, check_problem, serving
 
 CONTRACT = {
     "malformed-request": 400, "malformed-json": 400, "unauthenticated": 401, "forbidden": 403, "not-found": 404,
-    "user-not-found": 404,
-    "post-not-found": 404, "method-not-allowed": 405, "request-timeout": 408,
+    "user-not-found": 404, "post-not-found": 404, "api-key-not-found": 404, "method-not-allowed": 405,
+    "request-timeout": 408,
     "email-already-registered": 409, "author-inactive": 409,
-    "invalid-transition": 409, "idempotency-in-flight": 409, "version-mismatch": 412, "body-too-large": 413,
+    "invalid-transition": 409, "idempotency-in-flight": 409, "outcome-erased": 410, "version-mismatch": 412,
+    "body-too-large": 413,
     "unsupported-media-type": 415, "validation-failed": 422, "author-not-found": 422, "idempotency-key-reused": 422,
     "rate-limited": 429, "request-header-fields-too-large": 431,
     "internal-error": 500, "overloaded": 503, "database-unavailable": 503,

@@ -12,13 +12,16 @@ from uvicorn.server import ServerState
 
 from adapters.http.limits import HeadLimits, RequestLimits
 from adapters.http.protocol import bounded_protocol
-from tests.http.support import Api, Json, serving
+from tests.http.support import ADMIN_KEY, Api, Json, serving
 
 PATIENCE = 30.0
 LIMITS = HeadLimits(max_headers=10, max_header_bytes=2000)
 QUICK = replace(LIMITS, timeout=0.1)
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
-POST = b"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST = (
+    b"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: %s\r\n"
+    % ADMIN_KEY.encode()
+)
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 LAST = GET + b"Connection: close\r\n\r\n"
