@@ -11,7 +11,8 @@ Samples = Sequence[tuple[float, float]]
 WIDTH, HEIGHT = 1040.0, 320.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 24.0, 70.0, 36.0
 _INNER, _DEPTH = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
-_SLICES = 120
+_MOST_SLICES, _LEAST_SLICES, _SLICE = 120, 20, 200
+"""The slices of time that are drawn; where there is enough, each has as many samples as a p99 needs."""
 _CURVES = ((50.0, "#0969da"), (99.0, "#bc4c00"), (100.0, "#6e7781"))
 _FAULT = "#fff1e5"
 _FACES = {100.0: "slowest"}
@@ -36,18 +37,20 @@ def _timeline(samples: Samples, marks: Sequence[Mark], scale: Scale, end: float,
         yield text(
             _LEFT + _INNER * share / 4, HEIGHT - 14, f"{end * share / 4:.3g} s", size=11, fill=FAINT, anchor="middle"
         )
-    slices: dict[int, list[float]] = {}
-    for due, seconds in samples:
-        slices.setdefault(min(_SLICES - 1, int(due / end * _SLICES)), []).append(seconds * 1000)
+    slices = _slices(samples, end)
     for number, (percent, colour) in enumerate(_CURVES):
         yield text(_LEFT + 70 * number, 52, _FACES.get(percent, f"p{percent:g}"), fill=colour, bold=True)
-        yield curve(
-            [
-                (_LEFT + _INNER * (at + 0.5) / _SLICES, _height(percentile(sorted(found), percent), scale))
-                for at, found in sorted(slices.items())
-            ],
-            stroke=colour,
-        )
+        points = [(_LEFT + _INNER * middle, _height(percentile(ordered, percent), scale)) for middle, ordered in slices]
+        yield curve(points, stroke=colour)
+
+
+def _slices(samples: Samples, end: float) -> list[tuple[float, list[float]]]:
+    """Return slices of time: where the middle of each is, from 0 to 1, and its sorted latencies in milliseconds."""
+    count = max(_LEAST_SLICES, min(_MOST_SLICES, len(samples) // _SLICE))
+    slices: dict[int, list[float]] = {}
+    for due, seconds in samples:
+        slices.setdefault(min(count - 1, int(due / end * count)), []).append(seconds * 1000)
+    return [((at + 0.5) / count, sorted(found)) for at, found in sorted(slices.items())]
 
 
 def curve_of_percentiles(samples: Samples, *, title: str) -> str:
