@@ -66,6 +66,7 @@ def _carried_out(stage: Stage, before: HttpProxy, between: PostgresProxy, *, wit
     posts = [post(f"drill {number}", list(authors.values())[number % AUTHORS]) for number in range(count)]
     mixed = [operation for pair in zip(users, posts, strict=True) for operation in pair]
     job = replace(job, operations=mixed if with_keys else [replace(operation, headers={}) for operation in mixed])
+    stage.say(f"{len(job.operations):,} requests by {CLIENTS} clients; connections are cut from now on")
     before.armed = between.armed = True
     attempts = loaded(job, seconds=LONGEST_SECONDS, progress=stage.progress)
     before.armed = between.armed = False
@@ -86,7 +87,8 @@ def _carried_out(stage: Stage, before: HttpProxy, between: PostgresProxy, *, wit
 def _authors(job: Job) -> Mapping[str, str]:
     """Register authors, while no fault is injected, and return their ids by their addresses."""
     names = [f"author-{number}@example.org" for number in range(AUTHORS)]
-    answers = loaded(replace(job, operations=[user(name) for name in names]), seconds=LONGEST_SECONDS)
+    job = replace(job, operations=[user(name) for name in names], patience=0.0)
+    answers = loaded(job, seconds=LONGEST_SECONDS)
     if wrong := [answer for answer in answers if answer.outcome != ACKNOWLEDGED]:
         raise DrillError(f"without a fault, a user is not registered: {wrong[0].status} {wrong[0].body}")
     return {answer.operation: str(json.loads(answer.body)["id"]) for answer in answers}

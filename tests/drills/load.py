@@ -17,7 +17,7 @@ from typing import Self
 
 from tests.drills.exchange import ACKNOWLEDGED, REFUSED, Answer, Connection
 
-PAUSES = (0.01, 0.05)
+PAUSES = (0.001, 0.05)
 """The shortest and the longest pause before a request is sent again: a drill does not wait as a polite client does."""
 _ASK_AGAIN = {429}
 
