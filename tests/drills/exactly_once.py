@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tests.cli.support import a_key, rendered
 from tests.drills.drill import Check, Drill, DrillError, Outcome, Size, Stage, expect
 from tests.drills.exchange import ACKNOWLEDGED
 from tests.drills.http_proxy import HttpProxy
@@ -52,14 +53,23 @@ def run(stage: Stage, *, with_keys: bool = True) -> Outcome:
         unacknowledged=CUT_ACKNOWLEDGEMENTS,
         unasked=CUT_STATEMENTS,
     )
+    api_key = a_key(stage.directory, DATABASE_URL=rendered(stage.database))
     with running(between), started(stage.directory, between.url(stage.driver)) as served:
         before = HttpProxy(seed=f"{stage.seed}/http", server_port=port(served), share=CUT_REQUESTS)
         with running(before):
-            return _carried_out(stage, before, between, with_keys=with_keys)
+            job = Job(
+                host=HOST,
+                port=before.port,
+                clients=CLIENTS,
+                operations=[],
+                patience=PATIENCE_SECONDS,
+                headers={"Authorization": f"Bearer {api_key}"},
+                seed=stage.seed,
+            )
+            return _carried_out(stage, job, before, between, with_keys=with_keys)
 
 
-def _carried_out(stage: Stage, before: HttpProxy, between: PostgresProxy, *, with_keys: bool) -> Outcome:
-    job = Job(host=HOST, port=before.port, clients=CLIENTS, operations=[], patience=PATIENCE_SECONDS, seed=stage.seed)
+def _carried_out(stage: Stage, job: Job, before: HttpProxy, between: PostgresProxy, *, with_keys: bool) -> Outcome:
     authors = _authors(job)
     count = stage.size.requests // 2
     users = [user(f"drill-{number}@example.org") for number in range(count)]
