@@ -54,7 +54,7 @@ def run(stage: Stage, *, with_keys: bool = True) -> Outcome:
         unasked=CUT_STATEMENTS,
     )
     api_key = a_key(stage.directory, DATABASE_URL=rendered(stage.database))
-    with running(between), started(stage.directory, between.url(stage.driver)) as served:
+    with running(between), started(stage.directory, between.url(stage.driver), HEXAPOST_RATE_LIMIT="none") as served:
         before = HttpProxy(seed=f"{stage.seed}/http", server_port=port(served), share=CUT_REQUESTS)
         with running(before):
             job = Job(
