@@ -12,7 +12,7 @@ NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedd
 # What must not depend on, or touch, the database of the environment.
 CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
 
-.PHONY: help run test check migrate migration bench openapi openapi-lint lock clean
+.PHONY: help run test check migrate migration bench drill prove openapi openapi-lint lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,12 @@ migration: $(DEV_SETUP) ## write a revision out of what the models have and the 
 
 bench: $(DEV_SETUP) ## measure CPU per request and latency beside two yardsticks (report/bench.svg)
 	@$(BIN)/python -m tests.benchmarks $(args)
+
+drill: $(DEV_SETUP) ## carry out one proof by fault injection: NAME=exactly-once
+	@$(BIN)/python -m tests.drills $(or $(NAME),"") $(args)
+
+prove: $(DEV_SETUP) ## carry out every proof by fault injection (report/index.html)
+	@$(BIN)/python -m tests.drills all $(args)
 
 openapi: $(RUN_SETUP) ## write openapi.json anew
 	@env -u DATABASE_URL $(BIN)/hexapost openapi --write openapi.json

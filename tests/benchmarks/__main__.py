@@ -2,25 +2,20 @@
 
 import argparse
 import math
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import psycopg
-from sqlalchemy import URL
 
-from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from adapters.settings import DATABASE_URL, parse_database_url
+from adapters.embedded import EmbeddedPostgresError
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.campaign import Plan
 from tests.benchmarks.database import scratch_database
 from tests.benchmarks.errors import BenchmarkError
-from tests.benchmarks.servers import ROOT
 from tests.benchmarks.workloads import WORKLOADS
+from tests.support.commands import end_in_order, measured_server
 
 SHORTEST = 0.1
 FEWEST_ROWS = 50  # an inactive user is among them
@@ -30,14 +25,13 @@ QUICK = Plan(rounds=2, seconds=1.0)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status: 0 measured (whatever the figures), 1 not."""
     options = _options(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    end_in_order()
     plan = QUICK if options.quick else Plan(rounds=options.rounds, seconds=options.seconds)
     benchmark = Benchmark(
         plan=plan, output=options.output, users=options.users, posts=options.posts, keys=options.workloads
     )
     try:
-        with _server() as url, scratch_database(url, _say) as database:
+        with measured_server("bench-postgres", _say) as url, scratch_database(url, _say) as database:
             table = benchmark.run(database, _say)
     except (BenchmarkError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         _say(f"no result: {error}")
@@ -48,16 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
     sys.stdout.write(table)
     return 0
-
-
-@contextmanager
-def _server() -> Iterator[URL]:
-    """Yield the URL of a database on the server to measure on."""
-    if given := os.environ.get(DATABASE_URL):
-        yield parse_database_url(given)
-        return
-    with EmbeddedPostgres(ROOT / ".hexapost" / "bench-postgres", report=_say) as server:
-        yield parse_database_url(server.url())
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -103,11 +87,6 @@ def _enough(text: str) -> int:
 def _say(line: str) -> None:
     sys.stderr.write(f"bench: {line}\n")
     sys.stderr.flush()
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    # As an exception, so that what was started is stopped on the way out.
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.load import GRACE_SECONDS, Job, Outcome
 from tests.benchmarks.servers import HOST, ROOT, Server
 from tests.benchmarks.workloads import Workload
+from tests.support.scales import percentile
 
 PERCENTILES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 97, 98, 99)
 _SETTLE_SECONDS = 0.05
@@ -139,8 +140,7 @@ def _job(workload: Workload, server: Server, *, connections: int, seconds: float
 def percentiles(values: Sequence[float]) -> dict[str, float]:
     """Return the percentiles of the values by nearest rank, none for no values."""
     ordered = sorted(values)
-    last = len(ordered) - 1
-    return {f"p{point:g}": ordered[min(last, int(len(ordered) * point / 100))] for point in PERCENTILES if ordered}
+    return {f"p{point:g}": percentile(ordered, point) for point in PERCENTILES if ordered}
 
 
 def _generate(job: Job, server: Server) -> Outcome:

@@ -1,11 +1,11 @@
 """The results as one picture: CPU per request above, latency by percentile below."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.benchmarks.servers import Service
 from tests.benchmarks.summary import Result
-from tests.benchmarks.svg import FAINT, GRID, curve, document, line, rectangle, text
+from tests.support.scales import Scale, nines
+from tests.support.svg import FAINT, GRID, curve, document, line, rectangle, text
 
 COLOURS = ("#0969da", "#6e7781", "#bc4c00")
 """Of the services in their order."""
@@ -22,11 +22,13 @@ def render(services: Sequence[Service], results: Sequence[Result], machine: Mapp
     width = max(_LEFT + len(results) * (_PANEL + _GAP) - _GAP + _RIGHT, 900.0)
     title = f"{services[0].name} beside two yardsticks that do the same work"
     colours = {service.key: colour for service, colour in zip(services, COLOURS, strict=False)}
-    low, high = _bounds(results)
+    scale = Scale.around(
+        [value for result in results for score in result.scores for value in score.latency_ms.values()]
+    )
     shapes = [*_head(title, services, colours), *_foot(machine, rounds)]
     for number, result in enumerate(results):
         left = _LEFT + number * (_PANEL + _GAP)
-        shapes += [*_bars(left, result, colours), *_curves(left, result, colours, low, high)]
+        shapes += [*_bars(left, result, colours), *_curves(left, result, colours, scale)]
     return document(width, _HEIGHT, shapes, title=title)
 
 
@@ -78,13 +80,13 @@ def _bars(left: float, result: Result, colours: Mapping[str, str]) -> Iterable[s
     yield text(left + _PANEL / 2, bottom + 35, words, fill=FAINT, anchor="middle")
 
 
-def _curves(left: float, result: Result, colours: Mapping[str, str], low: float, high: float) -> Iterable[str]:
+def _curves(left: float, result: Result, colours: Mapping[str, str], scale: Scale) -> Iterable[str]:
     bottom = _CURVES_TOP + _CURVES_HEIGHT
     yield text(
         left, _CURVES_TOP - 14, f"{result.workload} at {result.scores[0].rate:,.0f} requests/s", size=13, bold=True
     )
-    for value in _ticks(low, high):
-        y = _height(value, low, high)
+    for value in scale.ticks():
+        y = _height(value, scale)
         yield line(left, y, left + _PANEL, y)
         yield text(left - 7, y + 4, f"{value:g}", size=11, fill=FAINT, anchor="end")
     for mark in _MARKS:
@@ -95,34 +97,15 @@ def _curves(left: float, result: Result, colours: Mapping[str, str], low: float,
     for score in result.scores:
         points = [(float(name[1:]), value) for name, value in score.latency_ms.items()]
         yield curve(
-            [(left + _across(percent), _height(value, low, high)) for percent, value in points],
+            [(left + _across(percent), _height(value, scale)) for percent, value in points],
             stroke=colours[score.service],
         )
 
 
 def _across(percent: float) -> float:
-    """Return how far right a percentile is: as far from p90 to p99 as from the start to p90."""
-    return _PANEL * -math.log10(1 - percent / 100) / 2
+    """Return how far right a percentile is, in a panel that ends with p99."""
+    return _PANEL * nines(percent) / 2
 
 
-def _height(value: float, low: float, high: float) -> float:
-    share = math.log(max(value, low) / low) / math.log(high / low)
-    return _CURVES_TOP + _CURVES_HEIGHT * (1 - share)
-
-
-def _bounds(results: Sequence[Result]) -> tuple[float, float]:
-    """Return round latencies that enclose all that were measured."""
-    found = [value for result in results for score in result.scores for value in score.latency_ms.values()]
-    steps = list(_steps())
-    low = max((step for step in steps if step <= min(found)), default=steps[0])
-    high = min((step for step in steps if step >= max(found) and step > low), default=steps[-1])
-    return low, high
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    return [step for step in _steps() if low <= step <= high]
-
-
-def _steps() -> Iterable[float]:
-    """Return 1, 2 and 5 of each power of ten, in milliseconds."""
-    return (round(base * 10.0**power, 6) for power in range(-3, 6) for base in (1, 2, 5))
+def _height(value: float, scale: Scale) -> float:
+    return _CURVES_TOP + _CURVES_HEIGHT * (1 - scale.share(value))

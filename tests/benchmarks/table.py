@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.benchmarks.servers import Service
 from tests.benchmarks.summary import Ratio, Result, verdict
+from tests.support.markdown import aligned
 
 BUSY = 0.9
 """From this share of a core on, the load generator is what limits the throughput."""
@@ -18,9 +19,9 @@ def render(services: Sequence[Service], results: Sequence[Result], machine: Mapp
         *(f"{result.workload}: {result.title}" for result in results),
         *(f"{name}: {value}" for name, value in machine.items()),
         "",
-        *_aligned([_HEADS, *_scores(services, results)]),
+        *aligned([_HEADS, *_scores(services, results)], words=2),
         "",
-        *_aligned([_RATIO_HEADS, *_ratios(services[0], results)]),
+        *aligned([_RATIO_HEADS, *_ratios(services[0], results)], words=2),
         "",
         "Medians of rounds in turn. CPU and req/s: saturated; ms: latency at the fixed rate, from when a request was",
         f"due. generator: the load generator's share of a core when saturated; above {BUSY:.0%} (!) it is the limit.",
@@ -52,20 +53,3 @@ def _ratios(first: Service, results: Sequence[Result]) -> Iterator[Sequence[str]
 
 def _cells(ratio: Ratio) -> tuple[str, str]:
     return f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table in Markdown; the first two columns are text, the others figures."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "| "
-        + " | ".join(_cell(value, width, number) for number, (value, width) in enumerate(zip(row, widths, strict=True)))
-        + " |"
-        for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 1) + ("-" if number < 2 else ":") for number, width in enumerate(widths)) + "|"
-    return [lines[0], rule, *lines[1:]]
-
-
-def _cell(value: str, width: int, number: int) -> str:
-    return value.ljust(width) if number < 2 else value.rjust(width)

@@ -1,0 +1,126 @@
+"""What the proxies share: a thread with a loop of its own, connections that can be cut, and a count of cuts."""
+
+import asyncio
+import contextlib
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import cast
+
+HOST = "127.0.0.1"
+CHUNK = 65_536
+STOP_SECONDS = 10
+
+
+@dataclass(slots=True)
+class Pipe:
+    """One side of a connection that is passed on."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def cut(self) -> None:
+        """Break the side off; what has not been sent yet never will be."""
+        self.writer.transport.abort()
+
+    async def send(self, data: bytes) -> None:
+        """Send the bytes, at the pace of the other end."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+
+class CutError(Exception):
+    """The connection is to be broken off now."""
+
+
+@dataclass(slots=True)
+class Proxy(ABC):
+    """A proxy on a free port, which does no harm until `armed`. `cuts` counts its faults by their kind."""
+
+    seed: str
+    armed: bool = False
+    port: int = 0
+    cuts: Counter[str] = field(default_factory=Counter)
+    chance: random.Random = field(init=False)
+    _open: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)  # noqa: S311 - the same faults for the same seed
+
+    @abstractmethod
+    async def connect(self) -> Pipe:
+        """Return a connection to what stands behind."""
+
+    @abstractmethod
+    async def pass_on(self, client: Pipe, server: Pipe) -> None:
+        """Pass on what both sides say until one of them ends. Raises CutError to break both off."""
+
+    def cut(self, kind: str) -> CutError:
+        """Count a fault and return what breaks the connection off."""
+        self.cuts[kind] += 1
+        return CutError(kind)
+
+    async def serve(self, started: Future[None], stop: asyncio.Event) -> None:
+        """Pass connections on until told to stop."""
+        server = await asyncio.start_server(self._accept, HOST, 0)
+        async with server:
+            self.port = int(server.sockets[0].getsockname()[1])
+            started.set_result(None)
+            await stop.wait()
+            for task in list(self._open):
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._open.add(task)
+        client = Pipe(reader, writer)
+        try:
+            # What ends a connection here, ends it there; a peer that is gone is the point of the drill.
+            with contextlib.suppress(CutError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await self._joined(client)
+        finally:
+            client.cut()
+            self._open.discard(task)
+
+    async def _joined(self, client: Pipe) -> None:
+        server = await self.connect()
+        try:
+            await self.pass_on(client, server)
+        finally:
+            server.cut()
+
+
+@contextlib.contextmanager
+def running(proxy: Proxy) -> Iterator[None]:
+    """Run the proxy in a thread for as long as the block."""
+    loop, stop, started = asyncio.new_event_loop(), asyncio.Event(), Future[None]()
+
+    def serve() -> None:
+        with contextlib.closing(loop):
+            loop.run_until_complete(proxy.serve(started, stop))
+
+    thread = threading.Thread(target=serve, name=type(proxy).__name__, daemon=True)
+    thread.start()
+    started.result(STOP_SECONDS)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(STOP_SECONDS)
+
+
+async def first_of(*pumps: "asyncio.Future[None] | asyncio.Task[None]") -> None:
+    """Return, or raise, as the first of the tasks does; the others are cancelled."""
+    try:
+        done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for pump in done:
+            pump.result()
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
