@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from sqlalchemy import URL
 
 from adapters.postgres.migrations import upgrade
+from tests.benchmarks.access import key_row
 from tests.benchmarks.dataset import Dataset, Row
 from tests.benchmarks.errors import WrongAnswerError
 
@@ -45,6 +46,7 @@ class BenchDatabase:
         with closing(self._connect()) as connection:
             _copy(connection, "users", dataset.users)
             _copy(connection, "posts", dataset.posts)
+            _copy(connection, "api_keys", [key_row()])
             connection.execute("VACUUM (ANALYZE)")
 
     def setting(self, name: str) -> str:

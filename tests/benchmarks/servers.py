@@ -13,6 +13,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from tests.benchmarks.access import AUTHORIZATION, SETTINGS
 from tests.benchmarks.cpu import group_cpu_seconds
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.errors import BenchmarkError
@@ -75,7 +76,7 @@ class Server:
         """Return the status and the body of the answer to one request."""
         connection = HTTPConnection(HOST, self.port, timeout=30)
         try:
-            headers = {"content-type": "application/json"} if request.body else {}
+            headers = {"authorization": AUTHORIZATION} | ({"content-type": "application/json"} if request.body else {})
             connection.request(request.method, request.path, request.body, headers)
             response = connection.getresponse()
             return response.status, response.read()
@@ -117,6 +118,7 @@ def _environment(database: BenchDatabase, directory: Path) -> Mapping[str, str]:
         "DATABASE_URL": database.url,
         "DATABASE_DSN": database.dsn,
         "HEXAPOST_POOL_SIZE": str(POOL_SIZE),
+        **SETTINGS,
         "HEXAPOST_STATE_DIRECTORY": str(directory / "state"),
     }
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.benchmarks.access import AUTHORIZATION
 from tests.benchmarks.dataset import SEED, Dataset, Row
 
 PAGE = 20
@@ -25,7 +26,10 @@ class Request:
 
     def rendered(self) -> str:
         """Return the request as HTTP/1.1 sends it."""
-        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\n"
+        head = (
+            f"{self.method} {self.path} HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\n"
+            f"Authorization: {AUTHORIZATION}\r\n"
+        )
         if self.body is None:
             return f"{head}\r\n"
         length = len(self.body)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import URL
 
-from tests.cli.support import PATIENCE, Served, queried, rendered, serving, wait_until
+from tests.cli.support import PATIENCE, a_key, Served, queried, rendered, serving, wait_until
 
 HEAD = "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -35,14 +35,15 @@ def test_each_bound_is_the_one_that_was_set(tmp_path: Path, scratch: URL) -> Non
         "HEXAPOST_BODY_TIMEOUT_SECONDS": "0.2",
         "HEXAPOST_STATEMENT_TIMEOUT_SECONDS": "0.2",
     }
+    key = f"X-API-Key: {a_key(tmp_path, DATABASE_URL=rendered(scratch))}\r\n"
     with serving(tmp_path, DATABASE_URL=rendered(scratch), **settings) as served:
-        last = f"{HEAD}Connection: close\r\n"
+        last = f"{HEAD}{key}Connection: close\r\n"
         assert " 431 " in _said(served, HEAD + "a: b\r\n" * 10 + "\r\n")
         assert " 431 " in _said(served, f"{HEAD}a: {'b' * 1024}\r\n\r\n")
         assert " 413 " in _said(served, f"{HEAD}Content-Length: 1025\r\n\r\n")
         assert "2 levels" in _said(served, f"{last}Content-Length: 6\r\n\r\n[[[]]]")
         assert "/problems/request-timeout" in _said(served, HEAD)
-        assert "/problems/request-timeout" in _said(served, f"{HEAD}Content-Length: 9\r\n\r\n{{")
+        assert "/problems/request-timeout" in _said(served, f"{HEAD}{key}Content-Length: 9\r\n\r\n{{")
         assert _said(served, "") == ""
         with psycopg.connect(rendered(scratch.set(drivername="postgresql"))) as holder:
             holder.execute("LOCK TABLE users")
@@ -54,10 +55,11 @@ def test_each_bound_is_the_one_that_was_set(tmp_path: Path, scratch: URL) -> Non
 
 
 def test_a_request_that_gets_no_answer_in_time(tmp_path: Path, scratch: URL) -> None:
+    key = f"X-API-Key: {a_key(tmp_path, DATABASE_URL=rendered(scratch))}\r\n"
     with serving(tmp_path, DATABASE_URL=rendered(scratch), HEXAPOST_REQUEST_TIMEOUT_SECONDS="0.2") as served:
         with psycopg.connect(rendered(scratch.set(drivername="postgresql"))) as holder:
             holder.execute("LOCK TABLE users")
-            answer = _said(served, "GET /api/v1/users HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = _said(served, f"GET /api/v1/users HTTP/1.1\r\nHost: x\r\n{key}Connection: close\r\n\r\n")
         assert "/problems/database-unavailable" in answer
         assert "retry-after: 5" in answer
         wait_until(
@@ -67,11 +69,12 @@ def test_a_request_that_gets_no_answer_in_time(tmp_path: Path, scratch: URL) -> 
 
 
 def test_half_a_body_does_not_hold_up_the_end(tmp_path: Path, scratch: URL) -> None:
+    key = f"X-API-Key: {a_key(tmp_path, DATABASE_URL=rendered(scratch))}\r\n"
     with (
         serving(tmp_path, DATABASE_URL=rendered(scratch), HEXAPOST_BODY_TIMEOUT_SECONDS="600") as served,
         _connected(served) as client,
     ):
-        client.sendall(f"{HEAD}Content-Length: 9\r\nExpect: 100-continue\r\n\r\n".encode())
+        client.sendall(f"{HEAD}{key}Content-Length: 9\r\nExpect: 100-continue\r\n\r\n".encode())
         assert b"100 Continue" in client.recv(65536)
         served.process.send_signal(signal.SIGTERM)
         answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()

@@ -1,0 +1,31 @@
+"""The API key that the measured requests carry; the services that know no keys ignore it."""
+
+from uuid import UUID
+
+from application.credentials import Peppers, key_text
+from domain.keys import Scope
+from tests.benchmarks.dataset import FIRST_MOMENT, Row
+
+PEPPER = "a pepper of the benchmark, which keys nothing else"
+KEY_ID = UUID("019b7a2c-0000-7000-8000-000000000001")
+KEY = key_text(KEY_ID, "0" * 32)
+AUTHORIZATION = f"Bearer {KEY}"
+
+SETTINGS = {
+    "HEXAPOST_KEY_PEPPERS": f"1:{PEPPER}",
+    # So high that it refuses nobody: requests are counted as in production.
+    "HEXAPOST_RATE_LIMIT": "900000000/minute",
+}
+
+
+def key_row() -> Row:
+    """Return the key as a row of its table."""
+    kept = Peppers({1: PEPPER.encode()}).hashed(KEY)
+    return {
+        "id": KEY_ID,
+        "name": "benchmark",
+        "scopes": sorted(Scope),
+        "pepper": kept.pepper,
+        "digest": kept.digest,
+        "created_at": FIRST_MOMENT,
+    }
