@@ -6,7 +6,7 @@ from application.credentials import Peppers, key_text
 from domain.keys import Scope
 from tests.benchmarks.dataset import FIRST_MOMENT, Row
 
-PEPPER = "a pepper of the benchmark, which keys nothing else"
+PEPPER = "a pepper of the benchmark which keys nothing else"
 KEY_ID = UUID("019b7a2c-0000-7000-8000-000000000001")
 KEY = key_text(KEY_ID, "0" * 32)
 AUTHORIZATION = f"Bearer {KEY}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import URL
 
-from tests.cli.support import PATIENCE, a_key, Served, queried, rendered, serving, wait_until
+from tests.cli.support import PATIENCE, Served, a_key, queried, rendered, serving, wait_until
 
 HEAD = "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
