@@ -108,7 +108,6 @@ class Container(containers.DeclarativeContainer):
     http_options = providers.Singleton(
         HttpOptions,
         cursor_secret=cursor_secret,
-        peppers=peppers,
         limits=providers.Singleton(request_limits, settings),
         idempotency=providers.Factory(timedelta, hours=settings.provided.idempotency_hours),
         rate_limit=settings.provided.rate_limit,

@@ -1,6 +1,7 @@
 """Who calls a use case, and what they may do. Every use case asks; so the command line and tests are asked, too."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from domain.errors import DomainError
@@ -23,13 +24,15 @@ class ForbiddenError(DomainError):
 class Caller:
     """Who calls a use case.
 
-    `key_id` is the API key they came with; None stands for whoever runs the service. With `user_id` they see and change
-    that user and that user's posts, see what others have published, and nothing else is there for them.
+    `key_id` is the API key they came with, which ends at `expires_at`; None stands for whoever runs the service. With
+    `user_id` they see and change that user and that user's posts, see what others have published, and nothing else is
+    there for them; whether that user is active is not theirs to change.
     """
 
     key_id: UUID | None
     scopes: frozenset[Scope]
     user_id: UUID | None
+    expires_at: datetime | None = None
 
     def require(self, *scopes: Scope) -> None:
         """Raise ForbiddenError unless the caller has these scopes."""
@@ -41,6 +44,11 @@ class Caller:
         """Raise ForbiddenError when the caller acts for one user only."""
         if self.user_id is not None:
             raise ForbiddenError("The key is bound to a user, and this is not that user's to do.")
+
+    def require_end(self, at: datetime | None) -> None:
+        """Raise ForbiddenError when something that ends then, or never, would outlast the caller's own key."""
+        if self.expires_at is not None and (at is None or at > self.expires_at):
+            raise ForbiddenError("The key cannot make one that outlasts it.")
 
     def is_kept_from(self, user_id: UUID) -> bool:
         """Tell whether this user, and what only they can see, is not there for the caller."""

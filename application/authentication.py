@@ -11,7 +11,7 @@ from uuid import UUID
 
 from application.access import Caller, UnauthenticatedError
 from application.credentials import Peppers, key_id_of
-from application.ports import Clock, Storage, TransientError, UnitOfWork
+from application.ports import Clock, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 from domain.keys import ApiKey, ApiKeyNotFoundError
 
@@ -52,7 +52,7 @@ class Authenticator:
         # By a hash of the text, so that no key lies about in memory, and how long a look-up takes tells nothing of one.
         self._known: dict[bytes, _Known] = {}
         self._forgotten = 0
-        self._notes: set[asyncio.Task[None]] = set()
+        self._notes: dict[UUID, asyncio.Task[None]] = {}
 
     async def authenticate(self, text: str) -> Caller:
         """Return who has this key. Raises UnauthenticatedError, for every cause the same."""
@@ -63,7 +63,7 @@ class Authenticator:
         self._known.pop(digest, None)
         asked_at, forgotten = self._monotonic(), self._forgotten
         key = await self._live(text)
-        caller = Caller(key_id=key.id, scopes=key.scopes, user_id=key.user_id)
+        caller = Caller(key_id=key.id, scopes=key.scopes, user_id=key.user_id, expires_at=key.expires_at)
         if forgotten == self._forgotten:  # else what was read may be what was to be forgotten meanwhile
             self._remember(digest, caller, until=asked_at + self._lasting(key))
         self._note_use_of(key)
@@ -78,7 +78,7 @@ class Authenticator:
     async def close(self) -> None:
         """Wait until all that was to be noted is."""
         while self._notes:
-            await asyncio.gather(*self._notes)
+            await asyncio.gather(*self._notes.values())
 
     async def _live(self, text: str) -> ApiKey:
         key_id = key_id_of(text)
@@ -108,14 +108,15 @@ class Authenticator:
 
     def _note_use_of(self, key: ApiKey) -> None:
         now = self._now()
-        if key.last_used_at is None or now - key.last_used_at >= NOTED_EVERY:
+        is_due = key.last_used_at is None or now - key.last_used_at >= NOTED_EVERY
+        if is_due and key.id not in self._notes:
             # Beside the request, which neither waits for it nor fails with it.
-            task = asyncio.create_task(self._try_to_note(key.id, now))
-            self._notes.add(task)
-            task.add_done_callback(self._notes.discard)
+            task = self._notes[key.id] = asyncio.create_task(self._try_to_note(key.id, now))
+            task.add_done_callback(lambda _: self._notes.pop(key.id))
 
     async def _try_to_note(self, key_id: UUID, now: datetime) -> None:
-        with suppress(TransientError):  # the next use will be noted
+        # Nobody waits for it, the next use will be noted, and the error may hold text of the storage's.
+        with suppress(Exception):
             await self._note(key_id, now)
 
     @transactional

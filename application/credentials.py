@@ -67,15 +67,11 @@ class Peppers:
 
     def __init__(self, versions: Mapping[int, bytes]) -> None:
         self._versions = dict(versions)
-        self.latest = max(self._versions)
-
-    def get(self, version: int) -> bytes | None:
-        """Return the pepper of a version, None when it is not there any more."""
-        return self._versions.get(version)
 
     def hashed(self, text: str) -> HashedSecret:
-        """Return what is kept of a key: HMAC-SHA256 (RFC 2104) under the latest pepper."""
-        return HashedSecret(pepper=self.latest, digest=_hmac(self._versions[self.latest], text))
+        """Return what is kept of a key: HMAC-SHA256 (RFC 2104) under the latest pepper, of which there must be one."""
+        latest = max(self._versions)
+        return HashedSecret(pepper=latest, digest=_hmac(self._versions[latest], text))
 
     def matches(self, text: str, kept: HashedSecret) -> bool:
         """Tell, in constant time, whether this is the key of which that was kept."""

@@ -47,10 +47,13 @@ class ApiKeyService:
     ) -> IssuedKey:
         """Return the new key. With `user_id` it is bound to that user.
 
-        Raises ForbiddenError also for a scope that the caller lacks, InvalidValueError, and KeyUserNotFoundError.
+        Raises ForbiddenError also for a scope that the caller lacks and an end after that of the caller's own key,
+        InvalidValueError, and KeyUserNotFoundError.
         """
         wanted = frozenset(scopes)
         caller.require(Scope.KEYS_ADMIN, *sorted(wanted))
+        caller.require_unbound()
+        caller.require_end(expires_at)
         issued = self._issued(name=name, scopes=wanted, user_id=user_id, expires_at=expires_at)
         key = issued.key
         outcome = outcome_of(once, issued, subject_id=user_id, now=key.created_at)
@@ -81,8 +84,10 @@ class ApiKeyService:
         Raises ApiKeyNotFoundError; a key that was revoked before is no error.
         """
         caller.require(Scope.KEYS_ADMIN)
-        await self._revoke(key_id, self.now())
-        self.authenticator.forget(key_id)
+        try:
+            await self._revoke(key_id, self.now())
+        finally:  # it may be revoked although nobody heard of it
+            self.authenticator.forget(key_id)
 
     @transactional
     async def _revoke(self, work: UnitOfWork, key_id: UUID, now: datetime) -> None:
@@ -99,11 +104,14 @@ class ApiKeyService:
         if not before.is_live(self.now()):
             raise ApiKeyNotFoundError
         caller.require(*sorted(before.scopes))
+        caller.require_end(before.expires_at)
         issued = self._issued(
             name=before.name, scopes=before.scopes, user_id=before.user_id, expires_at=before.expires_at
         )
-        await self._replace(key_id, until, issued.key)
-        self.authenticator.forget(key_id)
+        try:
+            await self._replace(key_id, until, issued.key)
+        finally:
+            self.authenticator.forget(key_id)
         return issued
 
     @transactional

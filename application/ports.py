@@ -154,7 +154,7 @@ class ApiKeyRepository(ABC):
 
     @abstractmethod
     async def end(self, key_id: UUID, *, at: datetime) -> None:
-        """Have the key be `ending(at)`. Raises ApiKeyNotFoundError."""
+        """Have the key be `ending(at)`. Raises ApiKeyNotFoundError, also for one that is revoked."""
 
     @abstractmethod
     async def note_use(self, key_id: UUID, *, now: datetime) -> None:

@@ -103,10 +103,13 @@ class UserService:
     ) -> User:
         """Return the user after the changes; what is not named stays, and a change that changes nothing is none.
 
-        Raises UserNotFoundError, VersionMismatchError when the version is not an `expected` one, InvalidValueError,
-        and EmailAlreadyRegisteredError when another user has the new address.
+        Raises ForbiddenError also for a caller who is bound to a user and would change `is_active`, UserNotFoundError,
+        VersionMismatchError when the version is not an `expected` one, InvalidValueError, and
+        EmailAlreadyRegisteredError when another user has the new address.
         """
         _require_access(caller, Scope.USERS_WRITE, user_id)
+        if "is_active" in changes:
+            caller.require_unbound()
         return await self._change(user_id, expected, self.now(), changes)
 
     @transactional

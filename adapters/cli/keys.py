@@ -22,7 +22,7 @@ from application.access import OPERATOR
 from application.credentials import Peppers
 from application.keys import ApiKeyService, IssuedKey
 from domain.errors import DomainError, InvalidValueError
-from domain.keys import ApiKey
+from domain.keys import ApiKey, ApiKeyNotFoundError
 
 PAGE = 100
 """Keys that are read at once."""
@@ -65,10 +65,12 @@ async def _create(keys: ApiKeyService, options: argparse.Namespace) -> None:
 
 
 async def _rotate(keys: ApiKeyService, options: argparse.Namespace) -> None:
-    now = utc_now()
-    if not (await keys.get(OPERATOR, options.id)).is_live(now):
-        raise MisusedError("This key was revoked or has expired: make a new one with `hexapost keys create`.")
-    issued = await keys.rotate(OPERATOR, options.id, until=now + options.overlap)
+    await keys.get(OPERATOR, options.id)  # so that one that is not there is told from one that has ended
+    try:
+        issued = await keys.rotate(OPERATOR, options.id, until=utc_now() + options.overlap)
+    except ApiKeyNotFoundError:
+        message = "This key was revoked or has expired: make a new one with `hexapost keys create`."
+        raise MisusedError(message) from None
     await _hand_over(keys, issued)
     before = await keys.get(OPERATOR, options.id)
     remark(f"created key {issued.key.id}; it {_end(issued.key.expires_at)}")

@@ -12,7 +12,7 @@ from adapters.postgres.readiness import readiness
 from adapters.settings import Settings
 from application.credentials import Peppers
 
-NO_PEPPERS = Peppers({1: b""})
+NO_PEPPERS = Peppers({})
 """For what neither makes keys nor looks whether one is right."""
 
 

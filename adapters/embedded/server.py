@@ -22,7 +22,12 @@ DATABASE = "hexapost"
 START_SECONDS = 120
 NO_SUCH_DATABASE = "3D000"
 DATABASE_EXISTS = "42P04"
-DEFAULTS = {"max_connections": "100"}
+DEFAULTS = {
+    "max_connections": "100",
+    # The details of an error and the statement that met it may hold what people wrote.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+}
 STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 5))  # fast, immediate, at once
 
 

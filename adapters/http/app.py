@@ -56,7 +56,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
     )
     app.state.services = services
     app.state.cursors = Cursors(options.cursor_secret)
-    app.state.idempotency = Idempotency(options.peppers, options.idempotency)
+    app.state.idempotency = Idempotency(options.idempotency)
     app.state.rate_limits = made_rate_limits(options.rate_limit, options.rate_limit_store)
     app.state.max_json_depth = options.limits.max_json_depth
     app.add_middleware(

@@ -13,12 +13,12 @@ _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 
 async def authenticate(request: Request) -> Caller:
     """Return who makes the request, and note it in the request. Raises UnauthenticatedError."""
-    caller = await services(request).authenticator.authenticate(_presented(request.scope))
+    caller = await services(request).authenticator.authenticate(presented(request.scope))
     request.scope[CALLER] = caller
     return caller
 
 
-def _presented(scope: AsgiScope) -> str:
+def presented(scope: AsgiScope) -> str:
     """Return the key in the headers. Raises UnauthenticatedError unless there is one, once."""
     found = []
     for name, value in scope["headers"]:

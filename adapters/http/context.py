@@ -12,7 +12,6 @@ from adapters.http.limits import RequestLimits
 from adapters.http.rates import IN_PROCESS, RateLimits
 from application.access import Caller
 from application.authentication import Authenticator
-from application.credentials import Peppers
 from application.keys import ApiKeyService
 from application.posts import PostService
 from application.users import UserService
@@ -59,7 +58,6 @@ class HttpOptions:
     """
 
     cursor_secret: bytes
-    peppers: Peppers
     idempotency: timedelta = timedelta(hours=24)
     rate_limit: str | None = None
     rate_limit_store: str = IN_PROCESS

@@ -88,7 +88,7 @@ def problem_body(
     return body
 
 
-async def refused(request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     """Return the response to an error of the domain or of a port."""
     problem = problem_of(error)
     return problem_response(
@@ -142,9 +142,9 @@ def _allowed(request: Request) -> str:
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    DomainError: refused,
-    UnauthenticatedError: refused,
-    TransientError: refused,
+    DomainError: _refused,
+    UnauthenticatedError: _refused,
+    TransientError: _refused,
     RequestValidationError: _invalid,
     HTTPException: _http,
 }

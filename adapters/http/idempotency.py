@@ -1,11 +1,10 @@
 """The header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a POST that can be repeated safely.
 
-What is stored of a request are hashes, and the answer sealed with AES-256-GCM (NIST SP 800-38D) under a key that takes
-both a pepper of the service and the idempotency key, which only the client has. So neither the database alone, nor it
-and the pepper, tell what was answered, though answers hold names, addresses and, once, API keys.
+What is stored of a request are hashes, and the answer sealed with AES-256-GCM (NIST SP 800-38D), all of them keyed with
+the API key and the idempotency key, which only the client has. So whoever has the database, and even the peppers, can
+neither read what was answered nor test a guess of it, though answers hold names, addresses and, once, API keys.
 """
 
-import hashlib
 import hmac
 import json
 import re
@@ -14,17 +13,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastapi import Request, Response
 
+from adapters.http.authentication import presented
 from adapters.http.context import caller
-from adapters.http.errors import ProblemError, refused
+from adapters.http.errors import ProblemError
 from adapters.http.headers import header_lines
 from adapters.http.problems import VALIDATION_FAILED
 from adapters.http.validation import FieldError
-from application.credentials import Peppers
-from application.idempotency import Once, Outcome, OutcomeErasedError, RepeatedError
+from application.idempotency import Once, Outcome, RepeatedError
 
 LONGEST_KEY = 255
 """Characters, without the quotes."""
@@ -34,17 +32,15 @@ KEY_PATTERN = '^(?:[!#-\\[\\]-~]{1,255}|"[ !#-\\[\\]-~]{1,255}")$'
 REPLAYED = (b"idempotency-replayed", b"true")
 
 _KEY = re.compile(rb'([!#-\[\]-~]{1,255})|"([ !#-\[\]-~]{1,255})"')
-_VERSION_BYTES = 4
 _NONCE_BYTES = 12
 
 T = TypeVar("T")
 
 
 class Idempotency:
-    """Knows requests again, seals their answers and opens them."""
+    """Knows requests again for as long as their outcomes last."""
 
-    def __init__(self, peppers: Peppers, lasts: timedelta) -> None:
-        self._peppers = peppers
+    def __init__(self, lasts: timedelta) -> None:
         self._lasts = lasts
 
     async def once(self, request: Request, respond: Callable[[T], Response]) -> Once[T] | None:
@@ -56,44 +52,16 @@ class Idempotency:
         key_id = caller(request).key_id
         if key is None or key_id is None:
             return None
-        name, secret = _name(request, key), _secret(request, key)
         scope = request.scope
         told = b"\0".join([scope["method"].encode(), scope["path"].encode(), await request.body()])
+        name, secret = _hashed(request, b"name", key), _hashed(request, b"secret", key)
         return Once(
             key_id=key_id,
             name=name,
             fingerprint=hmac.digest(secret, told, "sha256"),
             lasts=self._lasts,
-            answer=lambda result: self._sealed(respond(result), name, secret),
+            answer=lambda result: _sealed(respond(result), name, secret),
         )
-
-    def replay(self, request: Request, outcome: Outcome) -> Response:
-        """Return the response that the request had before. Raises OutcomeErasedError when nobody can open it now."""
-        key = _idempotency_key(request)
-        pepper = self._peppers.get(int.from_bytes(outcome.answer[:_VERSION_BYTES]))
-        if key is None or pepper is None:
-            raise OutcomeErasedError
-        sealed = outcome.answer[_VERSION_BYTES:]
-        cipher = AESGCM(hmac.digest(pepper, _secret(request, key), "sha256"))
-        try:
-            opened = cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], outcome.name)
-        except InvalidTag:
-            raise OutcomeErasedError from None
-        head, _, body = opened.partition(b"\n")
-        status, headers = json.loads(head)
-        response = Response(body, status)
-        response.raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        response.raw_headers.append(REPLAYED)
-        return response
-
-    def _sealed(self, response: Response, name: bytes, secret: bytes) -> bytes:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
-        head = json.dumps([response.status_code, headers]).encode("ascii")
-        version = self._peppers.latest
-        pepper = self._peppers.get(version)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        cipher = AESGCM(hmac.digest(pepper or b"", secret, "sha256"))
-        return version.to_bytes(_VERSION_BYTES) + nonce + cipher.encrypt(nonce, head + b"\n" + response.body, name)
 
 
 async def once(request: Request, respond: Callable[[T], Response]) -> Once[T] | None:
@@ -103,12 +71,26 @@ async def once(request: Request, respond: Callable[[T], Response]) -> Once[T] | 
 
 
 async def repeated(request: Request, error: RepeatedError) -> Response:
-    """Return the response to a request that was carried out before."""
-    idempotency: Idempotency = request.app.state.idempotency
-    try:
-        return idempotency.replay(request, error.outcome)
-    except OutcomeErasedError as erased:
-        return await refused(request, erased)
+    """Return the response that a request had when it was carried out."""
+    key = _idempotency_key(request) or b""  # there is one, or nothing could be repeated
+    return _opened(error.outcome, _hashed(request, b"secret", key))
+
+
+def _sealed(response: Response, name: bytes, secret: bytes) -> bytes:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
+    head = json.dumps([response.status_code, headers]).encode("ascii")
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(secret).encrypt(nonce, head + b"\n" + response.body, name)
+
+
+def _opened(outcome: Outcome, secret: bytes) -> Response:
+    nonce, sealed = outcome.answer[:_NONCE_BYTES], outcome.answer[_NONCE_BYTES:]
+    head, _, body = AESGCM(secret).decrypt(nonce, sealed, outcome.name).partition(b"\n")
+    status, headers = json.loads(head)
+    response = Response(body, status)
+    response.raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    response.raw_headers.append(REPLAYED)
+    return response
 
 
 def _idempotency_key(request: Request) -> bytes | None:
@@ -123,11 +105,6 @@ def _idempotency_key(request: Request) -> bytes | None:
     return found[1] or found[2]
 
 
-def _name(request: Request, key: bytes) -> bytes:
-    """Return the hash under which an outcome is found: of the API key and of the idempotency key."""
-    return hashlib.sha256(b"name\0%b\0%b" % (str(caller(request).key_id).encode(), key)).digest()
-
-
-def _secret(request: Request, key: bytes) -> bytes:
-    """Return what only the client has, and whoever watched it."""
-    return hashlib.sha256(b"secret\0%b\0%b" % (str(caller(request).key_id).encode(), key)).digest()
+def _hashed(request: Request, label: bytes, key: bytes) -> bytes:
+    """Return a hash of the idempotency key that only who has the API key, too, can make (HMAC-SHA256, RFC 2104)."""
+    return hmac.digest(presented(request.scope).encode("ascii"), label + b"\0" + key, "sha256")

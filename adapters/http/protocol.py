@@ -61,10 +61,10 @@ class PatientProtocol(HttpToolsProtocol):
             self._unread = 0
         self._chunk = len(data)
         self._unread += self._chunk
-        after_offer = self._feed(data)
-        if after_offer is not None:
-            self._read_without_offer(after_offer)
-        elif self._in_head or self._in_body:
+        rest = self._feed(data)
+        while rest is not None:  # a loop, because a client may send any number of offers at once
+            rest = self._read_without_offer(rest)
+        if self._in_head or self._in_body:
             self._check_unread()
 
     def _feed(self, data: bytes) -> bytes | None:
@@ -120,13 +120,15 @@ class PatientProtocol(HttpToolsProtocol):
             self._in_body = False
             super().on_message_complete()
 
-    def _read_without_offer(self, rest: bytes) -> None:
+    def _read_without_offer(self, rest: bytes) -> bytes | None:
+        """Read the last head again without its offer, and the rest; return what is left of that after an offer."""
         version = self.parser.get_http_version().encode()
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
         lines += [name + b": " + value for name, value in self.headers if name not in {b"upgrade", b"http2-settings"}]
         self._is_offer = self._in_head = False
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        self._feed(b"\r\n".join(lines) + b"\r\n\r\n")
+        return None if self._is_refused else self._feed(rest)
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(self.limits.timeout, self._head_is_late)

@@ -26,6 +26,9 @@ RATE_HEADERS = "hexapost.rate_headers"
 STORE_SECONDS = 0.25
 """Longest wait for a shared store."""
 
+DISTRUST = 1.0
+"""Seconds for which a store that failed is not asked again."""
+
 SILENCE = 30.0
 """Seconds between two lines of the log about a store that fails."""
 
@@ -58,10 +61,12 @@ class CountedRateLimits:
             f'"requests";q={self._item.amount};w={self._item.get_expiry()}'.encode("ascii"),
         )
         self._logger = structlog.get_logger("hexapost.rates")
-        self._silent_until = 0.0
+        self._silent_until = self._trusts_again_at = 0.0
 
     async def count(self, scope: Scope, who: str) -> None:
         """See `RateLimits.count`."""
+        if time.monotonic() < self._trusts_again_at:
+            return
         try:
             is_allowed = await self._limiter.hit(self._item, who)
             reset_at, left = await self._limiter.get_window_stats(self._item, who)
@@ -78,6 +83,7 @@ class CountedRateLimits:
 
     def _complain(self, error: Exception) -> None:
         now = time.monotonic()
+        self._trusts_again_at = now + DISTRUST
         if now >= self._silent_until:
             self._silent_until = now + SILENCE
             self._logger.warning("the store of the rate limits fails: nothing is limited", error=type(error).__name__)

@@ -45,7 +45,13 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
 
     async def end(self, key_id: UUID, *, at: datetime) -> None:
         """See `ApiKeyRepository.end`."""
-        self._change(key_id, lambda key: key.ending(at))
+
+        def end(key: ApiKey) -> ApiKey:
+            if key.revoked_at is not None:
+                raise ApiKeyNotFoundError
+            return key.ending(at)
+
+        self._change(key_id, end)
 
     async def note_use(self, key_id: UUID, *, now: datetime) -> None:
         """See `ApiKeyRepository.note_use`."""

@@ -35,7 +35,8 @@ def _key(row: Row) -> ApiKey:
     return ApiKey(
         id=id_,
         name=name,
-        scopes=frozenset(_SCOPES[scope] for scope in scopes),
+        # A scope that this release does not know, because the next one stored it, allows nothing here.
+        scopes=frozenset(_SCOPES[scope] for scope in scopes if scope in _SCOPES),
         user_id=user_id,
         secret=HashedSecret(pepper=pepper, digest=digest),
         created_at=created_at,
@@ -66,7 +67,7 @@ _STORED = update(API_KEYS).where(API_KEYS.c.id == bindparam("stored_id")).return
 _TIME = bindparam("time", type_=API_KEYS.c.created_at.type)
 _REVOKE = _STORED.values(revoked_at=func.coalesce(API_KEYS.c.revoked_at, _TIME))
 # LEAST and GREATEST pass over what is null.
-_END = _STORED.values(expires_at=func.least(API_KEYS.c.expires_at, _TIME))
+_END = _STORED.where(API_KEYS.c.revoked_at.is_(None)).values(expires_at=func.least(API_KEYS.c.expires_at, _TIME))
 _NOTE_USE = _STORED.values(last_used_at=func.greatest(API_KEYS.c.last_used_at, _TIME))
 
 

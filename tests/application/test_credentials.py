@@ -121,10 +121,5 @@ def test_keys_of_an_older_pepper_are_good_as_long_as_it_is_there() -> None:
     assert not Peppers({1: NEW, 2: OLD}).matches(TEXT, kept)
 
 
-def test_a_pepper_is_got_by_its_version() -> None:
-    peppers = Peppers({1: OLD, 2: NEW})
-    assert (peppers.get(1), peppers.get(2), peppers.get(3)) == (OLD, NEW, None)
-
-
 def test_peppers_are_not_shown() -> None:
     assert "pepper of these tests" not in repr(Peppers({1: OLD}))

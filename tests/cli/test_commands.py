@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.cli.secrets import kept, key_peppers
+from application.credentials import Peppers
 from adapters.settings import Settings, load_settings
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
@@ -137,11 +138,13 @@ def test_two_who_make_a_secret_at_once_get_the_same(tmp_path: Path) -> None:
 
 def test_peppers_are_those_of_the_environment_or_one_that_is_kept(tmp_path: Path) -> None:
     made = key_peppers(Settings(state_directory=tmp_path))
-    assert (made.latest, made.get(1)) == (1, (tmp_path / "key.pepper").read_bytes())
+    hashed = made.hashed("a key")
+    assert hashed == Peppers({1: (tmp_path / "key.pepper").read_bytes()}).hashed("a key")
     assert (tmp_path / "key.pepper").stat().st_mode & 0o777 == 0o600
     carried = f"2:{'x' * 32},1:{(tmp_path / 'key.pepper').read_text()}"
     given = key_peppers(load_settings({"HEXAPOST_KEY_PEPPERS": carried}))
-    assert (given.latest, given.get(2), given.get(1)) == (2, b"x" * 32, made.get(1))
+    assert given.matches("a key", hashed)
+    assert given.hashed("a key") == Peppers({2: b"x" * 32}).hashed("a key")
 
 
 def test_the_schema_that_migrate_makes_refuses_what_the_rules_refuse(hexapost: Hexapost, empty: URL) -> None:

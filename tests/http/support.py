@@ -91,9 +91,7 @@ async def serving(
         authenticator=knows,
         readiness=readiness,
     )
-    chosen = HttpOptions(
-        cursor_secret=secret, peppers=PEPPERS, limits=limits or RequestLimits(), access_log=write, **options
-    )
+    chosen = HttpOptions(cursor_secret=secret, limits=limits or RequestLimits(), access_log=write, **options)
     app = create_app(services, chosen)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}

@@ -14,7 +14,8 @@ from application.transactions import Retry
 from application.users import UserService
 
 PATIENT = Retry(deadline=60)
-PEPPERS = Peppers({1: b"the first pepper, for tests only", 2: b"the second pepper of these tests"})
+SECOND_PEPPER = b"the second pepper of these tests"
+PEPPERS = Peppers({1: b"the first pepper, for tests only", 2: SECOND_PEPPER})
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
