@@ -9,15 +9,20 @@ from datetime import timedelta
 from types import TracebackType
 
 import pytest
+from fastapi import Request, Response
+from starlette.types import Message
 
+from adapters.http.context import CALLER
 from adapters.http.idempotency import Idempotency
 from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
 from adapters.memory.tables import View
+from application.access import Caller
 from application.credentials import Peppers
-from application.idempotency import Outcome
+from application.idempotency import Once, Outcome
 from tests.http.credentials import once
 from tests.http.support import ADMIN_KEY, Api, check_problem, serving
 from tests.http.test_idempotency import KEYS, POSTS, USERS, Desk, check_replay
+from tests.support.callers import unbound
 from tests.support.services import PEPPERS
 
 NAME = "a-name-that-nobody-guesses"
@@ -191,6 +196,26 @@ async def test_an_answer_to_another_request_is_not_told(desk: Desk) -> None:
     (other,) = (one for one in desk.storage._tables.outcomes.values() if one.name != outcome.name)
     keep(desk, replace(outcome, answer=other.answer))
     check_problem(await desk.send(KEYS), 410, "outcome-erased")
+
+
+async def _fingerprint(caller: Caller, method: str, path: str, body: bytes) -> bytes:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"idempotency-key", b"a")]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, CALLER: caller}
+    idempotency = Idempotency(PEPPERS, timedelta(hours=24))
+    made: Once[None] | None = await idempotency.once(Request(scope, receive), lambda _: Response())
+    assert made is not None
+    return made.fingerprint
+
+
+async def test_a_request_is_its_method_its_path_and_its_body() -> None:
+    caller = unbound()
+    requests = [("POST", USERS, b"{}"), ("PUT", USERS, b"{}"), ("POST", POSTS, b"{}"), ("POST", USERS, b"{ }")]
+    told = [await _fingerprint(caller, *request) for request in [*requests, requests[0]]]
+    assert len(set(told)) == len(requests)
+    assert told[0] == told[-1]
 
 
 async def test_names_stay_out_of_the_log(desk: Desk) -> None:
