@@ -1,5 +1,7 @@
 """The application: routes, envelope and problem responses put together over the services it is given."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any
 
@@ -48,7 +50,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
             *docs.router.routes,
             *problem_pages.router.routes,
         ],
-        lifespan=lifespan,
+        lifespan=_closing(lifespan or _nothing),
         exception_handlers={**EXCEPTION_HANDLERS, RepeatedError: repeated},
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # asked for by every request otherwise
@@ -65,3 +67,23 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
         access_log=options.access_log or structlog.get_logger("hexapost.access").info,
     )
     return app
+
+
+@asynccontextmanager
+async def _nothing(_: FastAPI) -> AsyncIterator[None]:
+    """Do nothing beside the requests."""
+    yield
+
+
+def _closing(lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
+    """Return the lifespan, after which what `create_app` has made is closed."""
+
+    @asynccontextmanager
+    async def closing(app: FastAPI) -> AsyncIterator[Any]:
+        try:
+            async with lifespan(app) as state:
+                yield state
+        finally:
+            await app.state.rate_limits.close()
+
+    return closing

@@ -5,11 +5,11 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 
 import math
 import time
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import structlog
 from limits import parse
-from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
 from starlette.types import Scope
@@ -39,12 +39,18 @@ class RateLimits(Protocol):
     async def count(self, scope: Scope, who: str) -> None:
         """Count a request, and note in its scope where who made it stands. Raises ProblemError when it is too many."""
 
+    async def close(self) -> None:
+        """End the connections to a shared store."""
+
 
 class NoRateLimits:
     """Counts nothing."""
 
     async def count(self, scope: Scope, who: str) -> None:
         """See `RateLimits.count`."""
+
+    async def close(self) -> None:
+        """See `RateLimits.close`."""
 
 
 class CountedRateLimits:
@@ -55,7 +61,8 @@ class CountedRateLimits:
 
     def __init__(self, limit: str, store: str) -> None:
         self._item = parse(limit)
-        self._limiter = FixedWindowRateLimiter(_store(store))
+        self._store = _store(store)
+        self._limiter = FixedWindowRateLimiter(self._store)
         self._policy = (
             b"ratelimit-policy",
             f'"requests";q={self._item.amount};w={self._item.get_expiry()}'.encode("ascii"),
@@ -80,6 +87,12 @@ class CountedRateLimits:
         )
         if not is_allowed:
             raise ProblemError(RATE_LIMITED, headers={"retry-after": str(seconds)})
+
+    async def close(self) -> None:
+        """See `RateLimits.close`."""
+        if isinstance(self._store, RedisStorage):
+            bridge = cast("Any", self._store.bridge)  # whose types leave out what it has
+            await bridge.get_connection().aclose()
 
     def _complain(self, error: Exception) -> None:
         now = time.monotonic()

@@ -95,7 +95,10 @@ async def serving(
     app = create_app(services, chosen)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client,
+    ):
         yield Api(app=app, client=client, storage=storage, log=log, components=components)
     await knows.close()
 

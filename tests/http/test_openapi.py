@@ -11,7 +11,9 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from adapters.http import posts, users
+from adapters.http.errors import PROBLEM_JSON
 from adapters.http.openapi import openapi_document
+from adapters.http.problems import PROBLEMS
 from domain.keys import Scope
 from tests.http.support import ADA, Api, Json, serving
 from tests.support.examples import a_post, a_user, store_posts, store_users
@@ -154,12 +156,14 @@ def test_every_example_of_a_response_is_valid() -> None:
 
 
 def test_problem_examples_are_of_their_status() -> None:
+    seen = set()
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
-            for content in response.get("content", {}).values():
-                for code, example in content.get("examples", {}).items():
-                    value = resolved(example)["value"]
-                    assert (value["type"], str(value["status"])) == (f"/problems/{code}", status)
+            for code, example in response.get("content", {}).get(PROBLEM_JSON, {}).get("examples", {}).items():
+                value = resolved(example)["value"]
+                assert (value["type"], str(value["status"])) == (f"/problems/{code}", status)
+                seen.add(code)
+    assert seen == set(PROBLEMS) - {"not-found"}, "what no operation answers"
 
 
 def request_examples(operation_id: str) -> list[Any]:

@@ -1,0 +1,29 @@
+"""Keys past the REST API, in any state, and requests that carry them."""
+
+from typing import Any
+
+from adapters.system import new_id
+from application.credentials import key_text, new_secret
+from application.ports import Storage
+from domain.keys import Scope
+from tests.support.examples import a_key, store_keys
+from tests.support.services import PEPPERS
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Return the header that carries the key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def once(name: str, key: str | None = None) -> dict[str, str]:
+    """Return the headers of a request that has a name of its own, by the owner of the key."""
+    return {"Idempotency-Key": name, **({} if key is None else bearer(key))}
+
+
+async def stored_key(storage: Storage, *scopes: Scope, **fields: Any) -> str:
+    """Store a key with these scopes, or with every one, and return its text."""
+    key_id = new_id()
+    text = key_text(key_id, new_secret())
+    given = {"id": key_id, "scopes": frozenset(scopes or Scope), "secret": PEPPERS.hashed(text), "expires_at": None}
+    await store_keys(storage, a_key(**{**given, **fields}))
+    return text

@@ -1,0 +1,218 @@
+"""Every operation of the contract with every kind of key, out of openapi.json: a new operation is covered by itself."""
+
+import re
+from collections.abc import AsyncIterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+
+from adapters.http.documentation import REQUIRED_SCOPE, secured
+from adapters.http.routes import StrictRoute
+from adapters.memory.storage import InMemoryStorage
+from adapters.memory.tables import Tables
+from domain.keys import USER_SCOPES, ApiKey, Scope
+from tests.http.credentials import bearer, stored_key
+from tests.http.support import NOBODY, Api, Json, check_problem, serving
+from tests.http.test_openapi import operations
+from tests.support.services import START
+
+CHALLENGE = 'Bearer realm="hexapost"'
+PUBLIC = {
+    "/", "/docs", "/docs/assets/{name}", "/livez", "/openapi.json", "/problems", "/problems/{code}", "/readyz",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Operation:
+    method: str
+    path: str
+    document: Json
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.document[REQUIRED_SCOPE])
+
+    @property
+    def request(self) -> tuple[str, Json] | None:
+        """The media type and the first example of the request body."""
+        for media_type, content in self.document.get("requestBody", {}).get("content", {}).items():
+            return media_type, content["example"] if "example" in content else content["schema"]["examples"][0]
+        return None
+
+
+SECURED = {
+    one["operationId"]: Operation(method.upper(), path, one) for method, path, one in operations() if one["security"]
+}
+every_operation = pytest.mark.parametrize("operation", SECURED.values(), ids=SECURED)
+
+
+@dataclass(frozen=True)
+class World:
+    """Ada, who wrote a draft, and Bob; a key that nobody uses."""
+
+    api: Api
+    storage: InMemoryStorage
+    ada: Json
+    bob: Json
+    draft: Json
+    spare_id: str
+
+    def bodies(self, operation: Operation) -> dict[str, Any]:
+        """Return what the request carries: the contract's example, about Ada."""
+        if operation.request is None:
+            return {}
+        media_type, body = operation.request
+        about = {"author_id": self.ada["id"], "scopes": [operation.scope], "status": "published"}
+        body = {**body, **{name: value for name, value in about.items() if name in body}}
+        return {"json": body, "headers": {"Content-Type": media_type}}
+
+    async def ask(self, operation: Operation, headers: dict[str, str], **more: Any) -> httpx.Response:
+        """Send the operation's request, about what is Ada's, with a key in the headers."""
+        ids = {"user_id": self.ada["id"], "post_id": self.draft["id"], "key_id": self.spare_id}
+        path = re.sub(r"{(\w+)}", lambda found: str(ids.get(found[1], NOBODY)), operation.path)
+        given = {**self.bodies(operation), **more}
+        headers = {**given.pop("headers", {}), **headers}
+        return await self.api.client.request(operation.method, path, headers=headers, **given)
+
+    def stored(self) -> Tables:
+        """Return a copy of all that is stored, but for when keys were used last."""
+        found = deepcopy(self.storage._tables)
+        found.keys = {id_: _unused(key) for id_, key in found.keys.items()}
+        return found
+
+
+def _unused(key: ApiKey) -> ApiKey:
+    return replace(key, last_used_at=None)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    storage = InMemoryStorage()
+    async with serving(storage) as api:
+        ada = await api.user(email="countess@ada.example")
+        bob = await api.user(email="bob@example.net")
+        draft = await api.post(ada, title="A secret of Ada's")
+        spare = await stored_key(storage, Scope.METRICS_READ)
+        yield World(api, storage, ada, bob, draft, str(UUID(hex=spare.split("_")[1])))
+
+
+def _check(response: httpx.Response, status: int, code: str) -> str:
+    """Check that the response is this problem, without a body for HEAD, and return its detail."""
+    if response.request.method == "HEAD":
+        assert (response.status_code, response.content) == (status, b"")
+        return ""
+    return str(check_problem(response, status, code)["detail"])
+
+
+@every_operation
+async def test_who_is_not_known_is_refused(world: World, operation: Operation) -> None:
+    expired = await stored_key(world.storage, expires_at=START)
+    revoked = await stored_key(world.storage, revoked_at=START)
+    before = world.stored()
+    for authorization in ("", "Bearer x", f"Bearer {expired}", f"Bearer {revoked}"):
+        response = await world.ask(operation, {"Authorization": authorization})
+        _check(response, 401, "unauthenticated")
+        assert response.headers["www-authenticate"] == CHALLENGE
+    assert world.stored() == before
+
+
+@every_operation
+async def test_every_other_scope_is_refused_naming_the_one_that_is_needed(world: World, operation: Operation) -> None:
+    others = [scope for scope in Scope if scope is not operation.scope]
+    assert len(others) == len(Scope) - 1
+    keys = [await stored_key(world.storage, *scopes) for scopes in [*([scope] for scope in others), others]]
+    before = world.stored()
+    for key in keys:
+        response = await world.ask(operation, bearer(key))
+        detail = _check(response, 403, "forbidden")
+        assert detail in {"", f"The key lacks the scope {operation.scope}."}
+        challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{operation.scope}"'
+        assert response.headers.get_list("www-authenticate") == [challenge]
+        assert world.ada["email"] not in response.text
+    assert world.stored() == before
+
+
+@every_operation
+async def test_the_scope_is_asked_for_before_anything_of_the_request(world: World, operation: Operation) -> None:
+    key = bearer(await stored_key(world.storage, *set(Scope) - {operation.scope}))
+    _check(await world.ask(operation, key, params={"unknown": "x"}), 403, "forbidden")
+    plain = {**key, "Content-Type": "text/plain"}
+    _check(await world.ask(operation, plain, json=None, content=b"{"), 403, "forbidden")
+
+
+@every_operation
+async def test_the_scope_opens(world: World, operation: Operation) -> None:
+    key = await stored_key(world.storage, operation.scope)
+    response = await world.ask(operation, bearer(key))
+    is_aimed = {"user_id", "post_id", "key_id"} >= set(re.findall(r"{(\w+)}", operation.path))
+    assert response.is_success or (response.status_code == 404 and not is_aimed), response.text
+    assert str(response.status_code) in operation.document["responses"]
+
+
+@every_operation
+async def test_a_key_of_another_user_reaches_nothing(world: World, operation: Operation) -> None:
+    key = await stored_key(world.storage, *USER_SCOPES, user_id=UUID(world.bob["id"]))
+    before = world.stored()
+    response = await world.ask(operation, bearer(key))
+    if operation.method in {"GET", "HEAD"} and "{" not in operation.path and operation.scope in USER_SCOPES:
+        assert response.status_code == 200
+    else:
+        # An author whom the key does not reach is one that does not exist: 422, as the contract has it.
+        assert response.status_code in {403, 404} or response.json()["type"] == "/problems/author-not-found"
+    told = response.text.replace(world.ada["id"], "", response.request.url.path.count(world.ada["id"]))
+    for secret in (world.ada["id"], world.ada["email"], world.draft["id"], world.draft["title"]):
+        assert secret not in told
+    assert world.stored() == before
+
+
+async def test_lists_of_a_bound_key_are_of_its_user(world: World) -> None:
+    key = bearer(await stored_key(world.storage, *USER_SCOPES, user_id=UUID(world.bob["id"])))
+    assert (await world.api.client.get("/api/v1/users", headers=key)).json()["items"] == [world.bob]
+    assert (await world.api.client.get("/api/v1/posts", headers=key)).json()["items"] == []
+    for query in (f"users?email={world.ada['email']}", f"posts?author_id={world.ada['id']}", "posts?status=draft"):
+        response = await world.api.client.get(f"/api/v1/{query}", headers=key)
+        assert response.json() == {"items": [], "next_cursor": None}
+    own = bearer(await stored_key(world.storage, *USER_SCOPES, user_id=UUID(world.ada["id"])))
+    assert (await world.api.client.get("/api/v1/users", headers=own)).json()["items"] == [world.ada]
+    assert (await world.api.client.get("/api/v1/posts", headers=own)).json()["items"] == [world.draft]
+
+
+@every_operation
+async def test_a_key_of_ones_own_reaches_what_is_ones_own(world: World, operation: Operation) -> None:
+    key = await stored_key(world.storage, *USER_SCOPES, user_id=UUID(world.ada["id"]))
+    response = await world.ask(operation, bearer(key))
+    is_beyond = operation.scope not in USER_SCOPES or operation.document["operationId"] == "create_user"
+    assert response.status_code == 403 if is_beyond else response.is_success, response.text
+
+
+async def test_every_route_is_secured_or_in_the_list_of_public_ones(api: Api) -> None:
+    public, secured_ids = set(), set()
+    for route in api.app.routes:
+        assert isinstance(route, APIRoute)
+        if route.path.startswith("/api/"):
+            assert isinstance(route, StrictRoute), route.path
+            assert (route.openapi_extra or {})[REQUIRED_SCOPE] in set(Scope), route.path
+            secured_ids.add(route.unique_id)
+        else:
+            assert not isinstance(route, StrictRoute), route.path
+            public.add(route.path)
+    assert public == PUBLIC
+    assert secured_ids == {name for name in SECURED if not name.startswith("head_")}
+
+
+async def _nothing(request: Request) -> Response:
+    return Response(request.url.path)
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"security": []}, {REQUIRED_SCOPE: "users"}, {REQUIRED_SCOPE: ""}])
+def test_a_strict_route_without_a_scope_cannot_be_made(extra: Json | None) -> None:
+    router = APIRouter(route_class=StrictRoute)
+    with pytest.raises(ValueError, match=r"[Ss]cope"):
+        router.get("/x", openapi_extra=extra)(_nothing)
+    router.get("/x", openapi_extra=secured(Scope.USERS_READ))(_nothing)

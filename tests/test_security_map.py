@@ -1,0 +1,77 @@
+"""docs/security.md: all ten risks are there, and each test that is named exists."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.http.support import ADA, serving
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/security.md").read_text("utf-8")
+RISKS = [
+    "Broken object level authorization",
+    "Broken authentication",
+    "Broken object property level authorization",
+    "Unrestricted resource consumption",
+    "Broken function level authorization",
+    "Unrestricted access to sensitive business flows",
+    "Server side request forgery",
+    "Security misconfiguration",
+    "Improper inventory management",
+    "Unsafe consumption of APIs",
+]
+ROWS = re.findall(r"^\| (API.+?) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)
+NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))
+HTTP_CLIENTS = {"httpx", "requests", "aiohttp", "urllib3", "httpcore", "http.client", "urllib.request"}
+
+
+def test_all_ten_risks_are_there_each_with_a_test() -> None:
+    assert [risk for risk, _, _ in ROWS] == [f"API{number} {name}" for number, name in enumerate(RISKS, start=1)]
+    for _, does, shown in ROWS:
+        assert does.endswith(".")
+        assert re.fullmatch(r"`[\w/]+\.py::test_\w+`(, `[\w/]+\.py::test_\w+`)*", shown)
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_every_test_that_is_named_exists(path: str, name: str) -> None:
+    module = ast.parse((ROOT / path).read_text("utf-8"))
+    functions = [one.name for one in module.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert functions.count(name) == 1
+
+
+def test_the_readme_leads_to_the_page() -> None:
+    assert "(docs/security.md)" in (ROOT / "README.md").read_text("utf-8")
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the modules that a module imports, also as members of their packages."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_the_service_has_no_http_client() -> None:
+    paths = [path for ring in ("domain", "application", "adapters") for path in (ROOT / ring).rglob("*.py")]
+    assert len(paths) > 50
+    imported = {name: path for path in paths for name in _imported(path)}
+    assert {"fastapi", "urllib.parse"} <= set(imported), "imports are found"
+    clients = {name for name in imported if HTTP_CLIENTS & {name, name.split(".")[0]}}
+    assert clients == set()
+
+
+async def test_no_other_origin_is_let_in() -> None:
+    async with serving() as api:
+        headers = {"Origin": "https://elsewhere.example"}
+        for response in [
+            await api.client.get("/api/v1/users", headers=headers),
+            await api.client.post("/api/v1/users", json=ADA, headers=headers),
+            await api.client.options("/api/v1/users", headers={**headers, "Access-Control-Request-Method": "POST"}),
+        ]:
+            assert not [name for name in response.headers if name.startswith("access-control-")]
+        assert response.status_code == 405
