@@ -173,7 +173,7 @@ async def test_the_end_of_a_rotated_key_is_known_at_once(desk: Desk) -> None:
 
 async def test_with_nothing_remembered_the_storage_is_asked_every_time(desk: Desk) -> None:
     issued = await desk.issued()
-    forgetful = Authenticator(storage=desk.storage, now=lambda: START, peppers=PEPPERS, SECOND_PEPPER, remembers=0)
+    forgetful = Authenticator(storage=desk.storage, now=lambda: START, peppers=PEPPERS, remembers=0)
     assert await desk.opens(issued.text, forgetful)
     await forgetful.close()
     async with desk.storage.transaction() as work:

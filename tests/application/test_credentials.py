@@ -95,7 +95,7 @@ def test_a_new_secret_is_drawn_evenly_from_62_characters() -> None:
 def test_the_secret_is_hashed_under_the_latest_pepper() -> None:
     peppers = Peppers({1: OLD, 3: NEW, 2: OLD})
     kept = peppers.hashed(TEXT)
-    assert (peppers.latest, kept.pepper, len(kept.digest)) == (3, 3, 32)
+    assert (kept.pepper, len(kept.digest)) == (3, 32)
     assert kept.digest == Peppers({3: NEW}).hashed(TEXT).digest != Peppers({3: OLD}).hashed(TEXT).digest
     assert peppers.matches(TEXT, kept)
 

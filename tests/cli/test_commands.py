@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.cli.secrets import kept, key_peppers
-from application.credentials import Peppers
 from adapters.settings import Settings, load_settings
+from application.credentials import Peppers
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
 

@@ -152,8 +152,18 @@ async def test_note_use_keeps_the_latest(storage: Storage, last_used_at: object,
 
 async def test_the_changes_leave_each_other_alone(storage: Storage) -> None:
     key = a_key(expires_at=None, last_used_at=None)
-    changed = await _after(storage, key, *KNOWN_CHANGES, lambda work, id_: work.keys.note_use(id_, now=USED))
+    changed = await _after(storage, key, *reversed(KNOWN_CHANGES), lambda work, id_: work.keys.note_use(id_, now=USED))
     assert changed == replace(key, revoked_at=REVOKED, expires_at=EXPIRES, last_used_at=USED)
+
+
+async def test_a_key_that_is_revoked_cannot_end_later(storage: Storage) -> None:
+    key = a_key(revoked_at=REVOKED)
+    await store_keys(storage, key)
+    with pytest.raises(ApiKeyNotFoundError):
+        async with storage.transaction() as work:
+            await work.keys.end(key.id, at=EXPIRES)
+            await work.keys.add(a_key())
+    assert await stored_keys(storage) == [key]
 
 
 @pytest.mark.parametrize("change", KNOWN_CHANGES, ids=["revoke", "end"])

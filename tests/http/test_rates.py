@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 import time
+from adapters.http import rates
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -240,7 +241,8 @@ async def test_a_store_that_hangs_holds_nobody_up() -> None:
     server.close()
 
 
-async def test_a_store_that_comes_back_counts_again() -> None:
+async def test_a_store_that_comes_back_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "DISTRUST", 0.0)
     port = free_port()
     async with serving(rate_limit="1/hour", rate_limit_store=f"redis://127.0.0.1:{port}/0") as api:
         assert "ratelimit" not in (await api.client.get(USERS)).headers

@@ -8,8 +8,6 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from adapters.http.idempotency import Idempotency
-from application.credentials import Peppers
 from tests.http.credentials import once
 from tests.http.support import ADA, ADMIN_KEY, Api, check_problem, serving
 from tests.http.test_idempotency import REPLAYED, check_replay
@@ -110,10 +108,3 @@ async def test_nothing_of_a_request_is_kept_in_clear(desk: Desk) -> None:
         assert secret.encode() not in dump
     assert issued.split("_")[2] not in str(desk.store.admin.execute("SELECT api_keys::text FROM api_keys").fetchall())
     assert (await desk.send(KEYS, KEY)).json()["key"] == issued
-
-
-async def test_a_pepper_that_is_gone_opens_nothing(desk: Desk) -> None:
-    await desk.send(KEYS, KEY)
-    desk.api.app.state.idempotency = Idempotency(Peppers({3: b"x" * 32}), timedelta(hours=24))
-    check_problem(await desk.send(KEYS, KEY), 410, "outcome-erased")
-    assert desk.rows("api_keys") == 2
