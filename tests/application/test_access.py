@@ -229,3 +229,11 @@ async def test_a_bound_caller_changes_only_their_own_posts(house: House, storage
     assert (await house.posts.revise(bound(house.ada.id), house.draft.id, title="New")).title == "New"
     await house.posts.remove(bound(house.ada.id), house.published.id)
     assert len(await stored_posts(storage)) == 1
+
+
+async def test_whether_a_user_is_active_is_not_theirs_to_change(house: House) -> None:
+    caller = bound(house.ada.id)
+    for is_active in (True, False):
+        with pytest.raises(ForbiddenError):
+            await house.users.change(caller, house.ada.id, is_active=is_active)
+    assert (await house.users.change(caller, house.ada.id, full_name="Ada")).is_active

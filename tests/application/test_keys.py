@@ -1,5 +1,6 @@
 """The use cases about API keys, over memory."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -7,15 +8,17 @@ import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
-from application.access import OPERATOR, ForbiddenError
+from application.access import OPERATOR, ForbiddenError, UnauthenticatedError
 from application.authentication import Authenticator
 from application.credentials import key_id_of
 from application.idempotency import IdempotencyKeyReusedError, Once, RepeatedError
 from application.keys import ApiKeyService, IssuedKey
+from application.ports import StorageUnavailableError
+from application.transactions import Retry
 from application.users import UserService
 from domain.errors import InvalidValueError
 from domain.keys import ApiKey, ApiKeyNotFoundError, KeyUserNotFoundError, Scope
-from tests.support.callers import bound, unbound
+from tests.support.callers import DeafStorage, bound, unbound
 from tests.support.services import PEPPERS, START, key_service
 
 HOUR = timedelta(hours=1)
@@ -194,3 +197,28 @@ async def test_a_key_is_created_once(keys: ApiKeyService) -> None:
     with pytest.raises(IdempotencyKeyReusedError):
         await keys.create(OPERATOR, name="L", scopes=[Scope.USERS_READ], once=once(b"b"))
     assert len(await stored(keys)) == 2
+
+
+async def test_no_key_outlasts_the_one_that_made_it(keys: ApiKeyService) -> None:
+    admin = replace(unbound(*Scope), expires_at=SOON)
+    for expires_at in (None, SOON + HOUR):
+        with pytest.raises(ForbiddenError):
+            await keys.create(admin, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at)
+    before = (await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])).key
+    with pytest.raises(ForbiddenError):
+        await keys.rotate(admin, before.id, until=SOON)
+    assert await stored(keys) == [before]
+    assert (await keys.create(admin, name="K", scopes=[Scope.USERS_READ], expires_at=SOON)).key.expires_at == SOON
+
+
+async def test_a_key_that_may_be_revoked_is_looked_at_anew(storage: InMemoryStorage) -> None:
+    """The storage revoked it, and broke off before it said so."""
+    shared = Authenticator(storage=storage, now=lambda: START, peppers=PEPPERS, remembers=60)
+    keys = key_service(storage, now=lambda: START, authenticator=shared)
+    issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])
+    await shared.authenticate(issued.text)
+    deaf = key_service(DeafStorage(storage), now=lambda: START, authenticator=shared, retry=Retry(deadline=0))
+    with pytest.raises(StorageUnavailableError):
+        await deaf.revoke(OPERATOR, issued.key.id)
+    with pytest.raises(UnauthenticatedError):
+        await shared.authenticate(issued.text)

@@ -5,7 +5,6 @@ import logging
 import socket
 import threading
 import time
-from adapters.http import rates
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ from fakeredis import FakeRedis, TcpFakeServer
 from limits.aio.storage.redis.bridge import RedisBridge
 from structlog.testing import capture_logs
 
+from adapters.http import rates
 from domain.keys import Scope
 from tests.http.credentials import bearer, once, stored_key
 from tests.http.support import ADA, NOBODY, Api, check_problem, serving

@@ -160,3 +160,9 @@ async def test_trailers_are_no_headers(wire: Wire) -> None:
     answer = await wire.said(CHUNKED + body + LAST)
     assert answer.startswith(b"HTTP/1.1 201")
     assert b"trailer" not in answer
+
+
+async def test_any_number_of_offers_may_come_at_once(wire: Wire) -> None:
+    offer = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    answer = await wire.said(offer * 2000 + LAST)
+    assert answer.count(b"HTTP/1.1 200 OK") == 2001

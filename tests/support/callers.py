@@ -1,11 +1,13 @@
 """Callers of use cases, and a storage that tells what was asked of it."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
 from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
 from adapters.system import new_id
 from application.access import Caller
+from application.ports import Storage, StorageUnavailableError, UnitOfWork
 from domain.keys import USER_SCOPES, Scope
 
 
@@ -38,3 +40,19 @@ class CountingStorage(InMemoryStorage):
     def readonly(self) -> InMemoryUnitOfWork:
         self.begun += 1
         return super().readonly()
+
+
+class DeafStorage(Storage):
+    """Carries transactions out and loses their acknowledgements."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[UnitOfWork]:
+        async with self._storage.transaction() as work:
+            yield work
+        raise StorageUnavailableError
+
+    def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        return self._storage.readonly()
