@@ -97,8 +97,8 @@ async def test_what_is_sent_for_a_key(store: Store, monkeypatch: pytest.MonkeyPa
     async with store.storage.readonly() as work:
         await work.keys.get(key.id)
     for change in (
-        lambda work: work.keys.revoke(key.id, now=EXPIRES),
         lambda work: work.keys.end(key.id, at=EXPIRES),
+        lambda work: work.keys.revoke(key.id, now=EXPIRES),
         lambda work: work.keys.note_use(key.id, now=EXPIRES),
     ):
         await Probe(store.storage).change(change)
