@@ -28,9 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         databases.drop(database)
     passed = fuzzed.passed and fuzzed.cases >= options.cases
     seconds = time.monotonic() - started
-    _say(
-        f"{'PASSED' if passed else 'FAILED'}: {fuzzed.cases} cases of {options.cases}, {fuzzed.scenarios} sequences, {seconds:.0f} s\n"
-    )
+    made = f"{fuzzed.cases} cases of {options.cases}, {fuzzed.scenarios} sequences, {seconds:.0f} s"
+    _say(f"{'PASSED' if passed else 'FAILED'}: {made}\n")
     return 0 if passed else 1
 
 

@@ -41,7 +41,7 @@ def fuzz(directory: Path, database: URL, *, cases: int, seed: int, show: Callabl
         while done.passed and done.cases < cases:
             # A key of its own for each round, so that the idempotency keys of the rounds before are not known.
             variables = {"HEXAPOST_FUZZ_KEY": a_key(directory, DATABASE_URL=url), "PYTHONPATH": str(HERE)}
-            words = [
+            words: list[str | Path] = [
                 *("--config-file", HERE / "schemathesis.toml", "run", f"{served.base_url()}/openapi.json"),
                 *("--checks", "all", "--phases", MORE_PHASES if done.cases else FIRST_PHASES),
                 *("--max-examples", str(EXAMPLES), "--seed", str(seed), "--no-color"),

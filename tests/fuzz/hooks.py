@@ -17,6 +17,7 @@ import schemathesis
 from schemathesis import GenerationMode
 
 Case = schemathesis.Case[Any]
+Json = dict[str, Any]
 
 KEY = os.environ["HEXAPOST_FUZZ_KEY"]
 KEY_ID = UUID(hex=KEY.split("_")[1])
@@ -34,26 +35,26 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str,
     if case.query and "cursor" in case.query:
         del case.query["cursor"]
     if case.operation.label in _SOUND and isinstance(case.body, dict):
-        _SOUND[case.operation.label](case)
+        _SOUND[case.operation.label](case, case.body)
     if case.headers and "Idempotency-Key" in case.headers:
         _make_new(case)
 
 
-def _make_post_sound(case: Case) -> None:
-    if "author_id" in case.body:
-        case.body["author_id"] = _new_user(case)
+def _make_post_sound(case: Case, body: Json) -> None:
+    if "author_id" in body:
+        body["author_id"] = _new_user(case)
 
 
-def _make_key_sound(case: Case) -> None:
-    if case.body.get("user_id") is not None:
-        case.body["user_id"] = _new_user(case)
-        case.body["scopes"] = [scope for scope in case.body["scopes"] if scope.startswith(("users:", "posts:"))]
-        case.body["scopes"] = case.body["scopes"] or ["posts:read"]
-    if case.body.get("expires_at") is not None and not _is_ahead(case.body["expires_at"]):
-        case.body["expires_at"] = LATEST
+def _make_key_sound(case: Case, body: Json) -> None:
+    if body.get("user_id") is not None:
+        body["user_id"] = _new_user(case)
+        scopes = [scope for scope in body["scopes"] if scope.startswith(("users:", "posts:"))]
+        body["scopes"] = scopes or ["posts:read"]
+    if body.get("expires_at") is not None and not _is_ahead(body["expires_at"]):
+        body["expires_at"] = LATEST
 
 
-_SOUND: dict[str, Callable[[Case], None]] = {
+_SOUND: dict[str, Callable[[Case, Json], None]] = {
     "POST /api/v1/posts": _make_post_sound,
     "POST /api/v1/api-keys": _make_key_sound,
 }
@@ -85,7 +86,7 @@ def _new_user(case: Case) -> str:
     return _created(case, "users", {"email": f"{uuid4().hex}@example.org"})
 
 
-def _created(case: Case, kind: str, body: dict[str, Any]) -> str:
+def _created(case: Case, kind: str, body: Json) -> str:
     """Create one of the kind, and return its id."""
     address = f"{str(case.operation.base_url).rstrip('/')}/api/v1/{kind}"
     response = httpx.post(address, json=body, headers={"Authorization": f"Bearer {KEY}"})
