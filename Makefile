@@ -12,7 +12,7 @@ NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedd
 # What must not depend on, or touch, the database of the environment.
 CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
 
-.PHONY: help run test check migrate migration bench drill prove openapi openapi-lint lock clean
+.PHONY: help run test check migrate migration bench drill prove fuzz openapi openapi-lint lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ drill: $(DEV_SETUP) ## carry out one proof by fault injection: NAME=exactly-once
 
 prove: $(DEV_SETUP) ## carry out every proof by fault injection (report/index.html)
 	@$(BIN)/python -m tests.drills all $(args)
+
+fuzz: $(DEV_SETUP) ## fuzz the running service with 10,000 cases out of openapi.json (args="--cases 50000 --seed 2")
+	@$(BIN)/python -m tests.fuzz $(args)
 
 openapi: $(RUN_SETUP) ## write openapi.json anew
 	@env -u DATABASE_URL $(BIN)/hexapost openapi --write openapi.json

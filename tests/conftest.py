@@ -21,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="auto|embedded|container|URL",
         help="the PostgreSQL to test against; auto is the embedded one",
     )
+    parser.addoption(
+        "--hostile",
+        choices=["sampled", "full"],
+        default="sampled",
+        help="whether every header that no operation documents gets every hostile value, or a sample of them",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,13 +1,13 @@
 """What every request and response goes through, in one layer of pure ASGI."""
 
 import asyncio
-import traceback
 from time import perf_counter
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters.failures import kinds, places
 from adapters.http.context import AccessLog
 from adapters.http.deadlines import Deadline
 from adapters.http.exchange import Exchange
@@ -71,26 +71,9 @@ class Envelope:
             # The server stops and has waited long enough; the next one may take it.
             await exchange.give_up(REQUEST_TIMEOUT if exchange.is_unfinished else OVERLOADED)
         else:
-            # Neither messages nor values are written down: they may hold what people wrote, or what the database said.
             self._logger.error(
-                "request failed", request_id=exchange.request_id, exception=_names(error), traceback=_traceback(error)
+                "request failed", request_id=exchange.request_id, exception=kinds(error), traceback=places(error)
             )
             await exchange.give_up(INTERNAL_ERROR)
         if is_cancelled:
             raise error
-
-
-def _names(error: BaseException) -> str:
-    """Return the class of the error and, after it, those of the errors it arose from."""
-    names = []
-    found: BaseException | None = error
-    while found is not None:
-        names.append(f"{type(found).__module__}.{type(found).__qualname__}")
-        found = found.__cause__ or found.__context__
-    return " from ".join(names)
-
-
-def _traceback(error: BaseException) -> list[str]:
-    """Return the places that the error came through, the innermost last."""
-    frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

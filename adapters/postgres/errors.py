@@ -25,8 +25,9 @@ _CONSTRAINTS: Mapping[str, Callable[[], Exception]] = {
 }
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 # admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, idle_in_transaction_session_timeout,
-# too_many_connections
-_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
+# too_many_connections; and what refuses a new connection: invalid_authorization_specification, invalid_password,
+# invalid_catalog_name
+_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300", "28000", "28P01", "3D000"}
 _QUERY_CANCELED = "57014"  # statement_timeout is over: for a lock, or for the machine, there were too many others
 _CONNECTION_EXCEPTION = "08"
 # "cached plan must not change result type", after a migration; the words depend on the language, this does not

@@ -1,13 +1,19 @@
 """One event a line: JSON for machines, readable text on a terminal."""
 
+import copy
 import logging
+import re
 import sys
 from collections.abc import Mapping
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from pydantic_core import to_json
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from adapters.failures import kinds, places
+
+_WORDS = re.compile(r"[^\n(<{]*")
 
 LogFormat = Literal["auto", "json", "console"]
 
@@ -15,6 +21,30 @@ LogFormat = Literal["auto", "json", "console"]
 def _json(event: Mapping[str, object], **_: object) -> str:
     # Twice as fast as the standard library's, and it is written once for each request.
     return to_json(event, fallback=str).decode()
+
+
+class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
+    """Formats what libraries log, without the values they put into it: people's, perhaps, or the database's words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        plain = copy.copy(record)
+        if record.name == "asyncio":  # it has put in callbacks with their arguments already, and errors of tasks
+            plain.msg, plain.args = _WORDS.findall(record.getMessage())[0].rstrip(), None
+        elif isinstance(record.args, tuple):
+            plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
+        elif record.args:
+            plain.args = None
+        return super().format(plain)
+
+
+def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Keep of an error its kind and where it came from."""
+    error = (event.pop("exc_info", None) or (None, None))[1]
+    event.pop("stack_info", None)
+    if error is not None:
+        event.update(exception=kinds(error), traceback=places(error))
+    return event
 
 
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
@@ -39,8 +69,8 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        _LibraryFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _without_values],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )

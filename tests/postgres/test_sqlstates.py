@@ -21,6 +21,9 @@ PASSING = {
     "57P05": StorageUnavailableError,  # idle_session_timeout
     "25P03": StorageUnavailableError,  # idle_in_transaction_session_timeout
     "53300": StorageUnavailableError,  # too_many_connections
+    "28000": StorageUnavailableError,  # invalid_authorization_specification
+    "28P01": StorageUnavailableError,  # invalid_password
+    "3D000": StorageUnavailableError,  # invalid_catalog_name
     "08000": StorageUnavailableError,  # connection_exception
     "08001": StorageUnavailableError,
     "08003": StorageUnavailableError,

@@ -1,0 +1,49 @@
+"""`python -m tests.fuzz`: fuzz the service at length, on DATABASE_URL's server or an embedded one, and show how."""
+
+import argparse
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.fuzz.fuzzing import fuzz
+from tests.support.commands import end_in_order, measured_server
+from tests.support.databases import Databases
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0 when no case failed and there were as many as were asked for."""
+    options = _options(arguments)
+    end_in_order()
+    started = time.monotonic()
+    with (
+        measured_server("fuzz-postgres", lambda line: _say(f"{line}\n")) as url,
+        Databases(url, run=secrets.token_hex(4), worker="fuzz").opened() as databases,
+        tempfile.TemporaryDirectory(prefix="hexapost-fuzz-") as directory,
+    ):
+        database = databases.clone()
+        fuzzed = fuzz(Path(directory), database, cases=options.cases, seed=options.seed, show=_say)
+        databases.drop(database)
+    passed = fuzzed.passed and fuzzed.cases >= options.cases
+    seconds = time.monotonic() - started
+    made = f"{fuzzed.cases} cases of {options.cases}, {fuzzed.scenarios} sequences, {seconds:.0f} s"
+    _say(f"{'PASSED' if passed else 'FAILED'}: {made}\n")
+    return 0 if passed else 1
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--cases", type=int, default=10_000, help="how many cases at least (10000)")
+    parser.add_argument("--seed", type=int, default=1, help="what the cases are drawn by (1)")
+    return parser.parse_args(arguments)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

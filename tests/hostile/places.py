@@ -1,0 +1,172 @@
+"""Where a caller can put a value: every place of every operation, found in the OpenAPI document."""
+
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+from tests.hostile.corpus import Hostile
+
+Json = dict[str, Any]
+Kind = Literal["path", "query", "name of a query parameter", "header", "field", "name of a field", "body"]
+
+HEADERS = (
+    "Content-Type", "Idempotency-Key", "Authorization", "X-API-Key", "X-Request-ID", "Accept", "Host", "If-Match",
+    "If-None-Match", "Content-Encoding", "Accept-Encoding", "User-Agent", "Referer", "Cookie", "Range", "Expect",
+    "X-Forwarded-For", "X-HTTP-Method-Override", "Content-Length",
+)  # fmt: skip
+"""What anyone can send with any request, documented or not."""
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+_MARK = "the place of the value"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation of the document, and a request that it takes."""
+
+    id: str
+    method: str
+    path: str
+    is_secured: bool
+    parameters: tuple[Json, ...]
+    bodies: Mapping[str, Json]
+    fields: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as a server hands it to the application."""
+
+    method: str
+    path: str
+    query: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place in the requests of one operation; `media_type` is that of the body it comes with, if any."""
+
+    operation: Operation = field(repr=False)
+    kind: Kind
+    name: str
+    media_type: str | None
+
+    @property
+    def is_documented(self) -> bool:
+        """Whether the document says of it that it is there, or has to be looked for in the body."""
+        return self.kind != "header" or any(one["name"] == self.name for one in self.operation.parameters)
+
+    def __str__(self) -> str:
+        return f"{self.operation.id}: {self.kind} {self.name} ({self.media_type})"
+
+    def request(self, value: Hostile, sound: Mapping[str, str]) -> Request:
+        """Return a request with the value in this place; all else in it is sound: what `sound` has, or an example."""
+        path = self.operation.path
+        for parameter in _in(self.operation, "path"):
+            name = parameter["name"]
+            given = quote(value.octets, safe="") if self._is("path", name) else sound.get(name, _example(parameter))
+            path = path.replace(f"{{{name}}}", str(given))
+        request = Request(method=self.operation.method, path=unquote(path), headers=(), body=b"")
+        if self.media_type is not None:
+            request = replace(
+                request, headers=((b"content-type", self.media_type.encode()),), body=self._body(value, sound)
+            )
+        return self._with_head(request, value)
+
+    def _is(self, kind: Kind, name: str) -> bool:
+        return (self.kind, self.name) == (kind, name)
+
+    def _with_head(self, request: Request, value: Hostile) -> Request:
+        if self.kind == "query":
+            return replace(request, query=f"{self.name}={quote(value.octets, safe='')}".encode())
+        if self.kind == "name of a query parameter":
+            return replace(request, query=f"{quote(value.octets, safe='')}=1".encode())
+        if self.kind == "header":
+            name = self.name.lower().encode()
+            kept = tuple(header for header in request.headers if header[0] != name)
+            return replace(request, headers=(*kept, (name, value.octets)))
+        return request
+
+    def _body(self, value: Hostile, sound: Mapping[str, str]) -> bytes:
+        if self.kind == "body":
+            return value.fragment
+        body = deepcopy(self.operation.bodies[str(self.media_type)])
+        body |= {name: sound[name] for name in body if name in sound}
+        if self.kind == "name of a field":
+            return json.dumps(body | {_MARK: 1}).encode().replace(json.dumps(_MARK).encode(), value.name)
+        if self.kind == "field":
+            return json.dumps(body | {self.name: _MARK}).encode().replace(json.dumps(_MARK).encode(), value.fragment)
+        return json.dumps(body).encode()
+
+
+def operations(document: Json) -> Iterator[Operation]:
+    """Yield the operations of a document."""
+    for path, item in document["paths"].items():
+        for method, found in item.items():
+            if method in METHODS:
+                parameters = (*item.get("parameters", ()), *found.get("parameters", ()))
+                content = found.get("requestBody", {}).get("content", {})
+                yield Operation(
+                    id=found["operationId"],
+                    method=method.upper(),
+                    path=path,
+                    is_secured=bool(found.get("security", document.get("security"))),
+                    parameters=tuple(resolved(document, parameter) for parameter in parameters),
+                    bodies={media_type: _body_of(document, body) for media_type, body in content.items()},
+                    fields={name: schema for body in content.values() for name, schema in _fields(document, body)},
+                )
+
+
+def places(operation: Operation) -> Iterator[Place]:
+    """Yield every place of an operation: those in the document, and those that every request has."""
+    for media_type in operation.bodies:
+        for name in operation.fields:
+            yield Place(operation=operation, kind="field", name=name, media_type=media_type)
+        yield Place(operation=operation, kind="name of a field", name="", media_type=media_type)
+        yield Place(operation=operation, kind="body", name="", media_type=media_type)
+    plain = next(iter(operation.bodies), None)
+    declared: list[tuple[Kind, str]] = [(parameter["in"], parameter["name"]) for parameter in operation.parameters]
+    named = {name.lower() for kind, name in declared if kind == "header"}
+    declared += [("header", name) for name in HEADERS if name.lower() not in named]
+    for kind, name in [*declared, ("name of a query parameter", "")]:
+        yield Place(operation=operation, kind=kind, name=name, media_type=plain)
+
+
+def resolved(document: Json, node: Json) -> Json:
+    """Return what a reference within the document stands for, or the node itself."""
+    while "$ref" in node:
+        found: Any = document
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            found = found[step.replace("~1", "/").replace("~0", "~")]
+        node = found
+    return node
+
+
+def _in(operation: Operation, place: str) -> Iterator[Json]:
+    return (parameter for parameter in operation.parameters if parameter["in"] == place)
+
+
+def _example(node: Json) -> Any:
+    schema = node.get("schema", {})
+    for found in (node.get("example"), schema.get("example"), *schema.get("examples", ())):
+        if found is not None:
+            return found
+    return next((one["value"] for one in node.get("examples", {}).values()), "example")
+
+
+def _body_of(document: Json, content: Json) -> Json:
+    schema = resolved(document, content["schema"])
+    nodes = (content, content | {"schema": content["schema"] | schema})
+    example = next((found for node in nodes if isinstance(found := _example(node), dict)), {})
+    return dict(example)
+
+
+def _fields(document: Json, content: Json) -> Iterator[tuple[str, Json]]:
+    schema = resolved(document, content["schema"])
+    yield from schema.get("properties", {}).items()
+    for part in (*schema.get("allOf", ()), *schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from _fields(document, {"schema": part})

@@ -1,0 +1,149 @@
+"""Nothing of what clients sent, operators set or the database said is written down or shown, whatever fails."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import URL
+
+from adapters.system import new_id
+from tests.cli.support import Served, a_key, rendered, serving
+from tests.support.databases import Connection, connected, with_driver
+from tests.support.proxies import Proxy, proxied
+from tests.telemetry.canaries import CANARY, MALFORMED, SECRETS, Trap, leaks, parts, refused
+
+OPTIONS = {
+    "HEXAPOST_LOG_LEVEL": "debug",
+    "HEXAPOST_RETRY_DEADLINE_SECONDS": "0",
+    "HEXAPOST_STATEMENT_TIMEOUT_SECONDS": "0.5",
+    "HEXAPOST_CONNECT_TIMEOUT_SECONDS": "1",
+    "HEXAPOST_POOL_TIMEOUT_SECONDS": "1",
+    "HEXAPOST_KEY_CACHE_SECONDS": "300",
+    **SECRETS,
+}
+TRIGGER = f"""
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE WARNING '{CANARY} warning %', NEW; RAISE EXCEPTION '{CANARY} failure %', NEW; END $$
+"""
+
+
+@asynccontextmanager
+async def trapped(directory: Path, url: URL, log_format: str) -> AsyncIterator[tuple[Trap, Served]]:
+    """Serve the database with a password and secrets that are canaries, and search everything in the end."""
+    given = rendered(url.set(password=url.password or f"{CANARY}-password"))
+    variables = {**OPTIONS, "DATABASE_URL": given, "HEXAPOST_LOG_FORMAT": log_format}
+    key = await asyncio.to_thread(a_key, directory, **variables)
+    with serving(directory, **variables) as served:
+        base = await asyncio.to_thread(served.base_url)
+        async with httpx.AsyncClient(base_url=base, timeout=60) as client:
+            trap = Trap(client, key)
+            yield trap, served
+            assert (await client.get("/livez")).status_code == 200
+        served.process.terminate()
+        assert await asyncio.to_thread(served.process.wait, 60) == 0
+        assert "request" in served.output, "there was nothing to search"
+        said = "\n".join([served.output, *trap.refusals])
+        assert leaks(said, *parts(key), *([url.password] if url.password else [])) == []
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def database(scratch: URL, request: pytest.FixtureRequest) -> URL:
+    return with_driver(scratch, request.param)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_refusals(tmp_path: Path, scratch: URL, log_format: str) -> None:
+    async with trapped(tmp_path, with_driver(scratch, "asyncpg"), log_format) as (trap, _):
+        for method, path, status, more in refused():
+            await trap.send(method, path, status, **more)
+        user = await trap.user()
+        await trap.send("POST", "/api/v1/users", 409, json={"email": user["email"]})
+        headers = {"Idempotency-Key": f"{CANARY}-key"}
+        for status, title in ((201, f"{CANARY} title"), (201, f"{CANARY} title"), (422, f"{CANARY} other")):
+            body = {"author_id": user["id"], "title": title, "content": CANARY}
+            await trap.send("POST", "/api/v1/posts", status, json=body, headers=headers)
+        await trap.send("POST", "/api/v1/api-keys", 201, json={"name": CANARY, "scopes": ["posts:read"]})
+        for text in MALFORMED:
+            trap.refusals.append(await asyncio.to_thread(said, trap.client.base_url.port or 0, text))
+
+
+def said(port: int, text: str) -> str:
+    """Return what is answered to octets that are no request."""
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection:
+        connection.sendall(text.encode("latin-1"))
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b"")).decode("latin-1")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_failures_that_nobody_knows(tmp_path: Path, database: URL, log_format: str) -> None:
+    async with trapped(tmp_path, database, log_format) as (trap, served):
+        user = await trap.user()
+        fresh = await trap.send("POST", "/api/v1/api-keys", 201, json={"name": CANARY, "scopes": ["users:read"]})
+        with connected(database) as admin:
+            await _break_schema(trap, admin, str(user["id"]))
+            for table in ("users", "api_keys"):
+                admin.execute(
+                    f"CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fail()"
+                )
+            # The last use of the new key is noted beside the request, where no answer tells of a failure.
+            await trap.send("GET", "/api/v1/users", 200, headers={"Authorization": f"Bearer {fresh.json()['key']}"})
+            await trap.send("POST", "/api/v1/users", 500, json={"email": f"{CANARY}@b.example"})
+            await trap.send("POST", "/api/v1/api-keys", 500, json={"name": CANARY, "scopes": ["posts:read"]})
+        assert served.output.count("request failed") == 5
+
+
+async def _break_schema(trap: Trap, admin: Connection, user_id: str) -> None:
+    """Meet a constraint, a table and a column that are not as they were."""
+    admin.execute(f"ALTER TABLE users ADD CONSTRAINT ck_unknown CHECK (full_name <> '{CANARY} broken')")
+    body = {"email": f"{CANARY}@a.example", "full_name": f"{CANARY} broken"}
+    await trap.send("POST", "/api/v1/users", 500, json=body)
+    admin.execute("ALTER TABLE users DROP CONSTRAINT ck_unknown")
+    post = {"author_id": user_id, "title": f"{CANARY} title", "content": f"{CANARY} content"}
+    for before, after in (
+        ("posts RENAME TO gone", "gone RENAME TO posts"),
+        ("posts RENAME COLUMN title TO gone", "posts RENAME COLUMN gone TO title"),
+    ):
+        admin.execute(f"ALTER TABLE {before}")
+        await trap.send("POST", "/api/v1/posts", 500, json=post)
+        admin.execute(f"ALTER TABLE {after}")
+    admin.execute(TRIGGER)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_a_database_that_fails(tmp_path: Path, database: URL, log_format: str) -> None:
+    async with proxied(database) as (url, proxy), trapped(tmp_path, url, log_format) as (trap, _):
+        user = await trap.user()
+        with connected(database) as admin:
+            with admin.transaction():
+                admin.execute("LOCK TABLE users")
+                await trap.send("GET", f"/api/v1/users/{user['id']}?", 503)
+            await _kill_backends(trap, admin)
+        await _go_down(trap, proxy)
+
+
+async def _kill_backends(trap: Trap, admin: Connection) -> None:
+    """Lose connections that wait in the pool."""
+    admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    answers = [
+        await trap.client.get("/api/v1/users", headers={"Authorization": f"Bearer {trap.key}"}) for _ in range(3)
+    ]
+    for answer in answers:
+        trap.keep(answer)
+    assert {answer.status_code for answer in answers} <= {200, 503}
+
+
+async def _go_down(trap: Trap, proxy: Proxy) -> None:
+    """Lose the connections for good; a new one waits in vain."""
+    proxy.freeze()
+    proxy.close()
+    email = f"{CANARY}-{new_id().hex}@example.org"
+    await trap.send("POST", "/api/v1/users", 503, json={"email": email})
+    await trap.send("GET", "/readyz", 503)
