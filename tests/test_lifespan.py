@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from adapters.lifespan import Lifespan
 from adapters.memory.storage import InMemoryStorage
 from adapters.postgres.database import Database, DatabaseOptions
+from adapters.telemetry.metrics import Metrics
 from application.authentication import Authenticator
 from application.ports import StorageUnavailableError
 from application.retention import RetentionService
@@ -29,6 +30,7 @@ class Stage:
         storage = InMemoryStorage()
         self.happened: list[str] = []
         self.purge: Callable[[], Awaitable[None]] = self.nothing
+        self.metrics = Metrics(version="1")
         self._rounds = asyncio.Semaphore(0)
         self._patch = monkeypatch
         self._noted(Authenticator, "close")
@@ -46,6 +48,7 @@ class Stage:
             authenticator=authenticator(storage),
             retention=RetentionService(storage=storage, now=lambda: START),
             purge_interval=0.001,
+            metrics=self.metrics,
         )
 
     async def nothing(self) -> None:
