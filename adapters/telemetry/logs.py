@@ -1,15 +1,34 @@
-"""One event a line: JSON for machines, readable text on a terminal."""
+"""One event a line: JSON for machines, readable text on a terminal. Fields that are not listed here never get out."""
 
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Literal, TextIO
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Literal, TextIO
 
 import structlog
 from pydantic_core import to_json
 from structlog.typing import Processor
 
 LogFormat = Literal["auto", "json", "console"]
+
+FIELDS = (
+    "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
+    "bytes", "error", "exception", "traceback",
+)  # fmt: skip
+"""What a line may hold, in this order. No field is for what a client sent, but for the id of its request."""
+
+
+def _listed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of the event is listed."""
+    return {name: event[name] for name in FIELDS if name in event}
+
+
+def _name_exception(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the class of an exception that a library logs in the place of its words."""
+    failure = event.pop("exc_info", None)
+    if isinstance(failure, tuple) and failure[0] is not None:
+        event["exception"] = f"{failure[0].__module__}.{failure[0].__qualname__}"
+    return event
 
 
 def _json(event: Mapping[str, object], **_: object) -> str:
@@ -26,11 +45,12 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    renderer: list[Processor] = [
+        _listed,
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", sort_keys=False, pad_event_to=0)
         if readable
-        else [structlog.processors.JSONRenderer(serializer=_json)]
-    )
+        else structlog.processors.JSONRenderer(serializer=_json),
+    ]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -40,7 +60,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _name_exception],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
