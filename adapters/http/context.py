@@ -71,7 +71,7 @@ class RequestSpan(Protocol):
 
     trace_id: str
 
-    def end(self, *, method: str, route: str | None, status: int) -> None:
+    def end(self, *, route: str | None, status: int) -> None:
         """End it with what is known of the request now."""
 
 

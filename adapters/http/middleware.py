@@ -63,7 +63,7 @@ class Envelope:
         self._metrics.ended(route=route, method=method, status=exchange.status, seconds=seconds, rejection=rejection)
         traced = {}
         if span is not None:
-            span.end(method=method, route=route, status=exchange.status)
+            span.end(route=route, status=exchange.status)
             traced = {"trace_id": span.trace_id}
         self._access_log(
             "request",

@@ -57,13 +57,11 @@ class Traces:
 
     def request(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> "RequestSpan":
         """Begin the span of a request, below the one that its headers name, if they do (W3C Trace Context)."""
-        span = self._tracer.start_span(
-            method if method != "other" else "HTTP",
-            context=_parent(headers),
-            kind=SpanKind.SERVER,
-            attributes={"http.request.method": method if method != "other" else "_OTHER", "url.scheme": "http"},
-        )
-        return RequestSpan(span)
+        is_known = method != "other"
+        name = method if is_known else "HTTP"
+        attributes = {"http.request.method": method if is_known else "_OTHER", "url.scheme": "http"}
+        span = self._tracer.start_span(name, _parent(headers), SpanKind.SERVER, attributes)
+        return RequestSpan(span, name)
 
     def statement(self, sql: str) -> "Spanned":
         """Return the span of a statement, for a `with` block around it."""
@@ -94,16 +92,17 @@ class Traces:
 class RequestSpan:
     """The span of a request, which is the present one until it ends."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, name: str) -> None:
         self._span = span
+        self._name = name
         self._token = context.attach(trace.set_span_in_context(span))
         self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
 
-    def end(self, *, method: str, route: str | None, status: int) -> None:
+    def end(self, *, route: str | None, status: int) -> None:
         """End it with what is known of the request now."""
         context.detach(self._token)
         if route is not None:
-            self._span.update_name(f"{method} {route}")
+            self._span.update_name(f"{self._name} {route}")
             self._span.set_attribute("http.route", route)
         if status:
             self._span.set_attribute("http.response.status_code", status)
