@@ -7,9 +7,10 @@ asked answers for all of them ("Multiprocess Mode" of prometheus_client).
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import prometheus_client
@@ -34,6 +35,16 @@ _CAUSES: dict[type[TransientError], str] = {
 }
 
 
+@contextmanager
+def shared_figures() -> Iterator[Mapping[str, str]]:
+    """Yield the variables for processes that are to be shown together; what they have counted goes with the block."""
+    if os.environ.get(DIRECTORY):
+        yield {}  # whoever set it sees to it
+        return
+    with TemporaryDirectory(prefix="hexapost-metrics-") as directory:
+        yield {DIRECTORY: directory}
+
+
 class _Request(NamedTuple):
     """What is written for a request of one route, method and status."""
 
@@ -56,7 +67,7 @@ class Metrics:
         self._make_http(rejections)
         self._make_database()
         self._make_retention()
-        build = self._gauge("hexapost_build_info", "The release that runs.", "max", "version")
+        build = self._gauge("hexapost_build_info", "The release that runs.", "livemax", "version")
         build.labels(version).set(1)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

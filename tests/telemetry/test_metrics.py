@@ -9,7 +9,7 @@ import pytest
 
 from adapters.http.problems import REJECTIONS
 from adapters.telemetry import metrics as module
-from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics
+from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics, shared_figures
 from application.ports import ConcurrentChangeError, StorageOverloadedError, StorageUnavailableError, TransientError
 from tests.telemetry.scrapes import Scrape
 
@@ -193,3 +193,18 @@ def test_one_that_belongs_to_another_account_counts_as_alive(tmp_path: Path, mon
     file.touch()
     module._forget_the_dead(tmp_path)
     assert file.exists()
+
+
+def test_those_who_serve_together_get_a_directory_that_goes_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DIRECTORY, raising=False)
+    with shared_figures() as variables:
+        directory = Path(variables[DIRECTORY])
+        assert list(directory.iterdir()) == []
+    assert not directory.exists()
+
+
+def test_the_directory_of_an_operator_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    with shared_figures() as variables:
+        assert variables == {}
+    assert tmp_path.exists()
