@@ -140,7 +140,7 @@ class Container(containers.DeclarativeContainer):
         users=providers.Callable(traced, users, traces),
         posts=providers.Callable(traced, posts, traces),
         keys=providers.Callable(traced, keys, traces),
-        authenticator=providers.Callable(traced, authenticator, traces),
+        authenticator=authenticator,
         readiness=readiness,
     )
     http_options = providers.Singleton(

@@ -9,6 +9,7 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -36,6 +37,7 @@ _SERVER_ERRORS = 500
 _SUMMARY = re.compile(
     r"^(?:WITH .*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+)?\s*(\w+)?", re.DOTALL
 )
+_NOTHING = nullcontext()
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
@@ -63,8 +65,10 @@ class Traces:
         span = self._tracer.start_span(name, _parent(headers), SpanKind.SERVER, attributes)
         return RequestSpan(span, name)
 
-    def statement(self, sql: str) -> "Spanned":
+    def statement(self, sql: str) -> AbstractContextManager[object]:
         """Return the span of a statement, for a `with` block around it."""
+        if _is_left_out():
+            return _NOTHING
         summary, attributes = _statement(sql)
         return Spanned(self._tracer.start_span(summary, kind=SpanKind.CLIENT, attributes=attributes))
 
@@ -156,10 +160,18 @@ def _spanned(
 ) -> Callable[..., Coroutine[Any, Any, T]]:
     @wraps(method)
     async def spanned(*args: Any, **kwargs: Any) -> T:
+        if _is_left_out():
+            return await method(*args, **kwargs)
         with Spanned(tracer.start_span(name)):
             return await method(*args, **kwargs)
 
     return spanned
+
+
+def _is_left_out() -> bool:
+    """Tell whether the request is not sampled: then nothing below it is, and need not be asked about."""
+    above = trace.get_current_span().get_span_context()
+    return above.is_valid and not above.trace_flags.sampled
 
 
 def _parent(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:

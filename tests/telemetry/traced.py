@@ -58,7 +58,7 @@ async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator
         users=traces.use_cases(user_service(storage, retry=once)),
         posts=traces.use_cases(post_service(storage, retry=once)),
         keys=traces.use_cases(key_service(storage, retry=once, authenticator=knows)),
-        authenticator=traces.use_cases(knows),
+        authenticator=knows,
         readiness=readiness,  # type: ignore[arg-type]
     )
     options = HttpOptions(cursor_secret=SECRET, peppers=PEPPERS, access_log=traced.write, trace=traces.request)
