@@ -63,8 +63,8 @@ openapi-lint: ## lint openapi.json with Spectral and Redocly (needs npx)
 	npx --yes @redocly/cli@2 lint --extends recommended-strict openapi.json
 
 lock: ## resolve the requirements anew, with hashes (needs uv)
-	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded -o requirements.txt pyproject.toml
-	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing -o requirements.txt pyproject.toml
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 
 clean: ## remove what the other targets made, the embedded database included
 	rm -rf .venv .hexapost report .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

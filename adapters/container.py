@@ -1,13 +1,16 @@
 """The composition root: which adapter stands behind which port. The only place that knows dependency_injector."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 from dependency_injector import containers, providers
 
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
 from adapters.http.limits import HeadLimits, RequestLimits
+from adapters.http.problems import REJECTIONS
 from adapters.http.protocol import bounded_protocol
 from adapters.lifespan import Lifespan
 from adapters.postgres.database import Database, DatabaseOptions
@@ -15,6 +18,8 @@ from adapters.postgres.readiness import readiness
 from adapters.postgres.storage import SqlAlchemyStorage
 from adapters.settings import Settings
 from adapters.system import new_id, utc_now
+from adapters.telemetry.metrics import Metrics
+from adapters.telemetry.tracing import made_traces
 from application.authentication import Authenticator
 from application.credentials import Peppers, new_secret
 from application.keys import ApiKeyService
@@ -22,6 +27,11 @@ from application.posts import PostService
 from application.retention import RetentionService
 from application.transactions import Retry
 from application.users import UserService
+
+if TYPE_CHECKING:
+    from adapters.telemetry.traces import Traces
+
+T = TypeVar("T")
 
 
 def database_options(settings: Settings) -> DatabaseOptions:
@@ -66,6 +76,17 @@ class Probe:
         return {name: Component(*state) for name, state in (await readiness(self._database)).items()}
 
 
+def watching(metrics: Metrics, database: Database) -> Metrics:
+    """Return the metrics, which show the pool of the database from now on."""
+    metrics.watch(lambda: database.usage)
+    return metrics
+
+
+def traced(service: T, traces: "Traces | None") -> T:
+    """Return the service with its use cases in the traces, if there are any."""
+    return service if traces is None else traces.use_cases(service)
+
+
 class Container(containers.DeclarativeContainer):
     """The service as one graph of objects, each made once, when it is first asked for."""
 
@@ -73,11 +94,23 @@ class Container(containers.DeclarativeContainer):
     cursor_secret = providers.Dependency(instance_of=bytes)
     peppers = providers.Dependency(instance_of=Peppers)
     version = providers.Dependency(instance_of=str)
+    environment = providers.Object(os.environ)
 
+    traces = providers.Singleton(made_traces, environment, version)
+    counted = providers.Singleton(Metrics, version=version, rejections=REJECTIONS)
     options = providers.Singleton(database_options, settings)
-    database = providers.Singleton(Database, settings.provided.database_url, options)
+    database = providers.Singleton(
+        Database,
+        settings.provided.database_url,
+        options,
+        errors=counted.provided.database_failed,
+        statements=providers.Callable(lambda traces: traces and traces.statement, traces),
+    )
+    metrics = providers.Singleton(watching, counted, database)
     storage = providers.Singleton(SqlAlchemyStorage, database)
-    retry = providers.Singleton(Retry, deadline=settings.provided.retry_deadline_seconds)
+    retry = providers.Singleton(
+        Retry, deadline=settings.provided.retry_deadline_seconds, observer=counted.provided.retried
+    )
     now = providers.Object(utc_now)
     new_id = providers.Object(new_id)
     users = providers.Singleton(UserService, storage=storage, now=now, new_id=new_id, retry=retry)
@@ -103,7 +136,12 @@ class Container(containers.DeclarativeContainer):
     retention = providers.Singleton(RetentionService, storage=storage, now=now, retry=retry)
     readiness = providers.Singleton(Probe, database)
     services = providers.Singleton(
-        Services, users=users, posts=posts, keys=keys, authenticator=authenticator, readiness=readiness
+        Services,
+        users=providers.Callable(traced, users, traces),
+        posts=providers.Callable(traced, posts, traces),
+        keys=providers.Callable(traced, keys, traces),
+        authenticator=authenticator,
+        readiness=readiness,
     )
     http_options = providers.Singleton(
         HttpOptions,
@@ -113,13 +151,17 @@ class Container(containers.DeclarativeContainer):
         rate_limit=settings.provided.rate_limit,
         rate_limit_store=settings.provided.rate_limit_store,
         version=version,
+        metrics=metrics,
+        trace=providers.Callable(lambda traces: traces and traces.request, traces),
     )
     protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings))
     lifespan = providers.Singleton(
         Lifespan,
         database=database,
         authenticator=authenticator,
-        retention=retention,
+        retention=providers.Callable(traced, retention, traces),
         purge_interval=settings.provided.purge_interval_seconds,
+        metrics=metrics,
+        traces_end=providers.Callable(lambda traces: traces and traces.close, traces),
     )
     app = providers.Singleton(create_app, services, http_options, lifespan=lifespan)

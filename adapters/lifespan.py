@@ -2,51 +2,86 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
 
 from adapters.postgres.database import Database
+from adapters.telemetry.metrics import REFRESH_SECONDS, Metrics
 from application.authentication import Authenticator
 from application.retention import RetentionService
 
+Ending = Callable[[], Awaitable[None]]
+
 
 class Lifespan:
-    """Removes what has expired about every `purge_interval` seconds; at the end, ends all that was begun, in order."""
+    """Removes what has expired about every `purge_interval` seconds; at the end, ends all that was begun, in order.
+
+    `traces_end` is called last, when nothing is traced any more.
+    """
 
     def __init__(
-        self, *, database: Database, authenticator: Authenticator, retention: RetentionService, purge_interval: float
+        self,
+        *,
+        database: Database,
+        authenticator: Authenticator,
+        retention: RetentionService,
+        purge_interval: float,
+        metrics: Metrics,
+        traces_end: Ending | None = None,
     ) -> None:
         self._database = database
         self._authenticator = authenticator
         self._retention = retention
         self._purge_interval = purge_interval
+        self._metrics = metrics
+        self._traces_end = traces_end
 
     @asynccontextmanager
     async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI's
         """Return the lifespan of an application."""
-        purging = asyncio.create_task(self._purge_for_ever())
+        beside = [asyncio.create_task(self._purge_for_ever())]
+        if self._metrics.directory is not None:
+            beside.append(asyncio.create_task(self._refresh_for_ever()))
         try:
             yield
         finally:
-            purging.cancel()
-            await asyncio.wait([purging])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             try:
                 await self._authenticator.close()
             finally:
                 await self._database.close()
+                self._metrics.close()
+                if self._traces_end is not None:
+                    await self._traces_end()
+
+    async def _refresh_for_ever(self) -> None:
+        """Write down for the other processes, which may be asked, how this one stands."""
+        while True:
+            self._metrics.refresh()
+            await asyncio.sleep(REFRESH_SECONDS)
 
     async def _purge_for_ever(self) -> None:
         while True:
             # Spread, so that processes that were started together do not all come at once.
             await asyncio.sleep(self._purge_interval * random.uniform(0.5, 1.5))  # noqa: S311 - it guards nothing
-            await self._purge()
+            await self._try(self._purge)
+            await self._try(self._measure_lag)
 
     async def _purge(self) -> None:
+        await self._retention.purge()
+        self._metrics.purged()
+
+    async def _measure_lag(self) -> None:
+        self._metrics.lags((await self._retention.lag()).total_seconds())
+
+    async def _try(self, what: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._retention.purge()
+            await what()
         except Exception as error:  # noqa: BLE001 - whatever it was may be gone the next time
             # The error itself may hold text of the database's.
             structlog.get_logger("hexapost").warning("purge failed", error=type(error).__name__)

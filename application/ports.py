@@ -180,6 +180,10 @@ class OutcomeRepository(ABC):
         Those that another unit of work is at are left alone.
         """
 
+    @abstractmethod
+    async def first_expiry(self) -> datetime | None:
+        """Return when the first of all outcomes expires, or has expired; None when there are none."""
+
 
 class UnitOfWork(ABC):
     """Reads and writes that belong together.

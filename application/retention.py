@@ -1,10 +1,10 @@
 """What is kept for a time only, and removed after it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from application.ports import Clock, Storage, UnitOfWork
-from application.transactions import Retry, transactional
+from application.transactions import Retry, readonly, transactional
 
 BATCH = 500
 """Rows that one transaction removes: few enough that it is short and holds nobody up."""
@@ -32,3 +32,9 @@ class RetentionService:
     @transactional
     async def _purge(self, work: UnitOfWork, now: datetime) -> int:
         return await work.outcomes.purge(now=now, limit=self.batch)
+
+    @readonly
+    async def lag(self, work: UnitOfWork) -> timedelta:
+        """Return for how long something has been there that has expired, at most; none for nothing."""
+        first = await work.outcomes.first_expiry()
+        return timedelta() if first is None else max(timedelta(), self.now() - first)

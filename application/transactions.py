@@ -11,13 +11,21 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from application.ports import Storage, StorageOverloadedError, TransientError, UnitOfWork
 
+Observer = Callable[[TransientError], None]
+"""Is told of each failure that is followed by another attempt; it must not raise."""
+
+
+def nobody(_: TransientError) -> None:
+    """Be told, and do nothing."""
+
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How a unit of work that met a transient failure is tried again; all in seconds.
+    """How a unit of work that met a transient failure is tried again; times are in seconds.
 
     The pause before attempt n+1 is drawn evenly from 0 to `shortest * 2**n`, at most `longest` ("full jitter": M.
     Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). No attempt starts after `deadline`.
@@ -26,6 +34,7 @@ class Retry:
     deadline: float = 5.0
     shortest: float = 0.005
     longest: float = 0.25
+    observer: Observer = nobody
 
     def pause(self, attempt: int) -> float:
         """Return the seconds to wait after the attempt with this number, counted from 1."""
@@ -78,10 +87,11 @@ def _repeated(
                     return await use_case(self, work, *args, **kwargs)
             except StorageOverloadedError:
                 raise  # it has waited already, and others wait behind it
-            except TransientError:
+            except TransientError as failure:
                 pause = self.retry.pause(attempt)
                 if time.monotonic() + pause - started > self.retry.deadline:
                     raise
+                self.retry.observer(failure)
             await asyncio.sleep(pause)
 
     return method

@@ -4,20 +4,26 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from adapters.lifespan import Lifespan
 from adapters.memory.storage import InMemoryStorage
 from adapters.postgres.database import Database, DatabaseOptions
+from adapters.telemetry.metrics import DIRECTORY, Metrics
 from application.authentication import Authenticator
 from application.ports import StorageUnavailableError
 from application.retention import RetentionService
 from tests.support.services import START, authenticator
+from tests.telemetry.scrapes import Scrape
 
 NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
 
@@ -29,6 +35,7 @@ class Stage:
         storage = InMemoryStorage()
         self.happened: list[str] = []
         self.purge: Callable[[], Awaitable[None]] = self.nothing
+        self.metrics = Metrics(version="1")
         self._rounds = asyncio.Semaphore(0)
         self._patch = monkeypatch
         self._noted(Authenticator, "close")
@@ -46,6 +53,7 @@ class Stage:
             authenticator=authenticator(storage),
             retention=RetentionService(storage=storage, now=lambda: START),
             purge_interval=0.001,
+            metrics=self.metrics,
         )
 
     async def nothing(self) -> None:
@@ -146,3 +154,60 @@ async def test_processes_that_start_together_do_not_purge_together(
         pass
     assert set(drawn) == {(0.5, 1.5)}
     assert len(drawn) > 2
+
+
+async def test_how_it_stands_is_told_to_the_metrics(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    lags = [5.0, 7.0]
+
+    async def lag(_: RetentionService) -> timedelta:
+        return timedelta(seconds=lags.pop() if len(lags) > 1 else lags[0])
+
+    monkeypatch.setattr(RetentionService, "lag", lag)
+    async with stage.purged(4):
+        found = Scrape(stage.metrics.exposition().decode())
+    assert found.total("hexapost_purge_lag_seconds") == 5
+    assert found.total("hexapost_last_purge_timestamp_seconds") > 1.7e9
+
+
+async def test_the_lag_is_measured_although_the_purge_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing() -> None:
+        raise StorageUnavailableError
+
+    async def lag(_: RetentionService) -> timedelta:
+        return timedelta(hours=2)
+
+    stage.purge = failing
+    monkeypatch.setattr(RetentionService, "lag", lag)
+    with capture_logs():
+        async with stage.purged(3):
+            found = Scrape(stage.metrics.exposition().decode())
+    assert found.total("hexapost_purge_lag_seconds") == 7200
+    assert found.total("hexapost_last_purge_timestamp_seconds") == 0
+
+
+async def test_one_of_several_processes_writes_down_how_it_stands(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    shared = Metrics(version="1")
+    shared.watch(lambda: (3, 2, 1))
+    stage.lifespan._metrics = shared
+    async with stage.purged(1):
+        assert Scrape(_by_another_process(tmp_path)).total("hexapost_database_pool_in_use") == 2
+    assert list(Scrape(_by_another_process(tmp_path)).found("hexapost_database_pool_in_use")) == []
+
+
+def _by_another_process(directory: Path) -> str:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    return generate_latest(registry).decode()
+
+
+async def test_traces_end_last(stage: Stage) -> None:
+    async def end() -> None:
+        stage.happened.append("traces")
+
+    stage.lifespan._traces_end = end
+    async with stage.purged(1):
+        pass
+    assert stage.happened[-2:] == ["Database.close", "traces"]

@@ -45,5 +45,5 @@ async def test_the_example_of_a_unit_test_runs() -> None:
 def test_every_target_and_path_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE)) <= targets
-    paths = set(re.findall(r"`((?:domain|application|adapters|migrations|tests)/[\w./]*)`", README))
+    paths = set(re.findall(r"`((?:domain|application|adapters|deploy|migrations|tests)/[\w./]*)`", README))
     assert {path for path in paths if not (ROOT / path).exists() and "comments" not in path} == set()

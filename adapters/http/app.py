@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from adapters.http import api_keys, docs, health, posts, problem_pages, users
+from adapters.http import api_keys, docs, health, metrics, posts, problem_pages, users
 from adapters.http.context import AccessLog, Component, HttpOptions, Readiness, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
@@ -47,24 +47,29 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
             *posts.router.routes,
             *api_keys.router.routes,
             *health.router.routes,
+            *metrics.router.routes,
             *docs.router.routes,
             *problem_pages.router.routes,
         ],
         lifespan=_closing(lifespan or _nothing),
         exception_handlers={**EXCEPTION_HANDLERS, RepeatedError: repeated},
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # asked for by every request otherwise
+        # FastAPI's own writes paths and query strings into its spans, and begins inside of ours.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_url=None,
     )
     app.state.services = services
     app.state.cursors = Cursors(options.cursor_secret)
     app.state.idempotency = Idempotency(options.idempotency)
     app.state.rate_limits = made_rate_limits(options.rate_limit, options.rate_limit_store)
+    app.state.metrics = options.metrics
     app.state.max_json_depth = options.limits.max_json_depth
     app.add_middleware(
         Envelope,
         limits=options.limits,
         access_log=options.access_log or structlog.get_logger("hexapost.access").info,
+        metrics=options.metrics,
+        trace=options.trace,
     )
     return app
 

@@ -1,6 +1,6 @@
 """What a request needs of the application that serves it, all of it in `app.state`."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple, Protocol
@@ -38,6 +38,46 @@ class AccessLog(Protocol):
         """Write the event with its fields; it must not block."""
 
 
+class Metrics(Protocol):
+    """Counts requests, and shows what it and others counted."""
+
+    def began(self) -> None:
+        """Count a request that begins."""
+
+    def ended(self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None) -> None:
+        """Count a request that ended; `rejection` is why it was turned away, if it was."""
+
+    def exposition(self) -> bytes:
+        """Return everything in the text format of Prometheus, version 0.0.4."""
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def began(self) -> None:
+        """See `Metrics.began`."""
+
+    def ended(self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None) -> None:
+        """See `Metrics.ended`."""
+
+    def exposition(self) -> bytes:
+        """See `Metrics.exposition`."""
+        return b""
+
+
+class RequestSpan(Protocol):
+    """A request in a trace."""
+
+    trace_id: str
+
+    def end(self, *, route: str | None, status: int) -> None:
+        """End it with what is known of the request now."""
+
+
+Trace = Callable[[str, Sequence[tuple[bytes, bytes]]], RequestSpan]
+"""Begins to trace a request, which has this method and these headers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The use cases that the routes call."""
@@ -53,8 +93,9 @@ class Services:
 class HttpOptions:
     """What can be chosen about the HTTP interface.
 
-    `access_log` None means the logger `hexapost.access`; `idempotency` is how long the outcome of a request with an
-    idempotency key is kept; `rate_limit` is in the notation of the library `limits`, None for no limit.
+    `access_log` None means the logger `hexapost.access`, `trace` None that nothing is traced; `idempotency` is how long
+    the outcome of a request with an idempotency key is kept; `rate_limit` is in the notation of the library `limits`,
+    None for no limit.
     """
 
     cursor_secret: bytes
@@ -64,6 +105,8 @@ class HttpOptions:
     limits: RequestLimits = field(default_factory=RequestLimits)
     version: str = "0.1.0"
     access_log: AccessLog | None = None
+    metrics: Metrics = field(default_factory=NoMetrics)
+    trace: Trace | None = None
 
 
 def services(request: Request) -> Services:
@@ -87,4 +130,10 @@ def caller(request: Request) -> Caller:
 def rate_limits(request: Request) -> RateLimits:
     """Return what counts the requests to the application that serves this one."""
     found: RateLimits = request.app.state.rate_limits
+    return found
+
+
+def metrics(request: Request) -> Metrics:
+    """Return what counts the requests to the application that serves this one, and shows their number."""
+    found: Metrics = request.app.state.metrics
     return found

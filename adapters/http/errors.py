@@ -36,6 +36,9 @@ CHALLENGE = 'Bearer realm="hexapost"'
 REFUSAL = "hexapost.refusal"
 """The key under which the server leaves a ProblemError for a request that it could not read."""
 
+PROBLEM = "hexapost.problem"
+"""The key of the ASGI scope under which the code of the problem is that answers the request."""
+
 PROBLEM_JSON = "application/problem+json"
 
 _BY_STATUS = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
@@ -66,6 +69,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the response that reports the problem as the answer to this request."""
+    scope[PROBLEM] = problem.code
     content = to_json(problem_body(problem, scope[REQUEST_ID], detail=detail, errors=errors))
     more = {"retry-after": str(problem.retry_after)} if problem.retry_after else {}
     return Response(content, problem.status, {**more, **(headers or {})}, PROBLEM_JSON)

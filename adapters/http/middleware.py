@@ -8,11 +8,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.failures import kinds, places
-from adapters.http.context import AccessLog
+from adapters.http.context import AccessLog, Metrics, RequestSpan, Trace
 from adapters.http.deadlines import Deadline
+from adapters.http.errors import PROBLEM
 from adapters.http.exchange import Exchange
 from adapters.http.limits import RequestLimits
-from adapters.http.problems import INTERNAL_ERROR, OVERLOADED, REQUEST_TIMEOUT
+from adapters.http.problems import DEADLINE, INTERNAL_ERROR, OVERLOADED, REQUEST_TIMEOUT
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _CLIENT_GONE = 499
@@ -20,12 +21,16 @@ _CLIENT_GONE = 499
 
 
 class Envelope:
-    """Request ids, trailing slashes, HEAD, the limits, headers of every response, failures, the access log."""
+    """Request ids, trailing slashes, HEAD, the limits, headers of every response, failures, what is told of it all."""
 
-    def __init__(self, app: ASGIApp, *, limits: RequestLimits, access_log: AccessLog) -> None:
+    def __init__(
+        self, app: ASGIApp, *, limits: RequestLimits, access_log: AccessLog, metrics: Metrics, trace: Trace | None
+    ) -> None:
         self._app = app
         self._limits = limits
         self._access_log = access_log
+        self._metrics = metrics
+        self._trace = trace
         self._logger = structlog.get_logger("hexapost.http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,6 +39,9 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.began()
+        span = None if self._trace is None else self._trace(method, scope["headers"])
         exchange = Exchange(scope, receive, send, self._limits.max_body_bytes)
         deadline = Deadline(self._limits, exchange.body)
         try:
@@ -47,18 +55,26 @@ class Envelope:
             await self._fail(exchange, error, deadline)
         finally:
             deadline.end()
-            self._write_down(exchange, scope["method"], started)
+            self._write_down(exchange, method, perf_counter() - started, span)
 
-    def _write_down(self, exchange: Exchange, method: str, started: float) -> None:
+    def _write_down(self, exchange: Exchange, method: str, seconds: float, span: RequestSpan | None) -> None:
+        route = getattr(exchange.scope.get("route"), "path", None)
+        rejection = exchange.scope.get(PROBLEM)
+        self._metrics.ended(route=route, method=method, status=exchange.status, seconds=seconds, rejection=rejection)
+        traced = {}
+        if span is not None:
+            span.end(route=route, status=exchange.status)
+            traced = {"trace_id": span.trace_id}
         self._access_log(
             "request",
             request_id=exchange.request_id,
-            method=method if method in _METHODS else "other",
-            route=getattr(exchange.scope.get("route"), "path", None),
+            **traced,
+            route=route,
+            method=method,
             status=exchange.status,
-            duration_ms=round((perf_counter() - started) * 1000, 3),
-            bytes=exchange.bytes,
+            duration_ms=round(seconds * 1000, 3),
             key_id=exchange.key_id,
+            bytes=exchange.bytes,
         )
 
     async def _fail(self, exchange: Exchange, error: BaseException, deadline: Deadline) -> None:
@@ -67,6 +83,8 @@ class Envelope:
         is_cancelled = deadline.is_cancelled and isinstance(error, asyncio.CancelledError)
         if deadline.problem is not None:
             await exchange.give_up(deadline.problem)
+            if deadline.problem is not REQUEST_TIMEOUT:
+                exchange.scope[PROBLEM] = DEADLINE
         elif is_cancelled:
             # The server stops and has waited long enough; the next one may take it.
             await exchange.give_up(REQUEST_TIMEOUT if exchange.is_unfinished else OVERLOADED)

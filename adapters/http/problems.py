@@ -230,6 +230,24 @@ DATABASE_UNAVAILABLE = Problem(
 PROBLEMS = {found.code: found for found in list(globals().values()) if isinstance(found, Problem)}
 """All problems by code, in the order of their status."""
 
+DEADLINE = "deadline"
+
+REJECTIONS = frozenset(
+    problem.code
+    for problem in (
+        MALFORMED_REQUEST,
+        UNAUTHENTICATED,
+        FORBIDDEN,
+        REQUEST_TIMEOUT,
+        BODY_TOO_LARGE,
+        RATE_LIMITED,
+        REQUEST_HEADER_FIELDS_TOO_LARGE,
+        OVERLOADED,
+        DATABASE_UNAVAILABLE,
+    )
+) | {DEADLINE}
+"""Why requests are turned away, whatever they ask for: codes of problems, and the time that is up."""
+
 _KINDS: dict[type[Exception], Problem] = {
     NotFoundError: NOT_FOUND,
     UnauthenticatedError: UNAUTHENTICATED,

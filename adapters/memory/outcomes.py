@@ -50,3 +50,7 @@ class InMemoryOutcomeRepository(OutcomeRepository):
         self._view.write(write)
         self._view.tables()  # the number is wanted now
         return len(removed)
+
+    async def first_expiry(self) -> datetime | None:
+        """See `OutcomeRepository.first_expiry`."""
+        return min((outcome.expires_at for outcome in self._view.tables().outcomes.values()), default=None)

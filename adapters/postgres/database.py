@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import LiteralString, cast
 
-from sqlalchemy import URL, PoolProxiedConnection
+from sqlalchemy import URL, AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from adapters.postgres.drivers import DRIVERS, Driver
+from adapters.postgres.errors import sqlstate_of
+from adapters.postgres.observed import NO_SQLSTATE, ErrorObserver, PoolUsage, StatementObserver, ignore, made_driver
 from application.ports import StorageOverloadedError, StorageUnavailableError
 
 
@@ -37,10 +39,19 @@ class DatabaseOptions:
 class Database:
     """A database and its pool. Nothing is connected before it is needed; `close` ends all."""
 
-    def __init__(self, url: URL, options: DatabaseOptions) -> None:
+    def __init__(
+        self,
+        url: URL,
+        options: DatabaseOptions,
+        *,
+        errors: ErrorObserver = ignore,
+        statements: StatementObserver | None = None,
+    ) -> None:
         self.options = options
+        self._errors = errors
+        self._waiting = 0
         self._engine = _engine(url, options)
-        self.driver: Driver = DRIVERS[self._engine.dialect.driver](self._engine.dialect)
+        self.driver: Driver = made_driver(self._engine.dialect, statements)
         # Who waits for a connection waits here: the wait inside the pool costs a task each (`make bench`).
         self._places = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
@@ -61,15 +72,29 @@ class Database:
         except BaseException as error:
             self._places.release()
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
+                self.failed(error)
                 raise StorageUnavailableError from error
             raise
 
     async def _wait_for_place(self) -> None:
+        self._waiting += 1
         try:
             async with asyncio.timeout(self.options.pool_timeout):
                 await self._places.acquire()
         except TimeoutError:
             raise StorageOverloadedError from None
+        finally:
+            self._waiting -= 1
+
+    @property
+    def usage(self) -> PoolUsage:
+        """How much of the pool is in use."""
+        pool = cast("AsyncAdaptedQueuePool", self._engine.pool)
+        return PoolUsage(self.options.pool_size, pool.checkedout(), self._waiting)
+
+    def failed(self, error: BaseException) -> None:
+        """Tell who watches of an error of the driver."""
+        self._errors(sqlstate_of(error) or NO_SQLSTATE)
 
     def hand_back(self, connection: PoolProxiedConnection) -> None:
         """Put a connection that is idle back into the pool."""

@@ -51,6 +51,11 @@ def translated(error: BaseException, *, connection_lost: bool = False) -> Except
     return None
 
 
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of the error, or of one it wraps; None when the server said nothing."""
+    return next((state for cause in _causes(error) if (state := _sqlstate(cause)) is not None), None)
+
+
 def is_integrity_error(error: BaseException) -> bool:
     """Tell whether a constraint refused a statement: the connection itself is sound."""
     return any((_sqlstate(cause) or "").startswith(_INTEGRITY_CONSTRAINT_VIOLATION) for cause in _causes(error))

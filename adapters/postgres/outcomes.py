@@ -85,6 +85,7 @@ _PURGE = (
     .where(OUTCOMES.c.key_id == _EXPIRED.c.key_id, OUTCOMES.c.name == _EXPIRED.c.name)
     .returning(WRITTEN)
 )
+_FIRST_EXPIRY = select(func.min(OUTCOMES.c.expires_at))
 
 
 class SqlAlchemyOutcomeRepository(OutcomeRepository):
@@ -108,3 +109,9 @@ class SqlAlchemyOutcomeRepository(OutcomeRepository):
     async def purge(self, *, now: datetime, limit: int) -> int:
         """See `OutcomeRepository.purge`."""
         return len(await self._session.write_at_once(_PURGE, {"now": now, "limit": limit}))
+
+    async def first_expiry(self) -> datetime | None:
+        """See `OutcomeRepository.first_expiry`."""
+        rows = await self._session.fetch(_FIRST_EXPIRY, {})
+        found: datetime | None = rows[0][0]
+        return found

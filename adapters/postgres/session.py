@@ -156,6 +156,7 @@ class Session:
         """Decide what an error means for the connection, and raise the error of a port when it means one."""
         self._broken = self._broken or not is_integrity_error(error)
         if isinstance(error, Exception):
+            self._database.failed(error)
             lost = self._database.driver.is_closed(connection.driver_connection)
             meaning = translated(error, connection_lost=lost)
             if meaning is not None:

@@ -1,1 +1,1 @@
-"""What the service tells about itself: logs now, metrics and traces as they come."""
+"""What the service tells about itself: logs, metrics and traces."""

@@ -1,10 +1,10 @@
-"""One event a line: JSON for machines, readable text on a terminal."""
+"""One event a line: JSON for machines, readable text on a terminal. Fields that are not listed here never get out."""
 
 import copy
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -16,6 +16,17 @@ from adapters.failures import kinds, places
 _WORDS = re.compile(r"[^\n(<{]*")
 
 LogFormat = Literal["auto", "json", "console"]
+
+FIELDS = (
+    "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
+    "bytes", "error", "exception", "traceback",
+)  # fmt: skip
+"""What a line may hold, in this order. No field is for what a client sent, but for the id of its request."""
+
+
+def _listed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of the event is listed."""
+    return {name: event[name] for name in FIELDS if name in event}
 
 
 def _json(event: Mapping[str, object], **_: object) -> str:
@@ -56,11 +67,12 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    renderer: list[Processor] = [
+        _listed,
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", sort_keys=False, pad_event_to=0)
         if readable
-        else [structlog.processors.JSONRenderer(serializer=_json)]
-    )
+        else structlog.processors.JSONRenderer(serializer=_json),
+    ]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(least),

@@ -172,3 +172,25 @@ def test_a_pause_is_not_always_the_same() -> None:
 def test_a_use_case_keeps_its_name_and_its_words() -> None:
     assert Probe.change.__name__ == "change"
     assert Probe.change.__module__ == Probe.__module__
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_who_watches_is_told_of_each_failure_that_another_attempt_follows(error: type[Exception]) -> None:
+    told: list[TransientError] = []
+    storage = FailingStorage(failures=2, error=error)
+    await Probe(storage, retry=Retry(deadline=60, observer=told.append)).look(_nothing)
+    assert [type(failure) for failure in told] == [error, error]
+
+
+async def test_who_watches_is_not_told_of_the_last_failure() -> None:
+    told: list[TransientError] = []
+    for error in (StorageUnavailableError, StorageOverloadedError):
+        with pytest.raises(error):
+            await Probe(FailingStorage(failures=1, error=error), retry=Retry(deadline=0, observer=told.append)).look(
+                _nothing
+            )
+    assert told == []
+
+
+async def _nothing(_: UnitOfWork) -> None:
+    """Nothing to do."""

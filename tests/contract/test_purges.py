@@ -97,3 +97,21 @@ async def test_many_that_purge_in_batches_remove_each_outcome_once(storage: Stor
     assert sum(removed) == len(expired)
     assert [await told(storage, outcome) for outcome in kept] == kept
     assert [await told(storage, outcome) for outcome in expired] == [None] * len(expired)
+
+
+async def test_the_first_expiry_is_that_of_the_oldest(storage: Storage, key: ApiKey) -> None:
+    async with storage.readonly() as work:
+        assert await work.outcomes.first_expiry() is None
+    await store_outcomes(
+        storage, *[an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0)]
+    )
+    async with storage.readonly() as work:
+        assert await work.outcomes.first_expiry() == EXPIRES - timedelta(hours=3)
+
+
+@pytest.mark.parametrize(("late", "lag"), [(-1, 0), (0, 0), (90, 90)])
+async def test_the_lag_is_how_long_something_is_overdue(storage: Storage, key: ApiKey, late: int, lag: int) -> None:
+    retention = RetentionService(storage=storage, now=lambda: EXPIRES + timedelta(seconds=late), retry=PATIENT)
+    assert await retention.lag() == timedelta()
+    await store_outcomes(storage, an_outcome(key, expires_at=EXPIRES), an_outcome(key, expires_at=EXPIRES + INSTANT))
+    assert await retention.lag() == timedelta(seconds=lag)

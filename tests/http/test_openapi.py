@@ -21,7 +21,7 @@ from tests.support.examples import a_post, a_user, store_posts, store_users
 DOCUMENT: Json = json.loads((Path(__file__).parents[2] / "openapi.json").read_text("utf-8"))
 METHODS = {"get", "head", "post", "patch", "delete"}
 OPERATIONS = {
-    "get_liveness", "get_readiness",
+    "get_liveness", "get_readiness", "get_metrics",
     "create_user", "list_users", "get_user", "head_user", "update_user", "delete_user",
     "create_post", "list_posts", "get_post", "head_post", "update_post", "delete_post",
     "create_api_key", "list_api_keys", "get_api_key", "head_api_key", "revoke_api_key",
@@ -74,7 +74,7 @@ def test_every_operation_is_described() -> None:
         assert operation["description"]
         assert operation["tags"]
         assert {"405", "413", "500"} <= set(operation["responses"])
-        if path.startswith("/api/v1"):
+        if path.startswith("/api/v1") or path == "/metrics":
             assert {"401", "403", "422", "429", "503"} <= set(operation["responses"])
             assert operation["security"] == [{"bearer": []}, {"header": []}]
             assert operation["x-required-scope"] in set(Scope)
@@ -96,6 +96,7 @@ def test_every_link_leads_to_an_operation() -> None:
 
 def test_every_response_has_its_headers_and_an_example() -> None:
     for method, path, operation in operations():
+        takes_a_key = operation["security"] != []
         for status, response in operation["responses"].items():
             where = f"{method} {path} {status}"
             assert {"X-Request-ID", "Cache-Control"} <= set(response["headers"]), where
@@ -103,9 +104,9 @@ def test_every_response_has_its_headers_and_an_example() -> None:
             for content in response.get("content", {}).values():
                 assert "example" in content or content["examples"], where
             may_pass = status in {"429", "503"} or (status == "409" and method == "post")
-            assert ("Retry-After" in response["headers"]) == (may_pass and path.startswith("/api")), where
+            assert ("Retry-After" in response["headers"]) == (may_pass and takes_a_key), where
             assert ("WWW-Authenticate" in response["headers"]) == (status in {"401", "403"}), where
-            assert ("RateLimit" in response["headers"]) == (status != "401" and path.startswith("/api")), where
+            assert ("RateLimit" in response["headers"]) == (status != "401" and takes_a_key), where
             assert ("Allow" in response["headers"]) == (status == "405"), where
 
 

@@ -64,6 +64,7 @@ def filled(store: Store) -> Store:
         pytest.param(keys._list(after=True), "pk_api_keys", id="a page of keys"),
         pytest.param(outcomes._GET, "pk_outcomes", id="an outcome"),
         pytest.param(outcomes._PURGE, "ix_outcomes_expires_at", id="what has expired"),
+        pytest.param(outcomes._FIRST_EXPIRY, "ix_outcomes_expires_at", id="what expires first"),
         pytest.param(users._FORGET, "ix_outcomes_subject_id", id="answers about a user"),
     ],
 )

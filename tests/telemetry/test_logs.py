@@ -1,29 +1,38 @@
 """What the logs look like; each test puts the configuration of before back."""
 
+import ast
 import io
 import json
 import logging
-from collections.abc import Iterator
+import re
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import structlog
 
-from adapters.telemetry.logs import configure_logs
+from adapters.telemetry.logs import FIELDS, configure_logs
+
+pytestmark = pytest.mark.usefixtures("restored_logs")
+ROOT = Path(__file__).parents[2]
+REQUEST = {
+    "bytes": 278,
+    "key_id": "019b7a2c-0000-7000-8000-000000000001",
+    "duration_ms": 1.234,
+    "status": 200,
+    "method": "GET",
+    "route": "/api/v1/users/{user_id}",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "request_id": "01a1fc264f9f70db9b64e54f97928d98",
+}
+LEVELS = {"debug", "info", "warning", "error", "_access_log"}
+IN_ORDER = ["request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id", "bytes"]
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    root = logging.getLogger()
-    before = structlog.get_config(), root.handlers[:], root.level
-    yield
-    structlog.configure(**before[0])
-    root.handlers[:], root.level = before[1], before[2]
 
 
 def test_an_event_is_a_line_of_json() -> None:
@@ -76,3 +85,59 @@ def test_libraries_log_in_the_same_form_from_warnings_on() -> None:
     (line,) = stream.getvalue().splitlines()
     event = json.loads(line)
     assert (event["event"], event["level"], event["logger"]) == ("address already in use", "error", "uvicorn.error")
+
+
+def test_a_request_has_its_fields_in_order() -> None:
+    stream = io.StringIO()
+    configure_logs(level="info", log_format="json", stream=stream)
+    structlog.get_logger("hexapost.access").info("request", **REQUEST)
+    assert list(json.loads(stream.getvalue())) == ["time", "level", "event", *IN_ORDER]
+
+
+def test_a_terminal_has_them_in_the_same_order() -> None:
+    stream = Terminal()
+    configure_logs(level="info", log_format="auto", stream=stream)
+    structlog.get_logger("hexapost.access").info("request", **REQUEST)
+    (line,) = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+    assert re.findall(r"(\w+)=", line) == IN_ORDER
+    assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[info +\] request ", line)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_field_that_is_not_listed_never_gets_out(log_format: Literal["json", "console"]) -> None:
+    stream = io.StringIO()
+    configure_logs(level="info", log_format=log_format, stream=stream)
+    structlog.get_logger().bind(email="s3cret").info("request", path="/s3cret", status=200, headers={"x": "s3cret"})
+    structlog.get_logger().error("failed", exc_info=ValueError("s3cret"), stack_info=True, extra="s3cret")
+    record = logging.LogRecord("library", logging.ERROR, "s3cret.py", 1, "it failed", (), None)
+    record.email = "s3cret"
+    logging.getLogger().handle(record)
+    assert "status" in stream.getvalue()
+    assert "it failed" in stream.getvalue()
+    assert "s3cret" not in stream.getvalue()
+
+
+def test_of_an_exception_that_a_library_logs_the_class_is_told() -> None:
+    stream = io.StringIO()
+    configure_logs(level="info", log_format="json", stream=stream)
+    try:
+        raise json.JSONDecodeError("s3cret", "s3cret", 0)
+    except ValueError:
+        logging.getLogger("library").exception("it failed")
+    assert json.loads(stream.getvalue())["exception"] == "json.decoder.JSONDecodeError"
+    assert "s3cret" not in stream.getvalue()
+
+
+def test_every_field_that_the_service_logs_is_listed() -> None:
+    """One that is not would be dropped without a word."""
+    used = {
+        keyword.arg
+        for file in (ROOT / "adapters").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call)
+        if getattr(call.func, "attr", getattr(call.func, "id", "")) in LEVELS
+        if call.args
+        for keyword in call.keywords
+    }
+    assert {"request_id", "error", "traceback", "key_id"} <= used
+    assert used - {None} <= set(FIELDS)

@@ -1,0 +1,192 @@
+"""Traces by OpenTelemetry: request, use case, SQL statement. No value that a client sent stands in any of them.
+
+The attributes are those of the semantic conventions for HTTP and database spans, but for `url.path`, `url.query` and
+the address of the client, which hold ids and what people wrote.
+"""
+
+import asyncio
+import inspect
+import re
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, wraps
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from opentelemetry import context, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+
+from application.access import ForbiddenError, UnauthenticatedError
+from domain.errors import DomainError
+
+FLUSH_SECONDS = 3.0
+"""For the last spans to be sent at the end."""
+
+T = TypeVar("T")
+
+_EXPECTED = (DomainError, ForbiddenError, UnauthenticatedError)
+_FAILED = Status(StatusCode.ERROR)
+_SERVER_ERRORS = 500
+_SUMMARY = re.compile(
+    r"^(?:WITH .*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+)?\s*(\w+)?", re.DOTALL
+)
+_NOTHING = nullcontext()
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def exporting_traces(version: str) -> "Traces":
+    """Return traces that are sampled, and sent by OTLP over HTTP, as the variables of the SDK say."""
+    ours = Resource({"service.name": "hexapost", "service.version": version})
+    resource = Resource.create().merge(ours).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return Traces(provider)
+
+
+class Traces:
+    """Makes the spans of one process."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("hexapost")
+
+    def request(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> "RequestSpan":
+        """Begin the span of a request, below the one that its headers name, if they do (W3C Trace Context)."""
+        is_known = method != "other"
+        name = method if is_known else "HTTP"
+        attributes = {"http.request.method": method if is_known else "_OTHER", "url.scheme": "http"}
+        span = self._tracer.start_span(name, _parent(headers), SpanKind.SERVER, attributes)
+        return RequestSpan(span, name)
+
+    def statement(self, sql: str) -> AbstractContextManager[object]:
+        """Return the span of a statement, for a `with` block around it."""
+        if _is_left_out():
+            return _NOTHING
+        summary, attributes = _statement(sql)
+        return Spanned(self._tracer.start_span(summary, kind=SpanKind.CLIENT, attributes=attributes))
+
+    def use_cases(self, service: T) -> T:
+        """Return the service with a span around each of its use cases."""
+        return _Traced(service, self._tracer)  # type: ignore[return-value]
+
+    async def close(self) -> None:
+        """Send what has not been sent, for a while at most."""
+        # Not in the executor of the loop, whose threads are waited for however long they take.
+        loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+        def close() -> None:
+            self._provider.shutdown()
+            loop.call_soon_threadsafe(closed.set)
+
+        threading.Thread(target=close, daemon=True).start()
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await closed.wait()
+        except TimeoutError:
+            return
+
+
+class RequestSpan:
+    """The span of a request, which is the present one until it ends."""
+
+    def __init__(self, span: Span, name: str) -> None:
+        self._span = span
+        self._name = name
+        self._token = context.attach(trace.set_span_in_context(span))
+        self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+
+    def end(self, *, route: str | None, status: int) -> None:
+        """End it with what is known of the request now."""
+        context.detach(self._token)
+        if route is not None:
+            self._span.update_name(f"{self._name} {route}")
+            self._span.set_attribute("http.route", route)
+        if status:
+            self._span.set_attribute("http.response.status_code", status)
+        if status >= _SERVER_ERRORS or not status:
+            self._span.set_attribute("error.type", str(status or "no_response"))
+            self._span.set_status(_FAILED)
+        self._span.end()
+
+
+class Spanned:
+    """A span that is the present one in a `with` block. Of an error it tells the class, never the words."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> Self:
+        self._token = context.attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        context.detach(self._token)
+        if kind is not None:
+            self._span.set_attribute("error.type", kind.__qualname__)
+            sqlstate = getattr(error, "sqlstate", None)
+            if isinstance(sqlstate, str):
+                self._span.set_attribute("db.response.status_code", sqlstate)
+            if not issubclass(kind, _EXPECTED):
+                self._span.set_status(_FAILED)
+        self._span.end()
+
+
+class _Traced:
+    """Stands before a service; what its use cases call among themselves has no spans of its own."""
+
+    def __init__(self, service: object, tracer: trace.Tracer) -> None:
+        self._service = service
+        for name, method in inspect.getmembers(service, inspect.iscoroutinefunction):
+            if not name.startswith("_"):
+                setattr(self, name, _spanned(method, f"{type(service).__name__}.{name}", tracer))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+
+def _spanned(
+    method: Callable[..., Coroutine[Any, Any, T]], name: str, tracer: trace.Tracer
+) -> Callable[..., Coroutine[Any, Any, T]]:
+    @wraps(method)
+    async def spanned(*args: Any, **kwargs: Any) -> T:
+        if _is_left_out():
+            return await method(*args, **kwargs)
+        with Spanned(tracer.start_span(name)):
+            return await method(*args, **kwargs)
+
+    return spanned
+
+
+def _is_left_out() -> bool:
+    """Tell whether the request is not sampled: then nothing below it is, and need not be asked about."""
+    above = trace.get_current_span().get_span_context()
+    return above.is_valid and not above.trace_flags.sampled
+
+
+def _parent(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:
+    """Return the context that the headers describe, an empty one unless there is one `traceparent`, and it is valid."""
+    states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
+    parents = [value.decode("latin-1") for name, value in headers if name == b"traceparent"]
+    if len(parents) != 1:
+        return context.Context()
+    carrier = {"traceparent": parents} | ({"tracestate": [",".join(states)]} if states else {})
+    return _PROPAGATOR.extract(carrier, context.Context())
+
+
+@cache
+def _statement(sql: str) -> tuple[str, Mapping[str, AttributeValue]]:
+    """Return the summary of a statement, such as `SELECT users`, and its attributes. There are few statements."""
+    found = _SUMMARY.match(sql.lstrip())
+    summary = " ".join(part for part in found.groups() if part) if found else sql.split(maxsplit=1)[0].rstrip(";")
+    return summary, {"db.system.name": "postgresql", "db.query.summary": summary, "db.query.text": sql}

@@ -1,0 +1,186 @@
+"""The dashboard, the alerts and the way to scrape, held against what the service really shows."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import promql_parser
+import pytest
+import yaml
+
+from adapters.http.metrics import EXPOSITION
+from adapters.http.problems import REJECTIONS
+from tests.cli.support import Served, a_key, queried, rendered, serving, wait_until
+from tests.support.databases import Databases
+from tests.telemetry.scrapes import Scrape
+
+ROOT = Path(__file__).parents[2]
+DASHBOARD = json.loads((ROOT / "deploy/grafana/hexapost.json").read_text())
+RULES = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
+PROMETHEUS = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+ALERTS: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in group["rules"]]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+README = (ROOT / "README.md").read_text()
+
+OF_PROMETHEUS = {"job", "instance"}
+"""The labels that Prometheus adds to every sample."""
+LABELS: dict[str, set[str]] = {"up": OF_PROMETHEUS}
+TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hexapost'"
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Yield where each PromQL expression is, and the expression, with Grafana's variables filled in."""
+    for alert in ALERTS:
+        yield alert["alert"], alert["expr"]
+    for panel in PANELS:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"].replace("$__rate_interval", "5m")
+
+
+@pytest.fixture(scope="module")
+def scrape(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrape]:
+    """What a service shows after it has met all there is to count."""
+    directory, url = tmp_path_factory.mktemp("scraped"), databases.clone()
+    settings = {"DATABASE_URL": rendered(url), "HEXAPOST_PURGE_INTERVAL_SECONDS": "1"}
+    key = a_key(directory, **settings)
+    with serving(directory, **settings) as served:
+        served.get("/api/v1/users", key=key).read()
+        queried(url, f"{TERMINATE} AND datname = current_database()")
+        served.get("/api/v1/users", key=key).read()
+        with suppress(HTTPError):
+            served.get("/nowhere")
+        wait_until(lambda: _scraped(served, key).total("hexapost_last_purge_timestamp_seconds") > 0)
+        yield _scraped(served, key)
+    databases.drop(url)
+
+
+def _scraped(served: Served, key: str) -> Scrape:
+    response = served.get("/metrics", key=key)
+    assert response.headers["content-type"] == EXPOSITION
+    return Scrape(response.read().decode())
+
+
+def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
+    found: list[promql_parser.VectorSelector] = []
+
+    def visit(node: object) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+        return True
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    yield from found
+
+
+def grouped(expression: str) -> set[str]:
+    """Return the labels that the expression groups by."""
+    found: set[str] = set()
+
+    def visit(node: object) -> bool:
+        if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+            found.update(node.modifier.labels)
+        return True
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    return found
+
+
+def shown(scrape: Scrape) -> dict[str, set[str]]:
+    """Return the labels of each metric."""
+    labels = {name: set(some) for name, some in LABELS.items()}
+    for sample in scrape.samples:
+        labels.setdefault(sample.name, set(OF_PROMETHEUS)).update(sample.labels)
+    return labels
+
+
+@pytest.mark.parametrize(("place", "expression"), list(expressions()))
+def test_every_metric_and_label_exists(scrape: Scrape, place: str, expression: str) -> None:
+    labels = shown(scrape)
+    used = list(selectors(expression))
+    assert used, place
+    for selector in used:
+        assert selector.name in labels, place
+        assert {matcher.name for matcher in selector.matchers.matchers} <= labels[selector.name], place
+    assert grouped(expression) <= set.union(*(labels[str(selector.name)] for selector in used)), place
+
+
+def test_every_metric_is_on_the_dashboard(scrape: Scrape) -> None:
+    used = {str(one.name) for panel in PANELS for target in panel["targets"] for one in _of(target["expr"])}
+    shortened = {re.sub("_(bucket|count|sum)$", "", name) for name in used}
+    assert {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in scrape.samples} == shortened
+
+
+def _of(expression: str) -> Iterator[promql_parser.VectorSelector]:
+    return selectors(expression.replace("$__rate_interval", "5m"))
+
+
+def test_what_is_matched_is_what_there_is(scrape: Scrape) -> None:
+    """A reason that is misspelt would never be matched."""
+    for place, expression in expressions():
+        for selector in selectors(expression):
+            for matcher in selector.matchers.matchers:
+                if matcher.name == "reason":
+                    assert set(matcher.value.split("|")) <= REJECTIONS, place
+    assert {sample.labels["reason"] for sample in scrape.found("hexapost_rejections_total")} == REJECTIONS
+
+
+def test_what_was_met_was_counted(scrape: Scrape) -> None:
+    assert scrape.total("hexapost_retries_total", cause="storage-unavailable") >= 1
+    assert scrape.total("hexapost_database_errors_total") >= 1
+    assert scrape.total("hexapost_http_requests_total", route="unmatched", status="404") == 1
+    assert scrape.total("hexapost_database_pool_size") == 10
+
+
+def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+    names = [alert["alert"] for alert in ALERTS]
+    assert len(set(names)) == len(names) >= 8
+    for alert in ALERTS:
+        assert re.fullmatch(r"[1-9][0-9]*m", alert["for"]), alert
+        assert alert["labels"]["severity"] in {"page", "ticket"}, alert
+        assert set(alert["annotations"]) == {"summary", "runbook"}, alert
+        assert "\n" not in alert["annotations"]["runbook"].strip(), alert
+
+
+def test_runbooks_name_settings_and_alerts_that_there_are() -> None:
+    for alert in ALERTS:
+        runbook = alert["annotations"]["runbook"]
+        for name in re.findall(r"HEXAPOST_[A-Z_]+", runbook):
+            assert f"`{name}`" in README, name
+        for name in re.findall(r"Hexapost[A-Z]\w+", runbook):
+            assert name in {other["alert"] for other in ALERTS}, name
+
+
+def test_the_dashboard_can_be_imported() -> None:
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert [one["name"] for one in DASHBOARD["templating"]["list"]] == ["datasource", "instance", "route"]
+    cells = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells), "panels overlap"
+    assert max(x for x, _ in cells) == 23
+    for panel in PANELS:
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
+        for target in panel["targets"]:
+            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouped(
+                target["expr"].replace("$__rate_interval", "5m")
+            )
+
+
+def test_prometheus_asks_with_a_key() -> None:
+    (job,) = PROMETHEUS["scrape_configs"]
+    assert job["job_name"] == "hexapost"
+    assert job["metrics_path"] == "/metrics"
+    assert job["authorization"]["type"] == "Bearer"
+    assert job["authorization"]["credentials_file"].startswith("/etc/")
+    assert PROMETHEUS["rule_files"] == ["alerts.yml"]

@@ -1,0 +1,75 @@
+"""A receiver of traces, as OTLP over HTTP has it, on a port of its own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+class Receiver:
+    """What was received."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.asked = threading.Event()
+        self.url = ""
+
+    def receive(self, path: str, headers: dict[str, str], body: bytes) -> None:
+        assert path == "/v1/traces"
+        self.asked.set()
+        self.headers.append(headers)
+        self.bodies.append(body)
+        self.requests.append(ExportTraceServiceRequest.FromString(body))
+
+    @property
+    def spans(self) -> list[Span]:
+        return [
+            span
+            for request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    @property
+    def resource(self) -> dict[str, str]:
+        """The attributes of the service that sent the first spans."""
+        attributes = self.requests[0].resource_spans[0].resource.attributes
+        return {one.key: one.value.string_value for one in attributes}
+
+
+@contextmanager
+def receiving(*, answers: bool = True) -> Iterator[Receiver]:
+    """Receive until the block ends; without answers every request waits until then."""
+    receiver, end = Receiver(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.receive(self.path, dict(self.headers), body)
+            if not answers:
+                end.wait()
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    receiver.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        end.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,210 @@
+"""What is counted, by one process and by several."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapters.http.problems import REJECTIONS
+from adapters.telemetry import metrics as module
+from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics, shared_figures
+from application.ports import ConcurrentChangeError, StorageOverloadedError, StorageUnavailableError, TransientError
+from tests.telemetry.scrapes import Scrape
+
+REQUESTS = "hexapost_http_requests_total"
+DURATION = "hexapost_http_request_duration_seconds"
+ROUTE = "/api/v1/users/{user_id}"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="1.2.3", rejections=REJECTIONS)
+
+
+def scraped(metrics: Metrics) -> Scrape:
+    return Scrape(metrics.exposition().decode())
+
+
+def request(metrics: Metrics, *, status: int = 200, seconds: float = 0.02, rejection: str | None = None) -> None:
+    metrics.began()
+    metrics.ended(route=ROUTE, method="GET", status=status, seconds=seconds, rejection=rejection)
+
+
+def test_requests_are_counted_and_timed(metrics: Metrics) -> None:
+    request(metrics)
+    request(metrics, seconds=0.3)
+    request(metrics, status=404)
+    found = scraped(metrics)
+    assert found.total(REQUESTS, route=ROUTE, method="GET", status="200") == 2
+    assert found.total(REQUESTS, route=ROUTE, method="GET", status="404") == 1
+    assert found.total(f"{DURATION}_count", route=ROUTE, method="GET") == 3
+    assert found.total(f"{DURATION}_sum") == pytest.approx(0.34)
+    assert found.total(f"{DURATION}_bucket", le="0.025") == 2
+    assert found.total(f"{DURATION}_bucket", le="0.01") == 0
+    assert len(list(found.found(f"{DURATION}_bucket"))) == len(SECONDS) + 1
+
+
+def test_requests_under_way_are_those_that_have_not_ended(metrics: Metrics) -> None:
+    metrics.began()
+    metrics.began()
+    assert scraped(metrics).total("hexapost_http_requests_in_flight") == 2
+    metrics.ended(route=None, method="GET", status=404, seconds=0.1, rejection=None)
+    assert scraped(metrics).total("hexapost_http_requests_in_flight") == 1
+
+
+def test_every_reason_to_turn_away_is_there_from_the_start(metrics: Metrics) -> None:
+    assert {sample.labels["reason"] for sample in scraped(metrics).found("hexapost_rejections_total")} == REJECTIONS
+    request(metrics, status=503, rejection="overloaded")
+    request(metrics, status=404, rejection="user-not-found")
+    found = scraped(metrics)
+    assert found.total("hexapost_rejections_total", reason="overloaded") == 1
+    assert found.total("hexapost_rejections_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (ConcurrentChangeError(), "concurrent-change"),
+        (StorageUnavailableError(), "storage-unavailable"),
+        (TransientError(), "transient"),
+        (StorageOverloadedError(), "transient"),
+    ],
+)
+def test_retries_are_counted_by_cause(metrics: Metrics, failure: TransientError, cause: str) -> None:
+    metrics.retried(failure)
+    found = scraped(metrics)
+    assert found.total("hexapost_retries_total", cause=cause) == 1
+    assert found.total("hexapost_retries_total") == 1
+
+
+def test_the_pool_is_shown_as_it_is_now(metrics: Metrics) -> None:
+    usage = (10, 4, 0)
+    metrics.watch(lambda: usage)
+    assert scraped(metrics).total("hexapost_database_pool_in_use") == 4
+    usage = (10, 10, 7)
+    found = scraped(metrics)
+    names = ("size", "in_use", "waiting")
+    assert tuple(found.total(f"hexapost_database_pool_{name}") for name in names) == usage
+
+
+def test_errors_purges_and_the_release_are_shown(metrics: Metrics) -> None:
+    metrics.database_failed("40001")
+    metrics.lags(12.5)
+    found = scraped(metrics)
+    assert found.total("hexapost_database_errors_total", sqlstate="40001") == 1
+    assert found.total("hexapost_purge_lag_seconds") == 12.5
+    assert found.total("hexapost_last_purge_timestamp_seconds") == 0
+    assert found.total("hexapost_build_info", version="1.2.3") == 1
+    metrics.purged()
+    assert scraped(metrics).total("hexapost_last_purge_timestamp_seconds") > 1.7e9
+
+
+def test_names_keep_the_conventions_and_everything_is_described(metrics: Metrics) -> None:
+    request(metrics)
+    families = scraped(metrics).families
+    assert len(families) == 12
+    for family in families:
+        assert family.name.startswith("hexapost_")
+        assert family.documentation.endswith(".")
+        assert not family.name.endswith("_created")
+    assert {family.type for family in families} == {"counter", "gauge", "histogram"}
+
+
+def test_two_services_in_a_process_do_not_share_figures(metrics: Metrics) -> None:
+    request(metrics)
+    assert list(scraped(Metrics(version="2")).found(REQUESTS)) == []
+
+
+# What a process of several does: some requests, then its share is shown, or it waits to be killed.
+WORKER = f"""
+import sys
+from adapters.telemetry.metrics import Metrics
+
+metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}))
+metrics.watch(lambda: (10, 3, 1))
+for _ in range(int(sys.argv[1])):
+    metrics.began()
+    metrics.ended(route="{ROUTE}", method="GET", status=200, seconds=0.02, rejection="overloaded")
+metrics.began()
+metrics.lags(float(sys.argv[1]))
+metrics.refresh()
+print("ready", flush=True)
+if sys.stdin.readline() == "show\\n":
+    sys.stdout.write(metrics.exposition().decode())
+if sys.argv[2:] == ["orderly"]:
+    metrics.close()
+"""
+
+
+class Worker:
+    """A process of several that share a directory."""
+
+    def __init__(self, directory: Path, requests: int, *words: str) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - our own words
+            [sys.executable, "-c", WORKER, str(requests), *words],
+            env=os.environ | {DIRECTORY: str(directory), "PYTHONPATH": str(ROOT)},
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def ended(self, word: str) -> str:
+        return self.process.communicate(f"{word}\n", timeout=30)[0]
+
+    def killed(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("end", ["killed", "orderly"])
+def test_several_processes_are_shown_together_by_any_of_them(tmp_path: Path, end: str) -> None:
+    first, second, third = Worker(tmp_path, 2), Worker(tmp_path, 40, "orderly"), Worker(tmp_path, 300)
+    found = Scrape(first.ended("show"))
+    assert found.total(REQUESTS, route=ROUTE) == 342
+    assert found.total("hexapost_rejections_total", reason="overloaded") == 342
+    assert found.total(f"{DURATION}_count") == 342
+    assert found.total(f"{DURATION}_bucket", le="0.025") == 342
+    assert found.total("hexapost_http_requests_in_flight") == 3
+    assert found.total("hexapost_database_pool_size") == 30
+    assert found.total("hexapost_build_info") == 1
+    assert found.total("hexapost_purge_lag_seconds") == 300
+    assert not any("pid" in sample.labels for sample in found.samples)
+    if end == "killed":
+        second.killed()
+    else:
+        second.ended("quiet")
+    found = Scrape(third.ended("show"))
+    assert found.total(REQUESTS) == 342, "what was counted stays"
+    assert found.total("hexapost_database_pool_size") == 10, "what is no more does not"
+
+
+def test_one_that_belongs_to_another_account_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    file = tmp_path / "gauge_livesum_1.db"
+    file.touch()
+    module._forget_the_dead(tmp_path)
+    assert file.exists()
+
+
+def test_those_who_serve_together_get_a_directory_that_goes_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DIRECTORY, raising=False)
+    with shared_figures() as variables:
+        directory = Path(variables[DIRECTORY])
+        assert list(directory.iterdir()) == []
+    assert not directory.exists()
+
+
+def test_the_directory_of_an_operator_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    with shared_figures() as variables:
+        assert variables == {}
+    assert tmp_path.exists()

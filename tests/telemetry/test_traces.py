@@ -1,0 +1,218 @@
+"""The spans of requests, use cases and statements, and what never stands in them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind, StatusCode
+
+from adapters.telemetry.traces import Traces, _statement
+from application.ports import StorageUnavailableError
+from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY
+from tests.support.stores import Store
+from tests.telemetry.traced import Traced, tracing
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+CANARY = "canary7"
+
+
+@pytest.fixture
+async def traced(store: Store) -> AsyncIterator[Traced]:
+    async with tracing(store) as made:
+        yield made
+
+
+def attributes(span: ReadableSpan) -> dict[str, object]:
+    return dict(span.attributes or {})
+
+
+async def test_a_request_is_a_span_over_the_use_case_over_the_statement(traced: Traced) -> None:
+    created = await traced.client.post("/api/v1/users", json={"email": "ada@example.org"})
+    traced.spans()
+    await traced.client.get(f"/api/v1/users/{created.json()['id']}")
+    statement, use_case, request = traced.spans()
+    assert [one.name for one in (statement, use_case, request)] == [
+        "SELECT users", "UserService.get", "GET /api/v1/users/{user_id}",
+    ]  # fmt: skip
+    assert [one.kind for one in (statement, use_case, request)] == [SpanKind.CLIENT, SpanKind.INTERNAL, SpanKind.SERVER]
+    assert statement.parent == use_case.context
+    assert use_case.parent == request.context
+    assert request.parent is None
+    assert attributes(request) == {
+        "http.request.method": "GET",
+        "http.route": "/api/v1/users/{user_id}",
+        "http.response.status_code": 200,
+        "url.scheme": "http",
+    }
+    assert attributes(use_case) == {}
+    text = attributes(statement).pop("db.query.text")
+    assert attributes(statement) == {
+        "db.system.name": "postgresql",
+        "db.query.summary": "SELECT users",
+        "db.query.text": text,
+    }
+    assert str(text).startswith("SELECT users.id")
+    assert {one.status.status_code for one in (statement, use_case, request)} == {StatusCode.UNSET}
+
+
+async def test_a_write_of_two_shows_its_transaction(traced: Traced) -> None:
+    body = {"email": "ada@example.org"}
+    await traced.client.post("/api/v1/users", json=body, headers={"Idempotency-Key": "one"})
+    names = [span.name for span in traced.spans()]
+    assert names == [
+        "BEGIN", "INSERT outcomes", "INSERT users", "COMMIT", "UserService.register",
+        "POST /api/v1/users",
+    ]  # fmt: skip
+
+
+async def test_the_line_of_the_log_names_the_trace(traced: Traced) -> None:
+    await traced.client.get("/livez")
+    (request,) = traced.spans()
+    assert request.context is not None
+    assert traced.log[-1]["trace_id"] == f"{request.context.trace_id:032x}"
+
+
+async def test_a_trace_of_the_caller_is_continued(traced: Traced) -> None:
+    headers = [("traceparent", PARENT), ("tracestate", "one=1"), ("tracestate", "two=2"), ("baggage", "user=ada")]
+    await traced.client.get("/livez", headers=headers)
+    (request,) = traced.spans()
+    assert request.context is not None
+    assert request.parent is not None
+    assert f"{request.context.trace_id:032x}" == TRACE == traced.log[-1]["trace_id"]
+    assert f"{request.parent.span_id:016x}" == "00f067aa0ba902b7"
+    assert dict(request.context.trace_state) == {"one": "1", "two": "2"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [("traceparent", "")],
+        [("traceparent", PARENT[:-1])],
+        [("traceparent", PARENT.upper())],
+        [("traceparent", f"ff{PARENT[2:]}")],
+        [("traceparent", f"00-{'0' * 32}-00f067aa0ba902b7-01")],
+        [("traceparent", f"00-{TRACE}-{'0' * 16}-01")],
+        [("traceparent", f"{PARENT}-more")],
+        [("traceparent", f"{PARENT}\xe9")],
+        [("traceparent", PARENT), ("traceparent", PARENT)],
+        [("tracestate", "one=1")],
+    ],
+)
+async def test_a_trace_that_is_not_well_formed_is_not(traced: Traced, given: list[tuple[str, str]]) -> None:
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in given]
+    assert (await traced.client.get("/livez", headers=headers)).status_code == 200
+    (request,) = traced.spans()
+    assert request.parent is None
+    assert request.context is not None
+    assert f"{request.context.trace_id:032x}" != TRACE
+    assert dict(request.context.trace_state) == {}
+
+
+async def test_what_a_caller_does_not_sample_is_not_kept(traced: Traced) -> None:
+    await traced.client.get("/livez", headers={"traceparent": f"{PARENT[:-2]}00"})
+    assert traced.spans() == []
+    assert traced.log[-1]["trace_id"] == TRACE
+
+
+async def test_the_sampler_decides(store: Store) -> None:
+    async with tracing(store, ALWAYS_OFF) as traced:
+        assert (await traced.client.get("/api/v1/users")).status_code == 200
+        assert traced.spans() == []
+
+
+async def test_requests_at_once_do_not_mix(traced: Traced) -> None:
+    await asyncio.gather(*(traced.client.get("/api/v1/posts") for _ in range(8)))
+    spans = traced.spans()
+    by_id = {span.context.span_id: span for span in spans if span.context}
+    statements = [span for span in spans if span.kind is SpanKind.CLIENT]
+    assert len(statements) == 8
+    tops = set()
+    for statement in statements:
+        assert statement.parent is not None
+        use_case = by_id[statement.parent.span_id]
+        assert use_case.parent is not None
+        tops.add(by_id[use_case.parent.span_id].name + str(use_case.parent.span_id))
+    assert len(tops) == 8
+
+
+async def test_what_is_expected_is_no_failure(traced: Traced) -> None:
+    await traced.client.get(f"/api/v1/users/{NOBODY}")
+    *_, use_case, request = traced.spans()
+    assert attributes(use_case) == {"error.type": "UserNotFoundError"}
+    assert {use_case.status.status_code, request.status.status_code} == {StatusCode.UNSET}
+    assert attributes(request)["http.response.status_code"] == 404
+
+
+async def test_failures_are_told_by_class_and_code(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = type(traced.database.driver).__mro__[2]
+
+    async def fail(*_: object) -> None:
+        raise OSError(f"{CANARY} at 10.0.0.1")
+
+    monkeypatch.setattr(driver, "fetch", fail)
+    assert (await traced.client.get("/api/v1/posts")).status_code == 503
+    statement, use_case, request = traced.spans()
+    assert attributes(statement)["error.type"] == "OSError"
+    assert attributes(use_case) == {"error.type": StorageUnavailableError.__qualname__}
+    assert attributes(request)["error.type"] == "503"
+    assert {one.status.status_code for one in (statement, use_case, request)} == {StatusCode.ERROR}
+    assert not any(one.events or one.status.description for one in (statement, use_case, request))
+
+
+def test_an_error_of_the_database_has_its_sqlstate() -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with pytest.raises(asyncpg.UniqueViolationError), Traces(provider).statement("INSERT INTO users"):
+        raise asyncpg.UniqueViolationError(CANARY)
+    (statement,) = exporter.get_finished_spans()
+    assert attributes(statement)["db.response.status_code"] == "23505"
+    assert CANARY not in statement.to_json()
+
+
+async def test_unknown_routes_and_methods_have_one_name(traced: Traced) -> None:
+    await traced.client.get(f"/{CANARY}")
+    await traced.client.request(CANARY.upper(), "/livez")
+    nowhere, made_up = traced.spans()
+    assert nowhere.name == "GET"
+    assert attributes(nowhere).get("http.route") is None
+    assert made_up.name == "HTTP /livez"
+    assert attributes(made_up)["http.request.method"] == "_OTHER"
+
+
+async def test_no_span_holds_what_a_client_sent(traced: Traced) -> None:
+    canary = {"x-request-id": CANARY, "user-agent": CANARY, "cookie": CANARY, "baggage": f"{CANARY}={CANARY}"}
+    body = {"email": f"{CANARY}@example.org", "full_name": CANARY}
+    user = (await traced.client.post("/api/v1/users", json=body, headers=canary)).json()
+    await traced.client.post("/api/v1/users", json=body, headers={**canary, "Idempotency-Key": CANARY})
+    await traced.client.get(f"/api/v1/users?email={CANARY}@example.org", headers=canary)
+    await traced.client.patch(f"/api/v1/users/{user['id']}", json={"full_name": f"{CANARY} II"}, headers=canary)
+    post = {"author_id": user["id"], "title": CANARY, "content": CANARY}
+    await traced.client.post("/api/v1/posts", json=post, headers=canary)
+    await traced.client.get(f"/{CANARY}/{user['id']}?q={CANARY}", headers=canary)
+    await traced.client.get("/api/v1/users", headers={"Authorization": f"Bearer {CANARY}"})
+    text = "".join(span.to_json() for span in traced.spans())
+    assert "INSERT INTO users" in text
+    for secret in (CANARY, user["id"], "127.0.0.1", "hexapost.test", ADMIN_KEY[-32:], str(ADMIN_ID)):
+        assert secret.lower() not in text.lower(), secret
+
+
+@pytest.mark.parametrize(
+    ("sql", "summary"),
+    [
+        ("SELECT users.id FROM users WHERE users.id = $1", "SELECT users"),
+        ("INSERT INTO posts (id) VALUES ($1)", "INSERT posts"),
+        ("UPDATE users SET email=$1", "UPDATE users"),
+        ("DELETE FROM outcomes WHERE true", "DELETE outcomes"),
+        ("WITH expired AS \n(SELECT a FROM b)\n DELETE FROM outcomes USING expired", "DELETE outcomes"),
+        ("BEGIN; SET LOCAL timezone = 'UTC'", "BEGIN"),
+        ("COMMIT", "COMMIT"),
+    ],
+)
+def test_a_statement_is_summed_up(sql: str, summary: str) -> None:
+    assert _statement(sql)[0] == summary

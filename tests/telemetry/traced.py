@@ -1,0 +1,73 @@
+"""A service on a database that is traced into memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Sampler
+
+from adapters.http.app import create_app
+from adapters.http.context import HttpOptions, Services
+from adapters.postgres.database import Database
+from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.telemetry.traces import Traces
+from application.transactions import Retry
+from tests.http.support import ADMIN_ID, ADMIN_KEY, SECRET, Json, store_key
+from tests.support.services import PEPPERS, authenticator, key_service, post_service, user_service
+from tests.support.stores import PATIENT, Store
+
+
+class Traced:
+    """A service on a database, its log, and the spans that have ended, the last one last."""
+
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        self._exporter = exporter
+        self.client: httpx.AsyncClient
+        self.database: Database
+        self.log: list[Json] = []
+
+    def spans(self) -> list[ReadableSpan]:
+        """Return what has ended since the last time."""
+        found = list(self._exporter.get_finished_spans())
+        self._exporter.clear()
+        return found
+
+    def write(self, event: str, /, **fields: object) -> None:
+        self.log.append({"event": event, **fields})
+
+
+@asynccontextmanager
+async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator[Traced]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traces, traced = Traces(provider), Traced(exporter)
+    traced.database = Database(store.url, replace(PATIENT, pool_size=2), statements=traces.statement)
+    storage, once = SqlAlchemyStorage(traced.database), Retry(deadline=0)
+    await store_key(storage, ADMIN_ID, ADMIN_KEY)
+    knows = authenticator(storage, retry=once)
+
+    async def readiness() -> dict[str, object]:
+        return {}
+
+    services = Services(
+        users=traces.use_cases(user_service(storage, retry=once)),
+        posts=traces.use_cases(post_service(storage, retry=once)),
+        keys=traces.use_cases(key_service(storage, retry=once, authenticator=knows)),
+        authenticator=knows,
+        readiness=readiness,  # type: ignore[arg-type]
+    )
+    options = HttpOptions(cursor_secret=SECRET, peppers=PEPPERS, access_log=traced.write, trace=traces.request)
+    transport = httpx.ASGITransport(create_app(services, options), raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client:
+        traced.client = client
+        await client.get("/api/v1/users")  # the key is known from now on
+        await knows.close()
+        traced.spans()
+        yield traced
+    await traced.database.close()
