@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
@@ -17,14 +17,15 @@ Ending = Callable[[], Awaitable[None]]
 
 
 class Lifespan:
-    """Removes what has expired about every `purge_interval` seconds; at the end, ends all that was begun, in order.
+    """Watches what is ready, and removes what has expired about every `purge_interval` seconds.
 
-    `traces_end` is called last, when nothing is traced any more.
+    At the end, ends all that was begun, in order; `traces_end` is called last, when nothing is traced any more.
     """
 
     def __init__(
         self,
         *,
+        watching: Callable[[], AbstractAsyncContextManager[None]],
         database: Database,
         authenticator: Authenticator,
         retention: RetentionService,
@@ -32,6 +33,7 @@ class Lifespan:
         metrics: Metrics,
         traces_end: Ending | None = None,
     ) -> None:
+        self._watching = watching
         self._database = database
         self._authenticator = authenticator
         self._retention = retention
@@ -42,15 +44,10 @@ class Lifespan:
     @asynccontextmanager
     async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI's
         """Return the lifespan of an application."""
-        beside = [asyncio.create_task(self._purge_for_ever())]
-        if self._metrics.directory is not None:
-            beside.append(asyncio.create_task(self._refresh_for_ever()))
         try:
-            yield
+            async with self._watching(), self._beside():
+                yield
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
             try:
                 await self._authenticator.close()
             finally:
@@ -58,6 +55,18 @@ class Lifespan:
                 self._metrics.close()
                 if self._traces_end is not None:
                     await self._traces_end()
+
+    @asynccontextmanager
+    async def _beside(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._purge_for_ever())]
+        if self._metrics.directory is not None:
+            tasks.append(asyncio.create_task(self._refresh_for_ever()))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _refresh_for_ever(self) -> None:
         """Write down for the other processes, which may be asked, how this one stands."""

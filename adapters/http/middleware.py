@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.failures import kinds, places
+from adapters.http.admission import Admission, refuse
 from adapters.http.context import AccessLog, Metrics, RequestSpan, Trace
 from adapters.http.deadlines import Deadline
 from adapters.http.errors import PROBLEM
@@ -28,6 +29,7 @@ class Envelope:
     ) -> None:
         self._app = app
         self._limits = limits
+        self._admission = Admission(limits.max_in_work)
         self._access_log = access_log
         self._metrics = metrics
         self._trace = trace
@@ -43,6 +45,20 @@ class Envelope:
         self._metrics.began()
         span = None if self._trace is None else self._trace(method, scope["headers"])
         exchange = Exchange(scope, receive, send, self._limits.max_body_bytes)
+        try:
+            if self._admission.refuses(scope):
+                exchange.scope[PROBLEM] = OVERLOADED.code
+                await refuse(exchange.send, exchange.request_id)
+            else:
+                await self._work_on(exchange)
+        finally:
+            self._write_down(exchange, method, perf_counter() - started, span)
+
+    async def _work_on(self, exchange: Exchange) -> None:
+        admission = self._admission
+        admission.in_work += 1
+        if exchange.body is not None:
+            exchange.body.admission = admission
         deadline = Deadline(self._limits, exchange.body)
         try:
             if exchange.refusal is None:
@@ -55,7 +71,7 @@ class Envelope:
             await self._fail(exchange, error, deadline)
         finally:
             deadline.end()
-            self._write_down(exchange, method, perf_counter() - started, span)
+            admission.in_work -= 1
 
     def _write_down(self, exchange: Exchange, method: str, seconds: float, span: RequestSpan | None) -> None:
         route = getattr(exchange.scope.get("route"), "path", None)

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import LiteralString, cast
+from dataclasses import dataclass, replace
+from typing import Any, LiteralString, cast
 
+import psycopg
+import structlog
 from sqlalchemy import URL, AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
@@ -12,7 +14,10 @@ from sqlalchemy.util import greenlet_spawn
 from adapters.postgres.drivers import DRIVERS, Driver
 from adapters.postgres.errors import sqlstate_of
 from adapters.postgres.observed import NO_SQLSTATE, ErrorObserver, PoolUsage, StatementObserver, ignore, made_driver
-from application.ports import StorageOverloadedError, StorageUnavailableError
+from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError
+
+DISCARD_SECONDS = 0.1
+"""How long is waited for the end of a connection that is broken off: a server that is frozen says nothing to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +26,10 @@ class DatabaseOptions:
 
     pool_size: int = 10
     pool_timeout: float = 2.0
-    connect_timeout: float = 3.0
-    statement_timeout: float = 5.0
+    connect_timeout: float = 2.0
+    attempt_timeout: float = 2.5
+    """Of a unit of work, however many statements it has; the server may not be there to end them."""
+    statement_timeout: float = 2.0
     idle_in_transaction_timeout: float = 10.0
     prepared_statements: bool = True
     """False for a connection pooler that hands out a server connection for each transaction, as PgBouncer can."""
@@ -61,20 +68,44 @@ class Database:
     async def connect(self) -> PoolProxiedConnection:
         """Return a connection out of the pool; the caller hands it back or discards it.
 
-        Raises StorageOverloadedError when none is free in time, StorageUnavailableError when none can be made.
+        Raises StorageOverloadedError when none is free in time, StorageUnavailableError when none can be made,
+        StorageSilentError when that takes too long.
         """
-        if self._places.locked():
-            await self._wait_for_place()
-        else:
+        if not self._places.locked():
             await self._places.acquire()
+            return await self._connection()
+        due = asyncio.get_running_loop().time() + self.options.attempt_timeout
+        await self._wait_for_place()
+        try:
+            async with asyncio.timeout_at(due):
+                return await self._connection()
+        except TimeoutError as error:
+            raise StorageSilentError from error
+
+    async def _connection(self) -> PoolProxiedConnection:
         try:
             return await self._engine.raw_connection()
         except BaseException as error:
             self._places.release()
+            if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
+                raise StorageSilentError from error
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
                 self.failed(error)
                 raise StorageUnavailableError from error
             raise
+
+    async def warm(self) -> int:
+        """Open every connection that there is room for, ahead of those who need them; return how many there are."""
+        asked = [self.connect() for _ in range(self.options.pool_size)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        opened = [answer for answer in answers if not isinstance(answer, BaseException)]
+        for connection in opened:
+            self.hand_back(connection)
+        return len(opened)
+
+    def beside(self) -> "Database":
+        """Return another pool of one connection to the same database, for what must not wait behind requests."""
+        return Database(self._engine.url, replace(self.options, pool_size=1))
 
     async def _wait_for_place(self) -> None:
         self._waiting += 1
@@ -104,22 +135,24 @@ class Database:
     async def discard(self, connection: PoolProxiedConnection) -> None:
         """Break a connection off, and free its place in the pool.
 
-        What the server is still at for it is cancelled there, even when the caller is cancelled again meanwhile:
-        otherwise the statement would run on and keep its locks.
+        What the server is still at for it is cancelled there, even when the caller is cancelled again meanwhile, or
+        has waited long enough: otherwise the statement would run on and keep its locks.
         """
         # SQLAlchemy closes a connection in its greenlet only; elsewhere it drops it.
         task = asyncio.create_task(greenlet_spawn(connection.invalidate))
         self._discarding.add(task)
         task.add_done_callback(self._discarded)
-        await asyncio.shield(task)
+        await asyncio.wait([task], timeout=DISCARD_SECONDS)
 
     def _discarded(self, task: asyncio.Task[None]) -> None:
         self._discarding.discard(task)
         self._places.release()
+        if not task.cancelled() and task.exception() is not None:
+            structlog.get_logger("hexapost").debug("a connection broke off", error=type(task.exception()).__name__)
 
     async def close(self) -> None:
         """Close every connection that is in the pool."""
-        await asyncio.gather(*self._discarding)
+        await asyncio.gather(*self._discarding, return_exceptions=True)
         await self._engine.dispose()
 
 
@@ -132,8 +165,28 @@ def _begin(options: DatabaseOptions) -> LiteralString:
     return f"BEGIN{local}"
 
 
+def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        driver.end(connecting.result())
+
+
 def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
     driver = DRIVERS[url.get_dialect().driver]
+
+    async def connect(*args: Any, **arguments: Any) -> Any:
+        # The drivers count anew for each address of a host.
+        async with asyncio.timeout(options.connect_timeout):
+            return await driver.connect(*args, **arguments)
+
+    async def connect_or_close(*args: Any, **arguments: Any) -> Any:
+        # psycopg forgets a connection that is cancelled half way, without closing it.
+        connecting = asyncio.create_task(connect(*args, **arguments))
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(lambda done: _close(driver, done))
+            raise
+
     return create_async_engine(
         url,
         # The connection that was used last is the warmest, and the spare ones can be closed by what stands between.
@@ -148,5 +201,6 @@ def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
             prepared_statements=options.prepared_statements,
             connect_timeout=options.connect_timeout,
             server_settings=options.server_settings,
-        ),
+        )
+        | {"async_creator_fn": connect_or_close},
     )

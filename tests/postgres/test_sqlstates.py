@@ -24,6 +24,7 @@ PASSING = {
     "28000": StorageUnavailableError,  # invalid_authorization_specification
     "28P01": StorageUnavailableError,  # invalid_password
     "3D000": StorageUnavailableError,  # invalid_catalog_name
+    "25006": StorageUnavailableError,  # read_only_sql_transaction: it is a standby now
     "08000": StorageUnavailableError,  # connection_exception
     "08001": StorageUnavailableError,
     "08003": StorageUnavailableError,
@@ -40,7 +41,6 @@ LASTING = [
     "23503",  # foreign_key_violation of a constraint that nobody knows
     "23505",  # unique_violation of a constraint that nobody knows
     "23514",  # check_violation
-    "25006",  # read_only_sql_transaction
     "40002",  # transaction_integrity_constraint_violation
     "42501",  # insufficient_privilege
     "42P01",  # undefined_table
