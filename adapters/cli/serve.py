@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Mapping
 
 import structlog
 from sqlalchemy import URL
@@ -21,6 +22,7 @@ from adapters.cli.server import Server, announce, made_server
 from adapters.cli.supervisor import Supervisor
 from adapters.settings import DATABASE_URL, Settings
 from adapters.telemetry.logs import configure_logs
+from adapters.telemetry.metrics import shared_figures
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -74,8 +76,9 @@ def _supervise(settings: Settings, url: URL, header: str | None) -> int:
     sockets = listening(settings.host, settings.port)
     host, port = sockets[0].getsockname()[:2]
 
-    async def supervise() -> int:
-        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, environment))
+    async def supervise(variables: Mapping[str, str]) -> int:
+        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, variables))
         return await supervisor.run(lambda: announce((host, port), header))
 
-    return asyncio.run(supervise())
+    with shared_figures() as shared:
+        return asyncio.run(supervise(environment | shared))

@@ -17,7 +17,7 @@ from adapters.postgres.storage import SqlAlchemyStorage
 from adapters.telemetry.traces import Traces
 from application.transactions import Retry
 from tests.http.support import ADMIN_ID, ADMIN_KEY, SECRET, Json, store_key
-from tests.support.services import PEPPERS, authenticator, key_service, post_service, user_service
+from tests.support.services import authenticator, key_service, post_service, user_service
 from tests.support.stores import PATIENT, Store
 
 
