@@ -27,7 +27,7 @@ class DatabaseOptions:
     pool_size: int = 10
     pool_timeout: float = 2.0
     connect_timeout: float = 2.0
-    attempt_timeout: float = 2.5
+    attempt_timeout: float = 2.25
     """Of a unit of work, however many statements it has; the server may not be there to end them."""
     statement_timeout: float = 2.0
     idle_in_transaction_timeout: float = 10.0
