@@ -72,10 +72,8 @@ def _carried_out(
 
 
 def _size(drill: Drill, options: argparse.Namespace) -> Size:
-    size = drill.quick if options.quick else drill.full
-    if options.requests:
-        size = replace(size, requests=options.requests)
-    return replace(size, seconds=options.seconds) if options.seconds else size
+    given = {name: value for name in ("requests", "seconds", "times") if (value := getattr(options, name))}
+    return replace(drill.quick if options.quick else drill.full, **given)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -84,7 +82,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="much less of it: to see that it works")
     parser.add_argument("--driver", choices=DRIVERS, action="append", help="may be given twice (both)")
     parser.add_argument("--requests", type=_count, help="of a drill that counts requests")
-    parser.add_argument("--seconds", type=_count, help="of a drill that lasts")
+    parser.add_argument("--seconds", type=_count, help="of the load, or of the longest fault")
+    parser.add_argument("--times", type=_count, help="of a drill that counts faults")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all that is random (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the report (%(default)s)")
     options = parser.parse_args(arguments)

@@ -13,10 +13,11 @@ class DrillError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much a drill does: requests for those that count, seconds of load for those that last."""
+    """How much a drill does: requests for those that count them, seconds of load or of a fault, times that there is one."""
 
     requests: int = 0
     seconds: float = 0.0
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

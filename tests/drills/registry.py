@@ -2,7 +2,14 @@
 
 from collections.abc import Mapping
 
+from tests.drills.conflicts import CONFLICTS
 from tests.drills.drill import Drill
 from tests.drills.exactly_once import EXACTLY_ONCE
+from tests.drills.frozen_database import FROZEN_DATABASE
+from tests.drills.outages import DATABASE_KILLED, DATABASE_RESTARTS
+from tests.drills.service_killed import SERVICE_KILLED
 
-DRILLS: Mapping[str, Drill] = {drill.name: drill for drill in (EXACTLY_ONCE,)}
+DRILLS: Mapping[str, Drill] = {
+    drill.name: drill
+    for drill in (EXACTLY_ONCE, CONFLICTS, FROZEN_DATABASE, DATABASE_RESTARTS, DATABASE_KILLED, SERVICE_KILLED)
+}

@@ -14,8 +14,8 @@ from tests.drills import __main__ as command
 from tests.drills.drill import Check, Drill, Mark, Outcome, Size, Stage, expect
 from tests.drills.exactly_once import EXACTLY_ONCE, run
 from tests.drills.exchange import ACKNOWLEDGED, UNKNOWN
+from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger
-from tests.drills.load import Attempt
 from tests.drills.registry import DRILLS
 from tests.support.databases import Databases
 

@@ -12,7 +12,7 @@ import pytest
 from tests.drills.exchange import ACKNOWLEDGED, REFUSED, UNKNOWN, UNSENT
 from tests.drills.http_proxy import FAULTS, HttpProxy, read_message
 from tests.drills.http_proxy import UNSENT as REQUEST_LOST
-from tests.drills.load import Attempt, Job, Operation
+from tests.drills.jobs import Attempt, Job, Operation
 from tests.drills.loading import loaded, loading, samples, whole
 from tests.drills.proxy import HOST, Pipe, Proxy, running
 
