@@ -13,7 +13,7 @@ class DrillError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much a drill does: requests for those that count them, seconds of load or of a fault, times that there is one."""
+    """How much a drill does: requests for those that count them, seconds of load or of a fault, times of a fault."""
 
     requests: int = 0
     seconds: float = 0.0

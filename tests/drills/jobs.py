@@ -47,8 +47,8 @@ class Operation:
 class Job:
     """What is to be sent where, by how many clients, at that rate a second if any.
 
-    With `seconds`, operations are drawn at random for that long or until the job's stream of input ends; without, each
-    is done once. Each attempt may take `timeout` seconds. An operation that is not acknowledged is tried again for
+    With `seconds`, operations are drawn at random for that long or until the job's stream of input ends, and numbered
+    from `first` on; without, each is done once. Each attempt may take `timeout` seconds. An operation that is not acknowledged is tried again for
     `patience` seconds, after a random pause between the two `pauses`, unless its answer says that this is no use; the
     pauses are not those of a polite client. `headers` go with every request.
     """
@@ -59,6 +59,7 @@ class Job:
     operations: Sequence[Operation]
     rate: float | None = None
     seconds: float = 0.0
+    first: int = 1
     timeout: float = 30.0
     patience: float = 0.0
     pauses: tuple[float, float] = (0.001, 0.05)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from tests.drills.exchange import ACKNOWLEDGED
+from tests.drills.exchange import ACKNOWLEDGED, REFUSED
 from tests.drills.jobs import Attempt
 from tests.support.databases import connected
 
@@ -71,9 +71,10 @@ class Ledger:
 
 def described(last: Attempt) -> str:
     """Return how an operation ended."""
-    ended = f"{last.operation} ended {last.outcome} with status {last.status} {_problem(last)}"
-    request = last.headers.get("x-request-id", "none")
-    return f"{ended} after {last.number} attempts and {last.done - last.due:.2f} s, request id {request}"
+    problem = f" {_problem(last)}" if last.outcome == REFUSED else ""
+    request = f", request {identity}" if (identity := last.headers.get("x-request-id")) else ""
+    ended = f"{last.operation} ended {last.outcome} with status {last.status}{problem}{request}"
+    return f"{ended} after {last.number} attempts and {last.done - last.due:.2f} s"
 
 
 def _problem(attempt: Attempt) -> str:

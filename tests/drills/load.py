@@ -16,7 +16,7 @@ from time import monotonic
 
 import uvloop
 
-from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, UNKNOWN, Answer, Connection
+from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, Answer, Connection
 from tests.drills.jobs import Attempt, Job, Operation
 
 TELL_SECONDS = 0.1
@@ -58,10 +58,10 @@ class Load:
         if not self._job.seconds:
             yield from self._job.operations
             return
-        end, number = monotonic() + self._job.seconds, 0
+        end, number = monotonic() + self._job.seconds, self._job.first
         while not self._ended and monotonic() < end:
-            number += 1
             yield self._chance.choice(self._job.operations).numbered(number)
+            number += 1
 
     async def _arrive(self, operations: Iterator[Operation], rate: float) -> None:
         due = monotonic()
@@ -106,7 +106,7 @@ class Load:
         if operation.hangs_up_within:
             seconds = self._chance.uniform(0.0, operation.hangs_up_within)
             answer = await connection.exchange(request, seconds=seconds)
-            return replace(answer, outcome=CANCELLED) if answer.outcome == UNKNOWN else answer
+            return answer if answer.status else replace(answer, outcome=CANCELLED)
         answer = await connection.exchange(request, seconds=self._job.timeout)
         is_mistaken = answer.outcome == ACKNOWLEDGED and operation.expects not in answer.body
         return replace(answer, outcome=MISTAKEN) if is_mistaken else answer

@@ -41,6 +41,11 @@ class RunningLoad:
             raise DrillError("the load has failed; its words are above")
         return self.attempts
 
+    def check(self) -> None:
+        """Raise DrillError when the load has ended by itself."""
+        if self._process.poll() is not None:
+            raise DrillError("the load has ended too early")
+
     def stop(self) -> None:
         """End the process and the thread."""
         self._process.kill()

@@ -21,6 +21,7 @@ from adapters.embedded.cluster import create_cluster
 from adapters.embedded.layout import prepare_directory
 from adapters.embedded.locks import open_private
 from adapters.embedded.logs import begin_log, what_went_wrong
+from tests.drills.processes import children
 
 HOST = "127.0.0.1"
 DONE = "done"
@@ -92,7 +93,7 @@ class Warden:
         assert self._postmaster is not None
         first = self._postmaster.pid
         os.kill(first, signal.SIGSTOP)
-        for pid in [*_children(first), first]:
+        for pid in [*children(first), first]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -101,14 +102,6 @@ class Warden:
         child = self._spawned("pg_checksums", "--check")
         if child.wait() != 0:
             raise EmbeddedPostgresError(f"pg_checksums found: {what_went_wrong(self._layout)}")
-
-
-def _children(pid: int) -> list[int]:
-    if sys.platform == "linux":
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    listed = subprocess.check_output(["/bin/ps", "-axo", "pid=,ppid="], text=True)
-    pairs = (line.split() for line in listed.splitlines())
-    return [int(child) for child, parent in pairs if int(parent) == pid]
 
 
 def main(directory: str, port: str) -> None:
