@@ -27,12 +27,24 @@ class StorageUnavailableError(TransientError):
     """The storage cannot be reached, or broke off."""
 
 
+class AcknowledgementLostError(StorageUnavailableError):
+    """The storage broke off while it was to make a unit of work last: whether it did is not known."""
+
+
+class StorageSilentError(StorageUnavailableError):
+    """The storage took the question and did not answer in time; whoever asks again would wait as long."""
+
+
 class StorageOverloadedError(TransientError):
     """The storage has no room for one more unit of work now, or worked on one for too long."""
 
 
 class ConcurrentChangeError(TransientError):
     """Something that was read was changed by someone else before the write that builds upon it."""
+
+
+class OutcomeUnknownError(Exception):
+    """Whether a change was made cannot be found out any more: others have changed the same thing since."""
 
 
 class UserRepository(ABC):
@@ -188,6 +200,9 @@ class UnitOfWork(ABC):
     sent late: its error is raised by the write itself, by a later call, or at the latest when the unit of work ends.
     """
 
+    lost: int = 0
+    """How many earlier attempts of the same use case were lost on their way back: they may have done it all already."""
+
     users: UserRepository
     posts: PostRepository
     keys: ApiKeyRepository
@@ -201,7 +216,8 @@ class Storage(ABC):
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Return a unit of work whose writes are stored all, when the block ends, or not at all, when it raises.
 
-        Raises a TransientError when that attempt failed for a reason that may pass.
+        Raises a TransientError when that attempt failed for a reason that may pass, and AcknowledgementLostError when
+        its writes may be stored nevertheless.
         """
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Unpack
 from uuid import UUID
 
@@ -11,9 +10,9 @@ from application.idempotency import Once, Outcome, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
-from application.versions import require_version
+from application.versions import Revision, require_version
 from domain.keys import Scope
-from domain.posts import AuthorNotFoundError, Post, PostChanges, PostStatus
+from domain.posts import AuthorNotFoundError, Post, PostChanges, PostNotFoundError, PostStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +94,17 @@ class PostService:
         InvalidTransitionError, and AuthorInactiveError when an inactive author's post would be published.
         """
         caller.require(Scope.POSTS_WRITE)
-        return await self._revise(post_id, author_id=caller.user_id, expected=expected, now=self.now(), changes=changes)
+        return await self._revise(post_id, caller.user_id, Revision(expected, self.now()), changes)
 
     @transactional
     async def _revise(
-        self,
-        work: UnitOfWork,
-        post_id: UUID,
-        *,
-        author_id: UUID | None,
-        expected: Collection[int] | None,
-        now: datetime,
-        changes: PostChanges,
+        self, work: UnitOfWork, post_id: UUID, author_id: UUID | None, revision: Revision, changes: PostChanges
     ) -> Post:
         post = await work.posts.get(post_id, author_id=author_id)
-        require_version(post, expected, now=now)
-        revised = post.changed(now=now, **changes)
+        revision.check(post)
+        revised = post.changed(now=revision.now, **changes)
         if revised is not post:
-            require_version(post, expected)
+            revision.make(revised, work)
             publishes = revised.status is PostStatus.PUBLISHED and revised.status is not post.status
             await work.posts.update(revised, publishes=publishes)
         return revised
@@ -126,6 +118,11 @@ class PostService:
         Raises PostNotFoundError, and VersionMismatchError when the version is not an `expected` one.
         """
         caller.require(Scope.POSTS_WRITE)
-        post = await work.posts.get(post_id, author_id=caller.user_id)
+        try:
+            post = await work.posts.get(post_id, author_id=caller.user_id)
+        except PostNotFoundError:
+            if work.lost:
+                return
+            raise
         require_version(post, expected)
         await work.posts.remove(post)

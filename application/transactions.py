@@ -9,7 +9,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from application.ports import Storage, StorageOverloadedError, TransientError, UnitOfWork
+from application.ports import (
+    AcknowledgementLostError,
+    Storage,
+    StorageOverloadedError,
+    StorageSilentError,
+    TransientError,
+    UnitOfWork,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +30,7 @@ class Retry:
     Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). No attempt starts after `deadline`.
     """
 
-    deadline: float = 5.0
+    deadline: float = 8.0
     shortest: float = 0.005
     longest: float = 0.25
 
@@ -54,7 +61,8 @@ def transactional(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
     """Run the method in a transaction of its own, which has ended when the method returns.
 
     The method takes the unit of work as its first argument; callers leave it out. It must be fit to run again from
-    the top: ids and time are made by its caller.
+    the top: ids and time are made by its caller. When the acknowledgement of an attempt was lost, the later ones are
+    told so by `UnitOfWork.lost`.
     """
     return _repeated(use_case, lambda storage: storage.transaction())
 
@@ -70,15 +78,17 @@ def _repeated(
     @functools.wraps(use_case)
     async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.monotonic()
-        attempt = 0
+        attempt = lost = 0
         while True:
             attempt += 1
             try:
                 async with begin(self.storage) as work:
+                    work.lost = lost
                     return await use_case(self, work, *args, **kwargs)
-            except StorageOverloadedError:
+            except (StorageOverloadedError, StorageSilentError):
                 raise  # it has waited already, and others wait behind it
-            except TransientError:
+            except TransientError as error:
+                lost += isinstance(error, AcknowledgementLostError)
                 pause = self.retry.pause(attempt)
                 if time.monotonic() + pause - started > self.retry.deadline:
                     raise

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Unpack
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from application.idempotency import Once, Outcome, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
-from application.versions import require_version
+from application.versions import Revision, require_version
 from domain.email import email_key
 from domain.keys import Scope
 from domain.users import User, UserChanges, UserNotFoundError
@@ -107,22 +106,15 @@ class UserService:
         and EmailAlreadyRegisteredError when another user has the new address.
         """
         _require_access(caller, Scope.USERS_WRITE, user_id)
-        return await self._change(user_id, expected, self.now(), changes)
+        return await self._change(user_id, Revision(expected, self.now()), changes)
 
     @transactional
-    async def _change(
-        self,
-        work: UnitOfWork,
-        user_id: UUID,
-        expected: Collection[int] | None,
-        now: datetime,
-        changes: UserChanges,
-    ) -> User:
+    async def _change(self, work: UnitOfWork, user_id: UUID, revision: Revision, changes: UserChanges) -> User:
         user = await work.users.get(user_id)
-        require_version(user, expected, now=now)
-        changed = user.changed(now=now, **changes)
+        revision.check(user)
+        changed = user.changed(now=revision.now, **changes)
         if changed is not user:
-            require_version(user, expected)
+            revision.make(changed, work)
             await work.users.update(changed)
         return changed
 
@@ -135,7 +127,12 @@ class UserService:
         Raises UserNotFoundError, and VersionMismatchError when the version is not an `expected` one.
         """
         _require_access(caller, Scope.USERS_WRITE, user_id)
-        user = await work.users.get(user_id)
+        try:
+            user = await work.users.get(user_id)
+        except UserNotFoundError:
+            if work.lost:
+                return
+            raise
         require_version(user, expected)
         await work.users.remove(user)
 

@@ -22,7 +22,7 @@ from adapters.http.problems import (
 )
 from adapters.http.validation import MOST_ERRORS, FieldError, field_errors
 from application.access import ForbiddenError, UnauthenticatedError
-from application.ports import TransientError
+from application.ports import OutcomeUnknownError, TransientError
 from domain.errors import DomainError, InvalidValueError
 from domain.keys import KeyUserNotFoundError
 from domain.posts import AuthorNotFoundError
@@ -145,6 +145,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Corouti
     DomainError: refused,
     UnauthenticatedError: refused,
     TransientError: refused,
+    OutcomeUnknownError: refused,
     RequestValidationError: _invalid,
     HTTPException: _http,
 }

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 from application.access import ForbiddenError, UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, OutcomeErasedError
-from application.ports import ConcurrentChangeError, StorageOverloadedError, StorageUnavailableError, TransientError
+from application.ports import (
+    ConcurrentChangeError,
+    OutcomeUnknownError,
+    StorageOverloadedError,
+    StorageUnavailableError,
+    TransientError,
+)
 from domain.errors import InvalidValueError, NotFoundError, VersionMismatchError
 from domain.keys import ApiKeyNotFoundError
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, InvalidTransitionError, PostNotFoundError
@@ -250,6 +256,7 @@ _KINDS: dict[type[Exception], Problem] = {
     ConcurrentChangeError: OVERLOADED,
     StorageOverloadedError: OVERLOADED,
     StorageUnavailableError: DATABASE_UNAVAILABLE,
+    OutcomeUnknownError: DATABASE_UNAVAILABLE,
 }
 
 

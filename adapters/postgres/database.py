@@ -3,14 +3,19 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString
 
+import psycopg
+import structlog
 from sqlalchemy import URL, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from adapters.postgres.drivers import DRIVERS, Driver
-from application.ports import StorageOverloadedError, StorageUnavailableError
+from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError
+
+DISCARD_SECONDS = 0.1
+"""How long is waited for the end of a connection that is broken off: a server that is frozen says nothing to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +24,10 @@ class DatabaseOptions:
 
     pool_size: int = 10
     pool_timeout: float = 2.0
-    connect_timeout: float = 3.0
-    statement_timeout: float = 5.0
+    connect_timeout: float = 2.0
+    attempt_timeout: float = 2.5
+    """Of a unit of work, however many statements it has; the server may not be there to end them."""
+    statement_timeout: float = 2.0
     idle_in_transaction_timeout: float = 10.0
     prepared_statements: bool = True
     """False for a connection pooler that hands out a server connection for each transaction, as PgBouncer can."""
@@ -50,16 +57,27 @@ class Database:
     async def connect(self) -> PoolProxiedConnection:
         """Return a connection out of the pool; the caller hands it back or discards it.
 
-        Raises StorageOverloadedError when none is free in time, StorageUnavailableError when none can be made.
+        Raises StorageOverloadedError when none is free in time, StorageUnavailableError when none can be made,
+        StorageSilentError when that takes too long.
         """
-        if self._places.locked():
-            await self._wait_for_place()
-        else:
+        if not self._places.locked():
             await self._places.acquire()
+            return await self._connection()
+        due = asyncio.get_running_loop().time() + self.options.attempt_timeout
+        await self._wait_for_place()
+        try:
+            async with asyncio.timeout_at(due):
+                return await self._connection()
+        except TimeoutError as error:
+            raise StorageSilentError from error
+
+    async def _connection(self) -> PoolProxiedConnection:
         try:
             return await self._engine.raw_connection()
         except BaseException as error:
             self._places.release()
+            if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
+                raise StorageSilentError from error
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
                 raise StorageUnavailableError from error
             raise
@@ -79,22 +97,24 @@ class Database:
     async def discard(self, connection: PoolProxiedConnection) -> None:
         """Break a connection off, and free its place in the pool.
 
-        What the server is still at for it is cancelled there, even when the caller is cancelled again meanwhile:
-        otherwise the statement would run on and keep its locks.
+        What the server is still at for it is cancelled there, even when the caller is cancelled again meanwhile, or
+        has waited long enough: otherwise the statement would run on and keep its locks.
         """
         # SQLAlchemy closes a connection in its greenlet only; elsewhere it drops it.
         task = asyncio.create_task(greenlet_spawn(connection.invalidate))
         self._discarding.add(task)
         task.add_done_callback(self._discarded)
-        await asyncio.shield(task)
+        await asyncio.wait([task], timeout=DISCARD_SECONDS)
 
     def _discarded(self, task: asyncio.Task[None]) -> None:
         self._discarding.discard(task)
         self._places.release()
+        if not task.cancelled() and task.exception() is not None:
+            structlog.get_logger("hexapost").debug("a connection broke off", error=type(task.exception()).__name__)
 
     async def close(self) -> None:
         """Close every connection that is in the pool."""
-        await asyncio.gather(*self._discarding)
+        await asyncio.gather(*self._discarding, return_exceptions=True)
         await self._engine.dispose()
 
 
@@ -109,6 +129,12 @@ def _begin(options: DatabaseOptions) -> LiteralString:
 
 def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
     driver = DRIVERS[url.get_dialect().driver]
+
+    async def connect(*args: Any, **arguments: Any) -> Any:
+        # The drivers count anew for each address of a host.
+        async with asyncio.timeout(options.connect_timeout):
+            return await driver.connect(*args, **arguments)
+
     return create_async_engine(
         url,
         # The connection that was used last is the warmest, and the spare ones can be closed by what stands between.
@@ -123,5 +149,6 @@ def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
             prepared_statements=options.prepared_statements,
             connect_timeout=options.connect_timeout,
             server_settings=options.server_settings,
-        ),
+        )
+        | {"async_creator_fn": connect},
     )

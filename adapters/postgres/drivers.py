@@ -4,8 +4,11 @@ SQLAlchemy builds and compiles each statement once; only its execution goes arou
 bridge and the Result layers cost more CPU than the driver and the network together (`make bench` measures it).
 """
 
+import os
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, LiteralString, cast
 
@@ -55,6 +58,11 @@ class Driver(ABC):
 
     @staticmethod
     @abstractmethod
+    async def connect(*args: Any, **arguments: Any) -> Any:
+        """Return a new connection; arguments as the driver takes them."""
+
+    @staticmethod
+    @abstractmethod
     def connect_args(
         *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
     ) -> dict[str, Any]:
@@ -76,6 +84,10 @@ class Driver(ABC):
         """Tell whether the connection is open, outside a transaction and at nothing."""
 
     @abstractmethod
+    def break_off(self, connection: Any) -> None:
+        """Have whatever waits on the connection fail at once; nothing is said to the server."""
+
+    @abstractmethod
     def is_closed(self, connection: Any) -> bool:
         """Tell whether the connection is known to be lost."""
 
@@ -84,6 +96,11 @@ class AsyncpgDriver(Driver):
     """`postgresql+asyncpg://`."""
 
     name = "asyncpg"
+
+    @staticmethod
+    async def connect(*args: Any, **arguments: Any) -> Any:
+        """See `Driver.connect`."""
+        return await asyncpg.connect(*args, **arguments)
 
     @staticmethod
     def connect_args(
@@ -111,6 +128,10 @@ class AsyncpgDriver(Driver):
         """See `Driver.is_idle`."""
         return not connection.is_closed() and not connection.is_in_transaction()
 
+    def break_off(self, connection: asyncpg.Connection) -> None:
+        """See `Driver.break_off`."""
+        connection.terminate()
+
     def is_closed(self, connection: asyncpg.Connection) -> bool:
         """See `Driver.is_closed`."""
         return bool(connection.is_closed())
@@ -120,6 +141,11 @@ class PsycopgDriver(Driver):
     """`postgresql+psycopg://`."""
 
     name = "psycopg"
+
+    @staticmethod
+    async def connect(*args: Any, **arguments: Any) -> Any:
+        """See `Driver.connect`."""
+        return await psycopg.AsyncConnection.connect(*args, **arguments)
 
     @staticmethod
     def connect_args(
@@ -148,6 +174,11 @@ class PsycopgDriver(Driver):
     def is_idle(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         """See `Driver.is_idle`."""
         return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
+
+    def break_off(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """See `Driver.break_off`."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as found:
+            found.shutdown(socket.SHUT_RDWR)
 
     def is_closed(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         """See `Driver.is_closed`."""

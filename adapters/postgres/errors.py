@@ -25,8 +25,9 @@ _CONSTRAINTS: Mapping[str, Callable[[], Exception]] = {
 }
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 # admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, idle_in_transaction_session_timeout,
-# too_many_connections
-_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
+# too_many_connections, and read_only_sql_transaction: what was the primary server is a standby now
+_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300", "25006"}
+_REFUSALS = {"57P03", "25P03", "53300", "25006"}
 _QUERY_CANCELED = "57014"  # statement_timeout is over: for a lock, or for the machine, there were too many others
 _CONNECTION_EXCEPTION = "08"
 # "cached plan must not change result type", after a migration; the words depend on the language, this does not
@@ -53,6 +54,11 @@ def translated(error: BaseException, *, connection_lost: bool = False) -> Except
 def is_integrity_error(error: BaseException) -> bool:
     """Tell whether a constraint refused a statement: the connection itself is sound."""
     return any((_sqlstate(cause) or "").startswith(_INTEGRITY_CONSTRAINT_VIOLATION) for cause in _causes(error))
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the server has said that it did not do what it was told to."""
+    return any(_sqlstate(cause) in _REFUSALS for cause in _causes(error))
 
 
 def _by_sqlstate(error: BaseException, state: str) -> Exception | None:

@@ -7,6 +7,7 @@ write, begin a transaction. Without prepared statements everything is in a trans
 server connections by transaction could otherwise part the halves of one statement.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -15,8 +16,13 @@ from sqlalchemy import ClauseElement, Integer, PoolProxiedConnection, literal_co
 
 from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
-from adapters.postgres.errors import is_integrity_error, translated
-from application.ports import ConcurrentChangeError, StorageUnavailableError
+from adapters.postgres.errors import is_integrity_error, is_refusal, translated
+from application.ports import (
+    AcknowledgementLostError,
+    ConcurrentChangeError,
+    StorageSilentError,
+    StorageUnavailableError,
+)
 
 WRITTEN = literal_column("1", Integer)
 """What a statement that writes returns for each row, so that one that wrote nothing is noticed."""
@@ -37,9 +43,23 @@ class Write:
 
 
 class Session:
-    """A connection, taken from the pool at the first statement and handed back at the end."""
+    """A connection, taken from the pool at the first statement and handed back at the end.
 
-    __slots__ = ("_begun", "_broken", "_connection", "_database", "_failure", "_readonly", "_writes")
+    All of it has the time of one attempt. Then the connection is broken off from this side, so that the driver fails
+    at once, whatever it waits for: a server that is frozen neither answers nor hangs up.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_broken",
+        "_connection",
+        "_database",
+        "_failure",
+        "_is_late",
+        "_readonly",
+        "_timer",
+        "_writes",
+    )
 
     def __init__(self, database: Database, *, readonly: bool) -> None:
         self._database = database
@@ -48,7 +68,9 @@ class Session:
         self._writes: list[Write] = []
         self._begun = False
         self._broken = False
+        self._is_late = False
         self._failure: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows of a statement that only reads."""
@@ -91,11 +113,11 @@ class Session:
         if self._failure is not None:
             raise self._failure
         if len(self._writes) == 1 and not self._begun:
-            await self._send(self._writes.pop())
+            await self._send(self._writes.pop(), lasts=True)
         elif self._writes:
             await self._flush()
         if self._begun:
-            await self._run("COMMIT")
+            await self._run("COMMIT", lasts=True)
             self._begun = False
         await self._hand_back()
 
@@ -118,31 +140,37 @@ class Session:
         for write in writes:
             await self._send(write)
 
-    async def _send(self, write: Write) -> None:
-        rows = await self._fetch(write.statement, write.parameters)
+    async def _send(self, write: Write, *, lasts: bool = False) -> None:
+        rows = await self._fetch(write.statement, write.parameters, lasts=lasts)
         if not rows and write.when_nothing is not None:
             await write.when_nothing()
 
-    async def _fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+    async def _fetch(
+        self, statement: ClauseElement, parameters: Mapping[str, Any], *, lasts: bool = False
+    ) -> Sequence[Row]:
+        """Return the rows of a statement; `lasts` says that what it writes is stored with it unless one has begun."""
         connection = self._connection
         if connection is None:
             connection = await self._connect()
         try:
             return await self._database.driver.fetch(connection.driver_connection, statement, parameters)
         except BaseException as error:
-            self._failed(connection, error)
+            self._failed(connection, error, lasts=lasts and not self._begun)
             raise
 
-    async def _run(self, command: LiteralString) -> None:
+    async def _run(self, command: LiteralString, *, lasts: bool = False) -> None:
         connection = self._connection or await self._connect()
         try:
             await self._database.driver.run(connection.driver_connection, command)
         except BaseException as error:
-            self._failed(connection, error)
+            self._failed(connection, error, lasts=lasts)
             raise
 
     async def _connect(self) -> PoolProxiedConnection:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._database.options.attempt_timeout
         connection = self._connection = await self._database.connect()
+        self._timer = loop.call_at(due, self._break_off, connection)
         if not self._database.options.prepared_statements:
             await self._begin()
         return connection
@@ -152,12 +180,21 @@ class Session:
             self._begun = True
             await self._run(self._database.begin)
 
-    def _failed(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+    def _break_off(self, connection: PoolProxiedConnection) -> None:
+        self._is_late = self._broken = True
+        self._database.driver.break_off(connection.driver_connection)
+
+    def _failed(self, connection: PoolProxiedConnection, error: BaseException, *, lasts: bool) -> None:
         """Decide what an error means for the connection, and raise the error of a port when it means one."""
         self._broken = self._broken or not is_integrity_error(error)
         if isinstance(error, Exception):
             lost = self._database.driver.is_closed(connection.driver_connection)
-            meaning = translated(error, connection_lost=lost)
+            meaning = translated(error, connection_lost=lost or self._is_late)
+            if isinstance(meaning, StorageUnavailableError):
+                if self._is_late:
+                    raise StorageSilentError from error
+                if lasts and not is_refusal(error):
+                    raise AcknowledgementLostError from error
             if meaning is not None:
                 raise meaning from error
 
@@ -165,6 +202,8 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        if self._timer is not None:
+            self._timer.cancel()
         if self._broken or not self._database.driver.is_idle(connection.driver_connection):
             await self._database.discard(connection)
         else:

@@ -21,6 +21,7 @@ PASSING = {
     "57P05": StorageUnavailableError,  # idle_session_timeout
     "25P03": StorageUnavailableError,  # idle_in_transaction_session_timeout
     "53300": StorageUnavailableError,  # too_many_connections
+    "25006": StorageUnavailableError,  # read_only_sql_transaction: it is a standby now
     "08000": StorageUnavailableError,  # connection_exception
     "08001": StorageUnavailableError,
     "08003": StorageUnavailableError,
@@ -37,7 +38,6 @@ LASTING = [
     "23503",  # foreign_key_violation of a constraint that nobody knows
     "23505",  # unique_violation of a constraint that nobody knows
     "23514",  # check_violation
-    "25006",  # read_only_sql_transaction
     "40002",  # transaction_integrity_constraint_violation
     "42501",  # insufficient_privilege
     "42P01",  # undefined_table

@@ -12,7 +12,7 @@ from adapters.http.limits import RequestLimits
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.storage import SqlAlchemyStorage
-from application.ports import StorageOverloadedError, StorageUnavailableError, UnitOfWork
+from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError, UnitOfWork
 from application.transactions import Retry
 from tests.http.support import check_problem, serving
 from tests.support.databases import connected, with_driver
@@ -42,7 +42,7 @@ async def _shown(store: Store) -> list[str]:
 
 @pytest.mark.parametrize("prepared", [True, False])
 async def test_every_connection_has_the_limits(scratch: URL, driver: str, prepared: bool) -> None:
-    assert (DatabaseOptions().statement_timeout, DatabaseOptions().idle_in_transaction_timeout) == (5, 10)
+    assert (DatabaseOptions().statement_timeout, DatabaseOptions().idle_in_transaction_timeout) == (2, 10)
     options = DatabaseOptions(statement_timeout=1.5, idle_in_transaction_timeout=7, prepared_statements=prepared)
     async with opened(scratch, driver, options) as store:
         assert await _shown(store) == ["1500ms", "7s"]
@@ -138,3 +138,40 @@ async def test_requests_to_a_frozen_server_are_given_up(scratch: URL, driver: st
 
 async def _ask(client: httpx.AsyncClient) -> httpx.Response:
     return await client.get("/api/v1/users")
+
+
+async def test_a_frozen_server_is_given_up_by_each_attempt_and_asked_no_more(scratch: URL, driver: str) -> None:
+    async with proxied(scratch) as (url, proxy):
+        options = replace(PATIENT, pool_size=3, pool_timeout=0.3, connect_timeout=0.5, attempt_timeout=0.5)
+        database = Database(with_driver(url, driver), replace(options, connect_timeout=60, attempt_timeout=60))
+        await asyncio.gather(*[_twice(database) for _ in range(3)])
+        database.options = options  # what is connected now is frozen at work
+        proxy.freeze()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        probes = [Probe(SqlAlchemyStorage(database)) for _ in range(9)]
+        gathered = [probe.change(lambda work: work.users.add(a_user())) for probe in probes]
+        results = await asyncio.gather(*gathered, return_exceptions=True)
+        assert {type(result) for result in results} == {StorageSilentError, StorageOverloadedError}
+        assert {probe.attempts for probe in probes} == {1}
+        assert loop.time() - started < 5
+        proxy.thaw()
+        await until(lambda: taken(database) == 0)
+        database.options = replace(options, attempt_timeout=60, pool_timeout=60)
+        await asyncio.gather(*[_twice(database) for _ in range(3)])
+        await database.close()
+
+
+async def test_a_server_that_freezes_before_it_lets_anybody_in(scratch: URL, driver: str) -> None:
+    async with proxied(scratch) as (url, proxy):
+        database = Database(with_driver(url, driver), replace(PATIENT, connect_timeout=0.3))
+        proxy.freeze()
+        probe = Probe(SqlAlchemyStorage(database))
+        with pytest.raises(StorageSilentError):
+            await asyncio.wait_for(probe.look(lambda work: work.users.list(limit=1)), 30)
+        assert (probe.attempts, taken(database)) == (1, 0)
+        await database.close()
+
+
+async def _twice(database: Database) -> None:
+    await Probe(SqlAlchemyStorage(database)).look(lambda work: fetch(work, "SELECT pg_sleep(0.05)"))

@@ -14,7 +14,12 @@ DRIVERS = ("asyncpg", "psycopg")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 # Twenty callers at once on a busy machine are no overload.
 PATIENT = DatabaseOptions(
-    pool_size=20, pool_timeout=60, connect_timeout=60, statement_timeout=600, idle_in_transaction_timeout=600
+    pool_size=20,
+    pool_timeout=60,
+    connect_timeout=60,
+    statement_timeout=600,
+    attempt_timeout=600,
+    idle_in_transaction_timeout=600,
 )
 
 
