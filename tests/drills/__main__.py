@@ -34,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with measured_server("drill-postgres", screen.say) as url:
             databases = Databases(url, run=secrets.token_hex(4), worker="drill")
             with databases.opened():
-                done = [_carried_out(drill, driver, databases, options, screen) for drill, driver in plan]
+                done = []
+                for number, (drill, driver) in enumerate(plan, 1):
+                    screen.begin(f"{drill.name} over {driver} ({number} of {len(plan)}), seed {options.seed}")
+                    done.append(_carried_out(drill, driver, databases, options, screen))
     except (DrillError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         screen.say(f"no result: {error}")
         return 1
@@ -51,7 +54,6 @@ def _carried_out(
     drill: Drill, driver: str, databases: Databases, options: argparse.Namespace, screen: Screen
 ) -> report.Done:
     size = _size(drill, options)
-    screen.begin(f"{drill.name} over {driver}, seed {options.seed}")
     database = databases.clone()
     try:
         with tempfile.TemporaryDirectory(prefix="hexapost-drill-") as directory:

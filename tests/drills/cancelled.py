@@ -7,10 +7,10 @@ from dataclasses import replace
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.exchange import ACKNOWLEDGED, CANCELLED
 from tests.drills.jobs import Attempt, Job, Operation
-from tests.drills.loading import loading, samples, whole
+from tests.drills.loading import loading, whole
 from tests.drills.mixture import Seeds, seeded
 from tests.drills.service import Target, target
-from tests.drills.verdicts import kept, right, succeeded
+from tests.drills.verdicts import kept, outcome, right, succeeded
 from tests.support.databases import connected
 
 POOL_SIZE = 5
@@ -47,7 +47,12 @@ def run(stage: Stage) -> Outcome:
         places,
         *kept(attempts, stage.database, seeds),
     ]
-    return Outcome(checks=checks, samples=samples(attempts), marks=[whole(attempts, "clients hang up")])
+    return Outcome(
+        checks=checks,
+        samples=samples(attempts),
+        refusals=refusals(attempts),
+        marks=[whole(attempts, "clients hang up")],
+    )
 
 
 def _operations(seeds: Seeds) -> list[Operation]:

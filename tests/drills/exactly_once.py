@@ -7,12 +7,12 @@ from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.http_proxy import HttpProxy
 from tests.drills.jobs import Attempt, Job
 from tests.drills.ledger import Ledger, rows
-from tests.drills.loading import loaded, samples, whole
+from tests.drills.loading import loaded, whole
 from tests.drills.mixture import AUTHORS, post, seeded, user
 from tests.drills.postgres_proxy import PostgresProxy
 from tests.drills.proxy import Proxy, running
 from tests.drills.service import target
-from tests.drills.verdicts import acknowledged, stored
+from tests.drills.verdicts import acknowledged, outcome, stored
 
 CLIENTS = 20
 PATIENCE_SECONDS = 60.0
@@ -54,18 +54,15 @@ def _carried_out(stage: Stage, job: Job, before: HttpProxy, between: PostgresPro
     attempts = loaded(job, seconds=LONGEST_SECONDS, progress=stage.progress)
     before.armed = between.armed = False
     ledger = Ledger.of(attempts, rows(stage.database))
-    return Outcome(
-        checks=[
-            _faults("the service", before, len(job.operations)),
-            _faults("PostgreSQL", between, len(job.operations)),
-            acknowledged(ledger, retries=len(attempts) - len(ledger.last)),
-            *stored(ledger, known=seeds.names),
-            _replays(job, ledger),
-            _still(ledger, Ledger.of(attempts, rows(stage.database))),
-        ],
-        samples=samples(attempts),
-        marks=[whole(attempts, "connections are cut")],
-    )
+    checks = [
+        _faults("the service", before, len(job.operations)),
+        _faults("PostgreSQL", between, len(job.operations)),
+        acknowledged(ledger, retries=len(attempts) - len(ledger.last)),
+        *stored(ledger, known=seeds.names),
+        _replays(job, ledger),
+        _still(ledger, Ledger.of(attempts, rows(stage.database))),
+    ]
+    return outcome(checks, attempts, [whole(attempts, "connections are cut")])
 
 
 def _faults(where: str, proxy: Proxy, requests: int) -> Check:

@@ -48,9 +48,9 @@ class Job:
     """What is to be sent where, by how many clients, at that rate a second if any.
 
     With `seconds`, operations are drawn at random for that long or until the job's stream of input ends, and numbered
-    from `first` on; without, each is done once. Each attempt may take `timeout` seconds. An operation that is not acknowledged is tried again for
-    `patience` seconds, after a random pause between the two `pauses`, unless its answer says that this is no use; the
-    pauses are not those of a polite client. `headers` go with every request.
+    from `first` on; without, each is done once. Each attempt may take `timeout` seconds. An operation that is not
+    acknowledged is tried again for `patience` seconds, after a random pause between the two `pauses`, unless its answer
+    says that this is no use; the pauses are not those of a polite client. `headers` go with every request.
     """
 
     host: str

@@ -9,6 +9,7 @@ from time import monotonic
 
 from tests.cli.support import ROOT
 from tests.drills.drill import DrillError, Mark
+from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN
 from tests.drills.jobs import Attempt, Job
 
 STOP_SECONDS = 10
@@ -98,7 +99,21 @@ def loaded(job: Job, *, seconds: float, progress: Progress | None = None) -> Seq
 def samples(attempts: Sequence[Attempt]) -> list[tuple[float, float]]:
     """Return when each acknowledged operation was due, since the first one was, and how long it took from then on."""
     start = beginning(attempts)
-    return [(last.due - start, last.done - last.due) for last in attempts if last.is_last and last.status]
+    return [
+        (last.due - start, last.done - last.due)
+        for last in attempts
+        if last.is_last and last.outcome in {ACKNOWLEDGED, MISTAKEN}
+    ]
+
+
+def refusals(attempts: Sequence[Attempt]) -> list[float]:
+    """Return when each other operation was due, but for those whose clients wanted no answer."""
+    start = beginning(attempts)
+    return [
+        last.due - start
+        for last in attempts
+        if last.is_last and last.outcome not in {ACKNOWLEDGED, MISTAKEN, CANCELLED}
+    ]
 
 
 def beginning(attempts: Sequence[Attempt]) -> float:

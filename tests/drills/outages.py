@@ -7,11 +7,11 @@ from itertools import cycle
 
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.jobs import Attempt, Job
-from tests.drills.loading import loading, samples
+from tests.drills.loading import loading
 from tests.drills.mixture import seeded
 from tests.drills.own_postgres import OwnPostgres, own_postgres
 from tests.drills.service import target
-from tests.drills.verdicts import Faults, kept, latency, right, succeeded
+from tests.drills.verdicts import Faults, kept, latency, outcome, right, succeeded
 
 CLIENTS = 20
 RATE = 60.0
@@ -80,7 +80,7 @@ def run(stage: Stage, kinds: Sequence[tuple[str, Fault]]) -> Outcome:
             *postgres.sound(),
             _slowest(claimed),
         ]
-    return Outcome(checks=checks, samples=samples(attempts), marks=faults.marks(attempts))
+    return outcome(checks, attempts, faults.marks(attempts))
 
 
 def _attempts(

@@ -10,11 +10,11 @@ from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.exchange import ACKNOWLEDGED
 from tests.drills.jobs import Attempt
 from tests.drills.ledger import described
-from tests.drills.loading import loading, samples
+from tests.drills.loading import loading
 from tests.drills.mixture import seeded
 from tests.drills.processes import children
 from tests.drills.service import Target, target
-from tests.drills.verdicts import Faults, kept, latency, right
+from tests.drills.verdicts import Faults, kept, latency, outcome, right
 
 WORKERS = 2
 CLIENTS = 20
@@ -46,7 +46,7 @@ def run(stage: Stage) -> Outcome:
         right(attempts),
         *kept(attempts, stage.database, seeds),
     ]
-    return Outcome(checks=checks, samples=samples(attempts), marks=faults.marks(attempts))
+    return outcome(checks, attempts, faults.marks(attempts))
 
 
 def _roll(service: Target) -> None:

@@ -10,12 +10,12 @@ from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.exchange import UNKNOWN
 from tests.drills.jobs import Attempt, Job
 from tests.drills.ledger import Ledger, rows
-from tests.drills.loading import loading, samples
+from tests.drills.loading import loading
 from tests.drills.mixture import only_writes, seeded
 from tests.drills.ports import free_port
 from tests.drills.proxy import HOST
 from tests.drills.service import started
-from tests.drills.verdicts import Faults, acknowledged, right, stored
+from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
 
 CLIENTS = 20
 RATE = 100.0
@@ -51,7 +51,7 @@ def run(stage: Stage) -> Outcome:
         right(attempts),
         *stored(Ledger.of(only_writes(attempts), rows(stage.database)), known=seeds.names),
     ]
-    return Outcome(checks=checks, samples=samples(attempts), marks=faults.marks(attempts))
+    return outcome(checks, attempts, faults.marks(attempts))
 
 
 def _attempts(stage: Stage, job: Job, faults: Faults) -> Sequence[Attempt]:

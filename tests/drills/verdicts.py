@@ -9,13 +9,18 @@ from typing import Self
 
 from sqlalchemy import URL
 
-from tests.drills.drill import Check, Mark, expect
+from tests.drills.drill import Check, Mark, Outcome, expect
 from tests.drills.exchange import ACKNOWLEDGED, MISTAKEN, REFUSED, UNSENT
 from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger, described, rows
-from tests.drills.loading import beginning
+from tests.drills.loading import beginning, refusals, samples
 from tests.drills.mixture import Seeds, only_writes
 from tests.support.scales import percentile
+
+
+def outcome(checks: Sequence[Check], attempts: Sequence[Attempt], marks: Sequence[Mark]) -> Outcome:
+    """Return what the drill found, with the pictures of these attempts."""
+    return Outcome(checks=checks, samples=samples(attempts), marks=marks, refusals=refusals(attempts))
 
 
 def kept(attempts: Sequence[Attempt], database: URL, seeds: Seeds) -> list[Check]:
