@@ -30,6 +30,7 @@ def database_options(settings: Settings) -> DatabaseOptions:
         pool_size=settings.pool_size,
         pool_timeout=settings.pool_timeout_seconds,
         connect_timeout=settings.connect_timeout_seconds,
+        attempt_timeout=settings.attempt_timeout_seconds,
         prepared_statements=settings.prepared_statements,
         statement_timeout=settings.statement_timeout_seconds,
         idle_in_transaction_timeout=settings.idle_in_transaction_timeout_seconds,
@@ -43,6 +44,7 @@ def request_limits(settings: Settings) -> RequestLimits:
         max_json_depth=settings.max_json_depth,
         body_timeout=settings.body_timeout_seconds,
         request_timeout=settings.request_timeout_seconds,
+        max_in_work=settings.max_requests_in_work,
     )
 
 

@@ -124,11 +124,18 @@ class Settings(BaseModel):
     request_timeout_seconds: PositiveFloat = Field(
         default=10.0, le=600, description="longest time from the end of the body to the response"
     )
+    max_requests_in_work: int = Field(
+        default=100, ge=1, le=100_000, description="requests that each process works on at once; more are answered 503"
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="processes that serve; more than one are supervised")
     pool_size: int = Field(default=10, ge=1, le=1000, description="connections to the database, for each process")
     pool_timeout_seconds: PositiveFloat = Field(default=2.0, le=60, description="longest wait for a free connection")
-    connect_timeout_seconds: PositiveFloat = Field(default=3.0, le=60, description="longest wait for a new connection")
+    connect_timeout_seconds: PositiveFloat = Field(default=2.0, le=60, description="longest wait for a new connection")
+    attempt_timeout_seconds: PositiveFloat = Field(
+        default=2.5, ge=0.05, le=600, description="longest wait for the database of one attempt, answered or not"
+    )
     statement_timeout_seconds: PositiveFloat = Field(
-        default=5.0, ge=0.001, le=600, description="longest time of one statement; migrations have no limit"
+        default=2.0, ge=0.001, le=600, description="longest time of one statement; migrations have no limit"
     )
     idle_in_transaction_timeout_seconds: PositiveFloat = Field(
         default=10.0, ge=0.001, le=600, description="longest pause in a transaction before the server ends it"
@@ -137,7 +144,7 @@ class Settings(BaseModel):
         default=True, description="`false` behind a pooler in transaction mode, such as PgBouncer"
     )
     retry_deadline_seconds: NonNegativeFloat = Field(
-        default=5.0, le=60, description="how long a request is tried again while the database fails"
+        default=8.0, le=60, description="how long a request is tried again while the database fails"
     )
     cursor_secret: SecretBytes | None = Field(
         default=None,

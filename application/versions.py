@@ -43,7 +43,7 @@ class Revision:
         version = changed.version - 1
         if self._expected is not None and version not in self._expected:
             raise VersionMismatchError
-        if work.lost > self._lost and self._unanswered is None:
+        if work.lost > self._lost and self._made and self._unanswered is None:
             self._unanswered = self._made[-1].version
         if self._unanswered is not None and version >= self._unanswered:
             if version > self._unanswered:

@@ -4,6 +4,7 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope
 
+from adapters.http.admission import Admission
 from adapters.http.errors import REFUSAL, ProblemError
 from adapters.http.problems import BODY_TOO_LARGE
 
@@ -14,7 +15,7 @@ class Body:
     `is_awaited` while somebody waits for more of it; `completed_at` is the loop's time at which all of it was there.
     """
 
-    __slots__ = ("_is_chunked", "_left", "_receive", "_scope", "completed_at", "is_awaited")
+    __slots__ = ("_is_chunked", "_left", "_receive", "_scope", "admission", "completed_at", "is_awaited")
 
     def __init__(self, scope: Scope, receive: Receive, most_bytes: int, *, is_chunked: bool) -> None:
         self._scope = scope
@@ -22,6 +23,7 @@ class Body:
         self._left = most_bytes
         self._is_chunked = is_chunked
         self.is_awaited = False
+        self.admission: Admission | None = None
         self.completed_at: float | None = None
 
     @property
@@ -33,9 +35,7 @@ class Body:
         """Return the next message. Raises ProblemError when the body has become too large, or is refused."""
         if self.completed_at is not None:
             return await self._receive()
-        self.is_awaited = True
-        message = await self._receive()
-        self.is_awaited = False
+        message = await self._next()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
@@ -44,4 +44,17 @@ class Body:
                 self.completed_at = asyncio.get_running_loop().time()
             elif REFUSAL in self._scope:
                 raise self._scope[REFUSAL]
+        return message
+
+    async def _next(self) -> Message:
+        admission = self.admission
+        self.is_awaited = True
+        if admission is not None:
+            admission.in_work -= 1
+        try:
+            message = await self._receive()
+        finally:
+            if admission is not None:
+                admission.in_work += 1
+        self.is_awaited = False
         return message

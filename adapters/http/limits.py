@@ -23,3 +23,5 @@ class RequestLimits:
     """From the end of the head to the end of the body."""
     request_timeout: float = 10.0
     """From the end of the body to the response."""
+    max_in_work: int = 100
+    """Requests that are worked on at once."""

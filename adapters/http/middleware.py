@@ -8,6 +8,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters.http.admission import Admission, refuse
 from adapters.http.context import AccessLog
 from adapters.http.deadlines import Deadline
 from adapters.http.exchange import Exchange
@@ -25,6 +26,7 @@ class Envelope:
     def __init__(self, app: ASGIApp, *, limits: RequestLimits, access_log: AccessLog) -> None:
         self._app = app
         self._limits = limits
+        self._admission = Admission(limits.max_in_work)
         self._access_log = access_log
         self._logger = structlog.get_logger("hexapost.http")
 
@@ -35,6 +37,17 @@ class Envelope:
             return
         started = perf_counter()
         exchange = Exchange(scope, receive, send, self._limits.max_body_bytes)
+        if self._admission.refuses(scope):
+            await refuse(exchange.send, exchange.request_id)
+            self._write_down(exchange, scope["method"], started)
+            return
+        await self._admit(exchange, scope["method"], started)
+
+    async def _admit(self, exchange: Exchange, method: str, started: float) -> None:
+        admission = self._admission
+        admission.in_work += 1
+        if exchange.body is not None:
+            exchange.body.admission = admission
         deadline = Deadline(self._limits, exchange.body)
         try:
             if exchange.refusal is None:
@@ -47,7 +60,8 @@ class Envelope:
             await self._fail(exchange, error, deadline)
         finally:
             deadline.end()
-            self._write_down(exchange, scope["method"], started)
+            admission.in_work -= 1
+            self._write_down(exchange, method, started)
 
     def _write_down(self, exchange: Exchange, method: str, started: float) -> None:
         self._access_log(

@@ -19,7 +19,7 @@ Body = Callable[[UnitOfWork], Awaitable[Any]]
 def _lose(store: Store, monkeypatch: pytest.MonkeyPatch, word: str, *, late: bool) -> None:
     """Have the next statement that begins so fail, when the server has done it or before it gets it."""
     driver = store.database.driver
-    calls = {"fetch": driver.fetch, "run": driver.run}
+    calls: dict[str, Callable[..., Awaitable[Any]]] = {"fetch": driver.fetch, "run": driver.run}
     lost: list[str] = []
 
     def losing(name: str) -> Callable[..., Awaitable[Any]]:

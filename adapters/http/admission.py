@@ -1,0 +1,40 @@
+"""Load shedding: how many requests are worked on at once. One more is refused, so that the others are in time."""
+
+import json
+
+from starlette.types import Scope, Send
+
+from adapters.http.errors import problem_body
+from adapters.http.problems import OVERLOADED
+
+NEVER_SHED = frozenset({"/livez", "/readyz", "/metrics"})
+"""What has to be answered most of all when there is too much to do."""
+
+_ID = "\0"
+_HEAD, *_REST = json.dumps(problem_body(OVERLOADED, _ID), separators=(",", ":")).split(json.dumps(_ID)[1:-1])
+
+
+class Admission:
+    """Counts the requests in work. One that waits for the rest of its body is in none."""
+
+    __slots__ = ("_most", "in_work")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.in_work = 0
+
+    def refuses(self, scope: Scope) -> bool:
+        """Tell whether there is too much to do to take this request, too."""
+        return self.in_work >= self._most and scope["path"].rstrip("/") not in NEVER_SHED
+
+
+async def refuse(send: Send, request_id: str) -> None:
+    """Answer that there is too much to do, with as little to do as possible."""
+    body = request_id.join((_HEAD, *_REST)).encode("ascii")
+    headers = [
+        (b"content-length", str(len(body)).encode("ascii")),
+        (b"content-type", b"application/problem+json"),
+        (b"retry-after", str(OVERLOADED.retry_after).encode("ascii")),
+    ]
+    await send({"type": "http.response.start", "status": OVERLOADED.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

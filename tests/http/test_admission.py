@@ -1,0 +1,105 @@
+"""Load shedding: what is refused when as many requests are in work as may be, how, and what never is."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import Response
+
+from adapters.http.limits import RequestLimits
+from tests.http.support import ADA, Api, check_problem, serving
+from tests.http.wires import CHUNKED, GET, PATIENCE, POST, Wire, listening
+from tests.support.waiting import until
+
+TWO = RequestLimits(max_in_work=2)
+
+
+@asynccontextmanager
+async def busy(api: Api, requests: int = 2) -> AsyncIterator[None]:
+    """Have so many requests in work for as long as the block."""
+    begun, done = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow() -> Response:
+        begun.release()
+        await done.wait()
+        return Response()
+
+    path = f"/slow-{len(api.app.routes)}"
+    api.app.add_api_route(path, slow)
+    tasks = [asyncio.ensure_future(api.client.get(path)) for _ in range(requests)]
+    for _ in tasks:
+        await begun.acquire()
+    try:
+        yield
+    finally:
+        done.set()
+        assert {response.status_code for response in await asyncio.gather(*tasks)} == {200}
+
+
+async def test_one_request_more_than_there_may_be() -> None:
+    async with serving(limits=TWO) as api:
+        async with busy(api):
+            for method in ("GET", "POST"):
+                response = await api.client.request(method, "/api/v1/users", json=ADA)
+                problem = check_problem(response, 503, "overloaded")
+                assert response.headers["retry-after"] == "1"
+                assert response.headers["x-content-type-options"] == "nosniff"
+                assert "connection" not in response.headers
+                assert (api.log[-1]["status"], api.log[-1]["request_id"]) == (503, problem["request_id"])
+                assert list(problem) == ["type", "title", "status", "detail", "instance", "request_id"]
+            assert (await api.client.head("/api/v1/users")).content == b""
+            assert (await api.client.get("/docs")).status_code == 503
+        await api.user()
+        assert (await api.client.get("/docs")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/livez/"])
+async def test_probes_are_never_refused(path: str) -> None:
+    async with serving(limits=TWO) as api, busy(api):
+        assert (await api.client.get(path)).status_code == 200
+
+
+async def test_whatever_became_of_them_requests_make_room() -> None:
+    async def broken() -> Response:
+        raise RuntimeError
+
+    async with serving(limits=TWO) as api:
+        api.app.add_api_route("/broken", broken)
+        for _ in range(5):
+            assert (await api.client.get("/broken")).status_code == 500
+            assert (await api.client.post("/api/v1/users", content=b"{")).status_code == 415
+            assert (await api.client.post("/api/v1/users", content=b"x" * 100_000)).status_code == 413
+        async with busy(api):
+            check_problem(await api.client.get("/api/v1/users"), 503, "overloaded")
+
+
+async def test_half_bodies_take_no_room() -> None:
+    async with listening(request=TWO) as wire:
+        writers = [(await wire.open())[1] for _ in range(5)]
+        for writer in writers:
+            writer.write(POST + b"Content-Length: 99\r\n\r\n{")
+        await until(lambda: len(wire.state.tasks) == len(writers))
+        await wire.api.user()
+        async with busy(wire.api):
+            check_problem(await wire.api.client.get("/api/v1/users"), 503, "overloaded")
+        for writer in writers:
+            writer.close()
+        await until(lambda: not wire.state.tasks)
+        async with busy(wire.api):
+            check_problem(await wire.api.client.get("/api/v1/users"), 503, "overloaded")
+
+
+async def test_the_connection_goes_on_unless_the_body_may_be_endless() -> None:
+    async with listening(request=TWO) as wire, busy(wire.api):
+        assert await _answers(wire, POST + b"Content-Length: 2\r\n\r\n{}" + GET + b"Connection: close\r\n\r\n") == 2
+        assert await _answers(wire, CHUNKED + b"2\r\n{}\r\n") == 1
+
+
+async def _answers(wire: Wire, sent: bytes) -> int:
+    reader, writer = await wire.open()
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 503")
+    return answer.count(b"HTTP/1.1 ")
