@@ -10,7 +10,7 @@ from tests.drills.jobs import Attempt, Job, Operation
 from tests.drills.loading import loading, whole
 from tests.drills.mixture import Seeds, seeded
 from tests.drills.service import Target, target
-from tests.drills.verdicts import kept, outcome, right, succeeded
+from tests.drills.verdicts import kept, right, succeeded
 from tests.support.databases import connected
 
 POOL_SIZE = 5
@@ -47,12 +47,7 @@ def run(stage: Stage) -> Outcome:
         places,
         *kept(attempts, stage.database, seeds),
     ]
-    return Outcome(
-        checks=checks,
-        samples=samples(attempts),
-        refusals=refusals(attempts),
-        marks=[whole(attempts, "clients hang up")],
-    )
+    return outcome(checks, attempts, [whole(attempts, "clients hang up")])
 
 
 def _operations(seeds: Seeds) -> list[Operation]:

@@ -10,7 +10,7 @@ from tests.drills.jobs import NUMBER, Attempt, Operation
 from tests.drills.loading import loaded, whole
 from tests.drills.mixture import READ, Seeds, seeded
 from tests.drills.service import target
-from tests.drills.verdicts import kept, outcome, right, succeeded
+from tests.drills.verdicts import kept, right, succeeded
 from tests.support.databases import connected
 
 CLIENTS = 20
@@ -63,12 +63,7 @@ def run(stage: Stage) -> Outcome:
         _versions(attempts, stage, seeds),
         *kept(attempts, stage.database, seeds),
     ]
-    return Outcome(
-        checks=checks,
-        samples=samples(attempts),
-        refusals=refusals(attempts),
-        marks=[whole(attempts, "conflicts are frequent")],
-    )
+    return outcome(checks, attempts, [whole(attempts, "conflicts are frequent")])
 
 
 def _contended(seeds: Seeds) -> Sequence[str]:
