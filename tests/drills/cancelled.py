@@ -10,7 +10,7 @@ from tests.drills.jobs import Attempt, Job, Operation
 from tests.drills.loading import loading, whole
 from tests.drills.mixture import Seeds, seeded
 from tests.drills.service import Target, target
-from tests.drills.verdicts import kept, right, succeeded
+from tests.drills.verdicts import kept, outcome, right, succeeded
 from tests.support.databases import connected
 
 POOL_SIZE = 5

@@ -10,7 +10,7 @@ from tests.drills.jobs import NUMBER, Attempt, Operation
 from tests.drills.loading import loaded, whole
 from tests.drills.mixture import READ, Seeds, seeded
 from tests.drills.service import target
-from tests.drills.verdicts import kept, right, succeeded
+from tests.drills.verdicts import kept, outcome, right, succeeded
 from tests.support.databases import connected
 
 CLIENTS = 20
