@@ -79,5 +79,5 @@ FROZEN_DATABASE = Drill(
     claim="A database that is frozen (SIGSTOP) costs a request at most 3 s, and nothing is lost when it thaws.",
     run=run,
     full=Size(times=5, seconds=10.0),
-    quick=Size(times=1, seconds=4.0, slack=5.0),
+    quick=Size(times=1, seconds=4.0, slack=10.0),
 )

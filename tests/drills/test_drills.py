@@ -2,7 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger
 from tests.drills.registry import DRILLS
 from tests.support.databases import Databases
+from tests.support.stores import DRIVERS
 
 SEED = "1"
 
@@ -39,10 +40,26 @@ def _broken(outcome: Outcome) -> dict[str, str]:
     return {check.claim: check.reason for check in outcome.checks if not check.passed}
 
 
-@pytest.mark.parametrize("name", DRILLS)
-def test_a_drill_passes(stage: Stage, name: str) -> None:
+UNPROVEN = {
+    "overload": "the pool is not warmed before the service is ready",
+    "rolling-restart": "hexapost serve knows no --workers",
+}
+"""What the service does not keep yet, and why."""
+ONE_DRIVER = {"overload", "rolling-restart", "service-killed", "steady-load"}
+"""What does not depend on the driver; `make prove` carries these out over both all the same."""
+
+
+def _in_short() -> Iterator[object]:
+    for name in DRILLS:
+        marks = [pytest.mark.xfail(strict=True, reason=UNPROVEN[name])] if name in UNPROVEN else []
+        for driver in DRIVERS[:1] if name in ONE_DRIVER else DRIVERS:
+            yield pytest.param(name, driver, marks=marks, id=f"{name}-{driver}")
+
+
+@pytest.mark.parametrize(("name", "driver"), [*_in_short()])
+def test_a_drill_passes(stage: Stage, name: str, driver: str) -> None:
     drill = DRILLS[name]
-    assert _broken(drill.run(replace(stage, size=drill.quick))) == {}
+    assert _broken(drill.run(replace(stage, size=drill.quick, driver=driver))) == {}
 
 
 def test_without_keys_writes_happen_twice(stage: Stage) -> None:
@@ -134,11 +151,14 @@ def test_the_command_ends_with_1_when_a_claim_does_not_hold(
 def test_all_of_them_are_written_to_a_page_that_stands_by_itself(
     planted: Callable[[Outcome], None], tmp_path: Path
 ) -> None:
+    mark = Mark(label="<cut>", start=2.0, end=2.0)
     samples = [(number / 10, 0.001 * (number % 7 + 1)) for number in range(100)]
-    planted(Outcome(checks=[GOOD, BAD], samples=samples, marks=[Mark(label="<cut>", start=2.0, end=2.0)]))
+    planted(Outcome(checks=[GOOD, BAD], samples=samples, marks=[mark, mark], refusals=[2.0, 2.5]))
     assert command.main(["all", "--output", str(tmp_path)]) == 1
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") == 4
+    assert "not answered with 2xx: 2" in page
+    assert "&lt;cut&gt; (2 times)" in page
     assert "0 &lt;lost&gt;" in page
     assert "row 7 is lost" in page
     assert not [word for word in ("href=", "src=", "url(", "@import") if word in page]
@@ -148,7 +168,10 @@ def test_all_of_them_are_written_to_a_page_that_stands_by_itself(
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["nix"], "there is no drill 'nix'; there are exactly-once"), (["exactly-once", "--requests", "0"], "at least 2")],
+    [
+        (["nix"], "there is no drill 'nix'; there are steady-load, overload"),
+        (["exactly-once", "--requests", "0"], "at least 2"),
+    ],
 )
 def test_what_the_command_does_not_understand_is_named(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
