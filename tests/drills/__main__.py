@@ -2,7 +2,9 @@
 
 import argparse
 import secrets
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
 from tests.drills import report
-from tests.drills.drill import Drill, DrillError, Size, Stage
+from tests.drills.drill import Check, Drill, DrillError, Outcome, Size, Stage
 from tests.drills.registry import DRILLS
 from tests.drills.screen import Screen
 from tests.support.commands import end_in_order, measured_server
@@ -66,11 +68,29 @@ def _carried_out(
                 say=screen.say,
                 progress=screen.progress,
             )
-            outcome = drill.run(stage)
+            outcome = _outcome(drill, stage)
+            if not outcome.passed:
+                _keep_words(stage.directory, options.output / f"{drill.name}-{driver}.log")
     finally:
         screen.end()
         databases.drop(database)
     return report.Done(drill=drill, driver=driver, seed=options.seed, outcome=outcome)
+
+
+def _outcome(drill: Drill, stage: Stage) -> Outcome:
+    """Return what the drill found; one that cannot be carried out has failed, and the others go on."""
+    try:
+        return drill.run(stage)
+    except (DrillError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(checks=[Check(claim="the drill can be carried out", figure="no", reason=reason)])
+
+
+def _keep_words(directory: Path, log: Path) -> None:
+    """Keep what the service has written as long as it was under the drill."""
+    if (output := directory / "output").exists():
+        log.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output, log)
 
 
 def _size(drill: Drill, options: argparse.Namespace) -> Size:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.drills import __main__ as command
-from tests.drills.drill import Check, Drill, Mark, Outcome, Size, Stage, expect
+from tests.drills.drill import Check, Drill, DrillError, Mark, Outcome, Size, Stage, expect
 from tests.drills.exactly_once import EXACTLY_ONCE, run
 from tests.drills.exchange import ACKNOWLEDGED, UNKNOWN
 from tests.drills.jobs import Attempt
@@ -146,6 +146,21 @@ def test_the_command_ends_with_1_when_a_claim_does_not_hold(
     assert "[##############################] 3 of 3" in printed.err
     assert "| planted | asyncpg | it holds" in printed.out
     assert ("NOT it does not: row 7 is lost" in printed.out) == bool(status)
+
+
+def test_a_drill_that_cannot_be_carried_out_has_failed(
+    planted: Callable[[Outcome], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stage: Stage) -> Outcome:
+        (stage.directory / "output").write_text("its last words")
+        raise DrillError("the load has failed")
+
+    planted(Outcome(checks=[GOOD]))
+    drill = Drill(name="planted", claim="It.", run=fail, full=Size(), quick=Size())
+    monkeypatch.setattr(command, "DRILLS", MappingProxyType({"planted": drill}))
+    assert command.main(["all", "--driver", "asyncpg", "--output", str(tmp_path)]) == 1
+    assert "DrillError: the load has failed" in (tmp_path / "index.html").read_text()
+    assert (tmp_path / "planted-asyncpg.log").read_text() == "its last words"
 
 
 def test_all_of_them_are_written_to_a_page_that_stands_by_itself(
