@@ -11,7 +11,7 @@ from adapters.http.limits import HeadLimits, RequestLimits
 from adapters.http.protocol import bounded_protocol
 from adapters.lifespan import Lifespan
 from adapters.postgres.database import Database, DatabaseOptions
-from adapters.postgres.readiness import readiness
+from adapters.postgres.readiness import Watch
 from adapters.postgres.storage import SqlAlchemyStorage
 from adapters.settings import Settings
 from adapters.system import new_id, utc_now
@@ -58,14 +58,25 @@ def head_limits(settings: Settings) -> HeadLimits:
 
 
 class Probe:
-    """The readiness that HTTP shows, as PostgreSQL tells it."""
+    """The readiness that HTTP shows: the service's own, and the database's as it was seen last."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Be ready no more: the process is about to end."""
+        self._is_draining = True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything is."""
+        return not self._is_draining and all(ready for ready, _ in self._watch.seen.values())
 
     async def __call__(self) -> Mapping[str, Component]:
         """Return whether each thing is ready, by name."""
-        return {name: Component(*state) for name, state in (await readiness(self._database)).items()}
+        service = Component(ready=not self._is_draining, detail="draining" if self._is_draining else "serving")
+        return {"service": service} | {name: Component(*state) for name, state in self._watch.seen.items()}
 
 
 class Container(containers.DeclarativeContainer):
@@ -103,7 +114,8 @@ class Container(containers.DeclarativeContainer):
         retry=retry,
     )
     retention = providers.Singleton(RetentionService, storage=storage, now=now, retry=retry)
-    readiness = providers.Singleton(Probe, database)
+    watch = providers.Singleton(Watch, database)
+    readiness = providers.Singleton(Probe, watch)
     services = providers.Singleton(
         Services, users=users, posts=posts, keys=keys, authenticator=authenticator, readiness=readiness
     )
@@ -120,6 +132,7 @@ class Container(containers.DeclarativeContainer):
     protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings))
     lifespan = providers.Singleton(
         Lifespan,
+        watching=watch.provided.running,
         database=database,
         authenticator=authenticator,
         retention=retention,

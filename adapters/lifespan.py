@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
@@ -14,11 +14,21 @@ from application.retention import RetentionService
 
 
 class Lifespan:
-    """Removes what has expired about every `purge_interval` seconds; at the end, ends all that was begun, in order."""
+    """Watches what is ready, and removes what has expired about every `purge_interval` seconds.
+
+    At the end, ends all that was begun, in order.
+    """
 
     def __init__(
-        self, *, database: Database, authenticator: Authenticator, retention: RetentionService, purge_interval: float
+        self,
+        *,
+        watching: Callable[[], AbstractAsyncContextManager[None]],
+        database: Database,
+        authenticator: Authenticator,
+        retention: RetentionService,
+        purge_interval: float,
     ) -> None:
+        self._watching = watching
         self._database = database
         self._authenticator = authenticator
         self._retention = retention
@@ -27,16 +37,23 @@ class Lifespan:
     @asynccontextmanager
     async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI's
         """Return the lifespan of an application."""
+        try:
+            async with self._watching(), self._purging():
+                yield
+        finally:
+            try:
+                await self._authenticator.close()
+            finally:
+                await self._database.close()
+
+    @asynccontextmanager
+    async def _purging(self) -> AsyncIterator[None]:
         purging = asyncio.create_task(self._purge_for_ever())
         try:
             yield
         finally:
             purging.cancel()
             await asyncio.wait([purging])
-            try:
-                await self._authenticator.close()
-            finally:
-                await self._database.close()
 
     async def _purge_for_ever(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -42,6 +42,7 @@ class Stage:
 
         monkeypatch.setattr(RetentionService, "purge", purge)
         self.lifespan = Lifespan(
+            watching=nullcontext,
             database=Database(NOWHERE, DatabaseOptions()),
             authenticator=authenticator(storage),
             retention=RetentionService(storage=storage, now=lambda: START),

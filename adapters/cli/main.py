@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _overrides(options: argparse.Namespace) -> dict[str, str]:
     """Return what the words of the command say instead of a variable."""
-    said = {name: getattr(options, name, None) for name in ("host", "port")}
+    said = {name: getattr(options, name, None) for name in ("host", "port", "workers")}
     return {variable(name): value for name, value in said.items() if value is not None}
 
 

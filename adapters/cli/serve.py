@@ -1,29 +1,27 @@
-"""`hexapost serve`: one process that serves the API until it is told to stop."""
+"""`hexapost serve`: serves the API until it is told to stop, in this process or in several."""
 
 import argparse
 import asyncio
 import ctypes
 import os
 import signal
-import socket
 import sys
-from importlib.metadata import version
 
 import structlog
-import uvicorn
 from sqlalchemy import URL
 
 from adapters.cli.admin_key import admin_header
 from adapters.cli.check import look
 from adapters.cli.databases import with_database
 from adapters.cli.migrate import migrate
-from adapters.cli.output import complain, report
+from adapters.cli.output import complain
+from adapters.cli.processes import Worker, listening
 from adapters.cli.secrets import cursor_secret, key_peppers
-from adapters.container import Container
-from adapters.settings import Settings
+from adapters.cli.server import Server, announce, made_server
+from adapters.cli.supervisor import Supervisor
+from adapters.settings import DATABASE_URL, Settings
 from adapters.telemetry.logs import configure_logs
 
-DRAIN_SECONDS = 10
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -38,7 +36,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         if not _is_ready(url, settings):
             return 1
         header = admin_header(settings, url) if options.admin_key else None
-        return _serve(settings.model_copy(update={"database_url": url}), header)
+        return _serve(settings, url, header)
 
 
 def stop_with_parent(parent: int) -> None:
@@ -60,50 +58,24 @@ def _is_ready(url: URL, settings: Settings) -> bool:
     return all(ready for ready, _ in components.values())
 
 
-def _serve(settings: Settings, header: str | None) -> int:
-    container = Container(
-        settings=settings,
-        cursor_secret=cursor_secret(settings),
-        peppers=key_peppers(settings),
-        version=version("hexapost"),
-    )
-    config = uvicorn.Config(
-        container.app(),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=container.protocol(),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,  # nothing here asks where a client is
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = AnnouncingServer(config, header)
-    try:
-        server.run()
-    except (KeyboardInterrupt, SystemExit):
-        # The server has stopped in order and raises again the signal that asked it to, or it could not start.
-        return 0 if server.started and server.should_exit else 1
-    return 0 if server.started else 1
+def _serve(settings: Settings, url: URL, header: str | None) -> int:
+    if settings.workers > 1:
+        return _supervise(settings, url, header)
+
+    async def when_started(server: Server) -> None:
+        announce(server.address, header)
+
+    return made_server(settings.model_copy(update={"database_url": url}), when_started).serve_until_told()
 
 
-class AnnouncingServer(uvicorn.Server):
-    """A server that says where it is as soon as it takes requests, and what to try with this header."""
+def _supervise(settings: Settings, url: URL, header: str | None) -> int:
+    environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
+    cursor_secret(settings), key_peppers(settings)  # made before they are needed by all at once
+    sockets = listening(settings.host, settings.port)
+    host, port = sockets[0].getsockname()[:2]
 
-    def __init__(self, config: uvicorn.Config, header: str | None) -> None:
-        super().__init__(config)
-        self._header = header
+    async def supervise() -> int:
+        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, environment))
+        return await supervisor.run(lambda: announce((host, port), header))
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell where the documentation is and what to try."""
-        await super().startup(sockets=sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            report(f"serving; documentation at {base}/docs")
-            if self._header is not None:
-                user = '{"email": "ada@example.org", "full_name": "Ada Lovelace"}'
-                said = f"-H {self._header} -H 'Content-Type: application/json' -d '{user}'"
-                report(f"try: curl {base}/api/v1/users {said}")
+    return asyncio.run(supervise())

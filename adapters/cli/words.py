@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _keys(add("keys", "create, list, rotate and revoke API keys"))
     _embedded(add("purge", "remove what has expired, as the service does from time to time"))
     _with_database(add("with-database", "run a command with DATABASE_URL set"))
+    _worker(commands.add_parser("worker"))
     _openapi(add("openapi", "print the OpenAPI document, or compare it with a file"))
     return whole
 
@@ -49,6 +50,7 @@ def _embedded(parser: argparse.ArgumentParser) -> None:
 def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on, instead of HEXAPOST_HOST")
     parser.add_argument("--port", help="port to listen on, instead of HEXAPOST_PORT")
+    parser.add_argument("--workers", help="processes that serve, instead of HEXAPOST_WORKERS")
     parser.add_argument("--migrate", action="store_true", help="apply missing migrations first")
     parser.add_argument(
         "--admin-key",
@@ -59,6 +61,14 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         "--with-parent", type=int, metavar="PID", help="stop when the process that started this one ends (Linux)"
     )
     _embedded(parser)
+
+
+def _worker(parser: argparse.ArgumentParser) -> None:
+    """Of a command that is in no list: its words are the supervisor's."""
+    parser.set_defaults(module="adapters.cli.worker")
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--line", type=int, required=True)
+    parser.add_argument("--listen", type=int, action="append", required=True)
 
 
 def _keys(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ CALLER = "hexapost.caller"
 """The key of the ASGI scope under which it is who makes the request, once that is known."""
 
 Readiness = Callable[[], Awaitable[Mapping[str, Component]]]
-"""Looks at what the service needs, such as its database, and tells by name whether it is ready."""
+"""Tells by name whether what the service needs, such as its database, is ready; it does not wait for any of it."""
 
 
 class AccessLog(Protocol):

@@ -37,8 +37,10 @@ _ALIVE = LivenessResponse(status="ok").model_dump_json().encode()
 _READY = {
     "status": "ready",
     "components": {
+        "service": {"ready": True, "detail": "serving"},
         "database": {"ready": True, "detail": "reachable"},
         "migrations": {"ready": True, "detail": "current"},
+        "pool": {"ready": True, "detail": "opened 10 of 10"},
     },
 }
 _UNAVAILABLE = {"status": "unavailable", "components": {"database": {"ready": False, "detail": "unreachable"}}}
@@ -68,7 +70,7 @@ async def get_liveness() -> Response:
     },
 )
 async def get_readiness(request: Request) -> Response:
-    """Look at what the service needs and tell which of it is ready."""
+    """Tell which of what the service needs was ready a moment ago. It is not when the process is about to end."""
     found = await services(request).readiness()
     components = {name: ComponentResponse(ready=one.ready, detail=one.detail) for name, one in found.items()}
     is_ready = all(one.ready for one in components.values())

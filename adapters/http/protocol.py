@@ -20,6 +20,9 @@ from adapters.http.heads import check_head, check_size
 from adapters.http.limits import HeadLimits
 from adapters.http.problems import MALFORMED_REQUEST, REQUEST_HEADER_FIELDS_TOO_LARGE, REQUEST_TIMEOUT
 
+LINGER_SECONDS = 2.0
+"""For a request on a connection that rests to arrive when the server is told to stop: it may be on its way."""
+
 GRACE_SECONDS = 2.0
 """For a body under way to arrive when the server is told to stop."""
 
@@ -36,6 +39,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     _is_offer = False
     _is_refused = False
+    _is_draining = False
     _in_head = False
     _in_body = False
     _chunk = 0  # octets that came in at once
@@ -108,6 +112,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._unread = 0
         self.headers = []  # for trailers, which nobody asks for
+        if self._is_draining:
+            self._end_with_request()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -146,10 +152,28 @@ class PatientProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Let a request under way come to its end, which a body that never comes does not hold up."""
-        super().shutdown()
+        """End the connection with the request under way, or with the next one that comes soon.
+
+        A head or a body that does not come to its end does not hold that up.
+        """
+        if self._is_draining:
+            return
+        self._is_draining = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.loop.call_later(LINGER_SECONDS, self._linger_no_more)
+        else:
+            self._end_with_request()
+
+    def _end_with_request(self) -> None:
+        self.cycle.keep_alive = False
         if self._in_body:
             self._timer = self.loop.call_later(GRACE_SECONDS, self._body_is_late)
+
+    def _linger_no_more(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+            self._head_is_late()
 
     def _body_is_late(self) -> None:
         if self._in_body:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 import psycopg
@@ -81,6 +81,19 @@ class Database:
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
                 raise StorageUnavailableError from error
             raise
+
+    async def warm(self) -> int:
+        """Open every connection that there is room for, ahead of those who need them; return how many there are."""
+        asked = [self.connect() for _ in range(self.options.pool_size)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        opened = [answer for answer in answers if not isinstance(answer, BaseException)]
+        for connection in opened:
+            self.hand_back(connection)
+        return len(opened)
+
+    def beside(self) -> "Database":
+        """Return another pool of one connection to the same database, for what must not wait behind requests."""
+        return Database(self._engine.url, replace(self.options, pool_size=1))
 
     async def _wait_for_place(self) -> None:
         try:

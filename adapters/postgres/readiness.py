@@ -1,6 +1,10 @@
 """Whether the database answers, and has the schema that this release needs."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
 
 from adapters.postgres.database import Database
 from adapters.postgres.migrations import SchemaState, schema_state
@@ -13,6 +17,10 @@ _SCHEMA = {
 }
 
 
+LOOK_SECONDS = 1.0
+"""Between two looks."""
+
+
 async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
     """Return, by name, whether each thing is ready that requests need, and a word about it that anyone may read."""
     try:
@@ -23,3 +31,47 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
     except TransientError:
         return {"database": (False, "unreachable"), "migrations": (False, "unknown")}
     return {"database": (True, "reachable"), "migrations": _SCHEMA[schema]}
+
+
+class Watch:
+    """Looks again and again what is ready, so that whoever asks is told at once; opens the pool before all else.
+
+    It has a connection of its own: behind a pool that is busy it would wait, and tell of a database that is broken.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._own = database.beside()
+        self._opened = 0
+        self.seen: Mapping[str, tuple[bool, str]] = {"database": (False, "not asked yet")}
+        """Whether each thing was ready at the last look, by name, and a word about it."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look for as long as the block; the first look is over when it begins."""
+        await self.look()
+        looking = asyncio.create_task(self._look_for_ever())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+            await self._own.close()
+
+    async def look(self) -> None:
+        """See what is ready."""
+        found = await readiness(self._own)
+        if not self._opened and found["database"][0]:
+            self._opened = await self._database.warm()
+        size = self._database.options.pool_size
+        pool = (self._opened > 0, f"opened {self._opened} of {size}" if self._opened else "not opened yet")
+        self.seen = {**found, "pool": pool}
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - a reason not to be ready, and none to look no more
+                self.seen = {"database": (False, "in disorder")}
+                structlog.get_logger("hexapost").warning("cannot see what is ready", error=type(error).__name__)

@@ -1,0 +1,83 @@
+"""The processes that a supervisor starts: each serves on sockets that it inherits, and says when it is ready."""
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from adapters.cli.server import BACKLOG, DRAIN_SECONDS
+
+START_SECONDS = 60.0
+STOP_SECONDS = DRAIN_SECONDS + 5.0
+
+
+def listening(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen at each address of the host. Raises OSError, with the place."""
+    found: list[socket.socket] = []
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((family, address) for family, *_, address in addresses):
+            chosen = found[0].getsockname()[1] if found else port
+            found.append(socket.create_server((str(address[0]), chosen), family=family, backlog=BACKLOG))
+    except OSError as error:
+        for one in found:
+            one.close()
+        raise OSError(f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from error
+    return found
+
+
+class Worker:
+    """A process that serves."""
+
+    def __init__(self, process: Process, line: socket.socket) -> None:
+        self._process = process
+        self._line = line
+        self.ended = asyncio.create_task(self._wait())
+        """Done when the process is gone; its result is the exit status."""
+
+    @classmethod
+    async def started(cls, sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> "Worker":
+        """Start a process; it is not ready yet. The line to it closes with this process, and the worker ends then."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            numbers = [one.fileno() for one in sockets]
+            words = ["worker", "--parent", str(os.getpid()), "--line", str(theirs.fileno())]
+            words += [word for number in numbers for word in ("--listen", str(number))]
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "adapters.cli.main", *words),
+                pass_fds=[*numbers, theirs.fileno()],
+                env=dict(environment),
+            )
+        return cls(process, ours)
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    async def is_ready(self) -> bool:
+        """Return as soon as it is ready, False when it ends before, or takes too long."""
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(START_SECONDS):
+                return bool(await asyncio.get_running_loop().sock_recv(self._line, 16))
+        return False
+
+    async def stop(self) -> None:
+        """Have it drain, and wait until it is gone; one that takes too long is killed."""
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        await asyncio.wait([self.ended], timeout=STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            if not self.ended.done():
+                self._process.kill()
+        await asyncio.wait([self.ended])
+
+    async def _wait(self) -> int:
+        try:
+            return await self._process.wait()
+        finally:
+            self._line.close()

@@ -1,0 +1,100 @@
+"""The HTTP server of one process, over a container."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+
+import uvicorn
+
+from adapters.cli.output import report
+from adapters.cli.secrets import cursor_secret, key_peppers
+from adapters.container import Container
+from adapters.settings import Settings
+
+DRAIN_SECONDS = 10
+"""Longest time for the requests under way when the process is told to stop."""
+
+BACKLOG = 2048
+STRAGGLER_SECONDS = 0.05
+
+Started = Callable[["Server"], Awaitable[None]]
+
+
+def made_server(settings: Settings, when_started: Started) -> "Server":
+    """Return a server of the API; `when_started` is awaited as soon as it takes requests."""
+    container = Container(
+        settings=settings,
+        cursor_secret=cursor_secret(settings),
+        peppers=key_peppers(settings),
+        version=version("hexapost"),
+    )
+    config = uvicorn.Config(
+        container.app(),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=container.protocol(),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        proxy_headers=False,  # nothing here asks where a client is
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    return Server(config, container, when_started)
+
+
+def announce(address: tuple[str, int], header: str | None) -> None:
+    """Say where the documentation is, and what to try with this header."""
+    host, port = address
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    report(f"serving; documentation at {base}/docs")
+    if header is not None:
+        user = '{"email": "ada@example.org", "full_name": "Ada Lovelace"}'
+        report(f"try: curl {base}/api/v1/users -H {header} -H 'Content-Type: application/json' -d '{user}'")
+
+
+class Server(uvicorn.Server):
+    """A server that is ready no more as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, container: Container, when_started: Started) -> None:
+        super().__init__(config)
+        self.container = container
+        self._when_started = when_started
+        self.telling: asyncio.Task[None] | None = None
+        """What goes on beside it, such as to tell when it is ready."""
+
+    def serve_until_told(self, sockets: Sequence[socket.socket] = ()) -> int:
+        """Serve until SIGINT or SIGTERM, on these sockets if there are any; return the exit status."""
+        try:
+            self.run(list(sockets) or None)
+        except (KeyboardInterrupt, SystemExit):
+            # The server has stopped in order and raises again the signal that asked it to, or it could not start.
+            return 0 if self.started and self.should_exit else 1
+        return 0 if self.started else 1
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return host, port
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and let others know."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            await self._when_started(self)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop in order: be ready no more, accept nothing more, and end what is under way."""
+        self.container.readiness().drain()
+        stragglers = asyncio.get_running_loop().call_later(STRAGGLER_SECONDS, self._end_stragglers)
+        await super().shutdown(sockets=sockets)
+        stragglers.cancel()
+
+    def _end_stragglers(self) -> None:
+        # What was accepted in the very moment in which the others were told.
+        for connection in list(self.server_state.connections):
+            connection.shutdown()

@@ -1,0 +1,129 @@
+"""`hexapost serve --workers N`: keeps N workers at work, and replaces them one by one when it is told to.
+
+The supervisor listens and never accepts. Its workers share the one socket, so that what one of them has not accepted
+yet is there for the others, and nothing is lost with it.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+from adapters.cli.output import complain, report
+from adapters.cli.processes import Worker
+
+PAUSES = (0.05, 1.0)
+"""The first and the longest pause in seconds before a worker that has ended is replaced."""
+STEADY_SECONDS = 10.0
+"""A worker that was ready and lived as long has not ended because it started."""
+MOST_FAILURES = 3
+"""In a row, with no worker at work, after which it is given up."""
+
+
+class Supervisor:
+    """Keeps workers at work until SIGTERM or SIGINT; SIGHUP replaces each by a new one that is ready before."""
+
+    def __init__(self, count: int, start: Callable[[], Awaitable[Worker]]) -> None:
+        self._start = start
+        self._workers: set[Worker] = set()
+        self._ready: set[Worker] = set()
+        self._failures = 0
+        self._all_ready = asyncio.Event()
+        self._told = asyncio.Event()
+        self._to_roll = asyncio.Event()
+        self._requests: list[asyncio.Queue[asyncio.Future[bool]]] = [asyncio.Queue() for _ in range(count)]
+
+    async def run(self, when_ready: Callable[[], None]) -> int:
+        """Return the exit status when all workers are gone; `when_ready` is called when all are ready at first."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told.set)
+        loop.add_signal_handler(signal.SIGHUP, self._to_roll.set)
+        work = [self._begin(when_ready), *map(self._keep, self._requests), self._be_told()]
+        tasks = [asyncio.create_task(one) for one in work]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        has_failed = not self._told.is_set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*[worker.stop() for worker in self._workers])
+        return int(has_failed)
+
+    async def _be_told(self) -> None:
+        await self._told.wait()
+
+    async def _begin(self, when_ready: Callable[[], None]) -> None:
+        await self._all_ready.wait()
+        when_ready()
+        while True:
+            await self._to_roll.wait()
+            self._to_roll.clear()
+            await self._roll()
+
+    async def _roll(self) -> None:
+        report(f"replacing {len(self._requests)} workers, one by one")
+        for requests in self._requests:
+            done = asyncio.get_running_loop().create_future()
+            requests.put_nowait(done)
+            if not await done:
+                complain("the new worker did not get ready: the others stay")
+                return
+        report("all workers are new")
+
+    async def _keep(self, requests: asyncio.Queue[asyncio.Future[bool]]) -> None:
+        """Keep one worker at work. Returns only when it is given up."""
+        worker = await self._ready_at_last()
+        pause, since = PAUSES[0], time.monotonic()
+        while worker is not None:
+            asked = asyncio.create_task(requests.get())
+            try:
+                await asyncio.wait([asked, worker.ended], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                asked.cancel()
+            if worker.ended.done():
+                complain(f"worker {worker.pid} has ended with status {worker.ended.result()}: another one takes over")
+                pause = PAUSES[0] if time.monotonic() - since > STEADY_SECONDS else min(2 * pause, PAUSES[1])
+                await asyncio.sleep(pause)
+                worker, since = await self._ready_at_last(), time.monotonic()
+            if asked.done() and not asked.cancelled():
+                worker, since = await self._replaced(worker, asked.result()), time.monotonic()
+
+    async def _replaced(self, worker: Worker | None, done: "asyncio.Future[bool]") -> Worker | None:
+        """Return the worker that takes the place of this one, which drains then; this one when no other gets ready."""
+        new = await self._try_to_start()
+        if new is not None and worker is not None:
+            self._ready.discard(worker)
+            await worker.stop()
+        done.set_result(new is not None)
+        return new or worker
+
+    async def _ready_at_last(self) -> Worker | None:
+        """Return a worker that is ready; None when none gets so, and there is no other one."""
+        pause = PAUSES[0]
+        while (worker := await self._try_to_start()) is None:
+            self._failures += 1
+            if self._failures >= MOST_FAILURES and not self._ready:
+                complain("no worker gets ready: giving up")
+                return None
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, PAUSES[1])
+        return worker
+
+    async def _try_to_start(self) -> Worker | None:
+        worker = await self._start()
+        self._workers.add(worker)
+        worker.ended.add_done_callback(lambda _: self._forget(worker))
+        if await worker.is_ready():
+            self._failures = 0
+            self._ready.add(worker)
+            if len(self._ready) == len(self._requests):
+                self._all_ready.set()
+            report(f"worker {worker.pid} is ready")
+            return worker
+        await worker.stop()
+        complain(f"worker {worker.pid} did not get ready, and has ended with status {worker.ended.result()}")
+        return None
+
+    def _forget(self, worker: Worker) -> None:
+        self._workers.discard(worker)
+        self._ready.discard(worker)

@@ -1,0 +1,47 @@
+"""`hexapost worker`: one of the processes behind `hexapost serve --workers N`, which starts it; nobody else does."""
+
+import argparse
+import asyncio
+import signal
+import socket
+
+from adapters.cli.serve import stop_with_parent
+from adapters.cli.server import Server, made_server
+from adapters.settings import Settings
+from adapters.telemetry.logs import configure_logs
+
+READY = b"ready\n"
+LOOK_SECONDS = 0.05
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Serve on the sockets that were handed down, until the supervisor says so or is gone."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all; it is the supervisor's
+    stop_with_parent(options.parent)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    line = socket.socket(fileno=options.line)
+
+    async def when_started(server: Server) -> None:
+        _end_with(line, server)
+        server.telling = asyncio.create_task(_tell(line, server))
+
+    server = made_server(settings, when_started)
+    return server.serve_until_told([socket.socket(fileno=number) for number in options.listen])
+
+
+def _end_with(line: socket.socket, server: Server) -> None:
+    """Have the server stop when the supervisor's end of the line closes, however that came."""
+    loop = asyncio.get_running_loop()
+
+    def hung_up() -> None:
+        loop.remove_reader(line)
+        server.should_exit = True
+
+    line.setblocking(False)
+    loop.add_reader(line, hung_up)
+
+
+async def _tell(line: socket.socket, server: Server) -> None:
+    while not server.container.readiness().is_ready:  # noqa: ASYNC110 - nothing calls when it is
+        await asyncio.sleep(LOOK_SECONDS)
+    line.send(READY)
