@@ -11,13 +11,14 @@ from tests.drills.loading import loading
 from tests.drills.mixture import seeded
 from tests.drills.own_postgres import OwnPostgres, own_postgres
 from tests.drills.service import target
-from tests.drills.verdicts import Faults, kept, latency, outcome, right, succeeded
+from tests.drills.verdicts import Faults, kept, outcome, right, succeeded
 
 CLIENTS = 20
-RATE = 60.0
+RATE = 30.0
+"""So many that what waited for the end of an outage is answered before the next one."""
 LONGEST_SECONDS = 3600.0
-SETTLE_SECONDS = 60.0
-CALM = (0.4, 1.2)
+SETTLE_SECONDS = 120.0
+CALM = (1.0, 2.5)
 """The shortest and the longest time between two outages, in seconds."""
 OUTAGE = 5.0
 """The longest outage that a request survives, from the fault until the server takes connections again."""
@@ -109,9 +110,9 @@ def _outages(faults: Faults, stage: Stage) -> Check:
 
 
 def _slowest(attempts: Sequence[Attempt]) -> Check:
-    slowest, usual = latency(attempts, 100.0), latency(attempts, 50.0)
-    figure = f"median {usual:.0f} ms, slowest {slowest / 1000:.1f} s"
-    return expect("a request waits no longer than 2 s beyond an outage", figure, slowest <= (OUTAGE + 2.0) * 1000)
+    slowest = max(one.done - one.sent for one in attempts)
+    figure = f"the slowest took {slowest:.1f} s"
+    return expect("a request takes no longer than 2 s more than an outage", figure, slowest <= OUTAGE + 2.0)
 
 
 DATABASE_RESTARTS = Drill(

@@ -18,12 +18,12 @@ from tests.drills.service import started
 from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
 
 CLIENTS = 20
-RATE = 100.0
+RATE = 40.0
 LONGEST_SECONDS = 3600.0
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS = 120.0
 PATIENCE_SECONDS = 60.0
 PAUSES = (0.02, 0.2)
-UP = (0.5, 1.5)
+UP = (1.0, 2.5)
 """How long the service lives, in seconds: the shortest and the longest time."""
 
 
