@@ -16,6 +16,7 @@ from tests.drills.verdicts import fast, latency, outcome
 from tests.support.databases import connected
 
 CLIENTS = 500
+POOL_SIZE = 10
 TIMES = 5.0
 CALM = 0.3
 """The share of the capacity before and after."""
@@ -38,7 +39,8 @@ FROM posts, generate_series(2, %s) WHERE title = 'seed 0'
 
 def run(stage: Stage) -> Outcome:
     """Measure the capacity for whole pages, whose load costs less than their answers, and ask for five times that."""
-    with target(stage, stage.database.set(drivername=f"postgresql+{stage.driver}")) as service:
+    database = stage.database.set(drivername=f"postgresql+{stage.driver}")
+    with target(stage, database, HEXAPOST_POOL_SIZE=str(POOL_SIZE)) as service:
         warm = _warm(stage)
         seeds = seeded(service.job([], clients=20))
         with connected(stage.database) as connection:
@@ -50,24 +52,24 @@ def run(stage: Stage) -> Outcome:
         before = loaded(calm, seconds=SETTLE_SECONDS)
         over, after, probes = _overload(stage, service, replace(calm, rate=TIMES * most, seconds=stage.size.seconds))
     ended = max(one.due for one in over)
-    bound = MILLISECONDS * stage.size.slack
-    refused = [one for one in over if one.status == 503]
-    checks = [
-        warm,
-        _rate(over, most),
-        _shed(refused, over),
-        fast(
-            "503 is answered", [replace(one, outcome=ACKNOWLEDGED) for one in refused], percent=99.0, milliseconds=bound
-        ),
-        _speed(over, most, FULL_SPEED / min(stage.size.slack, 4.0)),
-        fast("liveness is answered meanwhile", probes, percent=99.0, milliseconds=bound),
-        _recovered(before, after, ended, BACK),
-    ]
+    checks = [warm, *_shedding(over, probes, most, stage.size.slack), _recovered(before, after, ended, BACK)]
     everything = [*before, *over, *after]
     start = beginning(everything)
-    label = f"{TIMES:g} times the capacity"
-    mark = Mark(label=label, start=beginning(over) - start, end=ended - start)
+    mark = Mark(label=f"{TIMES:g} times the capacity", start=beginning(over) - start, end=ended - start)
     return outcome(checks, everything, [mark])
+
+
+def _shedding(over: Sequence[Attempt], probes: Sequence[Attempt], most: float, slack: float) -> list[Check]:
+    bound = MILLISECONDS * slack
+    refused = [one for one in over if one.status == 503]
+    as_meant = [replace(one, outcome=ACKNOWLEDGED) for one in refused]
+    return [
+        _rate(over, most),
+        _shed(refused, over),
+        fast("503 is answered", as_meant, percent=99.0, milliseconds=bound),
+        _speed(over, most, FULL_SPEED / min(slack, 4.0)),
+        fast("liveness is answered meanwhile", probes, percent=99.0, milliseconds=bound),
+    ]
 
 
 def _pages(seeds: Seeds) -> list[Operation]:
@@ -94,7 +96,8 @@ def _warm(stage: Stage) -> Check:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'hexapost'"
         )
         (count,) = found.fetchone() or (0,)
-    return expect("the pool is warm before the service is ready", f"{count} connections", int(str(count)) >= 1)
+    figure = f"{count} connections of {POOL_SIZE}"
+    return expect("the pool is warm before the service is ready", figure, int(str(count)) == POOL_SIZE)
 
 
 def _rate(over: Sequence[Attempt], most: float) -> Check:
