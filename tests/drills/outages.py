@@ -21,9 +21,11 @@ SETTLE_SECONDS = 120.0
 CALM = (1.0, 2.5)
 """The shortest and the longest time between two outages, in seconds."""
 OUTAGE = 5.0
-"""The longest outage that a request survives, from the fault until the server takes connections again."""
-RECOVERY = 0.8
-"""What of it the start of the server is expected to take. Where it takes longer, nothing is claimed of that outage."""
+"""The longest outage that a request survives, from the fault until the server takes connections again.
+
+Where the machine is so busy that the server takes longer to start, nothing is claimed of that outage.
+"""
+MARGIN = 1.3
 
 Fault = Callable[[OwnPostgres, float], None]
 
@@ -44,14 +46,19 @@ def _terminated(postgres: OwnPostgres, _seconds: float) -> None:
 
 def _away(postgres: OwnPostgres, seconds: float) -> None:
     postgres.stop()
-    time.sleep(seconds)
+    _stay_away(postgres, seconds)
     postgres.start()
 
 
 def _killed(postgres: OwnPostgres, seconds: float) -> None:
     postgres.kill()
-    time.sleep(seconds)
+    _stay_away(postgres, seconds)
     postgres.start()
+
+
+def _stay_away(postgres: OwnPostgres, seconds: float) -> None:
+    """Wait for as long as leaves time to start within that many seconds."""
+    time.sleep(max(0.0, seconds - MARGIN * postgres.start_seconds))
 
 
 RESTARTS: Sequence[tuple[str, Fault]] = (
@@ -92,7 +99,7 @@ def _attempts(
         for number, (label, fault) in zip(range(stage.size.times), cycle(kinds), strict=False):
             time.sleep(chance.uniform(*CALM))
             # One of them lasts as long as any may: the retries have to reach that far.
-            seconds = (stage.size.seconds - RECOVERY) * (1.0 if number == stage.size.times - 1 else chance.random())
+            seconds = stage.size.seconds * (1.0 if number == stage.size.times - 1 else chance.random())
             with faults.during(label):
                 fault(postgres, seconds)
             stage.progress(number + 1, stage.size.times)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 from sqlalchemy import URL
 
@@ -27,6 +28,8 @@ class OwnPostgres:
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self._process = process
         self._port = port
+        self.start_seconds = 0.0
+        """How long a start takes: the longest of late."""
         self.await_done()
 
     def url(self, driver: str | None = None) -> URL:
@@ -36,7 +39,9 @@ class OwnPostgres:
 
     def start(self) -> None:
         """Start the server on the cluster as it was left."""
+        begun = monotonic()
         self._ask("start")
+        self.start_seconds = max(monotonic() - begun, 0.8 * self.start_seconds)
 
     def stop(self) -> None:
         """Stop it in order: what is under way is broken off, what is stored is brought to disk (SIGINT)."""

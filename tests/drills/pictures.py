@@ -35,8 +35,8 @@ def _faults(marks: Sequence[Mark], end: float) -> Iterator[str]:
     kinds = Counter(mark.label for mark in marks)
     words = ", ".join(f"{label} ({count} times)" if count > 1 else label for label, count in kinds.items())
     if words:
-        yield text(WIDTH - _RIGHT, 52, words, size=11, fill=FAINT, anchor="end")
-        yield rectangle(WIDTH - _RIGHT - 5.6 * len(words) - 22, 43, 12, 11, fill=_FAULT)
+        yield text(WIDTH - _RIGHT - 18, 52, words, size=11, fill=FAINT, anchor="end")
+        yield rectangle(WIDTH - _RIGHT - 12, 43, 12, 11, fill=_FAULT)
 
 
 def _timeline(samples: Samples, scale: Scale, end: float, title: str) -> Iterator[str]:
