@@ -140,6 +140,11 @@ def _begin(options: DatabaseOptions) -> LiteralString:
     return f"BEGIN{local}"
 
 
+def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        driver.end(connecting.result())
+
+
 def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
     driver = DRIVERS[url.get_dialect().driver]
 
@@ -147,6 +152,15 @@ def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
         # The drivers count anew for each address of a host.
         async with asyncio.timeout(options.connect_timeout):
             return await driver.connect(*args, **arguments)
+
+    async def connect_or_close(*args: Any, **arguments: Any) -> Any:
+        # psycopg forgets a connection that is cancelled half way, without closing it.
+        connecting = asyncio.create_task(connect(*args, **arguments))
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(lambda done: _close(driver, done))
+            raise
 
     return create_async_engine(
         url,
@@ -163,5 +177,5 @@ def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
             connect_timeout=options.connect_timeout,
             server_settings=options.server_settings,
         )
-        | {"async_creator_fn": connect},
+        | {"async_creator_fn": connect_or_close},
     )

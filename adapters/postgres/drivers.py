@@ -83,6 +83,11 @@ class Driver(ABC):
     def is_idle(self, connection: Any) -> bool:
         """Tell whether the connection is open, outside a transaction and at nothing."""
 
+    @staticmethod
+    @abstractmethod
+    def end(connection: Any) -> None:
+        """Close a connection that is idle, without waiting for the server."""
+
     @abstractmethod
     def break_off(self, connection: Any) -> None:
         """Have whatever waits on the connection fail at once; nothing is said to the server."""
@@ -127,6 +132,11 @@ class AsyncpgDriver(Driver):
     def is_idle(self, connection: asyncpg.Connection) -> bool:
         """See `Driver.is_idle`."""
         return not connection.is_closed() and not connection.is_in_transaction()
+
+    @staticmethod
+    def end(connection: asyncpg.Connection) -> None:
+        """See `Driver.end`."""
+        connection.terminate()
 
     def break_off(self, connection: asyncpg.Connection) -> None:
         """See `Driver.break_off`."""
@@ -174,6 +184,11 @@ class PsycopgDriver(Driver):
     def is_idle(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         """See `Driver.is_idle`."""
         return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
+
+    @staticmethod
+    def end(connection: psycopg.AsyncConnection[Any]) -> None:
+        """See `Driver.end`."""
+        connection.pgconn.finish()
 
     def break_off(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """See `Driver.break_off`."""

@@ -1,0 +1,60 @@
+"""Operations that are cancelled at random moments, half of them twice, among others that are let through."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from adapters.postgres.database import Database
+from adapters.postgres.storage import SqlAlchemyStorage
+from application.access import OPERATOR
+from application.users import UserService
+from domain.users import User
+from tests.support.services import user_service
+
+AT_ONCE = 40
+
+
+@dataclass
+class Cancelled:
+    """What came of the operations: how many were cancelled, and which answers were to another one's question."""
+
+    cancelled: int = 0
+    answered: int = 0
+    mistaken: list[UUID] = field(default_factory=list)
+
+
+async def cancel_many(database: Database, users: Sequence[User], times: int, seed: str = "") -> Cancelled:
+    """Cancel so many operations of the use cases about these users."""
+    found = Cancelled()
+    chance = random.Random(seed)  # noqa: S311 - the same times for the same seed
+    service = user_service(SqlAlchemyStorage(database))
+
+    async def work() -> None:
+        while found.cancelled < times:
+            await _one(service, chance.choice(users), chance, found)
+
+    await asyncio.gather(*[work() for _ in range(AT_ONCE)])
+    return found
+
+
+async def _one(service: UserService, user: User, chance: random.Random, found: Cancelled) -> None:
+    if chance.random() < 0.3:
+        task = asyncio.create_task(service.change(OPERATOR, user.id, full_name=f"{chance.random()}"))
+    else:
+        task = asyncio.create_task(service.get(OPERATOR, user.id))
+    if chance.random() < 0.9:
+        await asyncio.sleep(chance.choice((0.0, chance.uniform(0, 0.03))))
+        task.cancel()
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+            task.cancel()
+    try:
+        answer = await task
+    except asyncio.CancelledError:
+        found.cancelled += 1
+    else:
+        found.answered += 1
+        if answer.id != user.id:
+            found.mistaken.append(user.id)
