@@ -18,7 +18,7 @@ RATE = 30.0
 """So many that what waited for the end of an outage is answered before the next one."""
 LONGEST_SECONDS = 3600.0
 SETTLE_SECONDS = 120.0
-CALM = (1.0, 2.5)
+CALM = (0.8, 2.2)
 """The shortest and the longest time between two outages, in seconds."""
 OUTAGE = 5.0
 """The longest outage that a request survives, from the fault until the server takes connections again.
@@ -127,12 +127,12 @@ DATABASE_RESTARTS = Drill(
     claim="Restarts, immediate shutdowns, terminated backends and refused connections fail no request of 20 clients.",
     run=lambda stage: run(stage, RESTARTS),
     full=Size(times=40, seconds=OUTAGE),
-    quick=Size(times=4, seconds=2.5),
+    quick=Size(times=4, seconds=1.5),
 )
 DATABASE_KILLED = Drill(
     name="database-killed",
     claim="kill -9 of every process of PostgreSQL fails no request of 20 clients and loses no acknowledged write.",
     run=lambda stage: run(stage, KILLS),
     full=Size(times=50, seconds=OUTAGE),
-    quick=Size(times=3, seconds=2.5),
+    quick=Size(times=3, seconds=1.5),
 )

@@ -41,8 +41,7 @@ def _broken(outcome: Outcome) -> dict[str, str]:
 
 
 UNPROVEN = {
-    "overload": "the pool is not warmed before the service is ready",
-    "rolling-restart": "hexapost serve knows no --workers",
+    "overload": "uvloop accepts one connection in each turn of its loop, so that a busy one refuses new clients late"
 }
 """What the service does not keep yet, and why."""
 ONE_DRIVER = {"overload", "rolling-restart", "service-killed", "steady-load"}
