@@ -2,7 +2,9 @@
 
 import argparse
 import secrets
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
 from tests.drills import report
-from tests.drills.drill import Drill, DrillError, Size, Stage
+from tests.drills.drill import Check, Drill, DrillError, Outcome, Size, Stage
 from tests.drills.registry import DRILLS
 from tests.drills.screen import Screen
 from tests.support.commands import end_in_order, measured_server
@@ -34,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with measured_server("drill-postgres", screen.say) as url:
             databases = Databases(url, run=secrets.token_hex(4), worker="drill")
             with databases.opened():
-                done = [_carried_out(drill, driver, databases, options, screen) for drill, driver in plan]
+                done = []
+                for number, (drill, driver) in enumerate(plan, 1):
+                    screen.begin(f"{drill.name} over {driver} ({number} of {len(plan)}), seed {options.seed}")
+                    done.append(_carried_out(drill, driver, databases, options, screen))
     except (DrillError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         screen.say(f"no result: {error}")
         return 1
@@ -51,7 +56,6 @@ def _carried_out(
     drill: Drill, driver: str, databases: Databases, options: argparse.Namespace, screen: Screen
 ) -> report.Done:
     size = _size(drill, options)
-    screen.begin(f"{drill.name} over {driver}, seed {options.seed}")
     database = databases.clone()
     try:
         with tempfile.TemporaryDirectory(prefix="hexapost-drill-") as directory:
@@ -64,18 +68,34 @@ def _carried_out(
                 say=screen.say,
                 progress=screen.progress,
             )
-            outcome = drill.run(stage)
+            outcome = _outcome(drill, stage)
+            if not outcome.passed:
+                _keep_words(stage.directory, options.output / f"{drill.name}-{driver}.log")
     finally:
         screen.end()
         databases.drop(database)
     return report.Done(drill=drill, driver=driver, seed=options.seed, outcome=outcome)
 
 
+def _outcome(drill: Drill, stage: Stage) -> Outcome:
+    """Return what the drill found; one that cannot be carried out has failed, and the others go on."""
+    try:
+        return drill.run(stage)
+    except (DrillError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(checks=[Check(claim="the drill can be carried out", figure="no", reason=reason)])
+
+
+def _keep_words(directory: Path, log: Path) -> None:
+    """Keep what the service has written as long as it was under the drill."""
+    if (output := directory / "output").exists():
+        log.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output, log)
+
+
 def _size(drill: Drill, options: argparse.Namespace) -> Size:
-    size = drill.quick if options.quick else drill.full
-    if options.requests:
-        size = replace(size, requests=options.requests)
-    return replace(size, seconds=options.seconds) if options.seconds else size
+    given = {name: value for name in ("requests", "seconds", "times") if (value := getattr(options, name))}
+    return replace(drill.quick if options.quick else drill.full, **given)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -84,7 +104,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="much less of it: to see that it works")
     parser.add_argument("--driver", choices=DRIVERS, action="append", help="may be given twice (both)")
     parser.add_argument("--requests", type=_count, help="of a drill that counts requests")
-    parser.add_argument("--seconds", type=_count, help="of a drill that lasts")
+    parser.add_argument("--seconds", type=_count, help="of the load, or of the longest fault")
+    parser.add_argument("--times", type=_count, help="of a drill that counts faults")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all that is random (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the report (%(default)s)")
     options = parser.parse_args(arguments)

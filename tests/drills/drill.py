@@ -13,10 +13,15 @@ class DrillError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much a drill does: requests for those that count, seconds of load for those that last."""
+    """How much a drill does: requests for those that count them, seconds of load or of a fault, times of a fault.
+
+    `slack` is how many times as long as claimed an answer may take: a short form runs beside other tests.
+    """
 
     requests: int = 0
     seconds: float = 0.0
+    times: int = 0
+    slack: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +73,14 @@ class Mark:
 class Outcome:
     """What a drill found, and for its pictures: when each operation was due, how long it took, where the faults were.
 
-    Samples are pairs in seconds, the first since the load began.
+    Samples are pairs in seconds, the first since the load began; refusals are when an operation was due that was not
+    acknowledged.
     """
 
     checks: Sequence[Check]
     samples: Sequence[tuple[float, float]] = field(default_factory=list)
     marks: Sequence[Mark] = field(default_factory=list)
+    refusals: Sequence[float] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:

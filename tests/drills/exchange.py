@@ -13,6 +13,10 @@ UNKNOWN = "unknown"
 """Sent, and not answered: the connection was cut, or the time was up. It may have been done or not."""
 UNSENT = "unsent"
 """There was no connection to send it on."""
+CANCELLED = "cancelled"
+"""Sent, and the client hung up before there was an answer. It may have been done or not."""
+MISTAKEN = "mistaken"
+"""Answered with 2xx, and with something else than was asked for."""
 
 _END_OF_HEAD = b"\r\n\r\n"
 _FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.load import Attempt
+from tests.drills.exchange import ACKNOWLEDGED, REFUSED
+from tests.drills.jobs import Attempt
 from tests.support.databases import connected
 
 Rows = Mapping[str, Sequence[str]]
@@ -42,11 +42,7 @@ class Ledger:
 
     def unacknowledged(self) -> list[str]:
         """Return the operations that never were."""
-        return [
-            f"{name} ended {last.outcome} with status {last.status} {_problem(last)} after {last.number} attempts"
-            for name, last in self.last.items()
-            if last.outcome != ACKNOWLEDGED
-        ]
+        return [described(last) for last in self.last.values() if last.outcome != ACKNOWLEDGED]
 
     def lost(self) -> list[str]:
         """Return the operations that were acknowledged and are not stored."""
@@ -71,6 +67,14 @@ class Ledger:
         return [
             f"{name} is stored and nobody asked for it" for name in self.stored.keys() - self.last.keys() - {*known}
         ]
+
+
+def described(last: Attempt) -> str:
+    """Return how an operation ended."""
+    problem = f" {_problem(last)}" if last.outcome == REFUSED else ""
+    request = f", request {identity}" if (identity := last.headers.get("x-request-id")) else ""
+    ended = f"{last.operation} ended {last.outcome} with status {last.status}{problem}{request}"
+    return f"{ended} after {last.number} attempts and {last.done - last.due:.2f} s"
 
 
 def _problem(attempt: Attempt) -> str:

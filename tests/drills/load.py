@@ -1,4 +1,4 @@
-"""The load, a process of its own: reads a job in JSON from stdin, writes a line of JSON for each attempt to stdout.
+"""The load, a process of its own: reads a job in a line of JSON from stdin, writes a line for each attempt to stdout.
 
 Without a rate the load is a closed loop: each client sends its next request when the last one is settled. With a rate
 it is an open one: requests are due at random times (a Poisson process) whatever became of the earlier ones, and all
@@ -7,81 +7,20 @@ G. Tene, "How NOT to Measure Latency", 2015).
 """
 
 import asyncio
-import json
+import os
 import random
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic
-from typing import Self
 
-from tests.drills.exchange import ACKNOWLEDGED, REFUSED, Answer, Connection
+import uvloop
 
-PAUSES = (0.001, 0.05)
-"""The shortest and the longest pause before a request is sent again: a drill does not wait as a polite client does."""
+from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, Answer, Connection
+from tests.drills.jobs import Attempt, Job, Operation
+
+TELL_SECONDS = 0.1
 _ASK_AGAIN = {429}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """A request that is to be done once; one with a body is in JSON. The name is the drill's own."""
-
-    name: str
-    method: str
-    path: str
-    body: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def rendered(self, headers: Mapping[str, str]) -> bytes:
-        """Return the request as HTTP/1.1 sends it, with these headers besides its own."""
-        body = self.body.encode()
-        always = {"Host": "drill"} | ({"Content-Type": "application/json"} if body else {})
-        fields = always | {"Content-Length": str(len(body))} | dict(headers) | dict(self.headers)
-        lines = [f"{self.method} {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-        return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What is to be sent where, by how many clients, at that rate a second if any.
-
-    Each attempt may take `timeout` seconds. An operation that is not acknowledged is tried again for `patience`
-    seconds, unless its answer says that this is no use. `headers` go with every request.
-    """
-
-    host: str
-    port: int
-    clients: int
-    operations: Sequence[Operation]
-    rate: float | None = None
-    timeout: float = 30.0
-    patience: float = 0.0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    seed: str = ""
-
-    @classmethod
-    def parsed(cls, text: str) -> Self:
-        """Return the job that `json.dumps(asdict(job))` wrote."""
-        values = json.loads(text)
-        values["operations"] = [Operation(**operation) for operation in values["operations"]]
-        return cls(**values)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One time that an operation was sent; times are of the system's monotonic clock, the same in every process."""
-
-    operation: str
-    number: int
-    due: float
-    """When the first attempt was to be sent."""
-    sent: float
-    done: float
-    outcome: str
-    status: int
-    headers: Mapping[str, str]
-    body: str
-    is_last: bool
 
 
 class Load:
@@ -90,28 +29,63 @@ class Load:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._chance = random.Random(job.seed)  # noqa: S311 - the same times for the same seed
-        self._queue: asyncio.Queue[tuple[float | None, Operation] | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[float, Operation] | None] = asyncio.Queue()
+        self._ended = False
 
     async def run(self) -> None:
         """Do the job."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._job.clients):
-                group.create_task(self._work())
-            due = monotonic()
-            for operation in self._job.operations:
+        if self._job.seconds:
+            asyncio.get_running_loop().add_reader(sys.stdin, self._hear)
+        telling = asyncio.create_task(_tell_for_ever())
+        operations = self._operations()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._job.clients):
+                    group.create_task(self._work(operations) if self._job.rate is None else self._work_off())
                 if self._job.rate is not None:
-                    due += self._chance.expovariate(self._job.rate)
-                    await asyncio.sleep(max(0.0, due - monotonic()))
-                self._queue.put_nowait((None if self._job.rate is None else due, operation))
-            for _ in range(self._job.clients):
-                self._queue.put_nowait(None)
+                    await self._arrive(operations, self._job.rate)
+        finally:
+            telling.cancel()
+            sys.stdout.flush()
 
-    async def _work(self) -> None:
+    def _hear(self) -> None:
+        """End when the stream of input does: whoever asked for the load needs no more of it."""
+        if not os.read(sys.stdin.fileno(), 4096):
+            self._ended = True
+            asyncio.get_running_loop().remove_reader(sys.stdin)
+
+    def _operations(self) -> Iterator[Operation]:
+        if not self._job.seconds:
+            yield from self._job.operations
+            return
+        end, number = monotonic() + self._job.seconds, self._job.first
+        while not self._ended and monotonic() < end:
+            yield self._chance.choice(self._job.operations).numbered(number)
+            number += 1
+
+    async def _arrive(self, operations: Iterator[Operation], rate: float) -> None:
+        due = monotonic()
+        for operation in operations:
+            due += self._chance.expovariate(rate)
+            await asyncio.sleep(max(0.0, due - monotonic()))
+            self._queue.put_nowait((due, operation))
+        for _ in range(self._job.clients):
+            self._queue.put_nowait(None)
+
+    async def _work_off(self) -> None:
         connection = Connection(self._job.host, self._job.port)
         try:
             while (item := await self._queue.get()) is not None:
                 due, operation = item
-                await self._settle(connection, operation, monotonic() if due is None else due)
+                await self._settle(connection, operation, due)
+        finally:
+            connection.close()
+
+    async def _work(self, operations: Iterator[Operation]) -> None:
+        connection = Connection(self._job.host, self._job.port)
+        try:
+            for operation in operations:
+                await self._settle(connection, operation, monotonic())
         finally:
             connection.close()
 
@@ -121,44 +95,71 @@ class Load:
         while not is_last:
             number += 1
             sent = monotonic()
-            answer = await connection.exchange(request, seconds=self._job.timeout)
+            answer = await self._answer(connection, operation, request)
             done = monotonic()
             is_last = not may_try_again(answer) or done - due > self._job.patience
-            _tell(
-                Attempt(
-                    operation=operation.name,
-                    number=number,
-                    due=due,
-                    sent=sent,
-                    done=done,
-                    is_last=is_last,
-                    **asdict(answer),
-                )
-            )
+            _tell(operation, answer, number=number, due=due, sent=sent, done=done, is_last=is_last)
             if not is_last:
-                await asyncio.sleep(self._chance.uniform(*PAUSES))
+                await asyncio.sleep(self._chance.uniform(*self._job.pauses))
+
+    async def _answer(self, connection: Connection, operation: Operation, request: bytes) -> Answer:
+        if operation.hangs_up_within:
+            seconds = self._chance.uniform(0.0, operation.hangs_up_within)
+            answer = await connection.exchange(request, seconds=seconds)
+            return answer if answer.status else replace(answer, outcome=CANCELLED)
+        answer = await connection.exchange(request, seconds=self._job.timeout)
+        is_mistaken = answer.outcome == ACKNOWLEDGED and operation.expects not in answer.body
+        return replace(answer, outcome=MISTAKEN) if is_mistaken else answer
 
 
 def may_try_again(answer: Answer) -> bool:
     """Tell whether the same request could be acknowledged later, for all that the answer says."""
     if answer.outcome != REFUSED:
-        return answer.outcome != ACKNOWLEDGED
+        return answer.outcome not in {ACKNOWLEDGED, CANCELLED, MISTAKEN}
     return answer.status >= 500 or answer.status in _ASK_AGAIN or "retry-after" in answer.headers
 
 
-def _tell(attempt: Attempt) -> None:
-    sys.stdout.write(json.dumps(asdict(attempt)) + "\n")
-    sys.stdout.flush()
+def _tell(
+    operation: Operation, answer: Answer, *, number: int, due: float, sent: float, done: float, is_last: bool
+) -> None:
+    is_read = answer.outcome == ACKNOWLEDGED and operation.method == "GET"
+    attempt = Attempt(
+        operation=operation.name,
+        number=number,
+        due=due,
+        sent=sent,
+        done=done,
+        outcome=answer.outcome,
+        status=answer.status,
+        headers={} if is_read else answer.headers,
+        body="" if is_read else answer.body,
+        is_last=is_last,
+    )
+    sys.stdout.write(attempt.line())
+
+
+async def _tell_for_ever() -> None:
+    """Hand on what was told now and then: at each line it would cost more than the request."""
+    while True:
+        await asyncio.sleep(TELL_SECONDS)
+        sys.stdout.flush()
 
 
 def main() -> int:
     """Do the job on stdin."""
-    job = Job.parsed(sys.stdin.read())
+    job = Job.parsed(_first_line())
     try:
-        asyncio.run(Load(job).run())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Load(job).run())
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _first_line() -> str:
+    """Return a line of stdin, and leave nothing of the rest in a buffer."""
+    with os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=65536) as stream:
+        return stream.readline().decode()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Latency over time with the faults marked, and latency by percentile, as SVG."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.drills.drill import Mark
@@ -14,24 +15,31 @@ _INNER, _DEPTH = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 _MOST_SLICES, _LEAST_SLICES, _SLICE = 120, 20, 200
 """The slices of time that are drawn; where there is enough, each has as many samples as a p99 needs."""
 _CURVES = ((50.0, "#0969da"), (99.0, "#bc4c00"), (100.0, "#6e7781"))
-_FAULT = "#fff1e5"
+_FAULT, _REFUSED = "#fff1e5", "#cf222e"
 _FACES = {100.0: "slowest"}
 _MARKS = (50.0, 90.0, 99.0, 99.9, 99.99)
 
 
-def latency_over_time(samples: Samples, marks: Sequence[Mark], *, title: str) -> str:
-    """Return the latency of what was due in each slice of time: median, p99 and the slowest."""
+def latency_over_time(samples: Samples, marks: Sequence[Mark], refusals: Sequence[float] = (), *, title: str) -> str:
+    """Return the latency of what was due in each slice of time: median, p99 and the slowest; and when some failed."""
     scale = _scale(samples)
     end = max([due for due, _ in samples] + [mark.end for mark in marks]) or 1.0
-    return document(WIDTH, HEIGHT, _timeline(samples, marks, scale, end, title), title=title)
+    shapes = [*_faults(marks, end), *_timeline(samples, scale, end, title), *_refused(refusals, end)]
+    return document(WIDTH, HEIGHT, shapes, title=title)
 
 
-def _timeline(samples: Samples, marks: Sequence[Mark], scale: Scale, end: float, title: str) -> Iterator[str]:
-    across = _INNER / end
+def _faults(marks: Sequence[Mark], end: float) -> Iterator[str]:
     for mark in marks:
-        width = max(2.0, (mark.end - mark.start) * across)
-        yield rectangle(_LEFT + mark.start * across, _TOP, width, _DEPTH, fill=_FAULT)
-        yield text(_LEFT + mark.start * across + 4, _TOP + 14, mark.label, size=11, fill=FAINT)
+        start = _LEFT + _INNER * mark.start / end
+        yield rectangle(start, _TOP, max(2.0, _INNER * (mark.end - mark.start) / end), _DEPTH, fill=_FAULT)
+    kinds = Counter(mark.label for mark in marks)
+    words = ", ".join(f"{label} ({count} times)" if count > 1 else label for label, count in kinds.items())
+    if words:
+        yield text(WIDTH - _RIGHT - 18, 52, words, size=11, fill=FAINT, anchor="end")
+        yield rectangle(WIDTH - _RIGHT - 12, 43, 12, 11, fill=_FAULT)
+
+
+def _timeline(samples: Samples, scale: Scale, end: float, title: str) -> Iterator[str]:
     yield from _frame(f"{title} (ms, by when a request was due)", scale)
     for share in range(5):
         yield text(
@@ -42,6 +50,14 @@ def _timeline(samples: Samples, marks: Sequence[Mark], scale: Scale, end: float,
         yield text(_LEFT + 70 * number, 52, _FACES.get(percent, f"p{percent:g}"), fill=colour, bold=True)
         points = [(_LEFT + _INNER * middle, _height(percentile(ordered, percent), scale)) for middle, ordered in slices]
         yield curve(points, stroke=colour)
+
+
+def _refused(refusals: Sequence[float], end: float) -> Iterator[str]:
+    """Draw a stroke at the foot where a request got no answer of 2xx, once for each two points across."""
+    if refusals:
+        yield text(_LEFT + 70 * len(_CURVES), 52, f"not answered with 2xx: {len(refusals):,}", fill=_REFUSED, bold=True)
+    for place in sorted({int(_INNER * due / end / 2) for due in refusals if due <= end}):
+        yield rectangle(_LEFT + place * 2, HEIGHT - _BOTTOM - 9, 2, 9, fill=_REFUSED)
 
 
 def _slices(samples: Samples, end: float) -> list[tuple[float, list[float]]]:
@@ -67,15 +83,11 @@ def _percentiles(ordered: Sequence[float], scale: Scale, title: str) -> Iterator
         x = _LEFT + _INNER * nines(mark) / furthest
         yield line(x, _TOP, x, HEIGHT - _BOTTOM)
         yield text(x, HEIGHT - 14, f"p{mark:g}", size=11, fill=FAINT, anchor="middle")
-    points = [100 * rank / len(ordered) for rank in range(len(ordered))]
-    yield curve(
-        [
-            (_LEFT + _INNER * nines(point) / furthest, _height(value, scale))
-            for point, value in zip(points, ordered, strict=True)
-            if nines(point) <= furthest
-        ],
-        stroke=_CURVES[0][1],
-    )
+    places: dict[int, float] = {}  # a point across has one value, however many requests there are
+    for rank, value in enumerate(ordered):
+        if (out := nines(100 * rank / len(ordered))) <= furthest:
+            places.setdefault(int(_INNER * out / furthest), value)
+    yield curve(((_LEFT + x, _height(value, scale)) for x, value in places.items()), stroke=_CURVES[0][1])
 
 
 def _frame(title: str, scale: Scale) -> Iterator[str]:

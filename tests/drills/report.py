@@ -1,5 +1,7 @@
 """The results as a table of text and as a page that stands by itself."""
 
+import os
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +16,18 @@ HEADS = ("drill", "driver", "claim", "figure", "pass")
 STYLE = """
 body { font: 15px/1.5 system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif; color: #1f2328;
   margin: 2rem auto; max-width: 1080px; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-td, th { border: 1px solid #d8dee4; padding: 6px 10px; text-align: left; vertical-align: top }
-.no { background: #ffebe9 }
-.yes { background: #dafbe1 }
-svg { max-width: 100%; height: auto }
+h1 { margin-bottom: .2rem } h2 { margin: 3rem 0 .2rem; border-top: 1px solid #d8dee4; padding-top: 1.5rem }
+p { margin: .3rem 0 1rem } .faint { color: #59636e }
+table { border-collapse: collapse; width: 100%; font-size: 14px; line-height: 1.4 }
+td, th { border-bottom: 1px solid #d8dee4; padding: 5px 10px; text-align: left; vertical-align: top }
+th { background: #f6f8fa } tr.drill td { background: #f6f8fa; padding-top: 10px }
+td:first-child { width: 44% } td:last-child { width: 3rem; text-align: center; font-weight: 600 }
+tr.drill td:first-child { width: auto; text-align: left; font-weight: normal }
+.no { background: #ffebe9; color: #cf222e } .yes { background: #dafbe1; color: #1a7f37 }
+.reason { color: #cf222e; font-size: 13px; overflow-wrap: anywhere }
+.badge { border-radius: 1em; padding: .1em .7em; font-size: 14px; font-weight: 600; white-space: nowrap }
+svg { max-width: 100%; height: auto; display: block; margin: 1rem 0 }
+@media (max-width: 600px) { td, th { padding: 4px } td:first-child { width: auto } }
 """
 
 
@@ -59,10 +68,12 @@ def write(directory: Path, done: Sequence[Done]) -> Path:
 def _page(done: Sequence[Done]) -> Iterator[str]:
     failed = sum(not one.outcome.passed for one in done)
     verdict = f"{failed} of {len(done)} failed" if failed else f"all {len(done)} passed"
+    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()}, {os.cpu_count()} cores"
     yield '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Hexapost: drills</title>'
+    yield '<meta name="viewport" content="width=device-width">'
     yield f"<style>{STYLE}</style>\n<h1>Hexapost: proofs by fault injection</h1>"
-    yield f"<p>{verdict}; {datetime.now(UTC).isoformat(timespec='seconds')}</p>"
-    yield f"<table>\n<tr>{''.join(f'<th>{head}</th>' for head in HEADS)}</tr>"
+    yield f"<p>{_badge(verdict, passed=not failed)} <span class=faint>{escape(made)}</span></p>"
+    yield "<table>\n<tr><th>claim</th><th>figure</th><th>pass</th></tr>"
     for one in done:
         yield from _rows(one)
     yield "</table>"
@@ -70,16 +81,25 @@ def _page(done: Sequence[Done]) -> Iterator[str]:
         yield from _pictures(one)
 
 
+def _badge(words: str, *, passed: bool) -> str:
+    return f'<span class="badge {"yes" if passed else "no"}">{escape(words)}</span>'
+
+
 def _rows(one: Done) -> Iterator[str]:
+    words = f"<b>{escape(one.drill.name)}</b> over {escape(one.driver)}"
+    yield f"<tr class=drill><td colspan=3>{words} <span class=faint>{escape(one.drill.claim)}</span></td></tr>"
     for check in one.outcome.checks:
-        figure = f"{check.figure}: {check.reason}" if check.reason else check.figure
-        words = "".join(f"<td>{escape(cell)}</td>" for cell in (one.drill.name, one.driver, check.claim, figure))
-        yield f"<tr>{words}<td class={'yes>yes' if check.passed else 'no>NO'}</td></tr>"
+        reason = f"<div class=reason>{escape(check.reason)}</div>" if check.reason != check.figure else ""
+        figure = f"<td>{escape(check.figure)}{reason if check.reason else ''}</td>"
+        yield f"<tr><td>{escape(check.claim)}</td>{figure}<td class={'yes>yes' if check.passed else 'no>NO'}</td></tr>"
 
 
 def _pictures(one: Done) -> Iterator[str]:
     title = f"{one.drill.name} over {one.driver}"
-    yield f"<h2>{escape(title)}</h2>\n<p>{escape(one.drill.claim)} Seed {escape(one.seed)}.</p>"
-    if one.outcome.samples:
-        yield latency_over_time(one.outcome.samples, one.outcome.marks, title=f"{title}: latency over time")
-        yield curve_of_percentiles(one.outcome.samples, title=f"{title}: latency by percentile")
+    outcome = one.outcome
+    verdict = _badge("passed" if outcome.passed else "failed", passed=outcome.passed)
+    yield f"<h2>{escape(title)} {verdict}</h2>"
+    yield f"<p>{escape(one.drill.claim)} <span class=faint>Seed {escape(one.seed)}.</span></p>"
+    if outcome.samples:
+        yield latency_over_time(outcome.samples, outcome.marks, outcome.refusals, title=f"{title}: latency over time")
+        yield curve_of_percentiles(outcome.samples, title=f"{title}: latency by percentile")

@@ -1,14 +1,18 @@
 """The service under a drill: a process on the drill's database, which a proxy may stand before."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL
 
-from tests.cli.support import Served, rendered, serving
-from tests.drills.drill import DrillError
+from tests.cli.support import Served, a_key, rendered, serving
+from tests.drills.drill import DrillError, Stage
+from tests.drills.jobs import Job, Operation
+from tests.drills.proxy import HOST
 
 
 def port(served: Served) -> int:
@@ -17,10 +21,41 @@ def port(served: Served) -> int:
 
 
 @contextmanager
-def started(directory: Path, database: URL, **variables: str) -> Iterator[Served]:
+def started(directory: Path, database: URL, *arguments: str, **variables: str) -> Iterator[Served]:
     """Run the service on that database, and stop it in order at the end. Raises DrillError when it does not stop so."""
-    with serving(directory, DATABASE_URL=rendered(database), **variables) as served:
+    with serving(directory, *arguments, DATABASE_URL=rendered(database), **variables) as served:
         served.base_url()
         yield served
         if (status := served.stop(signal.SIGTERM)) != 0:
             raise DrillError(f"the service has ended with status {status}:\n{served.output[-2000:]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A service that runs, and the key that opens it."""
+
+    served: Served
+    port: int
+    key: str
+    seed: str
+
+    def job(self, operations: Sequence[Operation], *, clients: int, **others: Any) -> Job:
+        """Return a job for the load."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return Job(
+            host=HOST,
+            port=self.port,
+            clients=clients,
+            operations=operations,
+            headers=headers,
+            seed=self.seed,
+            **others,
+        )
+
+
+@contextmanager
+def target(stage: Stage, database: URL, *arguments: str, **variables: str) -> Iterator[Target]:
+    """Run the service as `started` does, with a key and without a limit on what the key may ask."""
+    key = a_key(stage.directory, DATABASE_URL=rendered(database))
+    with started(stage.directory, database, *arguments, HEXAPOST_RATE_LIMIT="none", **variables) as served:
+        yield Target(served=served, port=port(served), key=key, seed=stage.seed)

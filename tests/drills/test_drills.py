@@ -2,7 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import URL
 
 from tests.drills import __main__ as command
-from tests.drills.drill import Check, Drill, Mark, Outcome, Size, Stage, expect
+from tests.drills.drill import Check, Drill, DrillError, Mark, Outcome, Size, Stage, expect
 from tests.drills.exactly_once import EXACTLY_ONCE, run
 from tests.drills.exchange import ACKNOWLEDGED, UNKNOWN
+from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger
-from tests.drills.load import Attempt
 from tests.drills.registry import DRILLS
 from tests.support.databases import Databases
+from tests.support.stores import DRIVERS
 
 SEED = "1"
 
@@ -39,10 +40,25 @@ def _broken(outcome: Outcome) -> dict[str, str]:
     return {check.claim: check.reason for check in outcome.checks if not check.passed}
 
 
-@pytest.mark.parametrize("name", DRILLS)
-def test_a_drill_passes(stage: Stage, name: str) -> None:
+UNPROVEN = {
+    "overload": "uvloop accepts one connection in each turn of its loop, so that a busy one refuses new clients late"
+}
+"""What the service does not keep yet, and why."""
+ONE_DRIVER = {"overload", "rolling-restart", "service-killed", "steady-load"}
+"""What does not depend on the driver; `make prove` carries these out over both all the same."""
+
+
+def _in_short() -> Iterator[object]:
+    for name in DRILLS:
+        marks = [pytest.mark.xfail(strict=True, reason=UNPROVEN[name])] if name in UNPROVEN else []
+        for driver in DRIVERS[:1] if name in ONE_DRIVER else DRIVERS:
+            yield pytest.param(name, driver, marks=marks, id=f"{name}-{driver}")
+
+
+@pytest.mark.parametrize(("name", "driver"), [*_in_short()])
+def test_a_drill_passes(stage: Stage, name: str, driver: str) -> None:
     drill = DRILLS[name]
-    assert _broken(drill.run(replace(stage, size=drill.quick))) == {}
+    assert _broken(drill.run(replace(stage, size=drill.quick, driver=driver))) == {}
 
 
 def test_without_keys_writes_happen_twice(stage: Stage) -> None:
@@ -131,14 +147,32 @@ def test_the_command_ends_with_1_when_a_claim_does_not_hold(
     assert ("NOT it does not: row 7 is lost" in printed.out) == bool(status)
 
 
+def test_a_drill_that_cannot_be_carried_out_has_failed(
+    planted: Callable[[Outcome], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stage: Stage) -> Outcome:
+        (stage.directory / "output").write_text("its last words")
+        raise DrillError("the load has failed")
+
+    planted(Outcome(checks=[GOOD]))
+    drill = Drill(name="planted", claim="It.", run=fail, full=Size(), quick=Size())
+    monkeypatch.setattr(command, "DRILLS", MappingProxyType({"planted": drill}))
+    assert command.main(["all", "--driver", "asyncpg", "--output", str(tmp_path)]) == 1
+    assert "DrillError: the load has failed" in (tmp_path / "index.html").read_text()
+    assert (tmp_path / "planted-asyncpg.log").read_text() == "its last words"
+
+
 def test_all_of_them_are_written_to_a_page_that_stands_by_itself(
     planted: Callable[[Outcome], None], tmp_path: Path
 ) -> None:
+    mark = Mark(label="<cut>", start=2.0, end=2.0)
     samples = [(number / 10, 0.001 * (number % 7 + 1)) for number in range(100)]
-    planted(Outcome(checks=[GOOD, BAD], samples=samples, marks=[Mark(label="<cut>", start=2.0, end=2.0)]))
+    planted(Outcome(checks=[GOOD, BAD], samples=samples, marks=[mark, mark], refusals=[2.0, 2.5]))
     assert command.main(["all", "--output", str(tmp_path)]) == 1
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") == 4
+    assert "not answered with 2xx: 2" in page
+    assert "&lt;cut&gt; (2 times)" in page
     assert "0 &lt;lost&gt;" in page
     assert "row 7 is lost" in page
     assert not [word for word in ("href=", "src=", "url(", "@import") if word in page]
@@ -148,7 +182,10 @@ def test_all_of_them_are_written_to_a_page_that_stands_by_itself(
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["nix"], "there is no drill 'nix'; there are exactly-once"), (["exactly-once", "--requests", "0"], "at least 2")],
+    [
+        (["nix"], "there is no drill 'nix'; there are steady-load, overload"),
+        (["exactly-once", "--requests", "0"], "at least 2"),
+    ],
 )
 def test_what_the_command_does_not_understand_is_named(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.drills.exchange import ACKNOWLEDGED, REFUSED, UNKNOWN, UNSENT
+from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, UNKNOWN, UNSENT
 from tests.drills.http_proxy import FAULTS, HttpProxy, read_message
 from tests.drills.http_proxy import UNSENT as REQUEST_LOST
-from tests.drills.load import Attempt, Job, Operation
-from tests.drills.loading import loaded, loading, samples, whole
+from tests.drills.jobs import NUMBER, Attempt, Job, Operation
+from tests.drills.loading import loaded, loading, refusals, samples, whole
 from tests.drills.proxy import HOST, Pipe, Proxy, running
 
 LONGEST = 60.0
@@ -134,8 +134,37 @@ def test_a_proxy_that_is_not_armed_does_nothing(stub: Stub) -> None:
         assert _last(loaded(_job(proxy.port), seconds=LONGEST)) == {(ACKNOWLEDGED, 201, 1)}
 
 
+def test_clients_hang_up_and_are_told_apart(stub: Stub) -> None:
+    stub.delay = 60.0
+    job = _job(stub.port)
+    job = replace(job, operations=[replace(operation, hangs_up_within=0.2) for operation in job.operations])
+    assert _last(loaded(job, seconds=LONGEST)) == {(CANCELLED, 0, 1)}
+    assert refusals(loaded(job, seconds=LONGEST)) == []
+
+
+def test_an_answer_to_something_else_is_told_apart(stub: Stub) -> None:
+    job = _job(stub.port)
+    job = replace(job, operations=[replace(operation, expects="somebody") for operation in job.operations])
+    assert _last(loaded(job, seconds=LONGEST)) == {(MISTAKEN, 201, 1)}
+
+
+@pytest.mark.parametrize("rate", [None, 200.0])
+def test_operations_are_drawn_and_numbered_until_the_time_is_over_or_enough(stub: Stub, rate: float | None) -> None:
+    drawn = Operation(name=f"n{NUMBER}", method="POST", path="/", body="{}", headers={"name": f"n{NUMBER}"})
+    job = replace(_job(stub.port), operations=[drawn], rate=rate, first=7)
+    for_a_second = loaded(replace(job, seconds=1.0), seconds=LONGEST)
+    assert len(for_a_second) > 20
+    assert stub.asked["n7"] == 1
+    assert set(stub.asked.values()) == {1}
+    with loading(replace(job, seconds=LONGEST, first=1_000_000)) as load:
+        while not load.attempts:
+            load.check()
+        assert load.finish(LONGEST)
+
+
 def test_a_job_survives_its_way_to_the_process() -> None:
     job = replace(_job(1), rate=2.0, headers={"Authorization": "Bearer x"})
+    assert replace(Job.parsed(job.line()), pauses=job.pauses) == job
     rendered = job.operations[0].rendered(job.headers).decode()
     assert rendered.startswith("POST / HTTP/1.1\r\n")
     assert "Authorization: Bearer x\r\n" in rendered

@@ -1,0 +1,61 @@
+"""A look at processes, by /proc or by ps."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+
+_PS = "/bin/ps"
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that live."""
+    if sys.platform == "linux":
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return [
+                int(child)
+                for thread in Path(f"/proc/{pid}/task").iterdir()
+                for child in (thread / "children").read_text().split()
+            ]
+        return []
+    listed = subprocess.check_output([_PS, "-axo", "pid=,ppid="], text=True)  # noqa: S603
+    pairs = (line.split() for line in listed.splitlines())
+    return [int(child) for child, parent in pairs if int(parent) == pid]
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process and its children hold; 0 when it is gone."""
+    return sum(_resident_bytes(one) for one in [pid, *children(pid)])
+
+
+def _resident_bytes(pid: int) -> int:
+    if sys.platform == "linux":
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+    told = subprocess.run([_PS, "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603
+    return int(told.stdout or 0) * 1024
+
+
+@contextmanager
+def memory_watched(pid: int, *, every: float = 1.0) -> Iterator[list[tuple[float, int]]]:
+    """Yield a list that grows: when, by the monotonic clock, and how many bytes the process and its children hold."""
+    found: list[tuple[float, int]] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(every):
+            found.append((monotonic(), resident_bytes(pid)))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,89 @@
+"""The drill `service-killed`: what the service has acknowledged outlives it, and retries do nothing twice."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.cli.support import a_key, rendered, serving
+from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
+from tests.drills.exchange import UNKNOWN
+from tests.drills.jobs import Attempt, Job
+from tests.drills.ledger import Ledger, rows
+from tests.drills.loading import loading
+from tests.drills.mixture import only_writes, seeded
+from tests.drills.ports import free_port
+from tests.drills.proxy import HOST
+from tests.drills.service import started
+from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
+
+CLIENTS = 20
+RATE = 40.0
+LONGEST_SECONDS = 3600.0
+SETTLE_SECONDS = 120.0
+PATIENCE_SECONDS = 60.0
+PAUSES = (0.02, 0.2)
+UP = (1.0, 2.5)
+"""How long the service lives, in seconds: the shortest and the longest time."""
+
+
+def run(stage: Stage) -> Outcome:
+    """Kill the service as often as the size says, under load, and start it again."""
+    faults = Faults()
+    job = Job(
+        host=HOST,
+        port=free_port(),
+        clients=CLIENTS,
+        operations=[],
+        headers={"Authorization": f"Bearer {a_key(stage.directory, DATABASE_URL=rendered(stage.database))}"},
+        seed=stage.seed,
+    )
+    where = stage.database.set(drivername=f"postgresql+{stage.driver}"), "--port", str(job.port)
+    with started(stage.directory, *where, HEXAPOST_RATE_LIMIT="none"):
+        seeds = seeded(job)
+    operations = seeds.mixture(reads=1, writes=1)
+    job = replace(job, operations=operations, rate=RATE, seconds=LONGEST_SECONDS, patience=PATIENCE_SECONDS)
+    attempts = _attempts(stage, replace(job, pauses=PAUSES), faults)
+    everything = Ledger.of(attempts, {})
+    checks = [
+        _kills(attempts, faults, stage.size.times),
+        acknowledged(everything, retries=len(attempts) - len(everything.last)),
+        right(attempts),
+        *stored(Ledger.of(only_writes(attempts), rows(stage.database)), known=seeds.names),
+    ]
+    return outcome(checks, attempts, faults.marks(attempts))
+
+
+def _attempts(stage: Stage, job: Job, faults: Faults) -> Sequence[Attempt]:
+    chance = random.Random(stage.seed)  # noqa: S311 - the same moments for the same seed
+    arguments = "--port", str(job.port)
+    variables = {
+        "DATABASE_URL": rendered(stage.database.set(drivername=f"postgresql+{stage.driver}")),
+        "HEXAPOST_RATE_LIMIT": "none",
+    }
+    with loading(job) as load:
+        for number in range(stage.size.times + 1):
+            with serving(stage.directory, *arguments, **variables) as served:
+                with faults.during("the service is gone"):
+                    served.base_url()
+                time.sleep(chance.uniform(*UP))
+                if number == stage.size.times:
+                    return load.finish(SETTLE_SECONDS)
+            stage.progress(number + 1, stage.size.times)
+    raise AssertionError("the last one returns")
+
+
+def _kills(attempts: Sequence[Attempt], faults: Faults, times: int) -> Check:
+    """Return that requests were under way when the service was killed: otherwise the drill shows nothing."""
+    under_way = sum(attempt.outcome == UNKNOWN for attempt in attempts)
+    figure = f"{len(faults.moments) - 1} kills, {under_way:,} requests under way, gone for up to {faults.longest:.1f} s"
+    return expect("kill -9 of the service meets requests", figure, bool(under_way) and len(faults.moments) == times + 1)
+
+
+SERVICE_KILLED = Drill(
+    name="service-killed",
+    claim="kill -9 of the service loses nothing it has acknowledged; retries with Idempotency-Key store nothing twice.",
+    run=run,
+    full=Size(times=50),
+    quick=Size(times=3),
+)

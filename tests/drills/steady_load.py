@@ -1,0 +1,82 @@
+"""The drill `steady-load`: at a load that leaves room, answers are quick, none fails, memory stays as it is."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from tests.drills.capacity import capacity
+from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
+from tests.drills.jobs import Attempt
+from tests.drills.loading import loaded
+from tests.drills.mixture import seeded
+from tests.drills.processes import memory_watched
+from tests.drills.service import target
+from tests.drills.verdicts import kept, latency, outcome, right, succeeded
+
+CLIENTS = 200
+SHARE = 0.6
+"""Of the capacity."""
+SLOWEST_P95, AIM_P95 = 100.0, 25.0
+GROWTH = 0.05
+WARM_UP = 0.2
+"""The share of the time in which memory may grow: caches fill."""
+LEAST_SECONDS = 120.0
+"""In less time, growth of memory is not told from warming up."""
+SETTLE_SECONDS = 60.0
+
+Memory = Sequence[tuple[float, int]]
+
+
+def run(stage: Stage) -> Outcome:
+    """Measure the capacity, and put a share of it on the service."""
+    seconds = stage.size.seconds
+    with target(stage, stage.database.set(drivername=f"postgresql+{stage.driver}")) as service:
+        seeds = seeded(service.job([], clients=20))
+        mixture = seeds.mixture(reads=4, writes=1)
+        found = capacity(service.job([], clients=1), mixture, seconds=max(2.0, seconds / 40))
+        most = found.rate
+        job = service.job(mixture, clients=CLIENTS, rate=SHARE * most, seconds=seconds)
+        stage.say(f"the capacity is {most:,.0f} requests a second; {SHARE:.0%} of it for {seconds:g} s")
+        with memory_watched(service.served.process.pid, every=max(0.25, seconds / 600)) as memory:
+            attempts = loaded(job, seconds=seconds + SETTLE_SECONDS, progress=stage.progress)
+    checks = [
+        _rate(attempts, most, seconds),
+        succeeded(attempts),
+        _latency(attempts, SLOWEST_P95 * stage.size.slack),
+        _memory(memory, seconds),
+        right(attempts),
+        *kept([*found.attempts, *attempts], stage.database, seeds),
+    ]
+    return outcome(checks, attempts, [])
+
+
+def _rate(attempts: Sequence[Attempt], most: float, seconds: float) -> Check:
+    rate = len(attempts) / seconds
+    figure = f"{rate:,.0f} requests a second of {most:,.0f}, for {seconds:g} s, 80% reads"
+    return expect(f"the load is {SHARE:.0%} of the capacity", figure, 0.9 * SHARE < rate / most < 1.1 * SHARE)
+
+
+def _latency(attempts: Sequence[Attempt], bound: float) -> Check:
+    p50, p95, p99, slowest = (latency(attempts, percent) for percent in (50.0, 95.0, 99.0, 100.0))
+    figure = f"p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f}, slowest {slowest:.0f} ms (the aim for p95: {AIM_P95:g} ms)"
+    return expect(f"p95 is below {bound:g} ms", figure, p95 < bound)
+
+
+def _memory(memory: Memory, seconds: float) -> Check:
+    """Compare the memory after the warm-up with that at the end, a median of a tenth of the time each."""
+    start = memory[0][0]
+    after = [size for at, size in memory if WARM_UP <= (at - start) / seconds < WARM_UP + 0.1]
+    last = [size for at, size in memory if (at - start) / seconds >= 0.9]
+    growth = median(last) / median(after) - 1 if after and last else float("inf")
+    figure = f"{growth:+.1%}, to {memory[-1][1] / 2**20:.0f} MiB"
+    if seconds < LEAST_SECONDS:
+        return expect("memory grows", f"{figure}: too short a time to judge", True)
+    return expect(f"memory grows by less than {GROWTH:.0%} after warming up", figure, growth < GROWTH)
+
+
+STEADY_LOAD = Drill(
+    name="steady-load",
+    claim="At 60% of the capacity, 80% reads, p95 is below 100 ms, no request fails and memory stays as it is.",
+    run=run,
+    full=Size(seconds=600.0),
+    quick=Size(seconds=6.0, slack=20.0),
+)

@@ -1,0 +1,129 @@
+"""The keeper of a PostgreSQL that a drill may harm: `python -m tests.drills.warden DIRECTORY PORT`.
+
+Makes a cluster, then reads a command a line and answers each with a line when it is done. It is a process of its own
+because its children must be started by a process of one thread; they die with it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from adapters.embedded import EmbeddedPostgresError
+from adapters.embedded.account import choose_account, hand_over
+from adapters.embedded.binaries import find_binaries
+from adapters.embedded.children import become_subreaper, kill_orphans, spawn, wait_for
+from adapters.embedded.cluster import create_cluster
+from adapters.embedded.layout import prepare_directory
+from adapters.embedded.locks import open_private
+from adapters.embedded.logs import begin_log, what_went_wrong
+from tests.drills.processes import children
+
+HOST = "127.0.0.1"
+DONE = "done"
+START_SECONDS = STOP_SECONDS = 60.0
+
+
+class Warden:
+    """One cluster, and the server that runs on it if one does. It is as durable as a server of production."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        become_subreaper()
+        self._port = port
+        self._layout = prepare_directory(directory)
+        self._binaries = find_binaries()
+        self._log = begin_log(self._layout)
+        self._account = choose_account(self._layout.directory, self._binaries.directory / "postgres")
+        hand_over(self._layout, self._account)
+        self._lock = open_private(self._layout.server_lock, os.O_RDWR)
+        create_cluster(self._layout, self._binaries, self._account, log=self._log, lock=self._lock, durable=True)
+        self._postmaster: subprocess.Popen[bytes] | None = None
+        self.commands: Mapping[str, Callable[[], None]] = {
+            "start": self._start,
+            "stop": lambda: self._stop(signal.SIGINT),
+            "crash": lambda: self._stop(signal.SIGQUIT),
+            "kill": self.kill,
+            "freeze": lambda: self._signal_all(signal.SIGSTOP),
+            "thaw": lambda: self._signal_all(signal.SIGCONT),
+            "verify": self._verify,
+        }
+
+    def _start(self) -> None:
+        """Start the server and return when it takes connections."""
+        # Every process of the last server is gone and reaped by now, so that this names none.
+        (self._layout.data / "postmaster.pid").unlink(missing_ok=True)
+        options = {"listen_addresses": HOST, "port": str(self._port), "unix_socket_directories": ""}
+        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        self._postmaster = self._spawned("postgres", *settings)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._says_ready():
+            if self._postmaster.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedPostgresError(f"PostgreSQL did not start: {what_went_wrong(self._layout)}")
+            time.sleep(0.01)
+
+    def _spawned(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command: list[str | Path] = [self._binaries.directory / program, "-D", self._layout.data, *arguments]
+        return spawn(command, account=self._account, log=self._log, lock=self._lock, death_signal=signal.SIGKILL)
+
+    def _says_ready(self) -> bool:
+        with suppress(FileNotFoundError):
+            return (self._layout.data / "postmaster.pid").read_bytes().rstrip().endswith(b"ready")
+        return False
+
+    def _stop(self, number: signal.Signals) -> None:
+        if self._postmaster is not None:
+            self._postmaster.send_signal(number)
+            if not wait_for(self._postmaster, seconds=STOP_SECONDS):
+                raise EmbeddedPostgresError(f"PostgreSQL did not stop after {number.name}")
+        kill_orphans()
+
+    def kill(self) -> None:
+        """Kill every process of the server at once, and return when the last is gone."""
+        if self._postmaster is not None and self._postmaster.poll() is None:
+            self._signal_all(signal.SIGKILL)
+            self._postmaster.wait()
+        kill_orphans()
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the server; the first one is stopped before, so that it starts no more."""
+        assert self._postmaster is not None
+        first = self._postmaster.pid
+        os.kill(first, signal.SIGSTOP)
+        for pid in [*children(first), first]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _verify(self) -> None:
+        """Compare every page of the stopped cluster with its checksum."""
+        child = self._spawned("pg_checksums", "--check")
+        if child.wait() != 0:
+            raise EmbeddedPostgresError(f"pg_checksums found: {what_went_wrong(self._layout)}")
+
+
+def main(directory: str, port: str) -> None:
+    """Do what is asked until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the drill, which ends us in order
+    warden = Warden(Path(directory), int(port))
+    try:
+        _say(DONE)
+        for line in sys.stdin:
+            try:
+                warden.commands[line.strip()]()
+                _say(DONE)
+            except (EmbeddedPostgresError, OSError) as error:
+                _say(" | ".join(str(error).splitlines()))
+    finally:
+        warden.kill()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
