@@ -81,4 +81,4 @@ def _supervise(settings: Settings, url: URL, header: str | None) -> int:
         return await supervisor.run(lambda: announce((host, port), header))
 
     with shared_figures() as shared:
-        return asyncio.run(supervise(environment | shared))
+        return asyncio.run(supervise({**environment, **shared}))

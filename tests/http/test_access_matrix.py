@@ -195,7 +195,7 @@ async def test_every_route_is_secured_or_in_the_list_of_public_ones(api: Api) ->
     public, secured_ids = set(), set()
     for route in api.app.routes:
         assert isinstance(route, APIRoute)
-        if route.path.startswith("/api/"):
+        if route.path.startswith("/api/") or route.path == "/metrics":
             assert isinstance(route, StrictRoute), route.path
             assert (route.openapi_extra or {})[REQUIRED_SCOPE] in set(Scope), route.path
             secured_ids.add(route.unique_id)

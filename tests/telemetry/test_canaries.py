@@ -146,4 +146,7 @@ async def _go_down(trap: Trap, proxy: Proxy) -> None:
     proxy.close()
     email = f"{CANARY}-{new_id().hex}@example.org"
     await trap.send("POST", "/api/v1/users", 503, json={"email": email})
+    async with asyncio.timeout(60):  # it is asked now and then
+        while (await trap.client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.05)
     await trap.send("GET", "/readyz", 503)
