@@ -13,8 +13,8 @@ from tests.drills.service import target
 from tests.drills.verdicts import kept, latency, outcome, right, succeeded
 
 CLIENTS = 200
-SHARE = 0.6
-"""Of the capacity."""
+SHARE, SHORT_SHARE = 0.6, 0.15
+"""Of the capacity; in short less, because other tests may come and take theirs after it was measured."""
 SLOWEST_P95, AIM_P95 = 100.0, 25.0
 GROWTH = 0.05
 WARM_UP = 0.2
@@ -28,18 +28,18 @@ Memory = Sequence[tuple[float, int]]
 
 def run(stage: Stage) -> Outcome:
     """Measure the capacity, and put a share of it on the service."""
-    seconds = stage.size.seconds
+    seconds, share = stage.size.seconds, SHARE if stage.size.slack == 1.0 else SHORT_SHARE
     with target(stage, stage.database.set(drivername=f"postgresql+{stage.driver}")) as service:
         seeds = seeded(service.job([], clients=20))
         mixture = seeds.mixture(reads=4, writes=1)
         found = capacity(service.job([], clients=1), mixture, seconds=max(2.0, seconds / 40))
         most = found.rate
-        job = service.job(mixture, clients=CLIENTS, rate=SHARE * most, seconds=seconds)
-        stage.say(f"the capacity is {most:,.0f} requests a second; {SHARE:.0%} of it for {seconds:g} s")
+        job = service.job(mixture, clients=CLIENTS, rate=share * most, seconds=seconds)
+        stage.say(f"the capacity is {most:,.0f} requests a second; {share:.0%} of it for {seconds:g} s")
         with memory_watched(service.served.process.pid, every=max(0.25, seconds / 600)) as memory:
             attempts = loaded(job, seconds=seconds + SETTLE_SECONDS, progress=stage.progress)
     checks = [
-        _rate(attempts, most, seconds),
+        _rate(attempts, most, seconds, share),
         succeeded(attempts),
         _latency(attempts, SLOWEST_P95 * stage.size.slack),
         _memory(memory, seconds),
@@ -49,10 +49,10 @@ def run(stage: Stage) -> Outcome:
     return outcome(checks, attempts, [])
 
 
-def _rate(attempts: Sequence[Attempt], most: float, seconds: float) -> Check:
+def _rate(attempts: Sequence[Attempt], most: float, seconds: float, share: float) -> Check:
     rate = len(attempts) / seconds
     figure = f"{rate:,.0f} requests a second of {most:,.0f}, for {seconds:g} s, 80% reads"
-    return expect(f"the load is {SHARE:.0%} of the capacity", figure, 0.9 * SHARE < rate / most < 1.1 * SHARE)
+    return expect(f"the load is {share:.0%} of the capacity", figure, 0.8 * share < rate / most < 1.2 * share)
 
 
 def _latency(attempts: Sequence[Attempt], bound: float) -> Check:

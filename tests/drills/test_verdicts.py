@@ -121,7 +121,7 @@ def test_memory_that_grows_is_seen_where_there_was_time_to_warm_up() -> None:
 
 def test_a_steady_load_is_the_one_that_was_meant_and_answered_in_time() -> None:
     attempts = [GOOD] * 60
-    assert steady_load._rate(attempts, 100.0, 1.0).passed
-    assert not steady_load._rate(attempts, 200.0, 1.0).passed
+    assert steady_load._rate(attempts, 100.0, 1.0, 0.6).passed
+    assert not steady_load._rate(attempts, 200.0, 1.0, 0.6).passed
     assert steady_load._latency(attempts, 100.0).passed
     assert not steady_load._latency([_attempt(took=0.2)], 100.0).passed
