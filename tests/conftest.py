@@ -1,11 +1,13 @@
 """What every test may ask for. Nothing is started before the first test that needs it."""
 
 import hashlib
+import logging
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 
 import pytest
+import structlog
 from sqlalchemy import URL
 
 from tests.support.databases import Databases
@@ -88,3 +90,13 @@ async def stores(databases: Databases) -> AsyncIterator[Mapping[str, Store]]:
 def store(driver: str, stores: Mapping[str, Store]) -> Iterator[Store]:
     """A database without rows; the test has to leave its pool as it was."""
     yield from cleared(stores[driver])
+
+
+@pytest.fixture
+def restored_logs() -> Iterator[None]:
+    """Put the configuration of the logs back: what a test had them written to is gone after it."""
+    root = logging.getLogger()
+    before = structlog.get_config(), root.handlers[:], root.level
+    yield
+    structlog.configure(**before[0])
+    root.handlers[:], root.level = before[1], before[2]

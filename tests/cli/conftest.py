@@ -27,7 +27,12 @@ class Hexapost(Protocol):
 
 
 @pytest.fixture
-def hexapost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Hexapost]:
+def hexapost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    restored_logs: None,  # noqa: ARG001 - the command writes them to what is captured
+) -> Iterator[Hexapost]:
     """Run the command to its end, in this process, with these settings and no others."""
     for name in os.environ:
         if name.startswith(("HEXAPOST_", "DATABASE_URL")):
