@@ -147,7 +147,9 @@ class _Traced:
 
     def __init__(self, service: object, tracer: trace.Tracer) -> None:
         self._service = service
-        for name, method in inspect.getmembers(service, inspect.iscoroutinefunction):
+        # Of the class: Python before 3.11.3 cannot list the members of an object with slots.
+        for name, _ in inspect.getmembers(type(service), inspect.iscoroutinefunction):
+            method = getattr(service, name)
             if not name.startswith("_"):
                 setattr(self, name, _spanned(method, f"{type(service).__name__}.{name}", tracer))
 
