@@ -74,13 +74,7 @@ class Session:
 
     async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows of a statement that only reads."""
-        try:
-            if self._writes:
-                await self._flush()
-            return await self._fetch(statement, parameters)
-        except BaseException as error:
-            self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
-            raise
+        return await self._at_once(statement, parameters, in_transaction=bool(self._writes))
 
     def write(
         self,
@@ -89,20 +83,13 @@ class Session:
         when_nothing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Keep a statement until it has to be sent; `when_nothing` is called when it wrote no row, and may raise."""
-        if self._readonly:
-            raise RuntimeError("This unit of work only reads.")
+        self._require_writable()
         self._writes.append(Write(statement, parameters, when_nothing))
 
     async def write_at_once(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows of a statement that writes; what it wrote lasts when the unit of work does."""
-        if self._readonly:
-            raise RuntimeError("This unit of work only reads.")
-        try:
-            await self._flush()
-            return await self._fetch(statement, parameters)
-        except BaseException as error:
-            self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
-            raise
+        self._require_writable()
+        return await self._at_once(statement, parameters, in_transaction=True)
 
     async def commit(self) -> None:
         """Send what waits, make it last, and hand the connection back.
@@ -133,6 +120,22 @@ class Session:
             raise
         finally:
             await self._hand_back()
+
+    def _require_writable(self) -> None:
+        if self._readonly:
+            raise RuntimeError("This unit of work only reads.")
+
+    async def _at_once(
+        self, statement: ClauseElement, parameters: Mapping[str, Any], *, in_transaction: bool
+    ) -> Sequence[Row]:
+        """Return the rows of a statement that does not wait, and note its failure for the end."""
+        try:
+            if in_transaction:
+                await self._flush()
+            return await self._fetch(statement, parameters)
+        except BaseException as error:
+            self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
+            raise
 
     async def _flush(self) -> None:
         await self._begin()
