@@ -78,24 +78,22 @@ class UserService:
         active. Raises InvalidValueError for an address that is none.
         """
         caller.require(Scope.USERS_READ)
-        users: Sequence[User]
         if caller.user_id is not None:
-            users = await self._only(work, caller.user_id, email)
+            user = await self._only(work, caller.user_id, email)
         elif email is not None:
-            found = await work.users.find_by_email(email)
-            users = [] if found is None else [found]
+            user = await work.users.find_by_email(email)
         else:
-            users = await work.users.list(limit=limit + 1, after=after, is_active=is_active)
-        return Page.cut([user for user in users if _matches(user, after=after, is_active=is_active)], limit)
+            return Page.cut(await work.users.list(limit=limit + 1, after=after, is_active=is_active), limit)
+        return Page.cut(_matching(user, after=after, is_active=is_active), limit)
 
-    async def _only(self, work: UnitOfWork, user_id: UUID, email: str | None) -> Sequence[User]:
-        """Return this user, unless an address is asked for that is another's."""
+    async def _only(self, work: UnitOfWork, user_id: UUID, email: str | None) -> User | None:
+        """Return this user, None when there is none or an address is asked for that is another's."""
         key = None if email is None else email_key(email)
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:
-            return []
-        return [user] if key in {None, email_key(user.email)} else []
+            return None
+        return user if key in {None, email_key(user.email)} else None
 
     async def change(
         self, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[UserChanges]
@@ -147,5 +145,7 @@ def _require_access(caller: Caller, scope: Scope, user_id: UUID) -> None:
         raise UserNotFoundError
 
 
-def _matches(user: User, *, after: UUID | None, is_active: bool | None) -> bool:
-    return (after is None or user.id < after) and is_active in {None, user.is_active}
+def _matching(user: User | None, *, after: UUID | None, is_active: bool | None) -> Sequence[User]:
+    if user is None or (after is not None and user.id >= after):
+        return []
+    return [user] if is_active in {None, user.is_active} else []
