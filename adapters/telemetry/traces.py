@@ -23,7 +23,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from application.access import ForbiddenError, UnauthenticatedError
+from application.access import UnauthenticatedError
 from domain.errors import DomainError
 
 FLUSH_SECONDS = 3.0
@@ -31,7 +31,7 @@ FLUSH_SECONDS = 3.0
 
 T = TypeVar("T")
 
-_EXPECTED = (DomainError, ForbiddenError, UnauthenticatedError)
+_EXPECTED = (DomainError, UnauthenticatedError)
 _FAILED = Status(StatusCode.ERROR)
 _SERVER_ERRORS = 500
 _SUMMARY = re.compile(
