@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dependency_injector import containers, providers
 
+from adapters.http.admission import Admission
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
 from adapters.http.limits import HeadLimits, RequestLimits
@@ -54,7 +55,6 @@ def request_limits(settings: Settings) -> RequestLimits:
         max_json_depth=settings.max_json_depth,
         body_timeout=settings.body_timeout_seconds,
         request_timeout=settings.request_timeout_seconds,
-        max_in_work=settings.max_requests_in_work,
     )
 
 
@@ -157,10 +157,12 @@ class Container(containers.DeclarativeContainer):
         authenticator=authenticator,
         readiness=readiness,
     )
+    admission = providers.Singleton(Admission, settings.provided.max_requests_in_work)
     http_options = providers.Singleton(
         HttpOptions,
         cursor_secret=cursor_secret,
         limits=providers.Singleton(request_limits, settings),
+        admission=admission,
         idempotency=providers.Factory(timedelta, hours=settings.provided.idempotency_hours),
         rate_limit=settings.provided.rate_limit,
         rate_limit_store=settings.provided.rate_limit_store,
@@ -168,7 +170,7 @@ class Container(containers.DeclarativeContainer):
         metrics=metrics,
         trace=providers.Callable(lambda traces: traces and traces.request, traces),
     )
-    protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings))
+    protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings), admission)
     lifespan = providers.Singleton(
         Lifespan,
         watching=watch.provided.running,

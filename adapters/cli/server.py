@@ -1,8 +1,10 @@
 """The HTTP server of one process, over a container."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 
 import uvicorn
@@ -16,6 +18,10 @@ DRAIN_SECONDS = 10
 """Longest time for the requests under way when the process is told to stop."""
 
 BACKLOG = 2048
+
+ACCEPTED_IN_A_TURN = 16
+"""Connections accepted in a turn of the event loop, which is long under load: libuv accepts one for each listener."""
+
 STRAGGLER_SECONDS = 0.05
 
 Started = Callable[["Server"], Awaitable[None]]
@@ -85,7 +91,18 @@ class Server(uvicorn.Server):
         """Start, and let others know."""
         await super().startup(sockets=sockets)
         if self.started:
+            await self._listen_more()
             await self._when_started(self)
+
+    async def _listen_more(self) -> None:
+        """Listen to each socket again and again, to accept more than one connection in a turn of the event loop."""
+        loop, config = asyncio.get_running_loop(), self.config
+        made: Callable[[], asyncio.Protocol]
+        made = partial(config.http_protocol_class, config, self.server_state, self.lifespan.state)  # type: ignore[call-arg]
+        for listener in [listener for server in self.servers for listener in server.sockets]:
+            for _ in range(ACCEPTED_IN_A_TURN - 1):
+                again = socket.socket(fileno=os.dup(listener.fileno()))
+                self.servers.append(await loop.create_server(made, sock=again, backlog=config.backlog))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop in order: be ready no more, accept nothing more, and end what is under way."""

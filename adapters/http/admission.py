@@ -7,6 +7,8 @@ from starlette.types import Scope, Send
 from adapters.http.errors import problem_body
 from adapters.http.problems import OVERLOADED
 
+MOST_IN_WORK = 64
+
 NEVER_SHED = frozenset({"/livez", "/readyz", "/metrics"})
 """What has to be answered most of all when there is too much to do."""
 
@@ -14,18 +16,26 @@ _ID = "\0"
 _HEAD, *_REST = json.dumps(problem_body(OVERLOADED, _ID), separators=(",", ":")).split(json.dumps(_ID)[1:-1])
 
 
+_ADMITTED = "hexapost.admitted"
+
+
 class Admission:
     """Counts the requests in work. One that waits for the rest of its body is in none."""
 
     __slots__ = ("_most", "in_work")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int = MOST_IN_WORK) -> None:
         self._most = most
         self.in_work = 0
 
-    def refuses(self, scope: Scope) -> bool:
-        """Tell whether there is too much to do to take this request, too."""
-        return self.in_work >= self._most and scope["path"].rstrip("/") not in NEVER_SHED
+    def admits(self, scope: Scope) -> bool:
+        """Tell whether this request is taken, and count it if so; who asks again gets the same answer."""
+        admitted: bool | None = scope.get(_ADMITTED)
+        if admitted is None:
+            admitted = self.in_work < self._most or scope["path"].rstrip("/") in NEVER_SHED
+            scope[_ADMITTED] = admitted
+            self.in_work += admitted
+        return admitted
 
 
 async def refuse(send: Send, request_id: str) -> None:

@@ -67,6 +67,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
     app.add_middleware(
         Envelope,
         limits=options.limits,
+        admission=options.admission,
         access_log=options.access_log or structlog.get_logger("hexapost.access").info,
         metrics=options.metrics,
         trace=options.trace,

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from fastapi import Request
 
+from adapters.http.admission import Admission
 from adapters.http.cursors import Cursors
 from adapters.http.limits import RequestLimits
 from adapters.http.rates import IN_PROCESS, RateLimits
@@ -103,6 +104,7 @@ class HttpOptions:
     rate_limit: str | None = None
     rate_limit_store: str = IN_PROCESS
     limits: RequestLimits = field(default_factory=RequestLimits)
+    admission: Admission = field(default_factory=Admission)
     version: str = "0.1.0"
     access_log: AccessLog | None = None
     metrics: Metrics = field(default_factory=NoMetrics)

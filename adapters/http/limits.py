@@ -23,5 +23,3 @@ class RequestLimits:
     """From the end of the head to the end of the body."""
     request_timeout: float = 10.0
     """From the end of the body to the response."""
-    max_in_work: int = 64
-    """Requests that are worked on at once."""

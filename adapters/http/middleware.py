@@ -25,11 +25,18 @@ class Envelope:
     """Request ids, trailing slashes, HEAD, the limits, headers of every response, failures, what is told of it all."""
 
     def __init__(
-        self, app: ASGIApp, *, limits: RequestLimits, access_log: AccessLog, metrics: Metrics, trace: Trace | None
+        self,
+        app: ASGIApp,
+        *,
+        limits: RequestLimits,
+        admission: Admission,
+        access_log: AccessLog,
+        metrics: Metrics,
+        trace: Trace | None,
     ) -> None:
         self._app = app
         self._limits = limits
-        self._admission = Admission(limits.max_in_work)
+        self._admission = admission
         self._access_log = access_log
         self._metrics = metrics
         self._trace = trace
@@ -46,17 +53,16 @@ class Envelope:
         span = None if self._trace is None else self._trace(method, scope["headers"])
         exchange = Exchange(scope, receive, send, self._limits.max_body_bytes)
         try:
-            if self._admission.refuses(scope):
+            if self._admission.admits(scope):
+                await self._work_on(exchange)
+            else:
                 exchange.scope[PROBLEM] = OVERLOADED.code
                 await refuse(exchange.send, exchange.request_id)
-            else:
-                await self._work_on(exchange)
         finally:
             self._write_down(exchange, method, perf_counter() - started, span)
 
     async def _work_on(self, exchange: Exchange) -> None:
         admission = self._admission
-        admission.in_work += 1
         if exchange.body is not None:
             exchange.body.admission = admission
         deadline = Deadline(self._limits, exchange.body)

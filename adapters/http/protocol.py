@@ -9,12 +9,14 @@ and its body and the requests after it would be lost.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any, cast
 
 import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from adapters.http.admission import Admission
 from adapters.http.errors import REFUSAL, ProblemError
 from adapters.http.heads import check_head, check_size
 from adapters.http.limits import HeadLimits
@@ -27,15 +29,16 @@ GRACE_SECONDS = 2.0
 """For a body under way to arrive when the server is told to stop."""
 
 
-def bounded_protocol(limits: HeadLimits) -> type["PatientProtocol"]:
+def bounded_protocol(limits: HeadLimits, admission: Admission) -> type["PatientProtocol"]:
     """Return the protocol with these limits; the server takes a class, of which it makes one for each connection."""
-    return type("BoundedProtocol", (PatientProtocol,), {"limits": limits})
+    return type("BoundedProtocol", (PatientProtocol,), {"limits": limits, "admission": admission})
 
 
 class PatientProtocol(HttpToolsProtocol):
     """Serves a request that offers an upgrade as if it offered none, and refuses one that breaks the rules."""
 
     limits = HeadLimits()
+    admission = Admission()
 
     _is_offer = False
     _is_refused = False
@@ -114,6 +117,19 @@ class PatientProtocol(HttpToolsProtocol):
         self.headers = []  # for trailers, which nobody asks for
         if self._is_draining:
             self._end_with_request()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Start to answer a request. One that is not admitted is answered here and now.
+
+        As a task it would cost more, and wait for all that the tasks before it have to do. Where nothing waits to be
+        sent, its answer does not wait either; requests that came before the last one was answered take their turn.
+        """
+        at_once = not self._is_draining and cycle is self.cycle and not self.transport.get_write_buffer_size()
+        if at_once and not self.admission.admits(cast("Scope", cycle.scope)):
+            with suppress(StopIteration):
+                cycle.run_asgi(app).send(None)
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""

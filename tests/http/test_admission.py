@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import Response
 
-from adapters.http.limits import RequestLimits
+from adapters.http.admission import Admission
 from tests.http.support import ADA, Api, check_problem, serving
 from tests.http.wires import CHUNKED, GET, PATIENCE, POST, Wire, listening
 from tests.support.waiting import until
 
-TWO = RequestLimits(max_in_work=2)
+MOST = 2
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def busy(api: Api, requests: int = 2) -> AsyncIterator[None]:
 
 
 async def test_one_request_more_than_there_may_be() -> None:
-    async with serving(limits=TWO) as api:
+    async with serving(admission=Admission(MOST)) as api:
         async with busy(api):
             for method in ("GET", "POST"):
                 response = await api.client.request(method, "/api/v1/users", json=ADA)
@@ -56,7 +56,7 @@ async def test_one_request_more_than_there_may_be() -> None:
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/livez/"])
 async def test_probes_are_never_refused(path: str) -> None:
-    async with serving(limits=TWO) as api, busy(api):
+    async with serving(admission=Admission(MOST)) as api, busy(api):
         assert (await api.client.get(path)).status_code == 200
 
 
@@ -64,7 +64,7 @@ async def test_whatever_became_of_them_requests_make_room() -> None:
     async def broken() -> Response:
         raise RuntimeError
 
-    async with serving(limits=TWO) as api:
+    async with serving(admission=Admission(MOST)) as api:
         api.app.add_api_route("/broken", broken)
         for _ in range(5):
             assert (await api.client.get("/broken")).status_code == 500
@@ -75,11 +75,12 @@ async def test_whatever_became_of_them_requests_make_room() -> None:
 
 
 async def test_half_bodies_take_no_room() -> None:
-    async with listening(request=TWO) as wire:
+    admission = Admission(MOST)
+    async with listening(admission=admission) as wire:
         writers = [(await wire.open())[1] for _ in range(5)]
-        for writer in writers:
+        for number, writer in enumerate(writers, start=1):
             writer.write(POST + b"Content-Length: 99\r\n\r\n{")
-        await until(lambda: len(wire.state.tasks) == len(writers))
+            await until(lambda number=number: (len(wire.state.tasks), admission.in_work) == (number, 0))  # type: ignore[misc]
         await wire.api.user()
         async with busy(wire.api):
             check_problem(await wire.api.client.get("/api/v1/users"), 503, "overloaded")
@@ -91,7 +92,7 @@ async def test_half_bodies_take_no_room() -> None:
 
 
 async def test_the_connection_goes_on_unless_the_body_may_be_endless() -> None:
-    async with listening(request=TWO) as wire, busy(wire.api):
+    async with listening(admission=Admission(MOST)) as wire, busy(wire.api):
         assert await _answers(wire, POST + b"Content-Length: 2\r\n\r\n{}" + GET + b"Connection: close\r\n\r\n") == 2
         assert await _answers(wire, CHUNKED + b"2\r\n{}\r\n") == 1
 

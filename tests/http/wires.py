@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from adapters.http.admission import Admission
 from adapters.http.limits import HeadLimits, RequestLimits
 from adapters.http.protocol import bounded_protocol
 from tests.http.support import ADMIN_KEY, Api, Json, serving
@@ -70,12 +71,15 @@ class Wire:
 
 
 @asynccontextmanager
-async def listening(head: HeadLimits = LIMITS, request: RequestLimits | None = None) -> AsyncIterator[Wire]:
-    async with serving(limits=request) as api:
+async def listening(
+    head: HeadLimits = LIMITS, request: RequestLimits | None = None, admission: Admission | None = None
+) -> AsyncIterator[Wire]:
+    admission = admission or Admission()
+    async with serving(limits=request, admission=admission) as api:
         config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=1)
         config.load()
         state = ServerState()
-        protocol = bounded_protocol(head)
+        protocol = bounded_protocol(head, admission)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
         try:
