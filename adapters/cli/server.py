@@ -1,6 +1,7 @@
 """The HTTP server of one process, over a container."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -62,6 +63,15 @@ def announce(address: tuple[str, int], header: str | None) -> None:
         report(f"try: curl {base}/api/v1/users -H {header} -H 'Content-Type: application/json' -d '{user}'")
 
 
+def _keep_for_good() -> None:
+    """Have the garbage collector never look again at what is there now: a full collection would hold up all requests.
+
+    Of the 150,000 objects of the libraries one took 80 ms.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 class Server(uvicorn.Server):
     """A server that is ready no more as soon as it is told to stop."""
 
@@ -92,6 +102,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started:
             await self._listen_more()
+            _keep_for_good()
             await self._when_started(self)
 
     async def _listen_more(self) -> None:

@@ -1,0 +1,81 @@
+"""The server of one process: what it does about long turns of the event loop."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+import uvloop
+from starlette.types import Receive, Scope, Send
+
+from adapters.cli.server import ACCEPTED_IN_A_TURN, Server
+from adapters.http.admission import Admission
+from adapters.http.limits import HeadLimits
+from adapters.http.protocol import bounded_protocol
+from tests.support.waiting import LONGEST
+
+
+@pytest.fixture(autouse=True)
+def _with_garbage_collected() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+def test_a_turn_accepts_many_connections() -> None:
+    connections = 3 * ACCEPTED_IN_A_TURN
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(_turns_to_accept(connections)) < connections / 4
+
+
+def test_the_garbage_collector_leaves_out_what_was_there_before_the_first_request() -> None:
+    gc.unfreeze()
+    assert gc.get_freeze_count() == 0
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_start_and_stop())
+    assert gc.get_freeze_count() > 0.9 * len(gc.get_objects())
+
+
+async def _turns_to_accept(number: int) -> int:
+    async with _started() as server:
+        clients = [socket.create_connection(server.address, LONGEST) for _ in range(number)]
+        turns = 0
+        while len(server.server_state.connections) < number:
+            await asyncio.sleep(0)
+            turns += 1
+        for client in clients:
+            client.close()
+    return turns
+
+
+async def _start_and_stop() -> None:
+    async with _started():
+        pass
+
+
+@asynccontextmanager
+async def _started() -> AsyncIterator[Server]:
+    """Start a server as `serve` does, of an application that is never asked."""
+
+    async def nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Answer nothing."""
+
+    async def when_started(_: Server) -> None:
+        """Tell nobody."""
+
+    protocol = bounded_protocol(HeadLimits(), Admission())
+    config = uvicorn.Config(nothing, port=0, http=protocol, ws="none", lifespan="off", log_config=None, backlog=2048)
+    config.load()
+    server = Server(config, None, when_started)  # type: ignore[arg-type]
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        async with asyncio.timeout(LONGEST):
+            yield server
+    finally:
+        for listener in server.servers:
+            listener.close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
