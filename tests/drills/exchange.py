@@ -61,6 +61,10 @@ class Connection:
         except OSError:
             return _nothing(UNSENT)
 
+    async def open(self) -> None:
+        """Connect before the first request. Raises OSError when that fails."""
+        await self._connected()
+
     def close(self) -> None:
         """End the connection; the next request makes a new one."""
         if self._streams is not None:

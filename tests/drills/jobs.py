@@ -50,7 +50,8 @@ class Job:
     With `seconds`, operations are drawn at random for that long or until the job's stream of input ends, and numbered
     from `first` on; without, each is done once. Each attempt may take `timeout` seconds. An operation that is not
     acknowledged is tried again for `patience` seconds, after a random pause between the two `pauses`, unless its answer
-    says that this is no use; the pauses are not those of a polite client. `headers` go with every request.
+    says that this is no use; the pauses are not those of a polite client. `headers` go with every request. Clients that
+    are `connected` are so before the first request is due.
     """
 
     host: str
@@ -60,6 +61,7 @@ class Job:
     rate: float | None = None
     seconds: float = 0.0
     first: int = 1
+    connected: bool = False
     timeout: float = 30.0
     patience: float = 0.0
     pauses: tuple[float, float] = (0.001, 0.05)

@@ -38,13 +38,20 @@ class Load:
             asyncio.get_running_loop().add_reader(sys.stdin, self._hear)
         telling = asyncio.create_task(_tell_for_ever())
         operations = self._operations()
+        connections = [Connection(self._job.host, self._job.port) for _ in range(self._job.clients)]
         try:
+            if self._job.connected:
+                for connection in connections:
+                    await connection.open()
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._job.clients):
-                    group.create_task(self._work(operations) if self._job.rate is None else self._work_off())
+                for connection in connections:
+                    is_open = self._job.rate is not None
+                    group.create_task(self._work_off(connection) if is_open else self._work(connection, operations))
                 if self._job.rate is not None:
                     await self._arrive(operations, self._job.rate)
         finally:
+            for connection in connections:
+                connection.close()
             telling.cancel()
             sys.stdout.flush()
 
@@ -72,22 +79,14 @@ class Load:
         for _ in range(self._job.clients):
             self._queue.put_nowait(None)
 
-    async def _work_off(self) -> None:
-        connection = Connection(self._job.host, self._job.port)
-        try:
-            while (item := await self._queue.get()) is not None:
-                due, operation = item
-                await self._settle(connection, operation, due)
-        finally:
-            connection.close()
+    async def _work_off(self, connection: Connection) -> None:
+        while (item := await self._queue.get()) is not None:
+            due, operation = item
+            await self._settle(connection, operation, due)
 
-    async def _work(self, operations: Iterator[Operation]) -> None:
-        connection = Connection(self._job.host, self._job.port)
-        try:
-            for operation in operations:
-                await self._settle(connection, operation, monotonic())
-        finally:
-            connection.close()
+    async def _work(self, connection: Connection, operations: Iterator[Operation]) -> None:
+        for operation in operations:
+            await self._settle(connection, operation, monotonic())
 
     async def _settle(self, connection: Connection, operation: Operation, due: float) -> None:
         request = operation.rendered(self._job.headers)

@@ -50,7 +50,8 @@ def run(stage: Stage) -> Outcome:
         stage.say(f"the capacity is {most:,.0f} pages a second; {TIMES:g} times that for {stage.size.seconds:g} s")
         calm = service.job(pages, clients=CLIENTS, rate=CALM * most, seconds=stage.size.seconds / 2)
         before = loaded(calm, seconds=SETTLE_SECONDS)
-        over, after, probes = _overload(stage, service, replace(calm, rate=TIMES * most, seconds=stage.size.seconds))
+        many = replace(calm, rate=TIMES * most, seconds=stage.size.seconds, connected=True)
+        over, after, probes = _overload(stage, service, many)
     ended = max(one.due for one in over)
     checks = [warm, *_shedding(over, probes, most, stage.size.slack), _recovered(before, after, ended, BACK)]
     everything = [*before, *over, *after]
