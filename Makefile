@@ -43,7 +43,7 @@ migration: $(DEV_SETUP) ## write a revision out of what the models have and the 
 	@$(CHECK) migrate --embedded
 	@$(CHECK) with-database --embedded -- $(BIN)/alembic revision --autogenerate -m "$(m)"
 
-bench: $(DEV_SETUP) ## measure CPU per request and latency beside two yardsticks (report/bench.svg)
+bench: $(DEV_SETUP) ## measure CPU per request and latency beside yardsticks (report/bench.svg)
 	@$(BIN)/python -m tests.benchmarks $(args)
 
 drill: $(DEV_SETUP) ## carry out one proof by fault injection: NAME=exactly-once

@@ -7,7 +7,7 @@ from tests.benchmarks.summary import Result
 from tests.support.scales import Scale, nines
 from tests.support.svg import FAINT, GRID, curve, document, line, rectangle, text
 
-COLOURS = ("#0969da", "#6e7781", "#bc4c00")
+COLOURS = ("#0969da", "#6e7781", "#bc4c00", "#54aeff")
 """Of the services in their order."""
 
 _PANEL, _GAP, _LEFT, _RIGHT = 236.0, 52.0, 66.0, 28.0
@@ -20,7 +20,7 @@ _MARKS = (50, 90, 95, 99)
 def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str], *, rounds: int) -> str:
     """Return the picture as SVG."""
     width = max(_LEFT + len(results) * (_PANEL + _GAP) - _GAP + _RIGHT, 900.0)
-    title = f"{services[0].name} beside two yardsticks that do the same work"
+    title = f"{services[0].name} beside two yardsticks, and without its log, at the same work"
     colours = {service.key: colour for service, colour in zip(services, COLOURS, strict=False)}
     scale = Scale.around(
         [value for result in results for score in result.scores for value in score.latency_ms.values()]

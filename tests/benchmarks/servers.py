@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -28,19 +28,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service: its letter in tables, its name, and the module that serves it, with arguments."""
+    """A service: its letter in tables, its name, the module that serves it, with arguments, and its own variables."""
 
     key: str
     name: str
     module: tuple[str, ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
-HEXAPOST = Service(key="h", name="Hexapost", module=("adapters.cli.main", "serve", "--with-parent", str(os.getpid())))
+_SERVE = ("adapters.cli.main", "serve", "--with-parent", str(os.getpid()))
+HEXAPOST = Service(key="h", name="Hexapost", module=_SERVE)
+QUIET = Service(key="q", name="Hexapost, no log", module=_SERVE, variables={"HEXAPOST_LOG_LEVEL": "error"})
 RAW = Service(key="b", name="raw ASGI + asyncpg", module=("tests.benchmarks.serving", "tests.benchmarks.raw:app"))
 TEXTBOOK = Service(
     key="f", name="textbook FastAPI + ORM", module=("tests.benchmarks.serving", "tests.benchmarks.textbook:app")
 )
-SERVICES = (HEXAPOST, RAW, TEXTBOOK)
+SERVICES = (HEXAPOST, RAW, TEXTBOOK, QUIET)
 """The first one is compared with each of the others."""
 
 
@@ -100,7 +103,7 @@ def started(service: Service, database: BenchDatabase, directory: Path) -> Itera
         process = subprocess.Popen(  # noqa: S603 - the commands above
             command,
             cwd=ROOT,
-            env=_environment(database, directory),
+            env={**_environment(database, directory), **service.variables},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

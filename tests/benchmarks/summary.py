@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from tests.benchmarks.campaign import Run
-from tests.benchmarks.servers import HEXAPOST, RAW, TEXTBOOK
+from tests.benchmarks.servers import HEXAPOST, QUIET, RAW, TEXTBOOK
 from tests.benchmarks.workloads import Workload
 
-TARGETS = {RAW.key: 2.5, TEXTBOOK.key: 0.25}
-"""The most CPU that Hexapost may use for a request, over what each yardstick uses."""
-TARGET_WORKLOADS = ("W1", "W2", "W3")
+TARGETS = {RAW.key: 2.5, TEXTBOOK.key: 0.25, QUIET.key: 1.11}
+"""The most CPU that Hexapost may use for a request, over what each other service uses: of W1, the log may be 10%."""
+TARGET_WORKLOADS = {RAW.key: ("W1", "W2", "W3"), TEXTBOOK.key: ("W1", "W2", "W3"), QUIET.key: ("W1",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def verdict(results: Sequence[Result]) -> str:
         reached = {
             result.workload: result.cpu[other].median
             for result in results
-            if result.workload in TARGET_WORKLOADS and other in result.cpu
+            if result.workload in TARGET_WORKLOADS[other] and other in result.cpu
         }
         if reached:
             figures = ", ".join(f"{key} {ratio:.3g}" for key, ratio in reached.items())

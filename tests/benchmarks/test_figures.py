@@ -16,7 +16,12 @@ from tests.benchmarks.workloads import WORKLOADS, workloads
 
 KEYS = [service.key for service in SERVICES]
 MACHINE = {"machine": "a <fast> one", "system": "some", "database": "PostgreSQL", "measured": "today"}
-CPU = {"h": (200.0, 300.0, 100.0), "b": (100.0, 100.0, 100.0), "f": (1000.0, 2000.0, 1000.0)}
+CPU = {
+    "h": (200.0, 300.0, 100.0),
+    "b": (100.0, 100.0, 100.0),
+    "f": (1000.0, 2000.0, 1000.0),
+    "q": (160.0, 250.0, 100.0),
+}
 """Microseconds of each service in each round."""
 
 
@@ -63,7 +68,8 @@ def test_scores_are_medians(results: list[Result]) -> None:
 
 def test_the_verdict_tells_what_was_reached(results: list[Result]) -> None:
     assert verdict(results) == (
-        "targets of CPU per request: h <= 2.5 x b met (W1 2, W2 2, W3 2); h <= 0.25 x f met (W1 0.15, W2 0.15, W3 0.15)"
+        "targets of CPU per request: h <= 2.5 x b met (W1 2, W2 2, W3 2); "
+        "h <= 0.25 x f met (W1 0.15, W2 0.15, W3 0.15); h <= 1.11 x q MISSED (W1 1.2)"
     )
 
 
