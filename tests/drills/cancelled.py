@@ -1,7 +1,10 @@
 """The drill `cancelled`: clients that hang up leave nothing behind, and nobody gets what was meant for another."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
@@ -11,7 +14,11 @@ from tests.drills.loading import loading, whole
 from tests.drills.mixture import Seeds, seeded
 from tests.drills.service import Target, target
 from tests.drills.verdicts import kept, outcome, right, succeeded
+from tests.support.cancelling import cancel_many
 from tests.support.databases import connected
+from tests.support.examples import a_user, store_users
+from tests.support.stores import PATIENT, opened
+from tests.support.waiting import until
 
 POOL_SIZE = 5
 SESSIONS_AT_MOST = POOL_SIZE + 1
@@ -26,6 +33,7 @@ SETTLE_SECONDS = 60.0
 QUIET_SECONDS = 5.0
 """How long a statement may go on after its client is gone."""
 LOCKED_SECONDS = 1.8
+USERS = 50
 LOOK_SECONDS = 0.2
 SESSIONS = """
 SELECT state FROM pg_stat_activity
@@ -43,6 +51,8 @@ def run(stage: Stage) -> Outcome:
         attempts = _attempts(stage, job)
         quiet = _quiet(stage)
         places = _places(stage, service, seeds)
+    stage.say(f"{stage.size.requests:,} operations are cancelled within a process")
+    operations = asyncio.run(_operations_cancelled(stage))
     others = [one for one in attempts if one.outcome != CANCELLED]
     checks = [
         _hung_up(attempts, stage.size.requests),
@@ -50,6 +60,7 @@ def run(stage: Stage) -> Outcome:
         succeeded(others),
         quiet,
         places,
+        operations,
         *kept(attempts, stage.database, seeds),
     ]
     return outcome(checks, attempts, [whole(attempts, "clients hang up")])
@@ -109,6 +120,23 @@ def _places(stage: Stage, service: Target, seeds: Seeds) -> Check:
     done = sum(one.outcome == ACKNOWLEDGED for one in answers)
     figure = f"{waiting} of {POOL_SIZE} are in use at once, {done} answers"
     return expect("every place of the pool can be used", figure, waiting == done == POOL_SIZE)
+
+
+async def _operations_cancelled(stage: Stage) -> Check:
+    """Cancel use cases at random moments; what comes afterwards has to find every connection back in the pool."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each
+    users = [a_user() for _ in range(USERS)]
+    async with opened(stage.database, stage.driver, replace(PATIENT, pool_size=POOL_SIZE)) as store:
+        await store_users(store.storage, *users)
+        found = await cancel_many(store.database, users, stage.size.requests, stage.seed)
+        with suppress(AssertionError):
+            await until(lambda: store.taken == 0)
+        out = store.taken
+        store.admin.execute("DELETE FROM users WHERE id = ANY(%s)", [[user.id for user in users]])
+    mixed_up = len(found.mistaken)
+    figure = f"{found.cancelled:,} cancelled, {found.answered:,} answered: {out} connections out, {mixed_up} mixed up"
+    sound = not out and not mixed_up and found.cancelled >= stage.size.requests and found.answered > 0
+    return expect("cancelled operations leak no connection and no answer", figure, sound)
 
 
 CANCELLED_REQUESTS = Drill(
