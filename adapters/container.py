@@ -168,7 +168,11 @@ class Container(containers.DeclarativeContainer):
         metrics=metrics,
         trace=providers.Callable(lambda traces: traces and traces.request, traces),
     )
-    protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings))
+    protocol = providers.Singleton(
+        bounded_protocol,
+        providers.Singleton(head_limits, settings),
+        send_timeout=settings.provided.send_timeout_seconds,
+    )
     lifespan = providers.Singleton(
         Lifespan,
         watching=watch.provided.running,

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from adapters.http.errors import REFUSAL, ProblemError
 from adapters.http.heads import check_head, check_size
 from adapters.http.limits import HeadLimits
+from adapters.http.outgoing import Outgoing
 from adapters.http.problems import MALFORMED_REQUEST, REQUEST_HEADER_FIELDS_TOO_LARGE, REQUEST_TIMEOUT
 
 LINGER_SECONDS = 2.0
@@ -27,15 +28,17 @@ GRACE_SECONDS = 2.0
 """For a body under way to arrive when the server is told to stop."""
 
 
-def bounded_protocol(limits: HeadLimits) -> type["PatientProtocol"]:
+def bounded_protocol(limits: HeadLimits, send_timeout: float = 20.0) -> type["PatientProtocol"]:
     """Return the protocol with these limits; the server takes a class, of which it makes one for each connection."""
-    return type("BoundedProtocol", (PatientProtocol,), {"limits": limits})
+    return type("BoundedProtocol", (PatientProtocol,), {"limits": limits, "send_timeout": send_timeout})
 
 
 class PatientProtocol(HttpToolsProtocol):
     """Serves a request that offers an upgrade as if it offered none, and refuses one that breaks the rules."""
 
     limits = HeadLimits()
+    send_timeout = 20.0
+    """How long a client may read nothing of what it was sent, in seconds."""
 
     _is_offer = False
     _is_refused = False
@@ -49,11 +52,13 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
+        self._outgoing = Outgoing(self.loop, transport, self.send_timeout)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()
+        self._outgoing.end()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 

@@ -70,12 +70,14 @@ class Wire:
 
 
 @asynccontextmanager
-async def listening(head: HeadLimits = LIMITS, request: RequestLimits | None = None) -> AsyncIterator[Wire]:
+async def listening(
+    head: HeadLimits = LIMITS, request: RequestLimits | None = None, *, send_timeout: float = 20.0
+) -> AsyncIterator[Wire]:
     async with serving(limits=request) as api:
         config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=1)
         config.load()
         state = ServerState()
-        protocol = bounded_protocol(head)
+        protocol = bounded_protocol(head, send_timeout)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
         try:
