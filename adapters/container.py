@@ -170,7 +170,12 @@ class Container(containers.DeclarativeContainer):
         metrics=metrics,
         trace=providers.Callable(lambda traces: traces and traces.request, traces),
     )
-    protocol = providers.Singleton(bounded_protocol, providers.Singleton(head_limits, settings), admission)
+    protocol = providers.Singleton(
+        bounded_protocol,
+        providers.Singleton(head_limits, settings),
+        admission,
+        send_timeout=settings.provided.send_timeout_seconds,
+    )
     lifespan = providers.Singleton(
         Lifespan,
         watching=watch.provided.running,

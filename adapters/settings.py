@@ -124,6 +124,9 @@ class Settings(BaseModel):
     request_timeout_seconds: PositiveFloat = Field(
         default=10.0, le=600, description="longest time from the end of the body to the response"
     )
+    send_timeout_seconds: PositiveFloat = Field(
+        default=20.0, le=600, description="longest wait for a client to read more of a response"
+    )
     max_requests_in_work: int = Field(
         default=64, ge=1, le=100_000, description="requests that each process works on at once; more are answered 503"
     )

@@ -1,4 +1,7 @@
-"""Who comes with which key. What was found out is remembered for a short while, the revocation delay."""
+"""Who comes with which key. What was found out is remembered for a short while, the revocation delay.
+
+For what is needed most while the storage is away, it is remembered for longer: see `Authenticator.authenticate`.
+"""
 
 import asyncio
 import hashlib
@@ -11,12 +14,18 @@ from uuid import UUID
 
 from application.access import Caller, UnauthenticatedError
 from application.credentials import Peppers, key_id_of
-from application.ports import Clock, Storage, UnitOfWork
+from application.ports import Clock, Storage, TransientError, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 from domain.keys import ApiKey, ApiKeyNotFoundError
 
 MOST_REMEMBERED = 10_000
 """Keys."""
+
+OUTAGE_SECONDS = 3600.0
+"""For how long a key may be taken for what it was while the storage cannot be asked."""
+
+OUTAGE_PATIENCE = 1.0
+"""How long is waited for a storage that may be away, in seconds."""
 
 NOTED_EVERY = timedelta(minutes=1)
 """How far the last use of a key that is stored may lag behind."""
@@ -24,6 +33,7 @@ NOTED_EVERY = timedelta(minutes=1)
 
 class _Known(NamedTuple):
     caller: Caller
+    since: float
     until: float
 
 
@@ -54,19 +64,24 @@ class Authenticator:
         self._forgotten = 0
         self._notes: dict[UUID, asyncio.Task[None]] = {}
 
-    async def authenticate(self, text: str) -> Caller:
-        """Return who has this key. Raises UnauthenticatedError, for every cause the same."""
+    async def authenticate(self, text: str, *, in_outage: bool = False) -> Caller:
+        """Return who has this key. Raises UnauthenticatedError, for every cause the same.
+
+        With `in_outage` a key that was found here before is taken for what it was then, for an hour at most, when the
+        storage cannot be asked, or takes more than a second; but not after its own end, nor once it was forgotten.
+        """
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         known = self._known.get(digest)
         if known is not None and self._monotonic() < known.until:
             return known.caller
-        self._known.pop(digest, None)
-        asked_at, forgotten = self._monotonic(), self._forgotten
-        key = await self._live(text)
-        caller = Caller(key_id=key.id, scopes=key.scopes, user_id=key.user_id, expires_at=key.expires_at)
-        if forgotten == self._forgotten:  # else what was read may be what was to be forgotten meanwhile
-            self._remember(digest, caller, until=asked_at + self._lasting(key))
-        self._note_use_of(key)
+        if not in_outage or self._last_known(digest) is None:
+            return await self._look_up(text, digest)
+        with suppress(TransientError, TimeoutError):
+            async with asyncio.timeout(OUTAGE_PATIENCE):
+                return await self._look_up(text, digest)
+        caller = self._last_known(digest)
+        if caller is None:  # it was forgotten meanwhile, or has come to its end
+            raise UnauthenticatedError
         return caller
 
     def forget(self, key_id: UUID) -> None:
@@ -79,6 +94,27 @@ class Authenticator:
         """Wait until all that was to be noted is."""
         while self._notes:
             await asyncio.gather(*self._notes.values())
+
+    async def _look_up(self, text: str, digest: bytes) -> Caller:
+        asked_at, forgotten = self._monotonic(), self._forgotten
+        try:
+            key = await self._live(text)
+        except UnauthenticatedError:
+            self._known.pop(digest, None)
+            raise
+        caller = Caller(key_id=key.id, scopes=key.scopes, user_id=key.user_id, expires_at=key.expires_at)
+        if forgotten == self._forgotten:  # else what was read may be what was to be forgotten meanwhile
+            self._remember(digest, _Known(caller, asked_at, asked_at + self._lasting(key)))
+        self._note_use_of(key)
+        return caller
+
+    def _last_known(self, digest: bytes) -> Caller | None:
+        """Return who had the key when it was last found, None when that is too long ago or the key has ended."""
+        known = self._known.get(digest)
+        if known is None or self._monotonic() - known.since >= OUTAGE_SECONDS:
+            return None
+        end = known.caller.expires_at
+        return known.caller if end is None or self._now() < end else None
 
     async def _live(self, text: str) -> ApiKey:
         key_id = key_id_of(text)
@@ -101,10 +137,11 @@ class Authenticator:
             return self._remembers
         return min(self._remembers, (key.expires_at - self._now()).total_seconds())
 
-    def _remember(self, digest: bytes, caller: Caller, *, until: float) -> None:
+    def _remember(self, digest: bytes, known: _Known) -> None:
+        self._known.pop(digest, None)
         if len(self._known) >= MOST_REMEMBERED:
             del self._known[next(iter(self._known))]
-        self._known[digest] = _Known(caller, until)
+        self._known[digest] = known
 
     def _note_use_of(self, key: ApiKey) -> None:
         now = self._now()

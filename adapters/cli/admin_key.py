@@ -25,7 +25,8 @@ NAME = "admin"
 def admin_header(settings: Settings, url: URL) -> str | None:
     """Return, as a word for a shell, the header that carries the admin key; None when there is no key to show.
 
-    On the embedded database the key is made when there is none; on another it is said how to make one.
+    On the embedded database the key is made when there is none; on another it is said how to make one. Either has to be
+    ready for this release.
     """
     if settings.database_url is not None:
         asyncio.run(_advise(settings, url))
@@ -35,7 +36,7 @@ def admin_header(settings: Settings, url: URL) -> str | None:
 
 
 async def _advise(settings: Settings, url: URL) -> None:
-    async with opened(settings, url) as container:
+    async with opened(settings, url, is_ready=True) as container:
         page = await container.keys().list(OPERATOR, limit=1)
     if not page.items:
         words = " ".join(f"--scope {scope}" for scope in Scope)
@@ -44,7 +45,7 @@ async def _advise(settings: Settings, url: URL) -> None:
 
 async def _header(settings: Settings, url: URL) -> str | None:
     path = settings.state_directory / "admin.key"
-    async with opened(settings, url, peppers=key_peppers(settings)) as container:
+    async with opened(settings, url, peppers=key_peppers(settings), is_ready=True) as container:
         keys = container.keys()
         key = await _found(keys, _text_in(path))
         if key is None:

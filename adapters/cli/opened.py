@@ -17,10 +17,13 @@ NO_PEPPERS = Peppers({})
 
 
 @asynccontextmanager
-async def opened(settings: Settings, url: URL, *, peppers: Peppers = NO_PEPPERS) -> AsyncIterator[Container]:
+async def opened(
+    settings: Settings, url: URL, *, peppers: Peppers = NO_PEPPERS, is_ready: bool = False
+) -> AsyncIterator[Container]:
     """Put the service together over a database, and close that when the block ends.
 
-    Raises NotReadyError when the database cannot be reached, or is behind this release.
+    Raises NotReadyError when the database cannot be reached, or is behind this release; `is_ready` says that it was
+    looked at a moment ago.
     """
     container = Container(
         settings=settings.model_copy(update={"database_url": url}),
@@ -30,7 +33,8 @@ async def opened(settings: Settings, url: URL, *, peppers: Peppers = NO_PEPPERS)
     )
     database = container.database()
     try:
-        for name, (ready, detail) in (await readiness(database)).items():
+        components = {} if is_ready else await readiness(database)
+        for name, (ready, detail) in components.items():
             if not ready:
                 raise NotReadyError(f"{name} {detail}")
         yield container

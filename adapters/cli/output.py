@@ -1,27 +1,35 @@
 """What a person reads: steps on standard output, complaints on standard error.
 
 A command whose result is for another program has standard output for that alone, and its steps on standard error.
+What a person reads is lost when nobody reads it any more, and that is no reason to stop.
 """
 
 import os
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 
 def report(line: str) -> None:
     """Say in a line what is done."""
-    print(f"hexapost: {line}", flush=True)  # noqa: T201 - this is the command line
+    _say(line, sys.stdout)
 
 
 def complain(line: str) -> None:
     """Say in a line what went wrong."""
-    print(f"hexapost: {line}", file=sys.stderr, flush=True)  # noqa: T201 - this is the command line
+    _say(line, sys.stderr)
 
 
 def remark(line: str) -> None:
     """Say in a line what is done, where standard output is for the result alone."""
-    print(f"hexapost: {line}", file=sys.stderr, flush=True)  # noqa: T201 - this is the command line
+    _say(line, sys.stderr)
 
 
 def hand_over(result: str) -> None:
     """Write a result as it is, and nothing else, to standard output. Raises OSError when nobody takes it."""
     os.write(sys.stdout.fileno(), f"{result}\n".encode())
+
+
+def _say(line: str, stream: TextIO) -> None:
+    with suppress(OSError, ValueError):  # broken, or closed
+        print(f"hexapost: {line}", file=stream, flush=True)

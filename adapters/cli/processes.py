@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from asyncio.subprocess import Process
@@ -12,6 +13,7 @@ from adapters.cli.server import BACKLOG, DRAIN_SECONDS
 
 START_SECONDS = 60.0
 STOP_SECONDS = DRAIN_SECONDS + 5.0
+KILL_SECONDS = 5.0
 
 
 def listening(host: str, port: int) -> list[socket.socket]:
@@ -36,7 +38,7 @@ class Worker:
         self._process = process
         self._line = line
         self.ended = asyncio.create_task(self._wait())
-        """Done when the process is gone; its result is the exit status."""
+        """Done when the process is gone."""
 
     @classmethod
     async def started(cls, sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> "Worker":
@@ -47,17 +49,26 @@ class Worker:
             numbers = [one.fileno() for one in sockets]
             words = ["worker", "--parent", str(os.getpid()), "--line", str(theirs.fileno())]
             words += [word for number in numbers for word in ("--listen", str(number))]
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "adapters.cli.main", *words),
-                pass_fds=[*numbers, theirs.fileno()],
-                env=dict(environment),
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-P", "-m", "adapters.cli.main", *words),
+                    pass_fds=[*numbers, theirs.fileno()],
+                    env=dict(environment),
+                )
+            except BaseException:
+                ours.close()
+                raise
         return cls(process, ours)
 
     @property
     def pid(self) -> int:
         """The id of the process."""
         return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, None while it lives."""
+        return self._process.returncode
 
     async def is_ready(self) -> bool:
         """Return as soon as it is ready, False when it ends before, or takes too long."""
@@ -67,17 +78,20 @@ class Worker:
         return False
 
     async def stop(self) -> None:
-        """Have it drain, and wait until it is gone; one that takes too long is killed."""
-        with suppress(ProcessLookupError):
-            self._process.terminate()
+        """Have it drain, and wait until it is gone; one that takes too long is killed, and waited for a little."""
+        self._send(signal.SIGTERM)
         await asyncio.wait([self.ended], timeout=STOP_SECONDS)
+        self._send(signal.SIGKILL)
+        await asyncio.wait([self.ended], timeout=KILL_SECONDS)
+
+    def _send(self, number: signal.Signals) -> None:
+        # The process's own method asks for its status before, which the loop would not get any more.
         with suppress(ProcessLookupError):
             if not self.ended.done():
-                self._process.kill()
-        await asyncio.wait([self.ended])
+                os.kill(self.pid, number)
 
-    async def _wait(self) -> int:
+    async def _wait(self) -> None:
         try:
-            return await self._process.wait()
+            await self._process.wait()
         finally:
             self._line.close()

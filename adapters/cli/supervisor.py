@@ -81,7 +81,7 @@ class Supervisor:
             finally:
                 asked.cancel()
             if worker.ended.done():
-                complain(f"worker {worker.pid} has ended with status {worker.ended.result()}: another one takes over")
+                complain(f"worker {worker.pid} has ended with status {worker.status}: another one takes over")
                 pause = PAUSES[0] if time.monotonic() - since > STEADY_SECONDS else min(2 * pause, PAUSES[1])
                 await asyncio.sleep(pause)
                 worker, since = await self._ready_at_last(), time.monotonic()
@@ -110,7 +110,11 @@ class Supervisor:
         return worker
 
     async def _try_to_start(self) -> Worker | None:
-        worker = await self._start()
+        try:
+            worker = await self._start()
+        except OSError as error:  # the machine has no room for a process now
+            complain(f"no worker can be started: {(error.strerror or str(error)).lower()}")
+            return None
         self._workers.add(worker)
         worker.ended.add_done_callback(lambda _: self._forget(worker))
         if await worker.is_ready():
@@ -121,7 +125,7 @@ class Supervisor:
             report(f"worker {worker.pid} is ready")
             return worker
         await worker.stop()
-        complain(f"worker {worker.pid} did not get ready, and has ended with status {worker.ended.result()}")
+        complain(f"worker {worker.pid} did not get ready, and has ended with status {worker.status}")
         return None
 
     def _forget(self, worker: Worker) -> None:

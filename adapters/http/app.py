@@ -13,7 +13,7 @@ from adapters.http import api_keys, docs, health, metrics, posts, problem_pages,
 from adapters.http.context import AccessLog, Component, HttpOptions, Readiness, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
-from adapters.http.idempotency import Idempotency, repeated
+from adapters.http.idempotency import repeated
 from adapters.http.middleware import Envelope
 from adapters.http.openapi import build, openapi_document
 from adapters.http.rates import made_rate_limits
@@ -60,7 +60,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
     )
     app.state.services = services
     app.state.cursors = Cursors(options.cursor_secret)
-    app.state.idempotency = Idempotency(options.idempotency)
+    app.state.idempotency = options.idempotency
     app.state.rate_limits = made_rate_limits(options.rate_limit, options.rate_limit_store)
     app.state.metrics = options.metrics
     app.state.max_json_depth = options.limits.max_json_depth

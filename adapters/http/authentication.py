@@ -11,9 +11,12 @@ from application.access import Caller, UnauthenticatedError
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 
 
-async def authenticate(request: Request) -> Caller:
-    """Return who makes the request, and note it in the request. Raises UnauthenticatedError."""
-    caller = await services(request).authenticator.authenticate(presented(request.scope))
+async def authenticate(request: Request, *, in_outage: bool = False) -> Caller:
+    """Return who makes the request, and note it in the request. Raises UnauthenticatedError.
+
+    `in_outage` is that of `Authenticator.authenticate`.
+    """
+    caller = await services(request).authenticator.authenticate(presented(request.scope), in_outage=in_outage)
     request.scope[CALLER] = caller
     return caller
 

@@ -18,8 +18,8 @@ from adapters.http.problems import (
     NOT_FOUND,
     VALIDATION_FAILED,
     Problem,
-    problem_of,
 )
+from adapters.http.translation import problem_of
 from adapters.http.validation import MOST_ERRORS, FieldError, field_errors
 from application.access import ForbiddenError, UnauthenticatedError
 from application.ports import OutcomeUnknownError, TransientError

@@ -10,7 +10,6 @@ import json
 import re
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -37,37 +36,25 @@ _NONCE_BYTES = 12
 T = TypeVar("T")
 
 
-class Idempotency:
-    """Knows requests again for as long as their outcomes last."""
-
-    def __init__(self, lasts: timedelta) -> None:
-        self._lasts = lasts
-
-    async def once(self, request: Request, respond: Callable[[T], Response]) -> Once[T] | None:
-        """Return how to carry out the request once, answering as `respond` says; None when that is not asked for.
-
-        Raises ProblemError for a header that is malformed.
-        """
-        key = _idempotency_key(request)
-        key_id = caller(request).key_id
-        if key is None or key_id is None:
-            return None
-        scope = request.scope
-        told = b"\0".join([scope["method"].encode(), scope["path"].encode(), await request.body()])
-        name, secret = _hashed(request, b"name", key), _hashed(request, b"secret", key)
-        return Once(
-            key_id=key_id,
-            name=name,
-            fingerprint=hmac.digest(secret, told, "sha256"),
-            lasts=self._lasts,
-            answer=lambda result: _sealed(respond(result), name, secret),
-        )
-
-
 async def once(request: Request, respond: Callable[[T], Response]) -> Once[T] | None:
-    """See `Idempotency.once`, of the application that serves the request."""
-    idempotency: Idempotency = request.app.state.idempotency
-    return await idempotency.once(request, respond)
+    """Return how to carry out the request once, answering as `respond` says; None when that is not asked for.
+
+    Raises ProblemError for a header that is malformed.
+    """
+    key = _idempotency_key(request)
+    key_id = caller(request).key_id
+    if key is None or key_id is None:
+        return None
+    scope = request.scope
+    told = b"\0".join([scope["method"].encode(), scope["path"].encode(), await request.body()])
+    name, secret = _hashed(request, b"name", key), _hashed(request, b"secret", key)
+    return Once(
+        key_id=key_id,
+        name=name,
+        fingerprint=hmac.digest(secret, told, "sha256"),
+        lasts=request.app.state.idempotency,
+        answer=lambda result: _sealed(respond(result), name, secret),
+    )
 
 
 async def repeated(request: Request, error: RepeatedError) -> Response:

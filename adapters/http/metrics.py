@@ -19,7 +19,14 @@ hexapost_retries_total{cause="concurrent-change"} 2.0
 _SHOWN = response("All of it, in the text format of Prometheus.")
 _SHOWN["content"] = {"text/plain": {"schema": {"type": "string", "maxLength": 16_777_216}, "example": _EXAMPLE}}
 
-router = APIRouter(route_class=StrictRoute, tags=["health"], generate_unique_id_function=operation_id)
+
+class OutageRoute(StrictRoute):
+    """A route that is needed most while the database is away."""
+
+    in_outage = True
+
+
+router = APIRouter(route_class=OutageRoute, tags=["health"], generate_unique_id_function=operation_id)
 
 
 @router.get(
@@ -30,5 +37,8 @@ router = APIRouter(route_class=StrictRoute, tags=["health"], generate_unique_id_
     openapi_extra=secured(Scope.METRICS_READ),
 )
 async def get_metrics(request: Request) -> PlainTextResponse:
-    """Show requests, durations, the pool, retries, rejections and errors, of all processes that serve together."""
+    """Show requests, durations, the pool, retries, rejections and errors, of all processes that serve together.
+
+    A key that the process has found in the last hour is good for this also while the database is away.
+    """
     return PlainTextResponse(metrics(request).exposition(), media_type=EXPOSITION)

@@ -2,20 +2,6 @@
 
 from dataclasses import dataclass
 
-from application.access import ForbiddenError, UnauthenticatedError
-from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, OutcomeErasedError
-from application.ports import (
-    ConcurrentChangeError,
-    OutcomeUnknownError,
-    StorageOverloadedError,
-    StorageUnavailableError,
-    TransientError,
-)
-from domain.errors import InvalidValueError, NotFoundError, VersionMismatchError
-from domain.keys import ApiKeyNotFoundError
-from domain.posts import AuthorInactiveError, AuthorNotFoundError, InvalidTransitionError, PostNotFoundError
-from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -253,34 +239,3 @@ REJECTIONS = frozenset(
     )
 ) | {DEADLINE}
 """Why requests are turned away, whatever they ask for: codes of problems, and the time that is up."""
-
-_KINDS: dict[type[Exception], Problem] = {
-    NotFoundError: NOT_FOUND,
-    UnauthenticatedError: UNAUTHENTICATED,
-    ForbiddenError: FORBIDDEN,
-    UserNotFoundError: USER_NOT_FOUND,
-    PostNotFoundError: POST_NOT_FOUND,
-    ApiKeyNotFoundError: API_KEY_NOT_FOUND,
-    OutcomeErasedError: OUTCOME_ERASED,
-    IdempotencyInFlightError: IDEMPOTENCY_IN_FLIGHT,
-    IdempotencyKeyReusedError: IDEMPOTENCY_KEY_REUSED,
-    EmailAlreadyRegisteredError: EMAIL_ALREADY_REGISTERED,
-    AuthorInactiveError: AUTHOR_INACTIVE,
-    InvalidTransitionError: INVALID_TRANSITION,
-    VersionMismatchError: VERSION_MISMATCH,
-    InvalidValueError: VALIDATION_FAILED,
-    AuthorNotFoundError: AUTHOR_NOT_FOUND,
-    TransientError: OVERLOADED,
-    ConcurrentChangeError: OVERLOADED,
-    StorageOverloadedError: OVERLOADED,
-    StorageUnavailableError: DATABASE_UNAVAILABLE,
-    OutcomeUnknownError: DATABASE_UNAVAILABLE,
-}
-
-
-def problem_of(error: Exception) -> Problem:
-    """Return the problem that an error of the domain or of a port is to the outside. Raises it when it has none."""
-    for kind in type(error).__mro__:
-        if kind in _KINDS:
-            return _KINDS[kind]
-    raise error

@@ -20,6 +20,7 @@ from adapters.http.admission import Admission
 from adapters.http.errors import REFUSAL, ProblemError
 from adapters.http.heads import check_head, check_size
 from adapters.http.limits import HeadLimits
+from adapters.http.outgoing import Outgoing
 from adapters.http.problems import MALFORMED_REQUEST, REQUEST_HEADER_FIELDS_TOO_LARGE, REQUEST_TIMEOUT
 
 LINGER_SECONDS = 2.0
@@ -29,9 +30,12 @@ GRACE_SECONDS = 2.0
 """For a body under way to arrive when the server is told to stop."""
 
 
-def bounded_protocol(limits: HeadLimits, admission: Admission) -> type["PatientProtocol"]:
+def bounded_protocol(
+    limits: HeadLimits, admission: Admission, *, send_timeout: float = 20.0
+) -> type["PatientProtocol"]:
     """Return the protocol with these limits; the server takes a class, of which it makes one for each connection."""
-    return type("BoundedProtocol", (PatientProtocol,), {"limits": limits, "admission": admission})
+    members = {"limits": limits, "admission": admission, "send_timeout": send_timeout}
+    return type("BoundedProtocol", (PatientProtocol,), members)
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -39,6 +43,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     limits = HeadLimits()
     admission = Admission()
+    send_timeout = 20.0
+    """How long a client may read nothing of what it was sent, in seconds."""
 
     _is_offer = False
     _is_refused = False
@@ -52,11 +58,13 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
+        self._outgoing = Outgoing(self.loop, transport, self.send_timeout)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()
+        self._outgoing.end()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 

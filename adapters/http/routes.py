@@ -28,15 +28,18 @@ class StrictRoute(APIRoute):
     It declares the scope that it takes with `documentation.secured`.
     """
 
+    in_outage = False
+    """Whether a key that was known is good while the storage cannot be asked (`Authenticator.authenticate`)."""
+
     def get_route_handler(self) -> Handler:
         """Return FastAPI's handler of the route behind the checks."""
         handle = super().get_route_handler()
         known = frozenset(param.alias for param in self.dependant.query_params)
         reads_body = self.body_field is not None
-        scope = required_scope(self.openapi_extra)
+        scope, in_outage = required_scope(self.openapi_extra), self.in_outage
 
         async def strict(request: Request) -> Response:
-            caller = await authenticate(request)
+            caller = await authenticate(request, in_outage=in_outage)
             await rate_limits(request).count(request.scope, str(caller.key_id))
             caller.require(scope)
             query = request.scope["query_string"]

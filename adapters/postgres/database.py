@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString, cast
 
@@ -17,7 +18,7 @@ from adapters.postgres.observed import NO_SQLSTATE, ErrorObserver, PoolUsage, St
 from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError
 
 DISCARD_SECONDS = 0.1
-"""How long is waited for the end of a connection that is broken off: a server that is frozen says nothing to it."""
+"""How long is waited for the end of a connection: a server that is frozen says nothing to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +152,13 @@ class Database:
             structlog.get_logger("hexapost").debug("a connection broke off", error=type(task.exception()).__name__)
 
     async def close(self) -> None:
-        """Close every connection that is in the pool."""
+        """Close every connection that is in the pool; one whose server is silent is broken off."""
         await asyncio.gather(*self._discarding, return_exceptions=True)
-        await self._engine.dispose()
+        for _ in range(self.options.pool_size):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DISCARD_SECONDS):
+                    await self._engine.dispose()
+                    return
 
 
 def _begin(options: DatabaseOptions) -> LiteralString:

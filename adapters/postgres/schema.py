@@ -17,7 +17,7 @@ async def applied_revisions(database: Database) -> frozenset[str]:
     session = Session(database, readonly=True)
     try:
         rows = await session.fetch(_APPLIED, {})
-    except Exception as error:
+    except BaseException as error:
         await session.rollback()
         if getattr(error, "sqlstate", None) == _UNDEFINED_TABLE:
             return frozenset()

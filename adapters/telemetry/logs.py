@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from pydantic_core import to_json
@@ -34,6 +34,29 @@ def _json(event: Mapping[str, object], **_: object) -> str:
     return to_json(event, fallback=str).decode()
 
 
+class _Lines:
+    """Takes lines for a stream, and loses what that does not take: a service whose logs nobody reads serves on."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write the text if that is possible."""
+        try:
+            if self._stream is not None:
+                self._stream.write(text)
+        except (OSError, ValueError):  # broken, or closed
+            pass
+
+    def flush(self) -> None:
+        """Have what was written read if that is possible."""
+        try:
+            if self._stream is not None:
+                self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
 class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
     """Formats what libraries log, without the values they put into it: people's, perhaps, or the database's words."""
 
@@ -59,9 +82,14 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
-    """Send the events of structlog and the standard library, from `level` on, to the stream or to standard error."""
+    """Send the events of structlog and the standard library, from `level` on, to the stream or to standard error.
+
+    A line that cannot be written is lost, and fails nobody.
+    """
     stream = stream or sys.stderr
-    readable = log_format == "console" or (log_format == "auto" and stream.isatty())
+    lines = _Lines(stream)
+    on_terminal = stream is not None and stream.isatty()
+    readable = log_format == "console" or (log_format == "auto" and on_terminal)
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -69,17 +97,17 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     ]
     renderer: list[Processor] = [
         _listed,
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", sort_keys=False, pad_event_to=0)
+        structlog.dev.ConsoleRenderer(colors=on_terminal, timestamp_key="time", sort_keys=False, pad_event_to=0)
         if readable
         else structlog.processors.JSONRenderer(serializer=_json),
     ]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         _LibraryFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _without_values],

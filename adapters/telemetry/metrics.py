@@ -144,7 +144,7 @@ class Metrics:
 
     def retried(self, failure: TransientError) -> None:
         """Count a unit of work that is tried again after this failure."""
-        self._retries.get(type(failure), self._retries[TransientError]).inc()
+        next(self._retries[kind] for kind in type(failure).__mro__ if kind in self._retries).inc()
 
     def database_failed(self, sqlstate: str) -> None:
         """Count an error of the database."""

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,24 @@ class Served:
         return self.process.wait(PATIENCE)
 
 
-@contextmanager
-def serving(directory: Path, *arguments: str, **variables: str) -> Iterator[Served]:
+def serving(directory: Path, *arguments: str, **variables: str) -> AbstractContextManager[Served]:
     """Run `hexapost serve` on a free port; it is killed at the end if it is still there."""
+    return _serving(directory, arguments, variables, subprocess.STDOUT)
+
+
+@contextmanager
+def serving_unheard(directory: Path, *arguments: str, **variables: str) -> Iterator[Served]:
+    """Run it so that nobody reads its standard error any more as soon as it serves."""
+    reader, writer = os.pipe()
+    with _serving(directory, arguments, variables, writer) as served:
+        os.close(writer)
+        served.base_url()
+        os.close(reader)
+        yield served
+
+
+@contextmanager
+def _serving(directory: Path, arguments: Sequence[str], variables: Mapping[str, str], stderr: int) -> Iterator[Served]:
     output = directory / "output"
     with output.open("w") as file:
         process = subprocess.Popen(  # noqa: S603 - our own command
@@ -102,7 +117,7 @@ def serving(directory: Path, *arguments: str, **variables: str) -> Iterator[Serv
             cwd=directory,
             env=environment(**variables),
             stdout=file,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             text=True,
         )
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli import admin_key
+from adapters.cli import admin_key, opened
 from adapters.cli.admin_key import admin_header
 from adapters.cli.secrets import key_peppers
 from adapters.settings import Settings
@@ -221,6 +221,14 @@ def test_make_run_asks_for_the_key() -> None:
         timeout=PATIENCE,
     )
     assert "serve --embedded --migrate --admin-key" in done.stdout
+
+
+def test_the_database_is_not_looked_at_twice(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def looked(_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(opened, "readiness", looked)
+    starter.made()
 
 
 def test_without_the_flag_there_is_no_key(tmp_path: Path, scratch: URL) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 
 from sqlalchemy import URL
 
-from tests.cli.support import PATIENCE, Served, a_key, rendered, serving, wait_until
+from tests.cli.support import PATIENCE, Served, a_key, rendered, serving, serving_unheard, wait_until
 from tests.drills.exchange import ACKNOWLEDGED, Connection
 from tests.embedded.support import is_alive
 
@@ -121,3 +121,16 @@ async def test_what_is_under_way_is_finished_and_what_comes_soon_is_answered(tmp
         assert (await asyncio.wait_for(silent[0].read(), PATIENCE)).startswith(b"HTTP/1.1 408")
         silent[1].close()
         assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
+
+
+async def test_it_serves_on_when_nobody_reads_its_standard_error(tmp_path: Path, scratch: URL) -> None:
+    with serving_unheard(tmp_path, "--workers", "2", DATABASE_URL=rendered(scratch)) as served:
+        host, port = served.base_url().removeprefix("http://").split(":")
+        connection = Connection(host, int(port))
+        for _ in range(3):
+            answer = await connection.exchange(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", seconds=PATIENCE)
+            assert answer.status == 200
+        connection.close()
+        os.kill(pids(served)[0], signal.SIGKILL)
+        await happens(served, "is ready", 3)
+        assert served.stop(signal.SIGTERM) == 0

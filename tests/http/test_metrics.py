@@ -15,6 +15,7 @@ from application.credentials import key_text
 from application.ports import StorageOverloadedError, StorageUnavailableError
 from domain.keys import ApiKey, Scope
 from tests.http.support import NOBODY, Api, FailingStorage, call, check_problem, serving
+from tests.support.callers import CountingStorage
 from tests.support.services import PEPPERS, START
 from tests.telemetry.scrapes import Scrape
 
@@ -54,6 +55,22 @@ async def test_it_takes_the_scope_and_nothing_else(counted: Api) -> None:
     assert (await call(counted.app, "GET", "/metrics", key=None)).status == 401
     check_problem(await counted.client.get("/metrics?name=x"), 422, "validation-failed")
     check_problem(await counted.client.post("/metrics"), 405, "method-not-allowed")
+
+
+async def test_a_key_that_was_known_reads_them_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = CountingStorage()
+    async with serving(storage, metrics=made()) as api:
+        monkeypatch.setattr(api.app.state.services.authenticator, "_remembers", 0)
+        key, unknown = await api.key(Scope.METRICS_READ), await api.key(Scope.METRICS_READ)
+        other = await api.key(Scope.USERS_READ)
+        await call(api.app, "GET", "/metrics", key=key)
+        await call(api.app, "GET", "/api/v1/users", key=other)
+        storage.away = StorageUnavailableError()
+        assert (await call(api.app, "GET", "/metrics", key=key)).status == 200
+        assert (await call(api.app, "GET", "/metrics", key=other)).status == 403
+        assert (await call(api.app, "GET", "/metrics", key=unknown)).status == 503
+        assert (await call(api.app, "GET", "/api/v1/users", key=other)).status == 503
+        storage.away = None
 
 
 async def test_without_instruments_it_is_empty(api: Api) -> None:

@@ -72,14 +72,18 @@ class Wire:
 
 @asynccontextmanager
 async def listening(
-    head: HeadLimits = LIMITS, request: RequestLimits | None = None, admission: Admission | None = None
+    head: HeadLimits = LIMITS,
+    request: RequestLimits | None = None,
+    admission: Admission | None = None,
+    *,
+    send_timeout: float = 20.0,
 ) -> AsyncIterator[Wire]:
     admission = admission or Admission()
     async with serving(limits=request, admission=admission) as api:
         config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=1)
         config.load()
         state = ServerState()
-        protocol = bounded_protocol(head, admission)
+        protocol = bounded_protocol(head, admission, send_timeout=send_timeout)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
         try:

@@ -27,19 +27,25 @@ def lacking(*scopes: Scope) -> Caller:
 
 
 class CountingStorage(InMemoryStorage):
-    """Counts the units of work that begin."""
+    """Counts the units of work that begin; none does while it is `away`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.begun = 0
+        self.away: Exception | None = None
 
     def transaction(self) -> InMemoryUnitOfWork:
-        self.begun += 1
+        self._begin()
         return super().transaction()
 
     def readonly(self) -> InMemoryUnitOfWork:
-        self.begun += 1
+        self._begin()
         return super().readonly()
+
+    def _begin(self) -> None:
+        self.begun += 1
+        if self.away is not None:
+            raise self.away
 
 
 class DeafStorage(Storage):

@@ -15,6 +15,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._writers: list[asyncio.StreamWriter] = []
+        self._serving: set[asyncio.Task[None] | None] = set()
 
     def freeze(self) -> None:
         """Pass nothing on any more, on any connection."""
@@ -31,8 +32,26 @@ class Proxy:
             writer.transport.abort()
         self._writers.clear()
 
+    async def end(self) -> None:
+        """Break off every connection, and wait for none that is frozen."""
+        self.close()
+        tasks = [task for task in self._serving if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        task = asyncio.current_task()
+        self._serving.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._serving.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         await self._flows.wait()
         query = dict(self._url.query)
@@ -66,4 +85,4 @@ async def proxied(url: URL) -> AsyncIterator[tuple[URL, Proxy]]:
         yield url.set(host="127.0.0.1", port=port, query=query), proxy
     finally:
         server.close()
-        proxy.close()
+        await proxy.end()

@@ -1,13 +1,17 @@
 """What the logs look like; each test puts the configuration of before back."""
 
 import ast
+import contextlib
 import io
 import json
 import logging
+import os
 import re
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import pytest
 import structlog
@@ -126,6 +130,48 @@ def test_of_an_exception_that_a_library_logs_the_class_is_told() -> None:
         logging.getLogger("library").exception("it failed")
     assert json.loads(stream.getvalue())["exception"] == "json.decoder.JSONDecodeError"
     assert "s3cret" not in stream.getvalue()
+
+
+def broken() -> TextIO:
+    """Return a stream that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w", encoding="utf-8", buffering=1)
+
+
+def closed() -> TextIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("made", [broken, closed])
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_line_that_cannot_be_written_is_lost_and_fails_nobody(
+    made: Callable[[], TextIO],
+    log_format: Literal["json", "console"],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    stream = Terminal()
+    configure_logs(level="info", log_format=log_format, stream=stream)
+    monkeypatch.setattr(sys, "stderr", gone := made())
+    for name in ("write", "flush"):
+        monkeypatch.setattr(stream, name, getattr(gone, name))
+    for _ in range(3):
+        structlog.get_logger("hexapost.access").info("request", **REQUEST)
+        logging.getLogger("library").error("it failed")
+    monkeypatch.undo()
+    assert capfd.readouterr() == ("", "")
+    with contextlib.suppress(BrokenPipeError):
+        gone.close()
+
+
+def test_without_a_standard_error_every_line_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    configure_logs(level="info", log_format="auto")
+    structlog.get_logger().info("request", **REQUEST)
+    logging.getLogger("library").error("it failed")
 
 
 def test_every_field_that_the_service_logs_is_listed() -> None:

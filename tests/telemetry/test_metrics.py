@@ -10,7 +10,13 @@ import pytest
 from adapters.http.problems import REJECTIONS
 from adapters.telemetry import metrics as module
 from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics, shared_figures
-from application.ports import ConcurrentChangeError, StorageOverloadedError, StorageUnavailableError, TransientError
+from application.ports import (
+    AcknowledgementLostError,
+    ConcurrentChangeError,
+    StorageOverloadedError,
+    StorageUnavailableError,
+    TransientError,
+)
 from tests.telemetry.scrapes import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
@@ -69,6 +75,7 @@ def test_every_reason_to_turn_away_is_there_from_the_start(metrics: Metrics) -> 
     [
         (ConcurrentChangeError(), "concurrent-change"),
         (StorageUnavailableError(), "storage-unavailable"),
+        (AcknowledgementLostError(), "storage-unavailable"),
         (TransientError(), "transient"),
         (StorageOverloadedError(), "transient"),
     ],
