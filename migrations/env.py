@@ -7,30 +7,36 @@ from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
-from sqlalchemy import Connection, bindparam, func, make_url, select
+from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import migrations.operations  # noqa: F401 - registers them
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.tables import Base
 from adapters.settings import database_url
-
-# One migration at a time: a second one waits for the lock, and then finds nothing left to do.
-LOCK = select(func.pg_advisory_lock(bindparam("key", 0x6865_7861_706F_7374)))  # "hexapost"
+from migrations.lock import one_at_a_time
+from migrations.patience import Patience
+from migrations.running import Plan, apply
 
 CONNECT_SECONDS = 10.0
+
+report = context.config.attributes.get("report", functools.partial(print, file=sys.stderr))
+patience = context.config.attributes.get("patience", Patience())
 
 
 def run(connection: Connection) -> None:
     """Run the migrations over a connection."""
-    connection.execute(LOCK)
-    connection.commit()
-    configure(connection=connection, compare_type=True, compare_server_default=True)
+    with one_at_a_time(connection.engine, report) as still_alone:
+        options = {"connection": connection, "compare_type": True, "compare_server_default": True}
+        configure(**options)
+        plan = Plan(context.get_context().opts["fn"], before_each=still_alone)
+        configure(**options, fn=plan.steps)
+        apply(context, connection, plan, patience)
 
 
 def configure(**options: Any) -> None:
-    """Run the migrations as the options say."""
-    report = context.config.attributes.get("report", functools.partial(print, file=sys.stderr))
+    """Have the migrations run as the options say."""
 
     def say(ctx: MigrationContext, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic's
         subject = getattr(step.up_revision, "doc", "")
@@ -40,10 +46,10 @@ def configure(**options: Any) -> None:
         target_metadata=Base.metadata,
         transaction_per_migration=True,
         on_version_apply=say,
+        patience=patience,
+        report=report,
         **options,
     )
-    with context.begin_transaction():
-        context.run_migrations()
 
 
 async def connect_and_run() -> None:
@@ -61,6 +67,8 @@ async def connect_and_run() -> None:
 
 if context.is_offline_mode():
     configure(dialect_name="postgresql", literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
 elif given := context.config.attributes.get("connection"):
     run(given)
 else:
