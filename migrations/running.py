@@ -7,22 +7,27 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from sqlalchemy import Connection, text
 
 from migrations.patience import Patience, patiently
+from migrations.phases import Phase, chosen
 
 Planned = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
 
 class Plan:
-    """The steps that Alembic planned, of which a repetition runs those that are not committed yet."""
+    """The steps of a phase that Alembic planned, of which a repetition runs those that are not committed yet."""
 
-    def __init__(self, planned: Planned, *, before_each: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, planned: Planned, phase: Phase, release: str, *, before_each: Callable[[], None] = lambda: None
+    ) -> None:
         self._planned = planned
+        self._phase = phase
+        self._release = release
         self._before_each = before_each
         self._steps: list[MigrationStep] | None = None
 
     def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
         """Yield what is left to do. Alembic asks for the next one when it has committed the one before."""
         if self._steps is None:
-            self._steps = list(self._planned(revision, context))
+            self._steps = chosen(self._planned(revision, context), self._phase, self._release)
         while self._steps:
             self._before_each()
             yield self._steps[0]

@@ -5,14 +5,22 @@ Revises: ${down_revision or "nothing"}
 Created: ${create_date}
 """
 
-from alembic import op
 import sqlalchemy as sa
+
+from migrations.operations import op
 ${imports if imports else ""}
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
+
+# "expand": the release before this one goes on as if nothing had happened. "contract": only from a release on does nobody
+# miss what goes here; it is applied when all of that release run (make migrate PHASE=contract).
+phase = "${phase}"
+% if phase == "contract":
+safe_from = "${release}"
+% endif
 
 
 def upgrade() -> None:
