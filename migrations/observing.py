@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-from migrations.statements import STOPS_WRITERS, flat
+from migrations.statements import STOPS_WRITERS, flat, locks
 
 _WEAKEST_FIRST = (
     "AccessShareLock",
@@ -40,10 +40,14 @@ _NOT_OF_REVISIONS = re.compile(
 
 @dataclass(slots=True)
 class Seen:
-    """A statement: the strongest lock by table, and the tables (or indexes) it scanned or wrote anew. Milliseconds."""
+    """A statement: the strongest lock by table, and the tables (or indexes) it scanned or wrote anew.
+
+    Of batches, `milliseconds` are the longest one's and `total` those of all.
+    """
 
     statement: str
-    milliseconds: float = 0.0
+    milliseconds: float
+    total: float
     times: int = 1
     locks: dict[str, str] = field(default_factory=dict)
     scanned: set[str] = field(default_factory=set)
@@ -107,14 +111,16 @@ class Observer:
         before, self._before = self._before, None
         if before is None:
             return
-        seen = Seen(flat(statement).replace("%%", "%"), 1000 * (time.perf_counter() - before.began))
+        milliseconds = 1000 * (time.perf_counter() - before.began)
+        seen = Seen(flat(statement).replace("%%", "%"), milliseconds, milliseconds)
         raw: psycopg.Connection[Any] = connection.connection.driver_connection
         if before.sampler is None:
             seen.locks = _strongest(
                 row for row in _rows(raw, _LOCKS, raw.info.backend_pid) if before.rows.get(row[0], 0) > 0
             )
         else:
-            seen.locks = before.sampler.stop()
+            # What was over before it was seen is known from the words.
+            seen.locks = before.sampler.stop() or locks(statement)
         names = {oid: name for oid, (name, _) in before.files.items()}
         read = {oid: count - before.read.get(oid, 0) for oid, count in _rows(raw, _READ)}
         seen.scanned = {names[oid] for oid, rows in before.rows.items() if 0 < rows <= 2 * read.get(oid, 0)}
@@ -137,6 +143,7 @@ class Observer:
             self.seen.append(seen)
             return
         last.times += 1
+        last.total += seen.total
         last.milliseconds = max(last.milliseconds, seen.milliseconds)
         last.scanned |= seen.scanned
 
@@ -150,11 +157,12 @@ class _Sampler:
         self._stopped = threading.Event()
         connect: Any = engine.raw_connection()
         self._pooled = connect
+        connect.driver_connection.autocommit = True  # without a transaction that the statement would wait for
+        self._rows.update(_rows(connect.driver_connection, _LOCKS, pid))
         self._thread = threading.Thread(target=self._look, args=(connect.driver_connection,))
         self._thread.start()
 
     def _look(self, raw: psycopg.Connection[Any]) -> None:
-        raw.autocommit = True  # without a transaction that the statement would wait for
         while not self._stopped.wait(0.001):
             self._rows.update(_rows(raw, _LOCKS, self._pid))
 

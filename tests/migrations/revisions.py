@@ -19,12 +19,12 @@ class Revisions:
     """A directory of revisions beside those of the release, which a configuration can be made for."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self.last = EXPAND_HEAD
 
     def add(self, upgrade: str, downgrade: str = "pass", *, revision: str | None = None, more: str = "") -> str:
         """Write a revision after the last one and return its name."""
-        name = revision or f"test{len(list(self._directory.iterdir())):04}"
+        name = revision or f"test{len(list(self.directory.iterdir())):04}"
         body = "\n".join(
             [
                 f'"""Test {name}"""',
@@ -38,14 +38,14 @@ class Revisions:
                 f"def downgrade() -> None:\n{textwrap.indent(textwrap.dedent(downgrade), '    ')}",
             ]
         )
-        (self._directory / f"{name}.py").write_text(body)
+        (self.directory / f"{name}.py").write_text(body)
         self.last = name
         return name
 
     def config(self, url: URL | None = None, *, report: Callable[[str], None] = lambda _: None) -> Config:
         """Return a configuration for a database, or for none, to print SQL; its patience is short."""
         config = alembic_config(url)
-        places = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self._directory)]
+        places = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self.directory)]
         config.set_main_option("version_locations", ":".join(places).replace("%", "%%"))
         config.attributes |= {"report": report, "patience": IMPATIENT}
         return config
