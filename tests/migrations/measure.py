@@ -39,9 +39,8 @@ FORMS = [
     ),
     (
         "a column with a value for each row",
-        'op.add_column("posts", sa.Column("b", sa.Uuid()), if_not_exists=True)\nop.backfill("posts", "b = gen_random_uuid()", '
-        + KEY
-        + ")",
+        'op.add_column("posts", sa.Column("b", sa.Uuid()), if_not_exists=True)\n'
+        'op.backfill("posts", "b = gen_random_uuid()", ' + KEY + ")",
     ),
     ("fill a column", 'op.execute("UPDATE posts SET a = id")'),
     ("fill a column", 'op.backfill("posts", "b = id", ' + KEY + ")"),
@@ -55,7 +54,7 @@ def row(what: str, form: str, seen: Sequence[Seen]) -> str:
     lock = ", ".join(f"{worst.locks[table]} on {table}" for table in worst.stopped) or ", ".join(
         sorted(set(worst.locks.values()))
     )
-    stopped = f"{worst.milliseconds:,.0f} ms" if worst.stopped else "no time"
+    stopped = f"{worst.milliseconds:,.1f} ms" if worst.stopped else "no time"
     batch = [f"; each of {each.times:,} batches at most {each.milliseconds:,.0f} ms" for each in seen if each.times > 1]
     return f"| {what} | `{form}` | {lock} | {stopped}{''.join(batch)} | {sum(each.total for each in seen):,.0f} ms |"
 

@@ -10,8 +10,9 @@ from sqlalchemy import URL
 
 from adapters.postgres.migrations import alembic_config
 from migrations.patience import Patience
+from migrations.phases import expand_heads
 
-EXPAND_HEAD = str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+(EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
 IMPATIENT = Patience(attempts=3)
 
 
