@@ -81,10 +81,15 @@ class BackfillSql:
         return f"{self._table} AS t WHERE {after}({self._operation.where})"
 
     def batch(self, last: Sequence[str] | None, types: Sequence[str]) -> str:
-        """Return the statement of the batch after that place; it returns the new place and the rows so far."""
+        """Return the statement of the batch after that place; it returns the new place and the rows so far.
+
+        Nothing happens when that is not the place any more: the session of a killed process may be at its last batch.
+        """
         place = f"ARRAY[{', '.join(f'{name}::text' for name in self._names)}]"
         return f"""
-            {self._changed(self.rows(last, types))},
+            WITH s AS MATERIALIZED (
+                SELECT FROM {_STATE} WHERE what = {self.what} AND last IS NOT DISTINCT FROM {_array(last)} FOR UPDATE
+            ), {self._changed(f"{self.rows(last, types)} AND EXISTS (SELECT FROM s)")},
             l AS (SELECT {place} AS last FROM b ORDER BY {self._backwards} LIMIT 1)
             UPDATE {_STATE} SET last = l.last, done = done + (SELECT count(*) FROM b) FROM l
             WHERE what = {self.what} RETURNING {_STATE}.last, done"""
@@ -102,7 +107,7 @@ class BackfillSql:
         return f"""DO $backfill$ DECLARE {declared}BEGIN
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', false);
             LOOP
-                {self._changed(rows)}
+                WITH {self._changed(rows)}
                 SELECT {", ".join(self._names)} INTO {", ".join(places)} FROM b ORDER BY {self._backwards} LIMIT 1;
                 EXIT WHEN NOT FOUND;
                 COMMIT;
@@ -119,13 +124,17 @@ class BackfillSql:
 
     def _changed(self, rows: str) -> str:
         pairs = list(zip(self._columns, self._names, strict=True))
-        return f"""WITH b AS MATERIALIZED (
+        return f"""b AS MATERIALIZED (
                 SELECT {", ".join(f"{column} AS {name}" for column, name in pairs)} FROM {rows}
-                ORDER BY {", ".join(self._columns)} LIMIT {self._operation.batch} FOR NO KEY UPDATE
+                ORDER BY {", ".join(self._columns)} LIMIT {self._operation.batch} FOR NO KEY UPDATE OF t
             ), changed AS (
                 UPDATE {self._table} AS t SET {self._operation.assignments} FROM b
                 WHERE {" AND ".join(f"{column} = {name}" for column, name in pairs)}
             )"""
+
+
+def _array(place: Sequence[str] | None) -> str:
+    return "NULL" if place is None else f"ARRAY[{', '.join(map(_literal, place))}]"
 
 
 def _literal(value: str) -> str:
@@ -151,23 +160,27 @@ def _backfill(operations: Operations, operation: BackfillOp) -> None:
 def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: BackfillSql) -> None:
     """Fill batch by batch, from where the last run ended; wait shortly for a row that is locked, and again later."""
     types = [_type_of(run, operation.table_name, column) for column in operation.key]
-    last: Sequence[str] | None = None
-    done = 0
-    if (state := run.asked(f"SELECT last, done FROM {_STATE} WHERE what = {sql.what}")) is not None:
-        last, done = state.last, state.done
+    last, done = _state(run, sql)
     estimate = run.asked(_ESTIMATE, table=operation.table_name)
     progress = Progress(context, f"backfill of {operation.table_name}", estimate[0] if estimate else 0, begins_at=done)
-
-    def left() -> bool:
-        # All rows of a batch may have been taken by others while it waited for them.
-        return run.holds(f"FROM {sql.rows(last, types)} LIMIT 1")
-
-    while (moved := _batch(context, run, sql.batch(last, types), operation)) is not None or left():
+    while True:
+        moved = _batch(context, run, sql.batch(last, types), operation)
         if moved is not None:
             last, done = moved.last, moved.done
             progress.advanced(done)
+        else:
+            # No row, or others took every one while it waited for them, or it did not go on from the right place.
+            last, done = _state(run, sql)
+            if not run.holds(f"FROM {sql.rows(last, types)} LIMIT 1"):
+                break
         time.sleep(operation.pause)
     progress.ended(done)
+
+
+def _state(run: Steps, sql: BackfillSql) -> tuple[Sequence[str] | None, int]:
+    """Return the place and the number of rows that are done."""
+    row = run.asked(f"SELECT last, done FROM {_STATE} WHERE what = {sql.what}")
+    return (None, 0) if row is None else (row.last, row.done)
 
 
 def _batch(context: MigrationContext, run: Steps, statement: str, operation: BackfillOp) -> Row[Any] | None:

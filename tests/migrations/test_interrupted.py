@@ -205,6 +205,28 @@ async def test_a_backfill_goes_around_rows_that_others_hold(scratch: URL, driver
         ]
 
 
+async def test_a_backfill_after_the_last_batch_of_a_killed_one(scratch: URL, driver: str, own: Revisions) -> None:
+    _fill(scratch, 50)
+    own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
+    config = own.config(with_driver(scratch, driver))
+    config.attributes["patience"] = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
+    with connected(scratch) as other, connected(scratch) as looking:
+        other.execute("CREATE TABLE alembic_backfills (what text PRIMARY KEY, last text[], done bigint NOT NULL)")
+        other.execute(
+            "INSERT INTO alembic_backfills VALUES ('UPDATE users SET version = version + 1 WHERE TRUE', NULL, 0)"
+        )
+        with other.transaction():  # its process is gone, its session is not yet
+            other.execute("UPDATE users SET version = 2 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
+            other.execute(
+                "UPDATE alembic_backfills SET done = 10,"
+                " last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 9 LIMIT 1)"
+            )
+            migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
+            await until(lambda: looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None)
+        await migrating
+        assert looking.execute("SELECT version, count(*) FROM users GROUP BY 1").fetchall() == [(2, 50)]
+
+
 async def test_two_migrators_and_an_index_concurrently(scratch: URL, driver: str, own: Revisions) -> None:
     _fill(scratch, 1000)
     own.add('op.create_index_concurrently("ix_t", "users", ["full_name"])')
