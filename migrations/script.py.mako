@@ -15,8 +15,8 @@ down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
 
-# "expand": the release before this one goes on as if nothing had happened. "contract": only from a release on does nobody
-# miss what goes here; it is applied when all of that release run (make migrate PHASE=contract).
+# "expand": the release before this one goes on as if nothing had happened. "contract": from a release on nobody misses
+# what goes here; it is applied when nothing older runs any more (make migrate PHASE=contract).
 phase = "${phase}"
 % if phase == "contract":
 safe_from = "${release}"
