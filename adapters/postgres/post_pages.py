@@ -1,0 +1,191 @@
+"""The statements that find pages of posts, in lists and by words.
+
+Statuses stand in words and not as parameters, so that the planner knows them and the index of published posts serves.
+What a reader can read is two ranges of two indexes, their own posts and all published ones, of which each yields the
+newest, merged: that many drafts of others are in between costs nothing.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    false,
+    func,
+    literal_column,
+    not_,
+    select,
+    true,
+    union,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY, distinct_on
+
+from adapters.postgres.tables import IN_TEXT, IN_TITLE, POSTS
+from domain.posts import PostStatus
+
+COLUMNS = (
+    POSTS.c.id,
+    POSTS.c.author_id,
+    POSTS.c.title,
+    POSTS.c.content,
+    POSTS.c.status,
+    POSTS.c.published_at,
+    POSTS.c.created_at,
+    POSTS.c.updated_at,
+    POSTS.c.version,
+)
+Where = Collection[ColumnElement[bool]]
+
+# Posts that are looked at, for each one that is asked for, before the index of words is.
+_WALKED = literal_column("25", BigInteger)
+# Posts that were found, of a page of which they are not too many to be sorted.
+_MOST_SORTED = literal_column("5000", BigInteger)
+_LIMIT = bindparam("limit", type_=BigInteger)
+_QUERY = cast(bindparam("query", type_=Text), TSQUERY)
+_AFTER = POSTS.c.id < bindparam("after")
+_OWN = POSTS.c.author_id == bindparam("reader_id")
+_IN_TITLE = IN_TITLE.bool_op("@@")(_QUERY)
+_IN_TEXT = IN_TEXT.bool_op("@@")(_QUERY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which posts: by one author, in one status, and those that one reader can read; None is any."""
+
+    author_id: UUID | None = None
+    status: PostStatus | None = None
+    reader_id: UUID | None = None
+
+    def narrowed(self) -> "Choice | None":
+        """Return the same choice in terms of author and status, if it can be; None when it is of no post."""
+        if self.reader_id is None or self.reader_id == self.author_id or self.status is PostStatus.PUBLISHED:
+            return Choice(author_id=self.author_id, status=self.status)
+        if self.author_id is not None:
+            return Choice(author_id=self.author_id, status=PostStatus.PUBLISHED) if self.status is None else None
+        return self if self.status is None else Choice(author_id=self.reader_id, status=self.status)
+
+    def given(self) -> dict[str, Any]:
+        """Return what `page` and `found` are told of it."""
+        return {
+            "author_id": self.author_id is not None,
+            "status": self.status,
+            "reader_id": self.reader_id is not None,
+        }
+
+    def parameters(self) -> dict[str, UUID | None]:
+        """Return the parameters of these statements for it."""
+        return {"author_id": self.author_id, "reader_id": self.reader_id}
+
+
+def all_of(words: Collection[str]) -> str:
+    """Return the query for what has all these words, as PostgreSQL reads it."""
+    return " & ".join("'" + word.replace("\\", r"\\").replace("'", "''") + "'" for word in sorted(words))
+
+
+@cache
+def page(*, after: bool, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
+    """Return the statement for a page of a list; a reader is given without an author and a status."""
+    where = [_AFTER] if after else []
+    return _newest(COLUMNS, where, author_id=author_id, status=status, reader_id=reader_id)
+
+
+@cache
+def found(*, after: bool | None, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
+    """Return the statement for a page of what was found, `in_title` behind the columns.
+
+    `after` tells whether the title of the post that the page starts below has the words; None is the first page. What
+    the titles do not fill, the rest does, from three sources of which one answers: see `_rest`.
+    """
+    choice: dict[str, Any] = {"author_id": author_id, "status": status, "reader_id": reader_id}
+    if after is False:
+        sources = _rest([_AFTER], **choice)
+    else:
+        titles = [_IN_TITLE, _AFTER] if after else [_IN_TITLE]
+        first = _newest((*COLUMNS, _rank(true())), titles, **choice).cte("first")
+        sources = [select(*first.c), *_rest([_count(first) < _LIMIT], **choice)]
+    both = union_all(*sources).subquery("found")
+    return select(*both.c).order_by(both.c.in_title.desc(), both.c.id.desc()).limit(_LIMIT)
+
+
+def _rest(where: Where, **choice: Any) -> list[Select[Any]]:
+    """Return the statements for the newest whose titles do not hold the words; all but one of them return nothing.
+
+    The planner takes every rare word to be in one post of 200, and words to have nothing to do with each other, so it
+    is not left to choose. What is in many posts is soon met on a short walk from new to old. If it is not, a few are
+    taken out of the index and sorted; if they are more than a few, a longer walk meets them.
+    """
+    soon = _walk(where, steps=_WALKED * _LIMIT, **choice).cte("soon")
+    unmet = [*where, _count(soon) < _LIMIT]
+    few = _few(unmet, **choice).cte("few")
+    many = _count(few) > _MOST_SORTED
+    from_index = select(*COLUMNS, _rank(false())).join(few, POSTS.c.id == few.c.id).where(not_(many), not_(_IN_TITLE))
+    return [
+        select(*soon.c).where(_count(soon) >= _LIMIT),
+        from_index.order_by(POSTS.c.id.desc()).limit(_LIMIT),
+        _walk([*unmet, many], steps=None, **choice),
+    ]
+
+
+def _walk(where: Where, *, steps: ColumnElement[int] | None, **choice: Any) -> Select[Any]:
+    """Return the statement for those of the rest that are met within so many steps, or within any number of them."""
+    met = _newest(COLUMNS, where, most=steps, **choice).subquery("posts")
+    rest = select(*met.c, _rank(false())).where(_IN_TEXT, not_(_IN_TITLE))
+    return rest.order_by(met.c.id.desc()).limit(_LIMIT)
+
+
+def _few(where: Where, *, reader_id: bool, **choice: Any) -> Select[Any]:
+    """Return the statement for the ids of one more than are sorted, in no order."""
+    some = _of(select(POSTS.c.id).where(*where, _IN_TEXT), **choice).limit(_MOST_SORTED + literal_column("1"))
+    if not reader_id:
+        return some
+    both = union(some.where(_OWN), some.where(_has(PostStatus.PUBLISHED))).subquery()
+    return select(*both.c)
+
+
+def _count(rows: CTE) -> ColumnElement[int]:
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def _rank(in_title: ColumnElement[bool]) -> ColumnElement[bool]:
+    return in_title.label("in_title")
+
+
+def _newest(
+    columns: Collection[ColumnElement[Any]],
+    where: Where,
+    *,
+    reader_id: bool,
+    most: ColumnElement[int] | None = _LIMIT,
+    **choice: Any,
+) -> Select[Any]:
+    """Return the statement for the newest of a choice of posts; all of them, in order, when there is no most."""
+    newest = _bounded(_of(select(*columns).where(*where), **choice).order_by(POSTS.c.id.desc()), most)
+    if not reader_id:
+        return newest
+    both = union_all(newest.where(_OWN), newest.where(_has(PostStatus.PUBLISHED))).subquery()
+    return _bounded(select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()), most)
+
+
+def _bounded(statement: Select[Any], most: ColumnElement[int] | None) -> Select[Any]:
+    # OFFSET 0 keeps the planner from mixing what is outside into what is inside.
+    return statement.offset(literal_column("0")) if most is None else statement.limit(most)
+
+
+def _of(statement: Select[Any], *, author_id: bool, status: PostStatus | None) -> Select[Any]:
+    if author_id:
+        statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
+    return statement if status is None else statement.where(_has(status))
+
+
+def _has(status: PostStatus) -> ColumnElement[bool]:
+    return POSTS.c.status == literal_column(f"'{status}'", Text)
