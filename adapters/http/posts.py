@@ -18,11 +18,13 @@ from domain.keys import Scope
 from domain.posts import (
     FIRST_STATUSES,
     LONGEST_CONTENT,
+    LONGEST_QUERY,
     LONGEST_TITLE,
     Post,
     PostChanges,
     PostStatus,
     clean_content,
+    clean_query,
     clean_title,
 )
 from domain.text import LINE_PATTERN, LINES_PATTERN
@@ -59,6 +61,18 @@ _Content = Annotated[
     WithJsonSchema(_CONTENT_SCHEMA),
 ]
 _Status = Annotated[PostStatus, PlainValidator(fields.one_of(*PostStatus)), WithJsonSchema(_STATUS_SCHEMA)]
+_Query = Annotated[
+    str,
+    Field(max_length=LONGEST_QUERY),
+    AfterValidator(clean_query),
+    WithJsonSchema(fields.text_schema(LINE_PATTERN, LONGEST_QUERY)),
+    Query(
+        description="Only posts with every one of these words in title or content. A word is what stands between white "
+        "space and punctuation; case does not count, accents do, and a part of a word is none. Posts whose titles hold "
+        "all the words come first.",
+        examples=["analytical engine"],
+    ),
+]
 _FirstStatus = Annotated[
     PostStatus, PlainValidator(fields.one_of(*_FIRST)), WithJsonSchema({"type": "string", "enum": list(_FIRST)})
 ]
@@ -100,6 +114,12 @@ class PostResponse(TypedDict):
     created_at: Annotated[fields.Time, Field(description="When it was written.")]
     updated_at: Annotated[fields.Time, Field(description="When it was changed last.")]
     version: fields.Version
+
+
+class _Filters(TypedDict):
+    limit: int
+    author_id: UUID | None
+    status: PostStatus | None
 
 
 class PostPage(TypedDict):
@@ -165,7 +185,7 @@ async def get_post(request: Request, post_id: PostId) -> Response:
     },
     openapi_extra=doc.secured(Scope.POSTS_READ),
 )
-async def list_posts(
+async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     request: Request,
     limit: fields.Limit = 20,
     cursor: fields.Cursor = None,
@@ -175,12 +195,19 @@ async def list_posts(
     status: Annotated[
         _Status | None, WithJsonSchema(_STATUS_SCHEMA), Query(description="Only posts in this status.")
     ] = None,
+    q: _Query | None = None,
 ) -> Response:
-    """Read posts page by page, newest first. The next page starts at `next_cursor`, null on the last one."""
-    filters = {"author_id": None if author_id is None else str(author_id), "status": status}
+    """Read posts page by page, newest first. The next page starts at `next_cursor`, null on the last one.
+
+    With `q` only posts that hold every word of it, those whose titles alone hold them all before the rest.
+    """
+    filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
     listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
-    found = await services(request).posts.list(
-        caller(request), limit=limit, after=listing.after(), author_id=author_id, status=status
+    posts, given = services(request).posts, _Filters(limit=limit, author_id=author_id, status=status)
+    found = (
+        await posts.list(caller(request), after=listing.after(), **given)
+        if q is None
+        else await posts.search(caller(request), q, after=listing.behind(), **given)
     )
     next_cursor = listing.next_cursor(found)
     body = PostPage(items=[post_response(post) for post in found.items], next_cursor=next_cursor)
