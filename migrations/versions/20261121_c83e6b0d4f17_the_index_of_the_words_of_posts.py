@@ -27,7 +27,7 @@ SEPARATORS = (
 # hold are longer than any that can be asked for. In PL/pgSQL because SQL would be inlined, and the cost with it: it is
 # meant to make every plan that works out words row by row look as bad as it is.
 WORDS_OF = rf"""
-DO $make$ BEGIN EXECUTE format($function$
+DO $make$ BEGIN EXECUTE replace($function$
 CREATE OR REPLACE FUNCTION words_of(given text) RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL RESTRICTED COST 100000 AS $body$
 DECLARE
@@ -35,25 +35,27 @@ DECLARE
     words text[];
 BEGIN
     IF octet_length(given) = char_length(given) THEN
-        folded := lower(given COLLATE %1$I);
+        folded = lower(given COLLATE UNICODE);
     ELSE
-        folded := lower(normalize(given, NFKC) COLLATE %1$I);
-        folded := replace(replace(folded, U&'\03C2', U&'\03C3'), U&'\00DF', 'ss');
+        folded = lower(normalize(given, NFKC) COLLATE UNICODE);
+        folded = replace(replace(folded, U&'\03C2', U&'\03C3'), U&'\00DF', 'ss');
     END IF;
-    folded := btrim(regexp_replace(folded COLLATE "C", '[{SEPARATORS}]+', ' ', 'g'));
-    words := string_to_array(folded, ' ');
+    folded = btrim(regexp_replace(folded COLLATE "C", '[{SEPARATORS}]+', ' ', 'g'));
+    words = string_to_array(folded, ' ');
     IF octet_length(folded) > 2046 THEN
-        words := ARRAY(SELECT word FROM unnest(words) AS word WHERE octet_length(word) <= 2046);
+        words = ARRAY(SELECT word FROM unnest(words) AS word WHERE octet_length(word) <= 2046);
     END IF;
     RETURN array_to_tsvector(words);
 END $body$
-$function$, (SELECT collname FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu') ORDER BY collname LIMIT 1));
+$function$, 'UNICODE', (
+    SELECT quote_ident(min(collname)) FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu')
+));
 END $make$
 """
 
 
 def upgrade() -> None:
-    op.execute(sa.text(WORDS_OF.replace(":", r"\:")))
+    op.execute(WORDS_OF)
     op.create_index_concurrently(
         "ix_posts_words",
         "posts",
@@ -62,7 +64,7 @@ def upgrade() -> None:
         postgresql_with={"fastupdate": "off"},
     )
     with op.get_context().autocommit_block():
-        op.execute("ANALYZE posts")  # nothing else counts the words before many posts are new
+        op.execute("ANALYZE posts")  # of the words, nothing else would before many posts are new
 
 
 def downgrade() -> None:
