@@ -96,7 +96,7 @@ def all_of(words: Collection[str]) -> str:
 def page(*, after: bool, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
     """Return the statement for a page of a list; a reader is given without an author and a status."""
     where = [_AFTER] if after else []
-    return _newest(COLUMNS, where, author_id=author_id, status=status, reader_id=reader_id)
+    return _newest(where, author_id=author_id, status=status, reader_id=reader_id)
 
 
 @cache
@@ -104,48 +104,50 @@ def found(*, after: bool | None, author_id: bool, status: PostStatus | None, rea
     """Return the statement for a page of what was found, `in_title` behind the columns.
 
     `after` tells whether the title of the post that the page starts below has the words; None is the first page. What
-    the titles do not fill, the rest does, from three sources of which one answers: see `_rest`.
+    the titles do not fill, the others do.
     """
     choice: dict[str, Any] = {"author_id": author_id, "status": status, "reader_id": reader_id}
     if after is False:
-        sources = _rest([_AFTER], **choice)
+        sources = _sources([_AFTER], in_title=False, **choice)
     else:
-        titles = [_IN_TITLE, _AFTER] if after else [_IN_TITLE]
-        first = _newest((*COLUMNS, _rank(true())), titles, **choice).cte("first")
-        sources = [select(*first.c), *_rest([_count(first) < _LIMIT], **choice)]
+        first = union_all(*_sources([_AFTER] if after else [], in_title=True, **choice)).cte("first")
+        sources = [select(*first.c), *_sources([_count(first) < _LIMIT], in_title=False, **choice)]
     both = union_all(*sources).subquery("found")
     return select(*both.c).order_by(both.c.in_title.desc(), both.c.id.desc()).limit(_LIMIT)
 
 
-def _rest(where: Where, **choice: Any) -> list[Select[Any]]:
-    """Return the statements for the newest whose titles do not hold the words; all but one of them return nothing.
+def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]]:
+    """Return the statements for the newest of one rank; all but one of them return nothing.
 
-    The planner takes every rare word to be in one post of 200, and words to have nothing to do with each other, so it
-    is not left to choose. What is in many posts is soon met on a short walk from new to old. If it is not, a few are
-    taken out of the index and sorted; if they are more than a few, a longer walk meets them.
+    The planner takes every rare word to be in one post of 200, words to have nothing to do with each other, and has
+    statistics only after an ANALYZE, so it is not left to choose. What is in many posts is soon met on a short walk
+    from new to old. If it is not, a few are taken out of the index and sorted; if there are more than a few, a longer
+    walk meets them.
     """
-    soon = _walk(where, steps=_WALKED * _LIMIT, **choice).cte("soon")
+    rank = (true() if in_title else false()).label("in_title")
+    has = [_IN_TITLE] if in_title else [_IN_TEXT, not_(_IN_TITLE)]
+    name = "title" if in_title else "text"
+
+    def walk(where: Where, most: ColumnElement[int] | None) -> Select[Any]:
+        met = _newest(where, most=most, **choice).subquery("posts")
+        return select(*met.c, rank).where(*has).order_by(met.c.id.desc()).limit(_LIMIT)
+
+    soon = walk(where, _WALKED * _LIMIT).cte(f"{name}_soon")
     unmet = [*where, _count(soon) < _LIMIT]
-    few = _few(unmet, **choice).cte("few")
+    few = _few([*unmet, has[0]], **choice).cte(f"{name}_few")
     many = _count(few) > _MOST_SORTED
-    from_index = select(*COLUMNS, _rank(false())).join(few, POSTS.c.id == few.c.id).where(not_(many), not_(_IN_TITLE))
+    is_of_few = POSTS.c.id == func.any(func.array(select(few.c.id).scalar_subquery()))
+    sorted_few = select(*COLUMNS, rank).where(is_of_few, not_(many), *has[1:])
     return [
         select(*soon.c).where(_count(soon) >= _LIMIT),
-        from_index.order_by(POSTS.c.id.desc()).limit(_LIMIT),
-        _walk([*unmet, many], steps=None, **choice),
+        sorted_few.order_by(POSTS.c.id.desc()).limit(_LIMIT),
+        walk([*unmet, many], None),
     ]
-
-
-def _walk(where: Where, *, steps: ColumnElement[int] | None, **choice: Any) -> Select[Any]:
-    """Return the statement for those of the rest that are met within so many steps, or within any number of them."""
-    met = _newest(COLUMNS, where, most=steps, **choice).subquery("posts")
-    rest = select(*met.c, _rank(false())).where(_IN_TEXT, not_(_IN_TITLE))
-    return rest.order_by(met.c.id.desc()).limit(_LIMIT)
 
 
 def _few(where: Where, *, reader_id: bool, **choice: Any) -> Select[Any]:
     """Return the statement for the ids of one more than are sorted, in no order."""
-    some = _of(select(POSTS.c.id).where(*where, _IN_TEXT), **choice).limit(_MOST_SORTED + literal_column("1"))
+    some = _of(select(POSTS.c.id).where(*where), **choice).limit(_MOST_SORTED + literal_column("1"))
     if not reader_id:
         return some
     both = union(some.where(_OWN), some.where(_has(PostStatus.PUBLISHED))).subquery()
@@ -156,12 +158,7 @@ def _count(rows: CTE) -> ColumnElement[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _rank(in_title: ColumnElement[bool]) -> ColumnElement[bool]:
-    return in_title.label("in_title")
-
-
 def _newest(
-    columns: Collection[ColumnElement[Any]],
     where: Where,
     *,
     reader_id: bool,
@@ -169,7 +166,7 @@ def _newest(
     **choice: Any,
 ) -> Select[Any]:
     """Return the statement for the newest of a choice of posts; all of them, in order, when there is no most."""
-    newest = _bounded(_of(select(*columns).where(*where), **choice).order_by(POSTS.c.id.desc()), most)
+    newest = _bounded(_of(select(*COLUMNS).where(*where), **choice).order_by(POSTS.c.id.desc()), most)
     if not reader_id:
         return newest
     both = union_all(newest.where(_OWN), newest.where(_has(PostStatus.PUBLISHED))).subquery()
