@@ -23,12 +23,14 @@ class Revisions:
         self.directory = directory
         self.last = EXPAND_HEAD
 
-    def add(self, upgrade: str, downgrade: str = "pass", *, revision: str | None = None, more: str = "") -> str:
+    def add(
+        self, upgrade: str, downgrade: str = "pass", *, revision: str | None = None, doc: str = "", more: str = ""
+    ) -> str:
         """Write a revision after the last one and return its name."""
         name = revision or f"test{len(list(self.directory.iterdir())):04}"
         body = "\n".join(
             [
-                f'"""Test {name}"""',
+                f'"""{doc or f"Test {name}"}"""',
                 "import sqlalchemy as sa",
                 "from migrations.operations import op",
                 f"revision = {name!r}",
