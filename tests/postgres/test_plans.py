@@ -116,8 +116,7 @@ MANY = """
         CASE n % 2 WHEN 0 THEN 'even' ELSE 'odd' END ||
         CASE WHEN n % 7000 = 0 THEN ' rare' ELSE '' END,
         'published', now(), now(), now(), 1
-    FROM generate_series(1, 7000) AS n;
-    ANALYZE posts
+    FROM generate_series(1, 7000) AS n
 """
 
 
@@ -126,4 +125,5 @@ MANY = """
 )
 def test_finding_posts_reads_few_of_them(filled: Store, words: str) -> None:
     filled.admin.execute(MANY.encode())
+    filled.admin.execute("VACUUM ANALYZE posts")  # a walk would pass what earlier tests removed
     assert _touched(filled, words) < 5_000
