@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Row
 
 from migrations.indexes import quoted
+from migrations.pace import Pace
 from migrations.patience import MigrationError, patiently
 from migrations.progress import Progress
 from migrations.steps import Steps, steps, without
@@ -51,8 +52,9 @@ class BackfillOp(MigrateOperation):
         batch: int = 1000,
         pause: float = 0.02,
     ) -> None:
-        """Run UPDATE table_name SET assignments WHERE where, `batch` rows at a time, `pause` seconds apart.
+        """Run UPDATE table_name SET assignments WHERE where, `batch` rows at a time at most, `pause` seconds apart.
 
+        There are fewer where a batch takes longer than others should wait for its rows, and for its commit.
         `key` are columns, never NULL, that together are unique and start an index. Every row that matches is updated
         once, however often the migration is killed and started again.
         """
@@ -80,8 +82,8 @@ class BackfillSql:
         )
         return f"{self._table} AS t WHERE {after}({self._operation.where})"
 
-    def batch(self, last: Sequence[str] | None, types: Sequence[str]) -> str:
-        """Return the statement of the batch after that place; it returns the new place and the rows so far.
+    def batch(self, last: Sequence[str] | None, types: Sequence[str], size: int) -> str:
+        """Return the statement of a batch after that place; it returns the new place and the rows so far.
 
         Nothing happens when that is not the place any more: the session of a killed process may be at its last batch.
         """
@@ -89,7 +91,7 @@ class BackfillSql:
         return f"""
             WITH s AS MATERIALIZED (
                 SELECT FROM {_STATE} WHERE what = {self.what} AND last IS NOT DISTINCT FROM {_array(last)} FOR UPDATE
-            ), {self._changed(f"{self.rows(last, types)} AND EXISTS (SELECT FROM s)")},
+            ), {self._changed(f"{self.rows(last, types)} AND EXISTS (SELECT FROM s)", size)},
             l AS (SELECT {place} AS last FROM b ORDER BY {self._backwards} LIMIT 1)
             UPDATE {_STATE} SET last = l.last, done = done + (SELECT count(*) FROM b) FROM l
             WHERE what = {self.what} RETURNING {_STATE}.last, done"""
@@ -107,7 +109,7 @@ class BackfillSql:
         return f"""DO $backfill$ DECLARE {declared}BEGIN
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', false);
             LOOP
-                WITH {self._changed(rows)}
+                WITH {self._changed(rows, self._operation.batch)}
                 SELECT {", ".join(self._names)} INTO {", ".join(places)} FROM b ORDER BY {self._backwards} LIMIT 1;
                 EXIT WHEN NOT FOUND;
                 COMMIT;
@@ -122,11 +124,11 @@ class BackfillSql:
     def _after(self, place: Iterable[str]) -> str:
         return f"({', '.join(self._columns)}) > ({', '.join(place)}) AND "
 
-    def _changed(self, rows: str) -> str:
+    def _changed(self, rows: str, size: int) -> str:
         pairs = list(zip(self._columns, self._names, strict=True))
         return f"""b AS MATERIALIZED (
                 SELECT {", ".join(f"{column} AS {name}" for column, name in pairs)} FROM {rows}
-                ORDER BY {", ".join(self._columns)} LIMIT {self._operation.batch} FOR NO KEY UPDATE OF t
+                ORDER BY {", ".join(self._columns)} LIMIT {size} FOR NO KEY UPDATE OF t
             ), changed AS (
                 UPDATE {self._table} AS t SET {self._operation.assignments} FROM b
                 WHERE {" AND ".join(f"{column} = {name}" for column, name in pairs)}
@@ -163,8 +165,10 @@ def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: Bac
     last, done = _state(run, sql)
     estimate = run.asked(_ESTIMATE, table=operation.table_name)
     progress = Progress(context, f"backfill of {operation.table_name}", estimate[0] if estimate else 0, begins_at=done)
+    pace = Pace(operation.batch)
     while True:
-        moved = _batch(context, run, sql.batch(last, types), operation)
+        with pace.timed():
+            moved = _batch(context, run, sql.batch(last, types, pace.size), operation)
         if moved is not None:
             last, done = moved.last, moved.done
             progress.advanced(done)
