@@ -63,7 +63,7 @@ def fill(database: URL, posts: int) -> Filled:
             connection.execute(_POSTS, {"users": users, "posts": posts})
         connection.execute("VACUUM (FREEZE, ANALYZE)")
         connection.execute("CHECKPOINT")
-        some = f"{_OURS} AND right(id::text, 1) = '0' ORDER BY id DESC LIMIT {SAMPLE}"
+        some = f"{_OURS} ORDER BY md5(id::text) LIMIT {SAMPLE}"
         sample, authors = zip(*connection.execute(f"SELECT id::text, author_id::text {some}"), strict=True)
     return Filled(posts=posts, sample=sample, authors=sorted(set(authors)))
 

@@ -25,14 +25,10 @@ SAFE = (
         'op.drop_column("posts", "editor_id")',
     ),
     Planted(
-        "a column with a default",
-        'op.add_column("posts", sa.Column("words", sa.Integer(), server_default="0"))',
-        'op.drop_column("posts", "words")',
-    ),
-    Planted(
-        "a backfill of every row",
+        "a column with a default, filled in batches",
+        'op.add_column("posts", sa.Column("words", sa.Integer(), server_default="0"), if_not_exists=True)\n'
         """op.backfill("posts", "words = cardinality(string_to_array(content, ' '))", where="words = 0", key=KEY)""",
-        """op.backfill("posts", "words = 0", where="words <> 0", key=KEY)""",
+        'op.drop_column("posts", "words")',
     ),
     Planted(
         "NOT NULL, validated later",
