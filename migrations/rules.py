@@ -24,6 +24,7 @@ _REWRITES = re.compile(
     re.IGNORECASE,
 )
 _REPEATABLE = re.compile(r"\bIF (?:NOT )?EXISTS\b|^CREATE OR REPLACE\b|^COMMENT ON\b", re.IGNORECASE)
+_LIMITS = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNORECASE)
 _STAR = re.compile(r"\b(?:SELECT|RETURNING)\s+(?:\w+\.)?\*(?!\))", re.IGNORECASE)
 
 
@@ -63,6 +64,12 @@ def not_repeatable(script: Script) -> Iterator[str]:
                 yield f"a step commits it, and a repetition fails (IF NOT EXISTS?): {_short(statement)}"
 
 
+def own_time_limits(script: Script) -> Iterator[str]:
+    """Yield that a revision has time limits of its own: those it is run with keep the queue behind a lock short."""
+    for limit in sorted(set(_LIMITS.findall(Path(script.path).read_text(encoding="utf-8")))):
+        yield f"it has a say in {limit}, which is not a revision's to choose"
+
+
 def no_downgrade(script: Script) -> Iterator[str]:
     """Yield that the downgrade does nothing."""
     if not transactions(script, upgrade=False) and transactions(script):
@@ -80,7 +87,7 @@ def phase(script: Script) -> Iterator[str]:
 
 RULES: dict[str, Rule] = {
     rule.__name__.replace("_", "-"): rule
-    for rule in (unbatched_write, several_tables, rewrite, not_repeatable, no_downgrade, phase)
+    for rule in (unbatched_write, several_tables, rewrite, not_repeatable, own_time_limits, no_downgrade, phase)
 }
 
 

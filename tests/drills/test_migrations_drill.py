@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -81,10 +82,13 @@ def test_a_revision_that_outdates_prepared_statements_fails_no_request(stage: St
     assert refused or stage.driver == "asyncpg"
 
 
-def test_the_linter_passes_what_the_drill_plants(own: Revisions) -> None:
-    plant(own, SAFE)
+@pytest.mark.parametrize(("planted", "rules"), [(SAFE, set()), (UNSAFE, {"own-time-limits"})], ids=["safe", "unsafe"])
+def test_what_the_drill_plants_is_what_the_linter_takes_it_for(
+    own: Revisions, planted: Sequence[Planted], rules: set[str]
+) -> None:
+    plant(own, planted)
     findings = lint(ScriptDirectory.from_config(own.config()))
-    assert [str(finding) for finding in findings if finding.revision.startswith("drill")] == []
+    assert {finding.rule for finding in findings if finding.revision.startswith("drill")} == rules
 
 
 def test_what_the_release_before_bears_goes_up_and_down_one_by_one(scratch: URL, driver: str, own: Revisions) -> None:

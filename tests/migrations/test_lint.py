@@ -22,6 +22,7 @@ PLANTED = {
         op.add_column("users", sa.Column("a", sa.Text()))
         op.create_index_concurrently("ix_a", "users", ["a"])
     """,
+    "own-time-limits": """op.execute("SET LOCAL lock_timeout = 0")""",
     "require-concurrent-index-creation": 'op.create_index("ix_t", "posts", ["title"])',
     "require-concurrent-index-deletion": 'op.drop_index("ix_posts_id", "posts")',
     "adding-foreign-key-constraint": 'op.create_foreign_key("fk", "outcomes", "users", ["subject_id"], ["id"])',
