@@ -171,6 +171,19 @@ def test_the_code_of_the_last_release_is_taken(repository: Path, tmp_path: Path)
     assert taken("HEAD", tmp_path / "head", repository=repository).version == "1.3.0"
 
 
+def test_the_code_of_a_commit_serves(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        taken("HEAD", tmp_path / "head")
+    except DrillError as error:
+        pytest.skip(f"the tests are not in a repository: {error}")
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        monkeypatch.delenv(name, raising=False)  # the code of before is not what is measured
+    outcome = run(replace(stage, release="HEAD"), SAFE[:1])
+    assert _broken(outcome) == {}
+    (served,) = [figure for claim, figure in _figures(outcome).items() if claim.startswith("the release before serves")]
+    assert served.startswith("HEAD (")
+
+
 def test_without_a_release_before_the_own_code_serves(repository: Path, tmp_path: Path) -> None:
     assert taken("", tmp_path / "taken").root == ROOT
     assert last_tag(repository=repository / "adapters") == ""
