@@ -55,8 +55,9 @@ class BackfillOp(MigrateOperation):
         """Run UPDATE table_name SET assignments WHERE where, `batch` rows at a time at most, `pause` seconds apart.
 
         There are fewer where a batch takes longer than others should wait for its rows, and for its commit.
-        `key` are columns, never NULL, that together are unique and start an index. Every row that matches is updated
-        once, however often the migration is killed and started again.
+        `key` are columns, never NULL, that together are unique and of which the first start an index; best those in
+        whose order the rows were written, so that a batch is on few pages. Every row that matches is updated once,
+        however often the migration is killed and started again.
         """
         operations.invoke(cls(table_name, assignments, where, key, batch, pause))
 

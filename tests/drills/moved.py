@@ -89,6 +89,7 @@ def _longest(found: Found, bound: float) -> Check:
     calm = [one for one in found.attempts if not any(_meet(one, move) for move in found.moves)]
     figure = (
         f"{_milliseconds(worst):,.0f} ms: {worst.operation}, during {' and '.join(met) or 'no revision'}; "
+        f"{sum(_milliseconds(one) >= bound for one in found.attempts):,} of {len(found.attempts):,} take longer; "
         f"{max(map(_milliseconds, calm), default=0.0):,.0f} ms while no revision moved"
     )
     usual = "" if bound == BOUND else f" ({BOUND:g} ms in the full form)"
