@@ -14,6 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from migrations.autovacuum import interrupt_autovacuum
+
 T = TypeVar("T")
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -86,6 +88,8 @@ def patiently(
             if attempt == patience.attempts or sqlstate(error) == QUERY_CANCELED:
                 what = doing if isinstance(doing, str) else doing()
                 raise MigrationError(f"{what}: {_why(context, error, attempt)}; {left} is done") from error
+        if context.connection is not None:
+            interrupt_autovacuum(context.connection)
         time.sleep(patience.pause(attempt))
     raise AssertionError
 
