@@ -19,13 +19,14 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
+    exists,
     false,
     func,
     literal_column,
     not_,
+    or_,
     select,
     true,
-    union,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import TSQUERY, distinct_on
@@ -47,15 +48,20 @@ COLUMNS = (
 Where = Collection[ColumnElement[bool]]
 
 # Posts that are looked at, for each one that is asked for, before the index of words is.
-_WALKED = literal_column("25", BigInteger)
-# Posts that were found, of a page of which they are not too many to be sorted.
-_MOST_SORTED = literal_column("5000", BigInteger)
+_SOON = literal_column("25", BigInteger)
+# Posts that were found, of a page of which they are sorted at once.
+_FEW = literal_column("20000", BigInteger)
+# Posts that are looked at before more than those are sorted.
+_LATER = literal_column("5000", BigInteger)
 _LIMIT = bindparam("limit", type_=BigInteger)
 _QUERY = cast(bindparam("query", type_=Text), TSQUERY)
 _AFTER = POSTS.c.id < bindparam("after")
 _OWN = POSTS.c.author_id == bindparam("reader_id")
+_READABLE = or_(_OWN, literal_column(f"posts.status = '{PostStatus.PUBLISHED}'"))
 _IN_TITLE = IN_TITLE.bool_op("@@")(_QUERY)
 _IN_TEXT = IN_TEXT.bool_op("@@")(_QUERY)
+# Words that the planner does not see: it takes them to be in one post of 200, for which it uses the index.
+_UNSEEN = select(_QUERY).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,63 +125,65 @@ def found(*, after: bool | None, author_id: bool, status: PostStatus | None, rea
 def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]]:
     """Return the statements for the newest of one rank; all but one of them return nothing.
 
-    The planner takes every rare word to be in one post of 200, words to have nothing to do with each other, and has
-    statistics only after an ANALYZE, so it is not left to choose. What is in many posts is soon met on a short walk
-    from new to old. If it is not, a few are taken out of the index and sorted; if there are more than a few, a longer
-    walk meets them.
+    The planner takes words to have nothing to do with each other or with time, and has statistics only after an
+    ANALYZE, so it is not left to choose. What is in many posts is soon met on a short walk from new to old. If it is
+    not, all that the index of words finds is sorted; but if that is much, only after a longer walk.
     """
     rank = (true() if in_title else false()).label("in_title")
     has = [_IN_TITLE] if in_title else [_IN_TEXT, not_(_IN_TITLE)]
     name = "title" if in_title else "text"
 
-    def walk(where: Where, most: ColumnElement[int] | None) -> Select[Any]:
+    def walk(where: Where, most: ColumnElement[int]) -> Select[Any]:
         met = _newest(where, most=most, **choice).subquery("posts")
         return select(*met.c, rank).where(*has).order_by(met.c.id.desc()).limit(_LIMIT)
 
-    soon = walk(where, _WALKED * _LIMIT).cte(f"{name}_soon")
+    soon = walk(where, _SOON * _LIMIT).cte(f"{name}_soon")
     unmet = [*where, _count(soon) < _LIMIT]
-    few = _few([*unmet, has[0]], **choice).cte(f"{name}_few")
-    many = _count(few) > _MOST_SORTED
-    is_of_few = POSTS.c.id == func.any(func.array(select(few.c.id).scalar_subquery()))
-    sorted_few = select(*COLUMNS, rank).where(is_of_few, not_(many), *has[1:])
+    few = _indexed(unmet, in_title=in_title, **choice).limit(_FEW + literal_column("1")).cte(f"{name}_few")
+    later = walk([*unmet, _count(few) > _FEW], _LATER).cte(f"{name}_later")
+    newest = _sorted([*unmet, _count(later) < _LIMIT], in_title=in_title, **choice)
     return [
         select(*soon.c).where(_count(soon) >= _LIMIT),
-        sorted_few.order_by(POSTS.c.id.desc()).limit(_LIMIT),
-        walk([*unmet, many], None),
+        select(*later.c).where(_count(later) >= _LIMIT),
+        select(*COLUMNS, rank).where(POSTS.c.id == func.any(func.array(newest.scalar_subquery()))),
     ]
 
 
-def _few(where: Where, *, reader_id: bool, **choice: Any) -> Select[Any]:
-    """Return the statement for the ids of one more than are sorted, in no order."""
-    some = _of(select(POSTS.c.id).where(*where), **choice).limit(_MOST_SORTED + literal_column("1"))
-    if not reader_id:
-        return some
-    both = union(some.where(_OWN), some.where(_has(PostStatus.PUBLISHED))).subquery()
-    return select(*both.c)
+def _sorted(where: Where, *, in_title: bool, **choice: Any) -> Select[Any]:
+    """Return the statement for the ids of the newest of one rank, out of all that the index of words finds."""
+    # Not in the order of the index of ids, along which each text would be worked out.
+    ids = _fenced(_indexed(where, in_title=in_title, **choice)).subquery("ids")
+    newest = select(ids.c.id).order_by(ids.c.id.desc()).limit(_LIMIT)
+    if in_title:
+        return newest
+    # Both from the index: to work out the words of each title would take ten times as long.
+    titles = _fenced(_indexed(where, in_title=True, **choice)).subquery("titles")
+    return newest.where(not_(exists().where(titles.c.id == ids.c.id)))
+
+
+def _indexed(where: Where, *, in_title: bool, reader_id: bool, **choice: Any) -> Select[Any]:
+    """Return the statement for the ids of all that the index of words finds, in no order."""
+    has = (IN_TITLE if in_title else IN_TEXT).bool_op("@@")(_UNSEEN)
+    some = _of(select(POSTS.c.id).where(*where, has), **choice)
+    return some.where(_READABLE) if reader_id else some
 
 
 def _count(rows: CTE) -> ColumnElement[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _newest(
-    where: Where,
-    *,
-    reader_id: bool,
-    most: ColumnElement[int] | None = _LIMIT,
-    **choice: Any,
-) -> Select[Any]:
-    """Return the statement for the newest of a choice of posts; all of them, in order, when there is no most."""
-    newest = _bounded(_of(select(*COLUMNS).where(*where), **choice).order_by(POSTS.c.id.desc()), most)
+def _newest(where: Where, *, reader_id: bool, most: ColumnElement[int] = _LIMIT, **choice: Any) -> Select[Any]:
+    """Return the statement for the newest of a choice of posts."""
+    newest = _of(select(*COLUMNS).where(*where), **choice).order_by(POSTS.c.id.desc()).limit(most)
     if not reader_id:
         return newest
     both = union_all(newest.where(_OWN), newest.where(_has(PostStatus.PUBLISHED))).subquery()
-    return _bounded(select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()), most)
+    return select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()).limit(most)
 
 
-def _bounded(statement: Select[Any], most: ColumnElement[int] | None) -> Select[Any]:
+def _fenced(statement: Select[Any]) -> Select[Any]:
     # OFFSET 0 keeps the planner from mixing what is outside into what is inside.
-    return statement.offset(literal_column("0")) if most is None else statement.limit(most)
+    return statement.offset(literal_column("0"))
 
 
 def _of(statement: Select[Any], *, author_id: bool, status: PostStatus | None) -> Select[Any]:

@@ -100,6 +100,16 @@ def test_a_readers_page_is_two_ranges_merged(filled: Store, after: bool, plans: 
     assert "Seq Scan" not in plan
 
 
+@pytest.mark.parametrize("reader_id", [False, True])
+@pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
+def test_words_are_looked_up_though_every_post_has_them(filled: Store, reader_id: bool, plans: str) -> None:
+    filled.admin.execute(f"SET plan_cache_mode = {plans}".encode())
+    statement = post_pages.found(after=None, author_id=False, status=None, reader_id=reader_id)
+    plan = _plan(filled, statement, query="content", limit=20, reader_id=LOW)
+    filled.admin.execute("RESET plan_cache_mode")
+    assert plan.count("Bitmap Index Scan on ix_posts_words") == 5  # few and all of each rank, and titles to leave out
+
+
 def _touched(store: Store, words: str, **filters: Any) -> int:
     """Return how many blocks a first page of what is found touches."""
     given = {"after": None, "author_id": False, "status": None, "reader_id": False} | filters
