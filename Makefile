@@ -23,25 +23,26 @@ run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the e
 test: $(DEV_SETUP) ## run the whole test suite (args="-k users -x" are passed on to pytest)
 	@$(NOT_ROOT) $(BIN)/python -m pytest $(or $(args),-n 2 --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
 
-check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations and the OpenAPI document
+check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations (lint, locks) and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
-	test "$$($(BIN)/alembic heads | wc -l)" -eq 1
-	$(CHECK) migrate --embedded
+	$(BIN)/python -m migrations.lint
+	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.trace
+	$(CHECK) migrate --embedded --phase contract
 	$(CHECK) with-database --embedded -- $(BIN)/alembic check
 	$(CHECK) with-database --embedded -- $(BIN)/alembic current --check-heads
 	$(CHECK) openapi --check openapi.json
 
-migrate: $(RUN_SETUP) ## bring the schema of the database to this release's
-	@$(BIN)/hexapost migrate --embedded
+migrate: $(RUN_SETUP) ## bring the schema of the database to this release's (PHASE=contract: and remove what older ones need)
+	@$(BIN)/hexapost migrate --embedded --phase $(or $(PHASE),expand)
 
-migration: $(DEV_SETUP) ## write a revision out of what the models have and the migrations lack: m="add users.nickname"
+migration: $(DEV_SETUP) ## write a revision out of what the models have and the migrations lack: m="…" (PHASE=contract)
 	@test -n "$(m)" || { echo 'say what it is about: make migration m="add users.nickname"' >&2; exit 2; }
-	@$(CHECK) migrate --embedded
-	@$(CHECK) with-database --embedded -- $(BIN)/alembic revision --autogenerate -m "$(m)"
+	@$(CHECK) migrate --embedded --phase contract
+	@$(CHECK) with-database --embedded -- $(BIN)/alembic -x phase=$(or $(PHASE),expand) revision --autogenerate -m "$(m)"
 
 bench: $(DEV_SETUP) ## measure CPU per request and latency beside yardsticks (report/bench.svg)
 	@$(BIN)/python -m tests.benchmarks $(args)

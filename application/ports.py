@@ -5,12 +5,13 @@ section 5.7) greater than every one it returned before, so that the order of ids
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from uuid import UUID
 
 from application.idempotency import Outcome
+from application.search import Hit, Place
 from domain.keys import ApiKey
 from domain.posts import Post, PostStatus
 from domain.users import User
@@ -116,6 +117,28 @@ class PostRepository(ABC):
         With `after` only those with a smaller id, whether or not that post still exists; with `author_id` only that
         author's, with `status` only those in that status; with `reader_id` only those that this user can read, because
         they are published or their own.
+        """
+
+    @abstractmethod
+    async def search(
+        self,
+        words: Collection[str],
+        *,
+        limit: int,
+        after: Place | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+        reader_id: UUID | None = None,
+    ) -> Sequence[Hit]:
+        """Return up to `limit` posts whose title and content together hold every one of these words.
+
+        `domain.words.words_of` says what the words of a text are, in every adapter alike, except for characters that
+        are newer than an adapter's Unicode. No post is found by no words, and none by words unless `can_find`.
+
+        Posts whose title alone holds every word come first, then the rest; both newest first: in descending order of
+        id. With `after` only those that come behind that place, whether or not a post still stands there; one that is
+        changed between two pages can come to stand in another place, and so be seen twice or not at all.
+        The filters are those of `list`.
         """
 
     @abstractmethod

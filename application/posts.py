@@ -9,10 +9,12 @@ from application.access import Caller
 from application.idempotency import Once, Outcome, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
+from application.search import FoundPage, Place
 from application.transactions import Retry, readonly, transactional
 from application.versions import Revision, require_version
 from domain.keys import Scope
-from domain.posts import AuthorNotFoundError, Post, PostChanges, PostNotFoundError, PostStatus
+from domain.posts import AuthorNotFoundError, Post, PostChanges, PostNotFoundError, PostStatus, clean_query
+from domain.words import words_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,34 @@ class PostService:
             limit=limit + 1, after=after, author_id=author_id, status=status, reader_id=caller.user_id
         )
         return Page.cut(posts, limit)
+
+    @readonly
+    async def search(
+        self,
+        work: UnitOfWork,
+        caller: Caller,
+        query: str,
+        *,
+        limit: int,
+        after: Place | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+    ) -> FoundPage:
+        """Return a page of at most `limit` posts that hold every word of the query, that starts behind `after`.
+
+        Those whose titles hold them all come first, and the newer before the older; the filters are those of `list`.
+        Raises InvalidValueError when the query is blank, or longer than 200 characters.
+        """
+        caller.require(Scope.POSTS_READ)
+        hits = await work.posts.search(
+            words_of(clean_query(query)),
+            limit=limit + 1,
+            after=after,
+            author_id=author_id,
+            status=status,
+            reader_id=caller.user_id,
+        )
+        return FoundPage.cut(hits, limit)
 
     async def revise(
         self, caller: Caller, post_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[PostChanges]

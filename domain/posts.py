@@ -14,6 +14,8 @@ LONGEST_TITLE = 200
 """Code points."""
 LONGEST_CONTENT = 2000
 """Code points."""
+LONGEST_QUERY = 200
+"""Code points."""
 
 
 class PostStatus(StrEnum):
@@ -81,6 +83,11 @@ def clean_content(text: str) -> str:
     return clean_lines(text, field="content", longest=LONGEST_CONTENT)
 
 
+def clean_query(text: str) -> str:
+    """Return what to search for without blank ends; raises InvalidValueError when it is no line of 1-200 characters."""
+    return clean_line(text, field="q", longest=LONGEST_QUERY)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
     """A text by one author.
@@ -98,6 +105,11 @@ class Post:
     created_at: datetime
     updated_at: datetime
     version: int
+
+    @property
+    def text(self) -> str:
+        """All that is written in it."""
+        return f"{self.title} {self.content}"
 
     @classmethod
     def written(

@@ -3,47 +3,70 @@
 import asyncio
 import functools
 import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
-from sqlalchemy import Connection, bindparam, func, make_url, select
+from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import migrations.operations  # noqa: F401 - registers them
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.tables import Base
 from adapters.settings import database_url
-
-# One migration at a time: a second one waits for the lock, and then finds nothing left to do.
-LOCK = select(func.pg_advisory_lock(bindparam("key", 0x6865_7861_706F_7374)))  # "hexapost"
+from migrations.lock import one_at_a_time
+from migrations.patience import Patience
+from migrations.phases import Phase
+from migrations.running import Plan, apply
+from migrations.writing import placed
 
 CONNECT_SECONDS = 10.0
+
+report = context.config.attributes.get("report", functools.partial(print, file=sys.stderr))
+patience = context.config.attributes.get("patience", Patience())
+phase = Phase(
+    context.config.attributes.get("phase") or context.get_x_argument(as_dictionary=True).get("phase", "expand")
+)
+release = context.config.attributes.get("release") or version("hexapost")
 
 
 def run(connection: Connection) -> None:
     """Run the migrations over a connection."""
-    connection.execute(LOCK)
-    connection.commit()
-    configure(connection=connection, compare_type=True, compare_server_default=True)
+    with one_at_a_time(connection.engine, report) as still_alone:
+        plan = configure(still_alone, connection=connection, compare_type=True, compare_server_default=True)
+        apply(context, connection, plan, patience)
 
 
-def configure(**options: Any) -> None:
-    """Run the migrations as the options say."""
-    report = context.config.attributes.get("report", functools.partial(print, file=sys.stderr))
+def write() -> None:
+    """Write the migrations as SQL, with the time limits in which each statement is to be run."""
+    configure(dialect_name="postgresql", literal_binds=True)
+    for name, milliseconds in patience.limits().items():
+        context.execute(f"SET {name} = {milliseconds}")
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def configure(before_each: Callable[[], None] = lambda: None, **options: Any) -> Plan:
+    """Have the migrations of the phase run as the options say, and return what is planned."""
 
     def say(ctx: MigrationContext, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic's
         subject = getattr(step.up_revision, "doc", "")
         report(f"{'applied' if step.is_upgrade else 'undid'} revision {step.up_revision_id}: {subject}")
 
+    options |= {"patience": patience, "report": report, "on_version_apply": say, "transaction_per_migration": True}
+    context.configure(target_metadata=Base.metadata, **options)
+    plan = Plan(context.get_context().opts["fn"], phase, release, before_each=before_each)
     context.configure(
         target_metadata=Base.metadata,
-        transaction_per_migration=True,
-        on_version_apply=say,
+        process_revision_directives=placed(phase),
+        template_args={"phase": phase, "release": release},
+        fn=plan.steps,
         **options,
     )
-    with context.begin_transaction():
-        context.run_migrations()
+    return plan
 
 
 async def connect_and_run() -> None:
@@ -60,7 +83,7 @@ async def connect_and_run() -> None:
 
 
 if context.is_offline_mode():
-    configure(dialect_name="postgresql", literal_binds=True)
+    write()
 elif given := context.config.attributes.get("connection"):
     run(given)
 else:

@@ -5,19 +5,28 @@ import argparse
 from sqlalchemy import URL
 
 from adapters.cli.databases import with_database
+from adapters.cli.errors import NotReadyError
 from adapters.cli.output import report
 from adapters.postgres.migrations import upgrade
 from adapters.settings import Settings
+from migrations.patience import MigrationError
+from migrations.phases import Phase
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Apply the migrations that are missing."""
     with with_database(settings, embedded=options.embedded) as url:
-        migrate(url)
+        migrate(url, Phase(options.phase))
     return 0
 
 
-def migrate(url: URL) -> None:
-    """Apply the migrations that are missing to a database, and say so."""
-    upgrade(url, report)
+def migrate(url: URL, phase: Phase = Phase.EXPAND) -> None:
+    """Apply the migrations of the phase that are missing to a database, and say so.
+
+    Raises NotReadyError when one was not applied.
+    """
+    try:
+        upgrade(url, report, phase)
+    except MigrationError as error:
+        raise NotReadyError(str(error)) from error
     report("the schema is that of this release")

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         return subparser
 
     _serve(add("serve", "serve the API"))
-    _embedded(add("migrate", "bring the database's schema to this release's"))
+    _migrate(add("migrate", "bring the database's schema to this release's"))
     _embedded(add("check", "tell whether the settings are sound and the database is ready"))
     _keys(add("keys", "create, list, rotate and revoke API keys"))
     _embedded(add("purge", "remove what has expired, as the service does from time to time"))
@@ -45,6 +45,16 @@ def _embedded(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="without DATABASE_URL, use a PostgreSQL of our own in the state directory",
     )
+
+
+def _migrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--phase",
+        choices=("expand", "contract"),
+        default="expand",
+        help="contract also removes what older releases need, when none of them runs any more (default expand)",
+    )
+    _embedded(parser)
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from adapters.http import api_keys, docs, health, metrics, posts, problem_pages, users
+from adapters.http import api_keys, docs, health, metrics, post_pages, posts, problem_pages, users
 from adapters.http.context import AccessLog, Component, HttpOptions, Readiness, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
@@ -44,6 +44,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
         version=options.version,
         routes=[
             *users.router.routes,
+            *post_pages.router.routes,
             *posts.router.routes,
             *api_keys.router.routes,
             *health.router.routes,

@@ -1,8 +1,9 @@
 """Cursors: where the next page of a list starts, in a form that only this service can make.
 
 A cursor is 33 octets in base64url (RFC 4648 section 5): a format number, the last id of the page, and a truncated
-HMAC-SHA256 (RFC 2104) over these, the list and its filters. 33 octets are 44 characters without padding or spare bits,
-so each cursor has one spelling.
+HMAC-SHA256 (RFC 2104) over these, the list and its filters. The format is 1 in the order of ids; where posts are ranked
+it is the rank of the last one: 2 when its title holds every word, 3 when it does not. 33 octets are 44 characters
+without padding or spare bits, so each cursor has one spelling.
 """
 
 import base64
@@ -13,14 +14,16 @@ from uuid import UUID
 
 from adapters.http.errors import ProblemError
 from adapters.http.problems import VALIDATION_FAILED
+from application.search import Place
 
 CURSOR_LENGTH = 44
 """Characters."""
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{44}$"
 
 _FORM = re.compile(r"[A-Za-z0-9_-]{44}")
-_FORMAT = b"\x01"
-_HEAD_BYTES = len(_FORMAT) + 16
+_BY_ID = 1
+_RANKS = {True: 2, False: 3}
+_HEAD_BYTES = 1 + 16
 _SIGNATURE_BYTES = 16
 
 Filters = Mapping[str, str | None]
@@ -35,23 +38,42 @@ class Cursors:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def make(self, last: UUID, *, resource: str, filters: Filters) -> str:
+    def make(self, last: UUID | Place, *, resource: str, filters: Filters) -> str:
         """Return the cursor of the page after `last`."""
-        head = _FORMAT + last.bytes
+        if isinstance(last, Place):
+            head = bytes([_RANKS[last.in_title]]) + last.id.bytes
+        else:
+            head = bytes([_BY_ID]) + last.bytes
         return base64.urlsafe_b64encode(head + self._signature(head, resource, filters)).decode("ascii")
 
     def read(self, cursor: str, *, resource: str, filters: Filters) -> UUID:
-        """Return the id below which the page starts.
+        """Return the id below which the page of a list starts.
 
-        Raises ProblemError unless `make` returned this cursor for this resource and these filters.
+        Raises ProblemError unless `make` returned this cursor for an id, this resource and these filters.
         """
+        number, last = self._opened(cursor, resource, filters)
+        if number != _BY_ID:
+            raise _refusal()
+        return last
+
+    def read_place(self, cursor: str, *, resource: str, filters: Filters) -> Place:
+        """Return the place behind which the page starts.
+
+        Raises ProblemError unless `make` returned this cursor for a place, this resource and these filters.
+        """
+        number, last = self._opened(cursor, resource, filters)
+        if number not in _RANKS.values():
+            raise _refusal()
+        return Place(in_title=number == _RANKS[True], id=last)
+
+    def _opened(self, cursor: str, resource: str, filters: Filters) -> tuple[int, UUID]:
         if not _FORM.fullmatch(cursor):
             raise _refusal()
         found = base64.urlsafe_b64decode(cursor)
         head, signature = found[:_HEAD_BYTES], found[_HEAD_BYTES:]
-        if not hmac.compare_digest(signature, self._signature(head, resource, filters)) or head[:1] != _FORMAT:
+        if not hmac.compare_digest(signature, self._signature(head, resource, filters)):
             raise _refusal()
-        return UUID(bytes=head[1:])
+        return head[0], UUID(bytes=head[1:])
 
     def _signature(self, head: bytes, resource: str, filters: Filters) -> bytes:
         # A NUL separates, because no filter's value can hold one.

@@ -12,6 +12,7 @@ from adapters.http.context import cursors
 from adapters.http.cursors import Filters
 from adapters.http.responses import REVALIDATE, Body, ok
 from application.pages import Page
+from application.search import FoundPage, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,13 @@ class Listing:
             return None
         return cursors(self.request).read(self.cursor, resource=self.path, filters=self.filters)
 
-    def next_cursor(self, found: Page[Any]) -> str | None:
+    def behind(self) -> Place | None:
+        """Return the place behind which the page starts. Raises ProblemError as `after` does."""
+        if self.cursor is None:
+            return None
+        return cursors(self.request).read_place(self.cursor, resource=self.path, filters=self.filters)
+
+    def next_cursor(self, found: Page[Any] | FoundPage) -> str | None:
         """Return the cursor of the page after the one that was found, None after the last."""
         if found.next_after is None:
             return None

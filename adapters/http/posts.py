@@ -1,9 +1,9 @@
-"""Posts over HTTP: routes, request and response models."""
+"""Posts over HTTP: routes, request and response models; lists of them are in `post_pages`."""
 
 from typing import Annotated, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Request, Response
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
@@ -12,7 +12,6 @@ from adapters.http import fields, problems, responses
 from adapters.http.conditional import expected_versions
 from adapters.http.context import caller, services
 from adapters.http.idempotency import once
-from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
 from domain.keys import Scope
 from domain.posts import (
@@ -41,9 +40,8 @@ EXAMPLE: doc.Json = {
 }
 PostId = Annotated[fields.Identifier, Path(description="The id of the post.", examples=[EXAMPLE["id"]])]
 
-
 _FIRST = tuple(status for status in PostStatus if status in FIRST_STATUSES)
-_STATUS_SCHEMA: doc.Json = {"type": "string", "enum": list(PostStatus)}
+STATUS_SCHEMA: doc.Json = {"type": "string", "enum": list(PostStatus)}
 _TITLE_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_TITLE)
 _CONTENT_SCHEMA = fields.text_schema(LINES_PATTERN, LONGEST_CONTENT)
 _Title = Annotated[
@@ -58,7 +56,7 @@ _Content = Annotated[
     AfterValidator(clean_content),
     WithJsonSchema(_CONTENT_SCHEMA),
 ]
-_Status = Annotated[PostStatus, PlainValidator(fields.one_of(*PostStatus)), WithJsonSchema(_STATUS_SCHEMA)]
+Status = Annotated[PostStatus, PlainValidator(fields.one_of(*PostStatus)), WithJsonSchema(STATUS_SCHEMA)]
 _FirstStatus = Annotated[
     PostStatus, PlainValidator(fields.one_of(*_FIRST)), WithJsonSchema({"type": "string", "enum": list(_FIRST)})
 ]
@@ -79,7 +77,7 @@ class UpdatePostRequest(fields.RequestModel):
     title: _Title = Field(default_factory=str)
     content: _Content = Field(default_factory=str)
     status: Annotated[
-        _Status, Field(description="A draft can be published, a published post archived, an archived one published.")
+        Status, Field(description="A draft can be published, a published post archived, an archived one published.")
     ] = Field(default_factory=lambda: PostStatus.DRAFT)
 
 
@@ -100,13 +98,6 @@ class PostResponse(TypedDict):
     created_at: Annotated[fields.Time, Field(description="When it was written.")]
     updated_at: Annotated[fields.Time, Field(description="When it was changed last.")]
     version: fields.Version
-
-
-class PostPage(TypedDict):
-    """A page of posts."""
-
-    items: Annotated[list[PostResponse], Field(max_length=fields.MOST_ITEMS, description="The posts, newest first.")]
-    next_cursor: fields.NextCursor
 
 
 def post_response(post: Post) -> PostResponse:
@@ -151,40 +142,6 @@ async def get_post(request: Request, post_id: PostId) -> Response:
     """Read one post. With `If-None-Match` the answer is 304 as long as the post has not changed."""
     post = await services(request).posts.get(caller(request), post_id)
     return responses.entity(request, post_response(post), post.version)
-
-
-@router.get(
-    "",
-    response_model=PostPage,
-    summary="List posts",
-    responses={
-        200: doc.response(
-            "A page of posts.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
-        ),
-        **doc.errors(problems.VALIDATION_FAILED, *doc.API),
-    },
-    openapi_extra=doc.secured(Scope.POSTS_READ),
-)
-async def list_posts(
-    request: Request,
-    limit: fields.Limit = 20,
-    cursor: fields.Cursor = None,
-    author_id: Annotated[
-        fields.Identifier | None, WithJsonSchema(fields.ID_SCHEMA), Query(description="Only posts by this user.")
-    ] = None,
-    status: Annotated[
-        _Status | None, WithJsonSchema(_STATUS_SCHEMA), Query(description="Only posts in this status.")
-    ] = None,
-) -> Response:
-    """Read posts page by page, newest first. The next page starts at `next_cursor`, null on the last one."""
-    filters = {"author_id": None if author_id is None else str(author_id), "status": status}
-    listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
-    found = await services(request).posts.list(
-        caller(request), limit=limit, after=listing.after(), author_id=author_id, status=status
-    )
-    next_cursor = listing.next_cursor(found)
-    body = PostPage(items=[post_response(post) for post in found.items], next_cursor=next_cursor)
-    return listing.response(body, next_cursor)
 
 
 @router.post(

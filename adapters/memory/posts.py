@@ -1,12 +1,14 @@
 """The posts in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from heapq import nlargest
 from uuid import UUID
 
 from adapters.memory.tables import Tables, View
 from application.ports import PostRepository
+from application.search import Hit, Place
 from domain.posts import Post, PostNotFoundError, PostStatus, require_author
+from domain.words import can_find, words_of
 
 
 class InMemoryPostRepository(PostRepository):
@@ -42,6 +44,33 @@ class InMemoryPostRepository(PostRepository):
         )
         return nlargest(limit, found, key=lambda post: post.id)
 
+    async def search(
+        self,
+        words: Collection[str],
+        *,
+        limit: int,
+        after: Place | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+        reader_id: UUID | None = None,
+    ) -> Sequence[Hit]:
+        """See `PostRepository.search`."""
+        asked = frozenset(words)
+        if not can_find(asked):
+            return []
+        found = (
+            Hit(post=post, in_title=asked <= words_of(post.title))
+            for post in self._view.tables().posts.values()
+            if author_id in {None, post.author_id}
+            and status in {None, post.status}
+            and _is_readable(post, reader_id)
+            and asked <= words_of(post.text)
+        )
+        start = None if after is None else _rank(after)
+        return nlargest(
+            limit, (hit for hit in found if start is None or _rank(hit.place) < start), key=lambda hit: _rank(hit.place)
+        )
+
     async def add(self, post: Post) -> None:
         """See `PostRepository.add`."""
 
@@ -71,6 +100,10 @@ class InMemoryPostRepository(PostRepository):
             del tables.posts[post.id]
 
         self._view.write(write)
+
+
+def _rank(place: Place) -> tuple[bool, UUID]:
+    return place.in_title, place.id
 
 
 def _is_readable(post: Post, reader_id: UUID | None) -> bool:

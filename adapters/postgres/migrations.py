@@ -14,6 +14,8 @@ import migrations
 from adapters.postgres.database import Database
 from adapters.postgres.errors import translated
 from adapters.postgres.schema import applied_revisions
+from migrations.patience import MigrationError
+from migrations.phases import Phase, expand_heads, with_ancestors
 
 
 class SchemaState(StrEnum):
@@ -34,33 +36,38 @@ def alembic_config(url: URL | None = None) -> Config:
 
 
 @cache
-def _revisions() -> tuple[frozenset[str], frozenset[str]]:
-    """Return the revisions of this release, and the latest among them."""
-    scripts = ScriptDirectory.from_config(alembic_config())
-    return frozenset(script.revision for script in scripts.walk_revisions()), frozenset(scripts.get_heads())
+def scripts() -> ScriptDirectory:
+    """Return the revisions of this release."""
+    return ScriptDirectory.from_config(alembic_config())
 
 
-def upgrade(url: URL, report: Callable[[str], None]) -> None:
-    """Apply every revision that is missing, and report each in a line. Not to be called in a running event loop.
+def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND) -> None:
+    """Apply every revision of the phase that is missing, and report each in a line. Not to be called in an event loop.
 
-    Raises StorageUnavailableError when the database cannot be reached.
+    Raises StorageUnavailableError when the database cannot be reached, MigrationError when a revision was not applied.
     """
     config = alembic_config(url)
-    config.attributes["report"] = report
+    config.attributes |= {"report": report, "phase": phase}
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, "heads")
     except Exception as error:
         meaning = translated(error, connection_lost=True)
-        if meaning is None:
+        if meaning is None or isinstance(error, MigrationError):
             raise
         raise meaning from error
 
 
 async def schema_state(database: Database) -> SchemaState:
     """Tell how the database's schema stands to this release. Raises a TransientError when it cannot be asked."""
-    known, heads = _revisions()
-    applied = await applied_revisions(database)
-    if applied == heads:
-        return SchemaState.CURRENT
-    # A revision that this release does not know was written after it: the schema arrives before the release.
-    return SchemaState.AHEAD if applied - known else SchemaState.BEHIND
+    return state_of(scripts(), await applied_revisions(database))
+
+
+def state_of(directory: ScriptDirectory, applied: frozenset[str]) -> SchemaState:
+    """Tell how a schema with these revisions stands to the release with those.
+
+    Contract revisions are not asked about: this release works before them as well as after.
+    """
+    if applied - {script.revision for script in directory.walk_revisions()}:
+        # A revision that this release does not know was written after it: the schema arrives before the release.
+        return SchemaState.AHEAD
+    return SchemaState.CURRENT if expand_heads(directory) <= with_ancestors(directory, applied) else SchemaState.BEHIND

@@ -1,6 +1,6 @@
 """The posts in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -9,24 +9,16 @@ from sqlalchemy import Select, bindparam, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.drivers import Row
+from adapters.postgres.post_pages import COLUMNS, Choice, all_of, found, page
 from adapters.postgres.session import WRITTEN, Session, refuse_stale
 from adapters.postgres.tables import POSTS, USERS
 from adapters.postgres.users import SqlAlchemyUserRepository
 from application.ports import ConcurrentChangeError, PostRepository
+from application.search import Hit, Place
 from domain.posts import Post, PostNotFoundError, PostStatus, require_author
 from domain.users import UserNotFoundError
+from domain.words import can_find
 
-_COLUMNS = (
-    POSTS.c.id,
-    POSTS.c.author_id,
-    POSTS.c.title,
-    POSTS.c.content,
-    POSTS.c.status,
-    POSTS.c.published_at,
-    POSTS.c.created_at,
-    POSTS.c.updated_at,
-    POSTS.c.version,
-)
 _STATUSES = {str(status): status for status in PostStatus}
 
 
@@ -68,13 +60,12 @@ _STORED = (
 _AUTHOR = (
     select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
 )
-# In words and not as a parameter, so that the planner knows it.
 _READABLE = or_(text(f"posts.status = '{PostStatus.PUBLISHED}'"), POSTS.c.author_id == bindparam("reader_id"))
 _ADD = (
     insert(POSTS)
     .from_select(
-        [column.name for column in _COLUMNS],
-        select(*[bindparam(column.name, type_=column.type) for column in _COLUMNS]).where(_AUTHOR.exists()),
+        [column.name for column in COLUMNS],
+        select(*[bindparam(column.name, type_=column.type) for column in COLUMNS]).where(_AUTHOR.exists()),
     )
     .on_conflict_do_nothing(index_elements=[POSTS.c.author_id, POSTS.c.id])
     .returning(WRITTEN)
@@ -88,23 +79,9 @@ _REMOVE = delete(POSTS).where(*_STORED).returning(WRITTEN)
 
 @cache
 def _get(*, author_id: bool, reader_id: bool) -> Select[Any]:
-    statement = select(*_COLUMNS).where(POSTS.c.id == bindparam("id"))
+    statement = select(*COLUMNS).where(POSTS.c.id == bindparam("id"))
     if author_id:
         statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
-    if reader_id:
-        statement = statement.where(_READABLE)
-    return statement
-
-
-@cache
-def _list(*, after: bool, author_id: bool, status: bool, reader_id: bool) -> Select[Any]:
-    statement = select(*_COLUMNS).order_by(POSTS.c.id.desc()).limit(bindparam("limit"))
-    if after:
-        statement = statement.where(POSTS.c.id < bindparam("after"))
-    if author_id:
-        statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
-    if status:
-        statement = statement.where(POSTS.c.status == bindparam("status"))
     if reader_id:
         statement = statement.where(_READABLE)
     return statement
@@ -133,23 +110,31 @@ class SqlAlchemyPostRepository(PostRepository):
         reader_id: UUID | None = None,
     ) -> Sequence[Post]:
         """See `PostRepository.list`."""
-        statement = _list(
-            after=after is not None,
-            author_id=author_id is not None,
-            status=status is not None,
-            reader_id=reader_id is not None,
-        )
-        rows = await self._session.fetch(
-            statement,
-            {
-                "limit": limit,
-                "after": after,
-                "author_id": author_id,
-                "status": None if status is None else str(status),
-                "reader_id": reader_id,
-            },
-        )
+        choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
+        if choice is None:
+            return []
+        statement = page(after=after is not None, **choice.given())
+        rows = await self._session.fetch(statement, {"limit": limit, "after": after, **choice.parameters()})
         return [_post(row) for row in rows]
+
+    async def search(
+        self,
+        words: Collection[str],
+        *,
+        limit: int,
+        after: Place | None = None,
+        author_id: UUID | None = None,
+        status: PostStatus | None = None,
+        reader_id: UUID | None = None,
+    ) -> Sequence[Hit]:
+        """See `PostRepository.search`."""
+        choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
+        if choice is None or not can_find(words):
+            return []
+        statement = found(after=None if after is None else after.in_title, **choice.given())
+        parameters = {"query": all_of(words), "limit": limit, "after": after and after.id, **choice.parameters()}
+        rows = await self._session.fetch(statement, parameters)
+        return [Hit(post=_post(row[:-1]), in_title=row[-1]) for row in rows]
 
     async def add(self, post: Post) -> None:
         """See `PostRepository.add`."""

@@ -4,7 +4,21 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    func,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
@@ -13,6 +27,11 @@ LONGEST_EMAIL_KEY = 1000
 
 _USER_SCOPES = "'users:read', 'users:write', 'posts:read', 'posts:write'"
 _SCOPES = f"{_USER_SCOPES}, 'keys:admin', 'metrics:read'"
+
+
+# What posts are found by: `words_of` is `domain.words.words_of` as a function of the database.
+IN_TITLE = func.words_of(literal_column("title", Text), type_=TSVECTOR)
+IN_TEXT = func.words_of(literal_column("(title || ' '::text) || content", Text), type_=TSVECTOR)
 
 
 class Base(DeclarativeBase):
@@ -72,6 +91,9 @@ class PostRow(Changing, Base):
         CheckConstraint("(status = 'draft') = (published_at IS NULL)", name="published_once_not_draft"),
         CheckConstraint("version >= 1", name="version_positive"),
         Index(None, "id"),
+        Index("ix_posts_published_id", "id", postgresql_where=text("status = 'published'")),
+        # Without a list of pending entries, which a search would have to read, and a write to put in order.
+        Index("ix_posts_words", IN_TITLE, IN_TEXT, postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
     )
 
     author_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)

@@ -13,6 +13,8 @@ down_revision = "ccc0279a8e0d"
 branch_labels = None
 depends_on = None
 
+phase = "expand"
+
 
 def upgrade() -> None:
     op.create_table(

@@ -57,6 +57,7 @@ USE_CASES: dict[str, tuple[Scope, Act]] = {
     "write": (Scope.POSTS_WRITE, lambda h, c: h.posts.write(c, author_id=h.ada.id, title="T", content="C")),
     "get a post": (Scope.POSTS_READ, lambda h, c: h.posts.get(c, h.draft.id)),
     "list posts": (Scope.POSTS_READ, lambda h, c: h.posts.list(c, limit=9)),
+    "search": (Scope.POSTS_READ, lambda h, c: h.posts.search(c, "t", limit=9)),
     "revise": (Scope.POSTS_WRITE, lambda h, c: h.posts.revise(c, h.draft.id, title="New")),
     "remove": (Scope.POSTS_WRITE, lambda h, c: h.posts.remove(c, h.draft.id)),
     "create a key": (Scope.KEYS_ADMIN, lambda h, c: h.keys.create(c, name="K", scopes=[Scope.USERS_READ])),
@@ -207,6 +208,21 @@ async def test_a_bound_caller_lists_what_is_published_and_their_own(house: House
     assert (first.items, first.next_after) == ([own], own.id)
     last = await posts.list(bob, limit=1, after=first.next_after)
     assert (last.items, last.next_after) == ([house.published], None)
+
+
+async def test_a_bound_caller_finds_what_is_published_and_their_own(house: House) -> None:
+    posts, ada, bob = house.posts, bound(house.ada.id), bound(house.bob.id)
+    assert (await posts.search(ada, "t", limit=9)).items == [house.published, house.draft]
+    assert (await posts.search(bob, "t", limit=9)).items == [house.published]
+    assert (await posts.search(bob, "t", limit=9, status=PostStatus.DRAFT)).items == []
+    assert (await posts.search(bob, "t", limit=9, author_id=house.ada.id)).items == [house.published]
+    own = await posts.write(bob, author_id=house.bob.id, title="Other", content="t")
+    assert (await posts.search(bob, "t", limit=9, status=PostStatus.DRAFT)).items == [own]
+    # The page is cut out of what can be read.
+    first = await posts.search(bob, "t", limit=1)
+    assert first.items == [house.published]
+    last = await posts.search(bob, "t", limit=1, after=first.next_after)
+    assert (last.items, last.next_after) == ([own], None)
 
 
 async def test_a_bound_caller_writes_only_as_themselves(house: House, storage: InMemoryStorage) -> None:

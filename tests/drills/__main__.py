@@ -17,6 +17,7 @@ from adapters.embedded import EmbeddedPostgresError
 from tests.drills import report
 from tests.drills.drill import Check, Drill, DrillError, Outcome, Size, Stage
 from tests.drills.registry import DRILLS
+from tests.drills.releases import last_tag
 from tests.drills.screen import Screen
 from tests.support.commands import end_in_order, measured_server
 from tests.support.databases import Databases
@@ -67,6 +68,7 @@ def _carried_out(
                 seed=options.seed,
                 say=screen.say,
                 progress=screen.progress,
+                release=options.release,
             )
             outcome = _outcome(drill, stage)
             if not outcome.passed:
@@ -94,7 +96,7 @@ def _keep_words(directory: Path, log: Path) -> None:
 
 
 def _size(drill: Drill, options: argparse.Namespace) -> Size:
-    given = {name: value for name in ("requests", "seconds", "times") if (value := getattr(options, name))}
+    given = {name: value for name in ("requests", "seconds", "times", "rows") if (value := getattr(options, name))}
     return replace(drill.quick if options.quick else drill.full, **given)
 
 
@@ -106,6 +108,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--requests", type=_count, help="of a drill that counts requests")
     parser.add_argument("--seconds", type=_count, help="of the load, or of the longest fault")
     parser.add_argument("--times", type=_count, help="of a drill that counts faults")
+    parser.add_argument("--rows", type=_count, help="of a drill that fills tables")
+    parser.add_argument(
+        "--release",
+        default=last_tag(),
+        metavar="REF",
+        help="the release before, as a tag or commit, whose code serves while its schema changes: the last tag before "
+        "this commit, here '%(default)s', or else the own code stands in for it",
+    )
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all that is random (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the report (%(default)s)")
     options = parser.parse_args(arguments)

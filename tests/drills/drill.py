@@ -15,12 +15,15 @@ class DrillError(Exception):
 class Size:
     """How much a drill does: requests for those that count them, seconds of load or of a fault, times of a fault.
 
+    `rows` are there before, in a drill that asks for more than a few.
+
     `slack` is how many times as long as claimed an answer may take: a short form runs beside other tests.
     """
 
     requests: int = 0
     seconds: float = 0.0
     times: int = 0
+    rows: int = 0
     slack: float = 1.0
 
 
@@ -36,6 +39,8 @@ class Stage:
     say: Callable[[str], None]
     progress: Callable[[int, int], None]
     """Takes how much is done, and of how much."""
+    release: str = ""
+    """The tag or commit of the release before, for a drill that has one; empty where the own code stands in for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

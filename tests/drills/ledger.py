@@ -14,11 +14,20 @@ Rows = Mapping[str, Sequence[str]]
 """The ids of the rows by the name of the operation that was to store them."""
 
 
-def rows(database: URL) -> Rows:
-    """Return what is stored, whose operations are named by the address of a user and the title of a post."""
+_ROWS = """
+    SELECT name, id FROM (SELECT email, id FROM users UNION ALL SELECT title, id FROM posts) AS stored (name, id)
+    WHERE name !~ %s
+"""
+
+
+def rows(database: URL, *, but_for: str = "^$") -> Rows:
+    """Return what is stored, whose operations are named by the address of a user and the title of a post.
+
+    Names that match `but_for` are those of rows that no operation is about.
+    """
     found: dict[str, list[str]] = {}
     with connected(database) as connection:
-        for name, id_ in connection.execute("SELECT email, id FROM users UNION ALL SELECT title, id FROM posts"):
+        for name, id_ in connection.execute(_ROWS, [but_for]):
             found.setdefault(str(name), []).append(str(id_))
     return found
 

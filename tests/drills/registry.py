@@ -7,6 +7,7 @@ from tests.drills.conflicts import CONFLICTS
 from tests.drills.drill import Drill
 from tests.drills.exactly_once import EXACTLY_ONCE
 from tests.drills.frozen_database import FROZEN_DATABASE
+from tests.drills.migrations import MIGRATIONS
 from tests.drills.outages import DATABASE_KILLED, DATABASE_RESTARTS
 from tests.drills.overload import OVERLOAD
 from tests.drills.rolling_restart import ROLLING_RESTART
@@ -24,6 +25,7 @@ _ALL = (
     DATABASE_KILLED,
     SERVICE_KILLED,
     ROLLING_RESTART,
+    MIGRATIONS,
 )
 
 DRILLS: Mapping[str, Drill] = {drill.name: drill for drill in _ALL}

@@ -56,6 +56,6 @@ class Target:
 @contextmanager
 def target(stage: Stage, database: URL, *arguments: str, **variables: str) -> Iterator[Target]:
     """Run the service as `started` does, with a key and without a limit on what the key may ask."""
-    key = a_key(stage.directory, DATABASE_URL=rendered(database))
+    key = a_key(stage.directory, DATABASE_URL=rendered(database), **variables)
     with started(stage.directory, database, *arguments, HEXAPOST_RATE_LIMIT="none", **variables) as served:
         yield Target(served=served, port=port(served), key=key, seed=stage.seed)

@@ -175,12 +175,18 @@ async def test_lists_of_a_bound_key_are_of_its_user(world: World) -> None:
     key = bearer(await stored_key(world.storage, *USER_SCOPES, user_id=UUID(world.bob["id"])))
     assert (await world.api.client.get("/api/v1/users", headers=key)).json()["items"] == [world.bob]
     assert (await world.api.client.get("/api/v1/posts", headers=key)).json()["items"] == []
-    for query in (f"users?email={world.ada['email']}", f"posts?author_id={world.ada['id']}", "posts?status=draft"):
+    for query in (
+        f"users?email={world.ada['email']}",
+        f"posts?author_id={world.ada['id']}",
+        "posts?status=draft",
+        "posts?q=secret",
+    ):
         response = await world.api.client.get(f"/api/v1/{query}", headers=key)
         assert response.json() == {"items": [], "next_cursor": None}
     own = bearer(await stored_key(world.storage, *USER_SCOPES, user_id=UUID(world.ada["id"])))
     assert (await world.api.client.get("/api/v1/users", headers=own)).json()["items"] == [world.ada]
-    assert (await world.api.client.get("/api/v1/posts", headers=own)).json()["items"] == [world.draft]
+    for query in ("posts", "posts?q=secret"):
+        assert (await world.api.client.get(f"/api/v1/{query}", headers=own)).json()["items"] == [world.draft]
 
 
 @every_operation

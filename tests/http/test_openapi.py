@@ -136,8 +136,11 @@ def test_everything_is_bounded() -> None:
         bounded(part["schema"], name)
         check(part["schema"], part["example"])
     for _, path, operation in operations():
-        for parameter in operation.get("parameters", []):
-            bounded(resolved(parameter)["schema"], path)
+        for parameter in map(resolved, operation.get("parameters", [])):
+            bounded(parameter["schema"], path)
+            assert parameter["description"], parameter["name"]
+            for example in parameter["schema"].get("examples", []):
+                check(parameter["schema"], example)
 
 
 def test_every_example_of_a_response_is_valid() -> None:

@@ -1,11 +1,13 @@
 """What pytest-alembic's tests need, and the state of a database's schema as text."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.pool import NullPool
 
+from tests.migrations.revisions import Revisions
 from tests.support.databases import with_driver
 
 
@@ -20,3 +22,11 @@ def alembic_engine(empty: URL) -> Iterator[Connection]:
     engine = create_engine(with_driver(empty, "psycopg"), poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Revisions:
+    """Revisions of the test's own."""
+    directory = tmp_path / "versions"
+    directory.mkdir()
+    return Revisions(directory)

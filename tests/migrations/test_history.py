@@ -1,15 +1,13 @@
-"""The checks that pytest-alembic brings: one head, up to it, models as migrated, up and down again."""
+"""The checks that pytest-alembic brings: up to the heads, models as migrated, up and down again."""
 
 from pytest_alembic.tests import (
     test_model_definitions_match_ddl,
-    test_single_head_revision,
     test_up_down_consistency,
     test_upgrade,
 )
 
 __all__ = [
     "test_model_definitions_match_ddl",
-    "test_single_head_revision",
     "test_up_down_consistency",
     "test_upgrade",
 ]

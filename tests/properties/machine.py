@@ -19,6 +19,7 @@ from application.pages import Page
 from application.ports import Storage
 from application.posts import PostService
 from application.retention import RetentionService
+from application.search import Place
 from application.users import UserService
 from domain.errors import DomainError
 from domain.keys import Scope
@@ -41,6 +42,7 @@ EMAILS = st.sampled_from(
 NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
 TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])
 CONTENTS = st.sampled_from(["C", "C\r\nD", "C\nD", "\0", "\U0001f989" * 2000])
+QUERIES = st.sampled_from(["t", "u\u0308", "D c", "T X", "\U0001f989" * 200, "!", "", "x" * 200])
 EXPECTED = st.sampled_from([None, None, (1,), (2,), (3,), (1, 2), ()])
 STATUSES = st.sampled_from(PostStatus)
 SCOPES = st.sets(st.sampled_from(Scope), max_size=3)
@@ -164,6 +166,18 @@ class Sides(RuleBasedStateMachine):
     )
     def list_posts(self, limit: int, after: UUID | None, author_id: UUID | None, status: PostStatus | None) -> None:
         self.ask(lambda side: side.posts.list(OPERATOR, limit=limit, after=after, author_id=author_id, status=status))
+
+    @rule(
+        query=QUERIES,
+        limit=LIMITS,
+        after=st.none() | st.builds(Place, in_title=st.booleans(), id=texts),
+        author_id=st.none() | people,
+        reader_id=st.none() | people,
+        status=st.none() | STATUSES,
+    )
+    def search(self, query: str, reader_id: UUID | None, **given: Any) -> None:
+        caller = replace(OPERATOR, user_id=reader_id)
+        self.ask(lambda side: side.posts.search(caller, query, **given))
 
     @rule(reader_id=people, post_id=texts, limit=LIMITS, after=st.none() | texts, author_id=st.none() | people)
     def read(self, reader_id: UUID, post_id: UUID, limit: int, after: UUID | None, author_id: UUID | None) -> None:

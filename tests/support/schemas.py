@@ -12,12 +12,17 @@ DESCRIPTION = """
     WHERE connamespace = 'public'::regnamespace
     UNION ALL
     SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT format('function %s %s', oid::regprocedure, md5(prosrc)) FROM pg_proc
+    WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
     ORDER BY 1
 """
 
 
 def schema(url: URL) -> list[str]:
-    """Return a line for each column, constraint and index."""
+    """Return a line for each column, constraint, index, function and trigger."""
     with connected(url) as connection:
         return [str(line) for (line,) in connection.execute(DESCRIPTION).fetchall()]
 

@@ -1,0 +1,92 @@
+"""Pages of posts over HTTP: lists, and what is found by words."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AfterValidator, Field, WithJsonSchema
+from typing_extensions import TypedDict
+
+from adapters.http import documentation as doc
+from adapters.http import fields, problems
+from adapters.http.context import caller, services
+from adapters.http.pages import Listing
+from adapters.http.posts import EXAMPLE, PATH, STATUS_SCHEMA, PostResponse, Status, post_response
+from adapters.http.routes import StrictRoute, operation_id
+from domain.keys import Scope
+from domain.posts import LONGEST_QUERY, PostStatus, clean_query
+from domain.text import LINE_PATTERN
+
+_Words = Annotated[str, Field(max_length=LONGEST_QUERY), AfterValidator(clean_query)]
+_Query = Annotated[
+    _Words | None,
+    WithJsonSchema({**fields.text_schema(LINE_PATTERN, LONGEST_QUERY), "examples": ["analytical engine"]}),
+    Query(
+        description="Only posts with every one of these words in title or content. A word is what stands between white "
+        "space and punctuation; case does not count, accents do, and a part of a word is none. Posts whose titles hold "
+        "all the words come first."
+    ),
+]
+
+
+class _Filters(TypedDict):
+    limit: int
+    author_id: UUID | None
+    status: PostStatus | None
+
+
+class PostPage(TypedDict):
+    """A page of posts."""
+
+    items: Annotated[
+        list[PostResponse],
+        Field(
+            max_length=fields.MOST_ITEMS,
+            description="The posts, newest first; with `q` those whose titles hold all the words before the rest.",
+        ),
+    ]
+    next_cursor: fields.NextCursor
+
+
+router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generate_unique_id_function=operation_id)
+
+
+@router.get(
+    "",
+    response_model=PostPage,
+    summary="List posts",
+    responses={
+        200: doc.response(
+            "A page of posts.", headers=["Link"], example={"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}
+        ),
+        **doc.errors(problems.VALIDATION_FAILED, *doc.API),
+    },
+    openapi_extra=doc.secured(Scope.POSTS_READ),
+)
+async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
+    request: Request,
+    limit: fields.Limit = 20,
+    cursor: fields.Cursor = None,
+    author_id: Annotated[
+        fields.Identifier | None, WithJsonSchema(fields.ID_SCHEMA), Query(description="Only posts by this user.")
+    ] = None,
+    status: Annotated[
+        Status | None, WithJsonSchema(STATUS_SCHEMA), Query(description="Only posts in this status.")
+    ] = None,
+    q: _Query = None,
+) -> Response:
+    """Read posts page by page, newest first. The next page starts at `next_cursor`, null on the last one.
+
+    With `q` only posts that hold every word of it, those whose titles alone hold them all before the rest.
+    """
+    filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
+    listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
+    posts, given = services(request).posts, _Filters(limit=limit, author_id=author_id, status=status)
+    found = (
+        await posts.list(caller(request), after=listing.after(), **given)
+        if q is None
+        else await posts.search(caller(request), q, after=listing.behind(), **given)
+    )
+    next_cursor = listing.next_cursor(found)
+    body = PostPage(items=[post_response(post) for post in found.items], next_cursor=next_cursor)
+    return listing.response(body, next_cursor)

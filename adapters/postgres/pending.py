@@ -1,0 +1,49 @@
+"""Which revisions a database lacks, and what they would lock."""
+
+from dataclasses import dataclass
+
+from adapters.postgres.database import Database
+from adapters.postgres.migrations import scripts
+from adapters.postgres.schema import applied_revisions
+from migrations.phases import Phase, phase_of, safe_from, with_ancestors
+from migrations.statements import locked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A revision that is missing: its subject, the release from which it is safe (contract), its locks by statement."""
+
+    revision: str
+    subject: str
+    phase: Phase
+    safe_from: str | None
+    locks: list[tuple[str, dict[str, str]]]
+
+    def lines(self) -> list[str]:
+        """Return it as lines: what is pending and when it may be applied, then each statement that locks something."""
+        when = f"contract, when every process is of release {self.safe_from} or later" if self.safe_from else "expand"
+        found = [f"pending: {self.revision}: {self.subject} ({when})"]
+        for statement, locks in self.locks:
+            words = ", ".join(f"{mode} on {table}" for table, mode in locks.items())
+            found.append(f"  {words}: {statement[:100]}")
+        return found
+
+
+async def pending(database: Database) -> list[Pending]:
+    """Return the revisions of both phases that are missing, the first one first.
+
+    Raises a TransientError when the database cannot be asked now.
+    """
+    directory = scripts()
+    there = with_ancestors(directory, await applied_revisions(database))
+    missing = [script for script in directory.walk_revisions() if script.revision not in there]
+    return [
+        Pending(
+            revision=script.revision,
+            subject=str(script.doc),
+            phase=phase_of(script),
+            safe_from=safe_from(script) if phase_of(script) is Phase.CONTRACT else None,
+            locks=locked(script),
+        )
+        for script in reversed(missing)
+    ]

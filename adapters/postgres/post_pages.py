@@ -1,0 +1,196 @@
+"""The statements that find pages of posts, in lists and by words.
+
+Statuses stand in words and not as parameters, so that the planner knows them and the index of published posts serves.
+What a reader can read is two ranges of two indexes, their own posts and all published ones, of which each yields the
+newest, merged: that many drafts of others are in between costs nothing.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    exists,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY, distinct_on
+
+from adapters.postgres.tables import IN_TEXT, IN_TITLE, POSTS
+from domain.posts import PostStatus
+
+COLUMNS = (
+    POSTS.c.id,
+    POSTS.c.author_id,
+    POSTS.c.title,
+    POSTS.c.content,
+    POSTS.c.status,
+    POSTS.c.published_at,
+    POSTS.c.created_at,
+    POSTS.c.updated_at,
+    POSTS.c.version,
+)
+Where = Collection[ColumnElement[bool]]
+
+# Posts that are looked at, for each one that is asked for, before the index of words is.
+_SOON = literal_column("25", BigInteger)
+# Posts that were found, of a page of which they are sorted at once.
+_FEW = literal_column("20000", BigInteger)
+# Posts that are looked at before more than those are sorted.
+_LATER = literal_column("5000", BigInteger)
+_LIMIT = bindparam("limit", type_=BigInteger)
+_QUERY = cast(bindparam("query", type_=Text), TSQUERY)
+_AFTER = POSTS.c.id < bindparam("after")
+_OWN = POSTS.c.author_id == bindparam("reader_id")
+_READABLE = or_(_OWN, literal_column(f"posts.status = '{PostStatus.PUBLISHED}'"))
+_IN_TITLE = IN_TITLE.bool_op("@@")(_QUERY)
+_IN_TEXT = IN_TEXT.bool_op("@@")(_QUERY)
+# Words that the planner does not see: it takes them to be in one post of 200, for which it uses the index.
+_UNSEEN = select(_QUERY).scalar_subquery()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which posts: by one author, in one status, and those that one reader can read; None is any."""
+
+    author_id: UUID | None = None
+    status: PostStatus | None = None
+    reader_id: UUID | None = None
+
+    def narrowed(self) -> "Choice | None":
+        """Return the same choice in terms of author and status, if it can be; None when it is of no post."""
+        if self.reader_id is None or self.reader_id == self.author_id or self.status is PostStatus.PUBLISHED:
+            return Choice(author_id=self.author_id, status=self.status)
+        if self.author_id is not None:
+            return Choice(author_id=self.author_id, status=PostStatus.PUBLISHED) if self.status is None else None
+        return self if self.status is None else Choice(author_id=self.reader_id, status=self.status)
+
+    def given(self) -> dict[str, Any]:
+        """Return what `page` and `found` are told of it."""
+        return {
+            "author_id": self.author_id is not None,
+            "status": self.status,
+            "reader_id": self.reader_id is not None,
+        }
+
+    def parameters(self) -> dict[str, UUID | None]:
+        """Return the parameters of these statements for it."""
+        return {"author_id": self.author_id, "reader_id": self.reader_id}
+
+
+def all_of(words: Collection[str]) -> str:
+    """Return the query for what has all these words, as PostgreSQL reads it."""
+    return " & ".join("'" + word.replace("\\", r"\\").replace("'", "''") + "'" for word in sorted(words))
+
+
+@cache
+def page(*, after: bool, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
+    """Return the statement for a page of a list; a reader is given without an author and a status."""
+    where = [_AFTER] if after else []
+    return _newest(where, author_id=author_id, status=status, reader_id=reader_id)
+
+
+@cache
+def found(*, after: bool | None, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
+    """Return the statement for a page of what was found, `in_title` behind the columns.
+
+    `after` tells whether the title of the post that the page starts below has the words; None is the first page. What
+    the titles do not fill, the others do.
+    """
+    choice: dict[str, Any] = {"author_id": author_id, "status": status, "reader_id": reader_id}
+    if after is False:
+        sources = _sources([_AFTER], in_title=False, **choice)
+    else:
+        first = union_all(*_sources([_AFTER] if after else [], in_title=True, **choice)).cte("first")
+        sources = [select(*first.c), *_sources([_count(first) < _LIMIT], in_title=False, **choice)]
+    both = union_all(*sources).subquery("found")
+    return select(*both.c).order_by(both.c.in_title.desc(), both.c.id.desc()).limit(_LIMIT)
+
+
+def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]]:
+    """Return the statements for the newest of one rank; all but one of them return nothing.
+
+    The planner takes words to have nothing to do with each other or with time, and has statistics only after an
+    ANALYZE, so it is not left to choose. What is in many posts is soon met on a short walk from new to old. If it is
+    not, all that the index of words finds is sorted; but if that is much, only after a longer walk.
+    """
+    rank = (true() if in_title else false()).label("in_title")
+    has = [_IN_TITLE] if in_title else [_IN_TEXT, not_(_IN_TITLE)]
+    name = "title" if in_title else "text"
+
+    def walk(where: Where, most: ColumnElement[int]) -> Select[Any]:
+        met = _newest(where, most=most, **choice).subquery("posts")
+        return select(*met.c, rank).where(*has).order_by(met.c.id.desc()).limit(_LIMIT)
+
+    soon = walk(where, _SOON * _LIMIT).cte(f"{name}_soon")
+    unmet = [*where, _count(soon) < _LIMIT]
+    few = _indexed(unmet, in_title=in_title, **choice).limit(_FEW + literal_column("1")).cte(f"{name}_few")
+    later = walk([*unmet, _count(few) > _FEW], _LATER).cte(f"{name}_later")
+    newest = _sorted([*unmet, _count(later) < _LIMIT], in_title=in_title, **choice)
+    return [
+        select(*soon.c).where(_count(soon) >= _LIMIT),
+        select(*later.c).where(_count(later) >= _LIMIT),
+        select(*COLUMNS, rank).where(POSTS.c.id == func.any(func.array(newest.scalar_subquery()))),
+    ]
+
+
+def _sorted(where: Where, *, in_title: bool, **choice: Any) -> Select[Any]:
+    """Return the statement for the ids of the newest of one rank, out of all that the index of words finds."""
+    # Not in the order of the index of ids, along which each text would be worked out.
+    ids = _fenced(_indexed(where, in_title=in_title, **choice)).subquery("ids")
+    newest = select(ids.c.id).order_by(ids.c.id.desc()).limit(_LIMIT)
+    if in_title:
+        return newest
+    # Both from the index: to work out the words of each title would take ten times as long.
+    titles = _fenced(_indexed(where, in_title=True, **choice)).subquery("titles")
+    return newest.where(not_(exists().where(titles.c.id == ids.c.id)))
+
+
+def _indexed(where: Where, *, in_title: bool, reader_id: bool, **choice: Any) -> Select[Any]:
+    """Return the statement for the ids of all that the index of words finds, in no order."""
+    has = (IN_TITLE if in_title else IN_TEXT).bool_op("@@")(_UNSEEN)
+    some = _of(select(POSTS.c.id).where(*where, has), **choice)
+    return some.where(_READABLE) if reader_id else some
+
+
+def _count(rows: CTE) -> ColumnElement[int]:
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def _newest(where: Where, *, reader_id: bool, most: ColumnElement[int] = _LIMIT, **choice: Any) -> Select[Any]:
+    """Return the statement for the newest of a choice of posts."""
+    newest = _of(select(*COLUMNS).where(*where), **choice).order_by(POSTS.c.id.desc()).limit(most)
+    if not reader_id:
+        return newest
+    both = union_all(newest.where(_OWN), newest.where(_has(PostStatus.PUBLISHED))).subquery()
+    return select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()).limit(most)
+
+
+def _fenced(statement: Select[Any]) -> Select[Any]:
+    # OFFSET 0 keeps the planner from mixing what is outside into what is inside.
+    return statement.offset(literal_column("0"))
+
+
+def _of(statement: Select[Any], *, author_id: bool, status: PostStatus | None) -> Select[Any]:
+    if author_id:
+        statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
+    return statement if status is None else statement.where(_has(status))
+
+
+def _has(status: PostStatus) -> ColumnElement[bool]:
+    return POSTS.c.status == literal_column(f"'{status}'", Text)

@@ -1,0 +1,174 @@
+"""Safe operations on constraints: added without a look at the rows, which are looked at while others read and write."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import CreateIndexOp
+
+from migrations.indexes import build_index, quoted
+from migrations.steps import NOT_NULL_NOT_VALID, Steps, steps
+
+_OF_TABLE = "FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(:on)) AND conname = :constraint"
+_NOT_NULL = """
+    SELECT conname FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
+    WHERE conrelid = to_regclass(quote_ident(:on)) AND contype = 'n' AND attname = :column
+"""
+
+Action = Literal["CASCADE", "RESTRICT", "SET NULL", "SET DEFAULT", "NO ACTION"]
+
+
+@Operations.register_operation("add_foreign_key")
+@Operations.register_operation("add_check")
+@Operations.register_operation("add_unique")
+@dataclass
+class AddConstraintOp(MigrateOperation):
+    """A constraint that is added NOT VALID and validated later, or that takes over an index that was built before."""
+
+    name: str
+    table_name: str
+    definition: str
+    unique_columns: Sequence[str] = ()
+
+    @classmethod
+    def add_foreign_key(  # noqa: PLR0917 - as create_foreign_key
+        cls,
+        operations: Operations,
+        name: str,
+        table_name: str,
+        referent_table: str,
+        columns: Sequence[str],
+        referent_columns: Sequence[str],
+        *,
+        ondelete: Action | None = None,
+    ) -> None:
+        """Add a foreign key: NOT VALID under a short lock on both tables, then validated under a weak one."""
+        definition = (
+            f"FOREIGN KEY ({quoted(operations, *columns)}) "
+            f"REFERENCES {quoted(operations, referent_table)} ({quoted(operations, *referent_columns)})"
+        )
+        operations.invoke(cls(name, table_name, definition + (f" ON DELETE {ondelete}" if ondelete else "")))
+
+    @classmethod
+    def add_check(cls, operations: Operations, name: str, table_name: str, condition: str) -> None:
+        """Add a check: NOT VALID under a short lock, then validated under a weak one."""
+        operations.invoke(cls(name, table_name, f"CHECK ({condition})"))
+
+    @classmethod
+    def add_unique(cls, operations: Operations, name: str, table_name: str, columns: Sequence[str]) -> None:
+        """Add a unique constraint: its index is built CONCURRENTLY, then the constraint takes it over."""
+        operations.invoke(cls(name, table_name, f"UNIQUE USING INDEX {quoted(operations, name)}", columns))
+
+    def reverse(self) -> "RemoveConstraintOp":
+        """Return what undoes it."""
+        return RemoveConstraintOp(self.name, self.table_name)
+
+
+@Operations.register_operation("remove_constraint")
+@dataclass
+class RemoveConstraintOp(MigrateOperation):
+    """A constraint that goes."""
+
+    name: str
+    table_name: str
+
+    @classmethod
+    def remove_constraint(cls, operations: Operations, name: str, table_name: str) -> None:
+        """Drop a constraint, if it is there, under a short lock: ACCESS EXCLUSIVE, of a foreign key on both tables."""
+        operations.invoke(cls(name, table_name))
+
+
+@Operations.register_operation("add_not_null")
+@dataclass
+class AddNotNullOp(MigrateOperation):
+    """A column that is never NULL from now on."""
+
+    table_name: str
+    column_name: str
+
+    @classmethod
+    def add_not_null(cls, operations: Operations, table_name: str, column_name: str) -> None:
+        """Make a column NOT NULL: NOT VALID under a short lock, then validated under a weak one.
+
+        Before PostgreSQL 18 a check stands in, which SET NOT NULL believes without a look at the rows.
+        """
+        operations.invoke(cls(table_name, column_name))
+
+    def reverse(self) -> "RemoveNotNullOp":
+        """Return what undoes it."""
+        return RemoveNotNullOp(self.table_name, self.column_name)
+
+
+@Operations.register_operation("remove_not_null")
+@dataclass
+class RemoveNotNullOp(MigrateOperation):
+    """A column that may be NULL."""
+
+    table_name: str
+    column_name: str
+
+    @classmethod
+    def remove_not_null(cls, operations: Operations, table_name: str, column_name: str) -> None:
+        """Let a column be NULL, under a short lock."""
+        operations.invoke(cls(table_name, column_name))
+
+    def reverse(self) -> AddNotNullOp:
+        """Return what undoes it."""
+        return AddNotNullOp(self.table_name, self.column_name)
+
+
+@Operations.implementation_for(AddConstraintOp)
+def _add_constraint(operations: Operations, operation: AddConstraintOp) -> None:
+    name, table = operation.name, operation.table_name
+    with steps(operations, f"adding constraint {name}") as run:
+        if operation.unique_columns:
+            if not run.holds(_OF_TABLE, on=table, constraint=name):
+                build_index(operations, run, CreateIndexOp(name, table, list(operation.unique_columns), unique=True))
+                run.brief(_added(operations, table, name, operation.definition))
+            return
+        _add_and_validate(operations, run, table, name, operation.definition)
+
+
+@Operations.implementation_for(RemoveConstraintOp)
+def _remove_constraint(operations: Operations, operation: RemoveConstraintOp) -> None:
+    with steps(operations, f"dropping constraint {operation.name}") as run:
+        _drop_constraint(operations, run, operation.table_name, operation.name)
+
+
+@Operations.implementation_for(AddNotNullOp)
+def _add_not_null(operations: Operations, operation: AddNotNullOp) -> None:
+    table, column = operation.table_name, operation.column_name
+    name = f"{table}_{column}_not_null"
+    with steps(operations, f"making {table}.{column} NOT NULL") as run:
+        if run.server_version >= NOT_NULL_NOT_VALID:
+            found = run.asked(_NOT_NULL, on=table, column=column)
+            _add_and_validate(
+                operations, run, table, found[0] if found else name, f"NOT NULL {quoted(operations, column)}"
+            )
+            return
+        _add_and_validate(operations, run, table, f"ck_{name}", f"CHECK ({quoted(operations, column)} IS NOT NULL)")
+        run.brief(f"ALTER TABLE {quoted(operations, table)} ALTER COLUMN {quoted(operations, column)} SET NOT NULL")
+        _drop_constraint(operations, run, table, f"ck_{name}")
+
+
+@Operations.implementation_for(RemoveNotNullOp)
+def _remove_not_null(operations: Operations, operation: RemoveNotNullOp) -> None:
+    table, column = quoted(operations, operation.table_name), quoted(operations, operation.column_name)
+    with steps(operations, f"letting {operation.table_name}.{operation.column_name} be NULL") as run:
+        run.brief(f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
+
+
+def _add_and_validate(operations: Operations, run: Steps, table: str, name: str, definition: str) -> None:
+    if not run.holds(_OF_TABLE, on=table, constraint=name):
+        run.brief(f"{_added(operations, table, name, definition)} NOT VALID")
+    if not run.holds(f"{_OF_TABLE} AND convalidated", on=table, constraint=name):
+        run.unhurried(f"ALTER TABLE {quoted(operations, table)} VALIDATE CONSTRAINT {quoted(operations, name)}")
+
+
+def _added(operations: Operations, table: str, name: str, definition: str) -> str:
+    return f"ALTER TABLE {quoted(operations, table)} ADD CONSTRAINT {quoted(operations, name)} {definition}"
+
+
+def _drop_constraint(operations: Operations, run: Steps, table: str, name: str) -> None:
+    run.brief(f"ALTER TABLE {quoted(operations, table)} DROP CONSTRAINT IF EXISTS {quoted(operations, name)}")

@@ -1,0 +1,107 @@
+"""Safe operations on indexes: built and dropped CONCURRENTLY, while others read and write."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import CreateIndexOp, DropIndexOp
+from sqlalchemy import TextClause
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex
+
+from migrations.steps import Steps, steps
+
+_OF_TABLE = (
+    "FROM pg_index WHERE indexrelid = to_regclass(quote_ident(:index)) AND indrelid = to_regclass(quote_ident(:on))"
+)
+
+
+@Operations.register_operation("create_index_concurrently")
+class CreateIndexConcurrentlyOp(MigrateOperation):
+    """CREATE INDEX CONCURRENTLY."""
+
+    def __init__(self, plain: CreateIndexOp) -> None:
+        self.plain = plain
+
+    @classmethod
+    def create_index_concurrently(
+        cls,
+        operations: Operations,
+        /,
+        index_name: str,
+        table_name: str,
+        columns: Sequence[str | TextClause],
+        *,
+        unique: bool = False,
+        **kw: Any,
+    ) -> None:
+        """Create an index without keeping writers waiting; `kw` as for `create_index` (postgresql_where, …_using).
+
+        What a failed attempt left INVALID is dropped first; an index of that name that is valid is left as it is.
+        """
+        operations.invoke(cls(CreateIndexOp(index_name, table_name, columns, unique=unique, **kw)))
+
+    def reverse(self) -> "DropIndexConcurrentlyOp":
+        """Return what undoes it."""
+        return DropIndexConcurrentlyOp(str(self.plain.index_name), self.plain.table_name, built_by=self)
+
+
+@Operations.register_operation("drop_index_concurrently")
+class DropIndexConcurrentlyOp(MigrateOperation):
+    """DROP INDEX CONCURRENTLY."""
+
+    def __init__(self, index_name: str, table_name: str, built_by: CreateIndexConcurrentlyOp | None = None) -> None:
+        self.index_name = index_name
+        self.table_name = table_name
+        self._built_by = built_by
+
+    @classmethod
+    def drop_index_concurrently(cls, operations: Operations, index_name: str, table_name: str) -> None:
+        """Drop an index, if it is there, without keeping others waiting."""
+        operations.invoke(cls(index_name, table_name))
+
+    @classmethod
+    def of(cls, plain: DropIndexOp) -> Self:
+        """Return the safe form of Alembic's."""
+        return cls(str(plain.index_name), str(plain.table_name))
+
+    def reverse(self) -> CreateIndexConcurrentlyOp:
+        """Return what undoes it. Raises ValueError when it is not known how the index was built."""
+        if self._built_by is None:
+            raise ValueError(f"how {self.index_name} was built is not known")
+        return self._built_by
+
+
+@Operations.implementation_for(CreateIndexConcurrentlyOp)
+def _create(operations: Operations, operation: CreateIndexConcurrentlyOp) -> None:
+    with steps(operations, f"creating index {operation.plain.index_name}") as run:
+        build_index(operations, run, operation.plain)
+
+
+@Operations.implementation_for(DropIndexConcurrentlyOp)
+def _drop(operations: Operations, operation: DropIndexConcurrentlyOp) -> None:
+    with steps(operations, f"dropping index {operation.index_name}") as run:
+        run.long(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, operation.index_name)}")
+
+
+def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> None:
+    """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails."""
+    name, table = str(plain.index_name), plain.table_name
+    if run.holds(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
+        return
+    away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
+    index = plain.to_index(operations.get_context())
+    index.dialect_options["postgresql"]["concurrently"] = True
+    if run.offline or run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table):
+        run.long(away)
+    try:
+        run.long(CreateIndex(index))
+    except DBAPIError:
+        if run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table):
+            run.long(away)  # an INVALID unique index would still refuse rows
+        raise
+
+
+def quoted(operations: Operations, *names: str) -> str:
+    """Return names as SQL, comma-separated."""
+    return ", ".join(operations.get_context().dialect.identifier_preparer.quote(name) for name in names)

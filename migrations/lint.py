@@ -1,0 +1,125 @@
+"""`python -m migrations.lint`: refuse revisions that others would notice, without a server.
+
+Each transaction of each revision goes through squawk, and the revision through the rules that squawk lacks. A revision
+may have an exception, with the reason: `exceptions = {"ban-drop-column": "nobody reads it since release 0.2.0"}`.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+
+import migrations.operations  # noqa: F401 - registers them
+from migrations.patience import MigrationError, Patience
+from migrations.phases import Phase
+from migrations.rules import RULES, select_star
+from migrations.statements import Transaction, transactions
+from migrations.writing import one_line_for_each_phase
+
+HERE = Path(__file__).parent
+SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
+_TIMEOUTS = "".join(f"SET {name} = {value};\n" for name, value in Patience().limits().items())
+_MATTERS_OF_STYLE = (
+    "prefer-bigint-over-int",  # `version` counts changes of one row
+    "prefer-robust-stmts",  # a transaction is repeated as a whole; not-repeatable looks at the rest
+    "ban-concurrent-index-creation-in-transaction",  # every CONCURRENTLY here is outside of one
+)
+_CONTRACT = frozenset(
+    {"ban-drop-column", "ban-drop-table", "renaming-column", "renaming-table", "changing-column-type"}
+)
+"""What breaks the release before: the reason for a contract revision, and no fault in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is wrong with a revision; with a reason, it is an exception."""
+
+    revision: str
+    rule: str
+    words: str
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        allowed = f" (allowed: {self.reason})" if self.reason else ""
+        return f"revision {self.revision}: {self.rule}: {self.words}{allowed}"
+
+
+def lint(scripts: ScriptDirectory) -> Iterator[Finding]:
+    """Yield what is wrong with the revisions, exceptions included."""
+    try:
+        one_line_for_each_phase(scripts)
+    except MigrationError as error:
+        yield Finding(revision="*", rule="phase", words=str(error))
+        return
+    for script in reversed(list(scripts.walk_revisions())):
+        yield from lint_revision(script)
+
+
+def lint_revision(script: Script) -> Iterator[Finding]:
+    """Yield what is wrong with a revision, exceptions included."""
+    for rule, look in RULES.items():
+        for words in look(script):
+            yield finding(script, rule, words)
+    borne = _CONTRACT if getattr(script.module, "phase", None) == Phase.CONTRACT else frozenset()
+    added: set[str] = set()
+    for transaction in transactions(script):
+        for rule, words in squawk(_without_scaffolding(transaction, added)):
+            if rule not in borne:
+                yield finding(script, rule, words)
+
+
+def _without_scaffolding(transaction: Transaction, added: set[str]) -> Transaction:
+    """Leave out the end of a constraint that the revision itself has added; note what it adds."""
+    left = []
+    for statement in transaction.statements:
+        added.update(re.findall(r"\bADD CONSTRAINT (\S+)", statement))
+        dropped = re.search(r"\bDROP CONSTRAINT IF EXISTS (\S+)$", statement)
+        if dropped is None or dropped[1] not in added:
+            left.append(statement)
+    return Transaction(transaction.atomic, left)
+
+
+def finding(script: Script, rule: str, words: str) -> Finding:
+    """Return a finding with the reason, if the revision gives one, why it is allowed."""
+    reason = getattr(script.module, "exceptions", {}).get(rule)
+    return Finding(revision=script.revision, rule=rule, words=words, reason=reason)
+
+
+def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
+    """Yield what squawk finds in a transaction: a rule and words about it."""
+    sql = _TIMEOUTS + "".join(f"{statement};\n" for statement in transaction.statements)
+    arguments = ["--pg-version=18", "--reporter=json", *(f"--exclude={rule}" for rule in _MATTERS_OF_STYLE)]
+    if transaction.atomic:
+        arguments.append("--assume-in-transaction")
+    done = subprocess.run(  # noqa: S603 - the linter that is locked with us
+        [SQUAWK, *arguments], input=sql, capture_output=True, text=True, check=False, timeout=60
+    )
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        raise MigrationError(f"squawk: {done.stderr or done.stdout}") from None
+    for each in found:
+        line = sql.splitlines()[each["line"]] if each["line"] < sql.count("\n") else ""
+        yield each["rule_name"], f"{each['message']} ({line.strip()[:80]})"
+
+
+def main() -> int:
+    """Lint all revisions and all code; return 1 when something is refused."""
+    config = Config()
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    findings = list(lint(ScriptDirectory.from_config(config)))
+    stars = [star for root in ("adapters", "application", "migrations") for star in select_star(HERE.parent / root)]
+    for line in [*map(str, findings), *stars]:
+        sys.stdout.write(f"{line}\n")
+    return 1 if stars or any(each.reason is None for each in findings) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

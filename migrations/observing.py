@@ -1,0 +1,192 @@
+"""What a statement of a revision does to a table in use: read in its own transaction, before that is committed."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, event
+
+from migrations.statements import STOPS_WRITERS, flat, locks
+
+_WEAKEST_FIRST = (
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+)
+_OURS = "c.relnamespace = 'public'::regnamespace AND c.relname !~ '^alembic'"
+_LOCKS = f"""
+    SELECT c.oid, c.relname, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    WHERE l.locktype = 'relation' AND l.granted AND l.pid = %s AND c.relkind IN ('r', 'p') AND {_OURS}
+"""
+_FILES = f"SELECT c.oid, c.relname, c.relfilenode FROM pg_class c WHERE c.relkind IN ('r', 'i') AND {_OURS}"
+_READ = "SELECT relid, seq_tup_read FROM pg_stat_xact_user_tables"
+_ROWS = f"SELECT c.oid, greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.relkind = 'r' AND {_OURS}"
+_NOT_OF_REVISIONS = re.compile(
+    r"\s*(?:SELECT|SHOW|SET|RESET"
+    r"|(?:CREATE TABLE(?: IF NOT EXISTS)?|DROP TABLE|INSERT INTO|UPDATE|DELETE FROM) alembic_)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Seen:
+    """A statement: the strongest lock by table, and the tables (or indexes) it scanned or wrote anew.
+
+    Of batches, `milliseconds` are the longest one's and `total` those of all.
+    """
+
+    statement: str
+    milliseconds: float
+    total: float
+    times: int = 1
+    locks: dict[str, str] = field(default_factory=dict)
+    scanned: set[str] = field(default_factory=set)
+    rewritten: set[str] = field(default_factory=set)
+
+    @property
+    def stopped(self) -> list[str]:
+        """The tables on which it stops writers, or worse."""
+        return sorted(table for table, mode in self.locks.items() if mode in STOPS_WRITERS)
+
+
+@dataclass(slots=True)
+class _Before:
+    wrapped: bool
+    files: Mapping[int, tuple[str, int]]
+    read: Mapping[int, int]
+    rows: Mapping[int, int]
+    began: float = 0.0
+    sampler: "_Sampler | None" = None
+
+
+class Observer:
+    """Watches the statements of an engine over psycopg; `seen` has them in order, equal ones as one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._before: _Before | None = None
+        self.seen: list[Seen] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch for as long as the block."""
+        listeners: dict[str, Callable[..., None]] = {
+            "before_cursor_execute": self._starts,
+            "after_cursor_execute": self._ends,
+            "handle_error": self._fails,
+        }
+        for name, listener in listeners.items():
+            event.listen(self._engine, name, listener)
+        try:
+            yield
+        finally:
+            for name, listener in listeners.items():
+                event.remove(self._engine, name, listener)
+
+    def _starts(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if _NOT_OF_REVISIONS.match(statement):
+            return
+        raw: psycopg.Connection[Any] = connection.connection.driver_connection
+        concurrently = "CONCURRENTLY" in statement
+        # What commits itself is wrapped, so that there is a moment after it and before its end.
+        wrapped = raw.autocommit and not concurrently
+        if wrapped:
+            raw.execute("BEGIN")
+        self._before = _Before(wrapped, _files(raw), dict(_rows(raw, _READ)), dict(_rows(raw, _ROWS)))
+        if concurrently:
+            self._before.sampler = _Sampler(self._engine, raw.info.backend_pid)
+        self._before.began = time.perf_counter()
+
+    def _ends(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        before, self._before = self._before, None
+        if before is None:
+            return
+        milliseconds = 1000 * (time.perf_counter() - before.began)
+        seen = Seen(flat(statement).replace("%%", "%"), milliseconds, milliseconds)
+        raw: psycopg.Connection[Any] = connection.connection.driver_connection
+        if before.sampler is None:
+            seen.locks = _strongest(
+                row for row in _rows(raw, _LOCKS, raw.info.backend_pid) if before.rows.get(row[0], 0) > 0
+            )
+        else:
+            # What was over before it was seen is known from the words.
+            seen.locks = before.sampler.stop() or locks(statement)
+        names = {oid: name for oid, (name, _) in before.files.items()}
+        read = {oid: count - before.read.get(oid, 0) for oid, count in _rows(raw, _READ)}
+        seen.scanned = {names[oid] for oid, rows in before.rows.items() if 0 < rows <= 2 * read.get(oid, 0)}
+        after = _files(raw)
+        seen.rewritten = {name for oid, (name, file) in before.files.items() if after.get(oid, (name, file))[1] != file}
+        if before.wrapped:
+            raw.execute("COMMIT")
+        self._note(seen)
+
+    def _fails(self, context: Any) -> None:
+        before, self._before = self._before, None
+        if before is not None and before.wrapped:
+            context.connection.connection.driver_connection.execute("ROLLBACK")
+        if before is not None and before.sampler is not None:
+            before.sampler.stop()
+
+    def _note(self, seen: Seen) -> None:
+        last = self.seen[-1] if self.seen else None
+        if last is None or last.statement[:60] != seen.statement[:60] or not seen.statement.startswith("WITH "):
+            self.seen.append(seen)
+            return
+        last.times += 1
+        last.total += seen.total
+        last.milliseconds = max(last.milliseconds, seen.milliseconds)
+        last.scanned |= seen.scanned
+
+
+class _Sampler:
+    """Looks again and again at the locks of a session whose statement bears no transaction around it."""
+
+    def __init__(self, engine: Engine, pid: int) -> None:
+        self._pid = pid
+        self._rows: set[tuple[int, str, str]] = set()
+        self._stopped = threading.Event()
+        connect: Any = engine.raw_connection()
+        self._pooled = connect
+        connect.driver_connection.autocommit = True  # without a transaction that the statement would wait for
+        self._rows.update(_rows(connect.driver_connection, _LOCKS, pid))
+        self._thread = threading.Thread(target=self._look, args=(connect.driver_connection,))
+        self._thread.start()
+
+    def _look(self, raw: psycopg.Connection[Any]) -> None:
+        while not self._stopped.wait(0.001):
+            self._rows.update(_rows(raw, _LOCKS, self._pid))
+
+    def stop(self) -> dict[str, str]:
+        """Return the strongest lock on each table, of those seen."""
+        self._stopped.set()
+        self._thread.join()
+        self._pooled.close()
+        return _strongest(self._rows)
+
+
+def _strongest(rows: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for _, table, mode in rows:
+        if mode != "AccessShareLock" and _WEAKEST_FIRST.index(mode) >= _WEAKEST_FIRST.index(found.get(table, mode)):
+            found[table] = mode
+    return {
+        table: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode.removesuffix("Lock")).upper() for table, mode in found.items()
+    }
+
+
+def _files(raw: psycopg.Connection[Any]) -> dict[int, tuple[str, int]]:
+    return {oid: (name, file) for oid, name, file in _rows(raw, _FILES)}
+
+
+def _rows(raw: psycopg.Connection[Any], question: str, *parameters: Any) -> Any:
+    return raw.execute(question.encode(), parameters).fetchall()

@@ -1,0 +1,64 @@
+"""Running the revisions: each in a transaction of its own, with time limits, and again while it meets a lock."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext, MigrationStep
+from sqlalchemy import Connection, text
+
+from migrations.patience import Patience, patiently
+from migrations.phases import Phase, chosen
+
+Planned = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
+
+
+class Plan:
+    """The steps of a phase that Alembic planned, of which a repetition runs those that are not committed yet."""
+
+    def __init__(
+        self, planned: Planned, phase: Phase, release: str, *, before_each: Callable[[], None] = lambda: None
+    ) -> None:
+        self._planned = planned
+        self._phase = phase
+        self._release = release
+        self._before_each = before_each
+        self._steps: list[MigrationStep] | None = None
+
+    def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
+        """Yield what is left to do. Alembic asks for the next one when it has committed the one before."""
+        if self._steps is None:
+            self._steps = chosen(self._planned(revision, context), self._phase, self._release)
+        while self._steps:
+            self._before_each()
+            yield self._steps[0]
+            del self._steps[0]
+
+    @property
+    def doing(self) -> str:
+        """Tell what is under way, in a word or two."""
+        return self._steps[0].short_log if self._steps else "migrating"
+
+
+def apply(environment: Any, connection: Connection, plan: Plan, patience: Patience) -> None:
+    """Apply what is planned: each revision a transaction, rolled back and begun anew when it meets a lock.
+
+    `environment` is Alembic's, configured. The connection has no time limits of its own when this is over.
+    """
+    connection.commit()
+    for name, milliseconds in patience.limits().items():
+        connection.execute(text(f"SET {name} = {milliseconds}"))
+    connection.commit()
+
+    def attempt() -> None:
+        try:
+            with environment.begin_transaction():
+                environment.run_migrations()
+        except BaseException:
+            if not connection.invalidated:
+                connection.rollback()
+            raise
+
+    patiently(environment.get_context(), attempt, doing=lambda: plan.doing)
+    for name in patience.limits():
+        connection.execute(text(f"RESET {name}"))
+    connection.commit()

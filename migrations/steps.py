@@ -1,0 +1,96 @@
+"""A step of a safe operation: a statement that is committed by itself, within time limits, and can be repeated."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from alembic.operations import Operations
+from sqlalchemy import Connection, Executable, Row, TextClause, text
+
+from migrations.patience import patience_of, patiently
+
+NOT_NULL_NOT_VALID = 180000
+"""The first server_version_num that takes ADD CONSTRAINT … NOT NULL … NOT VALID."""
+
+_UNHURRIED = ("statement_timeout",)
+_LONG = ("statement_timeout", "lock_timeout")
+
+
+class Steps:
+    """The steps of one safe operation, outside the transaction of the revision.
+
+    What the revision did before is committed by then. When there is no server to ask (`--sql`), nothing is there yet.
+    """
+
+    def __init__(self, operations: Operations, connection: Connection | None, doing: str) -> None:
+        self._operations = operations
+        self._connection = connection
+        self._doing = doing
+        self._done = 0
+
+    def brief(self, statement: str | Executable) -> None:
+        """Run what stops others while it lasts, with a lock_timeout, again and again."""
+        self._run(statement, ())
+
+    def unhurried(self, statement: str | Executable) -> None:
+        """Run what others do not notice once it has its lock: it queues no longer than the rest, and works on."""
+        self._run(statement, _UNHURRIED)
+
+    def long(self, statement: str | Executable) -> None:
+        """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included."""
+        self._run(statement, _LONG)
+
+    @property
+    def offline(self) -> bool:
+        """Tell that there is no server to ask."""
+        return self._connection is None
+
+    def asked(self, question: str, **parameters: Any) -> Row[Any] | None:
+        """Return the first row of the answer."""
+        if self._connection is None:
+            return None
+        return self._connection.execute(text(question) if parameters else escaped(question), parameters).first()
+
+    def holds(self, condition: str, **parameters: Any) -> bool:
+        """Tell whether there is a row for this part of a query, FROM and all."""
+        return self.asked(f"SELECT 1 {condition}", **parameters) is not None
+
+    @property
+    def server_version(self) -> int:
+        """The server_version_num; 0 when there is no server to ask."""
+        row = self.asked("SELECT current_setting('server_version_num')::integer")
+        return 0 if row is None else int(row[0])
+
+    def _run(self, statement: str | Executable, unlimited: Sequence[str]) -> None:
+        context = self._operations.get_context()
+        executable = escaped(statement) if isinstance(statement, str) else statement
+        left = f"its first {self._done} steps, which a repetition leaves out," if self._done else "nothing of it"
+        with without(self._operations, unlimited):
+            patiently(context, lambda: self._operations.execute(executable), doing=self._doing, left=left)
+        self._done += 1
+
+
+@contextmanager
+def steps(operations: Operations, doing: str) -> Iterator[Steps]:
+    """Leave the transaction of the revision for as long as the block."""
+    context = operations.get_context()
+    with context.autocommit_block():
+        yield Steps(operations, None if context.as_sql else context.connection, doing)
+
+
+@contextmanager
+def without(operations: Operations, unlimited: Sequence[str]) -> Iterator[None]:
+    """Lift these time limits in the block; they hold again after it."""
+    limits = patience_of(operations.get_context()).limits()
+    for name in unlimited:
+        operations.execute(f"SET {name} = 0")
+    try:
+        yield
+    finally:
+        for name in unlimited:
+            operations.execute(f"SET {name} = {limits[name]}")
+
+
+def escaped(statement: str) -> TextClause:
+    """Return the statement as it is: a colon in it begins no parameter."""
+    return text(statement.replace(":", r"\:"))

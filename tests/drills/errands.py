@@ -1,0 +1,60 @@
+"""What a service that has been in use is asked for, besides what other drills ask: lists, old posts, changes, words."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from urllib.error import HTTPError
+
+from tests.drills.filled import Filled
+from tests.drills.jobs import NUMBER, Operation
+from tests.drills.mixture import reading
+from tests.drills.service import Target
+
+CHANGE = "change"
+"""How the names of those begin that change a post of before."""
+SOME = 20
+"""How many posts of before each kind of request goes to."""
+OFTEN = 4
+_POSTS = "/api/v1/posts"
+_LISTS = (_POSTS, f"{_POSTS}?status=published", "/api/v1/users", "/api/v1/users?is_active=true")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def errands(service: Target, filled: Filled) -> list[Operation]:
+    """Return requests about these rows, as far as the release that serves knows them: reads, lists, changes."""
+    some = filled.sample[:SOME]
+    known = [path for path in _lists(service, filled) if _answers(service, path)]
+    return [
+        *(reading(f"{_POSTS}/{id_}", expects=id_) for id_ in some),
+        *(_change(id_) for id_ in some),
+        *(reading(path, expects='"items"') for path in known * OFTEN),
+    ]
+
+
+def kinds(operations: Sequence[Operation]) -> int:
+    """Return how many requests of another kind there are: about other rows is not another kind."""
+    return len({(one.method, _UUID.sub("", one.path)) for one in operations})
+
+
+def _lists(service: Target, filled: Filled) -> Iterator[str]:
+    for path in _LISTS:
+        yield path
+        page = json.loads(service.served.get(path, key=service.key).read())
+        yield f"{path}{'&' if '?' in path else '?'}cursor={page['next_cursor']}"
+    yield f"{_POSTS}?author_id={filled.authors[0]}&status=published"
+    yield f"{_POSTS}?q=word17"
+
+
+def _answers(service: Target, path: str) -> bool:
+    try:
+        service.served.get(path, key=service.key)
+    except HTTPError:
+        return False
+    return True
+
+
+def _change(id_: str) -> Operation:
+    body = json.dumps({"content": f"Changed by {NUMBER}."})
+    return Operation(
+        name=f"{CHANGE} {NUMBER}", method="PATCH", path=f"{_POSTS}/{id_}", body=body, expects=f"by {NUMBER}."
+    )

@@ -1,0 +1,77 @@
+"""Revisions of the drill's own, after those of the tree: each safe operation on `posts`, and what is not safe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.migrations.revisions import Revisions
+
+UNSAFE_SECONDS = 4
+_MORE = 'KEY = ("id", "author_id")  # in the order in which they were written: a batch is on few pages'
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A revision: what it brings, and how."""
+
+    doc: str
+    upgrade: str
+    downgrade: str
+
+
+SAFE = (
+    Planted(
+        "a column that may be NULL",
+        'op.add_column("posts", sa.Column("editor_id", sa.Uuid()))',
+        'op.drop_column("posts", "editor_id")',
+    ),
+    Planted(
+        "a column with a default, filled in batches",
+        'op.add_column("posts", sa.Column("words", sa.Integer(), server_default="0"), if_not_exists=True)\n'
+        """op.backfill("posts", "words = cardinality(string_to_array(content, ' '))", where="words = 0", key=KEY)""",
+        'op.drop_column("posts", "words")',
+    ),
+    Planted(
+        "NOT NULL, validated later",
+        'op.add_not_null("posts", "words")',
+        'op.remove_not_null("posts", "words")',
+    ),
+    Planted(
+        "a check, validated later",
+        'op.add_check("ck_posts_words_counted", "posts", "words >= 0")',
+        'op.remove_constraint("ck_posts_words_counted", "posts")',
+    ),
+    Planted(
+        "a foreign key, validated later",
+        'op.add_foreign_key("fk_posts_editor_id_users", "posts", "users", ["editor_id"], ["id"], ondelete="SET NULL")',
+        'op.remove_constraint("fk_posts_editor_id_users", "posts")',
+    ),
+    Planted(
+        "an index, built concurrently",
+        'op.create_index_concurrently("ix_posts_words_id", "posts", ["words", "id"])',
+        'op.drop_index_concurrently("ix_posts_words_id", "posts")',
+    ),
+    Planted(
+        "a unique constraint, by an index built concurrently",
+        'op.add_unique("uq_posts_id_author_id", "posts", ["id", "author_id"])',
+        'op.remove_constraint("uq_posts_id_author_id", "posts")',
+    ),
+)
+"""What the release before does not miss and does not notice."""
+
+UNSAFE = (
+    Planted(
+        "a lock that is held",
+        'op.execute("SET LOCAL lock_timeout = 0")\n'
+        'op.execute("SET LOCAL statement_timeout = 0")\n'
+        'op.add_column("posts", sa.Column("a", sa.Text()))\n'
+        f'op.execute("SELECT pg_sleep({UNSAFE_SECONDS})")',
+        'op.drop_column("posts", "a")',
+    ),
+)
+"""What everybody notices: readers and writers stand behind a lock for as long as the transaction lasts."""
+
+
+def plant(revisions: Revisions, planted: Sequence[Planted]) -> None:
+    """Write these revisions, one after the other."""
+    for number, each in enumerate(planted, 1):
+        revisions.add(each.upgrade, each.downgrade, revision=f"drill{number:02}", doc=each.doc, more=_MORE)

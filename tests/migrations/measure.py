@@ -1,0 +1,79 @@
+"""`python -m tests.migrations.measure`: the table of docs/migrations.md, on the server of DATABASE_URL.
+
+Each operation in its unsafe and its safe form, one after the other on the same posts, seen by the tracer: the strongest
+lock that keeps writers (and readers) out, for how long, and how long the whole takes.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import make_url
+
+from adapters.settings import database_url
+from migrations.observing import Seen
+from migrations.patience import Patience
+from migrations.trace import database, trace
+from tests.migrations.revisions import Revisions
+
+KEY = 'key=("author_id", "id")'
+FORMS = [
+    ("an index", 'op.create_index("ix_m1", "posts", ["title"])'),
+    ("an index", 'op.create_index_concurrently("ix_m2", "posts", ["title"])'),
+    ("drop an index", 'op.drop_index("ix_m1", "posts")'),
+    ("drop an index", 'op.drop_index_concurrently("ix_m2", "posts")'),
+    ("a foreign key", 'op.create_foreign_key("fk_m1", "posts", "users", ["author_id"], ["id"])'),
+    ("a foreign key", 'op.add_foreign_key("fk_m2", "posts", "users", ["author_id"], ["id"])'),
+    ("a check", 'op.create_check_constraint("ck_m1", "posts", "char_length(title) > 0")'),
+    ("a check", 'op.add_check("ck_m2", "posts", "char_length(title) > 0")'),
+    ("NOT NULL", 'op.alter_column("posts", "published_at", nullable=False)'),
+    ("NOT NULL", 'op.remove_not_null("posts", "published_at")'),
+    ("NOT NULL", 'op.add_not_null("posts", "published_at")'),
+    ("a unique constraint", 'op.create_unique_constraint("uq_m1", "posts", ["id"])'),
+    ("a unique constraint", 'op.add_unique("uq_m2", "posts", ["id"])'),
+    (
+        "a column with a value for each row",
+        'op.add_column("posts", sa.Column("a", sa.Uuid(), server_default=sa.func.gen_random_uuid()))',
+    ),
+    (
+        "a column with a value for each row",
+        'op.add_column("posts", sa.Column("b", sa.Uuid()), if_not_exists=True)\n'
+        'op.backfill("posts", "b = gen_random_uuid()", ' + KEY + ")",
+    ),
+    ("fill a column", 'op.execute("UPDATE posts SET a = id")'),
+    ("fill a column", 'op.backfill("posts", "b = id", ' + KEY + ")"),
+    ("another type", 'op.alter_column("posts", "version", type_=sa.BigInteger())'),
+]
+
+
+def row(what: str, form: str, seen: Sequence[Seen]) -> str:
+    """Return what was seen of a form as a line of the table."""
+    worst = max(seen, key=lambda each: (bool(each.stopped), each.milliseconds))
+    lock = ", ".join(f"{worst.locks[table]} on {table}" for table in worst.stopped) or ", ".join(
+        sorted(set(worst.locks.values()))
+    )
+    stopped = f"{worst.milliseconds:,.1f} ms" if worst.stopped else "no time"
+    batch = [f"; each of {each.times:,} batches at most {each.milliseconds:,.0f} ms" for each in seen if each.times > 1]
+    return f"| {what} | `{form}` | {lock} | {stopped}{''.join(batch)} | {sum(each.total for each in seen):,.0f} ms |"
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    with TemporaryDirectory() as place, database(make_url(database_url())) as url:
+        own = Revisions(Path(place))
+        forms = {own.add(form): (what, form) for what, form in FORMS}
+        config = own.config(url)
+        config.attributes["patience"] = Patience(statement_timeout=3600)
+        for script, seen in trace(config, url, rows):
+            if script.revision in forms:
+                sys.stdout.write(row(*forms[script.revision], seen).replace("\n", "; ") + "\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

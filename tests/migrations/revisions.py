@@ -1,0 +1,54 @@
+"""Revisions of a test's own, after those of the release."""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL
+
+from adapters.postgres.migrations import alembic_config
+from migrations.patience import Patience
+from migrations.phases import expand_heads
+
+(EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
+IMPATIENT = Patience(attempts=3)
+
+
+class Revisions:
+    """A directory of revisions beside those of the release, which a configuration can be made for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.last = EXPAND_HEAD
+
+    def add(
+        self, upgrade: str, downgrade: str = "pass", *, revision: str | None = None, doc: str = "", more: str = ""
+    ) -> str:
+        """Write a revision after the last one and return its name."""
+        name = revision or f"test{len(list(self.directory.iterdir())):04}"
+        body = "\n".join(
+            [
+                f'"""{doc or f"Test {name}"}"""',
+                "import sqlalchemy as sa",
+                "from migrations.operations import op",
+                f"revision = {name!r}",
+                f"down_revision = {self.last!r}",
+                "" if "phase" in more else 'phase = "expand"',
+                textwrap.dedent(more),
+                f"def upgrade() -> None:\n{textwrap.indent(textwrap.dedent(upgrade), '    ')}",
+                f"def downgrade() -> None:\n{textwrap.indent(textwrap.dedent(downgrade), '    ')}",
+            ]
+        )
+        (self.directory / f"{name}.py").write_text(body)
+        self.last = name
+        return name
+
+    def config(self, url: URL | None = None, *, report: Callable[[str], None] = lambda _: None) -> Config:
+        """Return a configuration for a database, or for none, to print SQL; its patience is short."""
+        config = alembic_config(url)
+        places = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self.directory)]
+        config.set_main_option("version_locations", ":".join(places).replace("%", "%%"))
+        config.attributes |= {"report": report, "patience": IMPATIENT}
+        return config

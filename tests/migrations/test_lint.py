@@ -1,0 +1,132 @@
+"""Planted unsafe revisions, one for each rule, are refused; an exception with a reason is not."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+
+from adapters.postgres.migrations import alembic_config
+from migrations.lint import Finding, lint, lint_revision
+from migrations.rules import select_star
+from tests.migrations.revisions import Revisions
+
+PLANTED = {
+    "unbatched-write": """op.execute("UPDATE users SET full_name = 'x' WHERE full_name IS NULL")""",
+    "several-tables": """
+        op.add_column("users", sa.Column("a", sa.Text()))
+        op.add_column("posts", sa.Column("a", sa.Text()))
+    """,
+    "rewrite": 'op.alter_column("users", "version", type_=sa.BigInteger())',
+    "not-repeatable": """
+        op.add_column("users", sa.Column("a", sa.Text()))
+        op.create_index_concurrently("ix_a", "users", ["a"])
+    """,
+    "own-time-limits": """op.execute("SET LOCAL lock_timeout = 0")""",
+    "require-concurrent-index-creation": 'op.create_index("ix_t", "posts", ["title"])',
+    "require-concurrent-index-deletion": 'op.drop_index("ix_posts_id", "posts")',
+    "adding-foreign-key-constraint": 'op.create_foreign_key("fk", "outcomes", "users", ["subject_id"], ["id"])',
+    "constraint-missing-not-valid": 'op.create_check_constraint("ck_t", "users", "version > 0")',
+    "adding-not-nullable-field": 'op.alter_column("users", "full_name", nullable=False)',
+    "disallowed-unique-constraint": 'op.create_unique_constraint("uq_t", "users", ["email"])',
+    "ban-drop-column": 'op.drop_column("users", "full_name")',
+    "ban-drop-table": 'op.drop_table("outcomes")',
+    "renaming-column": 'op.alter_column("users", "full_name", new_column_name="name")',
+    "adding-field-with-default": """
+        op.add_column("users", sa.Column("a", sa.Uuid(), server_default=sa.text("gen_random_uuid()")))
+    """,
+}
+DELETES = """op.execute("WITH d AS (DELETE FROM posts WHERE version = 1 RETURNING id) SELECT count(id) FROM d")"""
+MORE = [
+    ("unbatched-write", DELETES),
+    ("unbatched-write", 'op.execute("DELETE FROM posts")'),
+    ("unbatched-write", 'op.execute("DO $$ BEGIN UPDATE posts SET version = 2; END $$")'),
+    ("rewrite", 'op.execute("ALTER TABLE posts ADD COLUMN n integer GENERATED ALWAYS AS (version + 1) STORED")'),
+    ("rewrite", 'op.execute("ALTER TABLE posts SET UNLOGGED")'),
+    ("rewrite", 'op.execute("VACUUM FULL posts")'),
+    ("several-tables", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE outcomes")'),
+]
+CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
+
+
+def _findings(own: Revisions) -> list[Finding]:
+    script = ScriptDirectory.from_config(own.config()).get_revision(own.last)
+    return list(lint_revision(script))
+
+
+@pytest.mark.parametrize(("rule", "upgrade"), [*PLANTED.items(), *MORE])
+def test_an_unsafe_revision_is_refused(own: Revisions, rule: str, upgrade: str) -> None:
+    own.add(upgrade, 'op.execute("COMMENT ON TABLE users IS NULL")')
+    assert rule in {finding.rule for finding in _findings(own) if finding.reason is None}
+
+
+def test_an_exception_has_a_reason_that_is_printed(own: Revisions) -> None:
+    own.add(
+        PLANTED["require-concurrent-index-creation"],
+        'op.execute("COMMENT ON TABLE users IS NULL")',
+        more='exceptions = {"require-concurrent-index-creation": "nobody writes posts yet"}',
+    )
+    (finding,) = _findings(own)
+    assert "(allowed: nobody writes posts yet)" in str(finding)
+
+
+def test_a_downgrade_is_not_missing(own: Revisions) -> None:
+    own.add('op.add_column("users", sa.Column("a", sa.Text()))')
+    assert [finding.rule for finding in _findings(own)] == ["no-downgrade"]
+
+
+def test_a_contract_revision_may_drop_but_not_before_its_release(own: Revisions) -> None:
+    own.add(PLANTED["ban-drop-column"], 'op.add_column("users", sa.Column("full_name", sa.Text()))', more=CONTRACT)
+    assert _findings(own) == []
+    own.add(
+        PLANTED["ban-drop-column"],
+        'op.add_column("users", sa.Column("full_name", sa.Text()))',
+        more=CONTRACT.replace("0.1.0", "9.0.0"),
+    )
+    assert [finding.rule for finding in _findings(own)] == ["phase"]
+
+
+def test_an_undeclared_phase_and_two_lines_are_refused(own: Revisions) -> None:
+    own.add("pass", more="phase = None")
+    (finding,) = lint(ScriptDirectory.from_config(own.config()))
+    assert (finding.rule, "declares no phase" in finding.words) == ("phase", True)
+
+
+def test_the_revisions_of_a_phase_are_one_line(own: Revisions) -> None:
+    first = own.last
+    own.add("pass")
+    own.last = first
+    own.add("pass")
+    (finding,) = lint(ScriptDirectory.from_config(own.config()))
+    assert "more than one line of revisions" in finding.words
+
+
+SAFE = """
+    op.add_column("users", sa.Column("a", sa.Uuid()), if_not_exists=True)
+    op.backfill("users", "a = id", where="a IS NULL")
+    op.add_not_null("users", "a")
+    op.create_index_concurrently("ix_a", "users", ["a"], postgresql_where=sa.text("is_active"))
+    op.add_unique("uq_a", "users", ["a"])
+    op.add_check("ck_a", "users", "a <> id OR a IS NULL")
+    op.add_foreign_key("fk_a", "outcomes", "users", ["subject_id"], ["id"])
+"""
+
+
+def test_the_safe_operations_pass(own: Revisions) -> None:
+    own.add(SAFE, 'op.remove_constraint("fk_a", "outcomes")\nop.drop_column("users", "a", if_exists=True)')
+    assert [str(finding) for finding in _findings(own)] == []
+
+
+def test_the_revisions_of_the_release_pass() -> None:
+    assert [str(finding) for finding in lint(ScriptDirectory.from_config(alembic_config())) if not finding.reason] == []
+
+
+def test_code_that_asks_for_all_columns_is_found(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(
+        textwrap.dedent("""
+            FINE = "SELECT count(*) FROM users"
+            BAD = "select u.* from users u"
+            WORSE = f"INSERT INTO {FINE} VALUES (1) RETURNING *"
+        """)
+    )
+    assert [line.split(":")[1] for line in select_star(tmp_path)] == ["3", "4"]

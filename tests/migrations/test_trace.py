@@ -1,0 +1,80 @@
+"""The tracer sees what a revision locks, scans and writes anew, and refuses what keeps others waiting."""
+
+import pytest
+from sqlalchemy import URL
+
+from migrations.rows import NoRowsError
+from migrations.trace import lines, refused, trace
+from tests.migrations.revisions import Revisions
+
+UNSAFE = {
+    "set not null": ('op.alter_column("users", "full_name", nullable=False)', "scan-under-lock"),
+    "check": ('op.create_check_constraint("ck_t", "users", "version > 0")', "scan-under-lock"),
+    "foreign key": (
+        'op.create_foreign_key("fk_t", "outcomes", "users", ["subject_id"], ["id"])',
+        "scan-under-lock",
+    ),
+    "index": ('op.create_index("ix_t", "posts", ["title"])', "scan-under-lock"),
+    "unique": ('op.create_unique_constraint("uq_t", "users", ["email"])', "scan-under-lock"),
+    "type": ('op.alter_column("users", "version", type_=sa.BigInteger())', "rewrite-under-lock"),
+    "default": (
+        'op.add_column("users", sa.Column("a", sa.Uuid(), server_default=sa.text("gen_random_uuid()")))',
+        "rewrite-under-lock",
+    ),
+    "scan after lock": (
+        """
+        op.add_column("users", sa.Column("a", sa.Text()))
+        op.execute("UPDATE posts SET version = version + 1")
+        """,
+        "scan-under-lock",
+    ),
+}
+SAFE = {
+    "not null": 'op.add_not_null("users", "full_name")',
+    "check": 'op.add_check("ck_t", "users", "version > 0")',
+    "foreign key": 'op.add_foreign_key("fk_t", "outcomes", "users", ["subject_id"], ["id"])',
+    "index": 'op.create_index_concurrently("ix_t", "posts", ["title"])',
+    "unique": 'op.add_unique("uq_t", "users", ["email"])',
+    "column": 'op.add_column("users", sa.Column("a", sa.Integer(), server_default="1"))',
+    "backfill": """op.backfill("posts", "title = title || '%'", key=("author_id", "id"), batch=300)""",
+}
+
+
+def _traced(own: Revisions, url: URL) -> tuple[list[str], list[str]]:
+    ((script, seen),) = trace(own.config(url), url, 1000, only=own.last)
+    return list(lines(script, seen)), [finding.rule for finding in refused(script, seen) if finding.reason is None]
+
+
+@pytest.mark.parametrize(("upgrade", "rule"), UNSAFE.values(), ids=UNSAFE)
+def test_an_unsafe_revision_is_refused(empty: URL, own: Revisions, upgrade: str, rule: str) -> None:
+    own.add(upgrade)
+    table, findings = _traced(own, empty)
+    assert findings == [rule], table
+
+
+@pytest.mark.parametrize("upgrade", SAFE.values(), ids=SAFE)
+def test_a_safe_operation_is_not(empty: URL, own: Revisions, upgrade: str) -> None:
+    own.add(upgrade)
+    table, findings = _traced(own, empty)
+    assert (findings, table != []) == ([], True), table
+
+
+def test_what_was_seen_is_said(empty: URL, own: Revisions) -> None:
+    own.add('op.create_index_concurrently("ix_t", "posts", ["title"])\nop.add_not_null("users", "full_name")')
+    (build, add, validate), _ = _traced(own, empty)
+    assert "SHARE UPDATE EXCLUSIVE on posts" in build
+    assert "ACCESS EXCLUSIVE on users" in add
+    assert "scans" not in add
+    assert ("SHARE UPDATE EXCLUSIVE on users" in validate, "scans users" in validate) == (True, True)
+
+
+def test_an_exception_has_a_reason(empty: URL, own: Revisions) -> None:
+    own.add(UNSAFE["index"][0], more='exceptions = {"scan-under-lock": "ten rows at the most"}')
+    ((script, seen),) = trace(own.config(empty), empty, 1000, only=own.last)
+    assert [finding.reason for finding in refused(script, seen)] == ["ten rows at the most"]
+
+
+def test_a_table_that_nobody_says_how_to_fill(empty: URL, own: Revisions) -> None:
+    own.add('op.create_table("comments", sa.Column("id", sa.Uuid(), primary_key=True))')
+    with pytest.raises(NoRowsError, match="comments"):
+        list(trace(own.config(empty), empty, 1000))
