@@ -64,8 +64,6 @@ def upgrade() -> None:
         postgresql_using="gin",
         postgresql_with={"fastupdate": "off"},
     )
-    with op.get_context().autocommit_block():
-        op.execute("ANALYZE posts")  # of the words, nothing else would before many posts are new
 
 
 def downgrade() -> None:
