@@ -1,6 +1,7 @@
 """What is left when the process of a migration is killed, or is not the only one."""
 
 import asyncio
+import hashlib
 import sys
 
 from alembic import command
@@ -8,6 +9,7 @@ from sqlalchemy import URL
 
 from migrations.lock import KEY
 from migrations.patience import Patience
+from migrations.places import _MAKE
 from tests.migrations.revisions import Revisions
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.waiting import until
@@ -80,10 +82,9 @@ async def test_a_backfill_after_the_last_batch_of_a_killed_one(scratch: URL, dri
     config = own.config(with_driver(scratch, driver))
     config.attributes["patience"] = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
     with connected(scratch) as other, connected(scratch) as looking:
-        other.execute("CREATE TABLE alembic_backfills (what text PRIMARY KEY, last text[], done bigint NOT NULL)")
-        other.execute(
-            "INSERT INTO alembic_backfills VALUES ('UPDATE users SET version = version + 1 WHERE TRUE', NULL, 0)"
-        )
+        other.execute(_MAKE.encode())
+        digest = hashlib.sha256(b"UPDATE users SET version = version + 1 WHERE TRUE").hexdigest()
+        other.execute("INSERT INTO alembic_backfills VALUES (%s, true, 1, %s)", [own.last, digest])
         with other.transaction():  # its process is gone, its session is not yet
             other.execute("UPDATE users SET version = 2 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
             other.execute(
