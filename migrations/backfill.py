@@ -169,6 +169,7 @@ def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: Bac
     )
     pace = Pace(operation.batch)
     while True:
+        current(context).still_alone()
         with pace.timed():
             moved = _batch(context, run, sql.batch(place.last, types, pace.size), operation)
         if moved is not None:

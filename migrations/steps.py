@@ -7,6 +7,7 @@ from typing import Any
 from alembic.operations import Operations
 from sqlalchemy import Connection, Executable, Row, TextClause, text
 
+from migrations.current import current
 from migrations.patience import patience_of, patiently
 
 NOT_NULL_NOT_VALID = 180000
@@ -63,6 +64,7 @@ class Steps:
 
     def _run(self, statement: str | Executable, unlimited: Sequence[str]) -> None:
         context = self._operations.get_context()
+        current(context).still_alone()
         executable = escaped(statement) if isinstance(statement, str) else statement
         left = f"its first {self._done} steps, which a repetition leaves out," if self._done else "nothing of it"
         with without(self._operations, unlimited):
