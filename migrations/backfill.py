@@ -19,7 +19,7 @@ from migrations.pace import Pace
 from migrations.patience import MigrationError, patiently
 from migrations.places import TABLE, Place, Places, literal
 from migrations.progress import Progress
-from migrations.steps import Steps, steps, without
+from migrations.steps import Steps, limited, steps
 
 _TYPE = """
     SELECT format_type(atttypid, NULL) FROM pg_attribute
@@ -76,7 +76,7 @@ class BackfillSql:
     def __init__(self, operations: Operations, operation: BackfillOp, row: str) -> None:
         self._operation = operation
         self._row = row
-        self._table = quoted(operations, operation.table_name)
+        self.table = quoted(operations, operation.table_name)
         self._columns = [f"t.{quoted(operations, column)}" for column in operation.key]
         self._names = [f"k{number}_" for number in range(len(operation.key))]
 
@@ -85,7 +85,7 @@ class BackfillSql:
         after = (
             "" if last is None else self._after(f"CAST({literal(k)} AS {t})" for k, t in zip(last, types, strict=True))
         )
-        return f"{self._table} AS t WHERE {after}({self._operation.where})"
+        return f"{self.table} AS t WHERE {after}({self._operation.where})"
 
     def batch(self, last: Sequence[str] | None, types: Sequence[str], size: int) -> str:
         """Return the statement of a batch after that place; it returns the new place and the rows so far.
@@ -105,11 +105,11 @@ class BackfillSql:
         """Return all batches as a block, for psql outside a transaction; it starts anew when it is run again."""
         places = [f"v{number}_" for number in range(len(self._names))]
         declared = "".join(
-            f"{place} {self._table}.{column.removeprefix('t.')}%TYPE; "
+            f"{place} {self.table}.{column.removeprefix('t.')}%TYPE; "
             for place, column in zip(places, self._columns, strict=True)
         )
         rows = (
-            f"{self._table} AS t WHERE ({places[0]} IS NULL OR {self._after(places)}TRUE) AND ({self._operation.where})"
+            f"{self.table} AS t WHERE ({places[0]} IS NULL OR {self._after(places)}TRUE) AND ({self._operation.where})"
         )
         return f"""DO $backfill$ DECLARE {declared}BEGIN
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', false);
@@ -135,7 +135,7 @@ class BackfillSql:
                 SELECT {", ".join(f"{column} AS {name}" for column, name in pairs)} FROM {rows}
                 ORDER BY {", ".join(self._columns)} LIMIT {size} FOR NO KEY UPDATE OF t
             ), changed AS (
-                UPDATE {self._table} AS t SET {self._operation.assignments} FROM b
+                UPDATE {self.table} AS t SET {self._operation.assignments} FROM b
                 WHERE {" AND ".join(f"{column} = {name}" for column, name in pairs)}
             )"""
 
@@ -154,7 +154,7 @@ def _backfill(operations: Operations, operation: BackfillOp) -> None:
             return
         place = places.begun()
         if not place.finished:
-            with without(operations, ["statement_timeout"]):
+            with limited(operations, {"statement_timeout": 0}):
                 _fill(operations.get_context(), run, operation, sql, places)
             places.finish()
 
@@ -171,7 +171,7 @@ def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: Bac
     while True:
         current(context).still_alone()
         with pace.timed():
-            moved = _batch(context, run, sql.batch(place.last, types, pace.size), operation)
+            moved = _batch(context, run, sql, sql.batch(place.last, types, pace.size), operation)
         if moved is not None:
             place = Place(moved.last, moved.done, finished=False)
             progress.advanced(place.done)
@@ -184,12 +184,15 @@ def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: Bac
     progress.ended(place.done)
 
 
-def _batch(context: MigrationContext, run: Steps, statement: str, operation: BackfillOp) -> Row[Any] | None:
+def _batch(
+    context: MigrationContext, run: Steps, sql: BackfillSql, statement: str, operation: BackfillOp
+) -> Row[Any] | None:
     return patiently(
         context,
         lambda: run.asked(statement),
         doing=f"backfilling {operation.table_name}",
         left="what a repetition goes on after",
+        on=[sql.table],
     )
 
 
