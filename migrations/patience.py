@@ -22,6 +22,7 @@ T = TypeVar("T")
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
+_CANCELLED = "somebody has cancelled it"
 
 
 class MigrationError(Exception):
@@ -89,10 +90,10 @@ def patiently(
 
 def _why(context: MigrationContext, error: DBAPIError, attempts: int, names: Sequence[str]) -> str:
     if sqlstate(error) == QUERY_CANCELED:
-        patience = patience_of(context)
-        return f"stopped after {patience.statement_timeout:g} s, in which it may have kept others waiting"
-    limit = f"{attempts} attempts of {_limit(context, 'lock_timeout')} ms"
-    return f"no lock within {limit} ({holders(context.connection, names)})"
+        limit = _limit(context, "statement_timeout") / 1000
+        return f"stopped after {limit:g} s, in which it may have kept others waiting" if limit else _CANCELLED
+    limits = f"{attempts} attempts of {_limit(context, 'lock_timeout')} ms"
+    return f"no lock within {limits} ({holders(context.connection, names)})"
 
 
 def _limit(context: MigrationContext, name: str) -> int:

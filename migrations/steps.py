@@ -1,11 +1,12 @@
 """A step of a safe operation: a statement that is committed by itself, within time limits, and can be repeated."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from alembic.operations import Operations
 from sqlalchemy import Connection, Executable, Row, TextClause, text
+from sqlalchemy.exc import DBAPIError
 
 from migrations.current import current
 from migrations.patience import patience_of, patiently
@@ -30,16 +31,30 @@ class Steps:
 
     def brief(self, statement: str | Executable) -> None:
         """Run what stops others while it lasts, with a lock_timeout, again and again."""
-        self._run(statement, {})
+        self._run([statement], {})
 
     def unhurried(self, statement: str | Executable) -> None:
         """Run what others do not notice: it may queue until autovacuum gives way, and works for as long as it takes."""
         patience = patience_of(self._operations.get_context())
-        self._run(statement, {"statement_timeout": 0, "lock_timeout": round(1000 * patience.weak_lock_timeout)})
+        self._run([statement], {"statement_timeout": 0, "lock_timeout": round(1000 * patience.weak_lock_timeout)})
 
-    def long(self, statement: str | Executable) -> None:
-        """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included."""
-        self._run(statement, _LONG)
+    def long(self, *statements: str | Executable) -> None:
+        """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included.
+
+        Several statements are one step: when a later one meets a lock, all are run again.
+        """
+        self._run(statements, _LONG)
+
+    def tried(self, statement: str) -> bool:
+        """Tell whether it was done at the first attempt, in a few seconds at most."""
+        patience = patience_of(self._operations.get_context())
+        milliseconds = round(1000 * patience.weak_lock_timeout)
+        try:
+            with limited(self._operations, dict.fromkeys(_LONG, milliseconds)):
+                self._operations.execute(escaped(statement))
+        except DBAPIError:
+            return False
+        return True
 
     @property
     def offline(self) -> bool:
@@ -62,13 +77,17 @@ class Steps:
         row = self.asked("SELECT current_setting('server_version_num')::integer")
         return 0 if row is None else int(row[0])
 
-    def _run(self, statement: str | Executable, limits: Mapping[str, int]) -> None:
+    def _run(self, statements: Sequence[str | Executable], limits: Mapping[str, int]) -> None:
         context = self._operations.get_context()
         current(context).still_alone()
-        executable = escaped(statement) if isinstance(statement, str) else statement
         left = f"its first {self._done} steps, which a repetition leaves out," if self._done else "nothing of it"
+
+        def attempt() -> None:
+            for statement in statements:
+                self._operations.execute(escaped(statement) if isinstance(statement, str) else statement)
+
         with limited(self._operations, limits):
-            patiently(context, lambda: self._operations.execute(executable), doing=self._doing, left=left)
+            patiently(context, attempt, doing=self._doing, left=left)
         self._done += 1
 
 
