@@ -13,14 +13,14 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Row
 
+from migrations.current import current
 from migrations.indexes import quoted
 from migrations.pace import Pace
 from migrations.patience import MigrationError, patiently
+from migrations.places import TABLE, Place, Places, literal
 from migrations.progress import Progress
-from migrations.steps import Steps, steps, without
+from migrations.steps import Steps, limited, steps
 
-_STATE = "alembic_backfills"  # there while a backfill is under way
-_MAKE = f"CREATE TABLE IF NOT EXISTS {_STATE} (what text PRIMARY KEY, last text[], done bigint NOT NULL)"
 _TYPE = """
     SELECT format_type(atttypid, NULL) FROM pg_attribute
     WHERE attrelid = to_regclass(quote_ident(:table)) AND attname = :column AND NOT attisdropped
@@ -61,6 +61,11 @@ class BackfillOp(MigrateOperation):
         """
         operations.invoke(cls(table_name, assignments, where, key, batch, pause))
 
+    @property
+    def what(self) -> str:
+        """The whole as one statement, which is not run."""
+        return f"UPDATE {self.table_name} SET {self.assignments} WHERE {self.where}"
+
     def reverse(self) -> MigrateOperation:
         """There is nothing to undo: the column goes, or is filled again."""
         raise NotImplementedError("a backfill is not undone")
@@ -69,19 +74,19 @@ class BackfillOp(MigrateOperation):
 class BackfillSql:
     """The statements of a backfill. A place is the key of the last row that was updated, as text."""
 
-    def __init__(self, operations: Operations, operation: BackfillOp) -> None:
+    def __init__(self, operations: Operations, operation: BackfillOp, row: str) -> None:
         self._operation = operation
-        self._table = quoted(operations, operation.table_name)
+        self._row = row
+        self.table = quoted(operations, operation.table_name)
         self._columns = [f"t.{quoted(operations, column)}" for column in operation.key]
         self._names = [f"k{number}_" for number in range(len(operation.key))]
-        self.what = _literal(f"UPDATE {operation.table_name} SET {operation.assignments} WHERE {operation.where}")
 
     def rows(self, last: Sequence[str] | None, types: Sequence[str]) -> str:
         """Return what stands after FROM for the rows after that place."""
         after = (
-            "" if last is None else self._after(f"CAST({_literal(k)} AS {t})" for k, t in zip(last, types, strict=True))
+            "" if last is None else self._after(f"CAST({literal(k)} AS {t})" for k, t in zip(last, types, strict=True))
         )
-        return f"{self._table} AS t WHERE {after}({self._operation.where})"
+        return f"{self.table} AS t WHERE {after}({self._operation.where})"
 
     def batch(self, last: Sequence[str] | None, types: Sequence[str], size: int) -> str:
         """Return the statement of a batch after that place; it returns the new place and the rows so far.
@@ -91,21 +96,21 @@ class BackfillSql:
         place = f"ARRAY[{', '.join(f'{name}::text' for name in self._names)}]"
         return f"""
             WITH s AS MATERIALIZED (
-                SELECT FROM {_STATE} WHERE what = {self.what} AND last IS NOT DISTINCT FROM {_array(last)} FOR UPDATE
+                SELECT FROM {TABLE} WHERE {self._row} AND last IS NOT DISTINCT FROM {_array(last)} FOR UPDATE
             ), {self._changed(f"{self.rows(last, types)} AND EXISTS (SELECT FROM s)", size)},
             l AS (SELECT {place} AS last FROM b ORDER BY {self._backwards} LIMIT 1)
-            UPDATE {_STATE} SET last = l.last, done = done + (SELECT count(*) FROM b) FROM l
-            WHERE what = {self.what} RETURNING {_STATE}.last, done"""
+            UPDATE {TABLE} SET last = l.last, done = done + (SELECT count(*) FROM b) FROM l
+            WHERE {self._row} RETURNING {TABLE}.last, done"""
 
     def script(self) -> str:
         """Return all batches as a block, for psql outside a transaction; it starts anew when it is run again."""
         places = [f"v{number}_" for number in range(len(self._names))]
         declared = "".join(
-            f"{place} {self._table}.{column.removeprefix('t.')}%TYPE; "
+            f"{place} {self.table}.{column.removeprefix('t.')}%TYPE; "
             for place, column in zip(places, self._columns, strict=True)
         )
         rows = (
-            f"{self._table} AS t WHERE ({places[0]} IS NULL OR {self._after(places)}TRUE) AND ({self._operation.where})"
+            f"{self.table} AS t WHERE ({places[0]} IS NULL OR {self._after(places)}TRUE) AND ({self._operation.where})"
         )
         return f"""DO $backfill$ DECLARE {declared}BEGIN
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', false);
@@ -131,69 +136,64 @@ class BackfillSql:
                 SELECT {", ".join(f"{column} AS {name}" for column, name in pairs)} FROM {rows}
                 ORDER BY {", ".join(self._columns)} LIMIT {size} FOR NO KEY UPDATE OF t
             ), changed AS (
-                UPDATE {self._table} AS t SET {self._operation.assignments} FROM b
+                UPDATE {self.table} AS t SET {self._operation.assignments} FROM b
                 WHERE {" AND ".join(f"{column} = {name}" for column, name in pairs)}
             )"""
 
 
 def _array(place: Sequence[str] | None) -> str:
-    return "NULL" if place is None else f"ARRAY[{', '.join(map(_literal, place))}]"
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return "NULL" if place is None else f"ARRAY[{', '.join(map(literal, place))}]"
 
 
 @Operations.implementation_for(BackfillOp)
 def _backfill(operations: Operations, operation: BackfillOp) -> None:
     with steps(operations, f"backfilling {operation.table_name}") as run:
-        sql = BackfillSql(operations, operation)
+        places = Places(run, current(operations.get_context()), operation.what)
+        sql = BackfillSql(operations, operation, places.row)
         if run.offline:
             run.long(sql.script())
             return
-        run.long(_MAKE)
-        run.long(f"INSERT INTO {_STATE} VALUES ({sql.what}, NULL, 0) ON CONFLICT DO NOTHING")
-        with without(operations, ["statement_timeout"]):
-            _fill(operations.get_context(), run, operation, sql)
-        run.long(f"DELETE FROM {_STATE} WHERE what = {sql.what}")
-        if not run.holds(f"FROM {_STATE}"):
-            run.long(f"DROP TABLE {_STATE}")
+        place = places.begun()
+        if not place.finished:
+            with limited(operations, {"statement_timeout": 0}):
+                _fill(operations.get_context(), run, operation, sql, places)
+            places.finish()
 
 
-def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: BackfillSql) -> None:
+def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: BackfillSql, places: Places) -> None:
     """Fill batch by batch, from where the last run ended; wait shortly for a row that is locked, and again later."""
     types = [_type_of(run, operation.table_name, column) for column in operation.key]
-    last, done = _state(run, sql)
+    place = places.read()
     estimate = run.asked(_ESTIMATE, table=operation.table_name)
-    progress = Progress(context, f"backfill of {operation.table_name}", estimate[0] if estimate else 0, begins_at=done)
+    progress = Progress(
+        context, f"backfill of {operation.table_name}", estimate[0] if estimate else 0, begins_at=place.done
+    )
     pace = Pace(operation.batch)
     while True:
+        current(context).still_alone()
         with pace.timed():
-            moved = _batch(context, run, sql.batch(last, types, pace.size), operation)
+            moved = _batch(context, run, sql, sql.batch(place.last, types, pace.size), operation)
         if moved is not None:
-            last, done = moved.last, moved.done
-            progress.advanced(done)
+            place = Place(moved.last, moved.done, finished=False)
+            progress.advanced(place.done)
         else:
             # No row, or others took every one while it waited for them, or it did not go on from the right place.
-            last, done = _state(run, sql)
-            if not run.holds(f"FROM {sql.rows(last, types)} LIMIT 1"):
+            place = places.read()
+            if not run.holds(f"FROM {sql.rows(place.last, types)} LIMIT 1"):
                 break
         time.sleep(operation.pause)
-    progress.ended(done)
+    progress.ended(place.done)
 
 
-def _state(run: Steps, sql: BackfillSql) -> tuple[Sequence[str] | None, int]:
-    """Return the place and the number of rows that are done."""
-    row = run.asked(f"SELECT last, done FROM {_STATE} WHERE what = {sql.what}")
-    return (None, 0) if row is None else (row.last, row.done)
-
-
-def _batch(context: MigrationContext, run: Steps, statement: str, operation: BackfillOp) -> Row[Any] | None:
+def _batch(
+    context: MigrationContext, run: Steps, sql: BackfillSql, statement: str, operation: BackfillOp
+) -> Row[Any] | None:
     return patiently(
         context,
         lambda: run.asked(statement),
         doing=f"backfilling {operation.table_name}",
         left="what a repetition goes on after",
+        on=[sql.table],
     )
 
 

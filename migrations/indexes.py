@@ -1,14 +1,16 @@
 """Safe operations on indexes: built and dropped CONCURRENTLY, while others read and write."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp, DropIndexOp
 from sqlalchemy import TextClause
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
+from migrations.patience import MigrationError
 from migrations.steps import Steps, steps
 
 _OF_TABLE = (
@@ -85,20 +87,21 @@ def _drop(operations: Operations, operation: DropIndexConcurrentlyOp) -> None:
 
 
 def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> None:
-    """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails."""
+    """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails, if others let it go."""
     name, table = str(plain.index_name), plain.table_name
     if run.holds(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
         return
     away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
     index = plain.to_index(operations.get_context())
     index.dialect_options["postgresql"]["concurrently"] = True
-    if run.offline or run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table):
-        run.long(away)
     try:
-        run.long(CreateIndex(index))
-    except DBAPIError:
-        if run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table):
-            run.long(away)  # an INVALID unique index would still refuse rows
+        run.long(away, CreateIndex(index))
+    except (DBAPIError, MigrationError):
+        with suppress(SQLAlchemyError):  # of a session that was ended
+            # An INVALID unique index would still refuse rows.
+            if run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table) and not run.tried(away):
+                report = operations.get_context().opts["report"]
+                report(f"index {name} is left INVALID, since others are at the table: a repetition drops it")
         raise
 
 

@@ -1,38 +1,28 @@
 """How long a step may wait for a lock, how often it is tried again, and what is said when it was in vain.
 
 Whoever waits for an ACCESS EXCLUSIVE lock stands in a queue, and every reader who comes later stands behind: a short
-lock_timeout and another attempt after a pause keep that queue as short as the timeout.
+lock_timeout and another attempt after a pause keep that queue as short as the timeout. Autovacuum would not notice
+that: it gives way only to who waits for deadlock_timeout, so somebody does, for a lock that nobody else notices.
 """
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from migrations.autovacuum import interrupt_autovacuum
+from migrations.others import holders, make_way, tables_of
 
 T = TypeVar("T")
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
-
-_HOLDERS = text("""
-    SELECT format('pid %s (%s, %s for %s s) holds %s on %s',
-                  pid, coalesce(nullif(application_name, ''), usename), state,
-                  extract(epoch FROM now() - xact_start)::integer, string_agg(DISTINCT mode, ', '),
-                  string_agg(DISTINCT relation::regclass::text, ', '))
-    FROM pg_locks JOIN pg_stat_activity USING (pid) JOIN pg_class ON pg_class.oid = relation
-    WHERE locktype = 'relation' AND granted AND pid <> pg_backend_pid() AND datname = current_database()
-      AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace) AND relkind IN ('r', 'p')
-    GROUP BY pid, application_name, usename, state, xact_start
-    ORDER BY xact_start LIMIT 3
-""")
+_CANCELLED = "somebody has cancelled it"
 
 
 class MigrationError(Exception):
@@ -44,6 +34,8 @@ class Patience:
     """Times in seconds. By default a step gives up after 20 to 40 s, of which it queued for 3 s."""
 
     lock_timeout: float = 0.1
+    weak_lock_timeout: float = 3.0
+    """For a lock beside which everybody reads and writes; longer than deadlock_timeout, 1 s."""
     statement_timeout: float = 5.0
     attempts: int = 30
     longest_pause: float = 2.0
@@ -72,11 +64,12 @@ def patiently(
     *,
     doing: str | Callable[[], str],
     left: str = "nothing of it",
+    on: Sequence[str] | None = None,
 ) -> T:
     """Return what the attempt returns; try again, after a pause, while it meets a lock.
 
     The attempt leaves nothing behind when it fails. Raises MigrationError when all were in vain; `left` says what is
-    done by then.
+    done by then. The locks are on the tables that the statement names, or on these.
     """
     patience = patience_of(context)
     for attempt in range(1, patience.attempts + 1):
@@ -85,29 +78,30 @@ def patiently(
         except DBAPIError as error:
             if sqlstate(error) not in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, QUERY_CANCELED}:
                 raise
+            names = tables_of(error.statement) if on is None else on
             if attempt == patience.attempts or sqlstate(error) == QUERY_CANCELED:
                 what = doing if isinstance(doing, str) else doing()
-                raise MigrationError(f"{what}: {_why(context, error, attempt)}; {left} is done") from error
-        if context.connection is not None:
-            interrupt_autovacuum(context.connection)
-        time.sleep(patience.pause(attempt))
+                raise MigrationError(f"{what}: {_why(context, error, attempt, names)}; {left} is done") from error
+            time.sleep(patience.pause(attempt))
+            if on is None and context.connection is not None:
+                make_way(context.connection, tables_of(error.statement, stopped=True), patience.weak_lock_timeout)
     raise AssertionError
 
 
-def _why(context: MigrationContext, error: DBAPIError, attempts: int) -> str:
-    patience = patience_of(context)
+def _why(context: MigrationContext, error: DBAPIError, attempts: int, names: Sequence[str]) -> str:
     if sqlstate(error) == QUERY_CANCELED:
-        return f"stopped after {patience.statement_timeout:g} s, in which it may have kept others waiting"
-    limit = f"{attempts} attempts of {1000 * patience.lock_timeout:g} ms"
-    return f"no lock within {limit} ({holders(context.connection)})"
+        limit = _limit(context, "statement_timeout") / 1000
+        return f"stopped after {limit:g} s, in which it may have kept others waiting" if limit else _CANCELLED
+    limits = f"{attempts} attempts of {_limit(context, 'lock_timeout')} ms"
+    return f"no lock within {limits} ({holders(context.connection, names)})"
 
 
-def holders(connection: Connection | None) -> str:
-    """Return who holds locks, the longest transactions first, in words."""
-    if connection is None:
-        return ""
-    found = [str(words) for (words,) in connection.execute(_HOLDERS)]
-    return "; ".join(found) or "whoever held the lock is gone by now: try again"
+def _limit(context: MigrationContext, name: str) -> int:
+    """Return a limit as it is now, in milliseconds; 0 is none."""
+    if context.connection is None:
+        return 0
+    question = text("SELECT setting::integer FROM pg_settings WHERE name = :name")
+    return int(context.connection.execute(question, {"name": name}).scalar_one())
 
 
 def sqlstate(error: Any) -> str | None:

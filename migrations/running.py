@@ -1,13 +1,17 @@
 """Running the revisions: each in a transaction of its own, with time limits, and again while it meets a lock."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.script import Script
 from sqlalchemy import Connection, text
 
+from migrations.current import Current, set_current
 from migrations.patience import Patience, patiently
 from migrations.phases import Phase, chosen
+from migrations.places import forget, sweep
 
 Planned = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
@@ -23,15 +27,37 @@ class Plan:
         self._release = release
         self._before_each = before_each
         self._steps: list[MigrationStep] | None = None
+        self._under_way: Current | None = None
 
     def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
         """Yield what is left to do. Alembic asks for the next one when it has committed the one before."""
         if self._steps is None:
             self._steps = chosen(self._planned(revision, context), self._phase, self._release)
         while self._steps:
+            step = self._steps[0]
             self._before_each()
-            yield self._steps[0]
+            if self._under_way is None:
+                self._under_way = self._beginning(step, context)
+            set_current(context, self._under_way)
+            yield step
+            self._under_way = None
             del self._steps[0]
+
+    def _beginning(self, step: MigrationStep, context: MigrationContext) -> Current:
+        """Have the step forget its backfills in the transaction that stamps it, and return what is under way then."""
+        script = getattr(step, "revision", None)
+        name = script.revision if isinstance(script, Script) else ""
+        under_way = Current(name, up=step.is_upgrade, still_alone=self._before_each)
+        migrate = step.migration_fn
+
+        @wraps(migrate)
+        def migrate_and_forget(**arguments: Any) -> None:
+            migrate(**arguments)
+            if not context.as_sql and context.connection is not None:
+                forget(context.connection, under_way, context.opts["script"])
+
+        step.migration_fn = migrate_and_forget
+        return under_way
 
     @property
     def doing(self) -> str:
@@ -59,6 +85,8 @@ def apply(environment: Any, connection: Connection, plan: Plan, patience: Patien
             raise
 
     patiently(environment.get_context(), attempt, doing=lambda: plan.doing)
+    connection.commit()
+    sweep(connection)
     for name in patience.limits():
         connection.execute(text(f"RESET {name}"))
     connection.commit()

@@ -1,19 +1,20 @@
 """A step of a safe operation: a statement that is committed by itself, within time limits, and can be repeated."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from alembic.operations import Operations
 from sqlalchemy import Connection, Executable, Row, TextClause, text
+from sqlalchemy.exc import DBAPIError
 
+from migrations.current import current
 from migrations.patience import patience_of, patiently
 
 NOT_NULL_NOT_VALID = 180000
 """The first server_version_num that takes ADD CONSTRAINT … NOT NULL … NOT VALID."""
 
-_UNHURRIED = ("statement_timeout",)
-_LONG = ("statement_timeout", "lock_timeout")
+_LONG = {"statement_timeout": 0, "lock_timeout": 0}
 
 
 class Steps:
@@ -30,15 +31,30 @@ class Steps:
 
     def brief(self, statement: str | Executable) -> None:
         """Run what stops others while it lasts, with a lock_timeout, again and again."""
-        self._run(statement, ())
+        self._run([statement], {})
 
     def unhurried(self, statement: str | Executable) -> None:
-        """Run what others do not notice once it has its lock: it queues no longer than the rest, and works on."""
-        self._run(statement, _UNHURRIED)
+        """Run what others do not notice: it may queue until autovacuum gives way, and works for as long as it takes."""
+        patience = patience_of(self._operations.get_context())
+        self._run([statement], {"statement_timeout": 0, "lock_timeout": round(1000 * patience.weak_lock_timeout)})
 
-    def long(self, statement: str | Executable) -> None:
-        """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included."""
-        self._run(statement, _LONG)
+    def long(self, *statements: str | Executable) -> None:
+        """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included.
+
+        Several statements are one step: when a later one meets a lock, all are run again.
+        """
+        self._run(statements, _LONG)
+
+    def tried(self, statement: str) -> bool:
+        """Tell whether it was done at the first attempt, in a few seconds at most."""
+        patience = patience_of(self._operations.get_context())
+        milliseconds = round(1000 * patience.weak_lock_timeout)
+        try:
+            with limited(self._operations, dict.fromkeys(_LONG, milliseconds)):
+                self._operations.execute(escaped(statement))
+        except DBAPIError:
+            return False
+        return True
 
     @property
     def offline(self) -> bool:
@@ -61,12 +77,17 @@ class Steps:
         row = self.asked("SELECT current_setting('server_version_num')::integer")
         return 0 if row is None else int(row[0])
 
-    def _run(self, statement: str | Executable, unlimited: Sequence[str]) -> None:
+    def _run(self, statements: Sequence[str | Executable], limits: Mapping[str, int]) -> None:
         context = self._operations.get_context()
-        executable = escaped(statement) if isinstance(statement, str) else statement
+        current(context).still_alone()
         left = f"its first {self._done} steps, which a repetition leaves out," if self._done else "nothing of it"
-        with without(self._operations, unlimited):
-            patiently(context, lambda: self._operations.execute(executable), doing=self._doing, left=left)
+
+        def attempt() -> None:
+            for statement in statements:
+                self._operations.execute(escaped(statement) if isinstance(statement, str) else statement)
+
+        with limited(self._operations, limits):
+            patiently(context, attempt, doing=self._doing, left=left)
         self._done += 1
 
 
@@ -79,16 +100,16 @@ def steps(operations: Operations, doing: str) -> Iterator[Steps]:
 
 
 @contextmanager
-def without(operations: Operations, unlimited: Sequence[str]) -> Iterator[None]:
-    """Lift these time limits in the block; they hold again after it."""
-    limits = patience_of(operations.get_context()).limits()
-    for name in unlimited:
-        operations.execute(f"SET {name} = 0")
+def limited(operations: Operations, limits: Mapping[str, int]) -> Iterator[None]:
+    """Set these time limits, in milliseconds, in the block; those of the migration hold again after it."""
+    usual = patience_of(operations.get_context()).limits()
+    for name, milliseconds in limits.items():
+        operations.execute(f"SET {name} = {milliseconds}")
     try:
         yield
     finally:
-        for name in unlimited:
-            operations.execute(f"SET {name} = {limits[name]}")
+        for name in limits:
+            operations.execute(f"SET {name} = {usual[name]}")
 
 
 def escaped(statement: str) -> TextClause:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
+from alembic.operations import Operations
 from sqlalchemy import URL
 
 from migrations.patience import MigrationError, Patience
@@ -124,6 +126,48 @@ def test_an_invalid_leftover_is_dropped_first(scratch: URL, driver: str, own: Re
         command.upgrade(config, "heads")
         assert connection.execute(INVALID).fetchone() == (0,)
     assert any("ix_t" in line for line in schema(scratch))
+
+
+async def test_an_index_whose_build_was_cancelled(scratch: URL, driver: str, own: Revisions) -> None:
+    _fill(scratch, 10)
+    own.add('op.create_index_concurrently("ix_t", "users", ["email"])')
+    said: list[str] = []
+    config = own.config(with_driver(scratch, driver), report=said.append)
+    config.attributes["patience"] = Patience(weak_lock_timeout=0.2)
+    with _locked(scratch, "ROW EXCLUSIVE"), connected(scratch) as looking:
+        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
+        waiting = "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE NOT granted AND locktype = 'virtualxid'"
+        await until(lambda: migrating.done() or looking.execute(waiting).fetchone() is not None)
+        with pytest.raises(MigrationError, match=r"creating index ix_t: somebody has cancelled it; nothing of it"):
+            await migrating
+        assert said == ["index ix_t is left INVALID, since others are at the table: a repetition drops it"]
+    await asyncio.to_thread(command.upgrade, config, "heads")
+    with connected(scratch) as connection:
+        assert connection.execute(INVALID).fetchone() == (0,)
+
+
+def test_an_index_whose_build_met_a_deadlock(
+    scratch: URL, driver: str, own: Revisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(scratch, 10)
+    own.add('op.create_index_concurrently("ix_t", "users", ["email"])')
+    failures = iter(["CREATE UNIQUE INDEX CONCURRENTLY ix_t ON users (is_active)"])
+
+    def execute(operations: Operations, statement: Any) -> None:
+        """Run it; the first index is left INVALID, and the error is what the server says of a deadlock."""
+        if "CREATE INDEX" in str(statement) and (failure := next(failures, None)):
+            with connected(scratch) as connection, suppress(psycopg.errors.UniqueViolation):
+                connection.execute(failure.encode())
+            statement = "DO $$ BEGIN RAISE deadlock_detected; END $$"
+        execute_it(operations, statement)
+
+    execute_it = Operations.execute
+    monkeypatch.setattr(Operations, "execute", execute)
+    command.upgrade(own.config(with_driver(scratch, driver)), "heads")
+    with connected(scratch) as connection:
+        assert connection.execute(
+            "SELECT indisunique, indisvalid FROM pg_index WHERE indexrelid = 'ix_t'::regclass"
+        ).fetchone() == (False, True)
 
 
 def test_rows_that_break_a_constraint(scratch: URL, driver: str, own: Revisions) -> None:

@@ -1,15 +1,19 @@
 """What is left when the process of a migration is killed, or is not the only one."""
 
 import asyncio
+import hashlib
 import sys
 
+import pytest
 from alembic import command
 from sqlalchemy import URL
 
 from migrations.lock import KEY
-from migrations.patience import Patience
+from migrations.patience import MigrationError, Patience
+from migrations.places import _MAKE
 from tests.migrations.revisions import Revisions
 from tests.support.databases import Connection, connected, with_driver
+from tests.support.schemas import revisions
 from tests.support.waiting import until
 
 ROWS = """
@@ -80,10 +84,9 @@ async def test_a_backfill_after_the_last_batch_of_a_killed_one(scratch: URL, dri
     config = own.config(with_driver(scratch, driver))
     config.attributes["patience"] = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
     with connected(scratch) as other, connected(scratch) as looking:
-        other.execute("CREATE TABLE alembic_backfills (what text PRIMARY KEY, last text[], done bigint NOT NULL)")
-        other.execute(
-            "INSERT INTO alembic_backfills VALUES ('UPDATE users SET version = version + 1 WHERE TRUE', NULL, 0)"
-        )
+        other.execute(_MAKE.encode())
+        digest = hashlib.sha256(b"UPDATE users SET version = version + 1 WHERE TRUE").hexdigest()
+        other.execute("INSERT INTO alembic_backfills VALUES (%s, true, 1, %s)", [own.last, digest])
         with other.transaction():  # its process is gone, its session is not yet
             other.execute("UPDATE users SET version = 2 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
             other.execute(
@@ -111,6 +114,35 @@ async def test_two_migrators_and_an_index_concurrently(scratch: URL, driver: str
     assert all("another migration is under way" in line for line in first)
     assert sum(text.count("applied revision") for text in said) == 2
     assert [child.returncode for child in children] == [0, 0]
+
+
+def test_the_lock_outlives_the_time_that_a_session_may_idle(scratch: URL, driver: str, own: Revisions) -> None:
+    _fill(scratch, 1)
+    own.add('op.backfill("users", "full_name = concat(1, pg_sleep(1))")')
+    own.add('op.create_index_concurrently("ix_t", "users", ["full_name"])')
+    with connected(scratch) as connection:
+        connection.execute(f"ALTER DATABASE {scratch.database} SET idle_session_timeout = '300ms'".encode())
+    command.upgrade(own.config(with_driver(scratch, driver)), "heads")
+    assert revisions(scratch) == [own.last]
+
+
+async def test_a_migration_that_lost_its_lock_stops(scratch: URL, driver: str, own: Revisions) -> None:
+    _fill(scratch, 1000)
+    own.add('op.backfill("users", "version = version + 1", batch=10, pause=0.02)')
+    with connected(scratch) as connection:
+        config = own.config(with_driver(scratch, driver))
+        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
+        await until(lambda: migrating.done() or _number(connection, "SELECT max(version) FROM users") == 2)
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+        )
+        with pytest.raises(MigrationError, match="the migration lock was lost"):
+            await migrating
+        assert _number(connection, "SELECT count(*) FROM users WHERE version = 2") < 1000
+    await asyncio.to_thread(command.upgrade, config, "heads")
+    with connected(scratch) as connection:
+        assert connection.execute("SELECT DISTINCT version FROM users").fetchall() == [(2,)]
 
 
 async def _child(own: Revisions, url: URL, driver: str) -> asyncio.subprocess.Process:

@@ -1,0 +1,35 @@
+"""What is under way: a revision, what of it stays when it fails, and whether nobody else migrates meanwhile."""
+
+from collections.abc import Callable
+
+from alembic.runtime.migration import MigrationContext
+
+
+class Current:
+    """The revision that is being applied or undone, for as long as it takes, attempts included.
+
+    `still_alone` raises MigrationError when another migration may be under way.
+    """
+
+    def __init__(self, revision: str, *, up: bool, still_alone: Callable[[], None]) -> None:
+        self.revision = revision
+        self.up = up
+        self.still_alone = still_alone
+        self.backfills = 0
+        """How many this attempt has come to: the number of the last one."""
+
+    def begins(self) -> None:
+        """Note that it is applied from its beginning."""
+        self.backfills = 0
+
+
+def current(context: MigrationContext) -> Current:
+    """Return what is under way in these migrations."""
+    found = context.opts.get("current")
+    return found if isinstance(found, Current) else Current("", up=True, still_alone=lambda: None)
+
+
+def set_current(context: MigrationContext, under_way: Current) -> None:
+    """Note that this is under way now, from its beginning."""
+    under_way.begins()
+    context.opts["current"] = under_way

@@ -1,0 +1,59 @@
+"""Who else is at a table, and how those give way who do so for whoever waits long enough."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from sqlalchemy import Connection, text
+
+from migrations.statements import STOPS_WRITERS, locks
+
+_TABLES = """
+    SELECT coalesce(indrelid, named.oid) FROM unnest(CAST(:names AS text[])) AS name
+    JOIN pg_class AS named ON named.oid = to_regclass(name) LEFT JOIN pg_index ON indexrelid = named.oid
+"""
+_HOLDERS = text(f"""
+    SELECT format('pid %s (%s, %s for %s s) holds %s on %s',
+                  pid, coalesce(nullif(application_name, ''), usename, backend_type), state,
+                  extract(epoch FROM now() - xact_start)::integer, string_agg(DISTINCT mode, ', '),
+                  string_agg(DISTINCT relation::regclass::text, ', '))
+    FROM pg_locks JOIN pg_stat_activity USING (pid) JOIN pg_class ON pg_class.oid = relation
+    WHERE locktype = 'relation' AND granted AND pid <> pg_backend_pid() AND datname = current_database()
+      AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace) AND relkind IN ('r', 'p')
+      AND (cardinality(CAST(:names AS text[])) = 0 OR relation IN ({_TABLES}))
+    GROUP BY pid, application_name, usename, backend_type, state, xact_start
+    ORDER BY xact_start LIMIT 3
+""")
+_NAMES = text(f"SELECT DISTINCT found::regclass::text FROM ({_TABLES}) AS tables (found)")
+
+
+def tables_of(statement: str | None, *, stopped: bool = False) -> list[str]:
+    """Return the names in SQL of what the statement locks, or of that on which it stops writers."""
+    taken = locks(statement or "").items()
+    return [name for name, mode in taken if name.count('"') % 2 == 0 and (not stopped or mode in STOPS_WRITERS)]
+
+
+def holders(connection: Connection | None, names: Sequence[str]) -> str:
+    """Return who holds locks on these tables, or on any, the longest transactions first, in words."""
+    if connection is None:
+        return ""
+    found = [str(words) for (words,) in connection.execute(_HOLDERS, {"names": list(names)})]
+    return "; ".join(found) or "whoever held the lock is gone by now: try again"
+
+
+def make_way(connection: Connection, names: Sequence[str], seconds: float) -> None:
+    """Have autovacuum leave these tables: it is broken off when somebody has waited for it for deadlock_timeout.
+
+    The lock that is waited for meanwhile is one beside which everybody reads and writes; nothing comes of it when
+    others hold it.
+    """
+    if not names:
+        return
+    with nullcontext() if connection.in_transaction() else connection.begin():
+        for (table,) in connection.execute(_NAMES, {"names": list(names)}).all():
+            connection.exec_driver_sql(f"""
+                DO $$ BEGIN
+                    PERFORM set_config('lock_timeout', '{round(1000 * seconds)}', true);
+                    LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE;
+                EXCEPTION WHEN lock_not_available OR deadlock_detected OR query_canceled THEN NULL;
+                END $$
+            """)
