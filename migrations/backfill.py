@@ -191,7 +191,7 @@ def _batch(
         context,
         lambda: run.asked(statement),
         doing=f"backfilling {operation.table_name}",
-        left="what a repetition goes on after",
+        left="done is what a repetition goes on after",
         on=[sql.table],
     )
 

@@ -9,7 +9,7 @@ from alembic.script import Script
 from sqlalchemy import Connection, text
 
 from migrations.current import Current, set_current
-from migrations.patience import Patience, patiently
+from migrations.patience import NOTHING, Patience, patiently
 from migrations.phases import Phase, chosen
 from migrations.places import forget, sweep
 
@@ -64,6 +64,12 @@ class Plan:
         """Tell what is under way, in a word or two."""
         return self._steps[0].short_log if self._steps else "migrating"
 
+    @property
+    def left(self) -> str:
+        """Tell what of that stays when it fails now."""
+        commits = self._under_way is not None and self._under_way.commits
+        return "done is what its safe operations did, which a repetition finds" if commits else NOTHING
+
 
 def apply(environment: Any, connection: Connection, plan: Plan, patience: Patience) -> None:
     """Apply what is planned: each revision a transaction, rolled back and begun anew when it meets a lock.
@@ -84,7 +90,7 @@ def apply(environment: Any, connection: Connection, plan: Plan, patience: Patien
                 connection.rollback()
             raise
 
-    patiently(environment.get_context(), attempt, doing=lambda: plan.doing)
+    patiently(environment.get_context(), attempt, doing=lambda: plan.doing, left=lambda: plan.left)
     connection.commit()
     sweep(connection)
     for name in patience.limits():

@@ -77,17 +77,20 @@ class Steps:
         row = self.asked("SELECT current_setting('server_version_num')::integer")
         return 0 if row is None else int(row[0])
 
+    def _left(self) -> str:
+        steps = f" and the first {self._done} of its steps" if self._done else ""
+        return f"done is what came before it in the revision{steps}, which a repetition finds"
+
     def _run(self, statements: Sequence[str | Executable], limits: Mapping[str, int]) -> None:
         context = self._operations.get_context()
         current(context).still_alone()
-        left = f"its first {self._done} steps, which a repetition leaves out," if self._done else "nothing of it"
 
         def attempt() -> None:
             for statement in statements:
                 self._operations.execute(escaped(statement) if isinstance(statement, str) else statement)
 
         with limited(self._operations, limits):
-            patiently(context, attempt, doing=self._doing, left=left)
+            patiently(context, attempt, doing=self._doing, left=self._left)
         self._done += 1
 
 
@@ -95,6 +98,7 @@ class Steps:
 def steps(operations: Operations, doing: str) -> Iterator[Steps]:
     """Leave the transaction of the revision for as long as the block."""
     context = operations.get_context()
+    current(context).commits = True
     with context.autocommit_block():
         yield Steps(operations, None if context.as_sql else context.connection, doing)
 
