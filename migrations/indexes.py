@@ -94,12 +94,16 @@ def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> Non
     away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
     index = plain.to_index(operations.get_context())
     index.dialect_options["postgresql"]["concurrently"] = True
+
+    def leftover() -> str | None:
+        return away if run.offline or run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table) else None
+
     try:
-        run.long(away, CreateIndex(index))
+        run.long(CreateIndex(index), after=leftover)
     except (DBAPIError, MigrationError):
         with suppress(SQLAlchemyError):  # of a session that was ended
             # An INVALID unique index would still refuse rows.
-            if run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table) and not run.tried(away):
+            if leftover() and not run.tried(away):
                 report = operations.get_context().opts["report"]
                 report(f"index {name} is left INVALID, since others are at the table: a repetition drops it")
         raise

@@ -1,6 +1,6 @@
 """A step of a safe operation: a statement that is committed by itself, within time limits, and can be repeated."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,19 +31,19 @@ class Steps:
 
     def brief(self, statement: str | Executable) -> None:
         """Run what stops others while it lasts, with a lock_timeout, again and again."""
-        self._run([statement], {})
+        self._run(statement, {})
 
     def unhurried(self, statement: str | Executable) -> None:
         """Run what others do not notice: it may queue until autovacuum gives way, and works for as long as it takes."""
         patience = patience_of(self._operations.get_context())
-        self._run([statement], {"statement_timeout": 0, "lock_timeout": round(1000 * patience.weak_lock_timeout)})
+        self._run(statement, {"statement_timeout": 0, "lock_timeout": round(1000 * patience.weak_lock_timeout)})
 
-    def long(self, *statements: str | Executable) -> None:
+    def long(self, statement: str | Executable, *, after: Callable[[], str | None] = lambda: None) -> None:
         """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included.
 
-        Several statements are one step: when a later one meets a lock, all are run again.
+        What `after` returns is run before each attempt.
         """
-        self._run(statements, _LONG)
+        self._run(statement, _LONG, after)
 
     def tried(self, statement: str) -> bool:
         """Tell whether it was done at the first attempt, in a few seconds at most."""
@@ -81,13 +81,17 @@ class Steps:
         steps = f" and the first {self._done} of its steps" if self._done else ""
         return f"done is what came before it in the revision{steps}, which a repetition finds"
 
-    def _run(self, statements: Sequence[str | Executable], limits: Mapping[str, int]) -> None:
+    def _run(
+        self, statement: str | Executable, limits: Mapping[str, int], after: Callable[[], str | None] = lambda: None
+    ) -> None:
         context = self._operations.get_context()
         current(context).still_alone()
+        executable = escaped(statement) if isinstance(statement, str) else statement
 
         def attempt() -> None:
-            for statement in statements:
-                self._operations.execute(escaped(statement) if isinstance(statement, str) else statement)
+            if (before := after()) is not None:
+                self._operations.execute(escaped(before))
+            self._operations.execute(executable)
 
         with limited(self._operations, limits):
             patiently(context, attempt, doing=self._doing, left=self._left)
