@@ -10,6 +10,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
+from migrations.definitions import same_index
 from migrations.patience import MigrationError
 from migrations.steps import Steps, steps
 
@@ -39,7 +40,8 @@ class CreateIndexConcurrentlyOp(MigrateOperation):
     ) -> None:
         """Create an index without keeping writers waiting; `kw` as for `create_index` (postgresql_where, …_using).
 
-        What a failed attempt left INVALID is dropped first; an index of that name that is valid is left as it is.
+        What a failed attempt left INVALID is dropped first; an index of that name that is valid is left as it is,
+        and refused when it is not the same.
         """
         operations.invoke(cls(CreateIndexOp(index_name, table_name, columns, unique=unique, **kw)))
 
@@ -87,9 +89,14 @@ def _drop(operations: Operations, operation: DropIndexConcurrentlyOp) -> None:
 
 
 def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> None:
-    """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails, if others let it go."""
+    """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails, if others let it go.
+
+    Raises MigrationError when another index has its name.
+    """
     name, table = str(plain.index_name), plain.table_name
     if run.holds(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
+        create = CreateIndex(plain.to_index(operations.get_context()))
+        same_index(run, name, create, table=quoted(operations, table))
         return
     away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
     index = plain.to_index(operations.get_context())

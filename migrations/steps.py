@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Executable, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.current import current
-from migrations.patience import patience_of, patiently
+from migrations.patience import MigrationError, patience_of, patiently
 
 NOT_NULL_NOT_VALID = 180000
 """The first server_version_num that takes ADD CONSTRAINT … NOT NULL … NOT VALID."""
@@ -70,6 +70,14 @@ class Steps:
     def holds(self, condition: str, **parameters: Any) -> bool:
         """Tell whether there is a row for this part of a query, FROM and all."""
         return self.asked(f"SELECT 1 {condition}", **parameters) is not None
+
+    @contextmanager
+    def scratch(self) -> Iterator[Connection]:
+        """Yield another session in a transaction, which is rolled back."""
+        if self._connection is None:
+            raise MigrationError("there is no server to ask")
+        with self._connection.engine.connect() as connection:
+            yield connection
 
     @property
     def server_version(self) -> int:

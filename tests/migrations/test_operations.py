@@ -4,9 +4,10 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
+from migrations.patience import MigrationError
 from tests.migrations.revisions import Revisions
 from tests.support.databases import connected, with_driver
-from tests.support.schemas import schema
+from tests.support.schemas import revisions, schema
 
 ROWS = """
     INSERT INTO users SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', NULL, true, now(), now(), 1
@@ -48,6 +49,59 @@ def test_up_and_down_and_up_and_again(scratch: URL, driver: str, own: Revisions,
     own.add(upgrade)  # finds that all is done
     command.upgrade(config, "heads")
     assert schema(scratch) == after
+
+
+TAKEN = [
+    ("CREATE INDEX ix_t ON users (full_name)", OPERATIONS["index"][0]),
+    ("CREATE UNIQUE INDEX ix_t ON users (full_name) WHERE is_active", OPERATIONS["index"][0]),
+    ("CREATE UNIQUE INDEX uq_t ON users (full_name)", OPERATIONS["unique"][0]),
+    ("ALTER TABLE users ADD CONSTRAINT uq_t UNIQUE (email, full_name)", OPERATIONS["unique"][0]),
+    ("ALTER TABLE users ADD CONSTRAINT ck_t CHECK (email <> 'a:b' AND version > 0)", OPERATIONS["check"][0]),
+    ("ALTER TABLE users ADD CONSTRAINT ck_t CHECK (email <> 'c') NOT VALID", OPERATIONS["check"][0]),
+    ("ALTER TABLE users ADD CONSTRAINT users_full_name_not_null CHECK (version > 0)", OPERATIONS["not null"][0]),
+    (
+        "ALTER TABLE outcomes ADD CONSTRAINT fk_t FOREIGN KEY (subject_id) REFERENCES users (id)",
+        OPERATIONS["foreign key"][0],
+    ),
+]
+
+
+@pytest.mark.parametrize(("taken", "upgrade"), TAKEN)
+def test_a_name_that_is_taken_is_refused(scratch: URL, own: Revisions, taken: str, upgrade: str) -> None:
+    own.add(upgrade)
+    with connected(scratch) as connection:
+        connection.execute(taken.encode())
+    before = schema(scratch)
+    with pytest.raises(MigrationError, match="is there already and is something else: "):
+        command.upgrade(own.config(scratch), "heads")
+    assert schema(scratch) == before
+
+
+SAME = [
+    ("CREATE INDEX ix_t ON users USING btree (full_name) WHERE (is_active)", OPERATIONS["index"][0]),
+    ("CREATE UNIQUE INDEX uq_t ON users (email)", OPERATIONS["unique"][0]),
+    ("ALTER TABLE users ADD CONSTRAINT ck_t CHECK ((email <> ('a:b'))) NOT VALID", OPERATIONS["check"][0]),
+    ("ALTER TABLE users ADD CONSTRAINT other NOT NULL full_name NOT VALID", OPERATIONS["not null"][0]),
+    (
+        "ALTER TABLE posts ADD CONSTRAINT fk_t FOREIGN KEY (author_id) REFERENCES public.users NOT VALID",
+        'op.add_foreign_key("fk_t", "posts", "users", ["author_id"], ["id"])',
+    ),
+    (
+        "ALTER TABLE users ADD CONSTRAINT fk_t FOREIGN KEY (id) REFERENCES users",
+        'op.add_foreign_key("fk_t", "users", "users", ["id"], ["id"])',
+    ),
+]
+
+
+@pytest.mark.parametrize(("taken", "upgrade"), SAME)
+def test_what_is_there_is_the_same_in_other_words(
+    scratch: URL, driver: str, own: Revisions, taken: str, upgrade: str
+) -> None:
+    own.add(upgrade)
+    with connected(scratch) as connection:
+        connection.execute(taken.encode())
+    command.upgrade(own.config(with_driver(scratch, driver)), "heads")
+    assert revisions(scratch) == [own.last]
 
 
 def test_backfill(scratch: URL, driver: str, own: Revisions) -> None:
