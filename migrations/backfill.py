@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from migrations.batches import Batches
 from migrations.current import current
 from migrations.pace import Pace
-from migrations.patience import MigrationError, patiently
+from migrations.patience import MigrationError, patience_of, patiently
 from migrations.places import Place, Places
 from migrations.progress import Progress
 from migrations.steps import Steps, limited, steps
@@ -77,7 +77,7 @@ def _backfill(operations: Operations, operation: BackfillOp) -> None:
         places = Places(run, current(operations.get_context()), operation.what)
         sql = Batches(operations, operation, places.row)
         if run.offline:
-            run.long(sql.script())
+            run.long(sql.script(patience_of(operations.get_context()).limits()["lock_timeout"]))
             return
         place = places.begun()
         if not place.finished:

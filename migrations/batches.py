@@ -55,22 +55,30 @@ class Batches:
             UPDATE {TABLE} SET last = place.last, done = done + (SELECT count(*) FROM matching) FROM place
             WHERE {self._row} RETURNING {TABLE}.last, done"""
 
-    def script(self) -> str:
-        """Return all batches as a block, for psql outside a transaction; it starts anew when it is run again."""
+    def script(self, lock_timeout: int) -> str:
+        """Return all batches as a block, for psql outside a transaction; it starts anew when it is run again.
+
+        A batch that meets a lock for so many milliseconds lets go of its own, and is tried again, without end.
+        """
         places = [f"v{number}_" for number in range(len(self._names))]
         declared = "".join(
             f"{place} {self.table}.{column.removeprefix('t.')}%TYPE; "
             for place, column in zip(places, self._columns, strict=True)
         )
         after = f"({places[0]} IS NULL OR {self._after(places)})"
-        return f"""DO $backfill$ DECLARE {declared}BEGIN
+        return f"""DO $backfill$ DECLARE {declared}locked_ boolean; BEGIN
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', false);
+            PERFORM set_config('lock_timeout', '{lock_timeout}', false);
             LOOP
-                WITH {self._changed(after, self._filling.batch)}
-                SELECT {", ".join(self._names)} INTO {", ".join(places)} FROM {self._upto};
-                EXIT WHEN NOT FOUND;
+                locked_ := false;
+                BEGIN
+                    WITH {self._changed(after, self._filling.batch)}
+                    SELECT {", ".join(self._names)} INTO {", ".join(places)} FROM {self._upto};
+                    EXIT WHEN NOT FOUND;
+                EXCEPTION WHEN lock_not_available OR deadlock_detected THEN locked_ := true;
+                END;
                 COMMIT;
-                PERFORM pg_sleep({self._filling.pause});
+                PERFORM pg_sleep(CASE WHEN locked_ THEN 1 ELSE {self._filling.pause} END);
             END LOOP;
         END $backfill$"""
 

@@ -8,7 +8,7 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp
 
 from migrations.definitions import same_constraint
-from migrations.indexes import build_index, quoted
+from migrations.indexes import build_index, fitting, quoted
 from migrations.steps import NOT_NULL_NOT_VALID, Steps, steps
 
 _OF_TABLE = "FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(:on)) AND conname = :constraint"
@@ -126,12 +126,13 @@ def _add_constraint(operations: Operations, operation: AddConstraintOp) -> None:
     name, table = operation.name, operation.table_name
     with steps(operations, f"adding constraint {name}") as run:
         if operation.unique_columns:
+            add = _added(operations, table, name, operation.definition)
             if run.holds(_OF_TABLE, on=table, constraint=name):
                 definition = f"UNIQUE ({quoted(operations, *operation.unique_columns)})"
                 _same(operations, run, table, name, definition)
             else:
                 build_index(operations, run, CreateIndexOp(name, table, list(operation.unique_columns), unique=True))
-                run.brief(_added(operations, table, name, operation.definition))
+                run.brief(add)
             return
         _add_and_validate(operations, run, table, name, operation.definition, referent=operation.referent_table)
 
@@ -145,7 +146,7 @@ def _remove_constraint(operations: Operations, operation: RemoveConstraintOp) ->
 @Operations.implementation_for(AddNotNullOp)
 def _add_not_null(operations: Operations, operation: AddNotNullOp) -> None:
     table, column = operation.table_name, operation.column_name
-    name = f"{table}_{column}_not_null"
+    name, check = fitting(f"{table}_{column}_not_null"), fitting(f"ck_{table}_{column}_not_null")
     with steps(operations, f"making {table}.{column} NOT NULL") as run:
         if run.server_version >= NOT_NULL_NOT_VALID:
             found = run.asked(_NOT_NULL, on=table, column=column)
@@ -154,9 +155,9 @@ def _add_not_null(operations: Operations, operation: AddNotNullOp) -> None:
             else:
                 _add_and_validate(operations, run, table, name, f"NOT NULL {quoted(operations, column)}")
             return
-        _add_and_validate(operations, run, table, f"ck_{name}", f"CHECK ({quoted(operations, column)} IS NOT NULL)")
+        _add_and_validate(operations, run, table, check, f"CHECK ({quoted(operations, column)} IS NOT NULL)")
         run.brief(f"ALTER TABLE {quoted(operations, table)} ALTER COLUMN {quoted(operations, column)} SET NOT NULL")
-        _drop_constraint(operations, run, table, f"ck_{name}")
+        _drop_constraint(operations, run, table, check)
 
 
 @Operations.implementation_for(RemoveNotNullOp)
@@ -169,10 +170,11 @@ def _remove_not_null(operations: Operations, operation: RemoveNotNullOp) -> None
 def _add_and_validate(
     operations: Operations, run: Steps, table: str, name: str, definition: str, *, referent: str | None = None
 ) -> None:
+    add = _added(operations, table, name, definition)
     if run.holds(_OF_TABLE, on=table, constraint=name):
         _same(operations, run, table, name, definition, referent=referent)
     else:
-        run.brief(f"{_added(operations, table, name, definition)} NOT VALID")
+        run.brief(f"{add} NOT VALID")
     _validate(operations, run, table, name)
 
 

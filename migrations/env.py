@@ -42,7 +42,8 @@ def run(connection: Connection) -> None:
 
 def write() -> None:
     """Write the migrations as SQL, with the time limits in which each statement is to be run."""
-    configure(dialect_name="postgresql", literal_binds=True)
+    # With parameters that are named, which are none here, the dialect leaves a % as it is.
+    configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     for name, milliseconds in patience.limits().items():
         context.execute(f"SET {name} = {milliseconds}")
     with context.begin_transaction():

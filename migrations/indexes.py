@@ -1,5 +1,6 @@
 """Safe operations on indexes: built and dropped CONCURRENTLY, while others read and write."""
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -14,6 +15,8 @@ from migrations.definitions import same_index
 from migrations.patience import MigrationError
 from migrations.steps import Steps, steps
 
+LONGEST_NAME = 63
+"""In bytes: PostgreSQL cuts what is longer, and would not find it under its name again."""
 _OF_TABLE = (
     "FROM pg_index WHERE indexrelid = to_regclass(quote_ident(:index)) AND indrelid = to_regclass(quote_ident(:on))"
 )
@@ -94,11 +97,11 @@ def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> Non
     Raises MigrationError when another index has its name.
     """
     name, table = str(plain.index_name), plain.table_name
+    away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
     if run.holds(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
         create = CreateIndex(plain.to_index(operations.get_context()))
         same_index(run, name, create, table=quoted(operations, table))
         return
-    away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
     index = plain.to_index(operations.get_context())
     index.dialect_options["postgresql"]["concurrently"] = True
 
@@ -117,5 +120,16 @@ def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> Non
 
 
 def quoted(operations: Operations, *names: str) -> str:
-    """Return names as SQL, comma-separated."""
+    """Return names as SQL, comma-separated. Raises MigrationError for one that the server would cut."""
+    for name in names:
+        if len(name.encode()) > LONGEST_NAME:
+            raise MigrationError(f"the name {name} is longer than {LONGEST_NAME} bytes")
     return ", ".join(operations.get_context().dialect.identifier_preparer.quote(name) for name in names)
+
+
+def fitting(name: str) -> str:
+    """Return a name that was made out of others; what is too long ends with a digest of it."""
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"

@@ -28,6 +28,8 @@ class Plan:
         self._before_each = before_each
         self._steps: list[MigrationStep] | None = None
         self._under_way: Current | None = None
+        self.moved = False
+        """Whether a step was committed."""
 
     def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
         """Yield what is left to do. Alembic asks for the next one when it has committed the one before."""
@@ -41,6 +43,7 @@ class Plan:
             set_current(context, self._under_way)
             yield step
             self._under_way = None
+            self.moved = True
             del self._steps[0]
 
     def _beginning(self, step: MigrationStep, context: MigrationContext) -> Current:
@@ -92,7 +95,8 @@ def apply(environment: Any, connection: Connection, plan: Plan, patience: Patien
 
     patiently(environment.get_context(), attempt, doing=lambda: plan.doing, left=lambda: plan.left)
     connection.commit()
-    sweep(connection)
+    if plan.moved:
+        sweep(connection)
     for name in patience.limits():
         connection.execute(text(f"RESET {name}"))
     connection.commit()

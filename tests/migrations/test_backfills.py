@@ -1,14 +1,19 @@
 """A backfill updates each row once, whatever becomes of the revision around it."""
 
+import asyncio
+import io
+
 import pytest
 from alembic import command
 from sqlalchemy import URL
 
 from migrations.pace import Pace
 from migrations.patience import MigrationError
+from migrations.statements import split
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.databases import connected, with_driver
 from tests.support.schemas import revisions
+from tests.support.waiting import until
 
 ROWS = """
     INSERT INTO users SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', NULL, true, now(), now(), 1
@@ -139,3 +144,29 @@ def test_a_key_that_may_be_null_is_refused(scratch: URL, own: Revisions) -> None
     own.add('op.backfill("users", "version = 2", key=("full_name",))')
     with pytest.raises(MigrationError, match="backfilling users: its key full_name may be NULL"):
         command.upgrade(own.config(scratch), "heads")
+
+
+async def test_a_script_lets_go_of_its_rows_while_others_hold_one(scratch: URL, own: Revisions) -> None:
+    own.add('op.backfill("users", "version = version + 1", batch=30, pause=0)')
+    written = io.StringIO()
+    config = own.config()
+    config.output_buffer = written
+    command.upgrade(config, f"{EXPAND_HEAD}:heads", sql=True)
+
+    def run() -> None:
+        with connected(scratch) as connection:
+            for statement in split(written.getvalue()):
+                connection.execute(statement.encode())
+
+    with connected(scratch) as other, connected(scratch) as third:
+        third.execute(ROWS)
+        with other.transaction():
+            other.execute("UPDATE users SET full_name = 'x' WHERE id = (SELECT max(id::text)::uuid FROM users)")
+            migrating = asyncio.create_task(asyncio.to_thread(run))
+            waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
+            await until(lambda: migrating.done() or third.execute(waits).fetchone() is not None)
+            third.execute("SET lock_timeout = '5s'")
+            third.execute("UPDATE users SET full_name = 'y' WHERE id <> (SELECT max(id::text)::uuid FROM users)")
+        await migrating
+        assert third.execute(VERSIONS).fetchall() == [(2, 100)]
+    assert revisions(scratch) == [own.last]

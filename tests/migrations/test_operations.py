@@ -117,3 +117,32 @@ def test_backfill(scratch: URL, driver: str, own: Revisions) -> None:
         found = connection.execute("SELECT full_name, version, count(*) FROM users GROUP BY 1, 2 ORDER BY 2").fetchall()
         assert found == [(None, 1, 1), ("a:b", 2, 99)]
     assert said[0].startswith("backfill of users: done, 99 rows in ")
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        f'op.create_index_concurrently("{"ix" * 32}", "users", ["full_name"])',
+        f'op.add_check("{"ck" * 32}", "users", "version > 0")',
+        f'op.add_unique("{"uq" * 32}", "users", ["email"])',
+    ],
+)
+def test_a_name_that_the_server_would_cut_is_refused(scratch: URL, own: Revisions, upgrade: str) -> None:
+    own.add(upgrade)
+    with pytest.raises(MigrationError, match="is longer than 63 bytes"):
+        command.upgrade(own.config(scratch), "heads")
+
+
+@pytest.mark.parametrize("version", [170000, 180000])
+def test_a_name_that_is_made_is_cut(
+    scratch: URL, driver: str, own: Revisions, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    monkeypatch.setattr("migrations.steps.Steps.server_version", version)
+    table, column = "t" * 40, "c" * 40
+    with connected(scratch) as connection:
+        connection.execute(f"CREATE TABLE {table} ({column} integer)".encode())
+        own.add(f'op.add_not_null("{table}", "{column}")', f'op.remove_not_null("{table}", "{column}")')
+        command.upgrade(own.config(with_driver(scratch, driver)), "heads")
+        command.downgrade(own.config(with_driver(scratch, driver)), "-1")
+        command.upgrade(own.config(with_driver(scratch, driver)), "heads")
+    assert f"column {table}.{column} integer NO default " in schema(scratch)
