@@ -19,7 +19,8 @@ from alembic.script import Script, ScriptDirectory
 import migrations.operations  # noqa: F401 - registers them
 from migrations.patience import MigrationError, Patience
 from migrations.phases import Phase
-from migrations.rules import RULES, select_star
+from migrations.rules import RULES
+from migrations.source import select_star
 from migrations.statements import Transaction, transactions
 from migrations.writing import one_line_for_each_phase
 
@@ -64,6 +65,12 @@ def lint(scripts: ScriptDirectory) -> Iterator[Finding]:
 
 def lint_revision(script: Script) -> Iterator[Finding]:
     """Yield what is wrong with a revision, exceptions included."""
+    try:
+        transactions(script)
+        transactions(script, upgrade=False)
+    except Exception as error:  # noqa: BLE001 - whatever a revision may raise
+        yield finding(script, "other-offline", f"it cannot be written as SQL: {error}")
+        return
     for rule, look in RULES.items():
         for words in look(script):
             yield finding(script, rule, words)
@@ -79,8 +86,8 @@ def _without_scaffolding(transaction: Transaction, added: set[str]) -> Transacti
     """Leave out the end of a constraint that the revision itself has added; note what it adds."""
     left = []
     for statement in transaction.statements:
-        added.update(re.findall(r"\bADD CONSTRAINT (\S+)", statement))
-        dropped = re.search(r"\bDROP CONSTRAINT IF EXISTS (\S+)$", statement)
+        added.update(re.findall(r"\bADD CONSTRAINT (\S+)", statement.text))
+        dropped = re.search(r"\bDROP CONSTRAINT IF EXISTS (\S+)$", statement.text)
         if dropped is None or dropped[1] not in added:
             left.append(statement)
     return Transaction(transaction.atomic, left)
@@ -94,7 +101,9 @@ def finding(script: Script, rule: str, words: str) -> Finding:
 
 def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
     """Yield what squawk finds in a transaction: a rule and words about it."""
-    sql = _TIMEOUTS + "".join(f"{statement};\n" for statement in transaction.statements)
+    if not transaction.statements:
+        return
+    sql = _TIMEOUTS + "".join(f"{statement.text};\n" for statement in transaction.statements)
     arguments = ["--pg-version=18", "--reporter=json", *(f"--exclude={rule}" for rule in _MATTERS_OF_STYLE)]
     if transaction.atomic:
         arguments.append("--assume-in-transaction")

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-from migrations.statements import STOPS_WRITERS, flat, locks
+from migrations.locking import STOPS_WRITERS, locks
 
 _WEAKEST_FIRST = (
     "AccessShareLock",
@@ -112,7 +112,7 @@ class Observer:
         if before is None:
             return
         milliseconds = 1000 * (time.perf_counter() - before.began)
-        seen = Seen(flat(statement).replace("%%", "%"), milliseconds, milliseconds)
+        seen = Seen(" ".join(statement.split()).replace("%%", "%"), milliseconds, milliseconds)
         raw: psycopg.Connection[Any] = connection.connection.driver_connection
         if before.sampler is None:
             seen.locks = _strongest(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from adapters.postgres.database import Database
 from adapters.postgres.migrations import scripts
 from adapters.postgres.schema import applied_revisions
+from migrations.locking import locked
 from migrations.phases import Phase, phase_of, safe_from, with_ancestors
-from migrations.statements import locked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ async def pending(database: Database) -> list[Pending]:
             subject=str(script.doc),
             phase=phase_of(script),
             safe_from=safe_from(script) if phase_of(script) is Phase.CONTRACT else None,
-            locks=locked(script),
+            locks=list(locked(script)),
         )
         for script in reversed(missing)
     ]

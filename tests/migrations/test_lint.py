@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 
 from adapters.postgres.migrations import alembic_config
 from migrations.lint import Finding, lint, lint_revision
-from migrations.rules import select_star
+from migrations.source import select_star
 from tests.migrations.revisions import Revisions
 
 PLANTED = {
@@ -45,6 +45,55 @@ MORE = [
     ("rewrite", 'op.execute("ALTER TABLE posts SET UNLOGGED")'),
     ("rewrite", 'op.execute("VACUUM FULL posts")'),
     ("several-tables", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE outcomes")'),
+]
+IN_ONE = [
+    "SET search_path = public; ALTER TABLE users ADD COLUMN a text",
+    "ALTER TABLE users ADD COLUMN a text;\nUPDATE users SET a = 'x'",
+    "ALTER TABLE users ADD COLUMN a text;ALTER TABLE posts ADD COLUMN a text",
+]
+HIDDEN = [
+    ("unbatched-write", "INSERT INTO users (id, email) SELECT id, email FROM others"),
+    ("unbatched-write", "INSERT INTO users (id) (TABLE others)"),
+    ("unbatched-write", "/* fill /* it */ */ UPDATE users SET version = 2"),
+    ("unbatched-write", "-- fill\n\n  -- it\nUPDATE users SET version = 2"),
+    ("unbatched-write", "COPY users FROM '/tmp/users'"),
+    ("unbatched-write", "EXPLAIN ANALYZE UPDATE users SET version = 2"),
+    ("unseen-work", "SELECT fill()"),
+    ("unseen-work", "CALL p()"),
+    ("unseen-work", "DO $$ BEGIN PERFORM fill(); END $$"),
+    *[("several-statements", sql) for sql in IN_ONE],
+    ("unbatched-write", IN_ONE[1]),
+    ("several-tables", IN_ONE[2]),
+    ("several-tables", "TRUNCATE users, posts"),
+    ("several-tables", "LOCK TABLE users, posts IN SHARE MODE"),
+    ("own-transactions", "COMMIT"),
+    ("rewrite", "ALTER TABLE users ADD COLUMN a text, ALTER COLUMN version SET DATA TYPE bigint"),
+    ("rewrite", "REINDEX TABLE users"),
+]
+ALEMBICS_RECIPE = """
+    with op.get_context().autocommit_block():
+        op.create_index("ix_t", "posts", ["title"], postgresql_concurrently=True)
+"""
+MORE += [("own-concurrently", ALEMBICS_RECIPE)]
+MORE += [("several-tables", """op.execute("LOCK TABLE users"); op.execute("ALTER TABLE posts ADD COLUMN a text")""")]
+MORE += [(rule, f"op.execute({sql!r})") for rule, sql in HIDDEN]
+MORE += [
+    (
+        "not-repeatable",
+        """
+        op.execute("ALTER TABLE users ADD COLUMN IF NOT EXISTS a text, ADD COLUMN b text")
+        op.create_index_concurrently("ix_a", "users", ["a"])
+        """,
+    ),
+    (
+        "not-repeatable",
+        """
+        op.execute("ALTER TABLE IF EXISTS users ADD COLUMN b text")
+        op.create_index_concurrently("ix_a", "users", ["b"])
+        """,
+    ),
+    ("other-offline", "if not op.get_context().as_sql: op.execute('UPDATE users SET version = 2')"),
+    ("other-offline", "op.get_bind().execute(sa.text('SELECT 1'))"),
 ]
 CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
 
@@ -127,6 +176,11 @@ def test_code_that_asks_for_all_columns_is_found(tmp_path: Path) -> None:
             FINE = "SELECT count(*) FROM users"
             BAD = "select u.* from users u"
             WORSE = f"INSERT INTO {FINE} VALUES (1) RETURNING *"
+            DISTINCT = "SELECT DISTINCT * FROM users"
+            AMONG = "SELECT a, t.*\\nFROM users AS t"
+            FORMED = f"SELECT {FINE}, {FINE}.* FROM users"
+            TIMES = "SELECT a * 2, b FROM users"
+            PRODUCT = f"SELECT {FINE} * {FINE} FROM users"
         """)
     )
-    assert [line.split(":")[1] for line in select_star(tmp_path)] == ["3", "4"]
+    assert [line.split(":")[1] for line in select_star(tmp_path)] == ["3", "4", "5", "6", "7"]

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 from adapters.postgres.migrations import alembic_config, upgrade
 from application.ports import StorageUnavailableError
 from migrations.phases import expand_heads
-from migrations.statements import split
+from migrations.sql import split
 from migrations.writing import one_line_for_each_phase
 from tests.support.databases import Databases, connected, migrate, with_driver
 from tests.support.schemas import revisions, schema

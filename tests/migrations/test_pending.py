@@ -5,8 +5,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from adapters.postgres.pending import pending
+from migrations.locking import locks
 from migrations.phases import Phase
-from migrations.statements import locks
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.stores import opened
 
