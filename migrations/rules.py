@@ -28,8 +28,8 @@ _TRANSACTIONS = re.compile(
 )
 _REWRITES = re.compile(r"VACUUM (?:\([^)]*)?\bFULL\b|CLUSTER\b|REINDEX\b|REFRESH MATERIALIZED VIEW\b", re.IGNORECASE)
 _REWRITING = re.compile(
-    r"ALTER (?:COLUMN )?\S+ (?:SET DATA )?TYPE\b|SET (?:(?:UN)?LOGGED|ACCESS METHOD|TABLESPACE)\b"
-    r"|ADD (?:COLUMN )?(?:IF NOT EXISTS )?\S+ .*(?:\) STORED\b|\bAS IDENTITY\b|\b(?:SMALL|BIG)?SERIAL[248]?\b"
+    r"ALTER (?:COLUMN )?+\S+ (?:SET DATA )?TYPE\b|SET (?:(?:UN)?LOGGED|ACCESS METHOD|TABLESPACE)\b"
+    r"|ADD (?:COLUMN )?+(?:IF NOT EXISTS )?+\S+ .*(?:\) STORED\b|\bAS IDENTITY\b|\b(?:SMALL|BIG)?SERIAL[248]?\b"
     r"|DEFAULT (?:\w+\.)?(?:random|gen_random_uuid|uuidv[47]|clock_timestamp|timeofday|nextval)\b)",
     re.IGNORECASE,
 )
@@ -40,7 +40,7 @@ _REPEATABLE = re.compile(
 )
 _REPEATABLE_ACTION = re.compile(
     r"(?:ADD|DROP) (?:COLUMN |CONSTRAINT )?IF (?:NOT )?EXISTS\b"
-    r"|ALTER (?:COLUMN )?\S+ (?:SET|TYPE|DROP (?:NOT NULL|DEFAULT))\b"
+    r"|ALTER (?:COLUMN )?+\S+ (?:SET|TYPE|DROP (?:NOT NULL|DEFAULT))\b"
     r"|(?:RE)?SET\b|(?:VALIDATE|OWNER|ENABLE|DISABLE|REPLICA|CLUSTER)\b",
     re.IGNORECASE,
 )

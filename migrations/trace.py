@@ -21,7 +21,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from adapters.settings import database_url
-from migrations.lint import Finding, finding
+from migrations.lint import Finding, findings
 from migrations.observing import Observer, Seen
 from migrations.rows import fill
 from migrations.statements import statements
@@ -61,17 +61,22 @@ def trace(
 
 def refused(script: Script, seen: list[Seen]) -> Iterator[Finding]:
     """Yield what kept others waiting for as long as a scan, a rewrite or a write lasts, exceptions included."""
-    for each in seen:
-        held = f"{each.milliseconds:.0f} ms under a lock on {', '.join(each.stopped)}: {each.statement[:100]}"
-        if each.stopped and each.rewritten:
-            yield finding(script, "rewrite-under-lock", f"{', '.join(sorted(each.rewritten))} written anew, {held}")
-        elif each.stopped and each.scanned:
-            yield finding(script, "scan-under-lock", f"{', '.join(sorted(each.scanned))} scanned, {held}")
-        elif each.held > LONGEST_MILLISECONDS:
-            yield finding(script, "slow-under-lock", f"{each.held:.0f} ms since the first lock, {held}")
-        if each.written and not each.safe:
-            words = f"half of {', '.join(sorted(each.written))}, not by op.backfill: {each.statement[:100]}"
-            yield finding(script, "unbatched-write", words)
+    return findings(script, (found for each in seen for found in _found(each)))
+
+
+def _found(seen: Seen) -> Iterator[tuple[str, str]]:
+    held = f"{seen.milliseconds:.0f} ms under a lock on {', '.join(seen.stopped)}: {seen.statement[:100]}"
+    if seen.stopped and seen.rewritten:
+        yield "rewrite-under-lock", f"{', '.join(sorted(seen.rewritten))} written anew, {held}"
+    elif seen.stopped and seen.scanned:
+        yield "scan-under-lock", f"{', '.join(sorted(seen.scanned))} scanned, {held}"
+    elif seen.held > LONGEST_MILLISECONDS:
+        yield "slow-under-lock", f"{seen.held:.0f} ms since the first lock, {held}"
+    if seen.written and not seen.safe:
+        yield (
+            "unbatched-write",
+            f"half of {', '.join(sorted(seen.written))}, not by op.backfill: {seen.statement[:100]}",
+        )
 
 
 def lines(script: Script, seen: list[Seen]) -> Iterator[str]:

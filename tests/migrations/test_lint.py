@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from adapters.postgres.migrations import alembic_config
 from migrations.lint import Finding, lint, lint_revision
 from migrations.source import select_star
-from tests.migrations.revisions import Revisions
+from tests.migrations.revisions import EXPAND_HEAD, Revisions
 
 PLANTED = {
     "unbatched-write": """op.execute("UPDATE users SET full_name = 'x' WHERE full_name IS NULL")""",
@@ -107,6 +107,58 @@ def _findings(own: Revisions) -> list[Finding]:
 def test_an_unsafe_revision_is_refused(own: Revisions, rule: str, upgrade: str) -> None:
     own.add(upgrade, 'op.execute("COMMENT ON TABLE users IS NULL")')
     assert rule in {finding.rule for finding in _findings(own) if finding.reason is None}
+
+
+TRIGGER = """CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+
+  UPDATE users SET version = 1;
+
+  RETURN NEW;
+END $$"""
+INDEX = ('op.create_index_concurrently("ix_t", "users", ["version"])', 'op.drop_index_concurrently("ix_t", "users")')
+FINE = {
+    "a column named type": ('op.add_column("users", sa.Column("type", sa.Text()))', "op.drop_column('users', 'type')"),
+    "a column named serial": ('op.execute("ALTER TABLE users ADD COLUMN serial text")', "op.drop_column('users', 'a')"),
+    "a function that writes": (f"op.execute({TRIGGER!r})", 'op.execute("DROP FUNCTION f()")'),
+    "words that are quoted": (
+        "op.execute(\"COMMENT ON TABLE users IS 'DELETE FROM users; COMMIT'\")",
+        "op.execute('COMMENT ON TABLE users IS NULL')",
+    ),
+    "what is committed with the version": (
+        f'{INDEX[0]}\nop.execute("CREATE FUNCTION f() RETURNS int RETURN 1")',
+        f'{INDEX[1]}\nop.execute("DROP FUNCTION f()")',
+    ),
+    "what may be said again": (f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{INDEX[0]}', INDEX[1]),
+}
+
+
+@pytest.mark.parametrize(("upgrade", "downgrade"), FINE.values(), ids=FINE)
+def test_what_only_looks_unsafe_passes(own: Revisions, upgrade: str, downgrade: str) -> None:
+    own.add(upgrade, downgrade)
+    assert [str(finding) for finding in _findings(own)] == []
+
+
+def test_a_constraint_may_go_in_a_contract_revision(own: Revisions) -> None:
+    own.add(
+        'op.remove_constraint("fk_outcomes_key_id_api_keys", "outcomes")',
+        'op.add_foreign_key("fk_outcomes_key_id_api_keys", "outcomes", "api_keys", ["key_id"], ["id"])',
+        more=CONTRACT,
+    )
+    assert [str(finding) for finding in _findings(own)] == []
+
+
+def test_an_exception_is_for_one_statement(own: Revisions) -> None:
+    upgrade = "op.execute('DELETE FROM users WHERE version = 1'); op.execute('DELETE FROM posts WHERE version = 1')"
+    for more, refused in (
+        ('{"unbatched-write": "ten rows"}', 2),
+        ('{"unbatched-write: DELETE FROM users": "ten rows"}', 1),
+        ('{"unbatched-write: FROM users": "ten rows", "unbatched-write: FROM posts": "and two"}', 0),
+        ('{"unbatched": "ten rows", "write: DELETE": "ten"}', 2),
+    ):
+        own.last = EXPAND_HEAD
+        own.add(upgrade, "op.execute('COMMENT ON TABLE users IS NULL')", more=f"exceptions = {more}")
+        assert len([finding for finding in _findings(own) if finding.reason is None]) == refused, more
 
 
 def test_an_exception_has_a_reason_that_is_printed(own: Revisions) -> None:
