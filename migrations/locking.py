@@ -1,7 +1,8 @@
 """The locks that a statement takes, as far as its words tell."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from alembic.script import Script
 
@@ -58,6 +59,16 @@ _ALTERS = [
     )
 ]
 _REFERENCES = re.compile(r'\bREFERENCES (?P<table>[\w."]+)', re.IGNORECASE)
+_INDEX = re.compile(
+    r'CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<index>\S+) ON (?:ONLY )?(?P<table>[\w."]+)',
+    re.IGNORECASE,
+)
+_MADE_OR_ALTERED = re.compile(
+    r'(?:CREATE|ALTER) TABLE (?:IF (?:NOT )?EXISTS )?(?:ONLY )?(?P<table>[\w."]+)', re.IGNORECASE
+)
+_FOREIGN_KEY = re.compile(r'(?:\bCONSTRAINT (\S+) FOREIGN KEY ?\([^)]*\) )?\bREFERENCES ([\w."]+)', re.IGNORECASE)
+_DROPPED_TABLES = re.compile(rf"DROP TABLE {_NAMES}", re.IGNORECASE)
+_DROPPED_CONSTRAINT = re.compile(r'\bDROP CONSTRAINT (?:IF EXISTS )?([\w."]+)', re.IGNORECASE)
 
 
 def locks(statement: str) -> dict[str, str]:
@@ -79,11 +90,42 @@ def _names(found: re.Match[str]) -> list[str]:
     return re.findall(r'(?:ONLY )?([\w."]+)', found["tables"])
 
 
-def locked(script: Script) -> Iterator[tuple[str, dict[str, str]]]:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What revisions made: the table of each index, and the one that a foreign key (table and name) refers to."""
+
+    indexes: Mapping[str, str]
+    referred: Mapping[tuple[str, str], str]
+
+    def of(self, statement: str) -> dict[str, str]:
+        """Return the lock that a statement takes, by table, also on tables that are not in its words."""
+        taken = {self.indexes.get(name, name): mode for name, mode in locks(statement).items()}
+        line = plain(statement)
+        if (away := _DROPPED_TABLES.match(line)) is not None:
+            for table in _names(away):
+                taken |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referred.items() if of == table}
+        for constraint in _DROPPED_CONSTRAINT.findall(line):
+            taken |= {to: "ACCESS EXCLUSIVE" for table in [*taken] if (to := self.referred.get((table, constraint)))}
+        return taken
+
+
+def known(scripts: Iterable[Script]) -> Known:
+    """Return what these revisions made."""
+    indexes: dict[str, str] = {}
+    referred: dict[tuple[str, str], str] = {}
+    for line in (plain(statement.text) for script in scripts for statement in statements(script)):
+        if (made := _INDEX.match(line)) is not None:
+            indexes[made["index"]] = made["table"]
+        if (of := _MADE_OR_ALTERED.match(line)) is not None:
+            referred |= {(of["table"], name or to): to for name, to in _FOREIGN_KEY.findall(line)}
+    return Known(indexes, referred)
+
+
+def locked(script: Script, known: Known) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the statements of a revision that lock what was there before it, with those locks."""
     new: set[str] = set()
     for statement in statements(script):
-        taken = locks(statement.text)
+        taken = known.of(statement.text)
         new |= {table for table, mode in taken.items() if mode == "NEW"}
         if old := {table: mode for table, mode in taken.items() if table not in new}:
             yield statement.text, old
