@@ -19,7 +19,7 @@ from adapters.postgres.tables import Base
 from adapters.settings import database_url
 from migrations.lock import one_at_a_time
 from migrations.patience import Patience
-from migrations.phases import Phase
+from migrations.phases import Phase, record
 from migrations.running import Plan, apply
 from migrations.writing import placed
 
@@ -52,11 +52,12 @@ def write() -> None:
 def configure(before_each: Callable[[], None] = lambda: None, **options: Any) -> Plan:
     """Have the migrations of the phase run as the options say, and return what is planned."""
 
-    def say(ctx: MigrationContext, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic's
+    def applied(ctx: MigrationContext, step: MigrationInfo, heads: set[str], run_args: object) -> None:  # noqa: ARG001 - Alembic's
+        ctx.execute(f"COMMENT ON TABLE alembic_version IS '{record(context.script, heads)}'")
         subject = getattr(step.up_revision, "doc", "")
         report(f"{'applied' if step.is_upgrade else 'undid'} revision {step.up_revision_id}: {subject}")
 
-    options |= {"patience": patience, "report": report, "on_version_apply": say, "transaction_per_migration": True}
+    options |= {"patience": patience, "report": report, "on_version_apply": applied, "transaction_per_migration": True}
     context.configure(target_metadata=Base.metadata, **options)
     plan = Plan(context.get_context().opts["fn"], phase, release, before_each=before_each)
     context.configure(

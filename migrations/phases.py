@@ -74,6 +74,20 @@ def with_ancestors(scripts: ScriptDirectory, revisions: Iterable[str]) -> frozen
     return frozenset(found)
 
 
+def record(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
+    """Return words that name these revisions and all before them, for a release that does not know them."""
+    applied = with_ancestors(scripts, heads)
+    contract = {each: safe_from(each) for each in scripts.walk_revisions() if phase_of(each) is Phase.CONTRACT}
+    releases = {script.revision: release for script, release in contract.items()}
+    return " ".join(f"{name}>={releases[name]}" if name in releases else name for name in sorted(applied))
+
+
+def recorded(words: str) -> dict[str, str | None]:
+    """Return the revisions that were named, a contract revision with the release from which it is safe."""
+    named = (word.partition(">=") for word in words.split())
+    return {revision: release or None for revision, _, release in named}
+
+
 def chosen(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[MigrationStep]:
     """Return the steps of that phase: contract is everything, expand leaves contract revisions out.
 
