@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
+from packaging.version import Version
 
 from migrations.patience import MigrationError
 
@@ -45,9 +46,9 @@ def safe_from(script: Script) -> str:
     return str(release)
 
 
-def ordered(release: str) -> tuple[int, ...]:
-    """Return what releases are compared by. Raises ValueError for what is not numbers with dots."""
-    return tuple(int(part) for part in release.split("."))
+def ordered(release: str) -> Version:
+    """Return what releases are compared by. Raises ValueError for what is no version (PEP 440)."""
+    return Version(release)
 
 
 def expand_heads(scripts: ScriptDirectory) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Expand revisions go before a release, contract revisions when they are asked for."""
 
 import io
+from contextlib import nullcontext
 
 import pytest
 from alembic import command
@@ -119,6 +120,26 @@ def test_a_contract_revision_of_a_later_release_is_refused(scratch: URL, own: Re
     ):
         command.upgrade(config, "heads")
     assert revisions(scratch) == [EXPAND_HEAD]
+
+
+@pytest.mark.parametrize(
+    ("safe", "release", "borne"),
+    [
+        ("0.2", "0.2.0", True),
+        ("0.2.0", "0.2", True),
+        ("0.2.0", "0.2.0rc1", False),
+        ("0.2.0rc1", "0.2.0", True),
+        ("0.2.0", "0.10.0", True),
+        ("0.2.0", "0.2.1.dev3+g1234", True),
+    ],
+)
+def test_releases_are_compared_as_versions(own: Revisions, safe: str, release: str, borne: bool) -> None:
+    own.add("pass", more=_contract(safe), revision="c1")
+    config = own.config()
+    config.output_buffer = io.StringIO()
+    config.attributes |= {"phase": "contract", "release": release}
+    with nullcontext() if borne else pytest.raises(MigrationError, match="is safe from release"):
+        command.upgrade(config, "heads", sql=True)
 
 
 def test_an_expand_revision_does_not_follow_a_contract_revision(scratch: URL, own: Revisions) -> None:
