@@ -4,6 +4,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -34,10 +35,19 @@ release = context.config.attributes.get("release") or version("hexapost")
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations over a connection."""
-    with one_at_a_time(connection.engine, report) as still_alone:
+    """Run the migrations over a connection: alone, but for commands that only look."""
+    with one_at_a_time(connection.engine, report) if changes() else nullcontext(lambda: None) as still_alone:
         plan = configure(still_alone, connection=connection, compare_type=True, compare_server_default=True)
         apply(context, connection, plan, patience)
+
+
+def changes() -> bool:
+    """Tell whether the command may change the database: it then goes to a revision."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        return False
+    return True
 
 
 def write() -> None:
