@@ -111,6 +111,7 @@ def test_an_unsafe_revision_is_refused(own: Revisions, rule: str, upgrade: str) 
 
 TRIGGER = """CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+  NEW.version := 2;
 
   UPDATE users SET version = 1;
 
