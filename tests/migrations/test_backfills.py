@@ -9,7 +9,7 @@ from sqlalchemy import URL
 
 from migrations.pace import Pace
 from migrations.patience import MigrationError
-from migrations.statements import split
+from migrations.sql import split
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.databases import connected, with_driver
 from tests.support.schemas import revisions
