@@ -5,7 +5,7 @@ written meanwhile behind it are the business of whoever writes them: a trigger o
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,16 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Row
 
+from migrations.batches import Batches
 from migrations.current import current
-from migrations.indexes import quoted
 from migrations.pace import Pace
-from migrations.patience import MigrationError, patiently
-from migrations.places import TABLE, Place, Places, literal
+from migrations.patience import MigrationError, patience_of, patiently
+from migrations.places import Place, Places
 from migrations.progress import Progress
 from migrations.steps import Steps, limited, steps
 
 _TYPE = """
-    SELECT format_type(atttypid, NULL) FROM pg_attribute
+    SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
     WHERE attrelid = to_regclass(quote_ident(:table)) AND attname = :column AND NOT attisdropped
 """
 _ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(quote_ident(:table))"
@@ -52,9 +52,10 @@ class BackfillOp(MigrateOperation):
         batch: int = 1000,
         pause: float = 0.02,
     ) -> None:
-        """Run UPDATE table_name SET assignments WHERE where, `batch` rows at a time at most, `pause` seconds apart.
+        """Run UPDATE table_name SET assignments WHERE where, looking at `batch` rows at a time at most.
 
-        There are fewer where a batch takes longer than others should wait for its rows, and for its commit.
+        There are fewer where a batch takes longer than others should wait for its rows, and for its commit; after one
+        that wrote there is a pause of `pause` seconds.
         `key` are columns, never NULL, that together are unique and of which the first start an index; best those in
         whose order the rows were written, so that a batch is on few pages. Every row that matches is updated once,
         however often the migration is killed and started again.
@@ -71,87 +72,13 @@ class BackfillOp(MigrateOperation):
         raise NotImplementedError("a backfill is not undone")
 
 
-class BackfillSql:
-    """The statements of a backfill. A place is the key of the last row that was updated, as text."""
-
-    def __init__(self, operations: Operations, operation: BackfillOp, row: str) -> None:
-        self._operation = operation
-        self._row = row
-        self.table = quoted(operations, operation.table_name)
-        self._columns = [f"t.{quoted(operations, column)}" for column in operation.key]
-        self._names = [f"k{number}_" for number in range(len(operation.key))]
-
-    def rows(self, last: Sequence[str] | None, types: Sequence[str]) -> str:
-        """Return what stands after FROM for the rows after that place."""
-        after = (
-            "" if last is None else self._after(f"CAST({literal(k)} AS {t})" for k, t in zip(last, types, strict=True))
-        )
-        return f"{self.table} AS t WHERE {after}({self._operation.where})"
-
-    def batch(self, last: Sequence[str] | None, types: Sequence[str], size: int) -> str:
-        """Return the statement of a batch after that place; it returns the new place and the rows so far.
-
-        Nothing happens when that is not the place any more: the session of a killed process may be at its last batch.
-        """
-        place = f"ARRAY[{', '.join(f'{name}::text' for name in self._names)}]"
-        return f"""
-            WITH s AS MATERIALIZED (
-                SELECT FROM {TABLE} WHERE {self._row} AND last IS NOT DISTINCT FROM {_array(last)} FOR UPDATE
-            ), {self._changed(f"{self.rows(last, types)} AND EXISTS (SELECT FROM s)", size)},
-            l AS (SELECT {place} AS last FROM b ORDER BY {self._backwards} LIMIT 1)
-            UPDATE {TABLE} SET last = l.last, done = done + (SELECT count(*) FROM b) FROM l
-            WHERE {self._row} RETURNING {TABLE}.last, done"""
-
-    def script(self) -> str:
-        """Return all batches as a block, for psql outside a transaction; it starts anew when it is run again."""
-        places = [f"v{number}_" for number in range(len(self._names))]
-        declared = "".join(
-            f"{place} {self.table}.{column.removeprefix('t.')}%TYPE; "
-            for place, column in zip(places, self._columns, strict=True)
-        )
-        rows = (
-            f"{self.table} AS t WHERE ({places[0]} IS NULL OR {self._after(places)}TRUE) AND ({self._operation.where})"
-        )
-        return f"""DO $backfill$ DECLARE {declared}BEGIN
-            PERFORM set_config('plan_cache_mode', 'force_custom_plan', false);
-            LOOP
-                WITH {self._changed(rows, self._operation.batch)}
-                SELECT {", ".join(self._names)} INTO {", ".join(places)} FROM b ORDER BY {self._backwards} LIMIT 1;
-                EXIT WHEN NOT FOUND;
-                COMMIT;
-                PERFORM pg_sleep({self._operation.pause});
-            END LOOP;
-        END $backfill$"""
-
-    @property
-    def _backwards(self) -> str:
-        return ", ".join(f"{name} DESC" for name in self._names)
-
-    def _after(self, place: Iterable[str]) -> str:
-        return f"({', '.join(self._columns)}) > ({', '.join(place)}) AND "
-
-    def _changed(self, rows: str, size: int) -> str:
-        pairs = list(zip(self._columns, self._names, strict=True))
-        return f"""b AS MATERIALIZED (
-                SELECT {", ".join(f"{column} AS {name}" for column, name in pairs)} FROM {rows}
-                ORDER BY {", ".join(self._columns)} LIMIT {size} FOR NO KEY UPDATE OF t
-            ), changed AS (
-                UPDATE {self.table} AS t SET {self._operation.assignments} FROM b
-                WHERE {" AND ".join(f"{column} = {name}" for column, name in pairs)}
-            )"""
-
-
-def _array(place: Sequence[str] | None) -> str:
-    return "NULL" if place is None else f"ARRAY[{', '.join(map(literal, place))}]"
-
-
 @Operations.implementation_for(BackfillOp)
 def _backfill(operations: Operations, operation: BackfillOp) -> None:
     with steps(operations, f"backfilling {operation.table_name}") as run:
         places = Places(run, current(operations.get_context()), operation.what)
-        sql = BackfillSql(operations, operation, places.row)
+        sql = Batches(operations, operation, places.row)
         if run.offline:
-            run.long(sql.script())
+            run.long(sql.script(patience_of(operations.get_context()).limits()["lock_timeout"]))
             return
         place = places.begun()
         if not place.finished:
@@ -160,7 +87,7 @@ def _backfill(operations: Operations, operation: BackfillOp) -> None:
             places.finish()
 
 
-def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: BackfillSql, places: Places) -> None:
+def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: Batches, places: Places) -> None:
     """Fill batch by batch, from where the last run ended; wait shortly for a row that is locked, and again later."""
     types = [_type_of(run, operation.table_name, column) for column in operation.key]
     place = places.read()
@@ -173,26 +100,29 @@ def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: Bac
         current(context).still_alone()
         with pace.timed():
             moved = _batch(context, run, sql, sql.batch(place.last, types, pace.size), operation)
-        if moved is not None:
+        if moved is None:
+            # It is at the end, or did not go on from the right place.
+            last, place = place.last, places.read()
+            if place.last == last:
+                break
+        elif moved.last == place.last:
+            raise MigrationError(f"backfilling {operation.table_name}: it does not get beyond {', '.join(moved.last)}")
+        else:
+            wrote = moved.done > place.done
             place = Place(moved.last, moved.done, finished=False)
             progress.advanced(place.done)
-        else:
-            # No row, or others took every one while it waited for them, or it did not go on from the right place.
-            place = places.read()
-            if not run.holds(f"FROM {sql.rows(place.last, types)} LIMIT 1"):
-                break
-        time.sleep(operation.pause)
+            time.sleep(operation.pause if wrote else 0)
     progress.ended(place.done)
 
 
 def _batch(
-    context: MigrationContext, run: Steps, sql: BackfillSql, statement: str, operation: BackfillOp
+    context: MigrationContext, run: Steps, sql: Batches, statement: str, operation: BackfillOp
 ) -> Row[Any] | None:
     return patiently(
         context,
         lambda: run.asked(statement),
         doing=f"backfilling {operation.table_name}",
-        left="what a repetition goes on after",
+        left="done is what a repetition goes on after",
         on=[sql.table],
     )
 
@@ -201,4 +131,6 @@ def _type_of(run: Steps, table: str, column: str) -> str:
     found = run.asked(_TYPE, table=table, column=column)
     if found is None:
         raise MigrationError(f"backfilling {table}: it has no column {column}")
+    if not found.attnotnull:
+        raise MigrationError(f"backfilling {table}: its key {column} may be NULL")
     return str(found[0])

@@ -7,7 +7,8 @@ from typing import Literal
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp
 
-from migrations.indexes import build_index, quoted
+from migrations.definitions import same_constraint
+from migrations.indexes import build_index, fitting, quoted
 from migrations.steps import NOT_NULL_NOT_VALID, Steps, steps
 
 _OF_TABLE = "FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(:on)) AND conname = :constraint"
@@ -30,6 +31,7 @@ class AddConstraintOp(MigrateOperation):
     table_name: str
     definition: str
     unique_columns: Sequence[str] = ()
+    referent_table: str | None = None
 
     @classmethod
     def add_foreign_key(  # noqa: PLR0917 - as create_foreign_key
@@ -48,7 +50,8 @@ class AddConstraintOp(MigrateOperation):
             f"FOREIGN KEY ({quoted(operations, *columns)}) "
             f"REFERENCES {quoted(operations, referent_table)} ({quoted(operations, *referent_columns)})"
         )
-        operations.invoke(cls(name, table_name, definition + (f" ON DELETE {ondelete}" if ondelete else "")))
+        definition += f" ON DELETE {ondelete}" if ondelete else ""
+        operations.invoke(cls(name, table_name, definition, referent_table=referent_table))
 
     @classmethod
     def add_check(cls, operations: Operations, name: str, table_name: str, condition: str) -> None:
@@ -123,11 +126,15 @@ def _add_constraint(operations: Operations, operation: AddConstraintOp) -> None:
     name, table = operation.name, operation.table_name
     with steps(operations, f"adding constraint {name}") as run:
         if operation.unique_columns:
-            if not run.holds(_OF_TABLE, on=table, constraint=name):
+            add = _added(operations, table, name, operation.definition)
+            if run.holds(_OF_TABLE, on=table, constraint=name):
+                definition = f"UNIQUE ({quoted(operations, *operation.unique_columns)})"
+                _same(operations, run, table, name, definition)
+            else:
                 build_index(operations, run, CreateIndexOp(name, table, list(operation.unique_columns), unique=True))
-                run.brief(_added(operations, table, name, operation.definition))
+                run.brief(add)
             return
-        _add_and_validate(operations, run, table, name, operation.definition)
+        _add_and_validate(operations, run, table, name, operation.definition, referent=operation.referent_table)
 
 
 @Operations.implementation_for(RemoveConstraintOp)
@@ -139,17 +146,18 @@ def _remove_constraint(operations: Operations, operation: RemoveConstraintOp) ->
 @Operations.implementation_for(AddNotNullOp)
 def _add_not_null(operations: Operations, operation: AddNotNullOp) -> None:
     table, column = operation.table_name, operation.column_name
-    name = f"{table}_{column}_not_null"
+    name, check = fitting(f"{table}_{column}_not_null"), fitting(f"ck_{table}_{column}_not_null")
     with steps(operations, f"making {table}.{column} NOT NULL") as run:
         if run.server_version >= NOT_NULL_NOT_VALID:
             found = run.asked(_NOT_NULL, on=table, column=column)
-            _add_and_validate(
-                operations, run, table, found[0] if found else name, f"NOT NULL {quoted(operations, column)}"
-            )
+            if found:
+                _validate(operations, run, table, found[0])
+            else:
+                _add_and_validate(operations, run, table, name, f"NOT NULL {quoted(operations, column)}")
             return
-        _add_and_validate(operations, run, table, f"ck_{name}", f"CHECK ({quoted(operations, column)} IS NOT NULL)")
+        _add_and_validate(operations, run, table, check, f"CHECK ({quoted(operations, column)} IS NOT NULL)")
         run.brief(f"ALTER TABLE {quoted(operations, table)} ALTER COLUMN {quoted(operations, column)} SET NOT NULL")
-        _drop_constraint(operations, run, table, f"ck_{name}")
+        _drop_constraint(operations, run, table, check)
 
 
 @Operations.implementation_for(RemoveNotNullOp)
@@ -159,11 +167,34 @@ def _remove_not_null(operations: Operations, operation: RemoveNotNullOp) -> None
         run.brief(f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
 
 
-def _add_and_validate(operations: Operations, run: Steps, table: str, name: str, definition: str) -> None:
-    if not run.holds(_OF_TABLE, on=table, constraint=name):
-        run.brief(f"{_added(operations, table, name, definition)} NOT VALID")
+def _add_and_validate(
+    operations: Operations, run: Steps, table: str, name: str, definition: str, *, referent: str | None = None
+) -> None:
+    add = _added(operations, table, name, definition)
+    if run.holds(_OF_TABLE, on=table, constraint=name):
+        _same(operations, run, table, name, definition, referent=referent)
+    else:
+        run.brief(f"{add} NOT VALID")
+    _validate(operations, run, table, name)
+
+
+def _validate(operations: Operations, run: Steps, table: str, name: str) -> None:
     if not run.holds(f"{_OF_TABLE} AND convalidated", on=table, constraint=name):
         run.unhurried(f"ALTER TABLE {quoted(operations, table)} VALIDATE CONSTRAINT {quoted(operations, name)}")
+
+
+def _same(
+    operations: Operations, run: Steps, table: str, name: str, definition: str, *, referent: str | None = None
+) -> None:
+    """Raise MigrationError when the constraint that is there has another definition."""
+    same_constraint(
+        run,
+        name,
+        _added(operations, table, name, definition),
+        on=table,
+        table=quoted(operations, table),
+        referent=referent and quoted(operations, referent),
+    )
 
 
 def _added(operations: Operations, table: str, name: str, definition: str) -> str:

@@ -15,6 +15,8 @@ class Current:
         self.revision = revision
         self.up = up
         self.still_alone = still_alone
+        self.commits = False
+        """Whether it came to a safe operation, which commits what came before."""
         self.backfills = 0
         """How many this attempt has come to: the number of the last one."""
 

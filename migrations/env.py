@@ -4,6 +4,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +20,7 @@ from adapters.postgres.tables import Base
 from adapters.settings import database_url
 from migrations.lock import one_at_a_time
 from migrations.patience import Patience
-from migrations.phases import Phase
+from migrations.phases import Phase, record
 from migrations.running import Plan, apply
 from migrations.writing import placed
 
@@ -34,15 +35,25 @@ release = context.config.attributes.get("release") or version("hexapost")
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations over a connection."""
-    with one_at_a_time(connection.engine, report) as still_alone:
+    """Run the migrations over a connection: alone, but for commands that only look."""
+    with one_at_a_time(connection.engine, report) if changes() else nullcontext(lambda: None) as still_alone:
         plan = configure(still_alone, connection=connection, compare_type=True, compare_server_default=True)
         apply(context, connection, plan, patience)
 
 
+def changes() -> bool:
+    """Tell whether the command may change the database: it then goes to a revision."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        return False
+    return True
+
+
 def write() -> None:
     """Write the migrations as SQL, with the time limits in which each statement is to be run."""
-    configure(dialect_name="postgresql", literal_binds=True)
+    # With parameters that are named, which are none here, the dialect leaves a % as it is.
+    configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     for name, milliseconds in patience.limits().items():
         context.execute(f"SET {name} = {milliseconds}")
     with context.begin_transaction():
@@ -52,11 +63,12 @@ def write() -> None:
 def configure(before_each: Callable[[], None] = lambda: None, **options: Any) -> Plan:
     """Have the migrations of the phase run as the options say, and return what is planned."""
 
-    def say(ctx: MigrationContext, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic's
+    def applied(ctx: MigrationContext, step: MigrationInfo, heads: set[str], run_args: object) -> None:  # noqa: ARG001 - Alembic's
+        ctx.execute(f"COMMENT ON TABLE alembic_version IS '{record(context.script, heads)}'")
         subject = getattr(step.up_revision, "doc", "")
         report(f"{'applied' if step.is_upgrade else 'undid'} revision {step.up_revision_id}: {subject}")
 
-    options |= {"patience": patience, "report": report, "on_version_apply": say, "transaction_per_migration": True}
+    options |= {"patience": patience, "report": report, "on_version_apply": applied, "transaction_per_migration": True}
     context.configure(target_metadata=Base.metadata, **options)
     plan = Plan(context.get_context().opts["fn"], phase, release, before_each=before_each)
     context.configure(

@@ -1,5 +1,6 @@
 """Safe operations on indexes: built and dropped CONCURRENTLY, while others read and write."""
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -10,9 +11,12 @@ from sqlalchemy import TextClause
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
+from migrations.definitions import same_index
 from migrations.patience import MigrationError
 from migrations.steps import Steps, steps
 
+LONGEST_NAME = 63
+"""In bytes: PostgreSQL cuts what is longer, and would not find it under its name again."""
 _OF_TABLE = (
     "FROM pg_index WHERE indexrelid = to_regclass(quote_ident(:index)) AND indrelid = to_regclass(quote_ident(:on))"
 )
@@ -39,7 +43,8 @@ class CreateIndexConcurrentlyOp(MigrateOperation):
     ) -> None:
         """Create an index without keeping writers waiting; `kw` as for `create_index` (postgresql_where, …_using).
 
-        What a failed attempt left INVALID is dropped first; an index of that name that is valid is left as it is.
+        What a failed attempt left INVALID is dropped first; an index of that name that is valid is left as it is,
+        and refused when it is not the same.
         """
         operations.invoke(cls(CreateIndexOp(index_name, table_name, columns, unique=unique, **kw)))
 
@@ -87,24 +92,44 @@ def _drop(operations: Operations, operation: DropIndexConcurrentlyOp) -> None:
 
 
 def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> None:
-    """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails, if others let it go."""
+    """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails, if others let it go.
+
+    Raises MigrationError when another index has its name.
+    """
     name, table = str(plain.index_name), plain.table_name
-    if run.holds(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
-        return
     away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
+    if run.holds(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
+        create = CreateIndex(plain.to_index(operations.get_context()))
+        same_index(run, name, create, table=quoted(operations, table))
+        return
     index = plain.to_index(operations.get_context())
     index.dialect_options["postgresql"]["concurrently"] = True
+
+    def leftover() -> str | None:
+        return away if run.offline or run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table) else None
+
     try:
-        run.long(away, CreateIndex(index))
+        run.long(CreateIndex(index), after=leftover)
     except (DBAPIError, MigrationError):
         with suppress(SQLAlchemyError):  # of a session that was ended
             # An INVALID unique index would still refuse rows.
-            if run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table) and not run.tried(away):
+            if leftover() and not run.tried(away):
                 report = operations.get_context().opts["report"]
                 report(f"index {name} is left INVALID, since others are at the table: a repetition drops it")
         raise
 
 
 def quoted(operations: Operations, *names: str) -> str:
-    """Return names as SQL, comma-separated."""
+    """Return names as SQL, comma-separated. Raises MigrationError for one that the server would cut."""
+    for name in names:
+        if len(name.encode()) > LONGEST_NAME:
+            raise MigrationError(f"the name {name} is longer than {LONGEST_NAME} bytes")
     return ", ".join(operations.get_context().dialect.identifier_preparer.quote(name) for name in names)
+
+
+def fitting(name: str) -> str:
+    """Return a name that was made out of others; what is too long ends with a digest of it."""
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"

@@ -1,7 +1,8 @@
 """`python -m migrations.lint`: refuse revisions that others would notice, without a server.
 
 Each transaction of each revision goes through squawk, and the revision through the rules that squawk lacks. A revision
-may have an exception, with the reason: `exceptions = {"ban-drop-column": "nobody reads it since release 0.2.0"}`.
+may have an exception, with the reason: `exceptions = {"ban-drop-column": "nobody reads it since release 0.2.0"}`. It is
+for one finding; where a rule has several, a part of the statement says which: `"ban-drop-column: DROP COLUMN a"`.
 """
 
 import json
@@ -9,7 +10,8 @@ import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from alembic.script import Script, ScriptDirectory
 import migrations.operations  # noqa: F401 - registers them
 from migrations.patience import MigrationError, Patience
 from migrations.phases import Phase
-from migrations.rules import RULES, select_star
+from migrations.rules import RULES
+from migrations.source import select_star
 from migrations.statements import Transaction, transactions
 from migrations.writing import one_line_for_each_phase
 
@@ -32,7 +35,10 @@ _MATTERS_OF_STYLE = (
     "ban-concurrent-index-creation-in-transaction",  # every CONCURRENTLY here is outside of one
 )
 _CONTRACT = frozenset(
-    {"ban-drop-column", "ban-drop-table", "renaming-column", "renaming-table", "changing-column-type"}
+    {
+        *("ban-drop-column", "ban-drop-constraint", "ban-drop-default", "ban-drop-not-null", "ban-drop-table"),
+        *("renaming-column", "renaming-table", "changing-column-type"),
+    }
 )
 """What breaks the release before: the reason for a contract revision, and no fault in it."""
 
@@ -64,37 +70,58 @@ def lint(scripts: ScriptDirectory) -> Iterator[Finding]:
 
 def lint_revision(script: Script) -> Iterator[Finding]:
     """Yield what is wrong with a revision, exceptions included."""
+    return findings(script, _found(script))
+
+
+def _found(script: Script) -> Iterator[tuple[str, str]]:
+    try:
+        transactions(script)
+        transactions(script, upgrade=False)
+    except Exception as error:  # noqa: BLE001 - whatever a revision may raise
+        yield "other-offline", f"it cannot be written as SQL: {error}"
+        return
     for rule, look in RULES.items():
         for words in look(script):
-            yield finding(script, rule, words)
+            yield rule, words
     borne = _CONTRACT if getattr(script.module, "phase", None) == Phase.CONTRACT else frozenset()
     added: set[str] = set()
     for transaction in transactions(script):
         for rule, words in squawk(_without_scaffolding(transaction, added)):
             if rule not in borne:
-                yield finding(script, rule, words)
+                yield rule, words
 
 
 def _without_scaffolding(transaction: Transaction, added: set[str]) -> Transaction:
     """Leave out the end of a constraint that the revision itself has added; note what it adds."""
     left = []
     for statement in transaction.statements:
-        added.update(re.findall(r"\bADD CONSTRAINT (\S+)", statement))
-        dropped = re.search(r"\bDROP CONSTRAINT IF EXISTS (\S+)$", statement)
+        added.update(re.findall(r"\bADD CONSTRAINT (\S+)", statement.text))
+        dropped = re.search(r"\bDROP CONSTRAINT IF EXISTS (\S+)$", statement.text)
         if dropped is None or dropped[1] not in added:
             left.append(statement)
     return Transaction(transaction.atomic, left)
 
 
-def finding(script: Script, rule: str, words: str) -> Finding:
-    """Return a finding with the reason, if the revision gives one, why it is allowed."""
-    reason = getattr(script.module, "exceptions", {}).get(rule)
-    return Finding(revision=script.revision, rule=rule, words=words, reason=reason)
+def findings(script: Script, found: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """Yield what was found, rules and words, with the reason, if the revision gives one, why it is allowed."""
+    found = list(found)
+    times = Counter(rule for rule, _ in found)
+    exceptions: dict[str, str] = getattr(script.module, "exceptions", {})
+    for rule, words in found:
+        reasons = [reason for key, reason in exceptions.items() if _is_meant(key, rule, words, times[rule])]
+        yield Finding(revision=script.revision, rule=rule, words=words, reason=reasons[0] if reasons else None)
+
+
+def _is_meant(exception: str, rule: str, words: str, times: int) -> bool:
+    excepted, _, part = exception.partition(": ")
+    return excepted == rule and (part in words if part else times == 1)
 
 
 def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
     """Yield what squawk finds in a transaction: a rule and words about it."""
-    sql = _TIMEOUTS + "".join(f"{statement};\n" for statement in transaction.statements)
+    if not transaction.statements:
+        return
+    sql = _TIMEOUTS + "".join(f"{statement.text};\n" for statement in transaction.statements)
     arguments = ["--pg-version=18", "--reporter=json", *(f"--exclude={rule}" for rule in _MATTERS_OF_STYLE)]
     if transaction.atomic:
         arguments.append("--assume-in-transaction")
@@ -114,11 +141,11 @@ def main() -> int:
     """Lint all revisions and all code; return 1 when something is refused."""
     config = Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
-    findings = list(lint(ScriptDirectory.from_config(config)))
+    found = list(lint(ScriptDirectory.from_config(config)))
     stars = [star for root in ("adapters", "application", "migrations") for star in select_star(HERE.parent / root)]
-    for line in [*map(str, findings), *stars]:
+    for line in [*map(str, found), *stars]:
         sys.stdout.write(f"{line}\n")
-    return 1 if stars or any(each.reason is None for each in findings) else 0
+    return 1 if stars or any(each.reason is None for each in found) else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-from migrations.statements import STOPS_WRITERS, flat, locks
+from migrations.callers import by_operation, by_revision
+from migrations.locking import STOPS_WRITERS, locks
 
 _WEAKEST_FIRST = (
     "AccessShareLock",
@@ -29,29 +30,43 @@ _LOCKS = f"""
     WHERE l.locktype = 'relation' AND l.granted AND l.pid = %s AND c.relkind IN ('r', 'p') AND {_OURS}
 """
 _FILES = f"SELECT c.oid, c.relname, c.relfilenode FROM pg_class c WHERE c.relkind IN ('r', 'i') AND {_OURS}"
-_READ = "SELECT relid, seq_tup_read FROM pg_stat_xact_user_tables"
+_COUNTED = f"""
+    SELECT c.oid,
+        pg_stat_get_xact_tuples_returned(c.oid)
+        + (SELECT coalesce(sum(pg_stat_get_xact_tuples_returned(indexrelid)), 0) FROM pg_index WHERE indrelid = c.oid),
+        pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid)
+        + pg_stat_get_xact_tuples_deleted(c.oid)
+    FROM pg_class c WHERE c.relkind = 'r' AND {_OURS}
+"""
 _ROWS = f"SELECT c.oid, greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.relkind = 'r' AND {_OURS}"
-_NOT_OF_REVISIONS = re.compile(
+_BOOKKEEPING = re.compile(
     r"\s*(?:SELECT|SHOW|SET|RESET"
     r"|(?:CREATE TABLE(?: IF NOT EXISTS)?|DROP TABLE|INSERT INTO|UPDATE|DELETE FROM) alembic_)",
     re.IGNORECASE,
 )
+_BY_ITSELF = re.compile(r"\bCONCURRENTLY\b|^\s*VACUUM\b", re.IGNORECASE)
+_Counted = Mapping[int, tuple[int, int]]
 
 
 @dataclass(slots=True)
 class Seen:
-    """A statement: the strongest lock by table, and the tables (or indexes) it scanned or wrote anew.
+    """A statement: the strongest lock by table; the tables (or indexes) it scanned, wrote anew, or wrote half of.
 
-    Of batches, `milliseconds` are the longest one's and `total` those of all.
+    Of batches, `milliseconds` are the longest one's and `total` those of all. `held` are those for which writers were
+    stopped by then, in the same transaction. `safe` is what a safe operation has run.
     """
 
     statement: str
     milliseconds: float
     total: float
+    safe: bool = False
+    undoing: bool = False
+    held: float = 0.0
     times: int = 1
     locks: dict[str, str] = field(default_factory=dict)
     scanned: set[str] = field(default_factory=set)
     rewritten: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
 
     @property
     def stopped(self) -> list[str]:
@@ -63,7 +78,7 @@ class Seen:
 class _Before:
     wrapped: bool
     files: Mapping[int, tuple[str, int]]
-    read: Mapping[int, int]
+    counted: _Counted
     rows: Mapping[int, int]
     began: float = 0.0
     sampler: "_Sampler | None" = None
@@ -75,15 +90,20 @@ class Observer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._before: _Before | None = None
+        self._held = 0.0
+        self._undoing = False
         self.seen: list[Seen] = []
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch for as long as the block."""
+    def watching(self, *, undoing: bool = False) -> Iterator[None]:
+        """Watch for as long as the block, in which revisions are applied or undone."""
+        self._undoing = undoing
         listeners: dict[str, Callable[..., None]] = {
             "before_cursor_execute": self._starts,
             "after_cursor_execute": self._ends,
             "handle_error": self._fails,
+            "commit": self._transaction_ends,
+            "rollback": self._transaction_ends,
         }
         for name, listener in listeners.items():
             event.listen(self._engine, name, listener)
@@ -94,16 +114,16 @@ class Observer:
                 event.remove(self._engine, name, listener)
 
     def _starts(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if _NOT_OF_REVISIONS.match(statement):
+        if not by_revision() or (by_operation() and _BOOKKEEPING.match(statement)):
             return
         raw: psycopg.Connection[Any] = connection.connection.driver_connection
-        concurrently = "CONCURRENTLY" in statement
+        by_itself = raw.autocommit and _BY_ITSELF.search(statement) is not None
         # What commits itself is wrapped, so that there is a moment after it and before its end.
-        wrapped = raw.autocommit and not concurrently
+        wrapped = raw.autocommit and not by_itself
         if wrapped:
             raw.execute("BEGIN")
-        self._before = _Before(wrapped, _files(raw), dict(_rows(raw, _READ)), dict(_rows(raw, _ROWS)))
-        if concurrently:
+        self._before = _Before(wrapped, _files(raw), _counted(raw), dict(_rows(raw, _ROWS)))
+        if by_itself:
             self._before.sampler = _Sampler(self._engine, raw.info.backend_pid)
         self._before.began = time.perf_counter()
 
@@ -112,7 +132,8 @@ class Observer:
         if before is None:
             return
         milliseconds = 1000 * (time.perf_counter() - before.began)
-        seen = Seen(flat(statement).replace("%%", "%"), milliseconds, milliseconds)
+        seen = Seen(" ".join(statement.split()).replace("%%", "%"), milliseconds, milliseconds)
+        seen.safe, seen.undoing = by_operation(), self._undoing
         raw: psycopg.Connection[Any] = connection.connection.driver_connection
         if before.sampler is None:
             seen.locks = _strongest(
@@ -122,13 +143,24 @@ class Observer:
             # What was over before it was seen is known from the words.
             seen.locks = before.sampler.stop() or locks(statement)
         names = {oid: name for oid, (name, _) in before.files.items()}
-        read = {oid: count - before.read.get(oid, 0) for oid, count in _rows(raw, _READ)}
-        seen.scanned = {names[oid] for oid, rows in before.rows.items() if 0 < rows <= 2 * read.get(oid, 0)}
+        for oid, counts in _counted(raw).items():
+            read, written = (
+                2 * (now - then) for now, then in zip(counts, before.counted.get(oid, (0, 0)), strict=True)
+            )
+            seen.scanned |= {names[oid]} if 0 < before.rows.get(oid, 0) <= read else set()
+            seen.written |= {names[oid]} if 0 < before.rows.get(oid, 0) <= written else set()
         after = _files(raw)
         seen.rewritten = {name for oid, (name, file) in before.files.items() if after.get(oid, (name, file))[1] != file}
+        if seen.stopped:
+            self._held += milliseconds
+            seen.held = self._held
         if before.wrapped:
             raw.execute("COMMIT")
+            self._held = 0.0
         self._note(seen)
+
+    def _transaction_ends(self, _connection: Any) -> None:
+        self._held = 0.0
 
     def _fails(self, context: Any) -> None:
         before, self._before = self._before, None
@@ -145,6 +177,7 @@ class Observer:
         last.times += 1
         last.total += seen.total
         last.milliseconds = max(last.milliseconds, seen.milliseconds)
+        last.held = max(last.held, seen.held)
         last.scanned |= seen.scanned
 
 
@@ -182,6 +215,11 @@ def _strongest(rows: Any) -> dict[str, str]:
     return {
         table: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode.removesuffix("Lock")).upper() for table, mode in found.items()
     }
+
+
+def _counted(raw: psycopg.Connection[Any]) -> _Counted:
+    """Return, by table, how many rows the transaction has read and how many it has written."""
+    return {oid: (int(read), int(written)) for oid, read, written in _rows(raw, _COUNTED)}
 
 
 def _files(raw: psycopg.Connection[Any]) -> dict[int, tuple[str, int]]:

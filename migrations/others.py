@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 from sqlalchemy import Connection, text
 
-from migrations.statements import STOPS_WRITERS, locks
+from migrations.locking import STOPS_WRITERS, locks
 
 _TABLES = """
     SELECT coalesce(indrelid, named.oid) FROM unnest(CAST(:names AS text[])) AS name
@@ -28,7 +28,7 @@ _NAMES = text(f"SELECT DISTINCT found::regclass::text FROM ({_TABLES}) AS tables
 
 def tables_of(statement: str | None, *, stopped: bool = False) -> list[str]:
     """Return the names in SQL of what the statement locks, or of that on which it stops writers."""
-    taken = locks(statement or "").items()
+    taken = locks((statement or "").strip()).items()
     return [name for name, mode in taken if name.count('"') % 2 == 0 and (not stopped or mode in STOPS_WRITERS)]
 
 

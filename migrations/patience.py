@@ -7,6 +7,7 @@ that: it gives way only to who waits for deadlock_timeout, so somebody does, for
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ T = TypeVar("T")
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
+NOTHING = "nothing of it is done"
 _CANCELLED = "somebody has cancelled it"
 
 
@@ -63,29 +65,32 @@ def patiently(
     attempt_it: Callable[[], T],
     *,
     doing: str | Callable[[], str],
-    left: str = "nothing of it",
+    left: str | Callable[[], str] = NOTHING,
     on: Sequence[str] | None = None,
 ) -> T:
     """Return what the attempt returns; try again, after a pause, while it meets a lock.
 
     The attempt leaves nothing behind when it fails. Raises MigrationError when all were in vain; `left` says what is
-    done by then. The locks are on the tables that the statement names, or on these.
+    done by then. What is `doing` after an attempt is what it failed at, and each has its own attempts. The locks are on
+    the tables that the statement names, or on these.
     """
     patience = patience_of(context)
-    for attempt in range(1, patience.attempts + 1):
+    attempts: Counter[str] = Counter()
+    while True:
         try:
             return attempt_it()
         except DBAPIError as error:
             if sqlstate(error) not in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, QUERY_CANCELED}:
                 raise
             names = tables_of(error.statement) if on is None else on
-            if attempt == patience.attempts or sqlstate(error) == QUERY_CANCELED:
-                what = doing if isinstance(doing, str) else doing()
-                raise MigrationError(f"{what}: {_why(context, error, attempt, names)}; {left} is done") from error
-            time.sleep(patience.pause(attempt))
+            what = doing if isinstance(doing, str) else doing()
+            attempts[what] += 1
+            if attempts[what] == patience.attempts or sqlstate(error) == QUERY_CANCELED:
+                done = left if isinstance(left, str) else left()
+                raise MigrationError(f"{what}: {_why(context, error, attempts[what], names)}; {done}") from error
+            time.sleep(patience.pause(attempts[what]))
             if on is None and context.connection is not None:
                 make_way(context.connection, tables_of(error.statement, stopped=True), patience.weak_lock_timeout)
-    raise AssertionError
 
 
 def _why(context: MigrationContext, error: DBAPIError, attempts: int, names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
+from packaging.version import Version
 
 from migrations.patience import MigrationError
 
@@ -45,9 +46,9 @@ def safe_from(script: Script) -> str:
     return str(release)
 
 
-def ordered(release: str) -> tuple[int, ...]:
-    """Return what releases are compared by. Raises ValueError for what is not numbers with dots."""
-    return tuple(int(part) for part in release.split("."))
+def ordered(release: str) -> Version:
+    """Return what releases are compared by. Raises ValueError for what is no version (PEP 440)."""
+    return Version(release)
 
 
 def expand_heads(scripts: ScriptDirectory) -> frozenset[str]:
@@ -72,6 +73,20 @@ def with_ancestors(scripts: ScriptDirectory, revisions: Iterable[str]) -> frozen
             found.add(revision)
             left += parents(known[revision])
     return frozenset(found)
+
+
+def record(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
+    """Return words that name these revisions and all before them, for a release that does not know them."""
+    applied = with_ancestors(scripts, heads)
+    contract = {each: safe_from(each) for each in scripts.walk_revisions() if phase_of(each) is Phase.CONTRACT}
+    releases = {script.revision: release for script, release in contract.items()}
+    return " ".join(f"{name}>={releases[name]}" if name in releases else name for name in sorted(applied))
+
+
+def recorded(words: str) -> dict[str, str | None]:
+    """Return the revisions that were named, a contract revision with the release from which it is safe."""
+    named = (word.partition(">=") for word in words.split())
+    return {revision: release or None for revision, _, release in named}
 
 
 def chosen(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[MigrationStep]:

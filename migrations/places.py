@@ -92,7 +92,7 @@ def forget(connection: Connection, under_way: Current, scripts: ScriptDirectory)
 
 
 def sweep(connection: Connection) -> None:
-    """Drop the table when nothing stands in it; when somebody reads it just now, the next migration does."""
+    """Drop the table when nothing stands in it; when somebody reads it just now, a later migration does."""
     try:
         with connection.begin():
             there = connection.execute(text(_THERE)).first()

@@ -1,7 +1,5 @@
 """What squawk does not refuse in a revision, and we do: each rule has a name and says what it has found."""
 
-import ast
-import inspect
 import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -9,31 +7,80 @@ from pathlib import Path
 
 from alembic.script import Script
 
+from migrations.locking import STOPS_WRITERS, locks
 from migrations.patience import MigrationError
 from migrations.phases import Phase, ordered, phase_of, safe_from
-from migrations.statements import STOPS_WRITERS, Transaction, flat, locks, transactions
+from migrations.source import asks_for_server
+from migrations.sql import actions, outline, plain
+from migrations.statements import Statement, Transaction, statements, transactions
 
 Rule = Callable[[Script], Iterator[str]]
 
-_WRITES = re.compile(r"(?:WITH\b.*|DO\b.*)?\b(?:UPDATE|DELETE FROM|INSERT INTO \S+ SELECT|MERGE INTO)\b", re.IGNORECASE)
-_REWRITES = re.compile(
-    r"ALTER TABLE .*(?:\bTYPE\b|\bSTORED\b|SET (?:UN)?LOGGED|SET ACCESS METHOD|SET TABLESPACE"
-    r"|ADD COLUMN .*\b(?:SERIAL|BIGSERIAL|IDENTITY)\b"
-    r"|ADD COLUMN .*DEFAULT (?:random|gen_random_uuid|uuidv[47]|clock_timestamp|timeofday|nextval)\b)"
-    r"|VACUUM FULL|CLUSTER\b|REFRESH MATERIALIZED VIEW (?!CONCURRENTLY)",
+_WRITES = re.compile(
+    r"(?:UPDATE|DELETE|MERGE|COPY)\b"
+    r"|(?:WITH|EXPLAIN|PREPARE)\b.*\b(?:UPDATE|DELETE FROM|INSERT INTO|MERGE INTO)\b"
+    r"|DO\b.*\b(?:UPDATE (?:ONLY )?\S+ (?:AS \w+ |\w+ )?SET|DELETE FROM|INSERT INTO [^;]*?\bSELECT|MERGE INTO)\b",
     re.IGNORECASE,
 )
-_REPEATABLE = re.compile(r"\bIF (?:NOT )?EXISTS\b|^CREATE OR REPLACE\b|^COMMENT ON\b", re.IGNORECASE)
+_CALLS = re.compile(r"(?:SELECT|VALUES|TABLE|WITH|CALL|EXECUTE)\b|DO\b.*\b(?:PERFORM|CALL)\b", re.IGNORECASE)
+_TRANSACTIONS = re.compile(
+    r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE TRANSACTION)\b", re.IGNORECASE
+)
+_REWRITES = re.compile(r"VACUUM (?:\([^)]*)?\bFULL\b|CLUSTER\b|REINDEX\b|REFRESH MATERIALIZED VIEW\b", re.IGNORECASE)
+_REWRITING = re.compile(
+    r"ALTER (?:COLUMN )?+\S+ (?:SET DATA )?TYPE\b|SET (?:(?:UN)?LOGGED|ACCESS METHOD|TABLESPACE)\b"
+    r"|ADD (?:COLUMN )?+(?:IF NOT EXISTS )?+\S+ .*(?:\) STORED\b|\bAS IDENTITY\b|\b(?:SMALL|BIG)?SERIAL[248]?\b"
+    r"|DEFAULT (?:\w+\.)?(?:random|gen_random_uuid|uuidv[47]|clock_timestamp|timeofday|nextval)\b)",
+    re.IGNORECASE,
+)
+_REPEATABLE = re.compile(
+    r"(?:CREATE|DROP)\b.* IF (?:NOT )?EXISTS\b|CREATE OR REPLACE\b|(?:COMMENT|GRANT|REVOKE|ANALYZE|LOCK|SET)\b"
+    r"|DO\b.*\bIF (?:NOT )?EXISTS\b",
+    re.IGNORECASE,
+)
+_REPEATABLE_ACTION = re.compile(
+    r"(?:ADD|DROP) (?:COLUMN |CONSTRAINT )?IF (?:NOT )?EXISTS\b"
+    r"|ALTER (?:COLUMN )?+\S+ (?:SET|TYPE|DROP (?:NOT NULL|DEFAULT))\b"
+    r"|(?:RE)?SET\b|(?:VALIDATE|OWNER|ENABLE|DISABLE|REPLICA|CLUSTER)\b",
+    re.IGNORECASE,
+)
 _LIMITS = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNORECASE)
-_STAR = re.compile(r"\b(?:SELECT|RETURNING)\s+(?:\w+\.)?\*(?!\))", re.IGNORECASE)
 
 
 def unbatched_write(script: Script) -> Iterator[str]:
     """Yield UPDATE, DELETE, INSERT … SELECT outside op.backfill: one transaction for as many rows as there are."""
-    for transaction in transactions(script) + transactions(script, upgrade=False):
-        for statement in transaction.statements:
-            if _WRITES.match(flat(statement)) and not statement.startswith("DO $backfill$"):
-                yield f"rows are written all at once, not by op.backfill: {_short(statement)}"
+    for statement in _of_revision(script):
+        inserted = re.match("INSERT\\b", statement.text, re.IGNORECASE) and not _has_values(statement)
+        if inserted or _WRITES.match(_searched(statement)):
+            yield f"rows are written all at once, not by op.backfill: {_short(statement)}"
+
+
+def unseen_work(script: Script) -> Iterator[str]:
+    """Yield SELECT f(), CALL p(): what they do, and under which locks, is not in the revision."""
+    for statement in _of_revision(script):
+        if _CALLS.match(_searched(statement)):
+            yield f"what it does is not seen here: {_short(statement)}"
+
+
+def several_statements(script: Script) -> Iterator[str]:
+    """Yield statements that are sent together: asyncpg takes one at a time."""
+    for statement in _of_revision(script):
+        if statement.together:
+            yield f"op.execute takes one statement: {_short(statement)}"
+
+
+def own_transactions(script: Script) -> Iterator[str]:
+    """Yield COMMIT and the like: a repetition after a failure relies on where transactions end."""
+    for statement in _of_revision(script):
+        if _TRANSACTIONS.match(statement.text):
+            yield f"transactions are not a revision's to end: {_short(statement)}"
+
+
+def own_concurrently(script: Script) -> Iterator[str]:
+    """Yield CONCURRENTLY outside our operations: the time limits hold for it, and it leaves an INVALID index."""
+    for statement in _of_revision(script):
+        if re.search(r"\bCONCURRENTLY\b", plain(statement.text), re.IGNORECASE):
+            yield f"interrupted, it leaves what is INVALID; op.create_index_concurrently does not: {_short(statement)}"
 
 
 def several_tables(script: Script) -> Iterator[str]:
@@ -46,22 +93,21 @@ def several_tables(script: Script) -> Iterator[str]:
 
 
 def rewrite(script: Script) -> Iterator[str]:
-    """Yield what writes the whole table anew, under ACCESS EXCLUSIVE."""
-    for transaction in transactions(script):
-        for statement in transaction.statements:
-            if _REWRITES.match(flat(statement)) and "NEW" not in locks(statement).values():
-                yield f"the table is written anew: {_short(statement)}"
+    """Yield what writes the whole table, or an index, anew while nobody can write."""
+    for statement in statements(script):
+        line = plain(statement.text)
+        concurrently = re.search(r"\bCONCURRENTLY\b", line, re.IGNORECASE)
+        if (_REWRITES.match(line) and not concurrently) or any(map(_REWRITING.match, actions(line))):
+            yield f"the table is written anew: {_short(statement)}"
 
 
 def not_repeatable(script: Script) -> Iterator[str]:
-    """Yield plain statements beside steps that commit them: a repetition after a failure meets them again."""
-    found = transactions(script)
-    if all(transaction.atomic for transaction in found):
-        return
-    for transaction in found:
-        for statement in transaction.statements:
-            if transaction.atomic and not _REPEATABLE.search(flat(statement)):
-                yield f"a step commits it, and a repetition fails (IF NOT EXISTS?): {_short(statement)}"
+    """Yield plain statements that steps after them commit: a repetition after a failure meets them again."""
+    for upgrade in (True, False):
+        for transaction in transactions(script, upgrade=upgrade)[:-1]:
+            for statement in transaction.statements:
+                if transaction.atomic and not _is_repeatable(statement):
+                    yield f"a step commits it, and a repetition fails (IF NOT EXISTS?): {_short(statement)}"
 
 
 def own_time_limits(script: Script) -> Iterator[str]:
@@ -70,9 +116,15 @@ def own_time_limits(script: Script) -> Iterator[str]:
         yield f"it has a say in {limit}, which is not a revision's to choose"
 
 
+def other_offline(script: Script) -> Iterator[str]:
+    """Yield that a revision asks whether there is a server: what it does then is not what is looked at here."""
+    for name in asks_for_server(Path(script.path)):
+        yield f"it asks for {name}: with a server it may do what nobody has seen"
+
+
 def no_downgrade(script: Script) -> Iterator[str]:
     """Yield that the downgrade does nothing."""
-    if not transactions(script, upgrade=False) and transactions(script):
+    if not statements(script, upgrade=False) and statements(script):
         yield "the downgrade does nothing"
 
 
@@ -87,23 +139,51 @@ def phase(script: Script) -> Iterator[str]:
 
 RULES: dict[str, Rule] = {
     rule.__name__.replace("_", "-"): rule
-    for rule in (unbatched_write, several_tables, rewrite, not_repeatable, own_time_limits, no_downgrade, phase)
+    for rule in (
+        unbatched_write,
+        unseen_work,
+        several_statements,
+        own_transactions,
+        own_concurrently,
+        several_tables,
+        rewrite,
+        not_repeatable,
+        own_time_limits,
+        other_offline,
+        no_downgrade,
+        phase,
+    )
 }
 
 
-def select_star(root: Path) -> Iterator[str]:
-    """Yield where code asks for all columns: its cached plans fail when a migration adds one."""
-    for path in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _STAR.search(node.value):
-                yield f"{path}:{node.lineno}: asks for all columns, which fails in a rolling migration: name them"
+def _of_revision(script: Script) -> Iterator[Statement]:
+    """Yield the statements of both directions that no safe operation runs."""
+    for statement in statements(script) + statements(script, upgrade=False):
+        if not statement.safe:
+            yield statement
+
+
+def _searched(statement: Statement) -> str:
+    """Return what of a statement is run: of a DO all, which is in a string; of a CREATE FUNCTION nothing in strings."""
+    return " ".join((statement.text if statement.text.upper().startswith("DO") else plain(statement.text)).split())
+
+
+def _has_values(statement: Statement) -> bool:
+    return re.search(r"\bVALUES\b", outline(statement.text), re.IGNORECASE) is not None
+
+
+def _is_repeatable(statement: Statement) -> bool:
+    done = actions(plain(statement.text))
+    if done:
+        return all(map(_REPEATABLE_ACTION.match, done))
+    return _REPEATABLE.match(_searched(statement)) is not None
 
 
 def _stopped(transaction: Transaction, new: set[str]) -> set[str]:
     """Return the tables, of those there were before the revision, on which the transaction stops writers."""
     taken: set[str] = set()
     for statement in transaction.statements:
-        for table, mode in locks(statement).items():
+        for table, mode in locks(statement.text).items():
             if mode == "NEW":
                 new.add(table)
             elif mode in STOPS_WRITERS and table not in new:
@@ -111,10 +191,9 @@ def _stopped(transaction: Transaction, new: set[str]) -> set[str]:
     return taken
 
 
-def _short(statement: str) -> str:
-    return inspect.cleandoc(flat(statement))[:100]
+def _short(statement: Statement) -> str:
+    return " ".join(statement.text.split())[:100]
 
 
 def _release() -> str:
-
     return version("hexapost")

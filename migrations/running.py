@@ -9,7 +9,7 @@ from alembic.script import Script
 from sqlalchemy import Connection, text
 
 from migrations.current import Current, set_current
-from migrations.patience import Patience, patiently
+from migrations.patience import NOTHING, Patience, patiently
 from migrations.phases import Phase, chosen
 from migrations.places import forget, sweep
 
@@ -28,6 +28,8 @@ class Plan:
         self._before_each = before_each
         self._steps: list[MigrationStep] | None = None
         self._under_way: Current | None = None
+        self.moved = False
+        """Whether a step was committed."""
 
     def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
         """Yield what is left to do. Alembic asks for the next one when it has committed the one before."""
@@ -41,6 +43,7 @@ class Plan:
             set_current(context, self._under_way)
             yield step
             self._under_way = None
+            self.moved = True
             del self._steps[0]
 
     def _beginning(self, step: MigrationStep, context: MigrationContext) -> Current:
@@ -64,6 +67,12 @@ class Plan:
         """Tell what is under way, in a word or two."""
         return self._steps[0].short_log if self._steps else "migrating"
 
+    @property
+    def left(self) -> str:
+        """Tell what of that stays when it fails now."""
+        commits = self._under_way is not None and self._under_way.commits
+        return "done is what its safe operations did, which a repetition finds" if commits else NOTHING
+
 
 def apply(environment: Any, connection: Connection, plan: Plan, patience: Patience) -> None:
     """Apply what is planned: each revision a transaction, rolled back and begun anew when it meets a lock.
@@ -84,9 +93,10 @@ def apply(environment: Any, connection: Connection, plan: Plan, patience: Patien
                 connection.rollback()
             raise
 
-    patiently(environment.get_context(), attempt, doing=lambda: plan.doing)
+    patiently(environment.get_context(), attempt, doing=lambda: plan.doing, left=lambda: plan.left)
     connection.commit()
-    sweep(connection)
+    if plan.moved:
+        sweep(connection)
     for name in patience.limits():
         connection.execute(text(f"RESET {name}"))
     connection.commit()

@@ -1,6 +1,6 @@
 """A step of a safe operation: a statement that is committed by itself, within time limits, and can be repeated."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Executable, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.current import current
-from migrations.patience import patience_of, patiently
+from migrations.patience import MigrationError, patience_of, patiently
 
 NOT_NULL_NOT_VALID = 180000
 """The first server_version_num that takes ADD CONSTRAINT … NOT NULL … NOT VALID."""
@@ -31,19 +31,19 @@ class Steps:
 
     def brief(self, statement: str | Executable) -> None:
         """Run what stops others while it lasts, with a lock_timeout, again and again."""
-        self._run([statement], {})
+        self._run(statement, {})
 
     def unhurried(self, statement: str | Executable) -> None:
         """Run what others do not notice: it may queue until autovacuum gives way, and works for as long as it takes."""
         patience = patience_of(self._operations.get_context())
-        self._run([statement], {"statement_timeout": 0, "lock_timeout": round(1000 * patience.weak_lock_timeout)})
+        self._run(statement, {"statement_timeout": 0, "lock_timeout": round(1000 * patience.weak_lock_timeout)})
 
-    def long(self, *statements: str | Executable) -> None:
+    def long(self, statement: str | Executable, *, after: Callable[[], str | None] = lambda: None) -> None:
         """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included.
 
-        Several statements are one step: when a later one meets a lock, all are run again.
+        What `after` returns is run before each attempt.
         """
-        self._run(statements, _LONG)
+        self._run(statement, _LONG, after)
 
     def tried(self, statement: str) -> bool:
         """Tell whether it was done at the first attempt, in a few seconds at most."""
@@ -71,23 +71,38 @@ class Steps:
         """Tell whether there is a row for this part of a query, FROM and all."""
         return self.asked(f"SELECT 1 {condition}", **parameters) is not None
 
+    @contextmanager
+    def scratch(self) -> Iterator[Connection]:
+        """Yield another session in a transaction, which is rolled back."""
+        if self._connection is None:
+            raise MigrationError("there is no server to ask")
+        with self._connection.engine.connect() as connection:
+            yield connection
+
     @property
     def server_version(self) -> int:
         """The server_version_num; 0 when there is no server to ask."""
         row = self.asked("SELECT current_setting('server_version_num')::integer")
         return 0 if row is None else int(row[0])
 
-    def _run(self, statements: Sequence[str | Executable], limits: Mapping[str, int]) -> None:
+    def _left(self) -> str:
+        steps = f" and the first {self._done} of its steps" if self._done else ""
+        return f"done is what came before it in the revision{steps}, which a repetition finds"
+
+    def _run(
+        self, statement: str | Executable, limits: Mapping[str, int], after: Callable[[], str | None] = lambda: None
+    ) -> None:
         context = self._operations.get_context()
         current(context).still_alone()
-        left = f"its first {self._done} steps, which a repetition leaves out," if self._done else "nothing of it"
+        executable = escaped(statement) if isinstance(statement, str) else statement
 
         def attempt() -> None:
-            for statement in statements:
-                self._operations.execute(escaped(statement) if isinstance(statement, str) else statement)
+            if (before := after()) is not None:
+                self._operations.execute(escaped(before))
+            self._operations.execute(executable)
 
         with limited(self._operations, limits):
-            patiently(context, attempt, doing=self._doing, left=left)
+            patiently(context, attempt, doing=self._doing, left=self._left)
         self._done += 1
 
 
@@ -95,6 +110,7 @@ class Steps:
 def steps(operations: Operations, doing: str) -> Iterator[Steps]:
     """Leave the transaction of the revision for as long as the block."""
     context = operations.get_context()
+    current(context).commits = True
     with context.autocommit_block():
         yield Steps(operations, None if context.as_sql else context.connection, doing)
 

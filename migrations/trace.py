@@ -2,7 +2,8 @@
 
 On the server of DATABASE_URL it makes a database, applies revision after revision, fills each table as soon as it is
 there, and prints for each statement the locks, the milliseconds, and what was scanned or written anew. Refused is a
-scan or a rewrite in a transaction with a lock beside which nobody can write. A revision may have an exception, with the
+scan, a rewrite or whatever takes long in a transaction with a lock beside which nobody can write, and a statement that
+writes half of a table. A revision may have an exception, with the
 reason: `exceptions = {"scan-under-lock": "ten rows at the most"}`.
 """
 
@@ -20,18 +21,23 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from adapters.settings import database_url
-from migrations.lint import Finding, finding
+from migrations.lint import Finding, findings
 from migrations.observing import Observer, Seen
 from migrations.rows import fill
+from migrations.statements import statements
 
 ROWS = 10_000
+LONGEST_MILLISECONDS = 500.0
+"""For which others may be kept waiting here: what is sound takes a few, and a slow machine is not a fault in it."""
+_ALONE = "-c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0"  # what workers scan is not seen
 
 
 def trace(
-    config: Config, url: URL, rows: int = ROWS, *, only: str | None = None
+    config: Config, url: URL, rows: int = ROWS, *, only: str | None = None, parallel: bool = False
 ) -> Iterator[tuple[Script, list[Seen]]]:
-    """Apply all revisions to an empty database, and yield what was seen of each (`only` of this one)."""
-    engine = create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    """Apply all revisions to an empty database, and yield what was seen of each (`only` of this one), up and down."""
+    options = {} if parallel else {"options": _ALONE}
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool, connect_args=options)
     observer = Observer(engine)
     filled: set[str] = set()
     with engine.connect() as connection:
@@ -40,20 +46,37 @@ def trace(
             observer.seen.clear()
             with observer.watching():
                 command.upgrade(config, script.revision)
-            if only in {None, script.revision}:
-                yield script, list(observer.seen)
             fill(connection, rows, filled)
+            if only not in {None, script.revision}:
+                continue
+            if statements(script, upgrade=False):
+                with observer.watching(undoing=True):
+                    command.downgrade(config, f"{script.revision}@-1")
+                fill(connection, rows, filled)
+                command.upgrade(config, script.revision)
+                fill(connection, rows, filled)
+            yield script, list(observer.seen)
     engine.dispose()
 
 
 def refused(script: Script, seen: list[Seen]) -> Iterator[Finding]:
-    """Yield what kept others waiting for as long as a scan or a rewrite lasts, exceptions included."""
-    for each in seen:
-        held = f"{each.milliseconds:.0f} ms under a lock on {', '.join(each.stopped)}: {each.statement[:100]}"
-        if each.stopped and each.rewritten:
-            yield finding(script, "rewrite-under-lock", f"{', '.join(sorted(each.rewritten))} written anew, {held}")
-        elif each.stopped and each.scanned:
-            yield finding(script, "scan-under-lock", f"{', '.join(sorted(each.scanned))} scanned, {held}")
+    """Yield what kept others waiting for as long as a scan, a rewrite or a write lasts, exceptions included."""
+    return findings(script, (found for each in seen for found in _found(each)))
+
+
+def _found(seen: Seen) -> Iterator[tuple[str, str]]:
+    held = f"{seen.milliseconds:.0f} ms under a lock on {', '.join(seen.stopped)}: {seen.statement[:100]}"
+    if seen.stopped and seen.rewritten:
+        yield "rewrite-under-lock", f"{', '.join(sorted(seen.rewritten))} written anew, {held}"
+    elif seen.stopped and seen.scanned:
+        yield "scan-under-lock", f"{', '.join(sorted(seen.scanned))} scanned, {held}"
+    elif seen.held > LONGEST_MILLISECONDS:
+        yield "slow-under-lock", f"{seen.held:.0f} ms since the first lock, {held}"
+    if seen.written and not seen.safe:
+        yield (
+            "unbatched-write",
+            f"half of {', '.join(sorted(seen.written))}, not by op.backfill: {seen.statement[:100]}",
+        )
 
 
 def lines(script: Script, seen: list[Seen]) -> Iterator[str]:
@@ -64,9 +87,11 @@ def lines(script: Script, seen: list[Seen]) -> Iterator[str]:
         )
         work = [f"scans {table}" for table in sorted(each.scanned)]
         work += [f"WRITES {name} ANEW" for name in sorted(each.rewritten)]
+        work += [f"writes {name}" for name in sorted(each.written)]
         times = f" x {each.times}" if each.times > 1 else ""
+        name = f"{script.revision} undone" if each.undoing else script.revision
         yield (
-            f"{script.revision} | {each.statement[:72]:72} | {locks} | {each.milliseconds:.1f} ms{times} | "
+            f"{name} | {each.statement[:72]:72} | {locks} | {each.milliseconds:.1f} ms{times} | "
             f"{', '.join(work) or '-'}"
         )
 

@@ -1,4 +1,4 @@
-"""Where `make migration` puts a new revision."""
+"""Where `make migration` puts a new revision, and what it makes it of."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,12 +9,13 @@ from alembic.script import ScriptDirectory
 
 from migrations.patience import MigrationError
 from migrations.phases import Phase, expand_heads
+from migrations.safe_forms import make_safe
 
 Directives = Callable[[MigrationContext, Any, list[MigrationScript]], None]
 
 
 def placed(phase: Phase) -> Directives:
-    """Return what has new revisions follow the last one of their phase."""
+    """Return what has new revisions follow the last one of their phase, and made of safe operations."""
 
     def place(context: MigrationContext, revision: Iterable[Any], scripts: list[MigrationScript]) -> None:  # noqa: ARG001 - Alembic's
         directory = context.opts["script"]
@@ -24,6 +25,8 @@ def placed(phase: Phase) -> Directives:
             script.head, script.splice = expand, True
             if phase is Phase.CONTRACT and contract:
                 script.head, script.depends_on = _only(contract), expand
+            for operations in (*script.upgrade_ops_list, *script.downgrade_ops_list):
+                make_safe(operations)
 
     return place
 

@@ -1,9 +1,11 @@
 """Applying the migrations, and telling whether the database has those this release needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 from alembic import command
 from alembic.config import Config
@@ -13,9 +15,9 @@ from sqlalchemy import URL
 import migrations
 from adapters.postgres.database import Database
 from adapters.postgres.errors import translated
-from adapters.postgres.schema import applied_revisions
+from adapters.postgres.schema import applied_revisions, record_of_revisions
 from migrations.patience import MigrationError
-from migrations.phases import Phase, expand_heads, with_ancestors
+from migrations.phases import Phase, expand_heads, ordered, recorded, with_ancestors
 
 
 class SchemaState(StrEnum):
@@ -24,6 +26,7 @@ class SchemaState(StrEnum):
     CURRENT = "current"
     BEHIND = "behind"
     AHEAD = "ahead"
+    TOO_NEW = "too new"
 
 
 def alembic_config(url: URL | None = None) -> Config:
@@ -59,15 +62,25 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
 
 async def schema_state(database: Database) -> SchemaState:
     """Tell how the database's schema stands to this release. Raises a TransientError when it cannot be asked."""
-    return state_of(scripts(), await applied_revisions(database))
+    applied = await applied_revisions(database)
+    if applied <= with_ancestors(scripts(), applied):
+        return state_of(scripts(), applied)
+    return state_of(scripts(), applied, recorded(await record_of_revisions(database)))
 
 
-def state_of(directory: ScriptDirectory, applied: frozenset[str]) -> SchemaState:
+def state_of(
+    directory: ScriptDirectory, applied: frozenset[str], record: Mapping[str, str | None] = MappingProxyType({})
+) -> SchemaState:
     """Tell how a schema with these revisions stands to the release with those.
 
-    Contract revisions are not asked about: this release works before them as well as after.
+    Contract revisions that the release knows are not asked about: it works before them as well as after. What came
+    before a revision that it does not know is in the record: revisions, and from which release a contract one is safe.
     """
-    if applied - {script.revision for script in directory.walk_revisions()}:
-        # A revision that this release does not know was written after it: the schema arrives before the release.
-        return SchemaState.AHEAD
-    return SchemaState.CURRENT if expand_heads(directory) <= with_ancestors(directory, applied) else SchemaState.BEHIND
+    there = with_ancestors(directory, applied)
+    needed = expand_heads(directory)
+    if applied <= there:
+        return SchemaState.CURRENT if needed <= there else SchemaState.BEHIND
+    # A revision that this release does not know was written after it: the schema arrives before the release.
+    if any(release and ordered(release) > ordered(version("hexapost")) for release in record.values()):
+        return SchemaState.TOO_NEW
+    return SchemaState.AHEAD if needed <= there | record.keys() else SchemaState.BEHIND

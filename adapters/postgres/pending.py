@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from adapters.postgres.database import Database
 from adapters.postgres.migrations import scripts
 from adapters.postgres.schema import applied_revisions
+from migrations.locking import known, locked
 from migrations.phases import Phase, phase_of, safe_from, with_ancestors
-from migrations.statements import locked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +37,14 @@ async def pending(database: Database) -> list[Pending]:
     directory = scripts()
     there = with_ancestors(directory, await applied_revisions(database))
     missing = [script for script in directory.walk_revisions() if script.revision not in there]
+    made = known(directory.walk_revisions())
     return [
         Pending(
             revision=script.revision,
             subject=str(script.doc),
             phase=phase_of(script),
             safe_from=safe_from(script) if phase_of(script) is Phase.CONTRACT else None,
-            locks=locked(script),
+            locks=list(locked(script, made)),
         )
         for script in reversed(missing)
     ]

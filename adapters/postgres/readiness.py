@@ -14,6 +14,7 @@ _SCHEMA = {
     SchemaState.CURRENT: (True, "current"),
     SchemaState.BEHIND: (False, "behind this release: run the migrations"),
     SchemaState.AHEAD: (True, "ahead of this release"),
+    SchemaState.TOO_NEW: (False, "without what this release needs: a later one has removed it"),
 }
 
 

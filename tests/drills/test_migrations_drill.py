@@ -82,7 +82,9 @@ def test_a_revision_that_outdates_prepared_statements_fails_no_request(stage: St
     assert refused or stage.driver == "asyncpg"
 
 
-@pytest.mark.parametrize(("planted", "rules"), [(SAFE, set()), (UNSAFE, {"own-time-limits"})], ids=["safe", "unsafe"])
+@pytest.mark.parametrize(
+    ("planted", "rules"), [(SAFE, set()), (UNSAFE, {"own-time-limits", "unseen-work"})], ids=["safe", "unsafe"]
+)
 def test_what_the_drill_plants_is_what_the_linter_takes_it_for(
     own: Revisions, planted: Sequence[Planted], rules: set[str]
 ) -> None:

@@ -69,7 +69,7 @@ def main() -> None:
         forms = {own.add(form): (what, form) for what, form in FORMS}
         config = own.config(url)
         config.attributes["patience"] = Patience(statement_timeout=3600)
-        for script, seen in trace(config, url, rows):
+        for script, seen in trace(config, url, rows, parallel=True):
             if script.revision in forms:
                 sys.stdout.write(row(*forms[script.revision], seen).replace("\n", "; ") + "\n")
                 sys.stdout.flush()

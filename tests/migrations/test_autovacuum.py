@@ -22,13 +22,14 @@ ROWS = """
 SLOWLY = """
     ALTER TABLE users SET (
         autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1,
-        autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0
+        autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
+        autovacuum_analyze_threshold = 2000000000
     )
 """
 AT_IT = """
     SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE backend_type = 'autovacuum worker' AND relation = 'users'::regclass AND granted
-    AND mode = 'ShareUpdateExclusiveLock'
+    AND mode = 'ShareUpdateExclusiveLock' AND query LIKE 'autovacuum: VACUUM%'
 """
 TIMES = Patience(attempts=3)
 

@@ -80,11 +80,29 @@ def test_a_step_that_was_done_is_said(scratch: URL, own: Revisions) -> None:
     own.add('op.add_unique("uq_t", "users", ["email"])')
     with (
         _locked(scratch),
-        pytest.raises(MigrationError, match="its first 1 steps, which a repetition leaves out, is done"),
+        pytest.raises(
+            MigrationError,
+            match="done is what came before it in the revision and the first 1 of its steps, which a repetition finds",
+        ),
     ):
         command.upgrade(own.config(scratch), "heads")
     assert revisions(scratch) == [EXPAND_HEAD]
     command.upgrade(own.config(scratch), "heads")
+    assert revisions(scratch) == [own.last]
+
+
+@pytest.mark.parametrize(
+    "first", ['op.add_check("ck_t", "users", "version > 0")', 'op.backfill("users", "version = 2")']
+)
+def test_what_was_done_before_a_lock_is_said(scratch: URL, driver: str, own: Revisions, first: str) -> None:
+    own.add(f'{first}\nop.add_column("posts", sa.Column("a", sa.Text()))')
+    config = own.config(with_driver(scratch, driver))
+    with (
+        _locked(scratch, table="posts"),
+        pytest.raises(MigrationError, match="done is what its safe operations did, which a repetition finds"),
+    ):
+        command.upgrade(config, "heads")
+    command.upgrade(config, "heads")
     assert revisions(scratch) == [own.last]
 
 
@@ -138,7 +156,7 @@ async def test_an_index_whose_build_was_cancelled(scratch: URL, driver: str, own
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
         waiting = "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE NOT granted AND locktype = 'virtualxid'"
         await until(lambda: migrating.done() or looking.execute(waiting).fetchone() is not None)
-        with pytest.raises(MigrationError, match=r"creating index ix_t: somebody has cancelled it; nothing of it"):
+        with pytest.raises(MigrationError, match=r"creating index ix_t: somebody has cancelled it; done is what came"):
             await migrating
         assert said == ["index ix_t is left INVALID, since others are at the table: a repetition drops it"]
     await asyncio.to_thread(command.upgrade, config, "heads")

@@ -8,8 +8,8 @@ from alembic.script import ScriptDirectory
 
 from adapters.postgres.migrations import alembic_config
 from migrations.lint import Finding, lint, lint_revision
-from migrations.rules import select_star
-from tests.migrations.revisions import Revisions
+from migrations.source import select_star
+from tests.migrations.revisions import EXPAND_HEAD, Revisions
 
 PLANTED = {
     "unbatched-write": """op.execute("UPDATE users SET full_name = 'x' WHERE full_name IS NULL")""",
@@ -46,6 +46,55 @@ MORE = [
     ("rewrite", 'op.execute("VACUUM FULL posts")'),
     ("several-tables", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE outcomes")'),
 ]
+IN_ONE = [
+    "SET search_path = public; ALTER TABLE users ADD COLUMN a text",
+    "ALTER TABLE users ADD COLUMN a text;\nUPDATE users SET a = 'x'",
+    "ALTER TABLE users ADD COLUMN a text;ALTER TABLE posts ADD COLUMN a text",
+]
+HIDDEN = [
+    ("unbatched-write", "INSERT INTO users (id, email) SELECT id, email FROM others"),
+    ("unbatched-write", "INSERT INTO users (id) (TABLE others)"),
+    ("unbatched-write", "/* fill /* it */ */ UPDATE users SET version = 2"),
+    ("unbatched-write", "-- fill\n\n  -- it\nUPDATE users SET version = 2"),
+    ("unbatched-write", "COPY users FROM '/tmp/users'"),
+    ("unbatched-write", "EXPLAIN ANALYZE UPDATE users SET version = 2"),
+    ("unseen-work", "SELECT fill()"),
+    ("unseen-work", "CALL p()"),
+    ("unseen-work", "DO $$ BEGIN PERFORM fill(); END $$"),
+    *[("several-statements", sql) for sql in IN_ONE],
+    ("unbatched-write", IN_ONE[1]),
+    ("several-tables", IN_ONE[2]),
+    ("several-tables", "TRUNCATE users, posts"),
+    ("several-tables", "LOCK TABLE users, posts IN SHARE MODE"),
+    ("own-transactions", "COMMIT"),
+    ("rewrite", "ALTER TABLE users ADD COLUMN a text, ALTER COLUMN version SET DATA TYPE bigint"),
+    ("rewrite", "REINDEX TABLE users"),
+]
+ALEMBICS_RECIPE = """
+    with op.get_context().autocommit_block():
+        op.create_index("ix_t", "posts", ["title"], postgresql_concurrently=True)
+"""
+MORE += [("own-concurrently", ALEMBICS_RECIPE)]
+MORE += [("several-tables", """op.execute("LOCK TABLE users"); op.execute("ALTER TABLE posts ADD COLUMN a text")""")]
+MORE += [(rule, f"op.execute({sql!r})") for rule, sql in HIDDEN]
+MORE += [
+    (
+        "not-repeatable",
+        """
+        op.execute("ALTER TABLE users ADD COLUMN IF NOT EXISTS a text, ADD COLUMN b text")
+        op.create_index_concurrently("ix_a", "users", ["a"])
+        """,
+    ),
+    (
+        "not-repeatable",
+        """
+        op.execute("ALTER TABLE IF EXISTS users ADD COLUMN b text")
+        op.create_index_concurrently("ix_a", "users", ["b"])
+        """,
+    ),
+    ("other-offline", "if not op.get_context().as_sql: op.execute('UPDATE users SET version = 2')"),
+    ("other-offline", "op.get_bind().execute(sa.text('SELECT 1'))"),
+]
 CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
 
 
@@ -58,6 +107,59 @@ def _findings(own: Revisions) -> list[Finding]:
 def test_an_unsafe_revision_is_refused(own: Revisions, rule: str, upgrade: str) -> None:
     own.add(upgrade, 'op.execute("COMMENT ON TABLE users IS NULL")')
     assert rule in {finding.rule for finding in _findings(own) if finding.reason is None}
+
+
+TRIGGER = """CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.version := 2;
+
+  UPDATE users SET version = 1;
+
+  RETURN NEW;
+END $$"""
+INDEX = ('op.create_index_concurrently("ix_t", "users", ["version"])', 'op.drop_index_concurrently("ix_t", "users")')
+FINE = {
+    "a column named type": ('op.add_column("users", sa.Column("type", sa.Text()))', "op.drop_column('users', 'type')"),
+    "a column named serial": ('op.execute("ALTER TABLE users ADD COLUMN serial text")', "op.drop_column('users', 'a')"),
+    "a function that writes": (f"op.execute({TRIGGER!r})", 'op.execute("DROP FUNCTION f()")'),
+    "words that are quoted": (
+        "op.execute(\"COMMENT ON TABLE users IS 'DELETE FROM users; COMMIT'\")",
+        "op.execute('COMMENT ON TABLE users IS NULL')",
+    ),
+    "what is committed with the version": (
+        f'{INDEX[0]}\nop.execute("CREATE FUNCTION f() RETURNS int RETURN 1")',
+        f'{INDEX[1]}\nop.execute("DROP FUNCTION f()")',
+    ),
+    "what may be said again": (f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{INDEX[0]}', INDEX[1]),
+}
+
+
+@pytest.mark.parametrize(("upgrade", "downgrade"), FINE.values(), ids=FINE)
+def test_what_only_looks_unsafe_passes(own: Revisions, upgrade: str, downgrade: str) -> None:
+    own.add(upgrade, downgrade)
+    assert [str(finding) for finding in _findings(own)] == []
+
+
+def test_a_constraint_may_go_in_a_contract_revision(own: Revisions) -> None:
+    own.add(
+        'op.remove_constraint("fk_outcomes_key_id_api_keys", "outcomes")',
+        'op.add_foreign_key("fk_outcomes_key_id_api_keys", "outcomes", "api_keys", ["key_id"], ["id"])',
+        more=CONTRACT,
+    )
+    assert [str(finding) for finding in _findings(own)] == []
+
+
+def test_an_exception_is_for_one_statement(own: Revisions) -> None:
+    upgrade = "op.execute('DELETE FROM users WHERE version = 1'); op.execute('DELETE FROM posts WHERE version = 1')"
+    for more, refused in (
+        ('{"unbatched-write": "ten rows"}', 2),
+        ('{"unbatched-write: DELETE FROM users": "ten rows"}', 1),
+        ('{"unbatched-write: FROM users": "ten rows", "unbatched-write: FROM posts": "and two"}', 0),
+        ('{"unbatched": "ten rows", "write: DELETE": "ten"}', 2),
+    ):
+        own.last = EXPAND_HEAD
+        own.add(upgrade, "op.execute('COMMENT ON TABLE users IS NULL')", more=f"exceptions = {more}")
+        assert len([finding for finding in _findings(own) if finding.reason is None]) == refused, more
 
 
 def test_an_exception_has_a_reason_that_is_printed(own: Revisions) -> None:
@@ -127,6 +229,11 @@ def test_code_that_asks_for_all_columns_is_found(tmp_path: Path) -> None:
             FINE = "SELECT count(*) FROM users"
             BAD = "select u.* from users u"
             WORSE = f"INSERT INTO {FINE} VALUES (1) RETURNING *"
+            DISTINCT = "SELECT DISTINCT * FROM users"
+            AMONG = "SELECT a, t.*\\nFROM users AS t"
+            FORMED = f"SELECT {FINE}, {FINE}.* FROM users"
+            TIMES = "SELECT a * 2, b FROM users"
+            PRODUCT = f"SELECT {FINE} * {FINE} FROM users"
         """)
     )
-    assert [line.split(":")[1] for line in select_star(tmp_path)] == ["3", "4"]
+    assert [line.split(":")[1] for line in select_star(tmp_path)] == ["3", "4", "5", "6", "7"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Callable
 
 import pytest
 from alembic import command
@@ -13,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from adapters.postgres.migrations import alembic_config, upgrade
 from application.ports import StorageUnavailableError
 from migrations.phases import expand_heads
-from migrations.statements import split
+from migrations.sql import split
 from migrations.writing import one_line_for_each_phase
 from tests.support.databases import Databases, connected, migrate, with_driver
 from tests.support.schemas import revisions, schema
@@ -109,6 +110,34 @@ async def test_one_migrates_at_a_time(empty: URL, driver: str) -> None:
         await migrating
         assert other.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone() == (True,)
     assert (len(reported) - 1, revisions(empty)) == (len(list(SCRIPTS.walk_revisions())), [HEAD])
+
+
+@pytest.mark.parametrize("look", [command.current, command.check])
+def test_who_only_looks_does_not_wait(scratch: URL, driver: str, look: Callable[[Config], None]) -> None:
+    config = alembic_config(with_driver(scratch, driver))
+    reported: list[str] = []
+    config.attributes["report"] = reported.append
+    with connected(scratch) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        look(config)
+    assert reported == []
+
+
+@pytest.mark.parametrize("change", [command.upgrade, command.downgrade, command.stamp])
+def test_who_changes_something_does(scratch: URL, change: Callable[[Config, str], None]) -> None:
+    config = alembic_config(scratch)
+    with connected(scratch) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+
+        def let_go(words: str) -> None:
+            if "another migration is under way" in words:
+                other.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+                said.append(words)
+
+        said: list[str] = []
+        config.attributes["report"] = let_go
+        change(config, HEAD)
+    assert len(said) == 1
 
 
 def test_each_revision_is_reported_in_a_line(empty: URL) -> None:

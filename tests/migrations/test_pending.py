@@ -5,8 +5,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from adapters.postgres.pending import pending
+from migrations.locking import known, locked, locks
 from migrations.phases import Phase
-from migrations.statements import locks
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.stores import opened
 
@@ -25,6 +25,31 @@ async def test_pending_revisions_and_their_locks(
         "  ACCESS EXCLUSIVE on users: ALTER TABLE users ADD COLUMN a TEXT",
     ]
     assert second.lines()[0] == "pending: c1: Test c1 (contract, when every process is of release 0.2.0 or later)"
+
+
+def test_what_the_words_do_not_name_is_known_from_the_history(own: Revisions) -> None:
+    own.add("""
+        op.drop_index_concurrently("ix_posts_published_id", "posts")
+        op.remove_constraint("fk_outcomes_key_id_api_keys", "outcomes")
+        op.add_foreign_key("fk_t", "outcomes", "users", ["subject_id"], ["id"])
+        op.remove_constraint("fk_t", "outcomes")
+        op.remove_constraint("ck_users_email_length", "users")
+        op.execute("DROP TABLE outcomes, api_keys")
+        op.execute("CREATE TABLE t (a uuid)")
+        op.execute("CREATE INDEX ix_t ON t (a)")
+        op.execute("DROP INDEX ix_t")
+    """)
+    scripts = ScriptDirectory.from_config(own.config())
+    found = [taken for _, taken in locked(scripts.get_revision(own.last), known(scripts.walk_revisions()))]
+    assert found == [
+        {"posts": "SHARE UPDATE EXCLUSIVE"},
+        {"outcomes": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE"},
+        {"outcomes": "SHARE ROW EXCLUSIVE", "users": "SHARE ROW EXCLUSIVE"},
+        {"outcomes": "SHARE UPDATE EXCLUSIVE"},
+        {"outcomes": "ACCESS EXCLUSIVE", "users": "ACCESS EXCLUSIVE"},
+        {"users": "ACCESS EXCLUSIVE"},
+        {"outcomes": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE", "users": "ACCESS EXCLUSIVE"},
+    ]
 
 
 async def test_nothing_is_pending(scratch: URL, driver: str) -> None:
@@ -54,6 +79,23 @@ async def test_everything_is_pending(empty: URL, driver: str) -> None:
         ("CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()", {"t": "SHARE ROW EXCLUSIVE"}),
         ("WITH b AS (SELECT 1) UPDATE t SET a = 1", {"t": "ROW EXCLUSIVE"}),
         ("COMMENT ON TABLE t IS 'x'", {}),
+        ("DROP TABLE IF EXISTS a, b CASCADE", {"a": "ACCESS EXCLUSIVE", "b": "ACCESS EXCLUSIVE"}),
+        ("LOCK TABLE ONLY a, b", {"a": "ACCESS EXCLUSIVE", "b": "ACCESS EXCLUSIVE"}),
+        ("LOCK a IN SHARE ROW EXCLUSIVE MODE NOWAIT", {"a": "SHARE ROW EXCLUSIVE"}),
+        ("TRUNCATE a, ONLY b", {"a": "ACCESS EXCLUSIVE", "b": "ACCESS EXCLUSIVE"}),
+        ("REINDEX TABLE t", {"t": "SHARE"}),
+        ("REINDEX (VERBOSE) INDEX CONCURRENTLY i", {"i": "SHARE UPDATE EXCLUSIVE"}),
+        ("ALTER INDEX i RENAME TO j", {"i": "SHARE UPDATE EXCLUSIVE"}),
+        ("ALTER INDEX i SET TABLESPACE s", {"i": "ACCESS EXCLUSIVE"}),
+        ("ANALYZE t, u", {"t": "SHARE UPDATE EXCLUSIVE", "u": "SHARE UPDATE EXCLUSIVE"}),
+        ("ANALYZE VERBOSE t (a, b)", {"t": "SHARE UPDATE EXCLUSIVE"}),
+        ("VACUUM t", {"t": "SHARE UPDATE EXCLUSIVE"}),
+        ("VACUUM (FULL, ANALYZE) t", {"t": "ACCESS EXCLUSIVE"}),
+        ("VACUUM FULL t", {"t": "ACCESS EXCLUSIVE"}),
+        ("CLUSTER t USING i", {"t": "ACCESS EXCLUSIVE"}),
+        ("ALTER TABLE t VALIDATE CONSTRAINT c, ADD COLUMN b text", {"t": "ACCESS EXCLUSIVE"}),
+        ("ALTER TABLE t ALTER a SET STATISTICS 9", {"t": "SHARE UPDATE EXCLUSIVE"}),
+        ("ALTER TABLE t DISABLE TRIGGER g", {"t": "SHARE ROW EXCLUSIVE"}),
     ],
 )
 def test_the_locks_of_a_statement(statement: str, expected: dict[str, str]) -> None:

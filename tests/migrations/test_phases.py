@@ -1,6 +1,7 @@
 """Expand revisions go before a release, contract revisions when they are asked for."""
 
 import io
+from contextlib import nullcontext
 
 import pytest
 from alembic import command
@@ -9,9 +10,9 @@ from sqlalchemy import URL
 
 from adapters.postgres.migrations import SchemaState, alembic_config, state_of
 from migrations.patience import MigrationError
-from migrations.phases import Phase, expand_heads, phase_of
+from migrations.phases import Phase, expand_heads, phase_of, recorded
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
-from tests.support.databases import with_driver
+from tests.support.databases import connected, with_driver
 from tests.support.schemas import revisions, schema
 
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
@@ -68,10 +69,46 @@ def test_the_schema_that_a_release_needs_is_that_of_its_expand_revisions(lines: 
         ({"e2"}, SchemaState.CURRENT),
         ({"e2", "c1"}, SchemaState.CURRENT),
         ({"c2"}, SchemaState.CURRENT),
-        ({"e3", "c1"}, SchemaState.AHEAD),
-        ({"c3"}, SchemaState.AHEAD),
+        ({"e3", "c1"}, SchemaState.BEHIND),
+        ({"e3", "e2"}, SchemaState.AHEAD),
     ):
         assert state_of(scripts, frozenset(applied)) is expected, applied
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ("", SchemaState.BEHIND),
+        ("e1 e3", SchemaState.BEHIND),
+        ("e1 e2 e3", SchemaState.AHEAD),
+        ("e1 e2 e3 c1>=0.1.0 c3>=0.1", SchemaState.AHEAD),
+        ("e1 e2 e3 c1>=0.1.0 c3>=0.1.1", SchemaState.TOO_NEW),
+    ],
+)
+def test_what_an_unknown_revision_follows_is_in_the_record(
+    lines: Revisions, record: str, expected: SchemaState
+) -> None:
+    scripts = ScriptDirectory.from_config(lines.config())
+    assert state_of(scripts, frozenset({"e3"}), recorded(record)) is expected
+
+
+def test_the_record_is_that_of_the_last_migration(scratch: URL, driver: str, lines: Revisions) -> None:
+    config = lines.config(with_driver(scratch, driver))
+    config.attributes["phase"] = "contract"
+    command.upgrade(config, "heads")
+    assert {"e1": None, "e2": None, "c1": "0.1.0", EXPAND_HEAD: None}.items() <= _record(scratch).items()
+    command.downgrade(config, "c2@-1")
+    assert _record(scratch).keys() & {"e1", "e2", "c1", "c2"} == {"e1", "e2", "c1"}
+    command.stamp(config, "e2")
+    assert _record(scratch).keys() >= {"e1", "e2"}
+    command.downgrade(config, "base")
+    assert _record(scratch) == {}
+
+
+def _record(url: URL) -> dict[str, str | None]:
+    with connected(url) as connection:
+        ((words,),) = connection.execute("SELECT obj_description('alembic_version'::regclass)").fetchall()
+    return recorded(str(words or ""))
 
 
 def test_a_contract_revision_of_a_later_release_is_refused(scratch: URL, own: Revisions) -> None:
@@ -83,6 +120,26 @@ def test_a_contract_revision_of_a_later_release_is_refused(scratch: URL, own: Re
     ):
         command.upgrade(config, "heads")
     assert revisions(scratch) == [EXPAND_HEAD]
+
+
+@pytest.mark.parametrize(
+    ("safe", "release", "borne"),
+    [
+        ("0.2", "0.2.0", True),
+        ("0.2.0", "0.2", True),
+        ("0.2.0", "0.2.0rc1", False),
+        ("0.2.0rc1", "0.2.0", True),
+        ("0.2.0", "0.10.0", True),
+        ("0.2.0", "0.2.1.dev3+g1234", True),
+    ],
+)
+def test_releases_are_compared_as_versions(own: Revisions, safe: str, release: str, borne: bool) -> None:
+    own.add("pass", more=_contract(safe), revision="c1")
+    config = own.config()
+    config.output_buffer = io.StringIO()
+    config.attributes |= {"phase": "contract", "release": release}
+    with nullcontext() if borne else pytest.raises(MigrationError, match="is safe from release"):
+        command.upgrade(config, "heads", sql=True)
 
 
 def test_an_expand_revision_does_not_follow_a_contract_revision(scratch: URL, own: Revisions) -> None:

@@ -20,6 +20,15 @@ NEWER = "INSERT INTO alembic_version VALUES ('f00dfeedbeef')"
         ("DELETE FROM alembic_version", SchemaState.BEHIND),
         ("UPDATE alembic_version SET version_num = 'f00dfeedbeef'", SchemaState.AHEAD),
         (NEWER, SchemaState.AHEAD),
+        (
+            "UPDATE alembic_version SET version_num = 'f00d'; COMMENT ON TABLE alembic_version IS 'f00d'",
+            SchemaState.BEHIND,
+        ),
+        (
+            "UPDATE alembic_version SET version_num = 'f00d'; COMMENT ON TABLE alembic_version IS NULL",
+            SchemaState.BEHIND,
+        ),
+        (f"{NEWER}; COMMENT ON TABLE alembic_version IS 'f00dfeedbeef>=99.0'", SchemaState.TOO_NEW),
     ],
 )
 async def test_a_database_with_a_schema(scratch: URL, driver: str, change: str, expected: SchemaState) -> None:
@@ -51,6 +60,10 @@ async def test_a_server_that_is_not_there(driver: str) -> None:
         ("SELECT 1", (True, "current")),
         ("DELETE FROM alembic_version", (False, "behind this release: run the migrations")),
         (NEWER, (True, "ahead of this release")),
+        (
+            f"{NEWER}; COMMENT ON TABLE alembic_version IS 'f00dfeedbeef>=99.0'",
+            (False, "without what this release needs: a later one has removed it"),
+        ),
     ],
 )
 async def test_the_service_is_ready_unless_the_schema_is_behind(

@@ -7,10 +7,12 @@ from alembic import command
 from alembic.script import Script
 from sqlalchemy import URL
 
+from migrations.lint import lint_revision
 from migrations.patience import MigrationError
 from migrations.phases import Phase
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.databases import connected, with_driver
+from tests.support.schemas import schema
 
 
 def _written(own: Revisions, url: URL, phase: Phase) -> Script:
@@ -53,3 +55,62 @@ def test_what_autogenerate_finds_is_written(scratch: URL, own: Revisions) -> Non
     written = (own.directory / script.path).read_text()
     assert 'op.add_column("users", sa.Column("full_name"' in written.replace("'", '"')
     assert "from migrations.operations import op" in written
+
+
+DIFFERENCES = {
+    "DROP INDEX ix_posts_published_id": (
+        """op.create_index_concurrently("ix_posts_published_id", "posts", ["id"], unique=False, """,
+        """op.drop_index_concurrently("ix_posts_published_id", "posts")""",
+    ),
+    "CREATE UNIQUE INDEX i ON users (email)": (
+        """op.drop_index_concurrently("i", "users")""",
+        """op.create_index_concurrently(op.f("i"), "users", ["email"], unique=True)""",
+    ),
+    "ALTER TABLE users DROP CONSTRAINT uq_users_email_key": (
+        """op.add_unique("uq_users_email_key", "users", ["email_key"])""",
+        """op.remove_constraint("uq_users_email_key", "users")""",
+    ),
+    "ALTER TABLE posts DROP CONSTRAINT fk_posts_author_id_users": (
+        """op.add_foreign_key("fk_posts_author_id_users", "posts", "users", ["author_id"], ["id"], ondelete="CASC""",
+        """op.remove_constraint("fk_posts_author_id_users", "posts")""",
+    ),
+    "ALTER TABLE users ALTER email DROP NOT NULL, ALTER version DROP NOT NULL": (
+        """op.add_not_null("users", "email")""",
+        """op.remove_not_null("users", "email")""",
+    ),
+    "ALTER TABLE users DROP full_name; ALTER TABLE users ALTER email DROP NOT NULL": (
+        """op.add_column("users", sa.Column("full_name", sa.Text(), nullable=True), if_not_exists=True)""",
+        """op.drop_column("users", "full_name", if_exists=True)""",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", DIFFERENCES)
+def test_what_is_written_is_safe(scratch: URL, own: Revisions, change: str) -> None:
+    with connected(scratch) as connection:
+        connection.execute(change.encode())
+        before = [line for line in schema(scratch) if "full_name" not in line]
+    script = _written(own, scratch, Phase.EXPAND)
+    written = " ".join((own.directory / script.path).read_text().split()).replace("( ", "(").replace(", )", ")")
+    for code in DIFFERENCES[change]:
+        assert code in written.replace("'", '"')
+    refused = [finding.rule for finding in lint_revision(script)]
+    assert set(refused) <= {"ban-drop-constraint"}
+    config = own.config(with_driver(scratch, "psycopg"))
+    command.upgrade(config, "heads")
+    command.check(config)
+    command.downgrade(config, "-1")
+    assert [line for line in schema(scratch) if "full_name" not in line] == before
+
+
+def test_a_new_table_has_plain_indexes(scratch: URL, own: Revisions) -> None:
+    with connected(scratch) as connection:
+        connection.execute("DROP TABLE outcomes")
+    script = _written(own, scratch, Phase.EXPAND)
+    written = (own.directory / script.path).read_text()
+    assert ("op.create_index(" in written, "concurrently" in written, "if_not_exists" in written) == (
+        True,
+        False,
+        False,
+    )
+    assert [str(finding) for finding in lint_revision(script)] == []

@@ -1,0 +1,107 @@
+"""The SQL of a backfill: a batch is cut out of the table by its key, and then looked through for rows that match.
+
+Were it cut by the rows that match, the first of them would stay locked while the table is searched for the others.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from alembic.operations import Operations
+
+from migrations.indexes import quoted
+from migrations.places import TABLE, literal
+
+
+class Filling(Protocol):
+    """UPDATE table_name SET assignments WHERE where, along a key."""
+
+    table_name: str
+    assignments: str
+    where: str
+    key: Sequence[str]
+    batch: int
+    pause: float
+
+
+class Batches:
+    """The statements of a backfill. A place is the key of the last row that was looked at, as text.
+
+    `row` is the condition on the row of the table of places.
+    """
+
+    def __init__(self, operations: Operations, filling: Filling, row: str) -> None:
+        self._filling = filling
+        self._row = row
+        self.table = quoted(operations, filling.table_name)
+        self._columns = [f"t.{quoted(operations, column)}" for column in filling.key]
+        self._names = [f"k{number}_" for number in range(len(filling.key))]
+
+    def batch(self, last: Sequence[str] | None, types: Sequence[str], size: int) -> str:
+        """Return the statement of a batch after that place; it returns the new place and the rows so far.
+
+        Nothing happens when that is not the place any more: the session of a killed process may be at its last batch.
+        """
+        place = "NULL" if last is None else f"ARRAY[{', '.join(map(literal, last))}]"
+        after = (
+            "TRUE"
+            if last is None
+            else self._after(f"CAST({literal(value)} AS {kind})" for value, kind in zip(last, types, strict=True))
+        )
+        return f"""
+            WITH s AS MATERIALIZED (
+                SELECT FROM {TABLE} WHERE {self._row} AND last IS NOT DISTINCT FROM {place} FOR UPDATE
+            ), {self._changed(f"{after} AND EXISTS (SELECT FROM s)", size)},
+            place AS (SELECT ARRAY[{", ".join(f"{name}::text" for name in self._names)}] AS last FROM {self._upto})
+            UPDATE {TABLE} SET last = place.last, done = done + (SELECT count(*) FROM matching) FROM place
+            WHERE {self._row} RETURNING {TABLE}.last, done"""
+
+    def script(self, lock_timeout: int) -> str:
+        """Return all batches as a block, for psql outside a transaction; it starts anew when it is run again.
+
+        A batch that meets a lock for so many milliseconds lets go of its own, and is tried again, without end.
+        """
+        places = [f"v{number}_" for number in range(len(self._names))]
+        declared = "".join(
+            f"{place} {self.table}.{column.removeprefix('t.')}%TYPE; "
+            for place, column in zip(places, self._columns, strict=True)
+        )
+        after = f"({places[0]} IS NULL OR {self._after(places)})"
+        return f"""DO $backfill$ DECLARE {declared}locked_ boolean; BEGIN
+            PERFORM set_config('plan_cache_mode', 'force_custom_plan', false);
+            PERFORM set_config('lock_timeout', '{lock_timeout}', false);
+            LOOP
+                locked_ := false;
+                BEGIN
+                    WITH {self._changed(after, self._filling.batch)}
+                    SELECT {", ".join(self._names)} INTO {", ".join(places)} FROM {self._upto};
+                    EXIT WHEN NOT FOUND;
+                EXCEPTION WHEN lock_not_available OR deadlock_detected THEN locked_ := true;
+                END;
+                COMMIT;
+                PERFORM pg_sleep(CASE WHEN locked_ THEN 1 ELSE {self._filling.pause} END);
+            END LOOP;
+        END $backfill$"""
+
+    @property
+    def _upto(self) -> str:
+        """The last of the rows that were looked at."""
+        return f"looked ORDER BY {', '.join(f'{name} DESC' for name in self._names)} LIMIT 1"
+
+    def _after(self, place: Iterable[str]) -> str:
+        return f"({', '.join(self._columns)}) > ({', '.join(place)})"
+
+    def _changed(self, after: str, size: int) -> str:
+        names = ", ".join(self._names)
+        pairs = list(zip(self._columns, self._names, strict=True))
+        joined = " AND ".join(f"{column} = {name}" for column, name in pairs)
+        # Of no other rows than those that were looked at: a plan might begin with all that match.
+        matches = f"CASE WHEN {self._names[0]} IS NOT NULL THEN ({self._filling.where}) END"
+        return f"""looked AS MATERIALIZED (
+                SELECT {", ".join(f"{column} AS {name}" for column, name in pairs)} FROM {self.table} AS t
+                WHERE {after} ORDER BY {", ".join(self._columns)} LIMIT {size}
+            ), matching AS MATERIALIZED (
+                SELECT {names} FROM looked, {self.table} AS t WHERE {joined} AND {matches}
+                ORDER BY {names} FOR NO KEY UPDATE OF t
+            ), changed AS (
+                UPDATE {self.table} AS t SET {self._filling.assignments} FROM matching WHERE {joined}
+            )"""

@@ -1,0 +1,131 @@
+"""The locks that a statement takes, as far as its words tell."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from alembic.script import Script
+
+from migrations.sql import actions, plain
+from migrations.statements import statements
+
+_WEAKEST_FIRST = (
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+)
+STOPS_WRITERS = frozenset(_WEAKEST_FIRST[4:])
+"""Locks that no INSERT, UPDATE or DELETE goes along with."""
+
+_NAME = r'(?:IF (?:NOT )?EXISTS )?(?P<tables>(?:ONLY )?[\w."]+)'
+_NAMES = r'(?:IF EXISTS )?(?P<tables>(?:ONLY )?[\w."]+(?: \*)?(?: ?, ?(?:ONLY )?[\w."]+(?: \*)?)*)'
+_LOCKS = [
+    (re.compile(pattern, re.IGNORECASE), mode)
+    for pattern, mode in (
+        (rf"CREATE (?:UNLOGGED )?TABLE {_NAME}", "NEW"),
+        (rf"CREATE (?:UNIQUE )?INDEX CONCURRENTLY .*? ON {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+        (rf"CREATE (?:UNIQUE )?INDEX .*? ON {_NAME}", "SHARE"),
+        (rf"DROP INDEX CONCURRENTLY {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
+        (rf"DROP (?:INDEX|TABLE) {_NAMES}", "ACCESS EXCLUSIVE"),
+        (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) CONCURRENTLY {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+        (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) {_NAME}", "SHARE"),
+        (rf"ALTER INDEX {_NAME} SET TABLESPACE", "ACCESS EXCLUSIVE"),
+        (rf"ALTER INDEX {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+        (rf"CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*? ON {_NAME}", "SHARE ROW EXCLUSIVE"),
+        (rf"(?:DROP TRIGGER|(?:CREATE|ALTER|DROP) POLICY) .*? ON {_NAME}", "ACCESS EXCLUSIVE"),
+        (rf"TRUNCATE (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
+        *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in _WEAKEST_FIRST),
+        (rf"LOCK (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
+        (rf"(?:VACUUM (?:\([^)]*\bFULL\b[^)]*\)|FULL)|CLUSTER)(?: VERBOSE| ANALYZE)* {_NAMES}", "ACCESS EXCLUSIVE"),
+        (rf"(?:ANALYZE|VACUUM)(?: \([^)]*\)| VERBOSE| ANALYZE)* {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
+        (rf"(?:WITH .*|DO .*)?\b(?:UPDATE|DELETE FROM|INSERT INTO|MERGE INTO) {_NAME}", "ROW EXCLUSIVE"),
+    )
+]
+_ALTERED = re.compile(rf"ALTER TABLE {_NAME}", re.IGNORECASE)
+_ALTERS = [
+    (re.compile(pattern, re.IGNORECASE), mode)
+    for pattern, mode in (
+        (
+            r"VALIDATE |ALTER (?:COLUMN )?\S+ SET STATISTICS|(?:RE)?SET \(|CLUSTER |SET WITHOUT ",
+            "SHARE UPDATE EXCLUSIVE",
+        ),
+        (r"ADD (?:CONSTRAINT \S+ )?FOREIGN KEY|(?:ENABLE|DISABLE) .*TRIGGER", "SHARE ROW EXCLUSIVE"),
+        (r"", "ACCESS EXCLUSIVE"),
+    )
+]
+_REFERENCES = re.compile(r'\bREFERENCES (?P<table>[\w."]+)', re.IGNORECASE)
+_INDEX = re.compile(
+    r'CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<index>\S+) ON (?:ONLY )?(?P<table>[\w."]+)',
+    re.IGNORECASE,
+)
+_MADE_OR_ALTERED = re.compile(
+    r'(?:CREATE|ALTER) TABLE (?:IF (?:NOT )?EXISTS )?(?:ONLY )?(?P<table>[\w."]+)', re.IGNORECASE
+)
+_FOREIGN_KEY = re.compile(r'(?:\bCONSTRAINT (\S+) FOREIGN KEY ?\([^)]*\) )?\bREFERENCES ([\w."]+)', re.IGNORECASE)
+_DROPPED_TABLES = re.compile(rf"DROP TABLE {_NAMES}", re.IGNORECASE)
+_DROPPED_CONSTRAINT = re.compile(r'\bDROP CONSTRAINT (?:IF EXISTS )?([\w."]+)', re.IGNORECASE)
+
+
+def locks(statement: str) -> dict[str, str]:
+    """Return the lock that a statement takes, by table (or by index, where SQL names only that); NEW is a new table."""
+    line = statement if statement.startswith("DO ") else plain(statement)
+    if (altered := _ALTERED.match(line)) is not None:
+        modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in actions(line)]
+        taken = dict.fromkeys(_names(altered), max(modes, key=_WEAKEST_FIRST.index, default="ACCESS EXCLUSIVE"))
+    else:
+        found = ((pattern.match(line), mode) for pattern, mode in _LOCKS)
+        taken = next((dict.fromkeys(_names(match), mode) for match, mode in found if match is not None), {})
+    if set(taken.values()) & {"NEW", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"}:
+        for reference in _REFERENCES.finditer(line):
+            taken.setdefault(reference["table"], "SHARE ROW EXCLUSIVE")
+    return taken
+
+
+def _names(found: re.Match[str]) -> list[str]:
+    return re.findall(r'(?:ONLY )?([\w."]+)', found["tables"])
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What revisions made: the table of each index, and the one that a foreign key (table and name) refers to."""
+
+    indexes: Mapping[str, str]
+    referred: Mapping[tuple[str, str], str]
+
+    def of(self, statement: str) -> dict[str, str]:
+        """Return the lock that a statement takes, by table, also on tables that are not in its words."""
+        taken = {self.indexes.get(name, name): mode for name, mode in locks(statement).items()}
+        line = plain(statement)
+        if (away := _DROPPED_TABLES.match(line)) is not None:
+            for table in _names(away):
+                taken |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referred.items() if of == table}
+        for constraint in _DROPPED_CONSTRAINT.findall(line):
+            taken |= {to: "ACCESS EXCLUSIVE" for table in [*taken] if (to := self.referred.get((table, constraint)))}
+        return taken
+
+
+def known(scripts: Iterable[Script]) -> Known:
+    """Return what these revisions made."""
+    indexes: dict[str, str] = {}
+    referred: dict[tuple[str, str], str] = {}
+    for line in (plain(statement.text) for script in scripts for statement in statements(script)):
+        if (made := _INDEX.match(line)) is not None:
+            indexes[made["index"]] = made["table"]
+        if (of := _MADE_OR_ALTERED.match(line)) is not None:
+            referred |= {(of["table"], name or to): to for name, to in _FOREIGN_KEY.findall(line)}
+    return Known(indexes, referred)
+
+
+def locked(script: Script, known: Known) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the statements of a revision that lock what was there before it, with those locks."""
+    new: set[str] = set()
+    for statement in statements(script):
+        taken = known.of(statement.text)
+        new |= {table for table, mode in taken.items() if mode == "NEW"}
+        if old := {table: mode for table, mode in taken.items() if table not in new}:
+            yield statement.text, old
