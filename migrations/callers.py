@@ -4,12 +4,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-_STEPS = "migrations.steps"
-
 
 def by_operation() -> bool:
     """Tell whether a safe operation has it run: each of their statements, and no other, is a step."""
-    return any(scope.get("__name__") == _STEPS for scope in _scopes())
+    return any(scope.get("__name__") == "migrations.steps" for scope in _scopes())
 
 
 def by_revision() -> bool:

@@ -73,7 +73,9 @@ _DROPPED_CONSTRAINT = re.compile(r'\bDROP CONSTRAINT (?:IF EXISTS )?([\w."]+)', 
 
 def locks(statement: str) -> dict[str, str]:
     """Return the lock that a statement takes, by table (or by index, where SQL names only that); NEW is a new table."""
-    line = statement if statement.startswith("DO ") else plain(statement)
+    line = plain(statement).strip()
+    if line.upper().startswith("DO "):
+        line = " ".join(statement.split())  # what it does is in a string
     if (altered := _ALTERED.match(line)) is not None:
         modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in actions(line)]
         taken = dict.fromkeys(_names(altered), max(modes, key=_WEAKEST_FIRST.index, default="ACCESS EXCLUSIVE"))

@@ -80,6 +80,7 @@ async def test_everything_is_pending(empty: URL, driver: str) -> None:
         ("WITH b AS (SELECT 1) UPDATE t SET a = 1", {"t": "ROW EXCLUSIVE"}),
         ("COMMENT ON TABLE t IS 'x'", {}),
         ("DROP TABLE IF EXISTS a, b CASCADE", {"a": "ACCESS EXCLUSIVE", "b": "ACCESS EXCLUSIVE"}),
+        ("\n  /* it */\n  DROP TABLE\n  a -- b", {"a": "ACCESS EXCLUSIVE"}),
         ("LOCK TABLE ONLY a, b", {"a": "ACCESS EXCLUSIVE", "b": "ACCESS EXCLUSIVE"}),
         ("LOCK a IN SHARE ROW EXCLUSIVE MODE NOWAIT", {"a": "SHARE ROW EXCLUSIVE"}),
         ("TRUNCATE a, ONLY b", {"a": "ACCESS EXCLUSIVE", "b": "ACCESS EXCLUSIVE"}),
