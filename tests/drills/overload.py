@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tests.drills.apart import apart, move
 from tests.drills.capacity import capacity
 from tests.drills.drill import Check, Drill, Mark, Outcome, Size, Stage, expect
 from tests.drills.exchange import ACKNOWLEDGED
@@ -40,7 +41,8 @@ FROM posts, generate_series(2, %s) WHERE title = 'seed 0'
 def run(stage: Stage) -> Outcome:
     """Measure the capacity for whole pages, whose load costs less than their answers, and ask for five times that."""
     database = stage.database.set(drivername=f"postgresql+{stage.driver}")
-    with target(stage, database, HEXAPOST_POOL_SIZE=str(POOL_SIZE)) as service:
+    with apart(stage) as cores, target(stage, database, HEXAPOST_POOL_SIZE=str(POOL_SIZE)) as service:
+        move(service.served.process.pid, cores)
         warm = _warm(stage)
         seeds = seeded(service.job([], clients=20))
         with connected(stage.database) as connection:
