@@ -20,6 +20,9 @@ from application.ports import StorageOverloadedError, StorageSilentError, Storag
 DISCARD_SECONDS = 0.1
 """How long is waited for the end of a connection: a server that is frozen says nothing to it."""
 
+_WORK_MEMORY = "32MB"
+"""For what words were found in: 500,000 pages of posts. Past that, the words of each post on a page are worked out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseOptions:
@@ -37,10 +40,11 @@ class DatabaseOptions:
 
     @property
     def server_settings(self) -> Mapping[str, str]:
-        """What the server is to do for the service, unlike for migrations; in milliseconds, for which 0 means never."""
+        """What the server is to do for the service, unlike for migrations; times are in ms, and 0 means never."""
         return {
             "statement_timeout": str(max(1, round(self.statement_timeout * 1000))),
             "idle_in_transaction_session_timeout": str(max(1, round(self.idle_in_transaction_timeout * 1000))),
+            "work_mem": _WORK_MEMORY,
         }
 
 

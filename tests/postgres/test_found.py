@@ -17,11 +17,11 @@ from tests.support.examples import PUBLISHED, a_post, a_user, store_posts, store
 from tests.support.stores import Store
 
 WAYS = {
-    "a short walk": (99, 0, 0),
-    "sorted at once": (0, 999, 0),
-    "a longer walk": (0, 0, 999),
-    "sorted after a longer walk": (0, 0, 1),
-    "each where it ends": (1, 9, 9),
+    "a walk": (99, 9999),
+    "sorted at once": (0, 9999),
+    "sorted, since the newest are long": (99, 0),
+    "each where posts end": (1, 9999),
+    "each where the walk is long enough": (99, 9),
 }
 TEXTS = [("owl", "C"), ("T", "an owl"), ("T", "C"), ("an owl", "owl"), ("T", "owl eagle"), ("eagle owl", "C")]
 
@@ -29,7 +29,7 @@ TEXTS = [("owl", "C"), ("T", "an owl"), ("T", "C"), ("an owl", "owl"), ("T", "ow
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have posts found in that way."""
-    for name, number in zip(("_SOON", "_FEW", "_LATER"), request.param, strict=True):
+    for name, number in zip(("_SOON", "_SHORT"), request.param, strict=True):
         monkeypatch.setattr(post_pages, name, literal_column(str(number)))
     post_pages.found.cache_clear()
     yield

@@ -22,7 +22,7 @@ from tests.support.proxies import proxied
 from tests.support.stores import PATIENT, Store, opened, taken
 from tests.support.waiting import LONGEST, until
 
-SETTINGS = ("statement_timeout", "idle_in_transaction_session_timeout")
+SETTINGS = ("statement_timeout", "idle_in_transaction_session_timeout", "work_mem")
 QUICK = replace(PATIENT, statement_timeout=0.1)
 
 
@@ -45,7 +45,7 @@ async def test_every_connection_has_the_limits(scratch: URL, driver: str, prepar
     assert (DatabaseOptions().statement_timeout, DatabaseOptions().idle_in_transaction_timeout) == (2, 10)
     options = DatabaseOptions(statement_timeout=1.5, idle_in_transaction_timeout=7, prepared_statements=prepared)
     async with opened(scratch, driver, options) as store:
-        assert await _shown(store) == ["1500ms", "7s"]
+        assert await _shown(store) == ["1500ms", "7s", "32MB"]
         assert [row[0] for row in store.admin.execute("SHOW statement_timeout").fetchall()] == ["0"]
 
 
