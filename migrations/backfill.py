@@ -67,10 +67,6 @@ class BackfillOp(MigrateOperation):
         """The whole as one statement, which is not run."""
         return f"UPDATE {self.table_name} SET {self.assignments} WHERE {self.where}"
 
-    def reverse(self) -> MigrateOperation:
-        """There is nothing to undo: the column goes, or is filled again."""
-        raise NotImplementedError("a backfill is not undone")
-
 
 @Operations.implementation_for(BackfillOp)
 def _backfill(operations: Operations, operation: BackfillOp) -> None:

@@ -63,10 +63,6 @@ class AddConstraintOp(MigrateOperation):
         """Add a unique constraint: its index is built CONCURRENTLY, then the constraint takes it over."""
         operations.invoke(cls(name, table_name, f"UNIQUE USING INDEX {quoted(operations, name)}", columns))
 
-    def reverse(self) -> "RemoveConstraintOp":
-        """Return what undoes it."""
-        return RemoveConstraintOp(self.name, self.table_name)
-
 
 @Operations.register_operation("remove_constraint")
 @dataclass
@@ -98,10 +94,6 @@ class AddNotNullOp(MigrateOperation):
         """
         operations.invoke(cls(table_name, column_name))
 
-    def reverse(self) -> "RemoveNotNullOp":
-        """Return what undoes it."""
-        return RemoveNotNullOp(self.table_name, self.column_name)
-
 
 @Operations.register_operation("remove_not_null")
 @dataclass
@@ -115,10 +107,6 @@ class RemoveNotNullOp(MigrateOperation):
     def remove_not_null(cls, operations: Operations, table_name: str, column_name: str) -> None:
         """Let a column be NULL, under a short lock."""
         operations.invoke(cls(table_name, column_name))
-
-    def reverse(self) -> AddNotNullOp:
-        """Return what undoes it."""
-        return AddNotNullOp(self.table_name, self.column_name)
 
 
 @Operations.implementation_for(AddConstraintOp)

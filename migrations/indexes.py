@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 
 from alembic.operations import MigrateOperation, Operations
-from alembic.operations.ops import CreateIndexOp, DropIndexOp
+from alembic.operations.ops import CreateIndexOp
 from sqlalchemy import TextClause
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
@@ -48,35 +48,19 @@ class CreateIndexConcurrentlyOp(MigrateOperation):
         """
         operations.invoke(cls(CreateIndexOp(index_name, table_name, columns, unique=unique, **kw)))
 
-    def reverse(self) -> "DropIndexConcurrentlyOp":
-        """Return what undoes it."""
-        return DropIndexConcurrentlyOp(str(self.plain.index_name), self.plain.table_name, built_by=self)
-
 
 @Operations.register_operation("drop_index_concurrently")
 class DropIndexConcurrentlyOp(MigrateOperation):
     """DROP INDEX CONCURRENTLY."""
 
-    def __init__(self, index_name: str, table_name: str, built_by: CreateIndexConcurrentlyOp | None = None) -> None:
+    def __init__(self, index_name: str, table_name: str) -> None:
         self.index_name = index_name
         self.table_name = table_name
-        self._built_by = built_by
 
     @classmethod
     def drop_index_concurrently(cls, operations: Operations, index_name: str, table_name: str) -> None:
         """Drop an index, if it is there, without keeping others waiting."""
         operations.invoke(cls(index_name, table_name))
-
-    @classmethod
-    def of(cls, plain: DropIndexOp) -> Self:
-        """Return the safe form of Alembic's."""
-        return cls(str(plain.index_name), str(plain.table_name))
-
-    def reverse(self) -> CreateIndexConcurrentlyOp:
-        """Return what undoes it. Raises ValueError when it is not known how the index was built."""
-        if self._built_by is None:
-            raise ValueError(f"how {self.index_name} was built is not known")
-        return self._built_by
 
 
 @Operations.implementation_for(CreateIndexConcurrentlyOp)

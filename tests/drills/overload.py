@@ -23,8 +23,8 @@ CALM = 0.3
 """The share of the capacity before and after."""
 LIVENESS_RATE = 50.0
 MILLISECONDS = 50.0
-FULL_SPEED = 0.8
-"""The share of the capacity that has to be answered under overload; the load itself takes of the same machine."""
+FULL_SPEED = 0.6
+"""The share of the capacity that has to be answered under overload; of the rest, four times as much is refused."""
 BACK = 5.0
 """Seconds after which everything is as before."""
 SLICE = 0.5
