@@ -138,7 +138,7 @@ class Settings(BaseModel):
         default=2.25, ge=0.05, le=600, description="longest wait for the database of one attempt, answered or not"
     )
     statement_timeout_seconds: PositiveFloat = Field(
-        default=2.0, ge=0.001, le=600, description="longest time of one statement; migrations have no limit"
+        default=2.0, ge=0.001, le=600, description="longest time of one statement of a request"
     )
     idle_in_transaction_timeout_seconds: PositiveFloat = Field(
         default=10.0, ge=0.001, le=600, description="longest pause in a transaction before the server ends it"
