@@ -23,7 +23,7 @@ CALM = 0.3
 """The share of the capacity before and after."""
 LIVENESS_RATE = 50.0
 MILLISECONDS = 50.0
-FULL_SPEED = 0.6
+FULL_SPEED = 0.5
 """The share of the capacity that has to be answered under overload; of the rest, four times as much is refused."""
 BACK = 5.0
 """Seconds after which everything is as before."""

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from tests.cli.support import a_key, rendered, serving
@@ -16,6 +17,8 @@ from tests.drills.ports import free_port
 from tests.drills.proxy import HOST
 from tests.drills.service import started
 from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
+from tests.support.databases import connected
+from tests.support.stores import WAITING
 
 CLIENTS = 20
 RATE = 40.0
@@ -23,6 +26,7 @@ LONGEST_SECONDS = 3600.0
 SETTLE_SECONDS = 120.0
 PATIENCE_SECONDS = 60.0
 PAUSES = (0.02, 0.2)
+WAITING_SECONDS = 10.0
 UP = (1.0, 2.5)
 """How long the service lives, in seconds: the shortest and the longest time."""
 
@@ -63,14 +67,27 @@ def _attempts(stage: Stage, job: Job, faults: Faults) -> Sequence[Attempt]:
     }
     with loading(job) as load:
         for number in range(stage.size.times + 1):
-            with serving(stage.directory, *arguments, **variables) as served:
+            with ExitStack() as held, serving(stage.directory, *arguments, **variables) as served:
                 with faults.during("the service is gone"):
                     served.base_url()
                 time.sleep(chance.uniform(*UP))
                 if number == stage.size.times:
                     return load.finish(SETTLE_SECONDS)
+                if number % 2 == 0:  # at any moment, and in the middle of a write
+                    held.enter_context(_writes_waiting(stage))
             stage.progress(number + 1, stage.size.times)
     raise AssertionError("the last one returns")
+
+
+@contextmanager
+def _writes_waiting(stage: Stage) -> Iterator[None]:
+    """Have writes wait for a lock, as soon as one does and until the end of the block."""
+    with connected(stage.database) as blocking, connected(stage.database) as looking, blocking.transaction():
+        blocking.execute("LOCK TABLE users, posts IN SHARE ROW EXCLUSIVE MODE")
+        deadline = time.monotonic() + WAITING_SECONDS
+        while looking.execute(WAITING).fetchone() == (0,) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield
 
 
 def _kills(attempts: Sequence[Attempt], faults: Faults, times: int) -> Check:
