@@ -46,7 +46,7 @@ def _check(connection: Connection) -> None:
     try:
         held = connection.execute(_HELD_BY_US).first() is not None
     except SQLAlchemyError as error:
-        raise MigrationError(f"{_LOST}: its session was ended ({error}); start it again") from error
+        raise MigrationError(f"{_LOST}: its session was ended; start it again") from error
     if not held:
         raise MigrationError(f"{_LOST}: another session stands in its place, as a pooler does; start it again without")
 
