@@ -128,7 +128,7 @@ class Settings(BaseModel):
         default=20.0, le=600, description="longest wait for a client to read more of a response"
     )
     max_requests_in_work: int = Field(
-        default=64, ge=1, le=100_000, description="requests that each process works on at once; more are answered 503"
+        default=256, ge=1, le=100_000, description="requests that each process works on at once; more are answered 503"
     )
     workers: int = Field(default=1, ge=1, le=256, description="processes that serve; more than one are supervised")
     pool_size: int = Field(default=10, ge=1, le=1000, description="connections to the database, for each process")
