@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from adapters.cli.errors import MisusedError, NotReadyError
-from adapters.cli.output import complain
+from adapters.cli.output import complain, let_go
 from adapters.cli.words import parser
 from adapters.embedded import EmbeddedPostgresError
 from adapters.settings import Settings, SettingsError, load_settings, variable
@@ -21,6 +21,13 @@ MISUSED = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 done, 1 failed, 2 asked for in the wrong way."""
+    try:
+        return _status(arguments)
+    finally:
+        let_go()
+
+
+def _status(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     try:

@@ -3,8 +3,8 @@
 import io
 import shutil
 import subprocess
-import tarfile
 import tomllib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +65,9 @@ def taken(reference: str, directory: Path, *, repository: Path = ROOT) -> Releas
     if not reference:
         return Release(root=repository, name="the own code")
     commit = _git(repository, "rev-parse", "--verify", "--short", "--end-of-options", f"{reference}^{{commit}}")
-    packed = _git(repository, "archive", "--format=tar", commit.decode().strip(), "--", *_PARTS)
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(directory, filter="data")
+    packed = _git(repository, "archive", "--format=zip", commit.decode().strip(), "--", *_PARTS)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(directory)
     commit_words = commit.decode().strip()
     name = f"commit {commit_words}" if reference.startswith(commit_words[:7]) else f"{reference} ({commit_words})"
     return Release(root=directory, name=name)
