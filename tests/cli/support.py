@@ -25,8 +25,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment of these tests without settings, and with these variables."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HEXAPOST_", "DATABASE_URL"))}
+    """Return the environment of these tests without settings, ours and Python's, and with these variables."""
+    others = ("HEXAPOST_", "DATABASE_URL", "PYTHONUNBUFFERED")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return clean | {"PYTHONPATH": str(ROOT)} | variables
 
 
