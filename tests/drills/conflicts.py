@@ -1,5 +1,6 @@
 """The drill `conflicts`: deadlocks and serialization failures are the service's to deal with, not its clients'."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from tests.drills.mixture import READ, Seeds, seeded
 from tests.drills.service import target
 from tests.drills.verdicts import kept, outcome, right, succeeded
 from tests.support.databases import connected
+from tests.support.waiting import until
 
 CLIENTS = 20
 RATE = 60.0
@@ -20,18 +22,20 @@ CONTENDED = 3
 """Users that are changed again and again, by whoever comes."""
 FAULTS = """
 CREATE SEQUENCE drill_raised;
+CREATE SEQUENCE drill_turns;
 CREATE FUNCTION drill_conflict() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    first bigint := CASE WHEN random() < 0.5 THEN 1 ELSE 2 END;
+    first bigint;
 BEGIN
     IF random() < 0.1 THEN
         PERFORM nextval('drill_raised');
         RAISE EXCEPTION 'drilled' USING ERRCODE = CASE WHEN random() < 0.5 THEN '40001' ELSE '40P01' END;
     END IF;
-    IF random() < 0.2 THEN
-        -- Two of these that come in opposite orders are a deadlock, a real one.
+    IF random() < 0.1 THEN
+        -- Each comes in the opposite order to the one before: while that one sleeps, they are a deadlock, a real one.
+        first := 1 + nextval('drill_turns') % 2;
         PERFORM pg_advisory_xact_lock(first);
-        PERFORM pg_sleep(0.01);
+        PERFORM pg_sleep(0.15);
         PERFORM pg_advisory_xact_lock(3 - first);
     END IF;
     RETURN NEW;
@@ -41,6 +45,10 @@ CREATE TRIGGER drill_posts BEFORE INSERT OR UPDATE ON posts FOR EACH ROW EXECUTE
 """
 SETTINGS = ("default_transaction_isolation = 'repeatable read'", "deadlock_timeout = '50ms'")
 """The first makes every two changes of one row at once a serialization failure, a real one."""
+OTHERS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 
 
 def run(stage: Stage) -> Outcome:
@@ -87,6 +95,8 @@ def _changes(seeds: Seeds) -> list[Operation]:
 
 def _conflicts(stage: Stage) -> Check:
     with connected(stage.database) as connection:
+        # A session reports its deadlocks when it ends, at the latest.
+        asyncio.run(until(lambda: connection.execute(OTHERS).fetchone() == (0,)))
         raised = connection.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM drill_raised")
         (injected,) = raised.fetchone() or (0,)
         found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
