@@ -13,7 +13,7 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Row
 
-from migrations.batches import Batches
+from migrations.batches import Batches, Filling
 from migrations.current import current
 from migrations.pace import Pace
 from migrations.patience import MigrationError, patience_of, patiently
@@ -33,12 +33,7 @@ _ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_
 class BackfillOp(MigrateOperation):
     """UPDATE, in batches."""
 
-    table_name: str
-    assignments: str
-    where: str
-    key: Sequence[str]
-    batch: int
-    pause: float
+    filling: Filling
 
     @classmethod
     def backfill(
@@ -60,64 +55,58 @@ class BackfillOp(MigrateOperation):
         whose order the rows were written, so that a batch is on few pages. Every row that matches is updated once,
         however often the migration is killed and started again.
         """
-        operations.invoke(cls(table_name, assignments, where, key, batch, pause))
-
-    @property
-    def what(self) -> str:
-        """The whole as one statement, which is not run."""
-        return f"UPDATE {self.table_name} SET {self.assignments} WHERE {self.where}"
+        operations.invoke(cls(Filling(table_name, assignments, where, key, batch, pause)))
 
 
 @Operations.implementation_for(BackfillOp)
 def _backfill(operations: Operations, operation: BackfillOp) -> None:
-    with steps(operations, f"backfilling {operation.table_name}") as run:
-        places = Places(run, current(operations.get_context()), operation.what)
-        sql = Batches(operations, operation, places.row)
+    filling = operation.filling
+    with steps(operations, f"backfilling {filling.table_name}") as run:
+        places = Places(run, current(operations.get_context()), str(filling))
+        sql = Batches(operations, filling, places.row)
         if run.offline:
             run.long(sql.script(patience_of(operations.get_context()).limits()["lock_timeout"]))
             return
         place = places.begun()
         if not place.finished:
             with limited(operations, {"statement_timeout": 0}):
-                _fill(operations.get_context(), run, operation, sql, places)
+                _fill(operations.get_context(), run, filling, sql, places)
             places.finish()
 
 
-def _fill(context: MigrationContext, run: Steps, operation: BackfillOp, sql: Batches, places: Places) -> None:
+def _fill(context: MigrationContext, run: Steps, filling: Filling, sql: Batches, places: Places) -> None:
     """Fill batch by batch, from where the last run ended; wait shortly for a row that is locked, and again later."""
-    types = [_type_of(run, operation.table_name, column) for column in operation.key]
+    types = [_type_of(run, filling.table_name, column) for column in filling.key]
     place = places.read()
-    estimate = run.asked(_ESTIMATE, table=operation.table_name)
+    estimate = run.asked(_ESTIMATE, table=filling.table_name)
     progress = Progress(
-        context, f"backfill of {operation.table_name}", estimate[0] if estimate else 0, begins_at=place.done
+        context, f"backfill of {filling.table_name}", estimate[0] if estimate else 0, begins_at=place.done
     )
-    pace = Pace(operation.batch)
+    pace = Pace(filling.batch)
     while True:
         current(context).still_alone()
         with pace.timed():
-            moved = _batch(context, run, sql, sql.batch(place.last, types, pace.size), operation)
+            moved = _batch(context, run, sql, sql.batch(place.last, types, pace.size), filling)
         if moved is None:
             # It is at the end, or did not go on from the right place.
             last, place = place.last, places.read()
             if place.last == last:
                 break
         elif moved.last == place.last:
-            raise MigrationError(f"backfilling {operation.table_name}: it does not get beyond {', '.join(moved.last)}")
+            raise MigrationError(f"backfilling {filling.table_name}: it does not get beyond {', '.join(moved.last)}")
         else:
             wrote = moved.done > place.done
             place = Place(moved.last, moved.done, finished=False)
             progress.advanced(place.done)
-            time.sleep(operation.pause if wrote else 0)
+            time.sleep(filling.pause if wrote else 0)
     progress.ended(place.done)
 
 
-def _batch(
-    context: MigrationContext, run: Steps, sql: Batches, statement: str, operation: BackfillOp
-) -> Row[Any] | None:
+def _batch(context: MigrationContext, run: Steps, sql: Batches, statement: str, filling: Filling) -> Row[Any] | None:
     return patiently(
         context,
         lambda: run.asked(statement),
-        doing=f"backfilling {operation.table_name}",
+        doing=f"backfilling {filling.table_name}",
         left="done is what a repetition goes on after",
         on=[sql.table],
     )

@@ -4,7 +4,7 @@ Were it cut by the rows that match, the first of them would stay locked while th
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from alembic.operations import Operations
 
@@ -12,8 +12,9 @@ from migrations.indexes import quoted
 from migrations.places import TABLE, literal
 
 
-class Filling(Protocol):
-    """UPDATE table_name SET assignments WHERE where, along a key."""
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """UPDATE table_name SET assignments WHERE where, looking at `batch` rows at a time along a key."""
 
     table_name: str
     assignments: str
@@ -21,6 +22,10 @@ class Filling(Protocol):
     key: Sequence[str]
     batch: int
     pause: float
+
+    def __str__(self) -> str:
+        """Return the whole as one statement, which is not run."""
+        return f"UPDATE {self.table_name} SET {self.assignments} WHERE {self.where}"
 
 
 class Batches:
