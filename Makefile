@@ -67,8 +67,8 @@ lock: ## resolve the requirements anew, with hashes (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing -o requirements.txt pyproject.toml
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 
-clean: ## remove what the other targets made, the embedded database included
-	rm -rf .venv .hexapost report .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove what the other targets made: the embedded database, and the pepper without which no key opens anything
+	rm -rf .venv .hexapost report .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(RUN_SETUP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hexapost needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'

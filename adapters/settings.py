@@ -25,7 +25,7 @@ DATABASE_URL = "DATABASE_URL"
 DEFAULT_DRIVER = "asyncpg"
 DRIVERS = (DEFAULT_DRIVER, "psycopg")
 SHORTEST_SECRET = 32
-"""Bytes, or characters where it is text."""
+"""Bytes, or characters where it is text: as many as the hashes that they key have."""
 
 NO_LIMIT = "none"
 

@@ -1,4 +1,7 @@
-"""Who calls a use case, and what they may do. Every use case asks; so the command line and tests are asked, too."""
+"""Who calls a use case, and what they may do.
+
+Every use case about users, posts and keys asks, so that the command line and tests are asked, too.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -48,7 +48,7 @@ class ApiKeyService:
         """Return the new key. With `user_id` it is bound to that user.
 
         Raises ForbiddenError also for a scope that the caller lacks and an end after that of the caller's own key,
-        InvalidValueError, and KeyUserNotFoundError.
+        InvalidValueError, and KeyUserNotFoundError; with `once` what `OutcomeRepository.add` raises.
         """
         wanted = frozenset(scopes)
         caller.require(Scope.KEYS_ADMIN, *sorted(wanted))
@@ -97,7 +97,7 @@ class ApiKeyService:
         """Return a new key that can do what this one can, which ends at `until` the latest: till then both are live.
 
         Raises ApiKeyNotFoundError, also for a key that is not live any more, ForbiddenError also for a scope that the
-        caller lacks, and InvalidValueError.
+        caller lacks and a key that outlasts the caller's own, and InvalidValueError.
         """
         caller.require(Scope.KEYS_ADMIN)
         before = await self.get(caller, key_id)

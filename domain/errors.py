@@ -1,4 +1,4 @@
-"""The kinds of refusal the rules know. Each adapter maps these few kinds, never the single errors."""
+"""The kinds of refusal the rules know. An adapter that knows nothing of a single error maps its kind."""
 
 
 class DomainError(Exception):

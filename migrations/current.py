@@ -20,10 +20,6 @@ class Current:
         self.backfills = 0
         """How many this attempt has come to: the number of the last one."""
 
-    def begins(self) -> None:
-        """Note that it is applied from its beginning."""
-        self.backfills = 0
-
 
 def current(context: MigrationContext) -> Current:
     """Return what is under way in these migrations."""
@@ -33,5 +29,5 @@ def current(context: MigrationContext) -> Current:
 
 def set_current(context: MigrationContext, under_way: Current) -> None:
     """Note that this is under way now, from its beginning."""
-    under_way.begins()
+    under_way.backfills = 0
     context.opts["current"] = under_way

@@ -1,6 +1,6 @@
 """`python -m migrations.lint`: refuse revisions that others would notice, without a server.
 
-Each transaction of each revision goes through squawk, and the revision through the rules that squawk lacks. A revision
+Each transaction of each upgrade goes through squawk, and the revision through the rules that squawk lacks. A revision
 may have an exception, with the reason: `exceptions = {"ban-drop-column": "nobody reads it since release 0.2.0"}`. It is
 for one finding; where a rule has several, a part of the statement says which: `"ban-drop-column: DROP COLUMN a"`.
 """

@@ -9,7 +9,7 @@ from alembic.script import Script
 from migrations.sql import actions, plain
 from migrations.statements import statements
 
-_WEAKEST_FIRST = (
+WEAKEST_FIRST = (
     "ACCESS SHARE",
     "ROW SHARE",
     "ROW EXCLUSIVE",
@@ -19,7 +19,7 @@ _WEAKEST_FIRST = (
     "EXCLUSIVE",
     "ACCESS EXCLUSIVE",
 )
-STOPS_WRITERS = frozenset(_WEAKEST_FIRST[4:])
+STOPS_WRITERS = frozenset(WEAKEST_FIRST[4:])
 """Locks that no INSERT, UPDATE or DELETE goes along with."""
 
 _NAME = r'(?:IF (?:NOT )?EXISTS )?(?P<tables>(?:ONLY )?[\w."]+)'
@@ -39,7 +39,7 @@ _LOCKS = [
         (rf"CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*? ON {_NAME}", "SHARE ROW EXCLUSIVE"),
         (rf"(?:DROP TRIGGER|(?:CREATE|ALTER|DROP) POLICY) .*? ON {_NAME}", "ACCESS EXCLUSIVE"),
         (rf"TRUNCATE (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
-        *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in _WEAKEST_FIRST),
+        *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in WEAKEST_FIRST),
         (rf"LOCK (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
         (rf"(?:VACUUM (?:\([^)]*\bFULL\b[^)]*\)|FULL)|CLUSTER)(?: VERBOSE| ANALYZE)* {_NAMES}", "ACCESS EXCLUSIVE"),
         (rf"(?:ANALYZE|VACUUM)(?: \([^)]*\)| VERBOSE| ANALYZE)* {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
@@ -78,7 +78,7 @@ def locks(statement: str) -> dict[str, str]:
         line = " ".join(statement.split())  # what it does is in a string
     if (altered := _ALTERED.match(line)) is not None:
         modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in actions(line)]
-        taken = dict.fromkeys(_names(altered), max(modes, key=_WEAKEST_FIRST.index, default="ACCESS EXCLUSIVE"))
+        taken = dict.fromkeys(_names(altered), max(modes, key=WEAKEST_FIRST.index, default="ACCESS EXCLUSIVE"))
     else:
         found = ((pattern.match(line), mode) for pattern, mode in _LOCKS)
         taken = next((dict.fromkeys(_names(match), mode) for match, mode in found if match is not None), {})

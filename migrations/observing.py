@@ -12,18 +12,8 @@ import psycopg
 from sqlalchemy import Engine, event
 
 from migrations.callers import by_operation, by_revision
-from migrations.locking import STOPS_WRITERS, locks
+from migrations.locking import STOPS_WRITERS, WEAKEST_FIRST, locks
 
-_WEAKEST_FIRST = (
-    "AccessShareLock",
-    "RowShareLock",
-    "RowExclusiveLock",
-    "ShareUpdateExclusiveLock",
-    "ShareLock",
-    "ShareRowExclusiveLock",
-    "ExclusiveLock",
-    "AccessExclusiveLock",
-)
 _OURS = "c.relnamespace = 'public'::regnamespace AND c.relname !~ '^alembic'"
 _LOCKS = f"""
     SELECT c.oid, c.relname, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
@@ -209,12 +199,11 @@ class _Sampler:
 
 def _strongest(rows: Any) -> dict[str, str]:
     found: dict[str, str] = {}
-    for _, table, mode in rows:
-        if mode != "AccessShareLock" and _WEAKEST_FIRST.index(mode) >= _WEAKEST_FIRST.index(found.get(table, mode)):
+    for _, table, name in rows:
+        mode = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Lock")).upper()
+        if mode != "ACCESS SHARE" and WEAKEST_FIRST.index(mode) >= WEAKEST_FIRST.index(found.get(table, mode)):
             found[table] = mode
-    return {
-        table: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode.removesuffix("Lock")).upper() for table, mode in found.items()
-    }
+    return found
 
 
 def _counted(raw: psycopg.Connection[Any]) -> _Counted:

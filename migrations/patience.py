@@ -33,7 +33,10 @@ class MigrationError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Times in seconds. By default a step gives up after 20 to 40 s, of which it queued for 3 s."""
+    """Times in seconds. By default a step gives up after 30 to 56 s, of which it queued for 3 s.
+
+    It takes longer when it waits for autovacuum.
+    """
 
     lock_timeout: float = 0.1
     weak_lock_timeout: float = 3.0

@@ -3,8 +3,8 @@
 On the server of DATABASE_URL it makes a database, applies revision after revision, fills each table as soon as it is
 there, and prints for each statement the locks, the milliseconds, and what was scanned or written anew. Refused is a
 scan, a rewrite or whatever takes long in a transaction with a lock beside which nobody can write, and a statement that
-writes half of a table. A revision may have an exception, with the
-reason: `exceptions = {"scan-under-lock": "ten rows at the most"}`.
+writes half of a table. A revision may have an exception, with the reason:
+`exceptions = {"scan-under-lock": "ten rows at the most"}`.
 """
 
 import argparse

@@ -1,12 +1,20 @@
 """Every setting: what is taken, what is refused, and what is said then."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretBytes, ValidationError
 
+from adapters.container import database_options, head_limits, request_limits
+from adapters.http.admission import MOST_IN_WORK
+from adapters.http.context import KEPT
+from adapters.http.limits import HeadLimits, RequestLimits
+from adapters.http.protocol import SEND_SECONDS
+from adapters.postgres.database import DatabaseOptions
 from adapters.settings import Settings, SettingsError, load_settings, variable
+from application.transactions import Retry
 
 URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
@@ -238,3 +246,14 @@ def test_settings_are_written_in_capitals() -> None:
     with pytest.raises(SettingsError) as raised:
         load_settings({"HEXAPOST_port": "1", "HEXAPOST_PORT": "2"})
     assert raised.value.problems == ["HEXAPOST_port: settings are written in capitals"]
+
+
+def test_what_nobody_chooses_is_the_same_everywhere() -> None:
+    settings = Settings()
+    assert database_options(settings) == DatabaseOptions()
+    assert request_limits(settings) == RequestLimits()
+    assert head_limits(settings) == HeadLimits()
+    assert settings.max_requests_in_work == MOST_IN_WORK
+    assert settings.retry_deadline_seconds == Retry().deadline
+    assert settings.send_timeout_seconds == SEND_SECONDS
+    assert timedelta(hours=settings.idempotency_hours) == KEPT

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapters.settings import Settings
+from adapters.settings import SHORTEST_SECRET, Settings
 from application.credentials import Peppers
-
-SHORTEST = 32
-"""Bytes: as many as the hashes that they key have."""
 
 
 def cursor_secret(settings: Settings) -> bytes:
@@ -40,10 +37,10 @@ def kept(path: Path) -> bytes:
     Raises OSError when the file can be neither read nor made, or holds no secret.
     """
     if not path.exists():
-        with drafted(path, secrets.token_hex(SHORTEST).encode()) as draft, suppress(FileExistsError):
+        with drafted(path, secrets.token_hex(SHORTEST_SECRET).encode()) as draft, suppress(FileExistsError):
             os.link(draft, path)  # unlike a rename, it leaves alone what another process made meanwhile
     secret = path.read_bytes()
-    if len(secret) < SHORTEST:
+    if len(secret) < SHORTEST_SECRET:
         raise OSError(f"{path} holds no secret: bring it back, or remove it and another is made")
     return secret
 

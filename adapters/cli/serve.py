@@ -20,6 +20,7 @@ from adapters.cli.processes import Worker, listening
 from adapters.cli.secrets import cursor_secret, key_peppers
 from adapters.cli.server import Server, announce, made_server
 from adapters.cli.supervisor import Supervisor
+from adapters.postgres.readiness import AHEAD
 from adapters.settings import DATABASE_URL, Settings
 from adapters.telemetry.logs import configure_logs
 from adapters.telemetry.metrics import shared_figures
@@ -55,7 +56,7 @@ def _is_ready(url: URL, settings: Settings) -> bool:
     for name, (ready, detail) in components.items():
         if not ready:
             complain(f"cannot serve: {name} {detail}")
-        elif "ahead" in detail:
+        elif (ready, detail) == AHEAD:
             structlog.get_logger("hexapost").warning("schema is ahead of this release")
     return all(ready for ready, _ in components.values())
 

@@ -10,17 +10,19 @@ from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
+from adapters.http.components import Json
 from adapters.http.context import caller, services
 from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
+from adapters.http.scopes import secured
 from application.credentials import KEY_LENGTH, KEY_PATTERN
 from application.keys import IssuedKey
 from domain.keys import LONGEST_KEY_NAME, ApiKey, Scope, clean_key_name
 from domain.text import LINE_PATTERN
 
 PATH = "/api/v1/api-keys"
-EXAMPLE: doc.Json = {
+EXAMPLE: Json = {
     "id": "0198a3c7-2b51-7e04-8d3a-94c1f0b27e58",
     "name": "nightly import",
     "scopes": ["posts:read", "posts:write"],
@@ -30,7 +32,7 @@ EXAMPLE: doc.Json = {
     "last_used_at": None,
     "revoked_at": None,
 }
-EXAMPLES: doc.Json = {
+EXAMPLES: Json = {
     "api-key": {"summary": "A key", "value": EXAMPLE},
     "api-keys": {"summary": "A page of keys", "value": {"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}},
     "issued-api-key": {
@@ -40,7 +42,7 @@ EXAMPLES: doc.Json = {
 }
 KeyId = Annotated[fields.Identifier, Path(description="The id of the key.", examples=[EXAMPLE["id"]])]
 
-_SCOPES_SCHEMA: doc.Json = {
+_SCOPES_SCHEMA: Json = {
     "type": "array",
     "items": {"$ref": "#/components/schemas/Scope"},
     "minItems": 1,
@@ -156,7 +158,7 @@ router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, gene
         200: doc.response("The key, without its secret.", example="api-key"),
         **doc.errors(problems.API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.secured(Scope.KEYS_ADMIN),
+    openapi_extra=secured(Scope.KEYS_ADMIN),
 )
 async def get_api_key(request: Request, key_id: KeyId) -> Response:
     """Read what is known of one key; its secret is known to its owner only."""
@@ -172,7 +174,7 @@ async def get_api_key(request: Request, key_id: KeyId) -> Response:
         200: doc.response("A page of keys.", headers=["Link"], example="api-keys"),
         **doc.errors(problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.secured(Scope.KEYS_ADMIN),
+    openapi_extra=secured(Scope.KEYS_ADMIN),
 )
 async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fields.Cursor = None) -> Response:
     """Read keys page by page, newest first, those that were revoked or have expired among them."""
@@ -197,7 +199,7 @@ async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fiel
         ),
         **doc.errors(*doc.API, *doc.ONCE, accept="Accept-Post"),
     },
-    openapi_extra={**doc.secured(Scope.KEYS_ADMIN), **doc.parameters("Idempotency-Key")},
+    openapi_extra={**secured(Scope.KEYS_ADMIN), **doc.parameters("Idempotency-Key")},
 )
 async def create_api_key(
     request: Request,
@@ -226,7 +228,7 @@ async def create_api_key(
         204: doc.response("The key is revoked."),
         **doc.errors(problems.API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.secured(Scope.KEYS_ADMIN),
+    openapi_extra=secured(Scope.KEYS_ADMIN),
 )
 async def revoke_api_key(request: Request, key_id: KeyId) -> Response:
     """Have a key open nothing any more, within seconds. It stays in the list; revoking it again changes nothing."""

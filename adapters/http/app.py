@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from adapters.http import api_keys, docs, health, metrics, post_pages, posts, problem_pages, users
-from adapters.http.context import AccessLog, Component, HttpOptions, Readiness, Services
+from adapters.http.context import HttpOptions, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
 from adapters.http.idempotency import repeated
@@ -18,8 +18,6 @@ from adapters.http.middleware import Envelope
 from adapters.http.openapi import build, openapi_document
 from adapters.http.rates import made_rate_limits
 from application.idempotency import RepeatedError
-
-__all__ = ["AccessLog", "Component", "HttpOptions", "Readiness", "Services", "create_app"]
 
 
 class Application(FastAPI):

@@ -14,8 +14,8 @@ Json = dict[str, Any]
 _REQUEST_ID: Json = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 
 
-def _header(description: str, example: str | int, schema: Json) -> Json:
-    return {"description": description, "required": True, "schema": schema, "example": example}
+def _header(description: str, example: str | int, schema: Json, *, required: bool = True) -> Json:
+    return {"description": description, "required": required, "schema": schema, "example": example}
 
 
 def _text(longest: int, pattern: str) -> Json:
@@ -42,72 +42,58 @@ HEADERS: Json = {
         "/api/v1/users/0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
         {"type": "string", "format": "uri-reference", "maxLength": 100},
     ),
-    "Link": {
-        **_header(
-            "The next page (RFC 8288), if there is one.",
-            '</api/v1/users?limit=20&cursor=AQGYo8R_KzF9MabwwrnkgTVX2cUe8Zt7mQhXk0b1Vw4>; rel="next"',
-            _text(2000, '^<[^<>"]+>; rel="next"$'),
-        ),
-        "required": False,
-    },
+    "Link": _header(
+        "The next page (RFC 8288), if there is one.",
+        '</api/v1/users?limit=20&cursor=AQGYo8R_KzF9MabwwrnkgTVX2cUe8Zt7mQhXk0b1Vw4>; rel="next"',
+        _text(2000, '^<[^<>"]+>; rel="next"$'),
+        required=False,
+    ),
     "Retry-After": _header(
         "After how many seconds to try again.", 1, {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600}
     ),
-    "Retry-After-In-Flight": {
-        **_header(
-            "After how many seconds to try again, when the same request is still being worked on.",
-            1,
-            {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600},
-        ),
-        "required": False,
-    },
+    "Retry-After-In-Flight": _header(
+        "After how many seconds to try again, when the same request is still being worked on.",
+        1,
+        {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600},
+        required=False,
+    ),
     "WWW-Authenticate": _header(
         "How to say who makes the request (RFC 6750 section 3).",
         'Bearer realm="hexapost"',
         _text(200, '^Bearer realm="hexapost"(, [a-z]+="[a-z_:]+")*$'),
     ),
-    "RateLimit": {
-        **_header(
-            "How many requests are left (r), and for how many seconds (t), where rates are limited "
-            "(draft-ietf-httpapi-ratelimit-headers-10).",
-            '"requests";r=5999;t=60',
-            _text(60, '^"requests";r=[0-9]+;t=[0-9]+$'),
-        ),
-        "required": False,
-    },
-    "RateLimit-Policy": {
-        **_header(
-            "How many requests (q) a key may make in how many seconds (w), where rates are limited.",
-            '"requests";q=6000;w=60',
-            _text(60, '^"requests";q=[0-9]+;w=[0-9]+$'),
-        ),
-        "required": False,
-    },
-    "Idempotency-Replayed": {
-        **_header(
-            "That this is the response which the request had when it was carried out.",
-            "true",
-            {"type": "string", "const": "true"},
-        ),
-        "required": False,
-    },
+    "RateLimit": _header(
+        "How many requests are left (r), and for how many seconds (t), where rates are limited "
+        "(draft-ietf-httpapi-ratelimit-headers-10).",
+        '"requests";r=5999;t=60',
+        _text(60, '^"requests";r=[0-9]+;t=[0-9]+$'),
+        required=False,
+    ),
+    "RateLimit-Policy": _header(
+        "How many requests (q) a key may make in how many seconds (w), where rates are limited.",
+        '"requests";q=6000;w=60',
+        _text(60, '^"requests";q=[0-9]+;w=[0-9]+$'),
+        required=False,
+    ),
+    "Idempotency-Replayed": _header(
+        "That this is the response which the request had when it was carried out.",
+        "true",
+        {"type": "string", "const": "true"},
+        required=False,
+    ),
     "Allow": _header(
         "The methods that this path knows.", "DELETE, GET, HEAD, PATCH", _text(100, "^[A-Z]+(, [A-Z]+)*$")
     ),
-    "Accept-Post": {
-        **_header("The media types that POST reads here.", "application/json", _MEDIA_TYPES),
-        "required": False,
-    },
-    "Accept-Patch": {
-        **_header(
-            "The media types that PATCH reads here.", "application/merge-patch+json, application/json", _MEDIA_TYPES
-        ),
-        "required": False,
-    },
-    "Accept-Encoding": {
-        **_header("That bodies must not be compressed.", "identity", {"type": "string", "const": "identity"}),
-        "required": False,
-    },
+    "Accept-Post": _header("The media types that POST reads here.", "application/json", _MEDIA_TYPES, required=False),
+    "Accept-Patch": _header(
+        "The media types that PATCH reads here.",
+        "application/merge-patch+json, application/json",
+        _MEDIA_TYPES,
+        required=False,
+    ),
+    "Accept-Encoding": _header(
+        "That bodies must not be compressed.", "identity", {"type": "string", "const": "identity"}, required=False
+    ),
 }
 
 _TAGS: Json = {
@@ -134,17 +120,16 @@ PARAMETERS: Json = {
         "schema": _TAGS,
         "example": '"1"',
     },
-}
-
-PARAMETERS["Idempotency-Key"] = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "A name of your own for this request, such as a UUID: however often you send the request with it, "
-    "it is carried out once, and answered as it was then (draft-ietf-httpapi-idempotency-key-header-07). It is known "
-    "for 24 hours, unless those who run the service chose another time.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY + 2, "pattern": KEY_PATTERN},
-    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    "Idempotency-Key": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "A name of your own for this request, such as a UUID: however often you send the request with "
+        "it, it is carried out once, and answered as it was then (draft-ietf-httpapi-idempotency-key-header-07). It is "
+        "known for 24 hours, unless those who run the service chose another time.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY + 2, "pattern": KEY_PATTERN},
+        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    },
 }
 
 FIELD_ERROR: Json = {

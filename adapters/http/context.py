@@ -25,6 +25,9 @@ class Component(NamedTuple):
     detail: str
 
 
+KEPT = timedelta(hours=24)
+"""How long the outcome of a request with an idempotency key is."""
+
 CALLER = "hexapost.caller"
 """The key of the ASGI scope under which it is who makes the request, once that is known."""
 
@@ -99,13 +102,13 @@ class HttpOptions:
     None for no limit.
     """
 
+    version: str
     cursor_secret: bytes
-    idempotency: timedelta = timedelta(hours=24)
+    idempotency: timedelta = KEPT
     rate_limit: str | None = None
     rate_limit_store: str = IN_PROCESS
     limits: RequestLimits = field(default_factory=RequestLimits)
     admission: Admission = field(default_factory=Admission)
-    version: str = "0.1.0"
     access_log: AccessLog | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     trace: Trace | None = None

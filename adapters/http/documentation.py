@@ -1,9 +1,10 @@
 """Pieces of the OpenAPI document that operations share: responses, headers and parameters by reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from adapters.http.bodies import MEDIA_TYPES
+from adapters.http.components import Json
 from adapters.http.errors import PROBLEM_JSON
 from adapters.http.problems import (
     BODY_TOO_LARGE,
@@ -25,32 +26,16 @@ from adapters.http.problems import (
     VALIDATION_FAILED,
     Problem,
 )
-from domain.keys import Scope
 
 EXAMPLE_CURSOR = "AQGh_AYeUnAmr3pOhsvHVKtP-bOmn4uMKi_6bhhx1MqZ"
 
 Responses = dict[int | str, dict[str, Any]]
-Json = dict[str, Any]
 
 API = (UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE)
 """The problems of every operation on a resource: of who makes it, and of the storage."""
 
 ONCE = (IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, OUTCOME_ERASED)
 """The problems of every operation that takes an idempotency key."""
-
-REQUIRED_SCOPE = "x-required-scope"
-"""The member of an operation that names its scope; linters allow scopes in `security` to OAuth only."""
-
-SCHEMES: Json = {
-    "bearer": {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "hexa_<id>_<secret>",
-        "description": "The API key (RFC 6750).",
-    },
-    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The API key."},
-}
-"""The ways in which a key can be sent. Each operation names one scope that the key must have."""
 
 _EVERY_RESPONSE = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
 _HEADERS_OF_STATUS = {
@@ -138,16 +123,3 @@ def merge_patch(model: str, example: Json) -> Json:
     """Return the part of an operation that documents its body, a merge patch with the schema of this model."""
     content = {"schema": {"$ref": f"#/components/schemas/{model}"}, "example": example}
     return {"requestBody": {"content": dict.fromkeys(MEDIA_TYPES["PATCH"], content)}}
-
-
-def secured(scope: Scope) -> Json:
-    """Return the part of an operation that says, and has `StrictRoute` see to it, that its caller has the scope."""
-    return {REQUIRED_SCOPE: str(scope), "security": [{name: []} for name in SCHEMES]}
-
-
-def required_scope(openapi_extra: Mapping[str, Any] | None) -> Scope:
-    """Return the scope that `secured` put into an operation. Raises ValueError when it did not."""
-    scope = (openapi_extra or {}).get(REQUIRED_SCOPE)
-    if scope is None:
-        raise ValueError("a route must say which scope it takes: openapi_extra=secured(Scope.…)")
-    return Scope(scope)

@@ -4,9 +4,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 
 from adapters.http.context import metrics
-from adapters.http.documentation import API, errors, response, secured
+from adapters.http.documentation import API, errors, response
 from adapters.http.problems import VALIDATION_FAILED
 from adapters.http.routes import StrictRoute, operation_id
+from adapters.http.scopes import secured
 from domain.keys import Scope
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

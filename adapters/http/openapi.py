@@ -3,16 +3,13 @@
 import json
 import re
 from copy import deepcopy
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from adapters.http import api_keys
-from adapters.http.components import EXAMPLES, FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM
-from adapters.http.documentation import REQUIRED_SCOPE, SCHEMES
-
-Json = dict[str, Any]
+from adapters.http.components import EXAMPLES, FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM, Json
+from adapters.http.scopes import REQUIRED_SCOPE, SCHEMES
 
 HEAD_OPERATIONS = {
     "/api/v1/users/{user_id}": "head_user",
@@ -73,7 +70,7 @@ def build(app: FastAPI) -> Json:
 
 def openapi_document(app: FastAPI) -> str:
     """Return the document as text: indented, in a stable order, with a line break at its end."""
-    return json.dumps(app.openapi(), indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _complete(operation: Json) -> None:

@@ -13,6 +13,7 @@ from adapters.http.context import caller, services
 from adapters.http.pages import Listing
 from adapters.http.posts import EXAMPLE, PATH, STATUS_SCHEMA, PostResponse, Status, post_response
 from adapters.http.routes import StrictRoute, operation_id
+from adapters.http.scopes import secured
 from domain.keys import Scope
 from domain.posts import LONGEST_QUERY, PostStatus, clean_query
 from domain.text import LINE_PATTERN
@@ -61,7 +62,7 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
         ),
         **doc.errors(problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.secured(Scope.POSTS_READ),
+    openapi_extra=secured(Scope.POSTS_READ),
 )
 async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     request: Request,

@@ -9,10 +9,12 @@ from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
+from adapters.http.components import Json
 from adapters.http.conditional import expected_versions
 from adapters.http.context import caller, services
 from adapters.http.idempotency import once
 from adapters.http.routes import StrictRoute, operation_id
+from adapters.http.scopes import secured
 from domain.keys import Scope
 from domain.posts import (
     FIRST_STATUSES,
@@ -27,7 +29,7 @@ from domain.posts import (
 from domain.text import LINE_PATTERN, LINES_PATTERN
 
 PATH = "/api/v1/posts"
-EXAMPLE: doc.Json = {
+EXAMPLE: Json = {
     "id": "0198a3c5-01d4-7c52-9d6e-5b8f0a7e1c23",
     "author_id": "0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
     "title": "On the Analytical Engine",
@@ -41,7 +43,7 @@ EXAMPLE: doc.Json = {
 PostId = Annotated[fields.Identifier, Path(description="The id of the post.", examples=[EXAMPLE["id"]])]
 
 _FIRST = tuple(status for status in PostStatus if status in FIRST_STATUSES)
-STATUS_SCHEMA: doc.Json = {"type": "string", "enum": list(PostStatus)}
+STATUS_SCHEMA: Json = {"type": "string", "enum": list(PostStatus)}
 _TITLE_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_TITLE)
 _CONTENT_SCHEMA = fields.text_schema(LINES_PATTERN, LONGEST_CONTENT)
 _Title = Annotated[
@@ -136,7 +138,7 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
         304: doc.response("If-None-Match names the version of the post.", headers=["ETag"]),
         **doc.errors(problems.POST_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra={**doc.secured(Scope.POSTS_READ), **doc.parameters("If-None-Match")},
+    openapi_extra={**secured(Scope.POSTS_READ), **doc.parameters("If-None-Match")},
 )
 async def get_post(request: Request, post_id: PostId) -> Response:
     """Read one post. With `If-None-Match` the answer is 304 as long as the post has not changed."""
@@ -155,7 +157,7 @@ async def get_post(request: Request, post_id: PostId) -> Response:
         ),
         **doc.errors(problems.AUTHOR_NOT_FOUND, problems.AUTHOR_INACTIVE, *doc.API, *doc.ONCE, accept="Accept-Post"),
     },
-    openapi_extra={**doc.secured(Scope.POSTS_WRITE), **doc.parameters("Idempotency-Key")},
+    openapi_extra={**secured(Scope.POSTS_WRITE), **doc.parameters("Idempotency-Key")},
 )
 async def create_post(
     request: Request,
@@ -196,7 +198,7 @@ async def create_post(
         ),
     },
     openapi_extra={
-        **doc.secured(Scope.POSTS_WRITE),
+        **secured(Scope.POSTS_WRITE),
         **doc.parameters("If-Match"),
         **doc.merge_patch("UpdatePostRequest", {"status": "archived"}),
     },
@@ -220,7 +222,7 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
         204: doc.response("The post is removed."),
         **doc.errors(problems.POST_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra={**doc.secured(Scope.POSTS_WRITE), **doc.parameters("If-Match")},
+    openapi_extra={**secured(Scope.POSTS_WRITE), **doc.parameters("If-Match")},
 )
 async def delete_post(request: Request, post_id: PostId) -> Response:
     """Remove a post, for good. With `If-Match` only if the post still has that version."""

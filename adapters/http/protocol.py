@@ -29,9 +29,12 @@ LINGER_SECONDS = 2.0
 GRACE_SECONDS = 2.0
 """For a body under way to arrive when the server is told to stop."""
 
+SEND_SECONDS = 20.0
+"""For a client to read more of what it was sent."""
+
 
 def bounded_protocol(
-    limits: HeadLimits, admission: Admission, *, send_timeout: float = 20.0
+    limits: HeadLimits, admission: Admission, *, send_timeout: float = SEND_SECONDS
 ) -> type["PatientProtocol"]:
     """Return the protocol with these limits; the server takes a class, of which it makes one for each connection."""
     members = {"limits": limits, "admission": admission, "send_timeout": send_timeout}
@@ -43,7 +46,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     limits = HeadLimits()
     admission = Admission()
-    send_timeout = 20.0
+    send_timeout = SEND_SECONDS
     """How long a client may read nothing of what it was sent, in seconds."""
 
     _is_offer = False

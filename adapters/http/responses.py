@@ -9,7 +9,7 @@ from adapters.http.conditional import entity_tag, is_known
 
 Header = tuple[bytes, bytes]
 Body = Mapping[str, object]
-"""A body as a dictionary of plain values: making and writing one costs half of what a model does (`make bench`)."""
+"""A body as a dictionary of plain values: making and writing one costs half of what a model does."""
 
 REVALIDATE: Header = (b"cache-control", b"private, no-cache")
 _JSON: Header = (b"content-type", b"application/json")
@@ -27,7 +27,7 @@ class JsonResponse(Response):
 
 def ok(body: Body, *headers: Header) -> Response:
     """Return the answer 200 with a body."""
-    return JsonResponse(200, _json(body), *headers)
+    return JsonResponse(200, to_json(body), *headers)
 
 
 def entity(request: Request, body: Body, version: int) -> Response:
@@ -35,21 +35,21 @@ def entity(request: Request, body: Body, version: int) -> Response:
     tag = entity_tag(version)
     if is_known(request.scope, tag):
         return Response(status_code=304, headers={"etag": tag, "cache-control": REVALIDATE[1].decode()})
-    return JsonResponse(200, _json(body), (b"etag", tag.encode("ascii")), REVALIDATE)
+    return ok(body, _etag(tag), REVALIDATE)
 
 
 def created(body: Body, version: int | None = None, *, location: str) -> Response:
     """Return the answer to a POST that stored the entity, which may count its versions, at `location`."""
     headers = [(b"location", location.encode("ascii"))]
     if version is not None:
-        headers.append((b"etag", entity_tag(version).encode("ascii")))
-    return JsonResponse(201, _json(body), *headers)
+        headers.append(_etag(entity_tag(version)))
+    return JsonResponse(201, to_json(body), *headers)
 
 
 def changed(body: Body, version: int) -> Response:
     """Return the answer to a PATCH."""
-    return JsonResponse(200, _json(body), (b"etag", entity_tag(version).encode("ascii")))
+    return ok(body, _etag(entity_tag(version)))
 
 
-def _json(body: Body) -> bytes:
-    return to_json(body)
+def _etag(tag: str) -> Header:
+    return b"etag", tag.encode("ascii")

@@ -12,9 +12,9 @@ from fastapi.routing import APIRoute
 from adapters.http.authentication import authenticate
 from adapters.http.bodies import check_media_type, read_json
 from adapters.http.context import rate_limits
-from adapters.http.documentation import required_scope
 from adapters.http.errors import ProblemError
 from adapters.http.problems import VALIDATION_FAILED
+from adapters.http.scopes import required_scope
 from adapters.http.validation import FieldError, is_sane
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -25,7 +25,7 @@ _JUNK = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 class StrictRoute(APIRoute):
     """A route that refuses whom it does not know, and what it does not know or cannot read without doubt.
 
-    It declares the scope that it takes with `documentation.secured`.
+    It declares the scope that it takes with `scopes.secured`.
     """
 
     in_outage = False

@@ -23,9 +23,7 @@ from adapters.http.problems import (
 from application.access import ForbiddenError, UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, OutcomeErasedError
 from application.ports import (
-    ConcurrentChangeError,
     OutcomeUnknownError,
-    StorageOverloadedError,
     StorageUnavailableError,
     TransientError,
 )
@@ -51,8 +49,6 @@ _KINDS: dict[type[Exception], Problem] = {
     InvalidValueError: VALIDATION_FAILED,
     AuthorNotFoundError: AUTHOR_NOT_FOUND,
     TransientError: OVERLOADED,
-    ConcurrentChangeError: OVERLOADED,
-    StorageOverloadedError: OVERLOADED,
     StorageUnavailableError: DATABASE_UNAVAILABLE,
     OutcomeUnknownError: DATABASE_UNAVAILABLE,
 }

@@ -9,17 +9,19 @@ from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
+from adapters.http.components import Json
 from adapters.http.conditional import expected_versions
 from adapters.http.context import caller, services
 from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
+from adapters.http.scopes import secured
 from domain.keys import Scope
 from domain.text import LINE_PATTERN
 from domain.users import LONGEST_FULL_NAME, User, UserChanges, clean_full_name
 
 PATH = "/api/v1/users"
-EXAMPLE: doc.Json = {
+EXAMPLE: Json = {
     "id": "0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
     "email": "ada@example.org",
     "full_name": "Ada Lovelace",
@@ -107,13 +109,12 @@ router = APIRouter(prefix=PATH, tags=["users"], route_class=StrictRoute, generat
     "/{user_id}",
     response_model=UserResponse,
     summary="Read a user",
-    response_description="The user.",
     responses={
         200: doc.response("The user.", headers=["ETag"], example=EXAMPLE),
         304: doc.response("If-None-Match names the version of the user.", headers=["ETag"]),
         **doc.errors(problems.USER_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra={**doc.secured(Scope.USERS_READ), **doc.parameters("If-None-Match")},
+    openapi_extra={**secured(Scope.USERS_READ), **doc.parameters("If-None-Match")},
 )
 async def get_user(request: Request, user_id: UserId) -> Response:
     """Read one user. With `If-None-Match` the answer is 304 as long as the user has not changed."""
@@ -131,7 +132,7 @@ async def get_user(request: Request, user_id: UserId) -> Response:
         ),
         **doc.errors(problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra=doc.secured(Scope.USERS_READ),
+    openapi_extra=secured(Scope.USERS_READ),
 )
 async def list_users(
     request: Request,
@@ -166,7 +167,7 @@ async def list_users(
         ),
         **doc.errors(problems.EMAIL_ALREADY_REGISTERED, *doc.API, *doc.ONCE, accept="Accept-Post"),
     },
-    openapi_extra={**doc.secured(Scope.USERS_WRITE), **doc.parameters("Idempotency-Key")},
+    openapi_extra={**secured(Scope.USERS_WRITE), **doc.parameters("Idempotency-Key")},
 )
 async def create_user(
     request: Request,
@@ -202,7 +203,7 @@ async def create_user(
         ),
     },
     openapi_extra={
-        **doc.secured(Scope.USERS_WRITE),
+        **secured(Scope.USERS_WRITE),
         **doc.parameters("If-Match"),
         **doc.merge_patch("UpdateUserRequest", {"full_name": "Ada King"}),
     },
@@ -226,7 +227,7 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
         204: doc.response("The user is erased."),
         **doc.errors(problems.USER_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
-    openapi_extra={**doc.secured(Scope.USERS_WRITE), **doc.parameters("If-Match")},
+    openapi_extra={**secured(Scope.USERS_WRITE), **doc.parameters("If-Match")},
 )
 async def delete_user(request: Request, user_id: UserId) -> Response:
     """Erase a user and all posts by that user, for good. With `If-Match` only if the user still has that version."""

@@ -21,9 +21,8 @@ CODES = {
     "unknown": "No such field or parameter is known.",
     "repeated": "It is given more than once.",
     "type": "It is of another JSON type.",
-    "too_short": "It has too few characters.",
     "too_long": "It has too many characters.",
-    "out_of_range": "The number is too small or too large.",
+    "out_of_range": "The number, or how many there are, is too small or too large.",
     "format": "It is not of the form that is asked for.",
     "choice": "It is none of the values that are allowed.",
     "not_found": "What it names does not exist.",
@@ -41,9 +40,6 @@ _RULES = {
     "bool_type": ("type", "It must be true or false."),
     "model_attributes_type": ("type", "It must be an object."),
     "string_too_long": ("too_long", "It must be at most {max_length} characters long."),
-    "string_too_short": ("too_short", "It must be at least {min_length} characters long."),
-    "enum": ("choice", "It must be {expected}."),
-    "literal_error": ("choice", "It must be {expected}."),
 }
 _SANE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 

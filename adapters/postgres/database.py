@@ -64,7 +64,7 @@ class Database:
         self._waiting = 0
         self._engine = _engine(url, options)
         self.driver: Driver = made_driver(self._engine.dialect, statements)
-        # Who waits for a connection waits here: the wait inside the pool costs a task each (`make bench`).
+        # Who waits for a connection waits here: the wait inside the pool costs a task each.
         self._places = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
         self.begin = _begin(options)

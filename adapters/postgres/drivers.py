@@ -1,7 +1,7 @@
 """The two drivers: a compiled statement is handed straight to the connection that the pool holds.
 
 SQLAlchemy builds and compiles each statement once; only its execution goes around SQLAlchemy, because the greenlet
-bridge and the Result layers cost more CPU than the driver and the network together (`make bench` measures it).
+bridge and the Result layers cost more CPU than the driver and the network together.
 """
 
 import os

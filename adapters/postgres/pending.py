@@ -15,7 +15,6 @@ class Pending:
 
     revision: str
     subject: str
-    phase: Phase
     safe_from: str | None
     locks: list[tuple[str, dict[str, str]]]
 
@@ -42,7 +41,6 @@ async def pending(database: Database) -> list[Pending]:
         Pending(
             revision=script.revision,
             subject=str(script.doc),
-            phase=phase_of(script),
             safe_from=safe_from(script) if phase_of(script) is Phase.CONTRACT else None,
             locks=list(locked(script, made)),
         )

@@ -56,7 +56,7 @@ _LIMIT = bindparam("limit", type_=BigInteger)
 _QUERY = cast(bindparam("query", type_=Text), TSQUERY)
 _AFTER = POSTS.c.id < bindparam("after")
 _OWN = POSTS.c.author_id == bindparam("reader_id")
-_READABLE = or_(_OWN, literal_column(f"posts.status = '{PostStatus.PUBLISHED}'"))
+READABLE = or_(_OWN, literal_column(f"posts.status = '{PostStatus.PUBLISHED}'"))
 _IN_TITLE = IN_TITLE.bool_op("@@")(_QUERY)
 _IN_TEXT = IN_TEXT.bool_op("@@")(_QUERY)
 # Words that the planner does not see: it takes them to be in one post of 200, for which it uses the index.
@@ -164,7 +164,7 @@ def _indexed(where: Where, *, in_title: bool, reader_id: bool, **choice: Any) ->
     """Return the statement for the ids of all that the index of words finds, in no order."""
     has = (IN_TITLE if in_title else IN_TEXT).bool_op("@@")(_UNSEEN)
     some = _of(select(POSTS.c.id).where(*where, has), **choice)
-    return some.where(_READABLE) if reader_id else some
+    return some.where(READABLE) if reader_id else some
 
 
 def _count(rows: CTE) -> ColumnElement[int]:

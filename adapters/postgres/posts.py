@@ -5,11 +5,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, or_, select, text, update
+from sqlalchemy import Select, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.drivers import Row
-from adapters.postgres.post_pages import COLUMNS, Choice, all_of, found, page
+from adapters.postgres.post_pages import COLUMNS, READABLE, Choice, all_of, found, page
 from adapters.postgres.session import WRITTEN, Session, refuse_stale
 from adapters.postgres.tables import POSTS, USERS
 from adapters.postgres.users import SqlAlchemyUserRepository
@@ -60,7 +60,6 @@ _STORED = (
 _AUTHOR = (
     select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
 )
-_READABLE = or_(text(f"posts.status = '{PostStatus.PUBLISHED}'"), POSTS.c.author_id == bindparam("reader_id"))
 _ADD = (
     insert(POSTS)
     .from_select(
@@ -83,7 +82,7 @@ def _get(*, author_id: bool, reader_id: bool) -> Select[Any]:
     if author_id:
         statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
     if reader_id:
-        statement = statement.where(_READABLE)
+        statement = statement.where(READABLE)
     return statement
 
 

@@ -10,13 +10,13 @@ from adapters.postgres.database import Database
 from adapters.postgres.migrations import SchemaState, schema_state
 from application.ports import StorageOverloadedError, TransientError
 
+AHEAD = (True, "ahead of this release")
 _SCHEMA = {
     SchemaState.CURRENT: (True, "current"),
     SchemaState.BEHIND: (False, "behind this release: run the migrations"),
-    SchemaState.AHEAD: (True, "ahead of this release"),
+    SchemaState.AHEAD: AHEAD,
     SchemaState.TOO_NEW: (False, "without what this release needs: a later one has removed it"),
 }
-
 
 LOOK_SECONDS = 1.0
 """Between two looks."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, Self
 from uuid import UUID
 
@@ -10,7 +11,8 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import Message
 
-from adapters.http.app import Component, HttpOptions, Services, create_app
+from adapters.http.app import create_app
+from adapters.http.context import Component, HttpOptions, Services
 from adapters.http.limits import RequestLimits
 from adapters.memory.storage import InMemoryStorage
 from application.credentials import key_text
@@ -91,7 +93,13 @@ async def serving(
         authenticator=knows,
         readiness=readiness,
     )
-    chosen = HttpOptions(cursor_secret=secret, limits=limits or RequestLimits(), access_log=write, **options)
+    chosen = HttpOptions(
+        version=version("hexapost"),
+        cursor_secret=secret,
+        limits=limits or RequestLimits(),
+        access_log=write,
+        **options,
+    )
     app = create_app(services, chosen)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}

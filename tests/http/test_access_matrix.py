@@ -12,8 +12,8 @@ import pytest
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from adapters.http.documentation import REQUIRED_SCOPE, secured
 from adapters.http.routes import StrictRoute
+from adapters.http.scopes import REQUIRED_SCOPE, secured
 from adapters.memory.storage import InMemoryStorage
 from adapters.memory.tables import Tables
 from domain.keys import USER_SCOPES, ApiKey, Scope

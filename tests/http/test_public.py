@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from adapters.http.app import Component
+from adapters.http.context import Component
 from adapters.http.problems import PROBLEMS
 from tests.http.support import Api, FailingStorage, check_problem, serving
 

@@ -1,4 +1,4 @@
-"""What pytest-alembic's tests need, and the state of a database's schema as text."""
+"""What pytest-alembic's tests need, and revisions of a test's own."""
 
 from collections.abc import Iterator
 from pathlib import Path

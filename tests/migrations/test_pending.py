@@ -6,7 +6,6 @@ from sqlalchemy import URL
 
 from adapters.postgres.pending import pending
 from migrations.locking import known, locked, locks
-from migrations.phases import Phase
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.stores import opened
 
@@ -19,7 +18,7 @@ async def test_pending_revisions_and_their_locks(
     monkeypatch.setattr("adapters.postgres.pending.scripts", lambda: ScriptDirectory.from_config(own.config()))
     async with opened(scratch, driver) as store:
         (first, second) = await pending(store.database)
-    assert (first.revision, first.phase, second.phase) == ("e1", Phase.EXPAND, Phase.CONTRACT)
+    assert (first.revision, first.safe_from, second.safe_from) == ("e1", None, "0.2.0")
     assert first.lines() == [
         "pending: e1: Test e1 (expand)",
         "  ACCESS EXCLUSIVE on users: ALTER TABLE users ADD COLUMN a TEXT",

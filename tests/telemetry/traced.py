@@ -61,7 +61,7 @@ async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator
         authenticator=knows,
         readiness=readiness,  # type: ignore[arg-type]
     )
-    options = HttpOptions(cursor_secret=SECRET, access_log=traced.write, trace=traces.request)
+    options = HttpOptions(version="1.2.3", cursor_secret=SECRET, access_log=traced.write, trace=traces.request)
     transport = httpx.ASGITransport(create_app(services, options), raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client:
