@@ -14,6 +14,7 @@ from application.ports import (
     Storage,
     StorageOverloadedError,
     StorageSilentError,
+    StorageUnavailableError,
     TransientError,
     UnitOfWork,
 )
@@ -25,6 +26,9 @@ Observer = Callable[[TransientError], None]
 def nobody(_: TransientError) -> None:
     """Be told, and do nothing."""
 
+
+_WAITED = (StorageOverloadedError, StorageSilentError)
+"""What has waited already, and others wait behind it: it is not tried again."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,7 +75,8 @@ def transactional(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
 
     The method takes the unit of work as its first argument; callers leave it out. It must be fit to run again from
     the top: ids and time are made by its caller. When the acknowledgement of an attempt was lost, the later ones are
-    told so by `UnitOfWork.lost`.
+    told so by `UnitOfWork.lost`, and when there is none that succeeds, AcknowledgementLostError or another
+    StorageUnavailableError is raised, never a failure that says that nothing was done.
     """
     return _repeated(use_case, lambda storage: storage.transaction())
 
@@ -94,12 +99,12 @@ def _repeated(
                 async with begin(self.storage) as work:
                     work.lost = lost
                     return await use_case(self, work, *args, **kwargs)
-            except (StorageOverloadedError, StorageSilentError):
-                raise  # it has waited already, and others wait behind it
             except TransientError as failure:
                 lost += isinstance(failure, AcknowledgementLostError)
                 pause = self.retry.pause(attempt)
-                if time.monotonic() + pause - started > self.retry.deadline:
+                if isinstance(failure, _WAITED) or time.monotonic() + pause - started > self.retry.deadline:
+                    if lost and not isinstance(failure, StorageUnavailableError):
+                        raise AcknowledgementLostError from failure  # it would say that nothing is done
                     raise
                 self.retry.observer(failure)
             await asyncio.sleep(pause)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +14,10 @@ from application.ports import (
     AcknowledgementLostError,
     ConcurrentChangeError,
     OutcomeUnknownError,
+    StorageOverloadedError,
     StorageSilentError,
     StorageUnavailableError,
+    TransientError,
     UnitOfWork,
 )
 from application.posts import PostService
@@ -188,3 +191,46 @@ async def test_what_did_not_answer_is_not_asked_again() -> None:
     with pytest.raises(StorageSilentError):
         await asyncio.wait_for(probe.change(body), 30)
     assert probe.attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("then", "raised"),
+    [
+        (StorageOverloadedError, AcknowledgementLostError),
+        (ConcurrentChangeError, AcknowledgementLostError),
+        (TransientError, AcknowledgementLostError),
+        (StorageSilentError, StorageSilentError),
+        (StorageUnavailableError, StorageUnavailableError),
+    ],
+)
+async def test_whoever_cannot_find_out_does_not_say_that_nothing_is_done(
+    then: type[Exception], raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("application.transactions.time", SimpleNamespace(monotonic=lambda: now[0]))
+    storage = LossyStorage(AcknowledgementLostError, late=True)
+    storage.error = storage.planned
+    probe = Probe(storage, retry=Retry(deadline=1))
+    user = a_user()
+
+    async def body(work: UnitOfWork) -> None:
+        if work.lost:
+            now[0] += 2
+            raise then
+        await work.users.add(user)
+
+    with pytest.raises(raised) as found:
+        await probe.change(body)
+    assert type(found.value) is raised
+    assert probe.attempts == 2
+    assert await stored_users(storage) == [user]
+
+
+async def test_what_was_not_lost_says_itself_why_nothing_is_done() -> None:
+    probe = Probe(InMemoryStorage(), retry=Retry(deadline=0))
+
+    async def body(_: UnitOfWork) -> None:
+        raise ConcurrentChangeError
+
+    with pytest.raises(ConcurrentChangeError):
+        await probe.change(body)
