@@ -29,8 +29,8 @@ check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
-	$(BIN)/python -m migrations.lint
-	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.trace
+	$(BIN)/python -m migrations.checks.lint
+	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.checks.trace
 	$(CHECK) migrate --embedded --phase contract
 	$(CHECK) with-database --embedded -- $(BIN)/alembic check
 	$(CHECK) with-database --embedded -- $(BIN)/alembic current --check-heads

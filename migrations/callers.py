@@ -7,7 +7,7 @@ from typing import Any
 
 def by_operation() -> bool:
     """Tell whether a safe operation has it run: each of their statements, and no other, is a step."""
-    return any(scope.get("__name__") == "migrations.steps" for scope in _scopes())
+    return any(scope.get("__name__") == "migrations.operations.steps" for scope in _scopes())
 
 
 def by_revision() -> bool:

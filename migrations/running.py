@@ -9,9 +9,9 @@ from alembic.script import Script
 from sqlalchemy import Connection, text
 
 from migrations.current import Current, set_current
+from migrations.operations.places import forget, sweep
 from migrations.patience import NOTHING, Patience, patiently
 from migrations.phases import Phase, chosen
-from migrations.places import forget, sweep
 
 Planned = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 

@@ -4,18 +4,16 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from types import MappingProxyType
 
 from alembic import command
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-import migrations
 from adapters.postgres.database import Database
 from adapters.postgres.errors import translated
 from adapters.postgres.schema import applied_revisions, record_of_revisions
+from migrations.configuration import configuration
 from migrations.patience import MigrationError
 from migrations.phases import Phase, expand_heads, ordered, recorded, with_ancestors
 
@@ -29,19 +27,10 @@ class SchemaState(StrEnum):
     TOO_NEW = "too new"
 
 
-def alembic_config(url: URL | None = None) -> Config:
-    """Return Alembic's configuration, wherever the packages are installed; `url` overrides DATABASE_URL."""
-    config = Config(attributes={"url": url})
-    (directory,) = migrations.__path__
-    config.set_main_option("script_location", str(Path(directory)).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
 @cache
 def scripts() -> ScriptDirectory:
     """Return the revisions of this release."""
-    return ScriptDirectory.from_config(alembic_config())
+    return ScriptDirectory.from_config(configuration())
 
 
 def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND) -> None:
@@ -49,10 +38,8 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
 
     Raises StorageUnavailableError when the database cannot be reached, MigrationError when a revision was not applied.
     """
-    config = alembic_config(url)
-    config.attributes |= {"report": report, "phase": phase}
     try:
-        command.upgrade(config, "heads")
+        command.upgrade(configuration(url=url, report=report, phase=phase), "heads")
     except Exception as error:
         meaning = translated(error, connection_lost=True)
         if meaning is None or isinstance(error, MigrationError):

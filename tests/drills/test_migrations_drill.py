@@ -12,7 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from migrations.lint import lint
+from migrations.checks.lint import lint
 from tests.cli.support import ROOT
 from tests.drills.changing import Changes
 from tests.drills.drill import DrillError, Outcome, Stage

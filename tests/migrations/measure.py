@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import make_url
 
 from adapters.settings import database_url
-from migrations.observing import Seen
+from migrations.checks.observing import Seen
+from migrations.checks.trace import database, trace
 from migrations.patience import Patience
-from migrations.trace import database, trace
 from tests.migrations.revisions import Revisions
 
 KEY = 'key=("author_id", "id")'

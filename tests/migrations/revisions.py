@@ -8,11 +8,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from adapters.postgres.migrations import alembic_config
+from migrations.configuration import configuration
 from migrations.patience import Patience
 from migrations.phases import expand_heads
 
-(EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
+(EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(configuration()))
 IMPATIENT = Patience(attempts=3)
 
 
@@ -47,7 +47,7 @@ class Revisions:
 
     def config(self, url: URL | None = None, *, report: Callable[[str], None] = lambda _: None) -> Config:
         """Return a configuration for a database, or for none, to print SQL; its patience is short."""
-        config = alembic_config(url)
+        config = configuration(url=url)
         places = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self.directory)]
         config.set_main_option("version_locations", ":".join(places).replace("%", "%%"))
         config.attributes |= {"report": report, "patience": IMPATIENT}

@@ -7,7 +7,7 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
-from migrations.pace import Pace
+from migrations.operations.pace import Pace
 from migrations.patience import MigrationError
 from migrations.sql import split
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
@@ -131,7 +131,7 @@ def test_a_key_whose_type_has_a_length(scratch: URL, driver: str, own: Revisions
 def test_a_batch_that_does_not_advance_is_an_error(
     scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("migrations.backfill._type_of", lambda *_: "character")
+    monkeypatch.setattr("migrations.operations.backfill._type_of", lambda *_: "character")
     own.add('op.backfill("things", "n = n + 1", batch=1, pause=0, key=("first",))')
     with connected(scratch) as connection:
         connection.execute("CREATE TABLE things (first char(5) PRIMARY KEY, n int)")

@@ -201,7 +201,7 @@ def test_rows_that_break_a_constraint(scratch: URL, driver: str, own: Revisions)
 
 
 def test_a_server_before_18(scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migrations.steps.Steps.server_version", 170000)
+    monkeypatch.setattr("migrations.operations.steps.Steps.server_version", 170000)
     own.add('op.add_not_null("users", "full_name")', 'op.remove_not_null("users", "full_name")')
     before = schema(scratch)
     command.upgrade(own.config(scratch), "heads")

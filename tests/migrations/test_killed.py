@@ -9,8 +9,8 @@ from alembic import command
 from sqlalchemy import URL
 
 from migrations.lock import KEY
+from migrations.operations.places import _MAKE
 from migrations.patience import MigrationError, Patience
-from migrations.places import _MAKE
 from tests.migrations.revisions import Revisions
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.schemas import revisions

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from adapters.postgres.migrations import alembic_config
-from migrations.lint import Finding, lint, lint_revision
-from migrations.source import select_star
+from migrations.checks.lint import Finding, lint, lint_revision
+from migrations.checks.source import select_star
+from migrations.configuration import configuration
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 
 PLANTED = {
@@ -220,7 +220,7 @@ def test_the_safe_operations_pass(own: Revisions) -> None:
 
 
 def test_the_revisions_of_the_release_pass() -> None:
-    assert [str(finding) for finding in lint(ScriptDirectory.from_config(alembic_config())) if not finding.reason] == []
+    assert [str(finding) for finding in lint(ScriptDirectory.from_config(configuration())) if not finding.reason] == []
 
 
 def test_code_that_asks_for_all_columns_is_found(tmp_path: Path) -> None:

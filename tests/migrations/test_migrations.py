@@ -11,8 +11,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
-from adapters.postgres.migrations import alembic_config, upgrade
+from adapters.postgres.migrations import upgrade
 from application.ports import StorageUnavailableError
+from migrations.configuration import configuration
 from migrations.phases import expand_heads
 from migrations.sql import split
 from migrations.writing import one_line_for_each_phase
@@ -20,13 +21,13 @@ from tests.support.databases import Databases, connected, migrate, with_driver
 from tests.support.schemas import revisions, schema
 from tests.support.waiting import until
 
-SCRIPTS = ScriptDirectory.from_config(alembic_config())
+SCRIPTS = ScriptDirectory.from_config(configuration())
 (HEAD,) = expand_heads(SCRIPTS)
 LOCK = int.from_bytes(b"hexapost")
 
 
 def _silent(url: URL) -> Config:
-    config = alembic_config(url)
+    config = configuration(url=url)
     config.attributes["report"] = lambda _: None
     return config
 
@@ -87,7 +88,7 @@ def test_a_schema_that_differs_from_the_models_is_found(scratch: URL, change: st
 
 def test_the_sql_for_a_database_administrator_makes_the_same_schema(empty: URL, scratch: URL) -> None:
     written = io.StringIO()
-    config = alembic_config()
+    config = configuration()
     config.output_buffer = written
     config.attributes["report"] = lambda _: None
     command.upgrade(config, "heads", sql=True)
@@ -114,7 +115,7 @@ async def test_one_migrates_at_a_time(empty: URL, driver: str) -> None:
 
 @pytest.mark.parametrize("look", [command.current, command.check])
 def test_who_only_looks_does_not_wait(scratch: URL, driver: str, look: Callable[[Config], None]) -> None:
-    config = alembic_config(with_driver(scratch, driver))
+    config = configuration(url=with_driver(scratch, driver))
     reported: list[str] = []
     config.attributes["report"] = reported.append
     with connected(scratch) as other:
@@ -125,7 +126,7 @@ def test_who_only_looks_does_not_wait(scratch: URL, driver: str, look: Callable[
 
 @pytest.mark.parametrize("change", [command.upgrade, command.downgrade, command.stamp])
 def test_who_changes_something_does(scratch: URL, change: Callable[[Config, str], None]) -> None:
-    config = alembic_config(scratch)
+    config = configuration(url=scratch)
     with connected(scratch) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
 

@@ -137,7 +137,7 @@ def test_a_name_that_the_server_would_cut_is_refused(scratch: URL, own: Revision
 def test_a_name_that_is_made_is_cut(
     scratch: URL, driver: str, own: Revisions, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
-    monkeypatch.setattr("migrations.steps.Steps.server_version", version)
+    monkeypatch.setattr("migrations.operations.steps.Steps.server_version", version)
     table, column = "t" * 40, "c" * 40
     with connected(scratch) as connection:
         connection.execute(f"CREATE TABLE {table} ({column} integer)".encode())

@@ -6,7 +6,7 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
-from migrations.pace import SECONDS, Pace
+from migrations.operations.pace import SECONDS, Pace
 from tests.migrations.revisions import Revisions
 from tests.support.databases import connected, with_driver
 

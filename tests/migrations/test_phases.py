@@ -8,7 +8,8 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from adapters.postgres.migrations import SchemaState, alembic_config, state_of
+from adapters.postgres.migrations import SchemaState, state_of
+from migrations.configuration import configuration
 from migrations.patience import MigrationError
 from migrations.phases import Phase, expand_heads, phase_of, recorded
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
@@ -166,7 +167,7 @@ def test_a_revision_declares_its_phase(own: Revisions, more: str, message: str) 
 
 
 def test_every_revision_of_the_release_declares_its_phase() -> None:
-    scripts = ScriptDirectory.from_config(alembic_config())
+    scripts = ScriptDirectory.from_config(configuration())
     assert {phase_of(script) for script in scripts.walk_revisions()} <= set(Phase)
 
 

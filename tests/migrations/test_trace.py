@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import URL
 
-from migrations.rows import NoRowsError
-from migrations.trace import lines, refused, trace
+from migrations.checks.rows import NoRowsError
+from migrations.checks.trace import lines, refused, trace
 from tests.migrations.revisions import Revisions
 
 UNSAFE = {

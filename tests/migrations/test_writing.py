@@ -7,7 +7,7 @@ from alembic import command
 from alembic.script import Script
 from sqlalchemy import URL
 
-from migrations.lint import lint_revision
+from migrations.checks.lint import lint_revision
 from migrations.patience import MigrationError
 from migrations.phases import Phase
 from tests.migrations.revisions import EXPAND_HEAD, Revisions

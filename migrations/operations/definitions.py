@@ -6,8 +6,8 @@ names for that, in another session, of which nothing remains.
 
 from sqlalchemy import Executable, text
 
+from migrations.operations.steps import Steps, escaped
 from migrations.patience import MigrationError
-from migrations.steps import Steps, escaped
 
 _INDEX = "SELECT pg_get_indexdef(to_regclass(quote_ident(:name)), 0, true)"
 _CONSTRAINT = """

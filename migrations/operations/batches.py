@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from alembic.operations import Operations
 
-from migrations.indexes import quoted
-from migrations.places import TABLE, literal
+from migrations.operations.indexes import quoted
+from migrations.operations.places import TABLE, literal
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def fill(connection: Connection, rows: int, filled: set[str]) -> None:
     there = {str(name) for (name,) in connection.execute(_TABLES)}
     filled &= there
     if unknown := there - _FILLINGS.keys():
-        raise NoRowsError(f"migrations/rows.py does not say how to fill {', '.join(sorted(unknown))}")
+        raise NoRowsError(f"migrations/checks/rows.py does not say how to fill {', '.join(sorted(unknown))}")
     for table in [table for table in _FILLINGS if table in there - filled]:
         connection.execute(text(_FILLINGS[table].replace("::", r"\:\:")), {"rows": max(rows, LEAST_ROWS)})
         filled.add(table)

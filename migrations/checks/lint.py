@@ -1,4 +1,4 @@
-"""`python -m migrations.lint`: refuse revisions that others would notice, without a server.
+"""`python -m migrations.checks.lint`: refuse revisions that others would notice, without a server.
 
 Each transaction of each upgrade goes through squawk, and the revision through the rules that squawk lacks. A revision
 may have an exception, with the reason: `exceptions = {"ban-drop-column": "nobody reads it since release 0.2.0"}`. It is
@@ -15,18 +15,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 
 import migrations.operations  # noqa: F401 - registers them
+from migrations.checks.rules import RULES
+from migrations.checks.source import select_star
+from migrations.configuration import DIRECTORY, configuration
 from migrations.patience import MigrationError, Patience
 from migrations.phases import Phase
-from migrations.rules import RULES
-from migrations.source import select_star
 from migrations.statements import Transaction, transactions
 from migrations.writing import one_line_for_each_phase
 
-HERE = Path(__file__).parent
 SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
 _TIMEOUTS = "".join(f"SET {name} = {value};\n" for name, value in Patience().limits().items())
 _MATTERS_OF_STYLE = (
@@ -139,10 +138,10 @@ def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     """Lint all revisions and all code; return 1 when something is refused."""
-    config = Config()
-    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
-    found = list(lint(ScriptDirectory.from_config(config)))
-    stars = [star for root in ("adapters", "application", "migrations") for star in select_star(HERE.parent / root)]
+    found = list(lint(ScriptDirectory.from_config(configuration())))
+    stars = [
+        star for root in ("adapters", "application", "migrations") for star in select_star(DIRECTORY.parent / root)
+    ]
     for line in [*map(str, found), *stars]:
         sys.stdout.write(f"{line}\n")
     return 1 if stars or any(each.reason is None for each in found) else 0

@@ -7,9 +7,9 @@ from typing import Literal
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp
 
-from migrations.definitions import same_constraint
-from migrations.indexes import build_index, fitting, quoted
-from migrations.steps import NOT_NULL_NOT_VALID, Steps, steps
+from migrations.operations.definitions import same_constraint
+from migrations.operations.indexes import build_index, fitting, quoted
+from migrations.operations.steps import NOT_NULL_NOT_VALID, Steps, steps
 
 _OF_TABLE = "FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(:on)) AND conname = :constraint"
 _NOT_NULL = """

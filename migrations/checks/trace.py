@@ -1,4 +1,4 @@
-"""`python -m migrations.trace`: apply each revision to a table with rows, and refuse what keeps others waiting.
+"""`python -m migrations.checks.trace`: apply each revision to a table with rows, and refuse what keeps others waiting.
 
 On the server of DATABASE_URL it makes a database, applies revision after revision, fills each table as soon as it is
 there, and prints for each statement the locks, the milliseconds, and what was scanned or written anew. Refused is a
@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
@@ -21,9 +20,10 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from adapters.settings import database_url
-from migrations.lint import Finding, findings
-from migrations.observing import Observer, Seen
-from migrations.rows import fill
+from migrations.checks.lint import Finding, findings
+from migrations.checks.observing import Observer, Seen
+from migrations.checks.rows import fill
+from migrations.configuration import configuration
 from migrations.statements import statements
 
 ROWS = 10_000
@@ -114,8 +114,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="apply each revision to tables with rows, and see what it locks")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"how many posts (default {ROWS})")
     options = parser.parse_args()
-    config = Config(attributes={"release": "999"})
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config = configuration(release="999")
     failed = False
     with database(make_url(database_url())) as url:
         for script, seen in trace(config, url, options.rows):

@@ -11,9 +11,9 @@ from sqlalchemy import TextClause
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
-from migrations.definitions import same_index
+from migrations.operations.definitions import same_index
+from migrations.operations.steps import Steps, steps
 from migrations.patience import MigrationError
-from migrations.steps import Steps, steps
 
 LONGEST_NAME = 63
 """In bytes: PostgreSQL cuts what is longer, and would not find it under its name again."""

@@ -13,13 +13,13 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Row
 
-from migrations.batches import Batches, Filling
 from migrations.current import current
-from migrations.pace import Pace
+from migrations.operations.batches import Batches, Filling
+from migrations.operations.pace import Pace
+from migrations.operations.places import Place, Places
+from migrations.operations.progress import Progress
+from migrations.operations.steps import Steps, limited, steps
 from migrations.patience import MigrationError, patience_of, patiently
-from migrations.places import Place, Places
-from migrations.progress import Progress
-from migrations.steps import Steps, limited, steps
 
 _TYPE = """
     SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_attribute

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.current import Current
+from migrations.operations.steps import Steps
 from migrations.patience import LOCK_NOT_AVAILABLE, MigrationError, sqlstate
 from migrations.phases import with_ancestors
-from migrations.steps import Steps
 
 TABLE = "alembic_backfills"
 _MAKE = f"""

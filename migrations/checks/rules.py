@@ -7,10 +7,10 @@ from pathlib import Path
 
 from alembic.script import Script
 
+from migrations.checks.source import asks_for_server
 from migrations.locking import STOPS_WRITERS, locks
 from migrations.patience import MigrationError
 from migrations.phases import Phase, ordered, phase_of, safe_from
-from migrations.source import asks_for_server
 from migrations.sql import actions, outline, plain
 from migrations.statements import Statement, Transaction, statements, transactions
 

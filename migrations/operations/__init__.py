@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from alembic import op as _op
 from alembic.operations import Operations
 
-from migrations.backfill import BackfillOp
-from migrations.constraints import AddConstraintOp, AddNotNullOp, RemoveConstraintOp, RemoveNotNullOp
-from migrations.indexes import CreateIndexConcurrentlyOp, DropIndexConcurrentlyOp
+from migrations.operations.backfill import BackfillOp
+from migrations.operations.constraints import AddConstraintOp, AddNotNullOp, RemoveConstraintOp, RemoveNotNullOp
+from migrations.operations.indexes import CreateIndexConcurrentlyOp, DropIndexConcurrentlyOp
 
 P = ParamSpec("P")
 

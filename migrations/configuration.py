@@ -1,0 +1,16 @@
+"""Alembic's configuration in code: where the revisions are, wherever the packages are installed."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+
+DIRECTORY = Path(__file__).parent
+
+
+def configuration(**attributes: Any) -> Config:
+    """Return the configuration; `attributes` are what env.py reads."""
+    config = Config(attributes=attributes)
+    config.set_main_option("script_location", str(DIRECTORY).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
