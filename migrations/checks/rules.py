@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alembic.script import Script
 
-from migrations.checks.source import asks_for_server
+from migrations.checks.source import asks_for_server, machinery
 from migrations.locking import STOPS_WRITERS, locks
 from migrations.patience import MigrationError
 from migrations.phases import Phase, ordered, phase_of, safe_from
@@ -122,6 +122,12 @@ def other_offline(script: Script) -> Iterator[str]:
         yield f"it asks for {name}: with a server it may do what nobody has seen"
 
 
+def own_machinery(script: Script) -> Iterator[str]:
+    """Yield what a revision imports of that which applies revisions: what it has run by it would pass for safe."""
+    for name in machinery(Path(script.path)):
+        yield f"it imports {name}: `op` is all that is for revisions"
+
+
 def no_downgrade(script: Script) -> Iterator[str]:
     """Yield that the downgrade does nothing."""
     if not statements(script, upgrade=False) and statements(script):
@@ -150,6 +156,7 @@ RULES: dict[str, Rule] = {
         not_repeatable,
         own_time_limits,
         other_offline,
+        own_machinery,
         no_downgrade,
         phase,
     )

@@ -1,4 +1,4 @@
-"""What is looked for in Python: columns that nobody names, revisions that ask whether there is a server."""
+"""What is looked for in Python: columns that nobody names, and what revisions have no business with."""
 
 import ast
 import re
@@ -26,6 +26,22 @@ def asks_for_server(path: Path) -> list[str]:
         node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)
     }
     return sorted(found & _SERVER)
+
+
+def machinery(path: Path) -> list[str]:
+    """Return what a revision imports of `migrations` that is not for revisions: all but `op`."""
+    return sorted(
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _imported(node)
+        if name.partition(".")[0] == "migrations" and name != "migrations.operations.op"
+    )
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{each.name}" for each in node.names]
+    return [each.name for each in node.names] if isinstance(node, ast.Import) else []
 
 
 def _texts(node: ast.AST) -> Iterator[tuple[int, str]]:

@@ -23,6 +23,7 @@ PLANTED = {
         op.create_index_concurrently("ix_a", "users", ["a"])
     """,
     "own-time-limits": """op.execute("SET LOCAL lock_timeout = 0")""",
+    "own-machinery": "from migrations.operations.steps import steps",
     "require-concurrent-index-creation": 'op.create_index("ix_t", "posts", ["title"])',
     "require-concurrent-index-deletion": 'op.drop_index("ix_posts_id", "posts")',
     "adding-foreign-key-constraint": 'op.create_foreign_key("fk", "outcomes", "users", ["subject_id"], ["id"])',
@@ -93,6 +94,8 @@ MORE += [
         """,
     ),
     ("other-offline", "if not op.get_context().as_sql: op.execute('UPDATE users SET version = 2')"),
+    ("own-machinery", "import migrations.operations.backfill"),
+    ("own-machinery", "from migrations import patience"),
     ("other-offline", "op.get_bind().execute(sa.text('SELECT 1'))"),
 ]
 CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
