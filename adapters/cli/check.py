@@ -2,7 +2,8 @@
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from sqlalchemy import URL
 
@@ -20,9 +21,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Tell what is ready; return 0 when all is. The settings were sound, or this would not run."""
     report("the settings are sound")
     with with_database(settings, embedded=options.embedded) as url:
-        components = asyncio.run(look(url, settings))
-        for line in asyncio.run(missing(url, settings)):
-            report(line)
+        components, missing = asyncio.run(seen(url, settings))
+    for line in missing:
+        report(line)
     for name, (ready, detail) in components.items():
         report(f"{name}: {detail}{'' if ready else ' (NOT READY)'}")
     return 0 if all(ready for ready, _ in components.values()) else 1
@@ -30,19 +31,24 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 async def look(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
     """Return whether the database and its schema are ready, by name."""
-    database = Database(url, database_options(settings))
-    try:
+    async with _opened(url, settings) as database:
         return await readiness(database)
-    finally:
-        await database.close()
 
 
-async def missing(url: URL, settings: Settings) -> list[str]:
-    """Return, in lines, which revisions are pending and what they would lock; none when that cannot be told."""
+async def seen(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
+    """Return what is ready and, in lines, which revisions are pending and what they would lock."""
+    async with _opened(url, settings) as database:
+        components = await readiness(database)
+        try:
+            return components, [line for revision in await pending(database) for line in revision.lines()]
+        except TransientError:
+            return components, []  # that it is not reachable is said by the components
+
+
+@asynccontextmanager
+async def _opened(url: URL, settings: Settings) -> AsyncIterator[Database]:
     database = Database(url, database_options(settings))
     try:
-        return [line for revision in await pending(database) for line in revision.lines()]
-    except TransientError:
-        return []  # that it is not reachable is said elsewhere
+        yield database
     finally:
         await database.close()
