@@ -5,6 +5,7 @@ import re
 import uuid_utils
 from starlette.types import Message, Receive, Scope, Send
 
+from adapters.http.admission import Room
 from adapters.http.context import CALLER
 from adapters.http.errors import REFUSAL, REQUEST_ID, ProblemError, problem_response
 from adapters.http.incoming import Body
@@ -27,7 +28,7 @@ class Exchange:
 
     __slots__ = ("_is_head", "_send", "body", "bytes", "is_last", "receive", "refusal", "request_id", "scope", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, most_bytes: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, most_bytes: int, room: Room | None) -> None:
         given_id = length = transfer = None
         for name, value in scope["headers"]:
             if name == b"content-length":
@@ -48,7 +49,7 @@ class Exchange:
         self.body = None
         self.receive = receive
         if transfer is not None or length is not None or scope["method"] not in {"GET", "HEAD"}:
-            self.body = Body(scope, receive, most_bytes, is_chunked=transfer is not None)
+            self.body = Body(scope, receive, most_bytes, room, is_chunked=transfer is not None)
             self.receive = self.body.receive
 
     @property

@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope
 
-from adapters.http.admission import Admission
+from adapters.http.admission import Room
 from adapters.http.errors import REFUSAL, ProblemError
 from adapters.http.problems import BODY_TOO_LARGE
 
@@ -15,15 +15,15 @@ class Body:
     `is_awaited` while somebody waits for more of it; `completed_at` is the loop's time at which all of it was there.
     """
 
-    __slots__ = ("_is_chunked", "_left", "_receive", "_scope", "admission", "completed_at", "is_awaited")
+    __slots__ = ("_is_chunked", "_left", "_receive", "_room", "_scope", "completed_at", "is_awaited")
 
-    def __init__(self, scope: Scope, receive: Receive, most_bytes: int, *, is_chunked: bool) -> None:
+    def __init__(self, scope: Scope, receive: Receive, most_bytes: int, room: Room | None, *, is_chunked: bool) -> None:
         self._scope = scope
         self._receive = receive
+        self._room = room
         self._left = most_bytes
         self._is_chunked = is_chunked
         self.is_awaited = False
-        self.admission: Admission | None = None
         self.completed_at: float | None = None
 
     @property
@@ -47,14 +47,14 @@ class Body:
         return message
 
     async def _next(self) -> Message:
-        admission = self.admission
+        room = self._room
         self.is_awaited = True
-        if admission is not None:
-            admission.in_work -= 1
+        if room is not None:
+            room.in_work -= 1
         try:
             message = await self._receive()
         finally:
-            if admission is not None:
-                admission.in_work += 1
+            if room is not None:
+                room.in_work += 1
         self.is_awaited = False
         return message

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.failures import kinds, places
-from adapters.http.admission import Admission, refuse
+from adapters.http.admission import Admission, Room, refuse
 from adapters.http.context import AccessLog, Metrics, RequestSpan, Trace
 from adapters.http.deadlines import Deadline
 from adapters.http.errors import PROBLEM
@@ -51,20 +51,18 @@ class Envelope:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.began()
         span = None if self._trace is None else self._trace(method, scope["headers"])
-        exchange = Exchange(scope, receive, send, self._limits.max_body_bytes)
+        room = self._admission.room(scope)
+        exchange = Exchange(scope, receive, send, self._limits.max_body_bytes, room)
         try:
-            if self._admission.admits(scope):
-                await self._work_on(exchange)
-            else:
+            if room is None:
                 exchange.scope[PROBLEM] = OVERLOADED.code
                 await refuse(exchange.send, exchange.request_id)
+            else:
+                await self._work_on(exchange, room)
         finally:
             self._write_down(exchange, method, perf_counter() - started, span)
 
-    async def _work_on(self, exchange: Exchange) -> None:
-        admission = self._admission
-        if exchange.body is not None:
-            exchange.body.admission = admission
+    async def _work_on(self, exchange: Exchange, room: Room) -> None:
         deadline = Deadline(self._limits, exchange.body)
         try:
             if exchange.refusal is None:
@@ -77,7 +75,7 @@ class Envelope:
             await self._fail(exchange, error, deadline)
         finally:
             deadline.end()
-            admission.in_work -= 1
+            room.in_work -= 1
 
     def _write_down(self, exchange: Exchange, method: str, seconds: float, span: RequestSpan | None) -> None:
         route = getattr(exchange.scope.get("route"), "path", None)

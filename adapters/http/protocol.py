@@ -136,7 +136,7 @@ class PatientProtocol(HttpToolsProtocol):
         sent, its answer does not wait either; requests that came before the last one was answered take their turn.
         """
         at_once = not self._is_draining and cycle is self.cycle and not self.transport.get_write_buffer_size()
-        if at_once and not self.admission.admits(cast("Scope", cycle.scope)):
+        if at_once and self.admission.room(cast("Scope", cycle.scope)) is None:
             with suppress(StopIteration):
                 cycle.run_asgi(app).send(None)
         else:
