@@ -6,7 +6,7 @@ from starlette.types import Message, Receive, Scope
 
 from adapters.http.admission import Room
 from adapters.http.errors import REFUSAL, ProblemError
-from adapters.http.problems import BODY_TOO_LARGE
+from adapters.http.problems import BODY_TOO_LARGE, OVERLOADED
 
 
 class Body:
@@ -32,7 +32,10 @@ class Body:
         return self._is_chunked and self.completed_at is None
 
     async def receive(self) -> Message:
-        """Return the next message. Raises ProblemError when the body has become too large, or is refused."""
+        """Return the next message.
+
+        Raises ProblemError when the body has become too large, or is refused, or comes when there is no room any more.
+        """
         if self.completed_at is not None:
             return await self._receive()
         message = await self._next()
@@ -42,6 +45,8 @@ class Body:
                 raise ProblemError(BODY_TOO_LARGE)
             if not message.get("more_body", False):
                 self.completed_at = asyncio.get_running_loop().time()
+                if self._room is not None and self._room.in_work > self._room.most:
+                    raise ProblemError(OVERLOADED)
             elif REFUSAL in self._scope:
                 raise self._scope[REFUSAL]
         return message

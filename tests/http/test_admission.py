@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from fastapi import Response
+from fastapi import Request, Response
 
 from adapters.http.admission import MORE_FOR_METRICS, Admission
 from adapters.memory.storage import InMemoryStorage
@@ -145,3 +145,42 @@ async def test_a_few_more_may_ask_for_the_metrics() -> None:
         assert {response.status_code for response in await asyncio.gather(*tasks)} == {401}
         assert (await api.client.get("/metrics/")).status_code == 200
         check_problem(await api.client.get("/api/v1/users"), 503, "overloaded")
+
+
+async def test_bodies_that_come_all_at_once() -> None:
+    """What waited for its body, and took no room, has to find some when it goes on."""
+    admission, come, done = Admission(MOST), asyncio.Event(), asyncio.Event()
+    waiting: list[int] = []
+    at_work: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        waiting.append(admission.in_work)
+        await come.wait()
+        yield b"}"
+
+    async def keep(request: Request) -> Response:
+        await request.body()
+        at_work.append(admission.in_work)
+        await done.wait()
+        return Response()
+
+    async with serving(admission=admission) as api:
+        api.app.add_api_route("/keep", keep, methods=["POST"])
+        tasks = [asyncio.ensure_future(api.client.post("/keep", content=body())) for _ in range(5 * MOST)]
+        await until(lambda: len(waiting) == len(tasks))
+        assert set(waiting) == {0}
+        come.set()
+        await until(lambda: sum(task.done() for task in tasks) == len(tasks) - MOST)
+        assert at_work == [1, MOST]
+        for task in tasks:
+            if task.done():
+                response = await task
+                check_problem(response, 503, "overloaded")
+                assert response.headers["retry-after"] == "1"
+                assert "connection" not in response.headers
+        assert {(event["status"], event["route"]) for event in api.log} == {(503, "/keep")}
+        done.set()
+        responses = await asyncio.gather(*tasks)
+        assert sum(response.status_code == 200 for response in responses) == MOST
+    assert admission.in_work == 0
