@@ -26,7 +26,7 @@ _ROOM = "hexapost.room"
 
 
 class Room:
-    """Room for so many requests in work. One that waits for the rest of its body takes none."""
+    """Room for so many requests in work. One that waits for its client, to send or to read more, takes none."""
 
     __slots__ = ("in_work", "most")
 

@@ -12,13 +12,11 @@ from adapters.http.admission import Admission, Room, refuse
 from adapters.http.context import AccessLog, Metrics, RequestSpan, Trace
 from adapters.http.deadlines import Deadline
 from adapters.http.errors import PROBLEM
-from adapters.http.exchange import Exchange
+from adapters.http.exchange import CLIENT_GONE, Exchange
 from adapters.http.limits import RequestLimits
 from adapters.http.problems import DEADLINE, INTERNAL_ERROR, OVERLOADED, REQUEST_TIMEOUT
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-_CLIENT_GONE = 499
-"""The status that is written down when the client left before there was a response, as nginx does."""
 
 
 class Envelope:
@@ -63,14 +61,14 @@ class Envelope:
             self._write_down(exchange, method, perf_counter() - started, span)
 
     async def _work_on(self, exchange: Exchange, room: Room) -> None:
-        deadline = Deadline(self._limits, exchange.body)
+        deadline = Deadline(self._limits, exchange)
         try:
             if exchange.refusal is None:
                 await self._app(exchange.scope, exchange.receive, exchange.send)
             else:
                 await exchange.report(exchange.refusal.problem, detail=exchange.refusal.detail)
         except ClientDisconnect:
-            exchange.status = exchange.status or _CLIENT_GONE
+            exchange.status = exchange.status or CLIENT_GONE
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - what nobody expected ends here
             await self._fail(exchange, error, deadline)
         finally:
@@ -105,6 +103,8 @@ class Envelope:
             await exchange.give_up(deadline.problem)
             if deadline.problem is not REQUEST_TIMEOUT:
                 exchange.scope[PROBLEM] = DEADLINE
+        elif is_cancelled and exchange.is_sending:
+            exchange.status = CLIENT_GONE  # it did not read in the time that the server had left
         elif is_cancelled:
             # The server stops and has waited long enough; the next one may take it.
             await exchange.give_up(REQUEST_TIMEOUT if exchange.is_unfinished else OVERLOADED)
