@@ -19,6 +19,7 @@ CLIENT_GONE = 499
 """The status that is written down when the client left before it had its response, as nginx does."""
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _LONGEST_LENGTH = 18  # digits, enough for any body
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
@@ -111,15 +112,20 @@ class Exchange:
         """Whether the application waits for more of the body."""
         return self.body is not None and self.body.is_awaited
 
+    @property
+    def is_safe(self) -> bool:
+        """Whether the request changes nothing, by its method (RFC 9110 section 9.2.1)."""
+        return self.scope["method"] in _SAFE
+
     async def report(self, problem: Problem, *, detail: str | None = None) -> None:
         """Answer with a problem."""
         await problem_response(self.scope, problem, detail=detail)(self.scope, self.receive, self.send)
 
-    async def give_up(self, problem: Problem) -> None:
+    async def give_up(self, problem: Problem, *, detail: str | None = None) -> None:
         """Answer with a problem in place of the application; a response that has begun breaks off."""
         self.is_last = self.is_last or self.is_unfinished
         if not self.status:
-            await self.report(problem)
+            await self.report(problem, detail=detail)
 
 
 def _plain(scope: Scope) -> Scope:

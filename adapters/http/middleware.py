@@ -14,9 +14,19 @@ from adapters.http.deadlines import Deadline
 from adapters.http.errors import PROBLEM
 from adapters.http.exchange import CLIENT_GONE, Exchange
 from adapters.http.limits import RequestLimits
-from adapters.http.problems import DEADLINE, INTERNAL_ERROR, OVERLOADED, REQUEST_TIMEOUT
+from adapters.http.problems import (
+    DATABASE_UNAVAILABLE,
+    DEADLINE,
+    INTERNAL_ERROR,
+    OVERLOADED,
+    REQUEST_TIMEOUT,
+    Problem,
+)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+_LATE = "The request was not answered in time."
+_UNKNOWN = f"{_LATE} It may have been carried out: read first whether it was."
 
 
 class Envelope:
@@ -99,19 +109,25 @@ class Envelope:
         """Answer in place of the application. Raises the cancellation again that came from outside."""
         deadline.end()
         is_cancelled = deadline.is_cancelled and isinstance(error, asyncio.CancelledError)
-        if deadline.problem is not None:
-            await exchange.give_up(deadline.problem)
-            if deadline.problem is not REQUEST_TIMEOUT:
-                exchange.scope[PROBLEM] = DEADLINE
-        elif is_cancelled and exchange.is_sending:
-            exchange.status = CLIENT_GONE  # it did not read in the time that the server had left
-        elif is_cancelled:
-            # The server stops and has waited long enough; the next one may take it.
-            await exchange.give_up(REQUEST_TIMEOUT if exchange.is_unfinished else OVERLOADED)
-        else:
+        if deadline.problem is None and not is_cancelled:
             self._logger.error(
                 "request failed", request_id=exchange.request_id, exception=kinds(error), traceback=places(error)
             )
             await exchange.give_up(INTERNAL_ERROR)
+        elif is_cancelled and exchange.is_sending:
+            exchange.status = CLIENT_GONE  # it did not read in the time that the server had left
+        else:
+            await _end(exchange, deadline.problem)
         if is_cancelled:
             raise error
+
+
+async def _end(exchange: Exchange, problem: Problem | None) -> None:
+    """Answer a request that ran into this problem of its deadline, or else one that a server which stops gives up."""
+    if problem is REQUEST_TIMEOUT or exchange.is_unfinished:
+        await exchange.give_up(REQUEST_TIMEOUT)
+    elif problem is None and exchange.is_safe:
+        await exchange.give_up(OVERLOADED)  # the next server may take it
+    else:
+        await exchange.give_up(DATABASE_UNAVAILABLE, detail=_LATE if exchange.is_safe else _UNKNOWN)
+        exchange.scope[PROBLEM] = DEADLINE
