@@ -40,7 +40,8 @@ class Deadline:
             begun = max(self._begun, (body and body.completed_at) or 0.0)
             due, problem = begun + self._limits.request_timeout, DATABASE_UNAVAILABLE
         if now < due:
-            self._timer = self._loop.call_at(due, self._look)
+            # The body may be there at once, and the time of the answer begin.
+            self._timer = self._loop.call_at(min(due, now + self._limits.request_timeout), self._look)
         else:
             self.problem = problem
             self._cancel()

@@ -116,3 +116,18 @@ async def test_an_answer_that_nobody_reads_when_the_server_stops_is_not_sent_ins
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, LONGEST)
         assert (api.log[-1]["status"], api.log[-1]["bytes"]) == (499, 0)
+
+
+async def test_the_time_of_the_answer_begins_with_the_end_of_the_body_and_is_kept() -> None:
+    limits = RequestLimits(body_timeout=600, request_timeout=0.02)
+    async with serving(limits=limits) as api:
+        begun = work_without_end(api)
+        client = Client(api, "POST", "/work")
+        client.has_sent.clear()
+        task = client.start()
+        await asyncio.sleep(5 * limits.request_timeout)
+        assert not task.done()
+        client.has_sent.set()
+        await asyncio.wait_for(task, LONGEST)
+        assert begun.is_set()
+        assert client.problem["type"] == "/problems/database-unavailable"
