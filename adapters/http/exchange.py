@@ -108,6 +108,11 @@ class Exchange:
         return found
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the request goes to no route: its head is in error, or there is no room."""
+        return self.refusal is not None or self._room is None
+
+    @property
     def is_unfinished(self) -> bool:
         """Whether the application waits for more of the body."""
         return self.body is not None and self.body.is_awaited

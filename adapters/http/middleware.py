@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.failures import kinds, places
 from adapters.http.admission import Admission, Room, refuse
-from adapters.http.context import AccessLog, Metrics, RequestSpan, Trace
+from adapters.http.context import REFUSED, AccessLog, Metrics, RequestSpan, Trace
 from adapters.http.deadlines import Deadline
 from adapters.http.errors import PROBLEM
 from adapters.http.exchange import CLIENT_GONE, Exchange
@@ -88,7 +88,8 @@ class Envelope:
     def _write_down(self, exchange: Exchange, method: str, seconds: float, span: RequestSpan | None) -> None:
         route = getattr(exchange.scope.get("route"), "path", None)
         rejection = exchange.scope.get(PROBLEM)
-        self._metrics.ended(route=route, method=method, status=exchange.status, seconds=seconds, rejection=rejection)
+        counted = REFUSED if exchange.is_refused else route
+        self._metrics.ended(route=counted, method=method, status=exchange.status, seconds=seconds, rejection=rejection)
         traced = {}
         if span is not None:
             span.end(route=route, status=exchange.status)
