@@ -42,6 +42,10 @@ class AccessLog(Protocol):
         """Write the event with its fields; it must not block."""
 
 
+REFUSED = "refused"
+"""The route, for metrics, of a request that was refused before there was a look at its path."""
+
+
 class Metrics(Protocol):
     """Counts requests, and shows what it and others counted."""
 
@@ -49,7 +53,10 @@ class Metrics(Protocol):
         """Count a request that begins."""
 
     def ended(self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None) -> None:
-        """Count a request that ended; `rejection` is why it was turned away, if it was."""
+        """Count a request that ended; `rejection` is why it was turned away, if it was.
+
+        `route` is a template of a path, None where there is nothing at the path, or REFUSED.
+        """
 
     def exposition(self) -> bytes:
         """Return everything in the text format of Prometheus, version 0.0.4."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from adapters.http.incoming import Body
+from adapters.http.exchange import Exchange
 from adapters.http.limits import RequestLimits
 from adapters.http.problems import DATABASE_UNAVAILABLE, REQUEST_TIMEOUT, Problem
 
@@ -13,30 +13,35 @@ INSIST_SECONDS = 0.25
 class Deadline:
     """Cancels the task that makes it when the request has had its time; `problem` then says what it ran into.
 
-    One timer serves both times, because almost no request lives to see it.
+    One timer serves both times, because almost no request lives to see it. In the time that a client takes to read,
+    which the connection limits, the answer has as long as ever.
     """
 
-    __slots__ = ("_body", "_cancelled", "_limits", "_loop", "_started", "_task", "_timer", "problem")
+    __slots__ = ("_begun", "_cancelled", "_exchange", "_limits", "_loop", "_started", "_task", "_timer", "problem")
 
-    def __init__(self, limits: RequestLimits, body: Body | None) -> None:
+    def __init__(self, limits: RequestLimits, exchange: Exchange) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task(self._loop)
         self._limits = limits
-        self._body = body
-        self._started = self._loop.time()
+        self._exchange = exchange
+        self._started = self._begun = self._loop.time()
         self._cancelled = 0
         self.problem: Problem | None = None
-        shortest = limits.request_timeout if body is None else min(limits.body_timeout, limits.request_timeout)
+        shortest = limits.request_timeout if exchange.body is None else min(limits.body_timeout, limits.request_timeout)
         self._timer = self._loop.call_later(shortest, self._look)
 
     def _look(self) -> None:
-        if self._body is not None and self._body.is_awaited:
+        now, body = self._loop.time(), self._exchange.body
+        if self._exchange.is_sending:
+            self._begun = now
+        if self._exchange.is_unfinished:
             due, problem = self._started + self._limits.body_timeout, REQUEST_TIMEOUT
         else:
-            begun = (self._body and self._body.completed_at) or self._started
+            begun = max(self._begun, (body and body.completed_at) or 0.0)
             due, problem = begun + self._limits.request_timeout, DATABASE_UNAVAILABLE
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._look)
+        if now < due:
+            # The body may be there at once, and the time of the answer begin.
+            self._timer = self._loop.call_at(min(due, now + self._limits.request_timeout), self._look)
         else:
             self.problem = problem
             self._cancel()

@@ -4,9 +4,9 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope
 
-from adapters.http.admission import Admission
+from adapters.http.admission import Room
 from adapters.http.errors import REFUSAL, ProblemError
-from adapters.http.problems import BODY_TOO_LARGE
+from adapters.http.problems import BODY_TOO_LARGE, OVERLOADED
 
 
 class Body:
@@ -15,15 +15,15 @@ class Body:
     `is_awaited` while somebody waits for more of it; `completed_at` is the loop's time at which all of it was there.
     """
 
-    __slots__ = ("_is_chunked", "_left", "_receive", "_scope", "admission", "completed_at", "is_awaited")
+    __slots__ = ("_is_chunked", "_left", "_receive", "_room", "_scope", "completed_at", "is_awaited")
 
-    def __init__(self, scope: Scope, receive: Receive, most_bytes: int, *, is_chunked: bool) -> None:
+    def __init__(self, scope: Scope, receive: Receive, most_bytes: int, room: Room | None, *, is_chunked: bool) -> None:
         self._scope = scope
         self._receive = receive
+        self._room = room
         self._left = most_bytes
         self._is_chunked = is_chunked
         self.is_awaited = False
-        self.admission: Admission | None = None
         self.completed_at: float | None = None
 
     @property
@@ -32,7 +32,10 @@ class Body:
         return self._is_chunked and self.completed_at is None
 
     async def receive(self) -> Message:
-        """Return the next message. Raises ProblemError when the body has become too large, or is refused."""
+        """Return the next message.
+
+        Raises ProblemError when the body has become too large, or is refused, or comes when there is no room any more.
+        """
         if self.completed_at is not None:
             return await self._receive()
         message = await self._next()
@@ -42,19 +45,21 @@ class Body:
                 raise ProblemError(BODY_TOO_LARGE)
             if not message.get("more_body", False):
                 self.completed_at = asyncio.get_running_loop().time()
+                if self._room is not None and self._room.in_work > self._room.most:
+                    raise ProblemError(OVERLOADED)
             elif REFUSAL in self._scope:
                 raise self._scope[REFUSAL]
         return message
 
     async def _next(self) -> Message:
-        admission = self.admission
+        room = self._room
         self.is_awaited = True
-        if admission is not None:
-            admission.in_work -= 1
+        if room is not None:
+            room.in_work -= 1
         try:
             message = await self._receive()
         finally:
-            if admission is not None:
-                admission.in_work += 1
+            if room is not None:
+                room.in_work += 1
         self.is_awaited = False
         return message

@@ -8,17 +8,25 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.failures import kinds, places
-from adapters.http.admission import Admission, refuse
-from adapters.http.context import AccessLog, Metrics, RequestSpan, Trace
+from adapters.http.admission import Admission, Room, refuse
+from adapters.http.context import REFUSED, AccessLog, Metrics, RequestSpan, Trace
 from adapters.http.deadlines import Deadline
 from adapters.http.errors import PROBLEM
-from adapters.http.exchange import Exchange
+from adapters.http.exchange import CLIENT_GONE, Exchange
 from adapters.http.limits import RequestLimits
-from adapters.http.problems import DEADLINE, INTERNAL_ERROR, OVERLOADED, REQUEST_TIMEOUT
+from adapters.http.problems import (
+    DATABASE_UNAVAILABLE,
+    DEADLINE,
+    INTERNAL_ERROR,
+    OVERLOADED,
+    REQUEST_TIMEOUT,
+    Problem,
+)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-_CLIENT_GONE = 499
-"""The status that is written down when the client left before there was a response, as nginx does."""
+
+_LATE = "The request was not answered in time."
+_UNKNOWN = f"{_LATE} It may have been carried out: read first whether it was."
 
 
 class Envelope:
@@ -51,38 +59,37 @@ class Envelope:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.began()
         span = None if self._trace is None else self._trace(method, scope["headers"])
-        exchange = Exchange(scope, receive, send, self._limits.max_body_bytes)
+        room = self._admission.room(scope)
+        exchange = Exchange(scope, receive, send, self._limits.max_body_bytes, room)
         try:
-            if self._admission.admits(scope):
-                await self._work_on(exchange)
-            else:
+            if room is None:
                 exchange.scope[PROBLEM] = OVERLOADED.code
                 await refuse(exchange.send, exchange.request_id)
+            else:
+                await self._work_on(exchange, room)
         finally:
             self._write_down(exchange, method, perf_counter() - started, span)
 
-    async def _work_on(self, exchange: Exchange) -> None:
-        admission = self._admission
-        if exchange.body is not None:
-            exchange.body.admission = admission
-        deadline = Deadline(self._limits, exchange.body)
+    async def _work_on(self, exchange: Exchange, room: Room) -> None:
+        deadline = Deadline(self._limits, exchange)
         try:
             if exchange.refusal is None:
                 await self._app(exchange.scope, exchange.receive, exchange.send)
             else:
                 await exchange.report(exchange.refusal.problem, detail=exchange.refusal.detail)
         except ClientDisconnect:
-            exchange.status = exchange.status or _CLIENT_GONE
+            exchange.status = exchange.status or CLIENT_GONE
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - what nobody expected ends here
             await self._fail(exchange, error, deadline)
         finally:
             deadline.end()
-            admission.in_work -= 1
+            room.in_work -= 1
 
     def _write_down(self, exchange: Exchange, method: str, seconds: float, span: RequestSpan | None) -> None:
         route = getattr(exchange.scope.get("route"), "path", None)
         rejection = exchange.scope.get(PROBLEM)
-        self._metrics.ended(route=route, method=method, status=exchange.status, seconds=seconds, rejection=rejection)
+        counted = REFUSED if exchange.is_refused else route
+        self._metrics.ended(route=counted, method=method, status=exchange.status, seconds=seconds, rejection=rejection)
         traced = {}
         if span is not None:
             span.end(route=route, status=exchange.status)
@@ -103,17 +110,25 @@ class Envelope:
         """Answer in place of the application. Raises the cancellation again that came from outside."""
         deadline.end()
         is_cancelled = deadline.is_cancelled and isinstance(error, asyncio.CancelledError)
-        if deadline.problem is not None:
-            await exchange.give_up(deadline.problem)
-            if deadline.problem is not REQUEST_TIMEOUT:
-                exchange.scope[PROBLEM] = DEADLINE
-        elif is_cancelled:
-            # The server stops and has waited long enough; the next one may take it.
-            await exchange.give_up(REQUEST_TIMEOUT if exchange.is_unfinished else OVERLOADED)
-        else:
+        if deadline.problem is None and not is_cancelled:
             self._logger.error(
                 "request failed", request_id=exchange.request_id, exception=kinds(error), traceback=places(error)
             )
             await exchange.give_up(INTERNAL_ERROR)
+        elif is_cancelled and exchange.is_sending:
+            exchange.status = CLIENT_GONE  # it did not read in the time that the server had left
+        else:
+            await _end(exchange, deadline.problem)
         if is_cancelled:
             raise error
+
+
+async def _end(exchange: Exchange, problem: Problem | None) -> None:
+    """Answer a request that ran into this problem of its deadline, or else one that a server which stops gives up."""
+    if problem is REQUEST_TIMEOUT or exchange.is_unfinished:
+        await exchange.give_up(REQUEST_TIMEOUT)
+    elif problem is None and exchange.is_safe:
+        await exchange.give_up(OVERLOADED)  # the next server may take it
+    else:
+        await exchange.give_up(DATABASE_UNAVAILABLE, detail=_LATE if exchange.is_safe else _UNKNOWN)
+        exchange.scope[PROBLEM] = DEADLINE

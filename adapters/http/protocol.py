@@ -20,7 +20,7 @@ from adapters.http.admission import Admission
 from adapters.http.errors import REFUSAL, ProblemError
 from adapters.http.heads import check_head, check_size
 from adapters.http.limits import HeadLimits
-from adapters.http.outgoing import Outgoing
+from adapters.http.outgoing import OUTGOING, Outgoing
 from adapters.http.problems import MALFORMED_REQUEST, REQUEST_HEADER_FIELDS_TOO_LARGE, REQUEST_TIMEOUT
 
 LINGER_SECONDS = 2.0
@@ -110,6 +110,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         self._in_head = True
         super().on_message_begin()
+        cast("Scope", self.scope)[OUTGOING] = self._outgoing
 
     def on_headers_complete(self) -> None:
         """Start the request, unless it has to be read again without its offer. Raises ProblemError to refuse it."""
@@ -136,7 +137,7 @@ class PatientProtocol(HttpToolsProtocol):
         sent, its answer does not wait either; requests that came before the last one was answered take their turn.
         """
         at_once = not self._is_draining and cycle is self.cycle and not self.transport.get_write_buffer_size()
-        if at_once and not self.admission.admits(cast("Scope", cycle.scope)):
+        if at_once and self.admission.room(cast("Scope", cycle.scope)) is None:
             with suppress(StopIteration):
                 cycle.run_asgi(app).send(None)
         else:

@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from fastapi import Response
+from fastapi import Request, Response
 
-from adapters.http.admission import Admission
+from adapters.http.admission import MORE_FOR_METRICS, Admission
+from adapters.memory.storage import InMemoryStorage
+from adapters.system import new_id
+from application.credentials import key_text, new_secret
+from application.ports import Storage, UnitOfWork
+from tests.http.credentials import bearer
 from tests.http.support import ADA, Api, check_problem, serving
 from tests.http.wires import CHUNKED, GET, PATIENCE, POST, Wire, listening
 from tests.support.waiting import until
@@ -104,3 +109,78 @@ async def _answers(wire: Wire, sent: bytes) -> int:
     writer.close()
     assert answer.startswith(b"HTTP/1.1 503")
     return answer.count(b"HTTP/1.1 ")
+
+
+class HeldStorage(Storage):
+    """Lets readers wait until it `answers`, and counts them."""
+
+    def __init__(self) -> None:
+        self._storage = InMemoryStorage()
+        self.answers = asyncio.Event()
+        self.asked = 0
+
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        return self._storage.transaction()
+
+    @asynccontextmanager
+    async def readonly(self) -> AsyncIterator[UnitOfWork]:
+        self.asked += 1
+        await self.answers.wait()
+        async with self._storage.readonly() as work:
+            yield work
+
+
+async def test_a_few_more_may_ask_for_the_metrics() -> None:
+    """But not any number: a key that was made up has to be looked for as every other."""
+    storage = HeldStorage()
+    async with serving(storage, admission=Admission(MOST)) as api, busy(api):
+        forged = [bearer(key_text(new_id(), new_secret())) for _ in range(MORE_FOR_METRICS)]
+        tasks = [asyncio.ensure_future(api.client.get("/metrics", headers=key)) for key in forged]
+        await until(lambda: storage.asked == MORE_FOR_METRICS)
+        for path in ("/metrics", "/metrics/"):
+            check_problem(await api.client.get(path), 503, "overloaded")
+        assert (await api.client.get("/livez")).status_code == 200
+        assert storage.asked == MORE_FOR_METRICS
+        storage.answers.set()
+        assert {response.status_code for response in await asyncio.gather(*tasks)} == {401}
+        assert (await api.client.get("/metrics/")).status_code == 200
+        check_problem(await api.client.get("/api/v1/users"), 503, "overloaded")
+
+
+async def test_bodies_that_come_all_at_once() -> None:
+    """What waited for its body, and took no room, has to find some when it goes on."""
+    admission, come, done = Admission(MOST), asyncio.Event(), asyncio.Event()
+    waiting: list[int] = []
+    at_work: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        waiting.append(admission.in_work)
+        await come.wait()
+        yield b"}"
+
+    async def keep(request: Request) -> Response:
+        await request.body()
+        at_work.append(admission.in_work)
+        await done.wait()
+        return Response()
+
+    async with serving(admission=admission) as api:
+        api.app.add_api_route("/keep", keep, methods=["POST"])
+        tasks = [asyncio.ensure_future(api.client.post("/keep", content=body())) for _ in range(5 * MOST)]
+        await until(lambda: len(waiting) == len(tasks))
+        assert set(waiting) == {0}
+        come.set()
+        await until(lambda: sum(task.done() for task in tasks) == len(tasks) - MOST)
+        assert at_work == [1, MOST]
+        for task in tasks:
+            if task.done():
+                response = await task
+                check_problem(response, 503, "overloaded")
+                assert response.headers["retry-after"] == "1"
+                assert "connection" not in response.headers
+        assert {(event["status"], event["route"]) for event in api.log} == {(503, "/keep")}
+        done.set()
+        responses = await asyncio.gather(*tasks)
+        assert sum(response.status_code == 200 for response in responses) == MOST
+    assert admission.in_work == 0

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from fastapi import Response
 
+from adapters.http.admission import Admission
 from adapters.http.limits import RequestLimits
 from adapters.http.metrics import EXPOSITION
 from adapters.http.problems import REJECTIONS
@@ -161,3 +162,17 @@ async def _key_of(api: Api) -> str:
     async with api.storage.transaction() as work:
         await work.keys.add(key)
     return text
+
+
+async def test_what_was_refused_unseen_is_not_among_what_is_not_there() -> None:
+    admission = Admission()
+    async with serving(metrics=made(), limits=RequestLimits(max_body_bytes=9), admission=admission) as api:
+        await api.client.get("/nowhere")
+        await api.client.post("/nowhere", content=b"x" * 10)
+        admission.most = 0
+        await api.client.get("/nowhere")
+        await api.client.get("/api/v1/users")
+        found = await scrape(api)
+    counted = {(one.labels["route"], one.labels["status"]): one.value for one in found.found(REQUESTS)}
+    assert counted == {("unmatched", "404"): 1, ("refused", "413"): 1, ("refused", "503"): 2}
+    assert [event["route"] for event in api.log] == [None] * 4 + ["/metrics"]
