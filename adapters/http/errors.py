@@ -16,13 +16,14 @@ from adapters.http.problems import (
     MALFORMED_JSON,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    OUTCOME_UNKNOWN,
     VALIDATION_FAILED,
     Problem,
 )
 from adapters.http.translation import problem_of
 from adapters.http.validation import MOST_ERRORS, FieldError, field_errors
 from application.access import ForbiddenError, UnauthenticatedError
-from application.ports import OutcomeUnknownError, TransientError
+from application.ports import AcknowledgementLostError, OutcomeUnknownError, TransientError
 from domain.errors import DomainError, InvalidValueError
 from domain.keys import KeyUserNotFoundError
 from domain.posts import AuthorNotFoundError
@@ -110,6 +111,8 @@ def _challenge(error: Exception) -> Mapping[str, str]:
 
 
 def _detail(error: Exception) -> str | None:
+    if isinstance(error, AcknowledgementLostError | OutcomeUnknownError):
+        return OUTCOME_UNKNOWN
     # The messages of the domain are safe to show; a value's belongs to the field, a port's is for the log.
     return str(error) if isinstance(error, DomainError) and not isinstance(error, InvalidValueError) else None
 

@@ -18,6 +18,7 @@ from adapters.http.problems import (
     DATABASE_UNAVAILABLE,
     DEADLINE,
     INTERNAL_ERROR,
+    OUTCOME_UNKNOWN,
     OVERLOADED,
     REQUEST_TIMEOUT,
     Problem,
@@ -26,7 +27,6 @@ from adapters.http.problems import (
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 _LATE = "The request was not answered in time."
-_UNKNOWN = f"{_LATE} It may have been carried out: read first whether it was."
 
 
 class Envelope:
@@ -130,5 +130,5 @@ async def _end(exchange: Exchange, problem: Problem | None) -> None:
     elif problem is None and exchange.is_safe:
         await exchange.give_up(OVERLOADED)  # the next server may take it
     else:
-        await exchange.give_up(DATABASE_UNAVAILABLE, detail=_LATE if exchange.is_safe else _UNKNOWN)
+        await exchange.give_up(DATABASE_UNAVAILABLE, detail=_LATE if exchange.is_safe else OUTCOME_UNKNOWN)
         exchange.scope[PROBLEM] = DEADLINE

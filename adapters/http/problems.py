@@ -219,6 +219,9 @@ DATABASE_UNAVAILABLE = Problem(
     retry_after=5,
 )
 
+OUTCOME_UNKNOWN = "The request may have been carried out: read first whether it was."
+"""What is said where nobody knows it."""
+
 PROBLEMS = {found.code: found for found in list(globals().values()) if isinstance(found, Problem)}
 """All problems by code, in the order of their status."""
 

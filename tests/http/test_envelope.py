@@ -10,7 +10,9 @@ from fastapi import Response
 from starlette.responses import StreamingResponse
 
 from application.ports import (
+    AcknowledgementLostError,
     ConcurrentChangeError,
+    OutcomeUnknownError,
     StorageOverloadedError,
     StorageUnavailableError,
     TransientError,
@@ -145,6 +147,14 @@ async def test_storage_that_fails(error: type[Exception], code: str, seconds: st
             check_problem(response, 503, code)
             assert response.headers["retry-after"] == seconds
             assert "ada@" not in response.text
+
+
+@pytest.mark.parametrize("error", [AcknowledgementLostError, OutcomeUnknownError])
+async def test_who_may_have_been_served_is_told_so(error: type[Exception]) -> None:
+    async with serving(FailingStorage(lambda: error(SECRET_TEXT))) as api:
+        response = await api.client.patch(f"/api/v1/users/{NOBODY}", json={"full_name": None})
+    check_problem(response, 503, "database-unavailable")
+    assert response.json()["detail"] == "The request may have been carried out: read first whether it was."
 
 
 async def test_failures_that_nobody_expected() -> None:
