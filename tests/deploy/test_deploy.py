@@ -154,6 +154,12 @@ def test_runbooks_name_settings_and_alerts_that_there_are() -> None:
             assert name in {other["alert"] for other in ALERTS}, name
 
 
+def test_a_pool_is_exhausted_although_that_of_another_process_is_not() -> None:
+    """Of 10 in use with 50 waiting and 3 in use, an instance with two processes shows 13 of 20 with 50 waiting."""
+    (expression,) = [alert["expr"] for alert in ALERTS if alert["alert"] == "HexapostPoolExhausted"]
+    assert {selector.name for selector in selectors(expression)} == {"hexapost_database_pool_waiting"}
+
+
 def test_the_dashboard_can_be_imported() -> None:
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)
