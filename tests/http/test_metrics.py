@@ -1,6 +1,7 @@
 """`/metrics`, and what the envelope tells of each request."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from domain.keys import ApiKey, Scope
 from tests.http.support import NOBODY, Api, FailingStorage, call, check_problem, serving
 from tests.support.callers import CountingStorage
 from tests.support.services import PEPPERS, START
+from tests.support.waiting import LONGEST, until
 from tests.telemetry.scrapes import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
@@ -161,3 +163,20 @@ async def _key_of(api: Api) -> str:
     async with api.storage.transaction() as work:
         await work.keys.add(key)
     return text
+
+
+async def test_other_requests_are_answered_while_the_figures_are_read() -> None:
+    began, answered = threading.Event(), threading.Event()
+
+    class Slow(Metrics):
+        def exposition(self) -> bytes:
+            began.set()
+            assert answered.wait(LONGEST)
+            return b"shown"
+
+    async with serving(metrics=Slow(version="1")) as api:
+        asked = asyncio.create_task(api.client.get("/metrics"))
+        await until(began.is_set)
+        assert (await api.client.get("/livez")).status_code == 200
+        answered.set()
+        assert (await asked).content == b"shown"
