@@ -71,7 +71,7 @@ class Metrics:
         self._make_http(rejections)
         self._make_database()
         self._make_retention()
-        build = self._gauge("hexapost_build_info", "The release that runs.", "livemax", "version")
+        build = self._gauge("hexapost_build_info", "The release that runs.", "livesum", "version")
         build.labels(version).set(1)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

@@ -131,7 +131,7 @@ def test_several_processes_are_shown_together_by_any_of_them(tmp_path: Path, end
     assert found.total(f"{DURATION}_bucket", le="0.025") == 342
     assert found.total("hexapost_http_requests_in_flight") == 3
     assert found.total("hexapost_database_pool_size") == 30
-    assert found.total("hexapost_build_info") == 1
+    assert found.total("hexapost_build_info", version="1") == 3
     assert found.total("hexapost_purge_lag_seconds") == 300
     assert not any("pid" in sample.labels for sample in found.samples)
     if end == "killed":
