@@ -79,12 +79,17 @@ class Database:
         if not self._places.locked():
             await self._places.acquire()
             return await self._connection()
-        due = asyncio.get_running_loop().time() + self.options.attempt_timeout
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.options.attempt_timeout
         await self._wait_for_place()
+        is_late = loop.time() >= due
         try:
             async with asyncio.timeout_at(due):
                 return await self._connection()
         except TimeoutError as error:
+            if is_late:  # the wait took all the time, and the database none of it
+                raise StorageOverloadedError from error
+            self.failed(error)
             raise StorageSilentError from error
 
     async def _connection(self) -> PoolProxiedConnection:
@@ -92,10 +97,10 @@ class Database:
             return await self._engine.raw_connection()
         except BaseException as error:
             self._places.release()
-            if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
-                raise StorageSilentError from error
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
                 self.failed(error)
+                if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
+                    raise StorageSilentError from error
                 raise StorageUnavailableError from error
             raise
 
