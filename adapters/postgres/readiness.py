@@ -72,11 +72,13 @@ class Watch:
             structlog.get_logger("hexapost").warning("cannot see what is ready", error=type(error).__name__)
 
     async def _pool(self, *, is_reachable: bool) -> tuple[bool, str]:
-        """Tell whether the pool is ready: opened once."""
+        """Tell whether the pool is ready: opened once, and able to open connections."""
         if is_reachable and not self._opened:
             self._opened = await self._database.warm()
         if not self._opened:
             return False, "not opened yet"
+        if is_reachable and not await self._database.opens():
+            return False, "cannot open connections"
         return True, f"opened {self._opened} of {self._database.options.pool_size}"
 
     async def _look_for_ever(self) -> None:
