@@ -1,5 +1,7 @@
 """What the service counts, for Prometheus."""
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 
@@ -42,4 +44,6 @@ async def get_metrics(request: Request) -> PlainTextResponse:
 
     A key that the process has found in the last hour is good for this also while the database is away.
     """
-    return PlainTextResponse(metrics(request).exposition(), media_type=EXPOSITION)
+    # Not in the event loop: for each process that serves there are files to be read.
+    shown = await asyncio.to_thread(metrics(request).exposition)
+    return PlainTextResponse(shown, media_type=EXPOSITION)

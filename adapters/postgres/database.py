@@ -15,7 +15,7 @@ from sqlalchemy.util import greenlet_spawn
 from adapters.postgres.drivers import DRIVERS, Driver
 from adapters.postgres.errors import sqlstate_of
 from adapters.postgres.observed import NO_SQLSTATE, ErrorObserver, PoolUsage, StatementObserver, ignore, made_driver
-from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError
+from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError, TransientError
 
 DISCARD_SECONDS = 0.1
 """How long is waited for the end of a connection: a server that is frozen says nothing to it."""
@@ -62,6 +62,8 @@ class Database:
         self.options = options
         self._errors = errors
         self._waiting = 0
+        # Whether no connection could be opened for who asked last.
+        self._has_failed = False
         self._engine = _engine(url, options)
         self.driver: Driver = made_driver(self._engine.dialect, statements)
         # Who waits for a connection waits here: the wait inside the pool costs a task each.
@@ -79,25 +81,43 @@ class Database:
         if not self._places.locked():
             await self._places.acquire()
             return await self._connection()
-        due = asyncio.get_running_loop().time() + self.options.attempt_timeout
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.options.attempt_timeout
         await self._wait_for_place()
+        is_late = loop.time() >= due
         try:
             async with asyncio.timeout_at(due):
                 return await self._connection()
         except TimeoutError as error:
+            if is_late:  # the wait took all the time, and the database none of it
+                raise StorageOverloadedError from error
+            self._unopened(error)
             raise StorageSilentError from error
 
     async def _connection(self) -> PoolProxiedConnection:
         try:
-            return await self._engine.raw_connection()
+            connection = await self._engine.raw_connection()
         except BaseException as error:
             self._places.release()
-            if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
-                raise StorageSilentError from error
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
-                self.failed(error)
+                self._unopened(error)
+                if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
+                    raise StorageSilentError from error
                 raise StorageUnavailableError from error
             raise
+        self._has_failed = False
+        return connection
+
+    def _unopened(self, error: BaseException) -> None:
+        self._has_failed = True
+        self.failed(error)
+
+    async def opens(self) -> bool:
+        """Tell whether connections can be opened, as far as is known; when the last one could not, try again."""
+        if self._has_failed and not self._places.locked():
+            with suppress(TransientError):
+                self.hand_back(await self.connect())
+        return not self._has_failed
 
     async def warm(self) -> int:
         """Open every connection that there is room for, ahead of those who need them; return how many there are."""

@@ -8,6 +8,7 @@ import structlog
 
 from adapters.postgres.database import Database
 from adapters.postgres.migrations import SchemaState, schema_state
+from adapters.postgres.schema import SchemaUnreadableError
 from application.ports import StorageOverloadedError, TransientError
 
 AHEAD = (True, "ahead of this release")
@@ -29,6 +30,8 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
     except StorageOverloadedError:
         # Busy is not broken: a service that works at full speed stays in rotation.
         return {"database": (True, "busy"), "migrations": (True, "not asked")}
+    except SchemaUnreadableError as error:
+        return {"database": (False, str(error)), "migrations": (False, "unknown")}
     except TransientError:
         return {"database": (False, "unreachable"), "migrations": (False, "unknown")}
     return {"database": (True, "reachable"), "migrations": _SCHEMA[schema]}
@@ -61,18 +64,24 @@ class Watch:
 
     async def look(self) -> None:
         """See what is ready."""
-        found = await readiness(self._own)
-        if not self._opened and found["database"][0]:
+        try:
+            found = await readiness(self._own)
+            self.seen = {**found, "pool": await self._pool(is_reachable=found["database"][0])}
+        except Exception as error:  # noqa: BLE001 - a reason not to be ready, and none to look no more
+            self.seen = {"database": (False, "in disorder")}
+            structlog.get_logger("hexapost").warning("cannot see what is ready", error=type(error).__name__)
+
+    async def _pool(self, *, is_reachable: bool) -> tuple[bool, str]:
+        """Tell whether the pool is ready: opened once, and able to open connections."""
+        if is_reachable and not self._opened:
             self._opened = await self._database.warm()
-        size = self._database.options.pool_size
-        pool = (self._opened > 0, f"opened {self._opened} of {size}" if self._opened else "not opened yet")
-        self.seen = {**found, "pool": pool}
+        if not self._opened:
+            return False, "not opened yet"
+        if is_reachable and not await self._database.opens():
+            return False, "cannot open connections"
+        return True, f"opened {self._opened} of {self._database.options.pool_size}"
 
     async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except Exception as error:  # noqa: BLE001 - a reason not to be ready, and none to look no more
-                self.seen = {"database": (False, "in disorder")}
-                structlog.get_logger("hexapost").warning("cannot see what is ready", error=type(error).__name__)
+            await self.look()

@@ -8,7 +8,7 @@ asked answers for all of them ("Multiprocess Mode" of prometheus_client).
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
+from adapters.telemetry.slots import forget, forget_the_dead, taken_slot
 from application.ports import ConcurrentChangeError, StorageUnavailableError, TransientError
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -56,10 +57,13 @@ class Metrics:
     """The instruments of one process."""
 
     def __init__(self, *, version: str, rejections: frozenset[str] = frozenset()) -> None:
-        # Chosen by what the variable is now, and not at the first import of the package.
-        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.directory = os.environ.get(DIRECTORY)
+        self.directory = Path(os.environ[DIRECTORY]) if os.environ.get(DIRECTORY) else None
+        # Chosen by what the variable is now, and not at the first import of the package.
+        values.ValueClass = values.MutexValue
+        if self.directory is not None:
+            self._slot = taken_slot(self.directory)
+            values.ValueClass = values.MultiProcessValue(lambda: self._slot)  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._in_flight = 0
         self._pool: Callable[[], tuple[int, int, int]] | None = None
@@ -67,7 +71,7 @@ class Metrics:
         self._make_http(rejections)
         self._make_database()
         self._make_retention()
-        build = self._gauge("hexapost_build_info", "The release that runs.", "livemax", "version")
+        build = self._gauge("hexapost_build_info", "The release that runs.", "livesum", "version")
         build.labels(version).set(1)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -170,11 +174,11 @@ class Metrics:
         return self._pool_size, self._pool_in_use, self._pool_waiting
 
     def exposition(self) -> bytes:
-        """Return everything in the text format of Prometheus, version 0.0.4."""
+        """Return everything in the text format of Prometheus, version 0.0.4. May be called in a thread."""
         self.refresh()
         if self.directory is None:
             return generate_latest(self._registry)
-        _forget_the_dead(Path(self.directory))
+        forget_the_dead(self.directory)
         together = CollectorRegistry()
         multiprocess.MultiProcessCollector(together, self.directory)  # type: ignore[no-untyped-call]
         return generate_latest(together)
@@ -182,17 +186,4 @@ class Metrics:
     def close(self) -> None:
         """Take the state of this process out of what the others show; what it counted stays."""
         if self.directory is not None:
-            multiprocess.mark_process_dead(os.getpid(), self.directory)  # type: ignore[no-untyped-call]
-
-
-def _forget_the_dead(directory: Path) -> None:
-    """Remove the state of processes that ended without a word; what they counted stays."""
-    for file in directory.glob("gauge_live*_*.db"):
-        pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another process was faster
-                file.unlink()
-        except PermissionError:  # it lives
-            continue
+            forget(self.directory, self._slot)

@@ -24,6 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 
 from application.access import UnauthenticatedError
+from application.idempotency import RepeatedError
 from domain.errors import DomainError
 
 FLUSH_SECONDS = 3.0
@@ -31,7 +32,7 @@ FLUSH_SECONDS = 3.0
 
 T = TypeVar("T")
 
-_EXPECTED = (DomainError, UnauthenticatedError)
+_EXPECTED = (DomainError, RepeatedError, UnauthenticatedError)
 _FAILED = Status(StatusCode.ERROR)
 _SERVER_ERRORS = 500
 _SUMMARY = re.compile(

@@ -154,6 +154,18 @@ def test_runbooks_name_settings_and_alerts_that_there_are() -> None:
             assert name in {other["alert"] for other in ALERTS}, name
 
 
+def test_a_pool_is_exhausted_although_that_of_another_process_is_not() -> None:
+    """Of 10 in use with 50 waiting and 3 in use, an instance with two processes shows 13 of 20 with 50 waiting."""
+    (expression,) = [alert["expr"] for alert in ALERTS if alert["alert"] == "HexapostPoolExhausted"]
+    assert {selector.name for selector in selectors(expression)} == {"hexapost_database_pool_waiting"}
+
+
+def test_processes_are_summed_by_release() -> None:
+    """An instance shows the sum of its processes, and counts as one."""
+    (panel,) = [panel for panel in PANELS if panel["description"] == "Processes by release."]
+    assert panel["targets"][0]["expr"].startswith("sum by (version) (hexapost_build_info{")
+
+
 def test_the_dashboard_can_be_imported() -> None:
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)

@@ -1,6 +1,7 @@
 """`/metrics`, and what the envelope tells of each request."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from domain.keys import ApiKey, Scope
 from tests.http.support import NOBODY, Api, FailingStorage, call, check_problem, serving
 from tests.support.callers import CountingStorage
 from tests.support.services import PEPPERS, START
+from tests.support.waiting import LONGEST, until
 from tests.telemetry.scrapes import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
@@ -176,3 +178,20 @@ async def test_what_was_refused_unseen_is_not_among_what_is_not_there() -> None:
     counted = {(one.labels["route"], one.labels["status"]): one.value for one in found.found(REQUESTS)}
     assert counted == {("unmatched", "404"): 1, ("refused", "413"): 1, ("refused", "503"): 2}
     assert [event["route"] for event in api.log] == [None] * 4 + ["/metrics"]
+
+
+async def test_other_requests_are_answered_while_the_figures_are_read() -> None:
+    began, answered = threading.Event(), threading.Event()
+
+    class Slow(Metrics):
+        def exposition(self) -> bytes:
+            began.set()
+            assert answered.wait(LONGEST)
+            return b"shown"
+
+    async with serving(metrics=Slow(version="1")) as api:
+        asked = asyncio.create_task(api.client.get("/metrics"))
+        await until(began.is_set)
+        assert (await api.client.get("/livez")).status_code == 200
+        answered.set()
+        assert (await asked).content == b"shown"

@@ -11,6 +11,7 @@ from sqlalchemy import URL
 from adapters.postgres import readiness as module
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.readiness import LOOK_SECONDS, Watch
+from tests.postgres.conftest import FAIL
 from tests.support.databases import Connection, Databases, connected, with_driver
 from tests.support.proxies import proxied
 from tests.support.stores import taken
@@ -142,3 +143,29 @@ async def test_it_ends_soon_whatever_the_database_does(
                 await asyncio.wait_for(looks.wait(), SOON)
             limit.reschedule(asyncio.get_running_loop().time() + SOON)
         assert not [task for task in asyncio.all_tasks() if "_look_for_ever" in repr(task)]
+
+
+async def test_what_nobody_expected_is_seen_at_the_first_look(
+    scratch: URL, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(_: Database) -> object:
+        raise RuntimeError("s3cret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "schema_state", failing)
+        async with watched(scratch, driver) as (watch, _):
+            assert watch.seen == {"database": (False, "in disorder")}
+
+
+@pytest.mark.parametrize("state", ["42501", "26000", "42P05"])
+async def test_a_database_that_does_not_tell_its_revisions_is_seen(scratch: URL, driver: str, state: str) -> None:
+    with connected(scratch) as admin:
+        admin.execute(FAIL)
+        admin.execute("ALTER TABLE alembic_version RENAME TO revisions")
+        admin.execute(f"CREATE VIEW alembic_version AS SELECT CAST(fail('{state}') AS text) AS version_num".encode())
+        async with watched(scratch, driver) as (watch, _):
+            disorder = {"database": (False, f"in disorder: SQLSTATE {state}"), "migrations": (False, "unknown")}
+            assert watch.seen == {**disorder, "pool": (False, "not opened yet")}
+            admin.execute("DROP VIEW alembic_version")
+            admin.execute("ALTER TABLE revisions RENAME TO alembic_version")
+            await soon(watch, FINE)

@@ -1,14 +1,10 @@
 """What is counted, by one process and by several."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from adapters.http.problems import REJECTIONS
-from adapters.telemetry import metrics as module
 from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics, shared_figures
 from application.ports import (
     AcknowledgementLostError,
@@ -18,11 +14,10 @@ from application.ports import (
     TransientError,
 )
 from tests.telemetry.scrapes import Scrape
+from tests.telemetry.workers import ROUTE, Worker
 
 REQUESTS = "hexapost_http_requests_total"
 DURATION = "hexapost_http_request_duration_seconds"
-ROUTE = "/api/v1/users/{user_id}"
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -125,53 +120,10 @@ def test_two_services_in_a_process_do_not_share_figures(metrics: Metrics) -> Non
     assert list(scraped(Metrics(version="2")).found(REQUESTS)) == []
 
 
-# What a process of several does: some requests, then its share is shown, or it waits to be killed.
-WORKER = f"""
-import sys
-from adapters.telemetry.metrics import Metrics
-
-metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}))
-metrics.watch(lambda: (10, 3, 1))
-for _ in range(int(sys.argv[1])):
-    metrics.began()
-    metrics.ended(route="{ROUTE}", method="GET", status=200, seconds=0.02, rejection="overloaded")
-metrics.began()
-metrics.lags(float(sys.argv[1]))
-metrics.refresh()
-print("ready", flush=True)
-if sys.stdin.readline() == "show\\n":
-    sys.stdout.write(metrics.exposition().decode())
-if sys.argv[2:] == ["orderly"]:
-    metrics.close()
-"""
-
-
-class Worker:
-    """A process of several that share a directory."""
-
-    def __init__(self, directory: Path, requests: int, *words: str) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - our own words
-            [sys.executable, "-c", WORKER, str(requests), *words],
-            env=os.environ | {DIRECTORY: str(directory), "PYTHONPATH": str(ROOT)},
-            cwd=directory,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n"
-
-    def ended(self, word: str) -> str:
-        return self.process.communicate(f"{word}\n", timeout=30)[0]
-
-    def killed(self) -> None:
-        self.process.kill()
-        self.process.communicate(timeout=30)
-
-
 @pytest.mark.parametrize("end", ["killed", "orderly"])
 def test_several_processes_are_shown_together_by_any_of_them(tmp_path: Path, end: str) -> None:
-    first, second, third = Worker(tmp_path, 2), Worker(tmp_path, 40, "orderly"), Worker(tmp_path, 300)
+    first, second = Worker(tmp_path, 2).ready(), Worker(tmp_path, 40, "orderly").ready()
+    third = Worker(tmp_path, 300).ready()
     found = Scrape(first.ended("show"))
     assert found.total(REQUESTS, route=ROUTE) == 342
     assert found.total("hexapost_rejections_total", reason="overloaded") == 342
@@ -179,27 +131,16 @@ def test_several_processes_are_shown_together_by_any_of_them(tmp_path: Path, end
     assert found.total(f"{DURATION}_bucket", le="0.025") == 342
     assert found.total("hexapost_http_requests_in_flight") == 3
     assert found.total("hexapost_database_pool_size") == 30
-    assert found.total("hexapost_build_info") == 1
+    assert found.total("hexapost_build_info", version="1") == 3
     assert found.total("hexapost_purge_lag_seconds") == 300
     assert not any("pid" in sample.labels for sample in found.samples)
     if end == "killed":
         second.killed()
     else:
-        second.ended("quiet")
+        second.ended()
     found = Scrape(third.ended("show"))
     assert found.total(REQUESTS) == 342, "what was counted stays"
     assert found.total("hexapost_database_pool_size") == 10, "what is no more does not"
-
-
-def test_one_that_belongs_to_another_account_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_pid: int, _signal: int) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", refuse)
-    file = tmp_path / "gauge_livesum_1.db"
-    file.touch()
-    module._forget_the_dead(tmp_path)
-    assert file.exists()
 
 
 def test_those_who_serve_together_get_a_directory_that_goes_with_them(monkeypatch: pytest.MonkeyPatch) -> None:

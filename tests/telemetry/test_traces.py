@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from adapters.telemetry.traces import Traces, _statement
+from adapters.http.translation import _KINDS
+from adapters.telemetry.traces import _EXPECTED, Traces, _statement
 from application.ports import StorageUnavailableError
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY
 from tests.support.stores import Store
@@ -147,6 +148,21 @@ async def test_what_is_expected_is_no_failure(traced: Traced) -> None:
     assert attributes(use_case) == {"error.type": "UserNotFoundError"}
     assert {use_case.status.status_code, request.status.status_code} == {StatusCode.UNSET}
     assert attributes(request)["http.response.status_code"] == 404
+
+
+async def test_a_repeated_request_is_no_failure(traced: Traced) -> None:
+    body, headers = {"email": "ada@example.org"}, {"Idempotency-Key": "one"}
+    await traced.client.post("/api/v1/users", json=body, headers=headers)
+    traced.spans()
+    assert (await traced.client.post("/api/v1/users", json=body, headers=headers)).status_code == 201
+    *_, use_case, request = traced.spans()
+    assert attributes(use_case) == {"error.type": "RepeatedError"}
+    assert {use_case.status.status_code, request.status.status_code} == {StatusCode.UNSET}
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_a_use_case_fails_when_the_answer_is_that_the_service_has(kind: type[Exception]) -> None:
+    assert issubclass(kind, _EXPECTED) is (_KINDS[kind].status < 500)
 
 
 async def test_failures_are_told_by_class_and_code(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,60 @@
+"""Processes of several that share their figures."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from adapters.telemetry.metrics import DIRECTORY
+
+ROUTE = "/api/v1/users/{user_id}"
+ROOT = Path(__file__).parents[2]
+
+# What a process of several does: some requests, then its share is shown, or it waits to be killed.
+WORKER = f"""
+import sys
+from adapters.telemetry.metrics import Metrics
+
+metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}))
+metrics.watch(lambda: (10, 3, 1))
+for _ in range(int(sys.argv[1])):
+    metrics.began()
+    metrics.ended(route="{ROUTE}", method="GET", status=200, seconds=0.02, rejection="overloaded")
+metrics.began()
+metrics.lags(float(sys.argv[1]))
+metrics.refresh()
+print("ready", flush=True)
+if sys.stdin.readline() == "show\\n":
+    sys.stdout.write(metrics.exposition().decode())
+if sys.argv[2:] == ["orderly"]:
+    metrics.close()
+"""
+
+
+class Worker:
+    """A process of several that share a directory."""
+
+    def __init__(self, directory: Path, requests: int, *words: str) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - our own words
+            [sys.executable, "-c", WORKER, str(requests), *words],
+            env=os.environ | {DIRECTORY: str(directory), "PYTHONPATH": str(ROOT)},
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ready(self) -> "Worker":
+        """Return when its requests are counted."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+        return self
+
+    def ended(self, word: str = "quiet") -> str:
+        """Have it end, and return what it shows when the word is `show`."""
+        return self.process.communicate(f"{word}\n", timeout=30)[0]
+
+    def killed(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.communicate(timeout=30)
