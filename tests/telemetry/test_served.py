@@ -3,7 +3,6 @@
 import json
 import signal
 import time
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -83,8 +82,9 @@ def test_processes_that_share_a_directory_are_shown_by_any(tmp_path: Path, scrat
         for served in (one, one, two):
             served.get(USERS, key=key).read()
         count = "hexapost_http_requests_total"
-        for shown in (partial(scraped, one, key), partial(scraped, two, key)):  # each is counted after its answer
-            wait_until(lambda shown=shown: shown().total(count, route=USERS, status="200") == 3)
+        # Each is counted after its answer was sent.
+        wait_until(lambda: scraped(one, key).total(count, route=USERS, status="200") == 3)
+        wait_until(lambda: scraped(two, key).total(count, route=USERS, status="200") == 3)
         wait_until(lambda: scraped(one, key).total("hexapost_database_pool_size") == 20)
         two.process.kill()
         two.process.wait()
