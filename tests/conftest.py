@@ -87,9 +87,10 @@ async def stores(databases: Databases) -> AsyncIterator[Mapping[str, Store]]:
 
 
 @pytest.fixture
-def store(driver: str, stores: Mapping[str, Store]) -> Iterator[Store]:
+async def store(driver: str, stores: Mapping[str, Store]) -> AsyncIterator[Store]:
     """A database without rows; the test has to leave its pool as it was."""
-    yield from cleared(stores[driver])
+    async with cleared(stores[driver]) as store:
+        yield store
 
 
 @pytest.fixture

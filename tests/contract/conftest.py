@@ -1,7 +1,7 @@
 """The storages that keep the contract of the ports."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -21,23 +21,28 @@ AtOnce = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
 
 
 @pytest.fixture(params=[MEMORY, *DRIVERS])
-def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """Each storage in turn, empty."""
+def shared(request: pytest.FixtureRequest) -> Store | None:
+    """The database of each driver in turn, and none for the storage in memory."""
     if request.param == MEMORY:
+        return None
+    stores: Mapping[str, Store] = request.getfixturevalue("stores")
+    return stores[request.param]
+
+
+@pytest.fixture
+async def storage(shared: Store | None) -> AsyncIterator[Storage]:
+    """Each storage in turn, empty."""
+    if shared is None:
         yield InMemoryStorage()
         return
-    stores: Mapping[str, Store] = request.getfixturevalue("stores")
-    for store in cleared(stores[request.param]):
+    async with cleared(shared) as store:
         yield store.storage
 
 
 @pytest.fixture
-def is_waiting(storage: Storage, request: pytest.FixtureRequest) -> Callable[[], bool]:
+def is_waiting(shared: Store | None) -> Callable[[], bool]:
     """Tell whether somebody waits for a lock that somebody else holds; in memory nobody ever does."""
-    if isinstance(storage, InMemoryStorage):
-        return lambda: False
-    stores: Mapping[str, Store] = request.getfixturevalue("stores")
-    return stores[storage._database.driver.name].is_waiting  # type: ignore[attr-defined]
+    return shared.is_waiting if shared else lambda: False
 
 
 @pytest.fixture

@@ -28,9 +28,8 @@ _ALLOWED_CHANGES = {"POST": [[1]], "PATCH": [[], [2]], "DELETE": [[1], [1, 1], [
 async def aim(request: pytest.FixtureRequest, stores: Mapping[str, Store]) -> AsyncIterator[tuple[Target, int]]:
     """A target over each driver, and which share of the values it gets."""
     share = 1 if request.config.getoption("--hostile") == FULL else SHARE[request.param]
-    for store in cleared(stores[request.param]):
-        async with target(store) as found:
-            yield found, share
+    async with cleared(stores[request.param]) as store, target(store) as found:
+        yield found, share
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())

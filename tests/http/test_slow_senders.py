@@ -1,11 +1,12 @@
 """Heads and bodies that do not come, or not to their end."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from adapters.http.limits import RequestLimits
-from tests.http.wires import CHUNKED, GET, PATIENCE, POST, QUICK, Wire, listening
+from tests.http.wires import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, QUICK, Wire, listening
 from tests.support.waiting import until
 
 
@@ -24,8 +25,7 @@ async def test_a_head_that_does_not_come_to_its_end(piece: bytes) -> None:
 
 async def test_a_head_that_trickles() -> None:
     async with listening(QUICK) as wire:
-        _, writer = await wire.open()
-        writer.write(GET + b"a: ")
+        _, writer = await wire.open(GET + b"a: ")
         while not wire.api.log:
             writer.write(b"x")
             await asyncio.sleep(0.01)
@@ -34,14 +34,16 @@ async def test_a_head_that_trickles() -> None:
 
 
 async def test_the_time_of_a_head_ends_with_it() -> None:
-    async with listening(QUICK) as wire:
+    async with listening(replace(LIMITS, timeout=3), keep_alive=60) as wire:
         reader, writer = await wire.open()
         for _ in range(2):
             writer.write(GET[:9])
             await asyncio.sleep(0.01)
             writer.write(GET[9:] + b"\r\n")
             assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
-            await asyncio.sleep(0.2)
+        await asyncio.sleep(3.1)
+        writer.write(LAST)
+        assert b"200 OK" in await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
 
 

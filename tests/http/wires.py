@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -36,16 +37,20 @@ class Wire:
     port: int
     state: ServerState
 
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+    async def open(self, first: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect; what is sent first is there before the server takes the connection, and any time begins."""
+        client = socket.create_connection(("127.0.0.1", self.port))
+        client.sendall(first)
+        client.setblocking(False)
+        return await asyncio.open_connection(sock=client)
 
     async def said(self, *pieces: bytes) -> bytes:
         """Send the pieces one by one, and return all that is answered until the server ends the connection."""
-        reader, writer = await self.open()
-        for piece in pieces:
+        reader, writer = await self.open(b"".join(pieces[:1]))
+        for piece in pieces[1:]:
+            await asyncio.sleep(0.01)
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0.01)
         answer = await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
         return answer
@@ -77,10 +82,11 @@ async def listening(
     admission: Admission | None = None,
     *,
     send_timeout: float = 20.0,
+    keep_alive: int = 1,
 ) -> AsyncIterator[Wire]:
     admission = admission or Admission()
     async with serving(limits=request, admission=admission) as api:
-        config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=1)
+        config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=keep_alive)
         config.load()
         state = ServerState()
         protocol = bounded_protocol(head, admission, send_timeout=send_timeout)

@@ -111,7 +111,7 @@ def test_a_batch_is_as_many_rows_as_are_looked_at(
         command.upgrade(own.config(with_driver(scratch, driver)), "heads")
         assert connection.execute("SELECT email FROM users WHERE version = 2").fetchall() == [("1@x.org",)]
     assert sum(seconds) > 0.5
-    assert max(seconds) < 0.25, "one batch looked at all rows, for the only one that matches"
+    assert len(seconds) >= 6, "one batch looked at all rows, for the only one that matches"  # 10 + 20 + … + 160 < 500
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ async def test_a_script_lets_go_of_its_rows_while_others_hold_one(scratch: URL, 
             migrating = asyncio.create_task(asyncio.to_thread(run))
             waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
             await until(lambda: migrating.done() or third.execute(waits).fetchone() is not None)
-            third.execute("SET lock_timeout = '5s'")
+            third.execute("SET lock_timeout = '30s'")
             third.execute("UPDATE users SET full_name = 'y' WHERE id <> (SELECT max(id::text)::uuid FROM users)")
         await migrating
         assert third.execute(VERSIONS).fetchall() == [(2, 100)]

@@ -151,7 +151,7 @@ async def test_an_index_whose_build_was_cancelled(scratch: URL, driver: str, own
     own.add('op.create_index_concurrently("ix_t", "users", ["email"])')
     said: list[str] = []
     config = own.config(with_driver(scratch, driver), report=said.append)
-    config.attributes["patience"] = Patience(weak_lock_timeout=0.2)
+    config.attributes["patience"] = Patience(weak_lock_timeout=3)
     with _locked(scratch, "ROW EXCLUSIVE"), connected(scratch) as looking:
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
         waiting = "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE NOT granted AND locktype = 'virtualxid'"

@@ -20,14 +20,22 @@ ROWS = """
     INSERT INTO users SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', NULL, true, now(), now(), 1
     FROM generate_series(1, {}) n
 """
+HOLD = "SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET {} LIMIT 1) FOR UPDATE"
 INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+LOCKS = """
+    FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE locktype = 'advisory' AND datname = current_database()
+"""
 CHILD = """
 import sys
 from alembic import command
 from sqlalchemy import make_url
 from pathlib import Path
 from tests.migrations.revisions import Revisions
-command.upgrade(Revisions(Path(sys.argv[1])).config(make_url(sys.argv[2]), report=print), "heads")
+from migrations.patience import Patience
+config = Revisions(Path(sys.argv[1])).config(make_url(sys.argv[2]), report=print)
+config.attributes["patience"] = Patience(attempts=1000)
+command.upgrade(config, "heads")
 """
 
 
@@ -38,13 +46,15 @@ def _fill(url: URL, rows: int) -> None:
 
 async def test_a_backfill_that_is_killed_goes_on(scratch: URL, driver: str, own: Revisions) -> None:
     _fill(scratch, 2000)
-    own.add('op.backfill("users", "version = version + 1", batch=100, pause=0.05)')
+    own.add('op.backfill("users", "version = version + 1", batch=100, pause=0)')
     done = "SELECT count(*) FROM users WHERE version = 2"
-    with connected(scratch) as connection:
-        child = await _child(own, scratch, driver)
-        await until(lambda: child.returncode is not None or _number(connection, done) >= 300)
-        child.kill()
-        await child.communicate()
+    with connected(scratch) as connection, connected(scratch) as other:
+        with other.transaction():
+            other.execute(HOLD.format(1900).encode())  # so that it does not come to its end
+            child = await _child(own, scratch, driver)
+            await until(lambda: child.returncode is not None or _number(connection, done) >= 300)
+            child.kill()
+            await child.communicate()
         assert 300 <= _number(connection, done) < 2000
         reported: list[str] = []
         await asyncio.to_thread(
@@ -118,25 +128,26 @@ async def test_two_migrators_and_an_index_concurrently(scratch: URL, driver: str
 
 def test_the_lock_outlives_the_time_that_a_session_may_idle(scratch: URL, driver: str, own: Revisions) -> None:
     _fill(scratch, 1)
-    own.add('op.backfill("users", "full_name = concat(1, pg_sleep(1))")')
+    own.add('op.backfill("users", "full_name = concat(1, pg_sleep(4))")')
     own.add('op.create_index_concurrently("ix_t", "users", ["full_name"])')
     with connected(scratch) as connection:
-        connection.execute(f"ALTER DATABASE {scratch.database} SET idle_session_timeout = '300ms'".encode())
+        connection.execute(f"ALTER DATABASE {scratch.database} SET idle_session_timeout = '3s'".encode())
     command.upgrade(own.config(with_driver(scratch, driver)), "heads")
     assert revisions(scratch) == [own.last]
 
 
 async def test_a_migration_that_lost_its_lock_stops(scratch: URL, driver: str, own: Revisions) -> None:
     _fill(scratch, 1000)
-    own.add('op.backfill("users", "version = version + 1", batch=10, pause=0.02)')
-    with connected(scratch) as connection:
-        config = own.config(with_driver(scratch, driver))
-        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        await until(lambda: migrating.done() or _number(connection, "SELECT max(version) FROM users") == 2)
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database"
-            " WHERE locktype = 'advisory' AND datname = current_database()"
-        )
+    own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
+    config = own.config(with_driver(scratch, driver))
+    config.attributes["patience"] = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
+    with connected(scratch) as connection, connected(scratch) as other:
+        with other.transaction():
+            other.execute(HOLD.format(500).encode())  # so that it does not come to its end before it
+            migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
+            await until(lambda: migrating.done() or _number(connection, "SELECT max(version) FROM users") == 2)
+            connection.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}".encode())
+            await until(lambda: _number(connection, f"SELECT count(*) {LOCKS}") == 0)
         with pytest.raises(MigrationError, match="the migration lock was lost"):
             await migrating
         assert _number(connection, "SELECT count(*) FROM users WHERE version = 2") < 1000

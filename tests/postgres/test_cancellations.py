@@ -29,7 +29,7 @@ async def test_cancelled_operations_leak_nothing(scratch: URL, driver: str) -> N
         assert found.answered > 0
         assert found.mistaken == []
         await until(lambda: store.taken == 0)
-        assert store.database._places._value == PLACES
+        await until(lambda: store.database._places._value == PLACES)
         together = asyncio.Barrier(PLACES)
 
         async def body(work: object) -> int:

@@ -20,10 +20,10 @@ from domain.users import User
 from tests.support.databases import with_driver
 from tests.support.examples import a_user
 from tests.support.probes import Probe
-from tests.support.stores import opened, taken
+from tests.support.stores import PATIENT, opened, taken
 from tests.support.waiting import until
 
-SMALL = DatabaseOptions(pool_size=1, pool_timeout=0.05, connect_timeout=5)
+SMALL = replace(PATIENT, pool_size=1, pool_timeout=0.05)
 
 
 async def _write_two(work: UnitOfWork) -> None:
@@ -97,7 +97,7 @@ def limited(scratch: URL, driver: str) -> Iterator[URL]:
 
 
 async def test_the_server_has_no_connection_left(limited: URL) -> None:
-    database = Database(limited, DatabaseOptions())
+    database = Database(limited, PATIENT)
     impatient = Probe(SqlAlchemyStorage(database), retry=Retry(deadline=0))
     patient = Probe(SqlAlchemyStorage(database))
     with psycopg.connect(with_driver(limited, None).render_as_string(hide_password=False)):
@@ -133,16 +133,18 @@ def _hangs_up(directory: Path) -> URL:
 
 @pytest.mark.parametrize("address", [_refused, _missing, _hangs_up])
 async def test_the_server_is_not_there(driver: str, address: Callable[[Path], URL], tmp_path: Path) -> None:
-    database = Database(with_driver(address(tmp_path), driver), DatabaseOptions())
+    database = Database(with_driver(address(tmp_path), driver), PATIENT)
     for run in ("change", "look"):
         probe = Probe(SqlAlchemyStorage(database), retry=Retry(deadline=0))
         with pytest.raises(StorageUnavailableError):
             await (probe.change(_write_two) if run == "change" else probe.look(_look))
         assert probe.attempts == 1
-        probe.retry = Retry(deadline=0.2)
-        with pytest.raises(StorageUnavailableError):
-            await probe.look(_look)
-        assert probe.attempts > 2
+    probe = Probe(SqlAlchemyStorage(database))
+    looking = asyncio.create_task(probe.look(_look))
+    await until(lambda: probe.attempts > 2)
+    probe.retry = Retry(deadline=0)
+    with pytest.raises(StorageUnavailableError):
+        await looking
     assert taken(database) == 0
     await database.close()
 

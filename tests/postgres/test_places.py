@@ -16,6 +16,7 @@ from tests.support.databases import Databases, connected
 from tests.support.examples import a_user, next_version, store_users, stored_users
 from tests.support.probes import Body, Probe, backend, fetch
 from tests.support.stores import PATIENT, Store, opened
+from tests.support.waiting import until
 
 KNOWN, OTHER = a_user(), a_user()
 TIMES = 3
@@ -90,7 +91,7 @@ async def test_cancelled_while_connecting(scratch: URL, driver: str) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert store.taken == 0
+            await until(lambda: store.taken == 0)
             assert await stored_users(store.storage) == []
 
 

@@ -26,7 +26,8 @@ from tests.support.services import post_service, user_service
 from tests.support.stores import Store
 
 LATEST = """
-    SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    SELECT query FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
     ORDER BY query_start DESC LIMIT 1
 """
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.properties.machine import Sides
 from tests.support.databases import Databases
 from tests.support.stores import DRIVERS, Store, opened
+from tests.support.waiting import until
 
 BOUNDED = settings(
     max_examples=30,
@@ -49,4 +50,4 @@ def test_every_storage_answers_alike(runner: asyncio.Runner, stores: list[Store]
 
     Machine.runner, Machine.stores = runner, stores
     run_state_machine_as_test(Machine, settings=BOUNDED)
-    assert [store.taken for store in stores] == [0, 0]
+    runner.run(until(lambda: [store.taken for store in stores] == [0, 0]))

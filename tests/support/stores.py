@@ -1,6 +1,6 @@
 """A database under test with its pool, and a connection past the adapter."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from sqlalchemy import URL
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.storage import SqlAlchemyStorage
 from tests.support.databases import Connection, connected, with_driver
+from tests.support.waiting import until
 
 DRIVERS = ("asyncpg", "psycopg")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -55,11 +56,12 @@ def taken(database: Database) -> int:
     return int(status.rpartition(":")[2])
 
 
-def cleared(store: Store) -> Iterator[Store]:
-    """Yield the store without rows; afterwards every connection has to be back in its pool."""
+@asynccontextmanager
+async def cleared(store: Store) -> AsyncIterator[Store]:
+    """Yield the store without rows; afterwards every connection has to come back to its pool."""
     store.clear()
     yield store
-    assert store.taken == 0, "a connection was not handed back"
+    await until(lambda: store.taken == 0)
 
 
 @asynccontextmanager

@@ -82,8 +82,9 @@ def test_processes_that_share_a_directory_are_shown_by_any(tmp_path: Path, scrat
         for served in (one, one, two):
             served.get(USERS, key=key).read()
         count = "hexapost_http_requests_total"
-        for served in (one, two):
-            assert scraped(served, key).total(count, route=USERS, status="200") == 3
+        # Each is counted after its answer was sent.
+        wait_until(lambda: scraped(one, key).total(count, route=USERS, status="200") == 3)
+        wait_until(lambda: scraped(two, key).total(count, route=USERS, status="200") == 3)
         wait_until(lambda: scraped(one, key).total("hexapost_database_pool_size") == 20)
         two.process.kill()
         two.process.wait()
