@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from structlog.typing import EventDict, Processor
 
 from adapters.failures import kinds, places
+from adapters.telemetry.lines import Lines
 
 _WORDS = re.compile(r"[^\n(<{]*")
 
@@ -19,7 +20,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 FIELDS = (
     "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
-    "bytes", "error", "exception", "traceback",
+    "bytes", "lost", "error", "exception", "traceback",
 )  # fmt: skip
 """What a line may hold, in this order. No field is for what a client sent, but for the id of its request."""
 
@@ -32,29 +33,6 @@ def _listed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> M
 def _json(event: Mapping[str, object], **_: object) -> str:
     # Twice as fast as the standard library's, and it is written once for each request.
     return to_json(event, fallback=str).decode()
-
-
-class _Lines:
-    """Takes lines for a stream, and loses what that does not take: a service whose logs nobody reads serves on."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        """Write the text if that is possible."""
-        try:
-            if self._stream is not None:
-                self._stream.write(text)
-        except (OSError, ValueError):  # broken, or closed
-            pass
-
-    def flush(self) -> None:
-        """Have what was written read if that is possible."""
-        try:
-            if self._stream is not None:
-                self._stream.flush()
-        except (OSError, ValueError):
-            pass
 
 
 class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
@@ -81,14 +59,19 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def _lines(stream: TextIO | Lines | None) -> Lines:
+    """Return the stream if it is one that nobody waits for, else one over it."""
+    return stream if isinstance(stream, Lines) else Lines(stream)
+
+
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
     """Send the events of structlog and the standard library, from `level` on, to the stream or to standard error.
 
-    A line that cannot be written is lost, and fails nobody.
+    A line that cannot be written is lost, and fails nobody; how many were lost is a line as soon as one can be written.
     """
-    stream = stream or sys.stderr
-    lines = _Lines(stream)
-    on_terminal = stream is not None and stream.isatty()
+    lines = _lines(stream or sys.stderr)
+    lines.when_lost = lambda number: structlog.get_logger("hexapost").warning("lines were lost", lost=number)
+    on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,28 @@ def serving_unheard(directory: Path, *arguments: str, **variables: str) -> Itera
         served.base_url()
         os.close(reader)
         yield served
+
+
+@contextmanager
+def serving_unread(directory: Path, *arguments: str, **variables: str) -> Iterator[tuple[Served, int]]:
+    """Run it with a standard error that is full, and that nobody reads but who reads the descriptor."""
+    reader, writer = os.pipe()
+    fill(writer)
+    try:
+        with _serving(directory, arguments, variables, writer) as served:
+            os.close(writer)
+            yield served, reader
+    finally:
+        os.close(reader)
+
+
+def fill(writer: int) -> None:
+    """Write line breaks to a pipe until it takes no more."""
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"\n")
+    os.set_blocking(writer, True)
 
 
 @contextmanager
