@@ -41,13 +41,20 @@ class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         plain = copy.copy(record)
-        if record.name == "asyncio":  # it has put in callbacks with their arguments already, and errors of tasks
-            plain.msg, plain.args = _WORDS.findall(record.getMessage())[0].rstrip(), None
-        elif isinstance(record.args, tuple):
+        if isinstance(record.msg, Exception):
+            plain.msg = getattr(record.msg, "strerror", None) or kinds(record.msg)
+        if isinstance(record.args, tuple):
             plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
         elif record.args:
             plain.args = None
+        said = plain.getMessage() if record.name != "asyncio" else _WORDS.findall(record.getMessage())[0].rstrip()
+        plain.msg, plain.args = said.partition("\n")[0], None
         return super().format(plain)
+
+
+def _is_telling(record: logging.LogRecord) -> bool:
+    """Return whether the record is no traceback as a text: of the error the application has told what may be told."""
+    return not str(record.msg).startswith("Traceback ")
 
 
 def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -91,6 +98,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(lines)
+    handler.addFilter(_is_telling)
     handler.setFormatter(
         _LibraryFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _without_values],
