@@ -79,7 +79,7 @@ def _supervise(settings: Settings, url: URL, header: str | None) -> int:
     host, port = sockets[0].getsockname()[:2]
 
     async def supervise(variables: Mapping[str, str]) -> int:
-        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, variables))
+        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, variables), sockets)
         return await supervisor.run(lambda: announce((host, port), header))
 
     with shared_figures() as shared:

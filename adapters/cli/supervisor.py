@@ -6,8 +6,9 @@ yet is there for the others, and nothing is lost with it.
 
 import asyncio
 import signal
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from adapters.cli.output import complain, report
 from adapters.cli.processes import Worker
@@ -21,10 +22,17 @@ MOST_FAILURES = 3
 
 
 class Supervisor:
-    """Keeps workers at work until SIGTERM or SIGINT; SIGHUP replaces each by a new one that is ready before."""
+    """Keeps workers at work until SIGTERM or SIGINT; SIGHUP replaces each by a new one that is ready before.
 
-    def __init__(self, count: int, start: Callable[[], Awaitable[Worker]]) -> None:
+    The sockets that the workers share are closed when it ends, before them: who connects then is refused, and does not
+    wait for nobody.
+    """
+
+    def __init__(
+        self, count: int, start: Callable[[], Awaitable[Worker]], sockets: Sequence[socket.socket] = ()
+    ) -> None:
         self._start = start
+        self._sockets = sockets
         self._workers: set[Worker] = set()
         self._ready: set[Worker] = set()
         self._failures = 0
@@ -46,6 +54,8 @@ class Supervisor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for one in self._sockets:
+            one.close()
         await asyncio.gather(*[worker.stop() for worker in self._workers])
         return int(has_failed)
 

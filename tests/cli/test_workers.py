@@ -10,9 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
+import psycopg
 from sqlalchemy import URL
 
-from tests.cli.support import PATIENCE, Served, a_key, rendered, serving, serving_unheard, wait_until
+from tests.cli.support import PATIENCE, Served, a_key, queried, rendered, serving, serving_unheard, wait_until
 from tests.drills.exchange import ACKNOWLEDGED, Connection
 from tests.embedded.support import is_alive
 
@@ -134,3 +135,29 @@ async def test_it_serves_on_when_nobody_reads_its_standard_error(tmp_path: Path,
         os.kill(pids(served)[0], signal.SIGKILL)
         await happens(served, "is ready", 3)
         assert served.stop(signal.SIGTERM) == 0
+
+
+async def test_when_it_ends_who_connects_is_refused_at_once(tmp_path: Path, scratch: URL) -> None:
+    """Also while the workers drain: nobody would answer."""
+    key = a_key(tmp_path, DATABASE_URL=rendered(scratch))
+    limits = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in ("REQUEST", "ATTEMPT", "STATEMENT")}
+    with serving(tmp_path, "--workers", "2", DATABASE_URL=rendered(scratch), **limits) as served:
+        host, port = served.base_url().removeprefix("http://").split(":")
+
+        def is_refused() -> bool:
+            try:
+                socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation' AND datname = current_database()"
+        with psycopg.connect(rendered(scratch.set(drivername="postgresql"))) as holder:
+            holder.execute("LOCK TABLE users")
+            request = f"GET /api/v1/users HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n".encode()
+            asked = asyncio.create_task(Connection(host, int(port)).exchange(request, seconds=PATIENCE))
+            await asyncio.to_thread(wait_until, lambda: queried(scratch, waiting) == [1])
+            served.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(wait_until, is_refused)
+        assert (await asked).status == 200, "it was refused only when the request was over"
+        assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
