@@ -20,7 +20,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 FIELDS = (
     "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
-    "bytes", "lost", "error", "exception", "traceback",
+    "bytes", "pid", "exit_status", "lost", "error", "exception", "traceback",
 )  # fmt: skip
 """What a line may hold, in this order. No field is for what a client sent, but for the id of its request."""
 

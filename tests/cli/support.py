@@ -1,5 +1,6 @@
 """Running `hexapost serve` as an operator does: as a process, with an environment of its own."""
 
+import json
 import os
 import re
 import signal
@@ -68,6 +69,11 @@ class Served:
     def output(self) -> str:
         """What it has printed."""
         return self._output.read_text()
+
+    def events(self, event: str = "") -> list[dict[str, Any]]:
+        """Return the lines of its log, or those with this event."""
+        lines = [json.loads(line) for line in self.output.splitlines() if re.fullmatch(r"{.*}", line)]
+        return [line for line in lines if event in {"", line["event"]}]
 
     def base_url(self) -> str:
         """Wait until it says where it serves."""

@@ -14,7 +14,8 @@ from sqlalchemy import URL
 
 from adapters.cli import output
 from adapters.telemetry.logs import configure_logs
-from tests.cli.support import PATIENCE, fill, rendered, serving_unread
+from tests.cli.support import PATIENCE, fill, rendered, serving_unread, wait_until
+from tests.drills.processes import children
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -22,6 +23,15 @@ def test_it_serves_and_ends_in_order(tmp_path: Path, scratch: URL, workers: str)
     with serving_unread(tmp_path, "--workers", workers, DATABASE_URL=rendered(scratch)) as (served, _):
         for _ in range(10):
             assert served.get("/livez").status == 200
+        assert served.stop(signal.SIGTERM) == 0
+
+
+def test_a_worker_is_replaced_all_the_same(tmp_path: Path, scratch: URL) -> None:
+    with serving_unread(tmp_path, "--workers", "2", DATABASE_URL=rendered(scratch)) as (served, _):
+        served.base_url()
+        killed, left = children(served.process.pid)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: set(children(served.process.pid)) - {killed, left})
         assert served.stop(signal.SIGTERM) == 0
 
 
