@@ -9,6 +9,17 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+from adapters.telemetry.lines import Lines
+
+END_SECONDS = 1.0
+"""Longest wait at the end of a service for who reads what it has said last."""
+
+
+def never_wait() -> None:
+    """From now on, wait for no reader: a service serves on while its terminal or its log stands still."""
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, Lines(getattr(sys, name)))
+
 
 def report(line: str) -> None:
     """Say in a line what is done."""
@@ -33,12 +44,17 @@ def hand_over(result: str) -> None:
 def let_go() -> None:
     """Forget what nobody reads any more: Python would try again at its end, and exit with status 120."""
     for name in ("stdout", "stderr"):
+        if isinstance(lines := getattr(sys, name), Lines):
+            lines.end(END_SECONDS)
+            setattr(sys, name, lines.stream)
         try:
             getattr(sys, name).flush()
         except (AttributeError, OSError, ValueError):  # there is none, it is broken, or closed
             setattr(sys, name, None)
 
 
-def _say(line: str, stream: TextIO) -> None:
+def _say(line: str, stream: TextIO | None) -> None:
     with suppress(OSError, ValueError):  # broken, or closed
-        print(f"hexapost: {line}", file=stream, flush=True)
+        if stream is not None:
+            stream.write(f"hexapost: {line}\n")
+            stream.flush()

@@ -15,7 +15,7 @@ from adapters.cli.admin_key import admin_header
 from adapters.cli.check import look
 from adapters.cli.databases import with_database
 from adapters.cli.migrate import migrate
-from adapters.cli.output import complain
+from adapters.cli.output import complain, never_wait
 from adapters.cli.processes import Worker, listening
 from adapters.cli.secrets import cursor_secret, key_peppers
 from adapters.cli.server import Server, announce, made_server
@@ -32,6 +32,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; what was started is stopped then."""
     if options.with_parent is not None:
         stop_with_parent(options.with_parent)
+    never_wait()
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     with with_database(settings, embedded=options.embedded) as url:
         if options.migrate:
@@ -78,7 +79,7 @@ def _supervise(settings: Settings, url: URL, header: str | None) -> int:
     host, port = sockets[0].getsockname()[:2]
 
     async def supervise(variables: Mapping[str, str]) -> int:
-        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, variables))
+        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, variables), sockets)
         return await supervisor.run(lambda: announce((host, port), header))
 
     with shared_figures() as shared:

@@ -6,10 +6,12 @@ yet is there for the others, and nothing is lost with it.
 
 import asyncio
 import signal
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from adapters.cli.output import complain, report
+import structlog
+
 from adapters.cli.processes import Worker
 
 PAUSES = (0.05, 1.0)
@@ -21,10 +23,18 @@ MOST_FAILURES = 3
 
 
 class Supervisor:
-    """Keeps workers at work until SIGTERM or SIGINT; SIGHUP replaces each by a new one that is ready before."""
+    """Keeps workers at work until SIGTERM or SIGINT; SIGHUP replaces each by a new one that is ready before.
 
-    def __init__(self, count: int, start: Callable[[], Awaitable[Worker]]) -> None:
+    When it is told to end, it closes the sockets that the workers share before it stops these: who connects then is
+    refused, because nobody would answer.
+    """
+
+    def __init__(
+        self, count: int, start: Callable[[], Awaitable[Worker]], sockets: Sequence[socket.socket] = ()
+    ) -> None:
         self._start = start
+        self._sockets = sockets
+        self._logger = structlog.get_logger("hexapost.supervisor")
         self._workers: set[Worker] = set()
         self._ready: set[Worker] = set()
         self._failures = 0
@@ -46,6 +56,8 @@ class Supervisor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for one in self._sockets:
+            one.close()
         await asyncio.gather(*[worker.stop() for worker in self._workers])
         return int(has_failed)
 
@@ -61,14 +73,14 @@ class Supervisor:
             await self._roll()
 
     async def _roll(self) -> None:
-        report(f"replacing {len(self._requests)} workers, one by one")
+        self._logger.info("replacing all workers, one by one")
         for requests in self._requests:
             done = asyncio.get_running_loop().create_future()
             requests.put_nowait(done)
             if not await done:
-                complain("the new worker did not get ready: the others stay")
+                self._logger.error("the new worker did not get ready: the others stay")
                 return
-        report("all workers are new")
+        self._logger.info("all workers are new")
 
     async def _keep(self, requests: asyncio.Queue[asyncio.Future[bool]]) -> None:
         """Keep one worker at work. Returns only when it is given up."""
@@ -81,7 +93,9 @@ class Supervisor:
             finally:
                 asked.cancel()
             if worker.ended.done():
-                complain(f"worker {worker.pid} has ended with status {worker.status}: another one takes over")
+                self._logger.warning(
+                    "worker has ended: another one takes over", pid=worker.pid, exit_status=worker.status
+                )
                 pause = PAUSES[0] if time.monotonic() - since > STEADY_SECONDS else min(2 * pause, PAUSES[1])
                 await asyncio.sleep(pause)
                 worker, since = await self._ready_at_last(), time.monotonic()
@@ -103,7 +117,7 @@ class Supervisor:
         while (worker := await self._try_to_start()) is None:
             self._failures += 1
             if self._failures >= MOST_FAILURES and not self._ready:
-                complain("no worker gets ready: giving up")
+                self._logger.error("no worker gets ready: giving up")
                 return None
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSES[1])
@@ -113,7 +127,7 @@ class Supervisor:
         try:
             worker = await self._start()
         except OSError as error:  # the machine has no room for a process now
-            complain(f"no worker can be started: {(error.strerror or str(error)).lower()}")
+            self._logger.warning("no worker can be started", error=error.strerror or type(error).__name__)
             return None
         self._workers.add(worker)
         worker.ended.add_done_callback(lambda _: self._forget(worker))
@@ -122,10 +136,10 @@ class Supervisor:
             self._ready.add(worker)
             if len(self._ready) == len(self._requests):
                 self._all_ready.set()
-            report(f"worker {worker.pid} is ready")
+            self._logger.info("worker is ready", pid=worker.pid)
             return worker
         await worker.stop()
-        complain(f"worker {worker.pid} did not get ready, and has ended with status {worker.status}")
+        self._logger.warning("worker did not get ready", pid=worker.pid, exit_status=worker.status)
         return None
 
     def _forget(self, worker: Worker) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import signal
 import socket
 
+from adapters.cli.output import never_wait
 from adapters.cli.serve import stop_with_parent
 from adapters.cli.server import Server, made_server
 from adapters.settings import Settings
@@ -18,6 +19,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serve on the sockets that were handed down, until the supervisor says so or is gone."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all; it is the supervisor's
     stop_with_parent(options.parent)
+    never_wait()
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     line = socket.socket(fileno=options.line)
 

@@ -1,7 +1,7 @@
 """The application: routes, envelope and problem responses put together over the services it is given."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
+from adapters.failures import kinds, places
 from adapters.http import api_keys, docs, health, metrics, post_pages, posts, problem_pages, users
 from adapters.http.context import HttpOptions, Services
 from adapters.http.cursors import Cursors
@@ -80,15 +81,33 @@ async def _nothing(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
+class LifespanError(Exception):
+    """The service cannot start, or has not ended in order: the log says why, this error nothing, for servers log it."""
+
+
 def _closing(lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
-    """Return the lifespan, after which what `create_app` has made is closed."""
+    """Return the lifespan, after which what `create_app` has made is closed. Raises LifespanError for its errors."""
 
     @asynccontextmanager
     async def closing(app: FastAPI) -> AsyncIterator[Any]:
+        stack = AsyncExitStack()
+        stack.push_async_callback(app.state.rate_limits.close)
         try:
-            async with lifespan(app) as state:
-                yield state
+            with _logged("service cannot start"):
+                state = await stack.enter_async_context(lifespan(app))
+            yield state
         finally:
-            await app.state.rate_limits.close()
+            with _logged("service has not ended in order"):
+                await stack.aclose()
 
     return closing
+
+
+@contextmanager
+def _logged(failure: str) -> Iterator[None]:
+    """Log the kind of an error in the block, and raise LifespanError instead of it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it was, its words are not for the log
+        structlog.get_logger("hexapost").error(failure, exception=kinds(error), traceback=places(error))
+        raise LifespanError from None

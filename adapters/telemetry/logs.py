@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from structlog.typing import EventDict, Processor
 
 from adapters.failures import kinds, places
+from adapters.telemetry.lines import Lines
 
 _WORDS = re.compile(r"[^\n(<{]*")
 
@@ -19,7 +20,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 FIELDS = (
     "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
-    "bytes", "error", "exception", "traceback",
+    "bytes", "pid", "exit_status", "lost", "error", "exception", "traceback",
 )  # fmt: skip
 """What a line may hold, in this order. No field is for what a client sent, but for the id of its request."""
 
@@ -34,42 +35,26 @@ def _json(event: Mapping[str, object], **_: object) -> str:
     return to_json(event, fallback=str).decode()
 
 
-class _Lines:
-    """Takes lines for a stream, and loses what that does not take: a service whose logs nobody reads serves on."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        """Write the text if that is possible."""
-        try:
-            if self._stream is not None:
-                self._stream.write(text)
-        except (OSError, ValueError):  # broken, or closed
-            pass
-
-    def flush(self) -> None:
-        """Have what was written read if that is possible."""
-        try:
-            if self._stream is not None:
-                self._stream.flush()
-        except (OSError, ValueError):
-            pass
-
-
 class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
     """Formats what libraries log, without the values they put into it: people's, perhaps, or the database's words."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         plain = copy.copy(record)
-        if record.name == "asyncio":  # it has put in callbacks with their arguments already, and errors of tasks
-            plain.msg, plain.args = _WORDS.findall(record.getMessage())[0].rstrip(), None
-        elif isinstance(record.args, tuple):
+        if isinstance(record.msg, Exception):
+            plain.msg = getattr(record.msg, "strerror", None) or kinds(record.msg)
+        if isinstance(record.args, tuple):
             plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
         elif record.args:
             plain.args = None
+        said = plain.getMessage() if record.name != "asyncio" else _WORDS.findall(record.getMessage())[0].rstrip()
+        plain.msg, plain.args = said.partition("\n")[0], None
         return super().format(plain)
+
+
+def _is_telling(record: logging.LogRecord) -> bool:
+    """Return whether the record is no traceback as a text: of the error the application has told what may be told."""
+    return not str(record.msg).startswith("Traceback ")
 
 
 def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -81,14 +66,19 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def _lines(stream: TextIO | Lines | None) -> Lines:
+    """Return the stream if it is one that nobody waits for, else one over it."""
+    return stream if isinstance(stream, Lines) else Lines(stream)
+
+
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
     """Send the events of structlog and the standard library, from `level` on, to the stream or to standard error.
 
-    A line that cannot be written is lost, and fails nobody.
+    A line that cannot be written is lost, and fails nobody; how many were lost is a line as soon as one can be written.
     """
-    stream = stream or sys.stderr
-    lines = _Lines(stream)
-    on_terminal = stream is not None and stream.isatty()
+    lines = _lines(stream or sys.stderr)
+    lines.when_lost = lambda number: structlog.get_logger("hexapost").warning("lines were lost", lost=number)
+    on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
@@ -108,6 +98,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(lines)
+    handler.addFilter(_is_telling)
     handler.setFormatter(
         _LibraryFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _without_values],

@@ -1,5 +1,6 @@
 """Running `hexapost serve` as an operator does: as a process, with an environment of its own."""
 
+import json
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,11 @@ class Served:
         """What it has printed."""
         return self._output.read_text()
 
+    def events(self, event: str = "") -> list[dict[str, Any]]:
+        """Return the lines of its log, or those with this event."""
+        lines = [json.loads(line) for line in self.output.splitlines() if re.fullmatch(r"{.*}", line)]
+        return [line for line in lines if event in {"", line["event"]}]
+
     def base_url(self) -> str:
         """Wait until it says where it serves."""
         wait_until(lambda: "documentation at" in self.output or self.process.poll() is not None)
@@ -107,6 +113,28 @@ def serving_unheard(directory: Path, *arguments: str, **variables: str) -> Itera
         served.base_url()
         os.close(reader)
         yield served
+
+
+@contextmanager
+def serving_unread(directory: Path, *arguments: str, **variables: str) -> Iterator[tuple[Served, int]]:
+    """Run it with a standard error that is full, and that nobody reads but who reads the descriptor."""
+    reader, writer = os.pipe()
+    fill(writer)
+    try:
+        with _serving(directory, arguments, variables, writer) as served:
+            os.close(writer)
+            yield served, reader
+    finally:
+        os.close(reader)
+
+
+def fill(writer: int) -> None:
+    """Write line breaks to a pipe until it takes no more."""
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"\n")
+    os.set_blocking(writer, True)
 
 
 @contextmanager

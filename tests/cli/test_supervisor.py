@@ -17,7 +17,7 @@ from adapters.cli import processes
 from adapters.cli.processes import STOP_SECONDS, Worker
 from adapters.cli.supervisor import MOST_FAILURES
 from tests.cli.support import PATIENCE, ROOT, Served, rendered, serving, wait_until
-from tests.cli.test_workers import pids
+from tests.cli.test_workers import READY, pids
 from tests.embedded.support import is_alive
 
 # Python imports it at the start of each process that has it in its path.
@@ -87,14 +87,16 @@ def ended_in_order(served: Served, gate: Gate) -> None:
 def test_it_gives_up_when_no_worker_gets_ready(gate: Gate, scratch: URL) -> None:
     with gate.being("broken"), gate.serving(scratch) as served:
         assert served.process.wait(PATIENCE) == 1
-    assert served.output.count("did not get ready, and has ended with status 3") >= MOST_FAILURES
-    assert "no worker gets ready: giving up" in served.output
+    failures = served.events("worker did not get ready")
+    assert len(failures) >= MOST_FAILURES
+    assert {(line["level"], line["exit_status"]) for line in failures} == {("warning", 3)}
+    assert served.events()[-1]["event"] == "no worker gets ready: giving up"
     assert "documentation at" not in served.output
     assert not any(map(is_alive, gate.started))
 
 
 @pytest.mark.parametrize(
-    ("state", "said"), [("broken", "did not get ready"), ("full", "no worker can be started: no room")]
+    ("state", "said"), [("broken", "worker did not get ready"), ("full", "no worker can be started")]
 )
 def test_it_does_not_give_up_while_one_is_at_work(gate: Gate, scratch: URL, state: str, said: str) -> None:
     with gate.serving(scratch) as served:
@@ -102,11 +104,12 @@ def test_it_does_not_give_up_while_one_is_at_work(gate: Gate, scratch: URL, stat
         killed, left = pids(served)
         with gate.being(state):
             os.kill(killed, signal.SIGKILL)
-            wait_until(lambda: served.output.count(said) > MOST_FAILURES)
+            wait_until(lambda: len(served.events(said)) > MOST_FAILURES)
             assert pids(served) == [left]
             assert served.get("/livez").status == 200
         wait_until(lambda: len(pids(served)) == 2)
         assert "giving up" not in served.output
+        assert {line.get("error") for line in served.events(said)} == {"No room" if state == "full" else None}
         ended_in_order(served, gate)
 
 
@@ -114,7 +117,7 @@ def test_workers_that_start_are_stopped(gate: Gate, scratch: URL) -> None:
     with gate.being("held"), gate.serving(scratch) as served:
         wait_until(lambda: len(gate.started) == 2)
         ended_in_order(served, gate)
-    assert "is ready" not in served.output
+    assert served.events(READY) == []
 
 
 def test_a_roll_is_broken_off_while_the_new_worker_starts(gate: Gate, scratch: URL) -> None:
@@ -132,7 +135,7 @@ def test_a_roll_is_broken_off_while_the_old_worker_drains(gate: Gate, scratch: U
         host, port = served.base_url().removeprefix("http://").split(":")
         clients = [socket.create_connection((host, int(port))) for _ in range(20)]  # the old ones wait for them
         served.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: served.output.count("is ready") == 3)
+        wait_until(lambda: len(served.events(READY)) == 3)
         ended_in_order(served, gate)
         for client in clients:
             client.close()

@@ -3,26 +3,28 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import socket
 from collections import Counter
 from pathlib import Path
 from typing import Self
 
+import psycopg
 from sqlalchemy import URL
 
-from tests.cli.support import PATIENCE, Served, a_key, rendered, serving, serving_unheard, wait_until
+from tests.cli.support import PATIENCE, Served, a_key, queried, rendered, serving, serving_unheard, wait_until
 from tests.drills.exchange import ACKNOWLEDGED, Connection
+from tests.drills.processes import children
 from tests.embedded.support import is_alive
 
-READY = re.compile(r"worker (\d+) is ready")
+READY = "worker is ready"
 CLIENTS = 4
 
 
 def pids(served: Served) -> list[int]:
-    """Return the workers that live, in the order in which they got ready."""
-    return [pid for pid in map(int, READY.findall(served.output)) if is_alive(pid)]
+    """Return the workers that live, in the order in which they got ready, when at least two did."""
+    wait_until(lambda: len(served.events(READY)) >= 2)
+    return [line["pid"] for line in served.events(READY) if is_alive(line["pid"])]
 
 
 class Users:
@@ -57,9 +59,9 @@ class Users:
         connection.close()
 
 
-async def happens(served: Served, text: str, times: int = 1) -> None:
+async def happens(served: Served, event: str, times: int = 1) -> None:
     """Return when it has said so."""
-    await asyncio.to_thread(wait_until, lambda: served.output.count(text) >= times)
+    await asyncio.to_thread(wait_until, lambda: len(served.events(event)) >= times)
 
 
 async def test_all_workers_are_replaced_and_nobody_notices(tmp_path: Path, scratch: URL) -> None:
@@ -84,11 +86,14 @@ async def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, scratch: URL)
         served.base_url()
         killed, other = pids(served)
         os.kill(killed, signal.SIGKILL)
-        await happens(served, "is ready", 3)
-        assert f"worker {killed} has ended with status -9" in served.output
+        await happens(served, READY, 3)
+        (ended,) = served.events("worker has ended: another one takes over")
+        assert (ended["level"], ended["pid"], ended["exit_status"]) == ("warning", killed, -signal.SIGKILL)
         assert len(pids(served)) == 2
         assert json.load(served.get("/readyz"))["components"]["pool"]["detail"] == "opened 10 of 10"
         left = pids(served)
+        _, said = served.output.split("documentation at ")
+        assert all(line.startswith("{") for line in said.splitlines()[1:]), "a line of the service is none of its log"
         served.process.kill()
         await asyncio.to_thread(wait_until, lambda: not any(map(is_alive, left)))
         assert other in left
@@ -132,6 +137,34 @@ async def test_it_serves_on_when_nobody_reads_its_standard_error(tmp_path: Path,
             answer = await connection.exchange(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", seconds=PATIENCE)
             assert answer.status == 200
         connection.close()
-        os.kill(pids(served)[0], signal.SIGKILL)
-        await happens(served, "is ready", 3)
+        before = children(served.process.pid)
+        os.kill(before[0], signal.SIGKILL)
+        await asyncio.to_thread(wait_until, lambda: set(children(served.process.pid)) - set(before))
+        assert served.get("/livez").status == 200
         assert served.stop(signal.SIGTERM) == 0
+
+
+async def test_when_it_ends_who_connects_is_refused_at_once(tmp_path: Path, scratch: URL) -> None:
+    """Also while the workers drain: nobody would answer."""
+    key = a_key(tmp_path, DATABASE_URL=rendered(scratch))
+    limits = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in ("REQUEST", "ATTEMPT", "STATEMENT")}
+    with serving(tmp_path, "--workers", "2", DATABASE_URL=rendered(scratch), **limits) as served:
+        host, port = served.base_url().removeprefix("http://").split(":")
+
+        def is_refused() -> bool:
+            try:
+                socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation' AND datname = current_database()"
+        with psycopg.connect(rendered(scratch.set(drivername="postgresql"))) as holder:
+            holder.execute("LOCK TABLE users")
+            request = f"GET /api/v1/users HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n".encode()
+            asked = asyncio.create_task(Connection(host, int(port)).exchange(request, seconds=PATIENCE))
+            await asyncio.to_thread(wait_until, lambda: queried(scratch, waiting) == [1])
+            served.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(wait_until, is_refused)
+        assert (await asked).status == 200, "it was refused only when the request was over"
+        assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0

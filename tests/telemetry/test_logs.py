@@ -132,6 +132,23 @@ def test_of_an_exception_that_a_library_logs_the_class_is_told() -> None:
     assert "s3cret" not in stream.getvalue()
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_of_what_a_library_says_only_its_own_words_are_told(log_format: Literal["json", "console"]) -> None:
+    stream = io.StringIO()
+    configure_logs(level="info", log_format=log_format, stream=stream)
+    logger = logging.getLogger("uvicorn.error")
+    logger.error("Traceback (most recent call last):\n  s3cret.py\nValueError: s3cret")
+    logger.error("it failed\ns3cret")
+    logger.error("%s failed\nwith %s", "s3cret", "s3cret")
+    logger.error(ValueError("s3cret"))
+    logger.error(OSError(98, "address already in use"))
+    said = stream.getvalue()
+    assert "s3cret" not in said
+    assert len(said.splitlines()) == 4
+    for words in ("it failed", "str failed", "builtins.ValueError", "address already in use"):
+        assert words in said
+
+
 def broken() -> TextIO:
     """Return a stream that nobody reads any more."""
     reader, writer = os.pipe()

@@ -1,0 +1,163 @@
+"""Lines that nobody reads, or not now: who writes them does not wait."""
+
+import io
+import json
+import os
+import select
+from collections.abc import Iterator
+from typing import TextIO
+
+import pytest
+import structlog
+
+from adapters.telemetry.lines import MOST_WAITING, Lines
+from adapters.telemetry.logs import configure_logs
+from tests.support.waiting import LONGEST
+
+LINE = "x" * 999 + "\n"
+WHOLE = select.PIPE_BUF
+
+
+class Pipe:
+    """A pipe, of which what was written is read when somebody asks."""
+
+    def __init__(self) -> None:
+        self._reader, writer = os.pipe()
+        self.stream: TextIO = os.fdopen(writer, "w", encoding="utf-8")
+
+    def read(self, end: str) -> str:
+        """Return what was written as soon as it ends so."""
+        text = b""
+        while not text.endswith(end.encode()):
+            assert select.select([self._reader], [], [], LONGEST)[0], "it was not written"
+            text += os.read(self._reader, 65536)
+        return text.decode()
+
+    def close(self, *, reader: bool = True, writer: bool = True) -> None:
+        """Leave nobody who reads, or who writes."""
+        if reader:
+            os.close(self._reader)
+        if writer:
+            self.stream.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lines(pipe: Pipe) -> Iterator[Lines]:
+    made = Lines(pipe.stream)
+    yield made
+    made.end(LONGEST)
+
+
+def test_all_is_written_in_order(pipe: Pipe, lines: Lines) -> None:
+    for number in range(1000):
+        assert lines.write(f"{number}\n") == len(f"{number}\n")
+    assert pipe.read("999\n").split() == [str(number) for number in range(1000)]
+
+
+def test_who_writes_does_not_wait_for_who_reads_and_is_told_what_was_lost(pipe: Pipe, lines: Lines) -> None:
+    told: list[int] = []
+    lines.when_lost = told.append
+    total = 4 * MOST_WAITING // len(LINE)
+    for number in range(total):
+        lines.write(f"{number:999}\n")
+    numbers: list[int] = []
+    while len(numbers) + sum(told) < total:
+        numbers += map(int, pipe.read("\n").splitlines())
+    assert len(numbers) + sum(told) == total
+    assert numbers == sorted(numbers)
+    assert MOST_WAITING // len(LINE) <= len(numbers) < 3 * MOST_WAITING // len(LINE)
+    lines.write("as before\n")
+    assert pipe.read("\n") == "as before\n"
+
+
+def test_in_a_log_the_loss_is_a_line_of_it(pipe: Pipe, restored_logs: None) -> None:  # noqa: ARG001 - it puts it back
+    configure_logs(level="info", log_format="json", stream=pipe.stream)
+    total = 4 * MOST_WAITING // len(LINE)
+    for _ in range(total):
+        structlog.get_logger().info("request", route=LINE)
+    requests = lost = 0
+    while requests + lost < total:
+        for line in map(json.loads, pipe.read("\n").splitlines()):
+            if "lost" in line:
+                assert (line["event"], line["level"]) == ("lines were lost", "warning")
+                lost += line["lost"]
+            else:
+                requests += 1
+    assert requests + lost == total
+    assert lost > 0
+
+
+def test_lines_are_written_together_and_whole(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes write to the same pipe."""
+    written: list[bytes] = []
+
+    def write(descriptor: int, data: bytes) -> int:
+        assert descriptor == pipe.stream.fileno()
+        written.append(data)
+        return len(data)
+
+    texts = [*(f"{number:99}\n" for number in range(500)), "ü" * WHOLE + "\n", "short\n"]
+    lines = Lines(pipe.stream)
+    monkeypatch.setattr(os, "write", write)
+    for text in texts:
+        lines.write(text)
+    lines.end(LONGEST)
+    assert b"".join(written) == "".join(texts).encode()
+    assert len(written) < len(texts) / 5
+    assert all(piece.endswith(b"\n") for piece in written)
+    assert all(len(piece) <= WHOLE or piece.count(b"\n") == 1 for piece in written)
+
+
+def test_a_descriptor_that_another_process_has_made_impatient_gets_it_all(pipe: Pipe) -> None:
+    os.set_blocking(pipe.stream.fileno(), False)
+    lines = Lines(pipe.stream)
+    for number in range(1000):
+        lines.write(f"{number:999}\n")
+    assert [int(number) for number in pipe.read("999\n").splitlines()] == list(range(1000))
+    lines.end(LONGEST)
+
+
+def test_the_end_waits_for_what_is_written_and_not_for_ever(pipe: Pipe) -> None:
+    lines = Lines(pipe.stream)
+    lines.write("the last\n")
+    lines.end(LONGEST)
+    assert pipe.read("\n") == "the last\n"
+
+    unread = Lines(pipe.stream)
+    for number in range(1000):
+        unread.write(f"{number:999}\n")
+    unread.end(0.1)
+    assert len(pipe.read("999\n").splitlines()) == 1000
+    unread.end(LONGEST)
+
+
+@pytest.mark.parametrize("gone", ["reader", "writer"])
+def test_what_is_broken_or_closed_takes_nothing_and_fails_nobody(gone: str) -> None:
+    pipe = Pipe()
+    lines = Lines(pipe.stream)
+    pipe.close(reader=gone == "reader", writer=gone == "writer")
+    for _ in range(3):
+        lines.write(LINE)
+    lines.end(LONGEST)
+    pipe.close(reader=gone == "writer", writer=gone == "reader")
+
+
+def test_without_a_stream_there_is_no_descriptor_and_no_terminal() -> None:
+    lines = Lines(None)
+    assert lines.write(LINE) == len(LINE)
+    assert not lines.isatty()
+    with pytest.raises(OSError, match="no stream"):
+        lines.fileno()
+
+
+def test_what_is_in_memory_is_there_at_once() -> None:
+    stream = io.StringIO()
+    Lines(stream).write(LINE)
+    assert stream.getvalue() == LINE
