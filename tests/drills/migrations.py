@@ -16,12 +16,11 @@ from tests.drills.mixture import seeded
 from tests.drills.moved import Found, State, checks
 from tests.drills.planted import SAFE, Planted, plant
 from tests.drills.releases import taken
-from tests.drills.service import Target, target
+from tests.drills.service import errors, target
 from tests.drills.verdicts import outcome
 from tests.migrations.revisions import Revisions
 from tests.support.databases import connected, with_driver
 from tests.support.schemas import revisions, schema
-from tests.telemetry.scrapes import Scrape
 
 CLIENTS = 20
 POOL = 5
@@ -31,7 +30,7 @@ FIRST_NUMBER = 1_000_000_000
 """Of what is asked for to warm up: far from the numbers of the load that follows."""
 LONGEST_SECONDS = 14_400.0
 SETTLE_SECONDS = 60.0
-ERRORS, OUTDATED_PLAN = "hexapost_database_errors_total", "0A000"
+OUTDATED_PLAN = "0A000"
 _CONNECTIONS = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'hexapost'
 """
@@ -63,7 +62,7 @@ def run(stage: Stage, planted: Sequence[Planted] = SAFE) -> Outcome:
             warm=warm,
             kinds=kinds(operations),
             connections=_connections(stage),
-            outdated=_outdated(service),
+            outdated=errors(service, OUTDATED_PLAN),
             attempts=attempts,
             moves=moves,
             before=before,
@@ -102,12 +101,6 @@ def _moved(stage: Stage, load: RunningLoad, changes: Changes) -> Iterator[Move]:
 def _connections(stage: Stage) -> int:
     with connected(stage.database) as connection:
         return int(str((connection.execute(_CONNECTIONS).fetchone() or [0])[0]))
-
-
-def _outdated(service: Target) -> int:
-    """Return how many prepared statements the server has refused since the service was started."""
-    scrape = Scrape(service.served.get("/metrics", key=service.key).read().decode())
-    return int(sum(sample.value for sample in scrape.found(ERRORS, sqlstate=OUTDATED_PLAN)))
 
 
 MIGRATIONS = Drill(

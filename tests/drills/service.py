@@ -13,6 +13,9 @@ from tests.cli.support import Served, a_key, rendered, serving
 from tests.drills.drill import DrillError, Stage
 from tests.drills.jobs import Job, Operation
 from tests.drills.proxy import HOST
+from tests.telemetry.scrapes import Scrape
+
+ERRORS = "hexapost_database_errors_total"
 
 
 def port(served: Served) -> int:
@@ -59,3 +62,9 @@ def target(stage: Stage, database: URL, *arguments: str, **variables: str) -> It
     key = a_key(stage.directory, DATABASE_URL=rendered(database), **variables)
     with started(stage.directory, database, *arguments, HEXAPOST_RATE_LIMIT="none", **variables) as served:
         yield Target(served=served, port=port(served), key=key, seed=stage.seed)
+
+
+def errors(service: Target, sqlstate: str) -> int:
+    """Return how many errors of the database with that SQLSTATE the service has met since it was started."""
+    scrape = Scrape(service.served.get("/metrics", key=service.key).read().decode())
+    return int(sum(sample.value for sample in scrape.found(ERRORS, sqlstate=sqlstate)))
