@@ -163,5 +163,5 @@ CONFLICTS = Drill(
     claim="Deadlocks and serialization failures, injected and real, fail no request of 20 clients and lose no change.",
     run=run,
     full=Size(seconds=60.0),
-    quick=Size(seconds=6.0),
+    quick=Size(seconds=6.0, patient=True),
 )
