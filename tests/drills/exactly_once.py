@@ -102,5 +102,5 @@ EXACTLY_ONCE = Drill(
     claim="A write that is retried with its Idempotency-Key happens exactly once, whichever connection is cut when.",
     run=run,
     full=Size(requests=10_000),
-    quick=Size(requests=400),
+    quick=Size(requests=400, patient=True),
 )

@@ -69,5 +69,5 @@ ROLLING_RESTART = Drill(
     claim="A rolling restart of all workers fails no request.",
     run=run,
     full=Size(times=20),
-    quick=Size(times=2),
+    quick=Size(times=2, patient=True),
 )

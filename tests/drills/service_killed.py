@@ -15,7 +15,7 @@ from tests.drills.loading import loading
 from tests.drills.mixture import only_writes, seeded
 from tests.drills.ports import free_port
 from tests.drills.proxy import HOST
-from tests.drills.service import started
+from tests.drills.service import limits, started
 from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
 from tests.support.databases import connected
 from tests.support.stores import WAITING
@@ -42,8 +42,8 @@ def run(stage: Stage) -> Outcome:
         headers={"Authorization": f"Bearer {a_key(stage.directory, DATABASE_URL=rendered(stage.database))}"},
         seed=stage.seed,
     )
-    where = stage.database.set(drivername=f"postgresql+{stage.driver}"), "--port", str(job.port)
-    with started(stage.directory, *where, HEXAPOST_RATE_LIMIT="none"):
+    database = stage.database.set(drivername=f"postgresql+{stage.driver}")
+    with started(stage.directory, database, "--port", str(job.port), HEXAPOST_RATE_LIMIT="none", **limits(stage)):
         seeds = seeded(job)
     operations = seeds.mixture(reads=1, writes=1)
     job = replace(job, operations=operations, rate=RATE, seconds=LONGEST_SECONDS, patience=PATIENCE_SECONDS)
@@ -64,6 +64,7 @@ def _attempts(stage: Stage, job: Job, faults: Faults) -> Sequence[Attempt]:
     variables = {
         "DATABASE_URL": rendered(stage.database.set(drivername=f"postgresql+{stage.driver}")),
         "HEXAPOST_RATE_LIMIT": "none",
+        **limits(stage),
     }
     with loading(job) as load:
         for number in range(stage.size.times + 1):
@@ -102,5 +103,5 @@ SERVICE_KILLED = Drill(
     claim="kill -9 of the service loses nothing it has acknowledged; retries with Idempotency-Key store nothing twice.",
     run=run,
     full=Size(times=50),
-    quick=Size(times=3),
+    quick=Size(times=3, patient=True),
 )

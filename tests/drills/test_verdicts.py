@@ -79,8 +79,8 @@ def test_faults_are_marked_and_those_that_were_too_long_set_apart() -> None:
 
 def test_a_frozen_database_is_seen_to_cost_too_much_or_to_leave_something() -> None:
     faults = Faults([("frozen", 10.0, 14.0)])
-    assert frozen_database._bounded([_attempt(12.0, 2.9)]).passed
-    assert not frozen_database._bounded([_attempt(12.0, 3.1)]).passed
+    assert frozen_database._bounded([_attempt(12.0, 2.9)], 3.0).passed
+    assert not frozen_database._bounded([_attempt(12.0, 3.1)], 3.0).passed
     during, after = replace(BUSY, due=12.0), replace(BUSY, due=17.0)
     assert frozen_database._back([GOOD, during], faults).passed
     assert not frozen_database._back([GOOD, after], faults).passed
