@@ -14,7 +14,7 @@ from tests.drills.ledger import Rows, rows
 from tests.drills.loading import loading, whole
 from tests.drills.mixture import Seeds, only_writes, seeded
 from tests.drills.service import UNHURRIED, Target, target
-from tests.drills.verdicts import kept, outcome, right, succeeded
+from tests.drills.verdicts import answered, kept, outcome, right, succeeded
 from tests.support.cancelling import cancel_many
 from tests.support.databases import connected
 from tests.support.examples import a_user, store_users
@@ -63,6 +63,7 @@ def run(stage: Stage) -> Outcome:
         _hung_up(attempts, rows(stage.database)),
         right(attempts),
         succeeded(others),
+        answered(others),
         quiet,
         places,
         abandoned,

@@ -12,7 +12,7 @@ from tests.drills.jobs import NUMBER, Attempt, Operation
 from tests.drills.loading import loaded, whole
 from tests.drills.mixture import READ, Seeds, seeded
 from tests.drills.service import errors, target
-from tests.drills.verdicts import kept, outcome, right, succeeded
+from tests.drills.verdicts import answered, kept, outcome, right, succeeded
 from tests.support.databases import connected
 from tests.support.waiting import until
 
@@ -92,6 +92,7 @@ def run(stage: Stage) -> Outcome:
     checks = [
         _conflicts(_found(stage, met)),
         succeeded(attempts),
+        answered(attempts),
         right(attempts),
         _versions(attempts, stage, seeds),
         *kept(attempts, stage.database, seeds),
