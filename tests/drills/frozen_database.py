@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
+from tests.drills.exchange import ACKNOWLEDGED
 from tests.drills.jobs import Attempt
 from tests.drills.ledger import described
 from tests.drills.loading import loading
@@ -50,6 +51,7 @@ def run(stage: Stage) -> Outcome:
         checks = [
             _bounded(attempts, COST * slack),
             answered(attempts),
+            _met(attempts, faults),
             _back(attempts, faults),
             fast("liveness is answered meanwhile", probed, percent=percent, milliseconds=LIVENESS * slack),
             right(attempts),
@@ -67,12 +69,28 @@ def _bounded(attempts: Sequence[Attempt], cost: float) -> Check:
     return expect(f"a frozen database costs a request at most {cost:g} s", figure, reasons)
 
 
+def _met(attempts: Sequence[Attempt], faults: Faults) -> Check:
+    """Return that each frost kept requests from being acknowledged: otherwise nothing was frozen."""
+    kept_off = [
+        sum(start <= one.due < end and one.outcome != ACKNOWLEDGED for one in attempts)
+        for _, start, end in faults.moments
+    ]
+    figure = f"{' and '.join(f'{count:,}' for count in kept_off)} requests are not acknowledged"
+    return expect("requests meet the frost", figure, min(kept_off, default=0) > 0)
+
+
 def _back(attempts: Sequence[Attempt], faults: Faults) -> Check:
-    """Look at the requests that were due when nothing was frozen, nor had been a moment ago."""
-    calm = [one for one in attempts if not any(start - COST < one.due < end + BACK for _, start, end in faults.moments)]
-    failed = [described(one) for one in calm if not 200 <= one.status < 300]
-    figure = f"{len(failed)} of {len(calm):,} fail from then on"
-    return expect(f"{BACK:g} s after the thaw all is as usual", figure, failed)
+    """Look at the requests after each thaw, when nothing was frozen, nor had been a moment ago."""
+    moments = [(start, end) for _, start, end in faults.moments]
+    following = [start for start, _ in moments[1:]] + [float("inf")]
+    calm = [
+        [one for one in attempts if end + BACK <= one.due and one.done <= later]
+        for (_, end), later in zip(moments, following, strict=False)
+    ]
+    wrong = [described(one) for after in calm for one in after if one.outcome != ACKNOWLEDGED]
+    wrong += [f"there is no request after thaw {number}" for number, after in enumerate(calm, 1) if not after]
+    figure = f"{len(wrong)} of {sum(map(len, calm)):,} fail from then on, {len(calm)} times"
+    return expect(f"{BACK:g} s after the thaw all is as usual", figure, wrong if calm else False)
 
 
 FROZEN_DATABASE = Drill(
