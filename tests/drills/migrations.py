@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from alembic.config import Config
 
 from migrations.patience import Patience
 from tests.drills.changing import Changes, Move
 from tests.drills.drill import Drill, Outcome, Size, Stage
-from tests.drills.errands import errands, kinds
+from tests.drills.errands import errands, told_apart
 from tests.drills.filled import fill
 from tests.drills.loading import RunningLoad, beginning, loaded, loading
 from tests.drills.mixture import seeded
@@ -28,6 +27,8 @@ POOL = 5
 RATE, SHORT_RATE = 100.0, 40.0
 FIRST_NUMBER = 1_000_000_000
 """Of what is asked for to warm up: far from the numbers of the load that follows."""
+WARM_UP = 2
+"""How often each of the requests is sent before."""
 LONGEST_SECONDS = 14_400.0
 SETTLE_SECONDS = 60.0
 OUTDATED_PLAN = "0A000"
@@ -48,11 +49,11 @@ def run(stage: Stage, planted: Sequence[Planted] = SAFE) -> Outcome:
     url = with_driver(stage.database, stage.driver)
     with target(stage, url, HEXAPOST_POOL_SIZE=str(POOL), **release.variables) as service:
         seeds = seeded(service.job([], clients=CLIENTS))
-        operations = [*seeds.mixture(reads=1, writes=1), *errands(service, filled)]
-        job = service.job(operations, clients=CLIENTS, seconds=2 * stage.size.seconds, first=FIRST_NUMBER)
-        warm = loaded(job, seconds=SETTLE_SECONDS)
+        operations = told_apart([*seeds.mixture(reads=1, writes=1), *errands(service, filled)])
+        first = [one.numbered(number) for number, one in enumerate(operations * WARM_UP, FIRST_NUMBER)]
+        warm = loaded(service.job(first, clients=CLIENTS), seconds=SETTLE_SECONDS)
         rate = RATE if stage.size.slack == 1.0 else SHORT_RATE
-        with loading(replace(job, rate=rate, seconds=LONGEST_SECONDS, first=1)) as load:
+        with loading(service.job(operations, clients=CLIENTS, rate=rate, seconds=LONGEST_SECONDS)) as load:
             moves = list(_moved(stage, load, changes))
             attempts = load.finish(SETTLE_SECONDS)
         found = Found(
@@ -60,7 +61,7 @@ def run(stage: Stage, planted: Sequence[Planted] = SAFE) -> Outcome:
             filled=filled,
             seeds=seeds,
             warm=warm,
-            kinds=kinds(operations),
+            pause=stage.size.seconds,
             connections=_connections(stage),
             outdated=errors(service, OUTDATED_PLAN),
             attempts=attempts,
@@ -108,5 +109,5 @@ MIGRATIONS = Drill(
     claim="The release before serves 1,000,000 posts while each revision goes up and down: no request fails or stalls.",
     run=run,
     full=Size(rows=1_000_000, seconds=2.0),
-    quick=Size(rows=10_000, seconds=0.2, slack=15.0, patient=True),
+    quick=Size(rows=10_000, seconds=0.3, slack=15.0, patient=True),
 )
