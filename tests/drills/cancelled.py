@@ -188,5 +188,5 @@ CANCELLED_REQUESTS = Drill(
     claim="Clients that hang up leak no connection, leave no statement running, and mix up no answers.",
     run=run,
     full=Size(requests=20_000),
-    quick=Size(requests=400),
+    quick=Size(requests=250),
 )

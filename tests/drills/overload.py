@@ -86,7 +86,7 @@ def _overload(stage: Stage, service: Target, job: Job) -> Sequence[Sequence[Atte
     """Return what came of the overload, of the load after it, and of looking whether the process lives meanwhile."""
     seconds = stage.size.seconds
     alive = service.job([reading("/livez", expects="ok")], clients=10, rate=LIVENESS_RATE, seconds=LONGEST_SECONDS)
-    calm = replace(job, rate=(job.rate or 0.0) * CALM / TIMES, seconds=BACK + 2.0)
+    calm = replace(job, rate=(job.rate or 0.0) * CALM / TIMES, seconds=BACK + 1.0)
     with loading(alive) as probes, loading(job, stage.progress) as load:
         time.sleep(seconds)
         with loading(calm) as following:
@@ -105,7 +105,7 @@ def _warm(stage: Stage) -> Check:
 
 
 def _opened(count: int) -> Check:
-    figure = f"{count} connections of {POOL_SIZE}, and one that looks what is ready"
+    figure = f"{count} connections, where the pool has {POOL_SIZE} and one more looks what is ready"
     return expect("the pool is warm before the service is ready", figure, count > POOL_SIZE)
 
 
