@@ -185,7 +185,7 @@ async def _operations_cancelled(stage: Stage) -> Check:
 
 CANCELLED_REQUESTS = Drill(
     name="cancelled",
-    claim="Clients that hang up leak no connection, leave no statement running, and mix up no answers.",
+    claim="Clients that hang up leak no connection, leave no statement running past its time, and mix up no answers.",
     run=run,
     full=Size(requests=20_000),
     quick=Size(requests=250),

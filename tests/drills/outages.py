@@ -150,5 +150,5 @@ DATABASE_KILLED = Drill(
     claim="kill -9 of every process of PostgreSQL fails no request of 20 clients and loses no acknowledged write.",
     run=lambda stage: run(stage, KILLS),
     full=Size(times=50, seconds=OUTAGE),
-    quick=Size(times=3, seconds=1.0, slack=2.5, patient=True),
+    quick=Size(times=2, seconds=1.0, slack=2.5, patient=True),
 )
