@@ -17,7 +17,8 @@ class Size:
 
     `rows` are there before, in a drill that asks for more than a few.
 
-    `slack` is how many times as long as claimed an answer may take: a short form runs beside other tests.
+    `slack` is how many times as long as claimed an answer may take: a short form runs beside other tests. Where the
+    service is `patient`, its own limits do not end what a stall of the machine holds up; the claim is not about them.
     """
 
     requests: int = 0
@@ -25,6 +26,7 @@ class Size:
     times: int = 0
     rows: int = 0
     slack: float = 1.0
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from urllib.error import HTTPError
 
 from tests.drills.filled import Filled
 from tests.drills.jobs import NUMBER, Operation
-from tests.drills.mixture import reading
+from tests.drills.mixture import READ, reading
 from tests.drills.service import Target
 
 CHANGE = "change"
@@ -17,6 +18,7 @@ SOME = 20
 OFTEN = 4
 _POSTS = "/api/v1/posts"
 _LISTS = (_POSTS, f"{_POSTS}?status=published", "/api/v1/users", "/api/v1/users?is_active=true")
+_NUMBER = re.compile(r"\d+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -31,9 +33,17 @@ def errands(service: Target, filled: Filled) -> list[Operation]:
     ]
 
 
-def kinds(operations: Sequence[Operation]) -> int:
-    """Return how many requests of another kind there are: about other rows is not another kind."""
-    return len({(one.method, _UUID.sub("", one.path)) for one in operations})
+def told_apart(operations: Sequence[Operation]) -> list[Operation]:
+    """Return the requests, each with a name that tells its kind: those which only read are else all called the same."""
+    return [
+        replace(one, name=f"{one.name} {_UUID.sub('', one.path)}") if one.name.startswith(READ) else one
+        for one in operations
+    ]
+
+
+def kind(name: str) -> str:
+    """Return what requests have in their names that differ in nothing but the rows they are about."""
+    return _NUMBER.sub("", name, count=1)
 
 
 def _lists(service: Target, filled: Filled) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """What the drill `migrations` concludes from what it has found."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import URL
 
 from tests.drills.changing import Move
 from tests.drills.drill import Check, Size, expect
-from tests.drills.errands import CHANGE
+from tests.drills.errands import CHANGE, kind
 from tests.drills.exchange import ACKNOWLEDGED
 from tests.drills.filled import NAMES, Filled, left
 from tests.drills.jobs import Attempt
@@ -18,6 +19,8 @@ from tests.support.databases import connected
 
 BOUND = 300.0
 """The milliseconds below which the longest request has to stay."""
+LONG = 1.0
+"""Seconds in which a request comes for sure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,8 @@ class Found:
     seeds: Seeds
     warm: Sequence[Attempt]
     """What was asked for before the load, so that every statement is prepared on every connection."""
-    kinds: int
+    pause: float
+    """Seconds without a revision before and after each."""
     connections: int
     outdated: int
     """How many prepared statements the server has refused because what they return was another by then."""
@@ -71,9 +75,13 @@ def _served(found: Found) -> Check:
 
 
 def _warm(found: Found) -> Check:
-    figure = f"{len(found.warm):,} requests of {found.kinds} kinds over {found.connections} connections"
+    """Return that each kind of request was answered before as often as there are connections, or more."""
+    kinds = Counter(kind(one.operation) for one in found.warm)
+    figure = f"{len(found.warm):,} requests of {len(kinds)} kinds over {found.connections} connections"
     outdated = f"{found.outdated} refused since, because what they return is another"
     unwell = [described(one) for one in found.warm if one.outcome != ACKNOWLEDGED]
+    kinds_since = {kind(one.operation) for one in found.attempts}
+    unwell += [f"{name}: {kinds[name]} times" for name in kinds_since if kinds[name] < found.connections]
     return expect("statements are prepared before the first revision", f"{figure}; {outdated}", unwell)
 
 
@@ -104,6 +112,7 @@ def _each(found: Found, revision: str, bound: float) -> Check:
         words = f"{'up' if move.up else 'down'} {move.end - move.start:.1f} s, longest request {longest:,.0f} ms"
         figures.append(words)
         slow += [words] if longest >= bound else []
+        slow += [] if _is_met(found, move) else [f"no request meets it {'up' if move.up else 'down'}"]
     return expect(f"{moves[0].doc} ({revision}): nobody notices", "; ".join(figures), slow)
 
 
@@ -135,6 +144,12 @@ def _kept(found: Found, database: URL) -> Iterator[Check]:
 
 def _milliseconds(one: Attempt) -> float:
     return 1000 * (one.done - one.due)
+
+
+def _is_met(found: Found, move: Move) -> bool:
+    """Tell whether a request met the revision, or one that takes next to no time and the pauses around it."""
+    around = replace(move, start=move.start - found.pause, end=move.end + found.pause)
+    return any(_meet(one, move if move.end - move.start >= LONG else around) for one in found.attempts)
 
 
 def _meet(one: Attempt, move: Move) -> bool:

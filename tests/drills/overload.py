@@ -28,6 +28,8 @@ FULL_SPEED = 0.5
 BACK = 5.0
 """Seconds after which everything is as before."""
 SLICE = 0.5
+BEGUN = 1.0
+"""Seconds after which the load has begun that follows."""
 LONGEST_SECONDS = 3600.0
 SETTLE_SECONDS = 60.0
 PAGE = 100
@@ -99,8 +101,12 @@ def _warm(stage: Stage) -> Check:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'hexapost'"
         )
         (count,) = found.fetchone() or (0,)
-    figure = f"{count} connections of {POOL_SIZE}"
-    return expect("the pool is warm before the service is ready", figure, int(str(count)) >= POOL_SIZE)
+    return _opened(int(str(count)))
+
+
+def _opened(count: int) -> Check:
+    figure = f"{count} connections, where the pool has {POOL_SIZE} and one more looks what is ready"
+    return expect("the pool is warm before the service is ready", figure, count > POOL_SIZE)
 
 
 def _rate(over: Sequence[Attempt], most: float) -> Check:
@@ -130,7 +136,10 @@ def _speed(over: Sequence[Attempt], most: float, least: float) -> Check:
 
 
 def _recovered(before: Sequence[Attempt], after: Sequence[Attempt], ended: float, within: float) -> Check:
-    """Find the last moment in which a request was refused, or one in ten took longer than nearly all did before."""
+    """Find the last moment in which a request was refused, or one in ten took longer than nearly all did before.
+
+    There have to be requests at any time, but for that in which the load begins.
+    """
     usual = max(2 * latency(before, 99.0), MILLISECONDS)
     slices: dict[int, list[Attempt]] = {}
     for one in after:
@@ -140,9 +149,14 @@ def _recovered(before: Sequence[Attempt], after: Sequence[Attempt], ended: float
         for number, found in slices.items()
         if any(one.outcome != ACKNOWLEDGED for one in found) or latency(found, 90.0) > usual
     ]
+    wrong = [described(one) for one in before if one.outcome != ACKNOWLEDGED]
+    wrong += [] if before else ["there is no request before"]
+    needed = range(int(BEGUN / SLICE), int(within / SLICE) + 1)
+    wrong += [f"there is no request {number * SLICE:g} s after" for number in needed if number not in slices]
     seconds = (max(unusual) + 1) * SLICE if unusual else 0.0
+    wrong += [f"it takes {seconds:.1f} s"] if seconds > within else []
     figure = f"after {seconds:.1f} s, where up to {usual:.0f} ms are usual"
-    return expect(f"it is back to normal within {within:g} s", figure, seconds <= within)
+    return expect(f"it is back to normal within {within:g} s", figure, wrong)
 
 
 OVERLOAD = Drill(

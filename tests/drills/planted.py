@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tests.migrations.revisions import Revisions
 
-UNSAFE_SECONDS = 4
+UNSAFE_SECONDS = 6
 _MORE = 'KEY = ("id", "author_id")  # in the order in which they were written: a batch is on few pages'
 
 

@@ -10,7 +10,7 @@ from tests.drills.loading import loaded
 from tests.drills.mixture import seeded
 from tests.drills.processes import memory_watched
 from tests.drills.service import target
-from tests.drills.verdicts import kept, latency, outcome, right, succeeded
+from tests.drills.verdicts import answered, kept, latency, outcome, right, succeeded
 
 CLIENTS = 200
 SHARE, SHORT_SHARE = 0.6, 0.15
@@ -41,6 +41,7 @@ def run(stage: Stage) -> Outcome:
     checks = [
         _rate(attempts, most, seconds, share),
         succeeded(attempts),
+        answered(attempts),
         _latency(attempts, SLOWEST_P95 * stage.size.slack),
         _memory(memory, seconds),
         right(attempts),

@@ -21,10 +21,11 @@ from tests.support.databases import Databases
 from tests.support.stores import DRIVERS
 
 SEED = "1"
+pytestmark = pytest.mark.timeout(1200)  # with the drills of other processes, for which each has to wait
 
 
 @pytest.fixture
-def stage(scratch: URL, driver: str, tmp_path: Path) -> Stage:
+def stage(alone: None, scratch: URL, driver: str, tmp_path: Path) -> Stage:  # noqa: ARG001 - it waits
     return Stage(
         database=scratch,
         driver=driver,

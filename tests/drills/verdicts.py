@@ -17,6 +17,8 @@ from tests.drills.loading import beginning, refusals, samples
 from tests.drills.mixture import Seeds, only_writes
 from tests.support.scales import percentile
 
+NOTHING = "nothing is acknowledged"
+
 
 def outcome(checks: Sequence[Check], attempts: Sequence[Attempt], marks: Sequence[Mark]) -> Outcome:
     """Return what the drill found, with the pictures of these attempts."""
@@ -34,7 +36,7 @@ def stored(ledger: Ledger, *, known: Sequence[str]) -> list[Check]:
     misnamed, strangers = ledger.misnamed(), ledger.strangers(known)
     of_all = f"{len(lost)} of {len(ledger.acknowledged):,} lost"
     return [
-        expect("nothing acknowledged is lost", of_all, lost),
+        expect("nothing acknowledged is lost", of_all, lost if ledger.acknowledged else [NOTHING]),
         expect("nothing is stored twice", f"{len(duplicates)} duplicates", duplicates),
         expect("every answer names the row that is stored", f"{len(misnamed)} others", misnamed),
         expect("nothing else is stored", f"{len(strangers)} other rows", strangers),
@@ -48,19 +50,23 @@ def acknowledged(ledger: Ledger, *, retries: int) -> Check:
 
 
 def succeeded(attempts: Sequence[Attempt]) -> Check:
-    """Return that no request failed, nor met a closed door; those without an answer are unknown and told apart."""
+    """Return that some requests were acknowledged, and that none failed nor met a closed door.
+
+    Those without an answer are unknown and told apart.
+    """
     last = [attempt for attempt in attempts if attempt.is_last]
     outcomes = Counter(attempt.outcome for attempt in last)
     failed = [described(attempt) for attempt in last if attempt.outcome in {REFUSED, UNSENT, MISTAKEN}]
     unknown = outcomes.total() - outcomes[ACKNOWLEDGED] - len(failed)
     figure = f"{len(failed):,} failed and {unknown:,} unknown of {len(last):,}"
-    return expect("no request fails", figure, failed)
+    return expect("no request fails", figure, failed if outcomes[ACKNOWLEDGED] else [*failed, NOTHING])
 
 
 def answered(attempts: Sequence[Attempt]) -> Check:
-    """Return that every request was answered, with whatever."""
+    """Return that there were requests, and that each was answered, with whatever."""
     silent = [described(attempt) for attempt in attempts if attempt.is_last and not attempt.status]
-    return expect("every request is answered", f"{len(silent):,} without an answer", silent)
+    figure = f"{len(silent):,} of {len(attempts):,} without an answer"
+    return expect("every request is answered", figure, silent if attempts else ["there is none"])
 
 
 def right(attempts: Sequence[Attempt]) -> Check:
@@ -104,6 +110,19 @@ class Faults:
         """Return the attempts that met no fault which was longer than that."""
         longer = [(start, end) for _, start, end in self.moments if end - start > longer_than]
         return [one for one in attempts if not any(one.due < end and start < one.done for start, end in longer)]
+
+    def unmet(self, attempts: Sequence[Attempt]) -> list[str]:
+        """Return a reason for each fault that no request met; a short one is met in the second that it began."""
+        return [
+            f"no request meets {label} after {start - beginning(attempts):.1f} s"
+            for label, start, end in self.moments
+            if not any(one.due < max(end, start + 1.0) and start < one.done for one in attempts)
+        ]
+
+    def beyond(self, one: Attempt) -> float:
+        """Return how long a request took since it was due, but for the time that there were faults."""
+        overlaps = (min(one.done, end) - max(one.due, start) for _, start, end in self.moments)
+        return one.done - one.due - sum(overlap for overlap in overlaps if overlap > 0)
 
     @property
     def longest(self) -> float:
