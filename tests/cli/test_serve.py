@@ -78,7 +78,7 @@ def test_it_serves_a_database_ahead_of_it_with_a_warning(tmp_path: Path, scratch
     queried(scratch, "UPDATE alembic_version SET version_num = 'of_the_future' RETURNING 1")
     with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
         assert json.load(served.get("/readyz"))["components"]["migrations"]["detail"] == "ahead of this release"
-        assert "schema is ahead of this release" in served.output
+        wait_until(lambda: "schema is ahead of this release" in served.output)
 
 
 def test_it_says_when_the_port_is_taken(tmp_path: Path, scratch: URL) -> None:
