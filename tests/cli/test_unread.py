@@ -15,7 +15,7 @@ from sqlalchemy import URL
 from adapters.cli import output
 from adapters.telemetry.logs import configure_logs
 from tests.cli.support import PATIENCE, fill, rendered, serving_unread, wait_until
-from tests.drills.processes import children
+from tests.drills.faults.processes import children
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

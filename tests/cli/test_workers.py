@@ -13,8 +13,8 @@ import psycopg
 from sqlalchemy import URL
 
 from tests.cli.support import PATIENCE, Served, a_key, queried, rendered, serving, serving_unheard, wait_until
-from tests.drills.exchange import ACKNOWLEDGED, Connection
-from tests.drills.processes import children
+from tests.drills.faults.processes import children
+from tests.drills.load.exchange import ACKNOWLEDGED, Connection
 from tests.embedded.support import is_alive
 
 READY = "worker is ready"

@@ -14,11 +14,11 @@ from pathlib import Path
 import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
-from tests.drills import report
 from tests.drills.drill import Check, Drill, DrillError, Outcome, Size, Stage
+from tests.drills.migrating.releases import last_tag
 from tests.drills.registry import DRILLS
-from tests.drills.releases import last_tag
-from tests.drills.screen import Screen
+from tests.drills.reporting import report
+from tests.drills.reporting.screen import Screen
 from tests.support.commands import end_in_order, measured_server
 from tests.support.databases import Databases
 from tests.support.stores import DRIVERS

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from tests.drills.exchange import ACKNOWLEDGED, REFUSED, UNKNOWN
-from tests.drills.jobs import Attempt
+from tests.drills.load.exchange import ACKNOWLEDGED, REFUSED, UNKNOWN
+from tests.drills.load.jobs import Attempt
 
 SHED = {"retry-after": "1", "content-type": "application/problem+json"}
 

@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.exchange import ACKNOWLEDGED, CANCELLED
-from tests.drills.jobs import Attempt, Job, Operation
 from tests.drills.ledger import Rows, rows
-from tests.drills.loading import loading, whole
-from tests.drills.mixture import Seeds, only_writes, seeded
+from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED
+from tests.drills.load.jobs import Attempt, Job, Operation
+from tests.drills.load.loading import loading, whole
+from tests.drills.load.mixture import Seeds, only_writes, seeded
 from tests.drills.service import UNHURRIED, Target, target
 from tests.drills.verdicts import answered, kept, outcome, right, succeeded
 from tests.support.cancelling import cancel_many

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.jobs import NUMBER, Attempt, Operation
-from tests.drills.loading import loaded, whole
-from tests.drills.mixture import READ, Seeds, seeded
+from tests.drills.load.exchange import ACKNOWLEDGED
+from tests.drills.load.jobs import NUMBER, Attempt, Operation
+from tests.drills.load.loading import loaded, whole
+from tests.drills.load.mixture import READ, Seeds, seeded
 from tests.drills.service import errors, target
 from tests.drills.verdicts import answered, kept, outcome, right, succeeded
 from tests.support.databases import connected

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.http_proxy import FAULTS, HttpProxy
-from tests.drills.jobs import Attempt, Job
+from tests.drills.faults.http_proxy import FAULTS, HttpProxy
+from tests.drills.faults.postgres_proxy import UNACKNOWLEDGED, UNASKED, PostgresProxy
+from tests.drills.faults.proxy import Proxy, running
 from tests.drills.ledger import Ledger, rows
-from tests.drills.loading import loaded, whole
-from tests.drills.mixture import AUTHORS, post, seeded, user
-from tests.drills.postgres_proxy import UNACKNOWLEDGED, UNASKED, PostgresProxy
-from tests.drills.proxy import Proxy, running
+from tests.drills.load.jobs import Attempt, Job
+from tests.drills.load.loading import loaded, whole
+from tests.drills.load.mixture import AUTHORS, post, seeded, user
 from tests.drills.service import target
 from tests.drills.verdicts import acknowledged, outcome, stored
 

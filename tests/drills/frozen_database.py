@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.jobs import Attempt
+from tests.drills.faults.own_postgres import own_postgres
 from tests.drills.ledger import described
-from tests.drills.loading import loading
-from tests.drills.mixture import reading, seeded
-from tests.drills.own_postgres import own_postgres
+from tests.drills.load.exchange import ACKNOWLEDGED
+from tests.drills.load.jobs import Attempt
+from tests.drills.load.loading import loading
+from tests.drills.load.mixture import reading, seeded
 from tests.drills.service import target
 from tests.drills.verdicts import Faults, answered, fast, kept, outcome, right
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from tests.drills.exchange import ACKNOWLEDGED, REFUSED
-from tests.drills.jobs import Attempt
+from tests.drills.load.exchange import ACKNOWLEDGED, REFUSED
+from tests.drills.load.jobs import Attempt
 from tests.support.databases import connected
 
 Rows = Mapping[str, Sequence[str]]

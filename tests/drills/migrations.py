@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from alembic.config import Config
 
 from migrations.patience import Patience
-from tests.drills.changing import Changes, Move
 from tests.drills.drill import Drill, Outcome, Size, Stage
-from tests.drills.errands import errands, told_apart
-from tests.drills.filled import fill
-from tests.drills.loading import RunningLoad, beginning, loaded, loading
-from tests.drills.mixture import seeded
-from tests.drills.moved import Found, State, checks
-from tests.drills.planted import SAFE, Planted, plant
-from tests.drills.releases import taken
+from tests.drills.load.errands import errands, told_apart
+from tests.drills.load.loading import RunningLoad, beginning, loaded, loading
+from tests.drills.load.mixture import seeded
+from tests.drills.migrating.changing import Changes, Move
+from tests.drills.migrating.filled import fill
+from tests.drills.migrating.moved import Found, State, checks
+from tests.drills.migrating.planted import SAFE, Planted, plant
+from tests.drills.migrating.releases import taken
 from tests.drills.service import errors, target
 from tests.drills.verdicts import outcome
 from tests.migrations.revisions import Revisions

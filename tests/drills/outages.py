@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 
 from tests.drills.drill import Check, Drill, DrillError, Outcome, Size, Stage, expect
-from tests.drills.jobs import Attempt, Job
-from tests.drills.loading import loading
-from tests.drills.mixture import seeded
-from tests.drills.own_postgres import OwnPostgres, own_postgres
+from tests.drills.faults.own_postgres import OwnPostgres, own_postgres
+from tests.drills.load.jobs import Attempt, Job
+from tests.drills.load.loading import loading
+from tests.drills.load.mixture import seeded
 from tests.drills.service import target
 from tests.drills.verdicts import Faults, answered, kept, outcome, right, succeeded
 

@@ -4,14 +4,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.drills.apart import apart, move
-from tests.drills.capacity import capacity
 from tests.drills.drill import Check, Drill, Mark, Outcome, Size, Stage, expect
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.jobs import Attempt, Job, Operation
 from tests.drills.ledger import described
-from tests.drills.loading import beginning, loaded, loading
-from tests.drills.mixture import Seeds, reading, seeded
+from tests.drills.load.apart import apart, move
+from tests.drills.load.capacity import capacity
+from tests.drills.load.exchange import ACKNOWLEDGED
+from tests.drills.load.jobs import Attempt, Job, Operation
+from tests.drills.load.loading import beginning, loaded, loading
+from tests.drills.load.mixture import Seeds, reading, seeded
 from tests.drills.service import Target, target
 from tests.drills.verdicts import fast, latency, outcome
 from tests.support.databases import connected

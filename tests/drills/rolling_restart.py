@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from tests.cli.support import wait_until
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.jobs import Attempt
+from tests.drills.faults.processes import children
 from tests.drills.ledger import described
-from tests.drills.loading import loading
-from tests.drills.mixture import seeded
-from tests.drills.processes import children
+from tests.drills.load.exchange import ACKNOWLEDGED
+from tests.drills.load.jobs import Attempt
+from tests.drills.load.loading import loading
+from tests.drills.load.mixture import seeded
 from tests.drills.service import Target, target
 from tests.drills.verdicts import Faults, kept, latency, outcome, right
 

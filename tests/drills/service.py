@@ -11,8 +11,8 @@ from sqlalchemy import URL
 
 from tests.cli.support import Served, a_key, rendered, serving
 from tests.drills.drill import DrillError, Stage
-from tests.drills.jobs import Job, Operation
-from tests.drills.proxy import HOST
+from tests.drills.faults.proxy import HOST
+from tests.drills.load.jobs import Job, Operation
 from tests.telemetry.scrapes import Scrape
 
 ERRORS = "hexapost_database_errors_total"

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from tests.cli.support import a_key, rendered, serving
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.exchange import UNKNOWN
-from tests.drills.jobs import Attempt, Job
+from tests.drills.faults.ports import free_port
+from tests.drills.faults.proxy import HOST
 from tests.drills.ledger import Ledger, rows
-from tests.drills.loading import loading
-from tests.drills.mixture import only_writes, seeded
-from tests.drills.ports import free_port
-from tests.drills.proxy import HOST
+from tests.drills.load.exchange import UNKNOWN
+from tests.drills.load.jobs import Attempt, Job
+from tests.drills.load.loading import loading
+from tests.drills.load.mixture import only_writes, seeded
 from tests.drills.service import limits, started
 from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
 from tests.support.databases import connected

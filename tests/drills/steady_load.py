@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from statistics import median
 
-from tests.drills.capacity import capacity
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.jobs import Attempt
-from tests.drills.loading import loaded
-from tests.drills.mixture import seeded
-from tests.drills.processes import memory_watched
+from tests.drills.faults.processes import memory_watched
+from tests.drills.load.capacity import capacity
+from tests.drills.load.jobs import Attempt
+from tests.drills.load.loading import loaded
+from tests.drills.load.mixture import seeded
 from tests.drills.service import target
 from tests.drills.verdicts import answered, kept, latency, outcome, right, succeeded
 

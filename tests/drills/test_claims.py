@@ -10,7 +10,6 @@ from tests.drills import (
     conflicts,
     exactly_once,
     frozen_database,
-    moved,
     outages,
     overload,
     rolling_restart,
@@ -18,14 +17,15 @@ from tests.drills import (
     steady_load,
 )
 from tests.drills.attempts import BUSY, GOOD, SILENT, attempt
-from tests.drills.changing import Move
 from tests.drills.drill import DrillError, Size
-from tests.drills.exchange import CANCELLED, REFUSED, UNKNOWN
-from tests.drills.filled import Filled
-from tests.drills.http_proxy import FAULTS, HttpProxy
-from tests.drills.jobs import Attempt
-from tests.drills.mixture import Seeds
-from tests.drills.own_postgres import OwnPostgres
+from tests.drills.faults.http_proxy import FAULTS, HttpProxy
+from tests.drills.faults.own_postgres import OwnPostgres
+from tests.drills.load.exchange import CANCELLED, REFUSED, UNKNOWN
+from tests.drills.load.jobs import Attempt
+from tests.drills.load.mixture import Seeds
+from tests.drills.migrating import moved
+from tests.drills.migrating.changing import Move
+from tests.drills.migrating.filled import Filled
 from tests.drills.verdicts import Faults
 
 

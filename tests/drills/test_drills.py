@@ -13,9 +13,9 @@ from sqlalchemy import URL
 from tests.drills import __main__ as command
 from tests.drills.drill import Check, Drill, DrillError, Mark, Outcome, Size, Stage, expect
 from tests.drills.exactly_once import EXACTLY_ONCE, run
-from tests.drills.exchange import ACKNOWLEDGED, UNKNOWN
-from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger
+from tests.drills.load.exchange import ACKNOWLEDGED, UNKNOWN
+from tests.drills.load.jobs import Attempt
 from tests.drills.registry import DRILLS
 from tests.support.databases import Databases
 from tests.support.stores import DRIVERS

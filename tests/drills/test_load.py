@@ -11,13 +11,13 @@ from time import sleep
 import pytest
 
 from tests.drills.drill import DrillError
-from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, UNKNOWN, UNSENT
-from tests.drills.http_proxy import FAULTS, UNHEARD, HttpProxy, read_message
-from tests.drills.http_proxy import UNSENT as REQUEST_LOST
-from tests.drills.jobs import NUMBER, Attempt, Job, Operation
-from tests.drills.loading import loaded, loading, refusals, samples, whole
-from tests.drills.ports import free_port
-from tests.drills.proxy import HOST, Pipe, Proxy, running
+from tests.drills.faults.http_proxy import FAULTS, UNHEARD, HttpProxy, read_message
+from tests.drills.faults.http_proxy import UNSENT as REQUEST_LOST
+from tests.drills.faults.ports import free_port
+from tests.drills.faults.proxy import HOST, Pipe, Proxy, running
+from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, UNKNOWN, UNSENT
+from tests.drills.load.jobs import NUMBER, Attempt, Job, Operation
+from tests.drills.load.loading import loaded, loading, refusals, samples, whole
 
 LONGEST = 60.0
 
@@ -127,7 +127,7 @@ def test_a_load_can_be_broken_off(stub: Stub) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_loses_the_request_or_the_answer(stub: Stub, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.drills.http_proxy.FAULTS", (fault,))
+    monkeypatch.setattr("tests.drills.faults.http_proxy.FAULTS", (fault,))
     proxy = HttpProxy(seed="1", server_port=stub.port, share=1.0, armed=True)
     with running(proxy):
         attempts = loaded(replace(_job(proxy.port), patience=0.0), seconds=LONGEST)

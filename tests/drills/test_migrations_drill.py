@@ -14,11 +14,11 @@ from sqlalchemy import URL
 
 from migrations.checks.lint import lint
 from tests.cli.support import ROOT
-from tests.drills.changing import Changes
 from tests.drills.drill import DrillError, Outcome, Stage
+from tests.drills.migrating.changing import Changes
+from tests.drills.migrating.planted import SAFE, UNSAFE, UNSAFE_SECONDS, Planted, plant
+from tests.drills.migrating.releases import last_tag, taken
 from tests.drills.migrations import MIGRATIONS, run
-from tests.drills.planted import SAFE, UNSAFE, UNSAFE_SECONDS, Planted, plant
-from tests.drills.releases import last_tag, taken
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.databases import with_driver
 from tests.support.schemas import revisions, schema

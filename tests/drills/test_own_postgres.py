@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.drills.drill import DrillError
-from tests.drills.own_postgres import OwnPostgres, own_postgres
-from tests.drills.processes import memory_watched, resident_bytes
+from tests.drills.faults.own_postgres import OwnPostgres, own_postgres
+from tests.drills.faults.processes import memory_watched, resident_bytes
 from tests.support.databases import connected
 
 

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import URL
 
 from tests.cli.support import queried
-from tests.drills.postgres_proxy import UNACKNOWLEDGED, UNASKED, PostgresProxy
-from tests.drills.postgres_wire import Conversation, Messages
-from tests.drills.proxy import HOST, running
+from tests.drills.faults.postgres_proxy import UNACKNOWLEDGED, UNASKED, PostgresProxy
+from tests.drills.faults.postgres_wire import Conversation, Messages
+from tests.drills.faults.proxy import HOST, running
 from tests.support.databases import connected
 
 Execute = Callable[[str], Awaitable[Any]]

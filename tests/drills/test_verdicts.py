@@ -6,9 +6,9 @@ import pytest
 
 from tests.drills.attempts import BUSY, GOOD, SILENT, attempt
 from tests.drills.drill import Mark
-from tests.drills.exchange import MISTAKEN, UNSENT
-from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger
+from tests.drills.load.exchange import MISTAKEN, UNSENT
+from tests.drills.load.jobs import Attempt
 from tests.drills.verdicts import Faults, answered, fast, right, stored, succeeded
 
 

@@ -10,11 +10,11 @@ from typing import Self
 from sqlalchemy import URL
 
 from tests.drills.drill import Check, Mark, Outcome, expect
-from tests.drills.exchange import ACKNOWLEDGED, MISTAKEN, REFUSED, UNSENT
-from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger, described, rows
-from tests.drills.loading import beginning, refusals, samples
-from tests.drills.mixture import Seeds, only_writes
+from tests.drills.load.exchange import ACKNOWLEDGED, MISTAKEN, REFUSED, UNSENT
+from tests.drills.load.jobs import Attempt
+from tests.drills.load.loading import beginning, refusals, samples
+from tests.drills.load.mixture import Seeds, only_writes
 from tests.support.scales import percentile
 
 NOTHING = "nothing is acknowledged"

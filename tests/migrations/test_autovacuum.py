@@ -9,7 +9,7 @@ from alembic import command
 from sqlalchemy import URL
 
 from migrations.patience import MigrationError, Patience
-from tests.drills.own_postgres import own_postgres
+from tests.drills.faults.own_postgres import own_postgres
 from tests.migrations.revisions import Revisions
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.schemas import revisions

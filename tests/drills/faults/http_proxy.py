@@ -4,7 +4,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 
-from tests.drills.proxy import HOST, Pipe, Proxy
+from tests.drills.faults.proxy import HOST, Pipe, Proxy
 
 UNSENT = "request lost"
 UNHEARD = "cut while it was at work"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tests.drills.drill import DrillError
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.jobs import Attempt, Job, Operation
-from tests.drills.loading import beginning, loaded
+from tests.drills.load.exchange import ACKNOWLEDGED
+from tests.drills.load.jobs import Attempt, Job, Operation
+from tests.drills.load.loading import beginning, loaded
 
 CLIENTS = 16
 SETTLE_SECONDS = 60.0

@@ -16,8 +16,8 @@ from time import monotonic
 
 import uvloop
 
-from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, Answer, Connection
-from tests.drills.jobs import Attempt, Job, Operation
+from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, Answer, Connection
+from tests.drills.load.jobs import Attempt, Job, Operation
 
 TELL_SECONDS = 0.1
 _ASK_AGAIN = {429}

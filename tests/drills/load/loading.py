@@ -9,8 +9,8 @@ from time import monotonic
 
 from tests.cli.support import ROOT
 from tests.drills.drill import DrillError, Mark
-from tests.drills.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN
-from tests.drills.jobs import Attempt, Job
+from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN
+from tests.drills.load.jobs import Attempt, Job
 
 STOP_SECONDS = 10
 Progress = Callable[[int, int], None]

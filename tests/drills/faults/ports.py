@@ -4,7 +4,7 @@ import random
 import socket
 from contextlib import suppress
 
-from tests.drills.proxy import HOST
+from tests.drills.faults.proxy import HOST
 
 LOWEST, HIGHEST = 15_000, 32_000
 """Below those that systems give to who asks for any: what is free then stays free while nobody listens yet."""

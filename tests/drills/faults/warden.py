@@ -1,4 +1,4 @@
-"""The keeper of a PostgreSQL that a drill may harm: `python -m tests.drills.warden DIRECTORY PORT`.
+"""The keeper of a PostgreSQL that a drill may harm: `python -m tests.drills.faults.warden DIRECTORY PORT`.
 
 Makes a cluster, then reads a command a line and answers each with a line when it is done. It is a process of its own
 because its children must be started by a process of one thread; they die with it.
@@ -21,7 +21,7 @@ from adapters.embedded.cluster import create_cluster
 from adapters.embedded.layout import prepare_directory
 from adapters.embedded.locks import open_private
 from adapters.embedded.logs import begin_log, what_went_wrong
-from tests.drills.processes import children
+from tests.drills.faults.processes import children
 
 HOST = "127.0.0.1"
 DONE = "done"

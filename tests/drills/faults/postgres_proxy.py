@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from tests.drills.postgres_wire import (
+from tests.drills.faults.postgres_wire import (
     CANCEL_REQUEST,
     GSSAPI_REQUEST,
     REFUSED,
@@ -15,7 +15,7 @@ from tests.drills.postgres_wire import (
     Messages,
     opening,
 )
-from tests.drills.proxy import CHUNK, HOST, Pipe, Proxy, first_of
+from tests.drills.faults.proxy import CHUNK, HOST, Pipe, Proxy, first_of
 
 UNACKNOWLEDGED = "acknowledgement of what is stored lost"
 UNASKED = "request to store lost"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from urllib.error import HTTPError
 
-from tests.drills.filled import Filled
-from tests.drills.jobs import NUMBER, Operation
-from tests.drills.mixture import READ, reading
+from tests.drills.load.jobs import NUMBER, Operation
+from tests.drills.load.mixture import READ, reading
+from tests.drills.migrating.filled import Filled
 from tests.drills.service import Target
 
 CHANGE = "change"

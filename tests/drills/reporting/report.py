@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from tests.drills.drill import Drill, Outcome
-from tests.drills.pictures import curve_of_percentiles, latency_over_time
+from tests.drills.reporting.pictures import curve_of_percentiles, latency_over_time
 from tests.support.markdown import aligned
 
 HEADS = ("drill", "driver", "claim", "figure", "pass")

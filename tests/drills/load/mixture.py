@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.drills.drill import DrillError
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.jobs import NUMBER, Attempt, Job, Operation
-from tests.drills.loading import loaded
+from tests.drills.load.exchange import ACKNOWLEDGED
+from tests.drills.load.jobs import NUMBER, Attempt, Job, Operation
+from tests.drills.load.loading import loaded
 
 AUTHORS = 10
 POSTS = 20

@@ -14,8 +14,8 @@ from adapters.embedded.cluster import SUPERUSER
 from adapters.embedded.environment import clean_environment
 from tests.cli.support import ROOT, environment
 from tests.drills.drill import Check, DrillError, expect
-from tests.drills.ports import free_port
-from tests.drills.warden import DONE, HOST
+from tests.drills.faults.ports import free_port
+from tests.drills.faults.warden import DONE, HOST
 from tests.support.databases import connected, migrate, with_driver
 
 DATABASE = "hexapost"
@@ -105,7 +105,7 @@ def own_postgres(directory: Path) -> Iterator[OwnPostgres]:
     """Run a server, with the schema and no rows, for as long as the block."""
     port = free_port()
     with subprocess.Popen(  # noqa: S603 - our own
-        [sys.executable, "-m", "tests.drills.warden", directory / "postgres", str(port)],
+        [sys.executable, "-m", "tests.drills.faults.warden", directory / "postgres", str(port)],
         cwd=ROOT,
         env=environment(),
         stdin=subprocess.PIPE,

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import URL
 
-from tests.drills.changing import Move
 from tests.drills.drill import Check, Size, expect
-from tests.drills.errands import CHANGE, kind
-from tests.drills.exchange import ACKNOWLEDGED
-from tests.drills.filled import NAMES, Filled, left
-from tests.drills.jobs import Attempt
 from tests.drills.ledger import Ledger, described, rows
-from tests.drills.mixture import Seeds, only_writes
+from tests.drills.load.errands import CHANGE, kind
+from tests.drills.load.exchange import ACKNOWLEDGED
+from tests.drills.load.jobs import Attempt
+from tests.drills.load.mixture import Seeds, only_writes
+from tests.drills.migrating.changing import Move
+from tests.drills.migrating.filled import NAMES, Filled, left
 from tests.drills.verdicts import latency, right, stored
 from tests.support.databases import connected
 

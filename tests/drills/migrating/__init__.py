@@ -1,0 +1,1 @@
+"""What the drill `migrations` needs: revisions, rows, the release before, and its conclusions."""
