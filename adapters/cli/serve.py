@@ -2,10 +2,7 @@
 
 import argparse
 import asyncio
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Mapping
 
 import structlog
@@ -16,16 +13,14 @@ from adapters.cli.check import look
 from adapters.cli.databases import with_database
 from adapters.cli.migrate import migrate
 from adapters.cli.output import complain, never_wait
-from adapters.cli.processes import Worker, listening
 from adapters.cli.secrets import cursor_secret, key_peppers
-from adapters.cli.server import Server, announce, made_server
-from adapters.cli.supervisor import Supervisor
+from adapters.cli.serving.processes import Worker, listening, stop_with_parent
+from adapters.cli.serving.server import Server, announce, made_server
+from adapters.cli.serving.supervisor import Supervisor
 from adapters.postgres.readiness import AHEAD
 from adapters.settings import DATABASE_URL, Settings
 from adapters.telemetry.logs import configure_logs
 from adapters.telemetry.metrics import shared_figures
-
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -41,14 +36,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             return 1
         header = admin_header(settings, url) if options.admin_key else None
         return _serve(settings, url, header)
-
-
-def stop_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM when the parent, the process that started this one, ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the kernel knew
-            raise SystemExit(128 + signal.SIGTERM)
 
 
 def _is_ready(url: URL, settings: Settings) -> bool:

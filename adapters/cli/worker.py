@@ -6,8 +6,8 @@ import signal
 import socket
 
 from adapters.cli.output import never_wait
-from adapters.cli.serve import stop_with_parent
-from adapters.cli.server import Server, made_server
+from adapters.cli.serving.processes import stop_with_parent
+from adapters.cli.serving.server import Server, made_server
 from adapters.settings import Settings
 from adapters.telemetry.logs import configure_logs
 

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from sqlalchemy import make_url
 
-from adapters.cli.server import Server, made_server
+from adapters.cli.serving.server import Server, made_server
 from adapters.postgres.database import Database
 from adapters.postgres.readiness import Watch
 from adapters.settings import Settings

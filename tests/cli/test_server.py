@@ -11,7 +11,7 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from adapters.cli.server import ACCEPTED_IN_A_TURN, Server
+from adapters.cli.serving.server import ACCEPTED_IN_A_TURN, Server
 from adapters.http.admission import Admission
 from adapters.http.limits import HeadLimits
 from adapters.http.protocol import bounded_protocol

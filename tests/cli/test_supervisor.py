@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.cli import processes
-from adapters.cli.processes import STOP_SECONDS, Worker
-from adapters.cli.supervisor import MOST_FAILURES
+from adapters.cli.serving.processes import STOP_SECONDS, Worker
+from adapters.cli.serving.supervisor import MOST_FAILURES
 from tests.cli.support import PATIENCE, ROOT, Served, rendered, serving, wait_until
 from tests.cli.test_workers import READY, pids
 from tests.embedded.support import is_alive

@@ -1,6 +1,7 @@
 """The processes that a supervisor starts: each serves on sockets that it inherits, and says when it is ready."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -9,8 +10,9 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from adapters.cli.server import BACKLOG, DRAIN_SECONDS
+from adapters.cli.serving.server import BACKLOG, DRAIN_SECONDS
 
+PR_SET_PDEATHSIG = 1  # prctl(2)
 START_SECONDS = 60.0
 STOP_SECONDS = DRAIN_SECONDS + 5.0
 KILL_SECONDS = 5.0
@@ -95,3 +97,11 @@ class Worker:
             await self._process.wait()
         finally:
             self._line.close()
+
+
+def stop_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent, the process that started this one, ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the kernel knew
+            raise SystemExit(128 + signal.SIGTERM)

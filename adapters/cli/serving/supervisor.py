@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from adapters.cli.processes import Worker
+from adapters.cli.serving.processes import Worker
 
 PAUSES = (0.05, 1.0)
 """The first and the longest pause in seconds before a worker that has ended is replaced."""
