@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli import processes
+from adapters.cli.serving import processes
 from adapters.cli.serving.processes import STOP_SECONDS, Worker
 from adapters.cli.serving.supervisor import MOST_FAILURES
 from tests.cli.support import PATIENCE, ROOT, Served, rendered, serving, wait_until
