@@ -21,7 +21,7 @@ run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the e
 	@exec $(BIN)/hexapost serve --embedded --migrate --admin-key --with-parent $$PPID $(if $(PORT),--port "$(PORT)")
 
 test: $(DEV_SETUP) ## run the whole test suite (args="-k users -x" are passed on to pytest)
-	@$(NOT_ROOT) $(BIN)/python -m pytest $(or $(args),-n 2 --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
+	@$(NOT_ROOT) $(BIN)/python -m pytest $(or $(args),-n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
 
 check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations (lint, locks) and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .

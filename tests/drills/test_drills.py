@@ -21,7 +21,10 @@ from tests.support.databases import Databases
 from tests.support.stores import DRIVERS
 
 SEED = "1"
-pytestmark = pytest.mark.timeout(1200)  # with the drills of other processes, for which each has to wait
+pytestmark = [
+    pytest.mark.xdist_group("drills"),  # one after the other, and other tests meanwhile
+    pytest.mark.timeout(1200),  # with the drills of other runs, for which each has to wait
+]
 
 
 @pytest.fixture

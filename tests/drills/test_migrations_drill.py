@@ -23,7 +23,10 @@ from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.databases import with_driver
 from tests.support.schemas import revisions, schema
 
-pytestmark = pytest.mark.timeout(1200)  # with the drills of other processes, for which each has to wait
+pytestmark = [
+    pytest.mark.xdist_group("drills"),  # one after the other, and other tests meanwhile
+    pytest.mark.timeout(1200),  # with the drills of other runs, for which each has to wait
+]
 FEW = 1000
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
 DROP = 'op.drop_column("users", "{0}")'
