@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dependency_injector import containers, providers
@@ -110,7 +111,9 @@ class Container(containers.DeclarativeContainer):
     environment = providers.Object(os.environ)
 
     traces = providers.Singleton(made_traces, environment, version)
-    counted = providers.Singleton(Metrics, version=version, rejections=REJECTIONS)
+    figures: providers.Provider[Path | None] = providers.Object(None)
+    """The directory of the figures of processes that serve together."""
+    counted = providers.Singleton(Metrics, version=version, rejections=REJECTIONS, directory=figures)
     options = providers.Singleton(database_options, settings)
     database = providers.Singleton(
         Database,

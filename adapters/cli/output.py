@@ -7,6 +7,7 @@ What a person reads is lost when nobody reads it any more, and that is no reason
 import os
 import sys
 from contextlib import suppress
+from time import monotonic
 from typing import TextIO
 
 from adapters.telemetry.lines import Lines
@@ -43,9 +44,10 @@ def hand_over(result: str) -> None:
 
 def let_go() -> None:
     """Forget what nobody reads any more: Python would try again at its end, and exit with status 120."""
+    due = monotonic() + END_SECONDS
     for name in ("stdout", "stderr"):
         if isinstance(lines := getattr(sys, name), Lines):
-            lines.end(END_SECONDS)
+            lines.end(max(0.0, due - monotonic()))
             setattr(sys, name, lines.stream)
         try:
             getattr(sys, name).flush()

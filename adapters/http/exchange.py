@@ -1,5 +1,6 @@
 """One request and its response on their way through the envelope."""
 
+import asyncio
 import re
 from collections.abc import Iterable
 
@@ -85,6 +86,9 @@ class Exchange:
             room.in_work -= 1
         try:
             await self._send(message)  # the server waits while the client does not read
+        except asyncio.CancelledError:  # it did not read in the time that a server which stops had left
+            self.status = CLIENT_GONE
+            raise
         finally:
             if room is not None:
                 room.in_work += 1

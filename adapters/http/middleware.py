@@ -115,9 +115,7 @@ class Envelope:
                 "request failed", request_id=exchange.request_id, exception=kinds(error), traceback=places(error)
             )
             await exchange.give_up(INTERNAL_ERROR)
-        elif is_cancelled and exchange.is_sending:
-            exchange.status = CLIENT_GONE  # it did not read in the time that the server had left
-        else:
+        elif not exchange.is_sending:
             await _end(exchange, deadline.problem)
         if is_cancelled:
             raise error

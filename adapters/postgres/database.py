@@ -84,15 +84,11 @@ class Database:
         loop = asyncio.get_running_loop()
         due = loop.time() + self.options.attempt_timeout
         await self._wait_for_place()
-        is_late = loop.time() >= due
         try:
             async with asyncio.timeout_at(due):
                 return await self._connection()
-        except TimeoutError as error:
-            if is_late:  # the wait took all the time, and the database none of it
-                raise StorageOverloadedError from error
-            self._unopened(error)
-            raise StorageSilentError from error
+        except TimeoutError:  # for want of time after the wait: the database had less than its `connect_timeout`
+            raise StorageOverloadedError from None
 
     async def _connection(self) -> PoolProxiedConnection:
         try:

@@ -30,6 +30,7 @@ class Lines:
         self._waiting: list[str] = []
         self._size = 0
         self._lost = 0
+        self._is_torn = False
         # Both may be entered again by the same thread: the garbage collector may run, and what it ends may log.
         self._lock = threading.RLock()
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -93,9 +94,6 @@ class Lines:
     def _taken(self) -> Sequence[str]:
         with self._lock:
             taken, self._waiting, self._size = self._waiting, [], 0
-            lost, self._lost = self._lost, 0
-        if lost and self.when_lost is not None:
-            self.when_lost(lost)
         return taken
 
     def _pieces(self, lines: Sequence[str]) -> Iterator[bytes]:
@@ -112,12 +110,27 @@ class Lines:
 
     def _write_out(self, piece: bytes) -> None:
         # Not by the stream, which would be locked meanwhile: a process could not end.
-        with suppress(OSError, ValueError):
-            while piece:
+        left = b"\n" + piece if self._is_torn else piece
+        whole = len(left)
+        try:
+            while left:
                 try:
-                    piece = piece[os.write(self.fileno(), piece) :]
+                    left = left[os.write(self.fileno(), left) :]
                 except BlockingIOError:  # somebody else has made it so
                     select.select([], [self.fileno()], [])
+        except (OSError, ValueError):  # it is broken or closed, or the disk is full, which may pass
+            self._is_torn = self._is_torn or len(left) < whole
+            with self._lock:
+                self._lost += piece.count(b"\n", len(piece) - len(left) if len(left) <= len(piece) else 0)
+            return
+        self._is_torn = False
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            lost, self._lost = self._lost, 0
+        if lost and self.when_lost is not None:
+            self.when_lost(lost)
 
 
 def _has_file(stream: TextIO | None) -> bool:

@@ -77,7 +77,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     A line that cannot be written is lost, and fails nobody; how many were lost is a line as soon as one can be written.
     """
     lines = _lines(stream or sys.stderr)
-    lines.when_lost = lambda number: structlog.get_logger("hexapost").warning("lines were lost", lost=number)
+    lines.when_lost = lambda number: structlog.get_logger("hexapost").error("lines were lost", lost=number)
     on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
     least = logging.getLevelNamesMapping()[level.upper()]

@@ -46,6 +46,11 @@ def shared_figures() -> Iterator[Mapping[str, str]]:
         yield {DIRECTORY: directory}
 
 
+def shared_directory() -> Path | None:
+    """Return the directory that this process shares with those that serve together with it, if there is one."""
+    return Path(os.environ[DIRECTORY]) if os.environ.get(DIRECTORY) else None
+
+
 class _Request(NamedTuple):
     """What is written for a request of one route, method and status."""
 
@@ -54,12 +59,14 @@ class _Request(NamedTuple):
 
 
 class Metrics:
-    """The instruments of one process."""
+    """The instruments of one process, shown together with those of others if they share a directory."""
 
-    def __init__(self, *, version: str, rejections: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, *, version: str, rejections: frozenset[str] = frozenset(), directory: Path | None = None
+    ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.directory = Path(os.environ[DIRECTORY]) if os.environ.get(DIRECTORY) else None
-        # Chosen by what the variable is now, and not at the first import of the package.
+        self.directory = directory
+        # Chosen by that, and not by the variable at the first import of the package.
         values.ValueClass = values.MutexValue
         if self.directory is not None:
             self._slot = taken_slot(self.directory)

@@ -7,6 +7,7 @@ that lived at once, and nothing that was counted is lost or counted twice.
 
 import fcntl
 import os
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def forget_the_dead(directory: Path) -> None:
     for path in directory.glob("*.lock"):
         descriptor = _try_lock(path)
         if descriptor is None:
+            with suppress(OSError):
+                os.utime(path)  # what looks old to a cleaner of temporary files is in use
             continue
         try:  # nobody takes the number over meanwhile
             forget(directory, path.stem)

@@ -63,22 +63,13 @@ async def test_silence_after_a_wait_for_the_pool_is_counted_once(silent: Silent)
     assert silent.told == [NO_SQLSTATE]
 
 
-async def test_silence_for_the_rest_of_the_attempt_is_counted_once(
-    silent: Silent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    silent.opened()
-    # The time is up as soon as the database is asked, and not before.
-    monkeypatch.setattr(asyncio, "timeout_at", lambda _: asyncio.timeout(0.1))
-    with pytest.raises(StorageSilentError):
-        await silent.connect_after_waiting()
-    assert silent.told == [NO_SQLSTATE]
-
-
-async def test_a_wait_that_took_all_the_time_is_none_of_the_database(silent: Silent) -> None:
-    silent.opened(attempt_timeout=0)
+@pytest.mark.parametrize("attempt_timeout", [0, 0.1])
+async def test_want_of_time_after_a_wait_for_the_pool_is_no_silence(silent: Silent, attempt_timeout: float) -> None:
+    silent.opened(attempt_timeout=attempt_timeout)
     with pytest.raises(StorageOverloadedError):
         await silent.connect_after_waiting()
     assert silent.told == []
+    assert await silent.database.opens()
 
 
 async def test_who_gives_up_meanwhile_is_not_counted(silent: Silent) -> None:

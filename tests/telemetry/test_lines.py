@@ -86,7 +86,7 @@ def test_in_a_log_the_loss_is_a_line_of_it(pipe: Pipe, restored_logs: None) -> N
     while requests + lost < total:
         for line in map(json.loads, pipe.read("\n").splitlines()):
             if "lost" in line:
-                assert (line["event"], line["level"]) == ("lines were lost", "warning")
+                assert (line["event"], line["level"]) == ("lines were lost", "error")
                 lost += line["lost"]
             else:
                 requests += 1

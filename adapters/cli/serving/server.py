@@ -14,6 +14,7 @@ from adapters.cli.output import report
 from adapters.cli.secrets import cursor_secret, key_peppers
 from adapters.container import Container
 from adapters.settings import Settings
+from adapters.telemetry.metrics import shared_directory
 
 DRAIN_SECONDS = 10
 """Longest time for the requests under way when the process is told to stop."""
@@ -35,6 +36,7 @@ def made_server(settings: Settings, when_started: Started) -> "Server":
         cursor_secret=cursor_secret(settings),
         peppers=key_peppers(settings),
         version=version("hexapost"),
+        figures=shared_directory(),
     )
     config = uvicorn.Config(
         container.app(),
