@@ -15,6 +15,7 @@ from sqlalchemy.util import greenlet_spawn
 from adapters.postgres.drivers import DRIVERS, Driver
 from adapters.postgres.errors import sqlstate_of
 from adapters.postgres.observed import NO_SQLSTATE, ErrorObserver, PoolUsage, StatementObserver, ignore, made_driver
+from adapters.postgres.turns import Turns
 from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError, TransientError
 
 DISCARD_SECONDS = 0.1
@@ -69,6 +70,8 @@ class Database:
         # Who waits for a connection waits here: the wait inside the pool costs a task each.
         self._places = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
+        self.turns = Turns()
+        """For pages of rows, which take long to work on."""
         self.begin = _begin(options)
         """The command that begins a transaction."""
 

@@ -17,6 +17,7 @@ from sqlalchemy import ClauseElement, Integer, PoolProxiedConnection, literal_co
 from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
 from adapters.postgres.errors import is_integrity_error, is_refusal, translated
+from adapters.postgres.turns import FEW
 from application.ports import (
     AcknowledgementLostError,
     ConcurrentChangeError,
@@ -74,7 +75,10 @@ class Session:
 
     async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows of a statement that only reads."""
-        return await self._at_once(statement, parameters, in_transaction=bool(self._writes))
+        rows = await self._at_once(statement, parameters, in_transaction=bool(self._writes))
+        if len(rows) > FEW:
+            await self._database.turns.wait()
+        return rows
 
     def write(
         self,

@@ -59,6 +59,12 @@ def test_to_look_at_keys_no_pepper_is_made(keys: Keys, tmp_path: Path) -> None:
     assert not (tmp_path / ".hexapost").exists()
 
 
+def test_a_command_is_none_of_the_processes_that_serve(keys: Keys, tmp_path: Path) -> None:
+    (figures := tmp_path / "figures").mkdir()
+    keys.created(*CREATE, PROMETHEUS_MULTIPROC_DIR=str(figures))
+    assert list(figures.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "lasts"),
     [

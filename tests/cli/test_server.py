@@ -20,8 +20,10 @@ from tests.support.waiting import LONGEST
 
 @pytest.fixture(autouse=True)
 def _with_garbage_collected() -> Iterator[None]:
+    thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 def test_a_turn_accepts_many_connections() -> None:
@@ -36,6 +38,17 @@ def test_the_garbage_collector_leaves_out_what_was_there_before_the_first_reques
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_start_and_stop())
     assert gc.get_freeze_count() > 0.9 * len(gc.get_objects())
+
+
+def test_the_garbage_collector_rarely_looks_at_all_that_is_alive() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_start_and_stop())
+    gc.collect()
+    before = gc.get_stats()[2]["collections"]
+    alive = [[number] for number in range(100_000)]
+    assert gc.get_stats()[2]["collections"] == before
+    assert gc.get_stats()[0]["collections"] > 0
+    assert len(alive) == 100_000
 
 
 async def _turns_to_accept(number: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 from fastapi import Request, Response
 from starlette.types import Message
 
+from adapters.http.admission import Admission
 from adapters.http.limits import RequestLimits
 from adapters.http.problems import REJECTIONS
 from adapters.telemetry.metrics import Metrics
@@ -106,9 +107,10 @@ async def test_a_change_that_a_server_gives_up_when_it_stops_may_have_been_made(
         assert rejected(metrics) == {"overloaded" if is_safe else "deadline": 1}
 
 
-async def test_an_answer_that_nobody_reads_when_the_server_stops_is_not_sent_instead_of_another() -> None:
-    async with serving() as api:
-        client = Client(api, "GET", "/livez")
+@pytest.mark.parametrize("most", [1, 0], ids=["answered", "refused"])
+async def test_an_answer_that_nobody_reads_when_the_server_stops_is_not_sent_instead_of_another(most: int) -> None:
+    async with serving(admission=Admission(most)) as api:
+        client = Client(api, "GET", "/openapi.json")
         client.reads.clear()
         task = client.start()
         await until(lambda: client.is_offered)

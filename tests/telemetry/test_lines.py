@@ -1,9 +1,11 @@
 """Lines that nobody reads, or not now: who writes them does not wait."""
 
+import errno
 import io
 import json
 import os
 import select
+import threading
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -161,3 +163,33 @@ def test_what_is_in_memory_is_there_at_once() -> None:
     stream = io.StringIO()
     Lines(stream).write(LINE)
     assert stream.getvalue() == LINE
+
+
+def test_a_full_disk_loses_whole_lines_and_they_are_counted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, room = os.write, [LINE.encode()[:400], b"", b""]
+    is_full = threading.Event()
+
+    def fill(descriptor: int, data: bytes) -> int:
+        if not room:
+            return write(descriptor, data)
+        taken = room.pop(0)
+        if not room:
+            is_full.set()
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, taken)
+
+    told: list[int] = []
+    lines = Lines(pipe.stream)
+    lines.when_lost = told.append
+    monkeypatch.setattr(os, "write", fill)
+    lines.write(LINE)
+    while not is_full.is_set():
+        lines.write("lost\n")
+        is_full.wait(0.01)
+    lines.write("as before\n")
+    lines.end(LONGEST)
+    cut, *rest = pipe.read("as before\n").splitlines()
+    assert (cut, rest[-1]) == (LINE[:400], "as before")
+    assert set(rest[:-1]) <= {"lost"}
+    assert sum(told) >= 2

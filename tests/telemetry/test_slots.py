@@ -86,3 +86,10 @@ def test_a_directory_that_is_not_ours_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(PermissionError):
         taken_slot(tmp_path)
+
+
+def test_what_is_in_use_does_not_look_old_to_a_cleaner(tmp_path: Path) -> None:
+    taken_slot(tmp_path)
+    os.utime(tmp_path / "0.lock", (0, 0))
+    forget_the_dead(tmp_path)
+    assert (tmp_path / "0.lock").stat().st_mtime > 0

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 # What a process of several does: some requests, then its share is shown, or it waits to be killed.
 WORKER = f"""
 import sys
-from adapters.telemetry.metrics import Metrics
+from adapters.telemetry.metrics import Metrics, shared_directory
 
-metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}))
+metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}), directory=shared_directory())
 metrics.watch(lambda: (10, 3, 1))
 for _ in range(int(sys.argv[1])):
     metrics.began()
