@@ -190,7 +190,7 @@ async def test_one_of_several_processes_writes_down_how_it_stands(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
-    shared = Metrics(version="1")
+    shared = Metrics(version="1", directory=tmp_path)
     shared.watch(lambda: (3, 2, 1))
     stage.lifespan._metrics = shared
     async with stage.purged(1):

@@ -13,6 +13,7 @@ from migrations.sql import split
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.databases import connected, with_driver
 from tests.support.schemas import revisions
+from tests.support.stores import WAITING
 from tests.support.waiting import until
 
 ROWS = """
@@ -163,8 +164,7 @@ async def test_a_script_lets_go_of_its_rows_while_others_hold_one(scratch: URL, 
         with other.transaction():
             other.execute("UPDATE users SET full_name = 'x' WHERE id = (SELECT max(id::text)::uuid FROM users)")
             migrating = asyncio.create_task(asyncio.to_thread(run))
-            waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
-            await until(lambda: migrating.done() or third.execute(waits).fetchone() is not None)
+            await until(lambda: migrating.done() or third.execute(WAITING).fetchone() != (0,))
             third.execute("SET lock_timeout = '30s'")
             third.execute("UPDATE users SET full_name = 'y' WHERE id <> (SELECT max(id::text)::uuid FROM users)")
         await migrating

@@ -15,6 +15,7 @@ from migrations.patience import MigrationError, Patience
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.schemas import revisions, schema
+from tests.support.stores import WAITING
 from tests.support.waiting import until
 
 ROWS = """
@@ -52,10 +53,9 @@ async def test_a_lock_that_lets_go_is_waited_for(scratch: URL, driver: str, own:
 
 async def _queued(looking: Connection, migrating: asyncio.Task[Any], *, again: bool = False) -> None:
     """Wait until the migration stands in the queue, or does so no longer."""
-    waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
     if again:
-        await until(lambda: migrating.done() or looking.execute(waiting).fetchone() is None)
-    await until(lambda: migrating.done() or looking.execute(waiting).fetchone() is not None)
+        await until(lambda: migrating.done() or looking.execute(WAITING).fetchone() == (0,))
+    await until(lambda: migrating.done() or looking.execute(WAITING).fetchone() != (0,))
 
 
 @pytest.mark.parametrize("upgrade", [ADD, 'op.add_check("ck_t", "users", "version > 0")'], ids=["plain", "safe"])
@@ -154,7 +154,10 @@ async def test_an_index_whose_build_was_cancelled(scratch: URL, driver: str, own
     config.attributes["patience"] = Patience(weak_lock_timeout=3)
     with _locked(scratch, "ROW EXCLUSIVE"), connected(scratch) as looking:
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        waiting = "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE NOT granted AND locktype = 'virtualxid'"
+        waiting = """
+            SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'virtualxid'
+        """
         await until(lambda: migrating.done() or looking.execute(waiting).fetchone() is not None)
         with pytest.raises(MigrationError, match=r"creating index ix_t: somebody has cancelled it; done is what came"):
             await migrating

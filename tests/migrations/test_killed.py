@@ -14,6 +14,7 @@ from migrations.patience import MigrationError, Patience
 from tests.migrations.revisions import Revisions
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.schemas import revisions
+from tests.support.stores import WAITING
 from tests.support.waiting import until
 
 ROWS = """
@@ -80,7 +81,7 @@ async def test_a_backfill_goes_around_rows_that_others_hold(scratch: URL, driver
             # The whole first batch no longer matches when it is let go.
             other.execute("UPDATE users SET version = 3 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
             migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-            await until(lambda: looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None)
+            await until(lambda: looking.execute(WAITING).fetchone() != (0,))
         await migrating
         assert looking.execute("SELECT version, count(*) FROM users GROUP BY 1 ORDER BY 1").fetchall() == [
             (2, 40),
@@ -104,7 +105,7 @@ async def test_a_backfill_after_the_last_batch_of_a_killed_one(scratch: URL, dri
                 " last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 9 LIMIT 1)"
             )
             migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-            await until(lambda: looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None)
+            await until(lambda: looking.execute(WAITING).fetchone() != (0,))
         await migrating
         assert looking.execute("SELECT version, count(*) FROM users GROUP BY 1").fetchall() == [(2, 50)]
 
