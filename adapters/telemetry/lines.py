@@ -121,7 +121,7 @@ class Lines:
         except (OSError, ValueError):  # it is broken or closed, or the disk is full, which may pass
             self._is_torn = self._is_torn or len(left) < whole
             with self._lock:
-                self._lost += piece.count(b"\n", len(piece) - len(left) if len(left) <= len(piece) else 0)
+                self._lost += piece[-len(left) :].count(b"\n")
             return
         self._is_torn = False
         self._tell()
