@@ -7,16 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain.errors import DomainError
+from domain.errors import DomainError, ErrorKind
 from domain.keys import Scope
 
 
-class UnauthenticatedError(Exception):
-    """Nobody knows who calls: there is no key, or it is malformed, unknown, wrong, expired or revoked."""
+class UnauthenticatedError(DomainError):
+    """The API key is missing, malformed, unknown, wrong, expired or revoked."""
+
+    code = "unauthenticated"
+    kind = ErrorKind.UNAUTHENTICATED
+    message = "The API key is missing or not valid."
 
 
 class ForbiddenError(DomainError):
-    """The caller is known, and may not do this. `scope` is the one that is missing, None when another is no help."""
+    """The API key does not permit the operation. `scope` is the missing scope, None if no scope would permit it."""
+
+    code = "forbidden"
+    kind = ErrorKind.FORBIDDEN
+    message = "The API key does not permit this operation."
 
     def __init__(self, detail: str, scope: Scope | None = None) -> None:
         super().__init__(detail)
@@ -41,17 +49,18 @@ class Caller:
         """Raise ForbiddenError unless the caller has these scopes."""
         for scope in scopes:
             if scope not in self.scopes:
-                raise ForbiddenError(f"The key lacks the scope {scope}.", scope)
+                raise ForbiddenError(f"The API key lacks the scope {scope}.", scope)
 
     def require_unbound(self) -> None:
         """Raise ForbiddenError when the caller acts for one user only."""
         if self.user_id is not None:
-            raise ForbiddenError("The key is bound to a user, and this is not that user's to do.")
+            raise ForbiddenError("This operation requires an API key that is not bound to a user.")
 
     def require_end(self, at: datetime | None) -> None:
         """Raise ForbiddenError when something that ends then, or never, would outlast the caller's own key."""
         if self.expires_at is not None and (at is None or at > self.expires_at):
-            raise ForbiddenError("The key cannot make one that outlasts it.")
+            end = self.expires_at.isoformat().replace("+00:00", "Z")
+            raise ForbiddenError(f"expires_at must not be later than the expiry of the API key you use ({end}).")
 
     def is_kept_from(self, user_id: UUID) -> bool:
         """Tell whether this user, and what only they can see, is not there for the caller."""

@@ -1,28 +1,26 @@
-"""Requests that are carried out once, however often they are sent.
+"""Requests that are executed once, however often they are sent.
 
-The semantics are those of the Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header-07): the outcome is
-stored together with the effect, and a repetition gets it again. A request without an effect leaves no outcome: it is
-tried anew.
+The semantics are those of the Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header-07). The record of a
+request is stored in the transaction of its effect. A repeated request returns the recorded result. A request without
+an effect stores no record and can be retried.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from domain.errors import ConflictError, DomainError, NotFoundError
+from domain.errors import DomainError, ErrorKind
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a request, and how to know the request again.
+    """The stored record of an idempotent request.
 
-    `key_id` and `name`, which is a hash, identify it: an API key, and the name that its owner gave to the request.
-    `fingerprint` is a hash of the request. `answer` is whatever the driving adapter needs to answer again, sealed; it
-    is empty after the user whom it is about (`subject_id`) was erased.
+    `key_id` (the API key) and `name` (a hash of the idempotency key) identify the record. `fingerprint` is a hash of
+    the request. `answer` is the sealed result. It is empty after the user whom it concerns (`subject_id`) was deleted.
     """
 
     key_id: UUID
@@ -34,71 +32,90 @@ class Outcome:
     expires_at: datetime
 
 
-class RepeatedError(Exception):
-    """The request was carried out before; `outcome` is what came of it."""
+class IdempotencyInFlightError(DomainError):
+    """An identical request is in progress."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__()
-        self.outcome = outcome
-
-
-class IdempotencyInFlightError(ConflictError):
-    """The request is being carried out right now."""
-
-    def __init__(self) -> None:
-        super().__init__("A request with this idempotency key is still being worked on.")
+    code = "idempotency-in-flight"
+    kind = ErrorKind.CONFLICT
+    message = "A request with this idempotency key is in progress."
 
 
 class IdempotencyKeyReusedError(DomainError):
-    """Another request had the same name."""
+    """A different request was sent with the same idempotency key."""
 
-    def __init__(self) -> None:
-        super().__init__("This idempotency key was used before, with another request.")
+    code = "idempotency-key-reused"
+    kind = ErrorKind.INVALID
+    message = "This idempotency key was used with a different request."
 
 
-class OutcomeErasedError(NotFoundError):
-    """The request was carried out before, and what came of it was erased since."""
+class OutcomeErasedError(DomainError):
+    """The request was executed, and its recorded result was erased since."""
 
-    def __init__(self) -> None:
-        super().__init__("This request was carried out before, and the user whom it was about was erased since.")
+    code = "outcome-erased"
+    kind = ErrorKind.GONE
+    message = "The request was executed before. The user whom its result concerns was deleted since."
+
+
+class ResultSeal(Protocol[T]):
+    """Encrypts the result of one request for storage."""
+
+    def seal(self, result: T) -> bytes:
+        """Return the encrypted result."""
+
+    def unseal(self, sealed: bytes) -> T:
+        """Return the result that `seal` encrypted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Once(Generic[T]):
-    """Has a use case carry out a request once: how to know the request, and how to answer when it is repeated."""
+    """An idempotent request: its identity, its time to live, and the seal of its result."""
 
     key_id: UUID
     name: bytes
     fingerprint: bytes
     lasts: timedelta
-    answer: Callable[[T], bytes]
+    seal: ResultSeal[T]
+
+
+class Created(NamedTuple, Generic[T]):
+    """The result of a use case that creates something. `is_replay` is True if an earlier request created it."""
+
+    value: T
+    is_replay: bool = False
 
 
 def outcome_of(once: Once[T] | None, result: T, *, subject_id: UUID | None, now: datetime) -> Outcome | None:
-    """Return the outcome to be stored with the effect, of which `result` is what the use case returns."""
+    """Return the record to store with the effect of an idempotent request, None for any other request."""
     if once is None:
         return None
     return Outcome(
         key_id=once.key_id,
         name=once.name,
         fingerprint=once.fingerprint,
-        answer=once.answer(result),
+        answer=once.seal.seal(result),
         subject_id=subject_id,
         created_at=now,
         expires_at=now + once.lasts,
     )
 
 
-def require_echo(stored: Outcome, outcome: Outcome) -> None:
-    """Raise what a stored outcome means for one that was to be stored in its place.
+def created(result: T, once: Once[T] | None, earlier: Outcome | None) -> Created[T]:
+    """Return `result`, or the result of the earlier execution of the same request, if there was one."""
+    if once is None or earlier is None:
+        return Created(result)
+    return Created(once.seal.unseal(earlier.answer), is_replay=True)
 
-    That is nothing when it is the very one: the echo of an attempt whose acknowledgement was lost. Else it is
-    IdempotencyKeyReusedError for another request, OutcomeErasedError or RepeatedError for the same.
+
+def earlier_execution(stored: Outcome, outcome: Outcome) -> Outcome | None:
+    """Return `stored` if it records an earlier execution of the same request, None if it is `outcome` itself.
+
+    It is `outcome` itself if an earlier attempt stored it and the result of its commit was lost. Raises
+    IdempotencyKeyReusedError if the requests differ, and OutcomeErasedError if the recorded result was erased.
     """
     if stored == outcome:
-        return
+        return None
     if stored.fingerprint != outcome.fingerprint:
         raise IdempotencyKeyReusedError
     if not stored.answer:
         raise OutcomeErasedError
-    raise RepeatedError(stored)
+    return stored

@@ -1,19 +1,18 @@
 """The use cases about API keys."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 from uuid import UUID
 
 from application.access import Caller
 from application.authentication import Authenticator
 from application.credentials import NewSecret, Peppers, key_text
-from application.idempotency import Once, Outcome, outcome_of
+from application.idempotency import Created, Once, Outcome, created, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
-from domain.keys import ApiKey, ApiKeyNotFoundError, Scope
+from domain.keys import ApiKey, ApiKeyNotFoundError, NewApiKey, Scope
 
 
 class IssuedKey(NamedTuple):
@@ -35,36 +34,35 @@ class ApiKeyService:
     authenticator: Authenticator
     retry: Retry = field(default_factory=Retry)
 
-    async def create(
-        self,
-        caller: Caller,
-        *,
-        name: str,
-        scopes: Iterable[Scope],
-        user_id: UUID | None = None,
-        expires_at: datetime | None = None,
-        once: Once[IssuedKey] | None = None,
-    ) -> IssuedKey:
-        """Return the new key. With `user_id` it is bound to that user.
+    async def create(self, caller: Caller, **fields: Unpack[NewApiKey]) -> IssuedKey:
+        """Create an API key, which is bound to a user if `user_id` is given.
 
-        Raises ForbiddenError also for a scope that the caller lacks and an end after that of the caller's own key,
-        InvalidValueError, and KeyUserNotFoundError; with `once` what `OutcomeRepository.add` raises.
+        Raises ForbiddenError also for a scope that the caller lacks and for an expiry later than that of the caller's
+        own key, InvalidValueError, and KeyUserNotFoundError.
         """
-        wanted = frozenset(scopes)
-        caller.require(Scope.KEYS_ADMIN, *sorted(wanted))
+        return (await self.create_once(caller, None, **fields)).value
+
+    async def create_once(
+        self, caller: Caller, once: Once[IssuedKey] | None, **fields: Unpack[NewApiKey]
+    ) -> Created[IssuedKey]:
+        """Create an API key, or return the key that an earlier execution of the same request created.
+
+        Raises the errors of `create` and of `OutcomeRepository.add`.
+        """
+        caller.require(Scope.KEYS_ADMIN, *sorted(frozenset(fields["scopes"])))
         caller.require_unbound()
-        caller.require_end(expires_at)
-        issued = self._issued(name=name, scopes=wanted, user_id=user_id, expires_at=expires_at)
+        caller.require_end(fields.get("expires_at"))
+        issued = self._issued(**fields)
         key = issued.key
-        outcome = outcome_of(once, issued, subject_id=user_id, now=key.created_at)
-        await self._add(key, outcome)
-        return issued
+        outcome = outcome_of(once, issued, subject_id=key.user_id, now=key.created_at)
+        return created(issued, once, await self._add(key, outcome))
 
     @transactional
-    async def _add(self, work: UnitOfWork, key: ApiKey, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            await work.outcomes.add(outcome)
-        await work.keys.add(key)
+    async def _add(self, work: UnitOfWork, key: ApiKey, outcome: Outcome | None) -> Outcome | None:
+        earlier = None if outcome is None else await work.outcomes.add(outcome)
+        if earlier is None:
+            await work.keys.add(key)
+        return earlier
 
     @readonly
     async def get(self, work: UnitOfWork, caller: Caller, key_id: UUID) -> ApiKey:
@@ -119,18 +117,8 @@ class ApiKeyService:
         await work.keys.end(key_id, at=until)
         await work.keys.add(key)
 
-    def _issued(
-        self, *, name: str, scopes: frozenset[Scope], user_id: UUID | None, expires_at: datetime | None
-    ) -> IssuedKey:
+    def _issued(self, **fields: Unpack[NewApiKey]) -> IssuedKey:
         key_id = self.new_id()
         text = key_text(key_id, self.new_secret())
-        key = ApiKey.created(
-            id=key_id,
-            name=name,
-            scopes=scopes,
-            user_id=user_id,
-            secret=self.peppers.hashed(text),
-            expires_at=expires_at,
-            now=self.now(),
-        )
+        key = ApiKey.created(id=key_id, secret=self.peppers.hashed(text), now=self.now(), **fields)
         return IssuedKey(key, text)

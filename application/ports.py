@@ -200,12 +200,12 @@ class OutcomeRepository(ABC):
     """The outcomes of requests that are carried out once, as one unit of work sees them."""
 
     @abstractmethod
-    async def add(self, outcome: Outcome) -> None:
-        """Store an outcome, in the place of one with this `key_id` and `name` that has expired by `created_at`.
+    async def add(self, outcome: Outcome) -> Outcome | None:
+        """Store a record, and return None. An expired record of the same request is replaced.
 
-        Raises what `require_echo` raises when there is one that has not expired, IdempotencyInFlightError when another
-        unit of work has added one and has not ended, and UnauthenticatedError when the key is not there any more: it
-        was erased with its user since the caller came with it.
+        If the stored record has not expired, store nothing and return `earlier_execution` of it, which may raise.
+        Raises IdempotencyInFlightError if a different unit of work that has not ended added a record of the same
+        request, and UnauthenticatedError if the API key was deleted with its user since it was authenticated.
         """
 
     @abstractmethod

@@ -6,14 +6,14 @@ from typing import Unpack
 from uuid import UUID
 
 from application.access import Caller
-from application.idempotency import Once, Outcome, outcome_of
+from application.idempotency import Created, Once, Outcome, created, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.search import FoundPage, Place
 from application.transactions import Retry, readonly, transactional
 from application.versions import Revision, require_version
 from domain.keys import Scope
-from domain.posts import AuthorNotFoundError, Post, PostChanges, PostNotFoundError, PostStatus, clean_query
+from domain.posts import AuthorNotFoundError, NewPost, Post, PostChanges, PostNotFoundError, PostStatus, clean_query
 from domain.words import words_of
 
 
@@ -30,35 +30,28 @@ class PostService:
     new_id: NewId
     retry: Retry = field(default_factory=Retry)
 
-    async def write(
-        self,
-        caller: Caller,
-        *,
-        author_id: UUID,
-        title: str,
-        content: str,
-        status: PostStatus = PostStatus.DRAFT,
-        once: Once[Post] | None = None,
-    ) -> Post:
-        """Return the new post, a draft or published from the start.
+    async def write(self, caller: Caller, **fields: Unpack[NewPost]) -> Post:
+        """Create a post. Raises InvalidValueError, AuthorNotFoundError, and AuthorInactiveError."""
+        return (await self.create_once(caller, None, **fields)).value
 
-        Raises InvalidValueError, AuthorNotFoundError, and AuthorInactiveError when the author is inactive; with `once`
-        what `OutcomeRepository.add` raises.
+    async def create_once(self, caller: Caller, once: Once[Post] | None, **fields: Unpack[NewPost]) -> Created[Post]:
+        """Create a post, or return the post that an earlier execution of the same request created.
+
+        Raises the errors of `write` and of `OutcomeRepository.add`.
         """
         caller.require(Scope.POSTS_WRITE)
-        if caller.is_kept_from(author_id):
+        if caller.is_kept_from(fields["author_id"]):
             raise AuthorNotFoundError
-        post = Post.written(
-            id=self.new_id(), author_id=author_id, title=title, content=content, status=status, now=self.now()
-        )
-        await self._add(post, outcome_of(once, post, subject_id=author_id, now=post.created_at))
-        return post
+        post = Post.written(id=self.new_id(), now=self.now(), **fields)
+        earlier = await self._add(post, outcome_of(once, post, subject_id=post.author_id, now=post.created_at))
+        return created(post, once, earlier)
 
     @transactional
-    async def _add(self, work: UnitOfWork, post: Post, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            await work.outcomes.add(outcome)
-        await work.posts.add(post)
+    async def _add(self, work: UnitOfWork, post: Post, outcome: Outcome | None) -> Outcome | None:
+        earlier = None if outcome is None else await work.outcomes.add(outcome)
+        if earlier is None:
+            await work.posts.add(post)
+        return earlier
 
     @readonly
     async def get(self, work: UnitOfWork, caller: Caller, post_id: UUID) -> Post:

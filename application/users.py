@@ -6,14 +6,14 @@ from typing import Unpack
 from uuid import UUID
 
 from application.access import Caller
-from application.idempotency import Once, Outcome, outcome_of
+from application.idempotency import Created, Once, Outcome, created, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 from application.versions import Revision, require_version
 from domain.email import email_key
 from domain.keys import Scope
-from domain.users import User, UserChanges, UserNotFoundError
+from domain.users import NewUser, User, UserChanges, UserNotFoundError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,31 +29,31 @@ class UserService:
     new_id: NewId
     retry: Retry = field(default_factory=Retry)
 
-    async def register(
-        self,
-        caller: Caller,
-        *,
-        email: str,
-        full_name: str | None = None,
-        is_active: bool = True,
-        once: Once[User] | None = None,
-    ) -> User:
-        """Return the new user.
+    async def register(self, caller: Caller, **fields: Unpack[NewUser]) -> User:
+        """Create a user.
 
-        Raises ForbiddenError also for a caller who is bound to a user, InvalidValueError, and
-        EmailAlreadyRegisteredError when another user has this address; with `once` what `OutcomeRepository.add` raises.
+        Raises ForbiddenError also if the caller is bound to a user, InvalidValueError, and EmailAlreadyRegisteredError
+        if a different user has this address.
+        """
+        return (await self.create_once(caller, None, **fields)).value
+
+    async def create_once(self, caller: Caller, once: Once[User] | None, **fields: Unpack[NewUser]) -> Created[User]:
+        """Create a user, or return the user that an earlier execution of the same request created.
+
+        Raises the errors of `register` and of `OutcomeRepository.add`.
         """
         caller.require(Scope.USERS_WRITE)
         caller.require_unbound()
-        user = User.registered(id=self.new_id(), email=email, full_name=full_name, is_active=is_active, now=self.now())
-        await self._add(user, outcome_of(once, user, subject_id=user.id, now=user.created_at))
-        return user
+        user = User.registered(id=self.new_id(), now=self.now(), **fields)
+        earlier = await self._add(user, outcome_of(once, user, subject_id=user.id, now=user.created_at))
+        return created(user, once, earlier)
 
     @transactional
-    async def _add(self, work: UnitOfWork, user: User, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            await work.outcomes.add(outcome)
-        await work.users.add(user)
+    async def _add(self, work: UnitOfWork, user: User, outcome: Outcome | None) -> Outcome | None:
+        earlier = None if outcome is None else await work.outcomes.add(outcome)
+        if earlier is None:
+            await work.users.add(user)
+        return earlier
 
     @readonly
     async def get(self, work: UnitOfWork, caller: Caller, user_id: UUID) -> User:

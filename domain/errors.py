@@ -1,31 +1,60 @@
-"""The kinds of refusal the rules know. An adapter that knows nothing of a single error maps its kind."""
+"""Errors of the rules. An adapter maps an error by its code and kind, so a new error needs no list elsewhere."""
+
+from enum import Enum, auto
+from typing import ClassVar
+
+
+class ErrorKind(Enum):
+    """How a caller can react to an error."""
+
+    INVALID = auto()
+    UNAUTHENTICATED = auto()
+    FORBIDDEN = auto()
+    NOT_FOUND = auto()
+    GONE = auto()
+    CONFLICT = auto()
+    VERSION_MISMATCH = auto()
 
 
 class DomainError(Exception):
-    """A rule refused. The message is safe to show: it never holds what the caller sent."""
+    """An error that a caller can handle.
 
+    `code` is stable and unique per class, `message` is the default text. No text contains input, so it is safe to show.
+    """
 
-class NotFoundError(DomainError):
-    """What was asked for does not exist."""
+    code: ClassVar[str]
+    kind: ClassVar[ErrorKind]
+    message: ClassVar[str]
 
-
-class ConflictError(DomainError):
-    """The request is sound, but the present state of things forbids it."""
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
 
 
 class VersionMismatchError(DomainError):
-    """The caller expected another version of the entity than the one that is stored."""
+    """The stored version of an entity is not the expected one."""
 
-    def __init__(self) -> None:
-        super().__init__("It was changed since you read it. Read it again and repeat your change.")
+    code = "version-mismatch"
+    kind = ErrorKind.VERSION_MISMATCH
+    message = "The resource has changed since you read it."
 
 
 class InvalidValueError(DomainError, ValueError):
-    """A value breaks a rule of its field.
+    """A field breaks a rule. `rule` is the code of the rule.
 
-    Also a ValueError, so that validation libraries collect it with their own findings.
+    It is also a ValueError, so that validation libraries collect it with their own errors.
     """
+
+    code = "validation-failed"
+    kind = ErrorKind.INVALID
+    message = "A field is not valid."
+    rule: ClassVar[str] = "format"
 
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(detail)
         self.field = field
+
+
+class ReferenceNotFoundError(InvalidValueError):
+    """A field refers to an entity that does not exist."""
+
+    rule = "not_found"

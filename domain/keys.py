@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NotRequired, TypedDict, Unpack
 from uuid import UUID
 
-from domain.errors import InvalidValueError, NotFoundError
+from domain.errors import DomainError, ErrorKind, InvalidValueError, ReferenceNotFoundError
 from domain.text import clean_line
 
 LONGEST_KEY_NAME = 100
@@ -28,18 +29,19 @@ USER_SCOPES = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.POSTS_READ, 
 """What a key that is bound to a user can allow: the others reach beyond one user."""
 
 
-class ApiKeyNotFoundError(NotFoundError):
-    """No key has this id."""
+class ApiKeyNotFoundError(DomainError):
+    """No API key has this ID."""
+
+    code = "api-key-not-found"
+    kind = ErrorKind.NOT_FOUND
+    message = "No API key has this ID."
+
+
+class KeyUserNotFoundError(ReferenceNotFoundError):
+    """The user to which an API key is bound does not exist."""
 
     def __init__(self) -> None:
-        super().__init__("There is no API key with this id.")
-
-
-class KeyUserNotFoundError(InvalidValueError):
-    """The user whom a key is bound to does not exist."""
-
-    def __init__(self) -> None:
-        super().__init__("user_id", "There is no user with this id.")
+        super().__init__("user_id", "No user has this ID.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,15 @@ class HashedSecret:
 
     pepper: int
     digest: bytes = field(repr=False)
+
+
+class NewApiKey(TypedDict):
+    """The fields from which an API key is created. By default it is not bound to a user and does not expire."""
+
+    name: str
+    scopes: Iterable[Scope]
+    user_id: NotRequired[UUID | None]
+    expires_at: NotRequired[datetime | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,29 +79,19 @@ class ApiKey:
     revoked_at: datetime | None
 
     @classmethod
-    def created(
-        cls,
-        *,
-        id: UUID,
-        name: str,
-        scopes: Iterable[Scope],
-        user_id: UUID | None,
-        secret: HashedSecret,
-        expires_at: datetime | None,
-        now: datetime,
-    ) -> "ApiKey":
-        """Return a new key. Raises InvalidValueError for a name, scopes or an end that break the rules."""
-        found = frozenset(scopes)
-        if not found:
-            raise InvalidValueError("scopes", "A key needs at least one scope.")
-        if user_id is not None and not found <= USER_SCOPES:
-            raise InvalidValueError("scopes", "A key that is bound to a user can only have scopes of users and posts.")
+    def created(cls, *, id: UUID, secret: HashedSecret, now: datetime, **fields: Unpack[NewApiKey]) -> "ApiKey":
+        """Return a new key. Raises InvalidValueError for an invalid name, scope or expiry."""
+        scopes, user_id, expires_at = frozenset(fields["scopes"]), fields.get("user_id"), fields.get("expires_at")
+        if not scopes:
+            raise InvalidValueError("scopes", "An API key needs at least one scope.")
+        if user_id is not None and not scopes <= USER_SCOPES:
+            raise InvalidValueError("scopes", "An API key that is bound to a user can only have user and post scopes.")
         if expires_at is not None and expires_at <= now:
-            raise InvalidValueError("expires_at", "It must be in the future.")
+            raise InvalidValueError("expires_at", "Must be in the future.")
         return cls(
             id=id,
-            name=clean_key_name(name),
-            scopes=found,
+            name=clean_key_name(fields["name"]),
+            scopes=scopes,
             user_id=user_id,
             secret=secret,
             created_at=now,

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict, Unpack
+from typing import NotRequired, TypedDict, Unpack
 from uuid import UUID
 
-from domain.errors import ConflictError, InvalidValueError, NotFoundError
+from domain.errors import DomainError, ErrorKind, InvalidValueError, ReferenceNotFoundError
 from domain.text import clean_line, clean_lines
 from domain.users import User
 
@@ -37,36 +37,55 @@ NEXT_STATUSES = {
 """The statuses that can follow each status."""
 
 
-class PostNotFoundError(NotFoundError):
-    """No post has this id."""
+class PostNotFoundError(DomainError):
+    """No post has this ID."""
+
+    code = "post-not-found"
+    kind = ErrorKind.NOT_FOUND
+    message = "No post has this ID."
+
+
+class AuthorNotFoundError(ReferenceNotFoundError):
+    """The author of a post does not exist."""
+
+    code = "author-not-found"
+    message = "The author does not exist."
 
     def __init__(self) -> None:
-        super().__init__("There is no post with this id.")
+        super().__init__("author_id", "No user has this ID.")
 
 
-class AuthorNotFoundError(InvalidValueError):
-    """The user named as the author does not exist."""
+class AuthorInactiveError(DomainError):
+    """The author of a post is inactive."""
 
-    def __init__(self) -> None:
-        super().__init__("author_id", "There is no user with this id.")
-
-
-class AuthorInactiveError(ConflictError):
-    """An inactive user neither writes nor publishes."""
-
-    def __init__(self) -> None:
-        super().__init__("The author is inactive and can neither write nor publish posts.")
+    code = "author-inactive"
+    kind = ErrorKind.CONFLICT
+    message = "The author is inactive. Only active users can create and publish posts."
 
 
-class InvalidTransitionError(ConflictError):
-    """A post cannot go from the one status to the other."""
+class InvalidTransitionError(DomainError):
+    """The status of a post cannot change to the requested one."""
+
+    code = "invalid-transition"
+    kind = ErrorKind.CONFLICT
+    message = "The status cannot change to the requested one."
 
     def __init__(self, before: PostStatus, after: PostStatus) -> None:
-        super().__init__(f"A post that is {before} cannot become {after}.")
+        allowed = ", ".join(sorted(NEXT_STATUSES[before]))
+        super().__init__(f"Cannot change status from {before} to {after}. Allowed: {allowed}.")
+
+
+class NewPost(TypedDict):
+    """The fields from which a post is created. By default `status` is draft."""
+
+    author_id: UUID
+    title: str
+    content: str
+    status: NotRequired[PostStatus]
 
 
 class PostChanges(TypedDict, total=False):
-    """What can change about a post; a key that is absent is left as it is."""
+    """The fields of a post that an update can change. Omitted fields keep their values."""
 
     title: str
     content: str
@@ -112,27 +131,19 @@ class Post:
         return f"{self.title} {self.content}"
 
     @classmethod
-    def written(
-        cls,
-        *,
-        id: UUID,
-        author_id: UUID,
-        title: str,
-        content: str,
-        status: PostStatus,
-        now: datetime,
-    ) -> "Post":
-        """Return a new post, a draft or published from the start.
+    def written(cls, *, id: UUID, now: datetime, **fields: Unpack[NewPost]) -> "Post":
+        """Return a new post, which is a draft or published.
 
-        Raises InvalidValueError for a status that no post starts in and for a title or a content that breaks the rules.
+        Raises InvalidValueError for an invalid title or content, and for a status in which no post starts.
         """
+        status = fields.get("status", PostStatus.DRAFT)
         if status not in FIRST_STATUSES:
-            raise InvalidValueError("status", "A new post is a draft or published.")
+            raise InvalidValueError("status", "A new post must be draft or published.")
         return cls(
             id=id,
-            author_id=author_id,
-            title=clean_title(title),
-            content=clean_content(content),
+            author_id=fields["author_id"],
+            title=clean_title(fields["title"]),
+            content=clean_content(fields["content"]),
             status=status,
             published_at=now if status is PostStatus.PUBLISHED else None,
             created_at=now,

@@ -6,33 +6,46 @@ from typing import TypedDict, Unpack
 from uuid import UUID
 
 from domain.email import clean_email
-from domain.errors import ConflictError, NotFoundError
+from domain.errors import DomainError, ErrorKind
 from domain.text import clean_line
 
 LONGEST_FULL_NAME = 200
 """Code points."""
 
 
-class UserNotFoundError(NotFoundError):
-    """No user has this id."""
+class UserNotFoundError(DomainError):
+    """No user has this ID."""
 
-    def __init__(self) -> None:
-        super().__init__("There is no user with this id.")
-
-
-class EmailAlreadyRegisteredError(ConflictError):
-    """Another user has this e-mail address, perhaps in another spelling."""
-
-    def __init__(self) -> None:
-        super().__init__("Another user is registered with this e-mail address.")
+    code = "user-not-found"
+    kind = ErrorKind.NOT_FOUND
+    message = "No user has this ID."
 
 
-class UserChanges(TypedDict, total=False):
-    """What can change about a user; a key that is absent is left as it is."""
+class EmailAlreadyRegisteredError(DomainError):
+    """A different user has this e-mail address, possibly in a different spelling."""
 
-    email: str
+    code = "email-already-registered"
+    kind = ErrorKind.CONFLICT
+    message = "A different user has this e-mail address."
+
+
+class OptionalUserFields(TypedDict, total=False):
+    """The fields of a user that a caller can omit."""
+
     full_name: str | None
     is_active: bool
+
+
+class NewUser(OptionalUserFields):
+    """The fields from which a user is created. By default `full_name` is None and `is_active` is True."""
+
+    email: str
+
+
+class UserChanges(OptionalUserFields, total=False):
+    """The fields of a user that an update can change. Omitted fields keep their values."""
+
+    email: str
 
 
 def clean_full_name(text: str) -> str:
@@ -56,13 +69,14 @@ class User:
     version: int
 
     @classmethod
-    def registered(cls, *, id: UUID, email: str, full_name: str | None, is_active: bool, now: datetime) -> "User":
-        """Return a new user. Raises InvalidValueError for an address or a name that breaks the rules."""
+    def registered(cls, *, id: UUID, now: datetime, **fields: Unpack[NewUser]) -> "User":
+        """Return a new user. Raises InvalidValueError for an invalid address or name."""
+        full_name = fields.get("full_name")
         return cls(
             id=id,
-            email=clean_email(email),
+            email=clean_email(fields["email"]),
             full_name=None if full_name is None else clean_full_name(full_name),
-            is_active=is_active,
+            is_active=fields.get("is_active", True),
             created_at=now,
             updated_at=now,
             version=1,

@@ -1,24 +1,25 @@
 """API keys over HTTP, for those who run the service: routes, request and response models."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Request, Response
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema
 from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
 from adapters.http import fields, problems, responses
 from adapters.http.components import Json
 from adapters.http.context import caller, services
+from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
 from application.credentials import KEY_LENGTH, KEY_PATTERN
 from application.keys import IssuedKey
-from domain.keys import LONGEST_KEY_NAME, ApiKey, Scope, clean_key_name
+from domain.keys import LONGEST_KEY_NAME, ApiKey, ApiKeyNotFoundError, NewApiKey, Scope, clean_key_name
 from domain.text import LINE_PATTERN
 
 PATH = "/api/v1/api-keys"
@@ -40,6 +41,11 @@ EXAMPLES: Json = {
         "value": {**EXAMPLE, "key": "hexa_0198a3c72b517e048d3a94c1f0b27e58_" + "x" * 38},
     },
 }
+API_KEY_NOT_FOUND = problems.domain_problem(
+    ApiKeyNotFoundError,
+    title="API key not found",
+    resolution="Check the ID. It is the part of the key between hexa_ and the next _, written as a UUID.",
+)
 KeyId = Annotated[fields.Identifier, Path(description="The id of the key.", examples=[EXAMPLE["id"]])]
 
 _SCOPES_SCHEMA: Json = {
@@ -140,9 +146,7 @@ def api_key_response(key: ApiKey) -> ApiKeyResponse:
     )
 
 
-def _created(issued: IssuedKey) -> Response:
-    body = IssuedApiKeyResponse(**api_key_response(issued.key), key=issued.text)
-    return responses.created(body, location=f"{PATH}/{issued.key.id}")
+_RESULT = TypeAdapter(IssuedKey, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
 
 
 _LINKS = doc.links("key_id", "id", get_api_key="Look at it.", revoke_api_key="Revoke it.")
@@ -156,7 +160,7 @@ router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, gene
     summary="Read an API key",
     responses={
         200: doc.response("The key, without its secret.", example="api-key"),
-        **doc.errors(problems.API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
+        **doc.errors(API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra=secured(Scope.KEYS_ADMIN),
 )
@@ -197,7 +201,7 @@ async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fiel
             example="issued-api-key",
             links=_LINKS,
         ),
-        **doc.errors(*doc.API, *doc.ONCE, accept="Accept-Post"),
+        **doc.errors(*doc.API, *IDEMPOTENCY_PROBLEMS, accept="Accept-Post"),
     },
     openapi_extra={**secured(Scope.KEYS_ADMIN), **doc.parameters("Idempotency-Key")},
 )
@@ -209,15 +213,11 @@ async def create_api_key(
     ],
 ) -> Response:
     """Create a key that allows no more than your own. To rotate one, create another and revoke it when it is unused."""
-    issued = await services(request).keys.create(
-        caller(request),
-        name=body.name,
-        scopes=body.scopes,
-        user_id=body.user_id,
-        expires_at=body.expires_at,
-        once=await once(request, _created),
+    issued, is_replay = await services(request).keys.create_once(
+        caller(request), await once(request, _RESULT), **cast("NewApiKey", body.model_dump())
     )
-    return _created(issued)
+    response = IssuedApiKeyResponse(**api_key_response(issued.key), key=issued.text)
+    return responses.created(response, location=f"{PATH}/{issued.key.id}", is_replay=is_replay)
 
 
 @router.delete(
@@ -226,7 +226,7 @@ async def create_api_key(
     summary="Revoke an API key",
     responses={
         204: doc.response("The key is revoked."),
-        **doc.errors(problems.API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
+        **doc.errors(API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra=secured(Scope.KEYS_ADMIN),
 )

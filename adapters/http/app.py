@@ -14,11 +14,9 @@ from adapters.http import api_keys, docs, health, metrics, post_pages, posts, pr
 from adapters.http.context import HttpOptions, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
-from adapters.http.idempotency import repeated
 from adapters.http.middleware import Envelope
 from adapters.http.openapi import build, openapi_document
 from adapters.http.rates import made_rate_limits
-from application.idempotency import RepeatedError
 
 
 class Application(FastAPI):
@@ -52,7 +50,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
             *problem_pages.router.routes,
         ],
         lifespan=_closing(lifespan or _nothing),
-        exception_handlers={**EXCEPTION_HANDLERS, RepeatedError: repeated},
+        exception_handlers=EXCEPTION_HANDLERS,
         redirect_slashes=False,
         # FastAPI's own writes paths and query strings into its spans, and begins inside of ours.
         telemetry={"tracing": False, "metrics": False, "logs": False},

@@ -196,10 +196,13 @@ PROBLEM: Json = {
     },
 }
 
-EXAMPLES: Json = {
-    code: {
-        "summary": problem.title,
-        "value": problem_body(problem, EXAMPLE_REQUEST_ID, errors=EXAMPLE_ERRORS.get(code, ())),
+
+def problem_examples() -> Json:
+    """Return an example of each problem in the catalog."""
+    return {
+        code: {
+            "summary": problem.title,
+            "value": problem_body(problem, EXAMPLE_REQUEST_ID, errors=EXAMPLE_ERRORS.get(code, ())),
+        }
+        for code, problem in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
     }
-    for code, problem in PROBLEMS.items()
-}

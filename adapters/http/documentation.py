@@ -6,17 +6,15 @@ from typing import Any
 from adapters.http.bodies import MEDIA_TYPES
 from adapters.http.components import Json
 from adapters.http.errors import PROBLEM_JSON
+from adapters.http.idempotency import IDEMPOTENCY_IN_FLIGHT
 from adapters.http.problems import (
     BODY_TOO_LARGE,
     DATABASE_UNAVAILABLE,
     FORBIDDEN,
-    IDEMPOTENCY_IN_FLIGHT,
-    IDEMPOTENCY_KEY_REUSED,
     INTERNAL_ERROR,
     MALFORMED_JSON,
     MALFORMED_REQUEST,
     METHOD_NOT_ALLOWED,
-    OUTCOME_ERASED,
     OVERLOADED,
     RATE_LIMITED,
     REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -33,9 +31,6 @@ Responses = dict[int | str, dict[str, Any]]
 
 API = (UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE)
 """The problems of every operation on a resource: of who makes it, and of the storage."""
-
-ONCE = (IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, OUTCOME_ERASED)
-"""The problems of every operation that takes an idempotency key."""
 
 _EVERY_RESPONSE = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
 _HEADERS_OF_STATUS = {
@@ -104,7 +99,7 @@ def errors(*expected: Problem, accept: str | None = None) -> Responses:
 def _problem_response(found: Sequence[Problem], headers: Sequence[str]) -> Json:
     examples = {problem.code: {"$ref": f"#/components/examples/{problem.code}"} for problem in found}
     return {
-        "description": "\n\n".join(f"`{problem.code}`: {problem.meaning}" for problem in found),
+        "description": "\n\n".join(f"`{problem.code}`: {problem.default_detail}" for problem in found),
         "headers": _headers(*headers),
         "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }

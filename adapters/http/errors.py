@@ -25,8 +25,6 @@ from adapters.http.validation import MOST_ERRORS, FieldError, field_errors
 from application.access import ForbiddenError, UnauthenticatedError
 from application.ports import AcknowledgementLostError, OutcomeUnknownError, TransientError
 from domain.errors import DomainError, InvalidValueError
-from domain.keys import KeyUserNotFoundError
-from domain.posts import AuthorNotFoundError
 
 REQUEST_ID = "hexapost.request_id"
 """The key of the ASGI scope under which the request's id is."""
@@ -56,7 +54,7 @@ class ProblemError(HTTPException):
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(problem.status, detail or problem.meaning, headers)
+        super().__init__(problem.status, detail or problem.default_detail, headers)
         self.problem = problem
         self.errors = errors
 
@@ -84,7 +82,7 @@ def problem_body(
         "type": problem.type,
         "title": problem.title,
         "status": problem.status,
-        "detail": detail or problem.meaning,
+        "detail": detail or problem.default_detail,
         "instance": f"urn:hexapost:request:{request_id}",
         "request_id": request_id,
     }
@@ -120,8 +118,7 @@ def _detail(error: Exception) -> str | None:
 def _findings(error: Exception) -> Sequence[FieldError]:
     if not isinstance(error, InvalidValueError):
         return ()
-    code = "not_found" if isinstance(error, AuthorNotFoundError | KeyUserNotFoundError) else "format"
-    return [{"pointer": f"/{error.field}", "code": code, "detail": str(error)}]
+    return [{"pointer": f"/{error.field}", "code": error.rule, "detail": str(error)}]
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -150,7 +147,6 @@ def _allowed(request: Request) -> str:
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     DomainError: _refused,
-    UnauthenticatedError: _refused,
     TransientError: _refused,
     OutcomeUnknownError: _refused,
     RequestValidationError: _invalid,

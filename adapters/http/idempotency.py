@@ -1,45 +1,61 @@
-"""The header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a POST that can be repeated safely.
+"""The header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a POST that clients can retry.
 
-What is stored of a request are hashes, and the answer sealed with AES-256-GCM (NIST SP 800-38D), all of them keyed with
-the API key and the idempotency key, which only the client has. So whoever has the database, and even the peppers, can
-neither read what was answered nor test a guess of it, though answers hold names, addresses and, once, API keys.
+A stored record holds hashes of the request and its sealed result. Both are keyed with the API key and the idempotency
+key, which only the client has. The database and the peppers together do not suffice to read a result or to test a
+guess of it. Results contain names, addresses and, once, API keys.
 """
 
 import hmac
-import json
 import re
 import secrets
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from fastapi import Request, Response
+from fastapi import Request
+from pydantic import TypeAdapter
 
 from adapters.http.authentication import presented
 from adapters.http.context import caller
 from adapters.http.errors import ProblemError
 from adapters.http.headers import header_lines
-from adapters.http.problems import VALIDATION_FAILED
+from adapters.http.problems import VALIDATION_FAILED, domain_problem
 from adapters.http.validation import FieldError
-from application.idempotency import Once, Outcome, RepeatedError
+from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, Once, OutcomeErasedError
 
 LONGEST_KEY = 255
 """Characters, without the quotes."""
 KEY_PATTERN = '^(?:[!#-\\[\\]-~]{1,255}|"[ !#-\\[\\]-~]{1,255}")$'
 """The draft's string in double quotes, or, as most send it, the same without them; no quote or backslash within."""
 
-REPLAYED = (b"idempotency-replayed", b"true")
-
 _KEY = re.compile(rb'([!#-\[\]-~]{1,255})|"([ !#-\[\]-~]{1,255})"')
 _NONCE_BYTES = 12
+
+IDEMPOTENCY_IN_FLIGHT = domain_problem(
+    IdempotencyInFlightError,
+    title="Request in progress",
+    resolution="Wait, then retry the same request with the same key.",
+    retry_after=1,
+)
+PROBLEMS = (
+    IDEMPOTENCY_IN_FLIGHT,
+    domain_problem(
+        IdempotencyKeyReusedError,
+        resolution="Use a new key for each new request. Retry a request with its key only if it is unchanged.",
+    ),
+    domain_problem(
+        OutcomeErasedError,
+        resolution="Do not retry. To create the resource again, send a new request with a new idempotency key.",
+    ),
+)
+"""The problems of an operation that accepts an Idempotency-Key."""
 
 T = TypeVar("T")
 
 
-async def once(request: Request, respond: Callable[[T], Response]) -> Once[T] | None:
-    """Return how to carry out the request once, answering as `respond` says; None when that is not asked for.
+async def once(request: Request, results: TypeAdapter[T]) -> Once[T] | None:
+    """Return the identity of an idempotent request, None without an Idempotency-Key. `results` serializes its result.
 
-    Raises ProblemError for a header that is malformed.
+    Raises ProblemError for a malformed header.
     """
     key = _idempotency_key(request)
     key_id = caller(request).key_id
@@ -53,31 +69,27 @@ async def once(request: Request, respond: Callable[[T], Response]) -> Once[T] | 
         name=name,
         fingerprint=hmac.digest(secret, told, "sha256"),
         lasts=request.app.state.idempotency,
-        answer=lambda result: _sealed(respond(result), name, secret),
+        seal=AesGcmSeal(results, name=name, secret=secret),
     )
 
 
-async def repeated(request: Request, error: RepeatedError) -> Response:
-    """Return the response that a request had when it was carried out."""
-    key = _idempotency_key(request) or b""  # there is one, or nothing could be repeated
-    return _opened(error.outcome, _hashed(request, b"secret", key))
+class AesGcmSeal(Generic[T]):
+    """Seals results as JSON under AES-256-GCM (NIST SP 800-38D), with the name of the request as associated data."""
 
+    def __init__(self, results: TypeAdapter[T], *, name: bytes, secret: bytes) -> None:
+        self._results = results
+        self._name = name
+        self._cipher = AESGCM(secret)
 
-def _sealed(response: Response, name: bytes, secret: bytes) -> bytes:
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
-    head = json.dumps([response.status_code, headers]).encode("ascii")
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return nonce + AESGCM(secret).encrypt(nonce, head + b"\n" + response.body, name)
+    def seal(self, result: T) -> bytes:
+        """Return the encrypted result, after a random nonce."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, self._results.dump_json(result), self._name)
 
-
-def _opened(outcome: Outcome, secret: bytes) -> Response:
-    nonce, sealed = outcome.answer[:_NONCE_BYTES], outcome.answer[_NONCE_BYTES:]
-    head, _, body = AESGCM(secret).decrypt(nonce, sealed, outcome.name).partition(b"\n")
-    status, headers = json.loads(head)
-    response = Response(body, status)
-    response.raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    response.raw_headers.append(REPLAYED)
-    return response
+    def unseal(self, sealed: bytes) -> T:
+        """Return the result. Raises InvalidTag if `sealed` was not made with this key for this request."""
+        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        return self._results.validate_json(self._cipher.decrypt(nonce, ciphertext, self._name))
 
 
 def _idempotency_key(request: Request) -> bytes | None:

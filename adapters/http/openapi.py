@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from adapters.http import api_keys
-from adapters.http.components import EXAMPLES, FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM, Json
+from adapters.http.components import FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM, Json, problem_examples
 from adapters.http.scopes import REQUIRED_SCOPE, SCHEMES
 
 HEAD_OPERATIONS = {
@@ -58,7 +58,7 @@ def build(app: FastAPI) -> Json:
     components = document["components"]
     components["schemas"].update(Problem=PROBLEM, FieldError=FIELD_ERROR)
     used = set(re.findall("#/components/examples/([a-z-]+)", json.dumps(document["paths"])))
-    examples = {name: example for name, example in (EXAMPLES | api_keys.EXAMPLES).items() if name in used}
+    examples = {name: example for name, example in (problem_examples() | api_keys.EXAMPLES).items() if name in used}
     components["securitySchemes"] = SCHEMES
     components.update(headers=HEADERS, parameters=PARAMETERS, examples=examples)
     for operation in (one for path in document["paths"].values() for one in path.values()):

@@ -4,7 +4,7 @@ from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Request, Response
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, with_config
+from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
@@ -12,6 +12,7 @@ from adapters.http import fields, problems, responses
 from adapters.http.components import Json
 from adapters.http.conditional import expected_versions
 from adapters.http.context import caller, services
+from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import once
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
@@ -20,8 +21,13 @@ from domain.posts import (
     FIRST_STATUSES,
     LONGEST_CONTENT,
     LONGEST_TITLE,
+    AuthorInactiveError,
+    AuthorNotFoundError,
+    InvalidTransitionError,
+    NewPost,
     Post,
     PostChanges,
+    PostNotFoundError,
     PostStatus,
     clean_content,
     clean_title,
@@ -40,6 +46,20 @@ EXAMPLE: Json = {
     "updated_at": "2026-01-15T09:45:00.654321Z",
     "version": 1,
 }
+POST_NOT_FOUND = problems.domain_problem(
+    PostNotFoundError, resolution="Check the ID. The post or its author may have been deleted since you saw it."
+)
+AUTHOR_NOT_FOUND = problems.domain_problem(
+    AuthorNotFoundError, resolution="Check author_id. The user may have been deleted since you saw it."
+)
+AUTHOR_INACTIVE = problems.domain_problem(
+    AuthorInactiveError,
+    resolution='Activate the user first: PATCH /api/v1/users/{user_id} with {"is_active": true}.',
+)
+INVALID_TRANSITION = problems.domain_problem(
+    InvalidTransitionError,
+    resolution="A draft can be published, a published post archived, and an archived post published again.",
+)
 PostId = Annotated[fields.Identifier, Path(description="The id of the post.", examples=[EXAMPLE["id"]])]
 
 _FIRST = tuple(status for status in PostStatus if status in FIRST_STATUSES)
@@ -117,8 +137,7 @@ def post_response(post: Post) -> PostResponse:
     )
 
 
-def _created(post: Post) -> Response:
-    return responses.created(post_response(post), post.version, location=f"{PATH}/{post.id}")
+_RESULT = TypeAdapter(Post)
 
 
 _LINKS = {
@@ -136,7 +155,7 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
     responses={
         200: doc.response("The post.", headers=["ETag"], example=EXAMPLE),
         304: doc.response("If-None-Match names the version of the post.", headers=["ETag"]),
-        **doc.errors(problems.POST_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
+        **doc.errors(POST_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.POSTS_READ), **doc.parameters("If-None-Match")},
 )
@@ -155,7 +174,7 @@ async def get_post(request: Request, post_id: PostId) -> Response:
         201: doc.response(
             "The new post.", headers=["Location", "ETag", "Idempotency-Replayed"], example=EXAMPLE, links=_LINKS
         ),
-        **doc.errors(problems.AUTHOR_NOT_FOUND, problems.AUTHOR_INACTIVE, *doc.API, *doc.ONCE, accept="Accept-Post"),
+        **doc.errors(AUTHOR_NOT_FOUND, AUTHOR_INACTIVE, *doc.API, *IDEMPOTENCY_PROBLEMS, accept="Accept-Post"),
     },
     openapi_extra={**secured(Scope.POSTS_WRITE), **doc.parameters("Idempotency-Key")},
 )
@@ -167,15 +186,10 @@ async def create_post(
     ],
 ) -> Response:
     """Write a post, as a draft or published at once, in the name of an active user."""
-    post = await services(request).posts.write(
-        caller(request),
-        author_id=body.author_id,
-        title=body.title,
-        content=body.content,
-        status=body.status,
-        once=await once(request, _created),
+    post, is_replay = await services(request).posts.create_once(
+        caller(request), await once(request, _RESULT), **cast("NewPost", body.model_dump())
     )
-    return _created(post)
+    return responses.created(post_response(post), post.version, location=f"{PATH}/{post.id}", is_replay=is_replay)
 
 
 @router.patch(
@@ -189,9 +203,9 @@ async def create_post(
             example={**EXAMPLE, "status": "archived", "updated_at": "2026-02-01T10:00:00Z", "version": 2},
         ),
         **doc.errors(
-            problems.POST_NOT_FOUND,
-            problems.AUTHOR_INACTIVE,
-            problems.INVALID_TRANSITION,
+            POST_NOT_FOUND,
+            AUTHOR_INACTIVE,
+            INVALID_TRANSITION,
             problems.VERSION_MISMATCH,
             *doc.API,
             accept="Accept-Patch",
@@ -220,7 +234,7 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
     summary="Remove a post",
     responses={
         204: doc.response("The post is removed."),
-        **doc.errors(problems.POST_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
+        **doc.errors(POST_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.POSTS_WRITE), **doc.parameters("If-Match")},
 )

@@ -30,15 +30,15 @@ router = APIRouter(include_in_schema=False)
 @router.get("/problems")
 async def index() -> Response:
     """List the problems."""
-    return _html(_INDEX)
+    return _html(_index())
 
 
 @router.get("/problems/{code}")
 async def page(code: str) -> Response:
     """Explain one problem."""
-    if code not in _PAGES:
+    if code not in PROBLEMS:
         raise ProblemError(NOT_FOUND)
-    return _html(_PAGES[code])
+    return _html(_page(PROBLEMS[code]))
 
 
 def _html(content: bytes) -> Response:
@@ -68,8 +68,8 @@ def _page(problem: Problem) -> bytes:
     return _document(
         problem.title,
         f"<p><code>{problem.code}</code>, status {problem.status}</p>",
-        f"<h2>What it means</h2>\n<p>{escape(problem.meaning)}</p>",
-        f"<h2>What to do</h2>\n<p>{escape(problem.remedy)}</p>",
+        f"<h2>Meaning</h2>\n<p>{escape(problem.default_detail)}</p>",
+        f"<h2>Resolution</h2>\n<p>{escape(problem.resolution)}</p>",
         _finding_codes() if problem is VALIDATION_FAILED else "",
         f"<h2>Example</h2>\n<pre><code>{escape(json.dumps(example, indent=2), quote=False)}</code></pre>",
         '<p><a href="/problems">All problems</a></p>',
@@ -86,10 +86,6 @@ def _finding_codes() -> str:
 def _index() -> bytes:
     rows = "\n".join(
         f'<tr><td>{one.status}</td><td><a href="{one.type}">{code}</a></td><td>{escape(one.title)}</td></tr>'
-        for code, one in PROBLEMS.items()
+        for code, one in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
     )
     return _document("Problems", f"<table>\n{rows}\n</table>", '<p><a href="/docs">Documentation of the API</a></p>')
-
-
-_PAGES = {code: _page(problem) for code, problem in PROBLEMS.items()}
-_INDEX = _index()

@@ -1,229 +1,188 @@
-"""The problems this service reports (RFC 9457): one table for the responses, their pages and the OpenAPI document."""
+"""The catalog of problems (RFC 9457): the source of responses, of their pages, and of the OpenAPI document.
+
+Problems of HTTP itself are defined here. The problem of a domain error is defined beside the routes that report it.
+"""
 
 from dataclasses import dataclass
+
+from domain.errors import DomainError, ErrorKind, InvalidValueError, VersionMismatchError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A kind of problem; `meaning` is the detail of a problem that has no other, `retry_after` is in seconds."""
+    """A type of problem. `default_detail` is used where no better one is known, `retry_after` is in seconds."""
 
     code: str
     status: int
     title: str
-    meaning: str
-    remedy: str
+    default_detail: str
+    resolution: str
     retry_after: int | None = None
 
     @property
     def type(self) -> str:
-        """The address of its page, which is its identifier."""
+        """The URI reference that identifies the problem, which is the path of its page."""
         return f"/problems/{self.code}"
 
 
-MALFORMED_REQUEST = Problem(
-    code="malformed-request",
-    status=400,
-    title="Malformed request",
-    meaning="The request is not HTTP/1.1 as this service reads it.",
-    remedy="Send HTTP/1.1 (RFC 9112): one Host header, and a body with either Content-Length or Transfer-Encoding: "
-    "chunked. The connection is closed, since nobody can tell where the next request would begin.",
+PROBLEMS: dict[str, Problem] = {}
+"""Every problem by its code."""
+
+STATUSES = {
+    ErrorKind.UNAUTHENTICATED: 401,
+    ErrorKind.FORBIDDEN: 403,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.CONFLICT: 409,
+    ErrorKind.GONE: 410,
+    ErrorKind.VERSION_MISMATCH: 412,
+    ErrorKind.INVALID: 422,
+}
+"""The HTTP status of each kind of domain error."""
+
+
+def http_problem(
+    status: int, code: str, *, title: str = "", default_detail: str, resolution: str, retry_after: int | None = None
+) -> Problem:
+    """Add a problem to the catalog. The title is by default the code as words. Raises ValueError for a known code."""
+    if code in PROBLEMS:
+        raise ValueError(f"problem {code} is defined twice")
+    problem = PROBLEMS[code] = Problem(
+        code=code,
+        status=status,
+        title=title or code.replace("-", " ").capitalize(),
+        default_detail=default_detail,
+        resolution=resolution,
+        retry_after=retry_after,
+    )
+    return problem
+
+
+def domain_problem(
+    error: type[DomainError], *, title: str = "", resolution: str, retry_after: int | None = None
+) -> Problem:
+    """Add the problem of a domain error to the catalog: its code, its message, and the status of its kind."""
+    return http_problem(
+        STATUSES[error.kind],
+        error.code,
+        title=title,
+        default_detail=error.message,
+        resolution=resolution,
+        retry_after=retry_after,
+    )
+
+
+MALFORMED_REQUEST = http_problem(
+    400,
+    "malformed-request",
+    default_detail="The request is not valid HTTP/1.1.",
+    resolution="Send HTTP/1.1 (RFC 9112) with one Host header. Send a body with Content-Length or with "
+    "Transfer-Encoding: chunked, not both. The connection is closed.",
 )
-MALFORMED_JSON = Problem(
-    code="malformed-json",
-    status=400,
+MALFORMED_JSON = http_problem(
+    400,
+    "malformed-json",
     title="Malformed JSON",
-    meaning="The body is not the JSON that this service reads.",
-    remedy="Send one JSON value in UTF-8 (RFC 8259) without a byte order mark. Beyond that, names in an object are "
-    "unique, numbers are finite, escapes do not hold half a surrogate pair, and nesting is not too deep: 32 levels, "
-    "unless those who run the service chose another limit.",
+    default_detail="The body is not valid JSON.",
+    resolution="Send one JSON value in UTF-8 (RFC 8259) without a byte order mark. Names in an object must be unique, "
+    "numbers finite, and surrogate escapes paired. The default limit of nesting is 32 levels.",
 )
-UNAUTHENTICATED = Problem(
-    code="unauthenticated",
-    status=401,
-    title="Not authenticated",
-    meaning="The request carries no API key, or none that is valid.",
-    remedy="Send one key, in Authorization: Bearer <key> or in X-API-Key. A key that was mistyped or revoked, or has "
-    "expired, is answered like none at all; ask those who run the service for a new one.",
+UNAUTHENTICATED = http_problem(
+    401,
+    "unauthenticated",
+    default_detail="The API key is missing or not valid.",
+    resolution="Send one API key, in Authorization: Bearer <key> or in X-API-Key. Revoked, expired and mistyped keys "
+    "get the same response. Ask the operator for a new key.",
 )
-FORBIDDEN = Problem(
-    code="forbidden",
-    status=403,
-    title="Forbidden",
-    meaning="The API key does not allow this.",
-    remedy="Use a key with the scope that detail names, or, for what is not one user's to do, a key that is bound to "
-    "no user. Repeating the request does not help.",
+FORBIDDEN = http_problem(
+    403,
+    "forbidden",
+    default_detail="The API key does not permit this operation.",
+    resolution="Use an API key with the scope that detail names. Some operations require a key that is not bound to a "
+    "user. Do not retry with the same key.",
 )
-NOT_FOUND = Problem(
-    code="not-found",
-    status=404,
-    title="Not found",
-    meaning="There is nothing at this address.",
-    remedy="Compare the path with the documentation at /docs.",
+NOT_FOUND = http_problem(
+    404,
+    "not-found",
+    default_detail="No resource at this path.",
+    resolution="Compare the path with the documentation at /docs.",
 )
-USER_NOT_FOUND = Problem(
-    code="user-not-found",
-    status=404,
-    title="User not found",
-    meaning="There is no user with this id.",
-    remedy="Check the id. The user may have been erased since you saw it.",
+METHOD_NOT_ALLOWED = http_problem(
+    405,
+    "method-not-allowed",
+    default_detail="Method not allowed for this path.",
+    resolution="Use one of the methods in the Allow header.",
 )
-POST_NOT_FOUND = Problem(
-    code="post-not-found",
-    status=404,
-    title="Post not found",
-    meaning="There is no post with this id.",
-    remedy="Check the id. The post, or its author with all posts, may have been removed since you saw it.",
+REQUEST_TIMEOUT = http_problem(
+    408,
+    "request-timeout",
+    default_detail="The request did not arrive in time.",
+    resolution="Retry on a new connection, and send the request without a pause.",
 )
-API_KEY_NOT_FOUND = Problem(
-    code="api-key-not-found",
-    status=404,
-    title="API key not found",
-    meaning="There is no API key with this id.",
-    remedy="Check the id; it is the part of the key between hexa_ and the next _, written as a UUID.",
+VERSION_MISMATCH = domain_problem(
+    VersionMismatchError,
+    resolution="Fetch the resource again, reapply your change, and retry with its new ETag in If-Match.",
 )
-METHOD_NOT_ALLOWED = Problem(
-    code="method-not-allowed",
-    status=405,
-    title="Method not allowed",
-    meaning="This address does not know this method.",
-    remedy="Use one of the methods that the header Allow names.",
+BODY_TOO_LARGE = http_problem(
+    413,
+    "body-too-large",
+    default_detail="The request body is too large.",
+    resolution="Send a smaller body. The documentation at /docs has the maximum length of each field.",
 )
-REQUEST_TIMEOUT = Problem(
-    code="request-timeout",
-    status=408,
-    title="Request too slow",
-    meaning="The request did not arrive in time.",
-    remedy="Repeat the request on a new connection, and send all of it without a pause.",
+UNSUPPORTED_MEDIA_TYPE = http_problem(
+    415,
+    "unsupported-media-type",
+    default_detail="The operation does not accept this media type.",
+    resolution="Set Content-Type to a type in the Accept-Post or Accept-Patch header. The only allowed parameter is "
+    "charset=utf-8. Do not compress the body.",
 )
-EMAIL_ALREADY_REGISTERED = Problem(
-    code="email-already-registered",
-    status=409,
-    title="E-mail address already registered",
-    meaning="Another user is registered with this e-mail address.",
-    remedy="Find that user with GET /api/v1/users?email=…, or use another address. Spellings that reach the same "
-    "mailbox, such as in capitals, count as the same address.",
+VALIDATION_FAILED = domain_problem(
+    InvalidValueError,
+    resolution="Correct each entry of errors. pointer is a JSON Pointer (RFC 6901) into the body. parameter is the "
+    "name of a path parameter, a query parameter or a header. code is the violated rule.",
 )
-AUTHOR_INACTIVE = Problem(
-    code="author-inactive",
-    status=409,
-    title="Author inactive",
-    meaning="The author is inactive and can neither write nor publish posts.",
-    remedy='Make the user active first: PATCH /api/v1/users/{user_id} with {"is_active": true}.',
-)
-INVALID_TRANSITION = Problem(
-    code="invalid-transition",
-    status=409,
-    title="Status cannot follow",
-    meaning="A post cannot go from its status to the one asked for.",
-    remedy="A draft can be published, a published post archived, an archived post published again. Nothing becomes a "
-    "draft again.",
-)
-IDEMPOTENCY_IN_FLIGHT = Problem(
-    code="idempotency-in-flight",
-    status=409,
-    title="Request still being worked on",
-    meaning="A request with this idempotency key is still being worked on.",
-    remedy="Wait a moment and repeat the same request with the same key.",
-    retry_after=1,
-)
-OUTCOME_ERASED = Problem(
-    code="outcome-erased",
-    status=410,
-    title="Outcome erased",
-    meaning="The request was carried out before, and what came of it was erased since.",
-    remedy="Do not repeat it. To make anew what was erased, send a new request with a new idempotency key.",
-)
-VERSION_MISMATCH = Problem(
-    code="version-mismatch",
-    status=412,
-    title="Version mismatch",
-    meaning="It was changed since you read it. Read it again and repeat your change.",
-    remedy="Read it again, apply your change to what you find, and send its new ETag in If-Match.",
-)
-BODY_TOO_LARGE = Problem(
-    code="body-too-large",
-    status=413,
-    title="Body too large",
-    meaning="The body is larger than this service accepts.",
-    remedy="Send less. Every field's longest value is in the documentation at /docs.",
-)
-UNSUPPORTED_MEDIA_TYPE = Problem(
-    code="unsupported-media-type",
-    status=415,
-    title="Unsupported media type",
-    meaning="The body is not of a media type that this operation reads.",
-    remedy="Set Content-Type to a type that the header Accept-Post or Accept-Patch names, with no parameter other than "
-    "charset=utf-8, and leave the body uncompressed.",
-)
-VALIDATION_FAILED = Problem(
-    code="validation-failed",
-    status=422,
-    title="Validation failed",
-    meaning="The request breaks a rule of the fields or parameters that errors names.",
-    remedy="Correct what errors names: pointer is a JSON pointer (RFC 6901) into the body, parameter names a path "
-    "parameter, a query parameter or a header, code the rule that is broken.",
-)
-AUTHOR_NOT_FOUND = Problem(
-    code="author-not-found",
-    status=422,
-    title="Author not found",
-    meaning="The user named as the author does not exist.",
-    remedy="Check author_id. The user may have been erased since you saw it.",
-)
-IDEMPOTENCY_KEY_REUSED = Problem(
-    code="idempotency-key-reused",
-    status=422,
-    title="Idempotency key reused",
-    meaning="This idempotency key was used before, with another request.",
-    remedy="Use a new key for a new request; repeat a request with its key only unchanged.",
-)
-RATE_LIMITED = Problem(
-    code="rate-limited",
-    status=429,
+RATE_LIMITED = http_problem(
+    429,
+    "rate-limited",
     title="Too many requests",
-    meaning="The API key has made more requests than it may in this time.",
-    remedy="Wait for the seconds that Retry-After names; RateLimit and RateLimit-Policy say in every response how much "
-    "is left, of how much, and until when.",
+    default_detail="Rate limit exceeded for this API key.",
+    resolution="Wait for the number of seconds in Retry-After. The RateLimit and RateLimit-Policy headers of each "
+    "response contain the remaining and the total quota.",
     retry_after=1,
 )
-REQUEST_HEADER_FIELDS_TOO_LARGE = Problem(
-    code="request-header-fields-too-large",
-    status=431,
-    title="Request header fields too large",
-    meaning="The request line and the headers are larger, or more, than this service accepts.",
-    remedy="Send fewer and shorter headers: cookies and what proxies add are not needed here.",
+REQUEST_HEADER_FIELDS_TOO_LARGE = http_problem(
+    431,
+    "request-header-fields-too-large",
+    default_detail="The request line and headers are too large.",
+    resolution="Send fewer or shorter headers. The service needs no cookies.",
 )
-INTERNAL_ERROR = Problem(
-    code="internal-error",
-    status=500,
-    title="Internal error",
-    meaning="The service failed in a way it does not know. The fault is on its side.",
-    remedy="Report the request_id to those who run the service. What was asked for may or may not have been done: read "
-    "it again before you repeat it.",
+INTERNAL_ERROR = http_problem(
+    500,
+    "internal-error",
+    default_detail="An unexpected server error occurred.",
+    resolution="Report the request_id to the operator. A write may or may not be stored: check the resource before "
+    "you retry.",
 )
-OVERLOADED = Problem(
-    code="overloaded",
-    status=503,
-    title="Overloaded",
-    meaning="The service has too much to do to answer this request now.",
-    remedy="Repeat the request after the seconds that Retry-After names, then less and less often.",
+OVERLOADED = http_problem(
+    503,
+    "overloaded",
+    default_detail="The service is overloaded.",
+    resolution="Retry after the number of seconds in Retry-After, then with growing delays.",
     retry_after=1,
 )
-DATABASE_UNAVAILABLE = Problem(
-    code="database-unavailable",
-    status=503,
-    title="Database unavailable",
-    meaning="The service cannot reach its database.",
-    remedy="Repeat the request after the seconds that Retry-After names. If it was a write, read first whether it was "
-    "done.",
+DATABASE_UNAVAILABLE = http_problem(
+    503,
+    "database-unavailable",
+    default_detail="The database is unavailable.",
+    resolution="Retry after the number of seconds in Retry-After. Check first if a write is stored, or retry with the "
+    "same Idempotency-Key.",
     retry_after=5,
 )
 
-OUTCOME_UNKNOWN = "The request may have been carried out: read first whether it was."
-"""What is said where nobody knows it."""
-
-PROBLEMS = {found.code: found for found in list(globals().values()) if isinstance(found, Problem)}
-"""All problems by code, in the order of their status."""
+OUTCOME_UNKNOWN = (
+    "The database connection was lost before the write was confirmed. The change may or may not be stored. Check the "
+    "resource before you retry, or retry with the same Idempotency-Key."
+)
+"""The detail of a problem if the result of a write is unknown."""
 
 DEADLINE = "deadline"
 
@@ -241,4 +200,4 @@ REJECTIONS = frozenset(
         DATABASE_UNAVAILABLE,
     )
 ) | {DEADLINE}
-"""Why requests are turned away, whatever they ask for: codes of problems, and the time that is up."""
+"""The reasons of rejections in the metrics: problem codes, and the request deadline."""

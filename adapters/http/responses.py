@@ -12,6 +12,7 @@ Body = Mapping[str, object]
 """A body as a dictionary of plain values: making and writing one costs half of what a model does."""
 
 REVALIDATE: Header = (b"cache-control", b"private, no-cache")
+REPLAYED: Header = (b"idempotency-replayed", b"true")
 _JSON: Header = (b"content-type", b"application/json")
 
 
@@ -38,11 +39,13 @@ def entity(request: Request, body: Body, version: int) -> Response:
     return ok(body, _etag(tag), REVALIDATE)
 
 
-def created(body: Body, version: int | None = None, *, location: str) -> Response:
-    """Return the answer to a POST that stored the entity, which may count its versions, at `location`."""
+def created(body: Body, version: int | None = None, *, location: str, is_replay: bool) -> Response:
+    """Return the response to a POST that created an entity, with its ETag if it has a version."""
     headers = [(b"location", location.encode("ascii"))]
     if version is not None:
         headers.append(_etag(entity_tag(version)))
+    if is_replay:
+        headers.append(REPLAYED)
     return JsonResponse(201, to_json(body), *headers)
 
 

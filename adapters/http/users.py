@@ -4,7 +4,7 @@ from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
-from pydantic import AfterValidator, Field, WithJsonSchema, with_config
+from pydantic import AfterValidator, Field, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
@@ -12,13 +12,22 @@ from adapters.http import fields, problems, responses
 from adapters.http.components import Json
 from adapters.http.conditional import expected_versions
 from adapters.http.context import caller, services
+from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
 from domain.keys import Scope
 from domain.text import LINE_PATTERN
-from domain.users import LONGEST_FULL_NAME, User, UserChanges, clean_full_name
+from domain.users import (
+    LONGEST_FULL_NAME,
+    EmailAlreadyRegisteredError,
+    NewUser,
+    User,
+    UserChanges,
+    UserNotFoundError,
+    clean_full_name,
+)
 
 PATH = "/api/v1/users"
 EXAMPLE: Json = {
@@ -30,6 +39,15 @@ EXAMPLE: Json = {
     "updated_at": "2026-01-15T09:30:00.123456Z",
     "version": 1,
 }
+USER_NOT_FOUND = problems.domain_problem(
+    UserNotFoundError, resolution="Check the ID. The user may have been deleted since you saw it."
+)
+EMAIL_ALREADY_REGISTERED = problems.domain_problem(
+    EmailAlreadyRegisteredError,
+    title="E-mail address already registered",
+    resolution="Find the user with GET /api/v1/users?email=…, or use a different address. Spellings that reach the "
+    "same mailbox, such as capital letters, count as the same address.",
+)
 UserId = Annotated[fields.Identifier, Path(description="The id of the user.", examples=[EXAMPLE["id"]])]
 
 _NAME_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_FULL_NAME)
@@ -93,8 +111,7 @@ def user_response(user: User) -> UserResponse:
     )
 
 
-def _created(user: User) -> Response:
-    return responses.created(user_response(user), user.version, location=f"{PATH}/{user.id}")
+_RESULT = TypeAdapter(User)
 
 
 _LINKS = {
@@ -112,7 +129,7 @@ router = APIRouter(prefix=PATH, tags=["users"], route_class=StrictRoute, generat
     responses={
         200: doc.response("The user.", headers=["ETag"], example=EXAMPLE),
         304: doc.response("If-None-Match names the version of the user.", headers=["ETag"]),
-        **doc.errors(problems.USER_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
+        **doc.errors(USER_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.USERS_READ), **doc.parameters("If-None-Match")},
 )
@@ -165,7 +182,7 @@ async def list_users(
         201: doc.response(
             "The new user.", headers=["Location", "ETag", "Idempotency-Replayed"], example=EXAMPLE, links=_LINKS
         ),
-        **doc.errors(problems.EMAIL_ALREADY_REGISTERED, *doc.API, *doc.ONCE, accept="Accept-Post"),
+        **doc.errors(EMAIL_ALREADY_REGISTERED, *doc.API, *IDEMPOTENCY_PROBLEMS, accept="Accept-Post"),
     },
     openapi_extra={**secured(Scope.USERS_WRITE), **doc.parameters("Idempotency-Key")},
 )
@@ -174,14 +191,10 @@ async def create_user(
     body: Annotated[CreateUserRequest, Body(examples=[{"email": "ada@example.org", "full_name": "Ada Lovelace"}])],
 ) -> Response:
     """Register a user with an e-mail address that no other user has, in any spelling."""
-    user = await services(request).users.register(
-        caller(request),
-        email=body.email,
-        full_name=body.full_name,
-        is_active=body.is_active,
-        once=await once(request, _created),
+    user, is_replay = await services(request).users.create_once(
+        caller(request), await once(request, _RESULT), **cast("NewUser", body.model_dump())
     )
-    return _created(user)
+    return responses.created(user_response(user), user.version, location=f"{PATH}/{user.id}", is_replay=is_replay)
 
 
 @router.patch(
@@ -195,8 +208,8 @@ async def create_user(
             example={**EXAMPLE, "full_name": "Ada King", "updated_at": "2026-02-01T10:00:00Z", "version": 2},
         ),
         **doc.errors(
-            problems.USER_NOT_FOUND,
-            problems.EMAIL_ALREADY_REGISTERED,
+            USER_NOT_FOUND,
+            EMAIL_ALREADY_REGISTERED,
             problems.VERSION_MISMATCH,
             *doc.API,
             accept="Accept-Patch",
@@ -225,7 +238,7 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
     summary="Erase a user",
     responses={
         204: doc.response("The user is erased."),
-        **doc.errors(problems.USER_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
+        **doc.errors(USER_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.USERS_WRITE), **doc.parameters("If-Match")},
 )

@@ -3,9 +3,11 @@
 from datetime import datetime
 from heapq import nsmallest
 
+from typing_extensions import override
+
 from adapters.memory.tables import OutcomeId, Tables, View, outcome_id
 from application.access import UnauthenticatedError
-from application.idempotency import IdempotencyInFlightError, Outcome, require_echo
+from application.idempotency import IdempotencyInFlightError, Outcome, earlier_execution
 from application.ports import OutcomeRepository
 
 
@@ -15,22 +17,22 @@ class InMemoryOutcomeRepository(OutcomeRepository):
     def __init__(self, view: View) -> None:
         self._view = view
 
-    async def add(self, outcome: Outcome) -> None:
-        """See `OutcomeRepository.add`."""
+    @override
+    async def add(self, outcome: Outcome) -> Outcome | None:
+        tables = self._view.tables()
+        stored = tables.outcomes.get(outcome_id(outcome))
+        if stored is not None and stored.expires_at > outcome.created_at:
+            return earlier_execution(stored, outcome)
+        if not self._view.claim("add", outcome_id(outcome)):
+            raise IdempotencyInFlightError
+        if outcome.key_id not in tables.keys:
+            raise UnauthenticatedError
 
         def write(tables: Tables) -> None:
-            stored = tables.outcomes.get(outcome_id(outcome))
-            is_claimed = self._view.claim("add", outcome_id(outcome))
-            if stored is not None and stored.expires_at > outcome.created_at:
-                require_echo(stored, outcome)
-                return
-            if not is_claimed:
-                raise IdempotencyInFlightError
-            if outcome.key_id not in tables.keys:
-                raise UnauthenticatedError
             tables.outcomes[outcome_id(outcome)] = outcome
 
         self._view.write(write)
+        return None
 
     async def purge(self, *, now: datetime, limit: int) -> int:
         """See `OutcomeRepository.purge`."""

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Integer, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
+from typing_extensions import override
 
 from adapters.postgres.drivers import Row
 from adapters.postgres.session import WRITTEN, Session
 from adapters.postgres.tables import OUTCOMES
-from application.idempotency import IdempotencyInFlightError, Outcome, require_echo
+from application.idempotency import IdempotencyInFlightError, Outcome, earlier_execution
 from application.ports import OutcomeRepository
 
 _COLUMNS = (
@@ -94,17 +95,15 @@ class SqlAlchemyOutcomeRepository(OutcomeRepository):
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def add(self, outcome: Outcome) -> None:
-        """See `OutcomeRepository.add`."""
-
-        async def explain() -> None:
-            rows = await self._session.fetch(_GET, {"key_id": outcome.key_id, "name": outcome.name})
-            stored = _outcome(rows[0]) if rows else None
-            if stored is None or stored.expires_at <= outcome.created_at:
-                raise IdempotencyInFlightError
-            require_echo(stored, outcome)
-
-        self._session.write(_ADD, _values(outcome) | _lock(outcome), when_nothing=explain)
+    @override
+    async def add(self, outcome: Outcome) -> Outcome | None:
+        if await self._session.write_at_once(_ADD, _values(outcome) | _lock(outcome)):
+            return None
+        rows = await self._session.fetch(_GET, {"key_id": outcome.key_id, "name": outcome.name})
+        stored = _outcome(rows[0]) if rows else None
+        if stored is None or stored.expires_at <= outcome.created_at:
+            raise IdempotencyInFlightError
+        return earlier_execution(stored, outcome)
 
     async def purge(self, *, now: datetime, limit: int) -> int:
         """See `OutcomeRepository.purge`."""

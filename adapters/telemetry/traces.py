@@ -23,8 +23,6 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from application.access import UnauthenticatedError
-from application.idempotency import RepeatedError
 from domain.errors import DomainError
 
 FLUSH_SECONDS = 3.0
@@ -32,7 +30,7 @@ FLUSH_SECONDS = 3.0
 
 T = TypeVar("T")
 
-_EXPECTED = (DomainError, RepeatedError, UnauthenticatedError)
+_EXPECTED = (DomainError,)
 _FAILED = Status(StatusCode.ERROR)
 _SERVER_ERRORS = 500
 _SUMMARY = re.compile(
