@@ -228,12 +228,15 @@ class UnitOfWork(ABC):
     """
 
     lost: int = 0
-    """How many earlier attempts of the same use case were lost on their way back: they may have done it all already."""
+    """The number of earlier attempts of the same use case whose commit result is unknown. Each may be stored."""
 
-    users: UserRepository
-    posts: PostRepository
-    keys: ApiKeyRepository
-    outcomes: OutcomeRepository
+    def __init__(
+        self, *, users: UserRepository, posts: PostRepository, keys: ApiKeyRepository, outcomes: OutcomeRepository
+    ) -> None:
+        self.users = users
+        self.posts = posts
+        self.keys = keys
+        self.outcomes = outcomes
 
 
 class Storage(ABC):

@@ -2,14 +2,21 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Protocol
 
 from application.ports import OutcomeUnknownError, UnitOfWork
 from domain.errors import VersionMismatchError
-from domain.posts import Post
-from domain.users import User
 
 
-def require_version(entity: User | Post, expected: Collection[int] | None) -> None:
+class Versioned(Protocol):
+    """An entity that counts its changes: `version` starts at 1 and increases by 1 with each change."""
+
+    @property
+    def version(self) -> int:
+        """The number of the version."""
+
+
+def require_version(entity: Versioned, expected: Collection[int] | None) -> None:
     """Raise VersionMismatchError when versions are expected and the entity has none of them."""
     if expected is not None and entity.version not in expected:
         raise VersionMismatchError
@@ -23,16 +30,16 @@ class Revision:
     def __init__(self, expected: Collection[int] | None, now: datetime) -> None:
         self._expected = expected
         self._lost = 0
-        self._made: list[User | Post] = []  # what each attempt was to store
+        self._made: list[Versioned] = []  # what each attempt was to store
         self._unanswered: int | None = None  # the version that one of them makes of which nobody knows what came of it
         self.now = now
 
-    def check(self, entity: User | Post) -> None:
+    def check(self, entity: Versioned) -> None:
         """Raise VersionMismatchError as `require_version` does, except for the echo of an earlier attempt."""
         if entity not in self._made:
             require_version(entity, self._expected)
 
-    def make(self, changed: User | Post, work: UnitOfWork) -> None:
+    def make(self, changed: Versioned, work: UnitOfWork) -> None:
         """Raise unless `changed`, the next version of what was read, may be stored; what was read is no echo.
 
         Raises VersionMismatchError, and OutcomeUnknownError when an attempt was lost on its way back and the entity has

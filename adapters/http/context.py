@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from fastapi import Request
+from typing_extensions import override
 
 from adapters.http.admission import Admission
 from adapters.http.cursors import Cursors
@@ -65,14 +66,16 @@ class Metrics(Protocol):
 class NoMetrics:
     """Counts nothing."""
 
+    @override
     def began(self) -> None:
-        """See `Metrics.began`."""
+        pass
 
+    @override
     def ended(self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None) -> None:
-        """See `Metrics.ended`."""
+        pass
 
+    @override
     def exposition(self) -> bytes:
-        """See `Metrics.exposition`."""
         return b""
 
 

@@ -13,6 +13,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
 from starlette.types import Scope
+from typing_extensions import override
 
 from adapters.http.errors import ProblemError
 from adapters.http.problems import RATE_LIMITED
@@ -46,11 +47,13 @@ class RateLimits(Protocol):
 class NoRateLimits:
     """Counts nothing."""
 
+    @override
     async def count(self, scope: Scope, who: str) -> None:
-        """See `RateLimits.count`."""
+        pass
 
+    @override
     async def close(self) -> None:
-        """See `RateLimits.close`."""
+        pass
 
 
 class CountedRateLimits:
@@ -70,8 +73,8 @@ class CountedRateLimits:
         self._logger = structlog.get_logger("hexapost.rates")
         self._silent_until = self._trusts_again_at = 0.0
 
+    @override
     async def count(self, scope: Scope, who: str) -> None:
-        """See `RateLimits.count`."""
         if time.monotonic() < self._trusts_again_at:
             return
         try:
@@ -88,8 +91,8 @@ class CountedRateLimits:
         if not is_allowed:
             raise ProblemError(RATE_LIMITED, headers={"retry-after": str(seconds)})
 
+    @override
     async def close(self) -> None:
-        """See `RateLimits.close`."""
         if isinstance(self._store, RedisStorage):
             bridge = cast("Any", self._store.bridge)  # whose types leave out what it has
             await bridge.get_connection().aclose()

@@ -5,32 +5,33 @@ from datetime import datetime
 from heapq import nlargest
 from uuid import UUID
 
+from typing_extensions import override
+
 from adapters.memory.tables import Tables, View
 from application.ports import ApiKeyRepository
 from domain.keys import ApiKey, ApiKeyNotFoundError, KeyUserNotFoundError
 
 
 class InMemoryApiKeyRepository(ApiKeyRepository):
-    """See `ApiKeyRepository`."""
+    """Stores API keys in memory."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
+    @override
     async def get(self, key_id: UUID) -> ApiKey:
-        """See `ApiKeyRepository.get`."""
         key = self._view.tables().keys.get(key_id)
         if key is None:
             raise ApiKeyNotFoundError
         return key
 
+    @override
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        """See `ApiKeyRepository.list`."""
         found = (key for key in self._view.tables().keys.values() if after is None or key.id < after)
         return nlargest(limit, found, key=lambda key: key.id)
 
+    @override
     async def add(self, key: ApiKey) -> None:
-        """See `ApiKeyRepository.add`."""
-
         def write(tables: Tables) -> None:
             if key.id not in tables.keys:
                 if key.user_id is not None and key.user_id not in tables.users:
@@ -39,13 +40,12 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
 
         self._view.write(write)
 
+    @override
     async def revoke(self, key_id: UUID, *, now: datetime) -> None:
-        """See `ApiKeyRepository.revoke`."""
         self._change(key_id, lambda key: key.revoked(now))
 
+    @override
     async def end(self, key_id: UUID, *, at: datetime) -> None:
-        """See `ApiKeyRepository.end`."""
-
         def end(key: ApiKey) -> ApiKey:
             if key.revoked_at is not None:
                 raise ApiKeyNotFoundError
@@ -53,8 +53,8 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
 
         self._change(key_id, end)
 
+    @override
     async def note_use(self, key_id: UUID, *, now: datetime) -> None:
-        """See `ApiKeyRepository.note_use`."""
         self._change(key_id, lambda key: key.used(now), missing_ok=True)
 
     def _change(self, key_id: UUID, change: Callable[[ApiKey], ApiKey], *, missing_ok: bool = False) -> None:

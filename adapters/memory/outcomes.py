@@ -12,7 +12,7 @@ from application.ports import OutcomeRepository
 
 
 class InMemoryOutcomeRepository(OutcomeRepository):
-    """See `OutcomeRepository`."""
+    """Stores idempotency records in memory."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -34,8 +34,8 @@ class InMemoryOutcomeRepository(OutcomeRepository):
         self._view.write(write)
         return None
 
+    @override
     async def purge(self, *, now: datetime, limit: int) -> int:
-        """See `OutcomeRepository.purge`."""
         removed: list[OutcomeId] = []
 
         def write(tables: Tables) -> None:
@@ -53,6 +53,6 @@ class InMemoryOutcomeRepository(OutcomeRepository):
         self._view.tables()  # the number is wanted now
         return len(removed)
 
+    @override
     async def first_expiry(self) -> datetime | None:
-        """See `OutcomeRepository.first_expiry`."""
         return min((outcome.expires_at for outcome in self._view.tables().outcomes.values()), default=None)

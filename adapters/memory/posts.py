@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from heapq import nlargest
 from uuid import UUID
 
+from typing_extensions import override
+
 from adapters.memory.tables import Tables, View
 from application.ports import PostRepository
 from application.search import Hit, Place
@@ -12,18 +14,19 @@ from domain.words import can_find, words_of
 
 
 class InMemoryPostRepository(PostRepository):
-    """See `PostRepository`."""
+    """Stores posts in memory."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
+    @override
     async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:
-        """See `PostRepository.get`."""
         post = self._view.tables().posts.get(post_id)
         if post is None or author_id not in {None, post.author_id} or not _is_readable(post, reader_id):
             raise PostNotFoundError
         return post
 
+    @override
     async def list(
         self,
         *,
@@ -33,7 +36,6 @@ class InMemoryPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Post]:
-        """See `PostRepository.list`."""
         found = (
             post
             for post in self._view.tables().posts.values()
@@ -44,6 +46,7 @@ class InMemoryPostRepository(PostRepository):
         )
         return nlargest(limit, found, key=lambda post: post.id)
 
+    @override
     async def search(
         self,
         words: Collection[str],
@@ -54,7 +57,6 @@ class InMemoryPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Hit]:
-        """See `PostRepository.search`."""
         asked = frozenset(words)
         if not can_find(asked):
             return []
@@ -71,9 +73,8 @@ class InMemoryPostRepository(PostRepository):
             limit, (hit for hit in found if start is None or _rank(hit.place) < start), key=lambda hit: _rank(hit.place)
         )
 
+    @override
     async def add(self, post: Post) -> None:
-        """See `PostRepository.add`."""
-
         def write(tables: Tables) -> None:
             if post.id not in tables.posts:
                 require_author(tables.users.get(post.author_id))
@@ -81,9 +82,8 @@ class InMemoryPostRepository(PostRepository):
 
         self._view.write(write)
 
+    @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
-        """See `PostRepository.update`."""
-
         def write(tables: Tables) -> None:
             tables.require_post(post.id, post.version - 1)
             if publishes:
@@ -92,9 +92,8 @@ class InMemoryPostRepository(PostRepository):
 
         self._view.write(write)
 
+    @override
     async def remove(self, post: Post) -> None:
-        """See `PostRepository.remove`."""
-
         def write(tables: Tables) -> None:
             tables.require_post(post.id, post.version)
             del tables.posts[post.id]

@@ -3,6 +3,8 @@
 from types import TracebackType
 from typing import Self
 
+from typing_extensions import override
+
 from adapters.memory.keys import InMemoryApiKeyRepository
 from adapters.memory.outcomes import InMemoryOutcomeRepository
 from adapters.memory.posts import InMemoryPostRepository
@@ -18,12 +20,12 @@ class InMemoryStorage(Storage):
         self._tables = Tables()
         self._claims: Claims = {}
 
+    @override
     def transaction(self) -> "InMemoryUnitOfWork":
-        """See `Storage.transaction`."""
         return InMemoryUnitOfWork(View(self._tables, self._claims))
 
+    @override
     def readonly(self) -> "InMemoryUnitOfWork":
-        """See `Storage.readonly`."""
         return InMemoryUnitOfWork(View(self._tables, self._claims, readonly=True))
 
 
@@ -31,11 +33,13 @@ class InMemoryUnitOfWork(UnitOfWork):
     """Writes wait until the block ends, as they do with PostgreSQL, and are then made all or not at all."""
 
     def __init__(self, view: View) -> None:
+        super().__init__(
+            users=InMemoryUserRepository(view),
+            posts=InMemoryPostRepository(view),
+            keys=InMemoryApiKeyRepository(view),
+            outcomes=InMemoryOutcomeRepository(view),
+        )
         self._view = view
-        self.users = InMemoryUserRepository(view)
-        self.posts = InMemoryPostRepository(view)
-        self.keys = InMemoryApiKeyRepository(view)
-        self.outcomes = InMemoryOutcomeRepository(view)
 
     async def __aenter__(self) -> Self:
         return self

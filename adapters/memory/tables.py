@@ -48,18 +48,18 @@ class Tables:
         self.keys, self.outcomes = other.keys, other.outcomes
 
     def add_user(self, user: User) -> None:
-        """See `UserRepository.add`."""
+        """Insert a user, unless one with this ID exists. Raises EmailAlreadyRegisteredError."""
         if user.id not in self.users:
             self._put_user(user)
 
     def update_user(self, user: User) -> None:
-        """See `UserRepository.update`."""
+        """Replace the previous version of a user. Raises ConcurrentChangeError, EmailAlreadyRegisteredError."""
         before = self.require_user(user.id, user.version - 1)
         del self.user_ids[email_key(before.email)]
         self._put_user(user)
 
     def remove_user(self, user: User) -> None:
-        """See `UserRepository.remove`."""
+        """Delete a user and all dependent rows. Raises ConcurrentChangeError."""
         stored = self.require_user(user.id, user.version)
         del self.users[user.id]
         del self.user_ids[email_key(stored.email)]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from heapq import nlargest
 from uuid import UUID
 
+from typing_extensions import override
+
 from adapters.memory.tables import View
 from application.ports import UserRepository
 from domain.email import email_key
@@ -11,26 +13,26 @@ from domain.users import User, UserNotFoundError
 
 
 class InMemoryUserRepository(UserRepository):
-    """See `UserRepository`."""
+    """Stores users in memory."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
+    @override
     async def get(self, user_id: UUID) -> User:
-        """See `UserRepository.get`."""
         user = self._view.tables().users.get(user_id)
         if user is None:
             raise UserNotFoundError
         return user
 
+    @override
     async def find_by_email(self, email: str) -> User | None:
-        """See `UserRepository.find_by_email`."""
         tables = self._view.tables()
         user_id = tables.user_ids.get(email_key(email))
         return None if user_id is None else tables.users[user_id]
 
+    @override
     async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
-        """See `UserRepository.list`."""
         found = (
             user
             for user in self._view.tables().users.values()
@@ -38,14 +40,14 @@ class InMemoryUserRepository(UserRepository):
         )
         return nlargest(limit, found, key=lambda user: user.id)
 
+    @override
     async def add(self, user: User) -> None:
-        """See `UserRepository.add`."""
         self._view.write(lambda tables: tables.add_user(user))
 
+    @override
     async def update(self, user: User) -> None:
-        """See `UserRepository.update`."""
         self._view.write(lambda tables: tables.update_user(user))
 
+    @override
     async def remove(self, user: User) -> None:
-        """See `UserRepository.remove`."""
         self._view.write(lambda tables: tables.remove_user(user))

@@ -17,6 +17,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
+from typing_extensions import override
 
 Row = Sequence[Any]
 
@@ -103,15 +104,15 @@ class AsyncpgDriver(Driver):
     name = "asyncpg"
 
     @staticmethod
+    @override
     async def connect(*args: Any, **arguments: Any) -> Any:
-        """See `Driver.connect`."""
         return await asyncpg.connect(*args, **arguments)
 
     @staticmethod
+    @override
     def connect_args(
         *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
     ) -> dict[str, Any]:
-        """See `Driver.connect_args`."""
         arguments: dict[str, Any] = {"timeout": connect_timeout, "server_settings": {"application_name": "hexapost"}}
         if prepared_statements:
             arguments["server_settings"] |= {**SERVER_SETTINGS, **server_settings}
@@ -119,31 +120,31 @@ class AsyncpgDriver(Driver):
             arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
         return arguments
 
+    @override
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """See `Driver.fetch`."""
         query = self.query(statement)
         rows: Sequence[Row] = await connection.fetch(query.sql, *[parameters[name] for name in query.names])
         return rows
 
+    @override
     async def run(self, connection: Any, command: LiteralString) -> None:
-        """See `Driver.run`."""
         await connection.execute(command)
 
+    @override
     def is_idle(self, connection: asyncpg.Connection) -> bool:
-        """See `Driver.is_idle`."""
         return not connection.is_closed() and not connection.is_in_transaction()
 
     @staticmethod
+    @override
     def end(connection: asyncpg.Connection) -> None:
-        """See `Driver.end`."""
         connection.terminate()
 
+    @override
     def break_off(self, connection: asyncpg.Connection) -> None:
-        """See `Driver.break_off`."""
         connection.terminate()
 
+    @override
     def is_closed(self, connection: asyncpg.Connection) -> bool:
-        """See `Driver.is_closed`."""
         return bool(connection.is_closed())
 
 
@@ -153,15 +154,15 @@ class PsycopgDriver(Driver):
     name = "psycopg"
 
     @staticmethod
+    @override
     async def connect(*args: Any, **arguments: Any) -> Any:
-        """See `Driver.connect`."""
         return await psycopg.AsyncConnection.connect(*args, **arguments)
 
     @staticmethod
+    @override
     def connect_args(
         *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
     ) -> dict[str, Any]:
-        """See `Driver.connect_args`."""
         settings = {**SERVER_SETTINGS, **server_settings} if prepared_statements else {}
         return {
             "connect_timeout": max(1, round(connect_timeout)),
@@ -171,32 +172,32 @@ class PsycopgDriver(Driver):
             "prepare_threshold": 0 if prepared_statements else None,
         }
 
+    @override
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """See `Driver.fetch`."""
         cursor = await connection.execute(self.query(statement).sql, parameters)
         rows: Sequence[Row] = await cursor.fetchall()
         return rows
 
+    @override
     async def run(self, connection: Any, command: LiteralString) -> None:
-        """See `Driver.run`."""
         await connection.execute(command)
 
+    @override
     def is_idle(self, connection: psycopg.AsyncConnection[Any]) -> bool:
-        """See `Driver.is_idle`."""
         return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
 
     @staticmethod
+    @override
     def end(connection: psycopg.AsyncConnection[Any]) -> None:
-        """See `Driver.end`."""
         connection.pgconn.finish()
 
+    @override
     def break_off(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """See `Driver.break_off`."""
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as found:
             found.shutdown(socket.SHUT_RDWR)
 
+    @override
     def is_closed(self, connection: psycopg.AsyncConnection[Any]) -> bool:
-        """See `Driver.is_closed`."""
         return connection.closed
 
 

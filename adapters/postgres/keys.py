@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from typing_extensions import override
 
 from adapters.postgres.drivers import Row
 from adapters.postgres.session import WRITTEN, Session
@@ -82,35 +83,35 @@ async def _refuse_missing() -> None:
 
 
 class SqlAlchemyApiKeyRepository(ApiKeyRepository):
-    """See `ApiKeyRepository`."""
+    """Stores API keys in PostgreSQL."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @override
     async def get(self, key_id: UUID) -> ApiKey:
-        """See `ApiKeyRepository.get`."""
         rows = await self._session.fetch(_GET, {"id": key_id})
         if not rows:
             raise ApiKeyNotFoundError
         return _key(rows[0])
 
+    @override
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        """See `ApiKeyRepository.list`."""
         rows = await self._session.fetch(_list(after=after is not None), {"limit": limit, "after": after})
         return [_key(row) for row in rows]
 
+    @override
     async def add(self, key: ApiKey) -> None:
-        """See `ApiKeyRepository.add`."""
         self._session.write(_ADD, _values(key))
 
+    @override
     async def revoke(self, key_id: UUID, *, now: datetime) -> None:
-        """See `ApiKeyRepository.revoke`."""
         self._session.write(_REVOKE, {"stored_id": key_id, "time": now}, when_nothing=_refuse_missing)
 
+    @override
     async def end(self, key_id: UUID, *, at: datetime) -> None:
-        """See `ApiKeyRepository.end`."""
         self._session.write(_END, {"stored_id": key_id, "time": at}, when_nothing=_refuse_missing)
 
+    @override
     async def note_use(self, key_id: UUID, *, now: datetime) -> None:
-        """See `ApiKeyRepository.note_use`."""
         self._session.write(_NOTE_USE, {"stored_id": key_id, "time": now})

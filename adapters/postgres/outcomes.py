@@ -90,7 +90,7 @@ _FIRST_EXPIRY = select(func.min(OUTCOMES.c.expires_at))
 
 
 class SqlAlchemyOutcomeRepository(OutcomeRepository):
-    """See `OutcomeRepository`."""
+    """Stores idempotency records in PostgreSQL."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -105,12 +105,12 @@ class SqlAlchemyOutcomeRepository(OutcomeRepository):
             raise IdempotencyInFlightError
         return earlier_execution(stored, outcome)
 
+    @override
     async def purge(self, *, now: datetime, limit: int) -> int:
-        """See `OutcomeRepository.purge`."""
         return len(await self._session.write_at_once(_PURGE, {"now": now, "limit": limit}))
 
+    @override
     async def first_expiry(self) -> datetime | None:
-        """See `OutcomeRepository.first_expiry`."""
         rows = await self._session.fetch(_FIRST_EXPIRY, {})
         found: datetime | None = rows[0][0]
         return found

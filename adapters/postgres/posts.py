@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Select, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
+from typing_extensions import override
 
 from adapters.postgres.drivers import Row
 from adapters.postgres.post_pages import COLUMNS, READABLE, Choice, all_of, found, page
@@ -87,18 +88,19 @@ def _get(*, author_id: bool, reader_id: bool) -> Select[Any]:
 
 
 class SqlAlchemyPostRepository(PostRepository):
-    """See `PostRepository`."""
+    """Stores posts in PostgreSQL."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @override
     async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:
-        """See `PostRepository.get`."""
         post = await self._find(post_id, author_id, reader_id)
         if post is None:
             raise PostNotFoundError
         return post
 
+    @override
     async def list(
         self,
         *,
@@ -108,7 +110,6 @@ class SqlAlchemyPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Post]:
-        """See `PostRepository.list`."""
         choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
         if choice is None:
             return []
@@ -116,6 +117,7 @@ class SqlAlchemyPostRepository(PostRepository):
         rows = await self._session.fetch(statement, {"limit": limit, "after": after, **choice.parameters()})
         return [_post(row) for row in rows]
 
+    @override
     async def search(
         self,
         words: Collection[str],
@@ -126,7 +128,6 @@ class SqlAlchemyPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Hit]:
-        """See `PostRepository.search`."""
         choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
         if choice is None or not can_find(words):
             return []
@@ -135,9 +136,8 @@ class SqlAlchemyPostRepository(PostRepository):
         rows = await self._session.fetch(statement, parameters)
         return [Hit(post=_post(row[:-1]), in_title=row[-1]) for row in rows]
 
+    @override
     async def add(self, post: Post) -> None:
-        """See `PostRepository.add`."""
-
         async def explain() -> None:
             if await self._find(post.id) is None:
                 await self._require_author(post)
@@ -145,9 +145,8 @@ class SqlAlchemyPostRepository(PostRepository):
 
         self._session.write(_ADD, _values(post) | {"held_author_id": post.author_id}, when_nothing=explain)
 
+    @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
-        """See `PostRepository.update`."""
-
         async def explain() -> None:
             stored = await self._find(post.id)
             if stored is not None and stored.version == post.version - 1:
@@ -160,8 +159,8 @@ class SqlAlchemyPostRepository(PostRepository):
         else:
             self._session.write(_UPDATE, values, when_nothing=refuse_stale)
 
+    @override
     async def remove(self, post: Post) -> None:
-        """See `PostRepository.remove`."""
         self._session.write(_REMOVE, _stored(post, post.version), when_nothing=refuse_stale)
 
     async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:

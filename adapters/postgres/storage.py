@@ -3,6 +3,8 @@
 from types import TracebackType
 from typing import Self
 
+from typing_extensions import override
+
 from adapters.postgres.database import Database
 from adapters.postgres.keys import SqlAlchemyApiKeyRepository
 from adapters.postgres.outcomes import SqlAlchemyOutcomeRepository
@@ -18,12 +20,12 @@ class SqlAlchemyStorage(Storage):
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @override
     def transaction(self) -> "SqlAlchemyUnitOfWork":
-        """See `Storage.transaction`."""
         return SqlAlchemyUnitOfWork(Session(self._database, readonly=False))
 
+    @override
     def readonly(self) -> "SqlAlchemyUnitOfWork":
-        """See `Storage.readonly`."""
         return SqlAlchemyUnitOfWork(Session(self._database, readonly=True))
 
 
@@ -31,11 +33,13 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     """A unit of work that ends with its block: committed, or undone when the block raises."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__(
+            users=SqlAlchemyUserRepository(session),
+            posts=SqlAlchemyPostRepository(session),
+            keys=SqlAlchemyApiKeyRepository(session),
+            outcomes=SqlAlchemyOutcomeRepository(session),
+        )
         self._session = session
-        self.users = SqlAlchemyUserRepository(session)
-        self.posts = SqlAlchemyPostRepository(session)
-        self.keys = SqlAlchemyApiKeyRepository(session)
-        self.outcomes = SqlAlchemyOutcomeRepository(session)
 
     async def __aenter__(self) -> Self:
         return self

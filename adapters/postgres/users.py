@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Select, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from typing_extensions import override
 
 from adapters.postgres.drivers import Row
 from adapters.postgres.session import WRITTEN, Session, refuse_stale
@@ -82,45 +83,44 @@ def _list(*, after: bool, is_active: bool) -> Select[Any]:
 
 
 class SqlAlchemyUserRepository(UserRepository):
-    """See `UserRepository`."""
+    """Stores users in PostgreSQL."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @override
     async def get(self, user_id: UUID) -> User:
-        """See `UserRepository.get`."""
         rows = await self._session.fetch(_GET, {"id": user_id})
         if not rows:
             raise UserNotFoundError
         return _user(rows[0])
 
+    @override
     async def find_by_email(self, email: str) -> User | None:
-        """See `UserRepository.find_by_email`."""
         rows = await self._session.fetch(_FIND_BY_EMAIL, {"email_key": email_key(email)})
         return _user(rows[0]) if rows else None
 
+    @override
     async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
-        """See `UserRepository.list`."""
         statement = _list(after=after is not None, is_active=is_active is not None)
         rows = await self._session.fetch(statement, {"limit": limit, "after": after, "is_active": is_active})
         return [_user(row) for row in rows]
 
+    @override
     async def add(self, user: User) -> None:
-        """See `UserRepository.add`."""
-
         async def accept_an_echo() -> None:
             if not await self._session.fetch(_GET, {"id": user.id}):
                 raise EmailAlreadyRegisteredError
 
         self._session.write(_ADD, _values(user), when_nothing=accept_an_echo)
 
+    @override
     async def update(self, user: User) -> None:
-        """See `UserRepository.update`."""
         stored = {"stored_id": user.id, "stored_version": user.version - 1}
         self._session.write(_UPDATE, _values(user) | stored, when_nothing=refuse_stale)
 
+    @override
     async def remove(self, user: User) -> None:
-        """See `UserRepository.remove`."""
         stored = {"stored_id": user.id, "stored_version": user.version}
         self._session.write(_REMOVE, stored, when_nothing=refuse_stale)
         self._session.write(_FORGET, stored)
