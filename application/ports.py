@@ -220,7 +220,7 @@ class OutcomeRepository(ABC):
         """Return when the first of all outcomes expires, or has expired; None when there are none."""
 
 
-class UnitOfWork(ABC):
+class UnitOfWork:
     """Reads and writes that belong together.
 
     A read sees what was committed before it, and the writes made before it in the same unit of work. A write may be

@@ -63,7 +63,7 @@ class Metrics(Protocol):
         """Return everything in the text format of Prometheus, version 0.0.4."""
 
 
-class NoMetrics:
+class NoMetrics(Metrics):
     """Counts nothing."""
 
     @override

@@ -44,7 +44,7 @@ class RateLimits(Protocol):
         """End the connections to a shared store."""
 
 
-class NoRateLimits:
+class NoRateLimits(RateLimits):
     """Counts nothing."""
 
     @override
@@ -56,7 +56,7 @@ class NoRateLimits:
         pass
 
 
-class CountedRateLimits:
+class CountedRateLimits(RateLimits):
     """So many requests in each window of time, such as 6000/minute, for each who makes them.
 
     A store that fails lets requests pass: it protects the service, and must not be what brings it down.
