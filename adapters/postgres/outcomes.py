@@ -2,52 +2,18 @@
 
 import struct
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Integer, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.drivers import Row
-from adapters.postgres.session import WRITTEN, Session
+from adapters.postgres.row_mapper import WRITTEN, RowMapper
+from adapters.postgres.session import Session
 from adapters.postgres.tables import OUTCOMES
 from application.idempotency import IdempotencyInFlightError, Outcome, earlier_execution
 from application.ports import OutcomeRepository
 
-_COLUMNS = (
-    OUTCOMES.c.key_id,
-    OUTCOMES.c.name,
-    OUTCOMES.c.fingerprint,
-    OUTCOMES.c.answer,
-    OUTCOMES.c.subject_id,
-    OUTCOMES.c.created_at,
-    OUTCOMES.c.expires_at,
-)
-
-
-def _outcome(row: Row) -> Outcome:
-    key_id, name, fingerprint, answer, subject_id, created_at, expires_at = row
-    return Outcome(
-        key_id=key_id,
-        name=name,
-        fingerprint=fingerprint,
-        answer=answer,
-        subject_id=subject_id,
-        created_at=created_at,
-        expires_at=expires_at,
-    )
-
-
-def _values(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "key_id": outcome.key_id,
-        "name": outcome.name,
-        "fingerprint": outcome.fingerprint,
-        "answer": outcome.answer,
-        "subject_id": outcome.subject_id,
-        "created_at": outcome.created_at,
-        "expires_at": outcome.expires_at,
-    }
+_MAPPER: RowMapper[Outcome] = RowMapper(OUTCOMES, Outcome)
 
 
 def _lock(outcome: Outcome) -> dict[str, int]:
@@ -62,16 +28,15 @@ def _lock(outcome: Outcome) -> dict[str, int]:
 # that of the migrations.
 _LOCK = func.pg_try_advisory_xact_lock(bindparam("lock_high", type_=Integer), bindparam("lock_low", type_=Integer))
 _INSERT = insert(OUTCOMES).from_select(
-    [column.name for column in _COLUMNS],
-    select(*[bindparam(column.name, type_=column.type) for column in _COLUMNS]).where(_LOCK),
+    [column.name for column in OUTCOMES.c],
+    select(*[bindparam(column.name, type_=column.type) for column in OUTCOMES.c]).where(_LOCK),
 )
-_FIXED = {"key_id", "name"}
 _ADD = _INSERT.on_conflict_do_update(
-    index_elements=[OUTCOMES.c.key_id, OUTCOMES.c.name],
-    set_={column.name: _INSERT.excluded[column.name] for column in _COLUMNS if column.name not in _FIXED},
+    index_elements=list(OUTCOMES.primary_key),
+    set_={column.name: _INSERT.excluded[column.name] for column in OUTCOMES.c if not column.primary_key},
     where=OUTCOMES.c.expires_at <= _INSERT.excluded.created_at,
 ).returning(WRITTEN)
-_GET = select(*_COLUMNS).where(OUTCOMES.c.key_id == bindparam("key_id"), OUTCOMES.c.name == bindparam("name"))
+_GET = _MAPPER.select_by_key()
 # As a CTE it is run once, whatever the plan: a subquery can be run again, and would then lock and remove others.
 _EXPIRED = (
     select(OUTCOMES.c.key_id, OUTCOMES.c.name)
@@ -97,10 +62,10 @@ class SqlAlchemyOutcomeRepository(OutcomeRepository):
 
     @override
     async def add(self, outcome: Outcome) -> Outcome | None:
-        if await self._session.write_at_once(_ADD, _values(outcome) | _lock(outcome)):
+        if await self._session.write_at_once(_ADD, _MAPPER.values(outcome) | _lock(outcome)):
             return None
         rows = await self._session.fetch(_GET, {"key_id": outcome.key_id, "name": outcome.name})
-        stored = _outcome(rows[0]) if rows else None
+        stored = _MAPPER.entity(rows[0]) if rows else None
         if stored is None or stored.expires_at <= outcome.created_at:
             raise IdempotencyInFlightError
         return earlier_execution(stored, outcome)

@@ -32,20 +32,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY, distinct_on
 
+from adapters.postgres.row_mapper import RowMapper
 from adapters.postgres.tables import IN_TEXT, IN_TITLE, POSTS
-from domain.posts import PostStatus
+from domain.posts import Post, PostStatus
 
-COLUMNS = (
-    POSTS.c.id,
-    POSTS.c.author_id,
-    POSTS.c.title,
-    POSTS.c.content,
-    POSTS.c.status,
-    POSTS.c.published_at,
-    POSTS.c.created_at,
-    POSTS.c.updated_at,
-    POSTS.c.version,
-)
+_STATUSES = {str(status): status for status in PostStatus}
+
+
+def _post(*, status: str, **columns: Any) -> Post:
+    return Post(status=_STATUSES[status], **columns)
+
+
+MAPPER: RowMapper[Post] = RowMapper(POSTS, _post, write={"status": lambda post: str(post.status)})
 Where = Collection[ColumnElement[bool]]
 
 # What is looked at before the index of words is, for each post that is asked for: posts, and bytes of them. To work out
@@ -136,7 +134,7 @@ def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]
     newest = _sorted([*where, _count(met) < _LIMIT], in_title=in_title, **choice)
     return [
         select(*met.c).where(_count(met) >= _LIMIT),
-        select(*COLUMNS, rank).where(POSTS.c.id == func.any(func.array(newest.scalar_subquery()))),
+        select(*MAPPER.columns, rank).where(POSTS.c.id == func.any(func.array(newest.scalar_subquery()))),
     ]
 
 
@@ -173,7 +171,7 @@ def _count(rows: CTE) -> ColumnElement[int]:
 
 def _newest(where: Where, *, reader_id: bool, most: ColumnElement[int] = _LIMIT, **choice: Any) -> Select[Any]:
     """Return the statement for the newest of a choice of posts."""
-    newest = _of(select(*COLUMNS).where(*where), **choice).order_by(POSTS.c.id.desc()).limit(most)
+    newest = _of(MAPPER.select().where(*where), **choice).order_by(POSTS.c.id.desc()).limit(most)
     if not reader_id:
         return newest
     both = union_all(newest.where(_OWN), newest.where(_has(PostStatus.PUBLISHED))).subquery()

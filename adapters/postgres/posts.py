@@ -5,13 +5,13 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, select, update
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.drivers import Row
-from adapters.postgres.post_pages import COLUMNS, READABLE, Choice, all_of, found, page
-from adapters.postgres.session import WRITTEN, Session, refuse_stale
+from adapters.postgres.post_pages import MAPPER, READABLE, Choice, all_of, found, page
+from adapters.postgres.row_mapper import WRITTEN
+from adapters.postgres.session import Session, refuse_stale
 from adapters.postgres.tables import POSTS, USERS
 from adapters.postgres.users import SqlAlchemyUserRepository
 from application.ports import ConcurrentChangeError, PostRepository
@@ -20,43 +20,6 @@ from domain.posts import Post, PostNotFoundError, PostStatus, require_author
 from domain.users import UserNotFoundError
 from domain.words import can_find
 
-_STATUSES = {str(status): status for status in PostStatus}
-
-
-def _post(row: Row) -> Post:
-    id_, author_id, title, content, status, published_at, created_at, updated_at, version = row
-    return Post(
-        id=id_,
-        author_id=author_id,
-        title=title,
-        content=content,
-        status=_STATUSES[status],
-        published_at=published_at,
-        created_at=created_at,
-        updated_at=updated_at,
-        version=version,
-    )
-
-
-def _values(post: Post) -> dict[str, Any]:
-    return {
-        "id": post.id,
-        "author_id": post.author_id,
-        "title": post.title,
-        "content": post.content,
-        "status": str(post.status),
-        "published_at": post.published_at,
-        "created_at": post.created_at,
-        "updated_at": post.updated_at,
-        "version": post.version,
-    }
-
-
-_STORED = (
-    POSTS.c.author_id == bindparam("stored_author_id"),
-    POSTS.c.id == bindparam("stored_id"),
-    POSTS.c.version == bindparam("stored_version"),
-)
 # An author who can write, held so until the end of the transaction.
 _AUTHOR = (
     select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
@@ -64,22 +27,20 @@ _AUTHOR = (
 _ADD = (
     insert(POSTS)
     .from_select(
-        [column.name for column in COLUMNS],
-        select(*[bindparam(column.name, type_=column.type) for column in COLUMNS]).where(_AUTHOR.exists()),
+        [column.name for column in MAPPER.columns],
+        select(*[bindparam(column.name, type_=column.type) for column in MAPPER.columns]).where(_AUTHOR.exists()),
     )
     .on_conflict_do_nothing(index_elements=[POSTS.c.author_id, POSTS.c.id])
     .returning(WRITTEN)
 )
-_FIXED = {"id", "author_id", "created_at"}
-_CHANGES: dict[str, Any] = {name: bindparam(name) for name in POSTS.c.keys() if name not in _FIXED}  # noqa: SIM118 - columns
-_UPDATE = update(POSTS).where(*_STORED).values(_CHANGES).returning(WRITTEN)
+_UPDATE = MAPPER.update_version()
 _PUBLISH = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
-_REMOVE = delete(POSTS).where(*_STORED).returning(WRITTEN)
+_REMOVE = MAPPER.delete_version()
 
 
 @cache
 def _get(*, author_id: bool, reader_id: bool) -> Select[Any]:
-    statement = select(*COLUMNS).where(POSTS.c.id == bindparam("id"))
+    statement = MAPPER.select().where(POSTS.c.id == bindparam("id"))
     if author_id:
         statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
     if reader_id:
@@ -115,7 +76,7 @@ class SqlAlchemyPostRepository(PostRepository):
             return []
         statement = page(after=after is not None, **choice.given())
         rows = await self._session.fetch(statement, {"limit": limit, "after": after, **choice.parameters()})
-        return [_post(row) for row in rows]
+        return MAPPER.entities(rows)
 
     @override
     async def search(
@@ -134,7 +95,7 @@ class SqlAlchemyPostRepository(PostRepository):
         statement = found(after=None if after is None else after.in_title, **choice.given())
         parameters = {"query": all_of(words), "limit": limit, "after": after and after.id, **choice.parameters()}
         rows = await self._session.fetch(statement, parameters)
-        return [Hit(post=_post(row[:-1]), in_title=row[-1]) for row in rows]
+        return [Hit(post=MAPPER.entity(row[:-1]), in_title=row[-1]) for row in rows]
 
     @override
     async def add(self, post: Post) -> None:
@@ -143,7 +104,7 @@ class SqlAlchemyPostRepository(PostRepository):
                 await self._require_author(post)
                 raise ConcurrentChangeError
 
-        self._session.write(_ADD, _values(post) | {"held_author_id": post.author_id}, when_nothing=explain)
+        self._session.write(_ADD, MAPPER.values(post) | {"held_author_id": post.author_id}, when_nothing=explain)
 
     @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
@@ -153,7 +114,7 @@ class SqlAlchemyPostRepository(PostRepository):
                 await self._require_author(post)
             raise ConcurrentChangeError
 
-        values = _values(post) | _stored(post, post.version - 1)
+        values = MAPPER.values(post) | MAPPER.stored(post, post.version - 1)
         if publishes:
             self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, when_nothing=explain)
         else:
@@ -161,12 +122,12 @@ class SqlAlchemyPostRepository(PostRepository):
 
     @override
     async def remove(self, post: Post) -> None:
-        self._session.write(_REMOVE, _stored(post, post.version), when_nothing=refuse_stale)
+        self._session.write(_REMOVE, MAPPER.stored(post, post.version), when_nothing=refuse_stale)
 
     async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:
         statement = _get(author_id=author_id is not None, reader_id=reader_id is not None)
         rows = await self._session.fetch(statement, {"id": post_id, "author_id": author_id, "reader_id": reader_id})
-        return _post(rows[0]) if rows else None
+        return MAPPER.entity(rows[0]) if rows else None
 
     async def _require_author(self, post: Post) -> None:
         try:
@@ -174,7 +135,3 @@ class SqlAlchemyPostRepository(PostRepository):
         except UserNotFoundError:
             author = None
         require_author(author)
-
-
-def _stored(post: Post, version: int) -> dict[str, Any]:
-    return {"stored_author_id": post.author_id, "stored_id": post.id, "stored_version": version}

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-from sqlalchemy import ClauseElement, Integer, PoolProxiedConnection, literal_column
+from sqlalchemy import ClauseElement, PoolProxiedConnection
 
 from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
@@ -24,9 +24,6 @@ from application.ports import (
     StorageSilentError,
     StorageUnavailableError,
 )
-
-WRITTEN = literal_column("1", Integer)
-"""What a statement that writes returns for each row, so that one that wrote nothing is noticed."""
 
 
 async def refuse_stale() -> None:

@@ -5,63 +5,26 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, select, text, update
+from sqlalchemy import Select, bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.drivers import Row
-from adapters.postgres.session import WRITTEN, Session, refuse_stale
+from adapters.postgres.row_mapper import WRITTEN, RowMapper
+from adapters.postgres.session import Session, refuse_stale
 from adapters.postgres.tables import OUTCOMES, USERS
 from application.ports import UserRepository
 from domain.email import email_key
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 
-_COLUMNS = (
-    USERS.c.id,
-    USERS.c.email,
-    USERS.c.full_name,
-    USERS.c.is_active,
-    USERS.c.created_at,
-    USERS.c.updated_at,
-    USERS.c.version,
+_MAPPER: RowMapper[User] = RowMapper(
+    USERS, User, write={"email_key": lambda user: email_key(user.email)}, write_only=frozenset({"email_key"})
 )
-
-
-def _user(row: Row) -> User:
-    id_, email, full_name, is_active, created_at, updated_at, version = row
-    return User(
-        id=id_,
-        email=email,
-        full_name=full_name,
-        is_active=is_active,
-        created_at=created_at,
-        updated_at=updated_at,
-        version=version,
-    )
-
-
-def _values(user: User) -> dict[str, Any]:
-    return {
-        "id": user.id,
-        "email": user.email,
-        "email_key": email_key(user.email),
-        "full_name": user.full_name,
-        "is_active": user.is_active,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-        "version": user.version,
-    }
-
-
-_STORED = (USERS.c.id == bindparam("stored_id"), USERS.c.version == bindparam("stored_version"))
-_GET = select(*_COLUMNS).where(USERS.c.id == bindparam("id"))
-_FIND_BY_EMAIL = select(*_COLUMNS).where(USERS.c.email_key == bindparam("email_key"))
+_GET = _MAPPER.select_by_key()
+_FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_key == bindparam("email_key"))
 # A conflict of either key: with one key named, an echo that meets its own insert half way violates the other one.
 _ADD = insert(USERS).on_conflict_do_nothing().returning(WRITTEN)
-_FIXED = {"id", "created_at"}
-_CHANGES: dict[str, Any] = {name: bindparam(name) for name in USERS.c.keys() if name not in _FIXED}  # noqa: SIM118 - columns
-_UPDATE = update(USERS).where(*_STORED).values(_CHANGES).returning(WRITTEN)
-_REMOVE = delete(USERS).where(*_STORED).returning(WRITTEN)
+_UPDATE = _MAPPER.update_version()
+_REMOVE = _MAPPER.delete_version()
 # A statement of its own, after the other one: that waits for those who hold the user and store an answer about them,
 # and one statement, whatever it waits for, would see what is stored as it was when it began.
 _FORGET = (
@@ -74,12 +37,8 @@ _FORGET = (
 
 @cache
 def _list(*, after: bool, is_active: bool) -> Select[Any]:
-    statement = select(*_COLUMNS).order_by(USERS.c.id.desc()).limit(bindparam("limit"))
-    if after:
-        statement = statement.where(USERS.c.id < bindparam("after"))
-    if is_active:
-        statement = statement.where(USERS.c.is_active == bindparam("is_active"))
-    return statement
+    statement = _MAPPER.select_page(after=after)
+    return statement.where(USERS.c.is_active == bindparam("is_active")) if is_active else statement
 
 
 class SqlAlchemyUserRepository(UserRepository):
@@ -93,18 +52,18 @@ class SqlAlchemyUserRepository(UserRepository):
         rows = await self._session.fetch(_GET, {"id": user_id})
         if not rows:
             raise UserNotFoundError
-        return _user(rows[0])
+        return _MAPPER.entity(rows[0])
 
     @override
     async def find_by_email(self, email: str) -> User | None:
         rows = await self._session.fetch(_FIND_BY_EMAIL, {"email_key": email_key(email)})
-        return _user(rows[0]) if rows else None
+        return _MAPPER.entity(rows[0]) if rows else None
 
     @override
     async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
         statement = _list(after=after is not None, is_active=is_active is not None)
         rows = await self._session.fetch(statement, {"limit": limit, "after": after, "is_active": is_active})
-        return [_user(row) for row in rows]
+        return _MAPPER.entities(rows)
 
     @override
     async def add(self, user: User) -> None:
@@ -112,15 +71,15 @@ class SqlAlchemyUserRepository(UserRepository):
             if not await self._session.fetch(_GET, {"id": user.id}):
                 raise EmailAlreadyRegisteredError
 
-        self._session.write(_ADD, _values(user), when_nothing=accept_an_echo)
+        self._session.write(_ADD, _MAPPER.values(user), when_nothing=accept_an_echo)
 
     @override
     async def update(self, user: User) -> None:
-        stored = {"stored_id": user.id, "stored_version": user.version - 1}
-        self._session.write(_UPDATE, _values(user) | stored, when_nothing=refuse_stale)
+        parameters = _MAPPER.values(user) | _MAPPER.stored(user, user.version - 1)
+        self._session.write(_UPDATE, parameters, when_nothing=refuse_stale)
 
     @override
     async def remove(self, user: User) -> None:
-        stored = {"stored_id": user.id, "stored_version": user.version}
+        stored = _MAPPER.stored(user, user.version)
         self._session.write(_REMOVE, stored, when_nothing=refuse_stale)
         self._session.write(_FORGET, stored)
