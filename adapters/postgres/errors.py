@@ -8,21 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 import asyncpg
 import psycopg
 
-from application.access import UnauthenticatedError
 from application.ports import (
     ConcurrentChangeError,
     StorageOverloadedError,
     StorageUnavailableError,
     TransientError,
 )
-from domain.keys import KeyUserNotFoundError
-from domain.users import EmailAlreadyRegisteredError
 
-_CONSTRAINTS: Mapping[str, Callable[[], Exception]] = {
-    "uq_users_email_key": EmailAlreadyRegisteredError,
-    "fk_api_keys_user_id_users": KeyUserNotFoundError,
-    "fk_outcomes_key_id_api_keys": UnauthenticatedError,
-}
+ConstraintErrors = Mapping[str, Callable[[], Exception]]
+"""The error that a violation of each constraint means, by the name of the constraint."""
+
+NO_CONSTRAINTS: ConstraintErrors = {}
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 # admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, idle_in_transaction_session_timeout,
 # too_many_connections; what refuses a new connection: invalid_authorization_specification, invalid_password,
@@ -36,7 +32,9 @@ _OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")
 _INTEGRITY_CONSTRAINT_VIOLATION = "23"
 
 
-def translated(error: BaseException, *, connection_lost: bool = False) -> Exception | None:
+def translated(
+    error: BaseException, *, connection_lost: bool = False, constraints: ConstraintErrors = NO_CONSTRAINTS
+) -> Exception | None:
     """Return the error of a port that this error of a driver or the pool means; None when it means none.
 
     `connection_lost` says that the connection on which it happened is closed now.
@@ -44,7 +42,7 @@ def translated(error: BaseException, *, connection_lost: bool = False) -> Except
     for cause in _causes(error):
         state = _sqlstate(cause)
         if state is not None:
-            return _by_sqlstate(cause, state)
+            return _by_sqlstate(cause, state, constraints)
         if isinstance(cause, OSError):
             return StorageUnavailableError()
         if connection_lost and isinstance(cause, asyncpg.InterfaceError | asyncpg.InternalClientError | psycopg.Error):
@@ -67,7 +65,7 @@ def is_refusal(error: BaseException) -> bool:
     return any(_sqlstate(cause) in _REFUSALS for cause in _causes(error))
 
 
-def _by_sqlstate(error: BaseException, state: str) -> Exception | None:
+def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Exception | None:
     if state in _CONFLICTS:
         return ConcurrentChangeError()
     if state in _UNAVAILABLE or state.startswith(_CONNECTION_EXCEPTION):
@@ -76,7 +74,7 @@ def _by_sqlstate(error: BaseException, state: str) -> Exception | None:
         return StorageOverloadedError()
     if (state, _detail(error, psycopg="source_function", asyncpg="server_source_function")) == _OUTDATED_PLAN:
         return TransientError()
-    meaning = _CONSTRAINTS.get(_detail(error, psycopg="constraint_name", asyncpg="constraint_name") or "")
+    meaning = constraints.get(_detail(error, psycopg="constraint_name", asyncpg="constraint_name") or "")
     return meaning() if meaning else None
 
 

@@ -9,11 +9,12 @@ from sqlalchemy import bindparam, func, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
+from adapters.postgres.errors import ConstraintErrors
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import Session
 from adapters.postgres.tables import API_KEYS
 from application.ports import ApiKeyRepository
-from domain.keys import ApiKey, ApiKeyNotFoundError, HashedSecret, Scope
+from domain.keys import ApiKey, ApiKeyNotFoundError, HashedSecret, KeyUserNotFoundError, Scope
 
 _SCOPES = {str(scope): scope for scope in Scope}
 
@@ -48,6 +49,9 @@ _PAGES = {after: _MAPPER.select_page(after=after) for after in (False, True)}
 
 async def _refuse_missing() -> None:
     raise ApiKeyNotFoundError
+
+
+CONSTRAINT_ERRORS: ConstraintErrors = {"fk_api_keys_user_id_users": KeyUserNotFoundError}
 
 
 class SqlAlchemyApiKeyRepository(ApiKeyRepository):

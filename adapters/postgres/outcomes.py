@@ -7,9 +7,11 @@ from sqlalchemy import Integer, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
+from adapters.postgres.errors import ConstraintErrors
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import Session
 from adapters.postgres.tables import OUTCOMES
+from application.access import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, Outcome, earlier_execution
 from application.ports import OutcomeRepository
 
@@ -52,6 +54,9 @@ _PURGE = (
     .returning(WRITTEN)
 )
 _FIRST_EXPIRY = select(func.min(OUTCOMES.c.expires_at))
+
+
+CONSTRAINT_ERRORS: ConstraintErrors = {"fk_outcomes_key_id_api_keys": UnauthenticatedError}
 
 
 class SqlAlchemyOutcomeRepository(OutcomeRepository):

@@ -16,7 +16,7 @@ from sqlalchemy import ClauseElement, PoolProxiedConnection
 
 from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
-from adapters.postgres.errors import is_integrity_error, is_refusal, translated
+from adapters.postgres.errors import NO_CONSTRAINTS, ConstraintErrors, is_integrity_error, is_refusal, translated
 from adapters.postgres.turns import FEW
 from application.ports import (
     AcknowledgementLostError,
@@ -51,6 +51,7 @@ class Session:
         "_begun",
         "_broken",
         "_connection",
+        "_constraints",
         "_database",
         "_failure",
         "_is_late",
@@ -59,8 +60,9 @@ class Session:
         "_writes",
     )
 
-    def __init__(self, database: Database, *, readonly: bool) -> None:
+    def __init__(self, database: Database, *, readonly: bool, constraints: ConstraintErrors = NO_CONSTRAINTS) -> None:
         self._database = database
+        self._constraints = constraints
         self._readonly = readonly
         self._connection: PoolProxiedConnection | None = None
         self._writes: list[Write] = []
@@ -194,7 +196,7 @@ class Session:
         if isinstance(error, Exception):
             self._database.failed(error)
             lost = self._database.driver.is_closed(connection.driver_connection)
-            meaning = translated(error, connection_lost=lost or self._is_late)
+            meaning = translated(error, connection_lost=lost or self._is_late, constraints=self._constraints)
             if isinstance(meaning, StorageUnavailableError):
                 if self._is_late:
                     raise StorageSilentError from error

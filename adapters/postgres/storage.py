@@ -5,6 +5,7 @@ from typing import Self
 
 from typing_extensions import override
 
+from adapters.postgres import keys, outcomes, users
 from adapters.postgres.database import Database
 from adapters.postgres.keys import SqlAlchemyApiKeyRepository
 from adapters.postgres.outcomes import SqlAlchemyOutcomeRepository
@@ -12,6 +13,8 @@ from adapters.postgres.posts import SqlAlchemyPostRepository
 from adapters.postgres.session import Session
 from adapters.postgres.users import SqlAlchemyUserRepository
 from application.ports import Storage, UnitOfWork
+
+_CONSTRAINT_ERRORS = {**users.CONSTRAINT_ERRORS, **keys.CONSTRAINT_ERRORS, **outcomes.CONSTRAINT_ERRORS}
 
 
 class SqlAlchemyStorage(Storage):
@@ -22,11 +25,11 @@ class SqlAlchemyStorage(Storage):
 
     @override
     def transaction(self) -> "SqlAlchemyUnitOfWork":
-        return SqlAlchemyUnitOfWork(Session(self._database, readonly=False))
+        return SqlAlchemyUnitOfWork(Session(self._database, readonly=False, constraints=_CONSTRAINT_ERRORS))
 
     @override
     def readonly(self) -> "SqlAlchemyUnitOfWork":
-        return SqlAlchemyUnitOfWork(Session(self._database, readonly=True))
+        return SqlAlchemyUnitOfWork(Session(self._database, readonly=True, constraints=_CONSTRAINT_ERRORS))
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):

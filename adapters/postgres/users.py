@@ -9,6 +9,7 @@ from sqlalchemy import Select, bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
+from adapters.postgres.errors import ConstraintErrors
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import Session, refuse_stale
 from adapters.postgres.tables import OUTCOMES, USERS
@@ -39,6 +40,9 @@ _FORGET = (
 def _list(*, after: bool, is_active: bool) -> Select[Any]:
     statement = _MAPPER.select_page(after=after)
     return statement.where(USERS.c.is_active == bindparam("is_active")) if is_active else statement
+
+
+CONSTRAINT_ERRORS: ConstraintErrors = {"uq_users_email_key": EmailAlreadyRegisteredError}
 
 
 class SqlAlchemyUserRepository(UserRepository):
