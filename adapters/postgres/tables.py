@@ -25,9 +25,6 @@ from sqlalchemy.types import TypeEngine
 LONGEST_EMAIL_KEY = 1000
 """Characters: a local part of 64 octets can grow under NFKC, by 18 times at the most."""
 
-_USER_SCOPES = "'users:read', 'users:write', 'posts:read', 'posts:write'"
-_SCOPES = f"{_USER_SCOPES}, 'keys:admin', 'metrics:read'"
-
 
 # What posts are found by: `words_of` is `domain.words.words_of` as a function of the database.
 IN_TITLE = func.words_of(literal_column("title", Text), type_=TSVECTOR)
@@ -111,8 +108,6 @@ class ApiKeyRow(Base):
     __table_args__ = (
         CheckConstraint("char_length(name) BETWEEN 1 AND 100", name="name_length"),
         CheckConstraint("cardinality(scopes) >= 1", name="scopes_some"),
-        CheckConstraint(f"scopes <@ ARRAY[{_SCOPES}]", name="scopes_known"),
-        CheckConstraint(f"user_id IS NULL OR scopes <@ ARRAY[{_USER_SCOPES}]", name="scopes_of_bound"),
         CheckConstraint("pepper >= 1", name="pepper_positive"),
         CheckConstraint("octet_length(digest) = 32", name="digest_length"),
     )

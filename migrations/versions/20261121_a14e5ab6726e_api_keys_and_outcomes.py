@@ -29,14 +29,6 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "scopes <@ ARRAY['users:read', 'users:write', 'posts:read', 'posts:write', 'keys:admin', 'metrics:read']",
-            name=op.f("ck_api_keys_scopes_known"),
-        ),
-        sa.CheckConstraint(
-            "user_id IS NULL OR scopes <@ ARRAY['users:read', 'users:write', 'posts:read', 'posts:write']",
-            name=op.f("ck_api_keys_scopes_of_bound"),
-        ),
         sa.CheckConstraint("cardinality(scopes) >= 1", name=op.f("ck_api_keys_scopes_some")),
         sa.CheckConstraint("char_length(name) BETWEEN 1 AND 100", name=op.f("ck_api_keys_name_length")),
         sa.CheckConstraint("octet_length(digest) = 32", name=op.f("ck_api_keys_digest_length")),
