@@ -1,1 +1,1 @@
-"""What a user and a post are, and their rules. Standard library only; no I/O, no framework, no logger."""
+"""Entities and their rules. Standard library only: no I/O, no framework, no logger."""

@@ -1,8 +1,8 @@
-"""E-mail addresses: which are accepted, and when two are the same.
+"""E-mail addresses: validation and normalization.
 
-Accepted is the dot-atom form of RFC 5322 section 3.4.1 with the international characters of RFC 6531 and a domain name
-of at least two labels (RFC 1035, RFC 3490). Display names, comments, quoted local parts and address literals are
-refused.
+An address has the dot-atom form of RFC 5322 section 3.4.1 with the international characters of RFC 6531. Its domain
+name has at least two labels (RFC 1035, RFC 3490). Display names, comments, quoted local parts and address literals are
+rejected.
 """
 
 import re
@@ -11,36 +11,33 @@ import unicodedata
 from domain.errors import InvalidValueError
 
 LONGEST_EMAIL = 254
-"""Octets of an address in UTF-8: a path of RFC 5321 section 4.5.3.1.3 less its angle brackets."""
+"""Octets of an address in UTF-8: a path of RFC 5321 section 4.5.3.1.3 without its angle brackets."""
 
 _LONGEST_LOCAL_PART = 64  # octets, RFC 5321 section 4.5.3.1.1
-_LONGEST_DOMAIN = 253  # octets of the ASCII form, RFC 1035 section 2.3.4 less the length octets
+_LONGEST_DOMAIN = 253  # octets of the ASCII form, RFC 1035 section 2.3.4 without the length octets
 # atext of RFC 5322 section 3.2.3, and any character beyond ASCII (RFC 6531 section 3.3)
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010FFFF-]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
-# What no category tells: the other letters and marks of Default_Ignorable_Code_Point (Unicode Annex 44), and a blank.
+# Invisible characters in visible categories: Default_Ignorable_Code_Point (Unicode Annex 44), and a blank.
 _IGNORABLE = re.compile(
     r"[\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0\U000E0100-\U000E01EF]"
 )
 
 
 def clean_email(text: str) -> str:
-    """Return the address as it was given; nothing in it is changed.
-
-    Raises InvalidValueError when it is not an address that mail could be sent to.
-    """
+    """Return the address unchanged. Raises InvalidValueError if it is not a valid address."""
     email_key(text)
     return text
 
 
 def email_key(text: str) -> str:
-    """Return what two spellings of one mailbox have in common, fit for a unique index.
+    """Return the canonical form of an address, which is the same for all spellings of a mailbox.
 
-    The local part is compared after NFKC (Unicode Annex 15) and case folding, the domain in its ASCII form (IDNA, RFC
-    3490). Raises InvalidValueError when the text is not an address.
+    The local part is normalized by NFKC (Unicode Annex 15) and case folding, the domain to its ASCII form (IDNA, RFC
+    3490). Raises InvalidValueError if the text is not a valid address.
     """
     local_part, at, domain = text.rpartition("@")
     folded = _folded(local_part)
@@ -57,8 +54,8 @@ def email_key(text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    # Compatibility caseless matching: case folding can undo a normal form, and the other way round (Unicode Standard,
-    # section 3.13, definition D146).
+    # Compatibility caseless matching (Unicode Standard, section 3.13, definition D146). Normalization and case folding
+    # alternate, because each can undo the other.
     if text.isascii():
         return text.lower()
     for form in ("NFD", "NFKD", "NFKC"):
@@ -83,4 +80,4 @@ def _is_visible(text: str) -> bool:
 
 
 def _refusal() -> InvalidValueError:
-    return InvalidValueError("email", "It must be an e-mail address such as ada@example.org.")
+    return InvalidValueError("email", "Must be an e-mail address such as ada@example.org.")

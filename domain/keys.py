@@ -1,4 +1,4 @@
-"""API keys and their rules: who may do what, and for how long."""
+"""API keys and their rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ LONGEST_KEY_NAME = 100
 
 
 class Scope(StrEnum):
-    """What a key allows."""
+    """A permission of an API key."""
 
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
@@ -26,7 +26,7 @@ class Scope(StrEnum):
 
 
 USER_SCOPES = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.POSTS_READ, Scope.POSTS_WRITE})
-"""What a key that is bound to a user can allow: the others reach beyond one user."""
+"""The scopes of a key that is bound to a user. All other scopes affect more than one user."""
 
 
 class ApiKeyNotFoundError(DomainError):
@@ -46,7 +46,7 @@ class KeyUserNotFoundError(ReferenceNotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashedSecret:
-    """What is kept of a key's secret: a keyed hash, and the version of the pepper that keyed it."""
+    """The stored hash of an API key, and the version of the pepper that keyed it."""
 
     pepper: int
     digest: bytes = field(repr=False)
@@ -63,9 +63,10 @@ class NewApiKey(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key to the service, all of it but the secret.
+    """An API key without its secret.
 
-    With `user_id` it is bound to that user. Times are aware, in UTC; `last_used_at` lags behind by a minute or so.
+    If `user_id` is set, the key is bound to that user. Times are aware, in UTC. `last_used_at` is accurate to about a
+    minute.
     """
 
     id: UUID
@@ -101,22 +102,22 @@ class ApiKey:
         )
 
     def is_live(self, now: datetime) -> bool:
-        """Tell whether the key opens anything at this time."""
+        """Return True if the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def revoked(self, now: datetime) -> "ApiKey":
-        """Return the key revoked; one that was revoked before stays as it is."""
+        """Return the revoked key. A revoked key is unchanged."""
         return self if self.revoked_at is not None else replace(self, revoked_at=now)
 
     def ending(self, at: datetime) -> "ApiKey":
-        """Return the key with its end at this time; one that ends before stays as it is."""
+        """Return the key with this expiry. An earlier expiry is unchanged."""
         return self if self.expires_at is not None and self.expires_at <= at else replace(self, expires_at=at)
 
     def used(self, now: datetime) -> "ApiKey":
-        """Return the key with this use noted; one with a later use stays as it is."""
+        """Return the key with this time of its last use. A later time is unchanged."""
         return self if self.last_used_at is not None and self.last_used_at >= now else replace(self, last_used_at=now)
 
 
 def clean_key_name(text: str) -> str:
-    """Return a name without blank ends; raises InvalidValueError when it is no single line of 1-100 characters."""
+    """Return the trimmed name. Raises InvalidValueError unless it is one line of 1-100 characters."""
     return clean_line(text, field="name", longest=LONGEST_KEY_NAME)

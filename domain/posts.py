@@ -1,4 +1,4 @@
-"""Posts and their life: draft -> published <-> archived."""
+"""Posts and their lifecycle: draft -> published <-> archived."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +19,7 @@ LONGEST_QUERY = 200
 
 
 class PostStatus(StrEnum):
-    """Where a post is in its life."""
+    """The lifecycle status of a post."""
 
     DRAFT = "draft"
     PUBLISHED = "published"
@@ -27,14 +27,14 @@ class PostStatus(StrEnum):
 
 
 FIRST_STATUSES = frozenset({PostStatus.DRAFT, PostStatus.PUBLISHED})
-"""The statuses that a post can start in."""
+"""The statuses of a new post."""
 
 NEXT_STATUSES = {
     PostStatus.DRAFT: frozenset({PostStatus.PUBLISHED}),
     PostStatus.PUBLISHED: frozenset({PostStatus.ARCHIVED}),
     PostStatus.ARCHIVED: frozenset({PostStatus.PUBLISHED}),
 }
-"""The statuses that can follow each status."""
+"""The statuses to which each status can change."""
 
 
 class PostNotFoundError(DomainError):
@@ -93,17 +93,17 @@ class PostChanges(TypedDict, total=False):
 
 
 def clean_title(text: str) -> str:
-    """Return a title without blank ends; raises InvalidValueError when it is no single line of 1-200 characters."""
+    """Return the trimmed title. Raises InvalidValueError unless it is one line of 1-200 characters."""
     return clean_line(text, field="title", longest=LONGEST_TITLE)
 
 
 def clean_content(text: str) -> str:
-    r"""Return text without blank ends, lines ending in `\n`; raises InvalidValueError when not 1-2,000 characters."""
+    r"""Return the trimmed text with `\n` line breaks. Raises InvalidValueError unless it has 1-2,000 characters."""
     return clean_lines(text, field="content", longest=LONGEST_CONTENT)
 
 
 def clean_query(text: str) -> str:
-    """Return what to search for without blank ends; raises InvalidValueError when it is no line of 1-200 characters."""
+    """Return the trimmed search query. Raises InvalidValueError unless it is one line of 1-200 characters."""
     return clean_line(text, field="q", longest=LONGEST_QUERY)
 
 
@@ -111,8 +111,8 @@ def clean_query(text: str) -> str:
 class Post:
     """A text by one author.
 
-    `published_at` is the time of the first publication, None before it. `version` is 1 at first and counts the changes;
-    times are aware, in UTC.
+    `published_at` is the time of the first publication, None before it. `version` starts at 1 and increases by 1 with
+    each change. Times are aware, in UTC.
     """
 
     id: UUID
@@ -127,7 +127,7 @@ class Post:
 
     @property
     def text(self) -> str:
-        """All that is written in it."""
+        """The title and the content, for search."""
         return f"{self.title} {self.content}"
 
     @classmethod
@@ -152,9 +152,9 @@ class Post:
         )
 
     def changed(self, *, now: datetime, **changes: Unpack[PostChanges]) -> "Post":
-        """Return the post after the changes, or this very post when nothing differs.
+        """Return the next version of the post, or the post itself if the changes have no effect.
 
-        Raises InvalidTransitionError, and InvalidValueError for a title or a content that breaks the rules.
+        Raises InvalidTransitionError, and InvalidValueError for an invalid title or content.
         """
         if "title" in changes:
             changes["title"] = clean_title(changes["title"])
@@ -177,10 +177,7 @@ class Post:
 
 
 def require_author(user: User | None) -> None:
-    """Raise unless this user, found by the id of a post's author, can write and publish.
-
-    Raises AuthorNotFoundError when none was found, AuthorInactiveError when the user is inactive.
-    """
+    """Raise AuthorNotFoundError if the user is None, AuthorInactiveError if the user is inactive."""
     if user is None:
         raise AuthorNotFoundError
     if not user.is_active:

@@ -49,7 +49,7 @@ class UserChanges(OptionalUserFields, total=False):
 
 
 def clean_full_name(text: str) -> str:
-    """Return a name without blank ends; raises InvalidValueError when it is no single line of 1-200 characters."""
+    """Return the trimmed name. Raises InvalidValueError unless it is one line of 1-200 characters."""
     return clean_line(text, field="full_name", longest=LONGEST_FULL_NAME)
 
 
@@ -57,7 +57,7 @@ def clean_full_name(text: str) -> str:
 class User:
     """A person or a service that writes posts.
 
-    `version` is 1 at first and counts the changes; times are aware, in UTC.
+    `version` starts at 1 and increases by 1 with each change. Times are aware, in UTC.
     """
 
     id: UUID
@@ -83,9 +83,9 @@ class User:
         )
 
     def changed(self, *, now: datetime, **changes: Unpack[UserChanges]) -> "User":
-        """Return the user after the changes, or this very user when nothing differs.
+        """Return the next version of the user, or the user itself if the changes have no effect.
 
-        Raises InvalidValueError for an address or a name that breaks the rules.
+        Raises InvalidValueError for an invalid address or name.
         """
         if "email" in changes:
             changes["email"] = clean_email(changes["email"])
