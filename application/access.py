@@ -1,6 +1,6 @@
-"""Who calls a use case, and what they may do.
+"""Authorization: the principal of a use case and its permissions.
 
-Every use case about users, posts and keys asks, so that the command line and tests are asked, too.
+Every use case checks authorization itself, so CLI calls and tests are checked too.
 """
 
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class ForbiddenError(DomainError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls a use case.
+    """The principal that calls a use case.
 
-    `key_id` is the API key they came with, which ends at `expires_at`; None stands for whoever runs the service. With
-    `user_id` they see and change that user and that user's posts, see what others have published, and nothing else is
-    there for them; whether that user is active is not theirs to change.
+    `key_id` is the ID of its API key, which expires at `expires_at`. `key_id` is None for the operator. If `user_id` is
+    set, the principal is bound to that user: it can read and change only that user and their posts, and read published
+    posts of other users. All other entities look as if they did not exist. It cannot change `is_active`.
     """
 
     key_id: UUID | None
@@ -46,26 +46,26 @@ class Caller:
     expires_at: datetime | None = None
 
     def require(self, *scopes: Scope) -> None:
-        """Raise ForbiddenError unless the caller has these scopes."""
+        """Raise ForbiddenError if the principal lacks one of these scopes."""
         for scope in scopes:
             if scope not in self.scopes:
                 raise ForbiddenError(f"The API key lacks the scope {scope}.", scope)
 
     def require_unbound(self) -> None:
-        """Raise ForbiddenError when the caller acts for one user only."""
+        """Raise ForbiddenError if the principal is bound to a user."""
         if self.user_id is not None:
             raise ForbiddenError("This operation requires an API key that is not bound to a user.")
 
     def require_end(self, at: datetime | None) -> None:
-        """Raise ForbiddenError when something that ends then, or never, would outlast the caller's own key."""
+        """Raise ForbiddenError if an expiry, where None means never, is later than that of the principal's own key."""
         if self.expires_at is not None and (at is None or at > self.expires_at):
             end = self.expires_at.isoformat().replace("+00:00", "Z")
             raise ForbiddenError(f"expires_at must not be later than the expiry of the API key you use ({end}).")
 
     def is_kept_from(self, user_id: UUID) -> bool:
-        """Tell whether this user, and what only they can see, is not there for the caller."""
+        """Return True if the principal is bound to a different user."""
         return self.user_id is not None and self.user_id != user_id
 
 
 OPERATOR = Caller(key_id=None, scopes=frozenset(Scope), user_id=None)
-"""Whoever runs the service: the command line, and tests that are not about access."""
+"""The operator, who has all scopes: the command line, and tests of other subjects."""

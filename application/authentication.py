@@ -1,7 +1,4 @@
-"""Who comes with which key. What was found out is remembered for a short while, the revocation delay.
-
-For what is needed most while the storage is away, it is remembered for longer: see `Authenticator.authenticate`.
-"""
+"""Authentication of API keys, with a cache."""
 
 import asyncio
 import hashlib
@@ -19,16 +16,15 @@ from application.transactions import Retry, readonly, transactional
 from domain.keys import ApiKey, ApiKeyNotFoundError
 
 MOST_REMEMBERED = 10_000
-"""Keys."""
 
 OUTAGE_SECONDS = 3600.0
-"""For how long a key may be taken for what it was while the storage cannot be asked."""
+"""How long a cached key stays usable while the storage is unavailable, for callers that allow stale results."""
 
 OUTAGE_PATIENCE = 1.0
-"""How long is waited for a storage that may be away, in seconds."""
+"""The time limit of a lookup if a stale result is available and allowed."""
 
 NOTED_EVERY = timedelta(minutes=1)
-"""How far the last use of a key that is stored may lag behind."""
+"""The shortest time between two updates of the last use of a key."""
 
 
 class _Known(NamedTuple):
@@ -38,9 +34,9 @@ class _Known(NamedTuple):
 
 
 class Authenticator:
-    """Tells who comes with which key. For one event loop.
+    """Finds the principal of an API key. For use in one event loop.
 
-    A key that was found is taken for what it was for `remembers` seconds, so that not every request asks the storage.
+    A valid key is cached for `remembers` seconds. A key that a different process revoked can work for this long.
     """
 
     def __init__(
@@ -59,16 +55,16 @@ class Authenticator:
         self._peppers = peppers
         self._remembers = remembers
         self._monotonic = monotonic
-        # By a hash of the text, so that no key lies about in memory, and how long a look-up takes tells nothing of one.
+        # Hashed keys, so that memory holds no plain key, and the time of a lookup reveals nothing about one.
         self._known: dict[bytes, _Known] = {}
         self._forgotten = 0
         self._notes: dict[UUID, asyncio.Task[None]] = {}
 
     async def authenticate(self, text: str, *, in_outage: bool = False) -> Caller:
-        """Return who has this key. Raises UnauthenticatedError, for every cause the same.
+        """Return the principal of an API key. Raises the same UnauthenticatedError for every cause.
 
-        With `in_outage` a key that was found here before is taken for what it was then, for an hour at most, when the
-        storage cannot be asked, or takes more than a second; but not after its own end, nor once it was forgotten.
+        With `in_outage`, a key that was found in the last hour is accepted if the storage fails or needs more than a
+        second. A key that expired or was invalidated since is not accepted.
         """
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         known = self._known.get(digest)
@@ -80,18 +76,18 @@ class Authenticator:
             async with asyncio.timeout(OUTAGE_PATIENCE):
                 return await self._look_up(text, digest)
         caller = self._last_known(digest)
-        if caller is None:  # it was forgotten meanwhile, or has come to its end
+        if caller is None:  # invalidated or expired in the meantime
             raise UnauthenticatedError
         return caller
 
     def forget(self, key_id: UUID) -> None:
-        """Look at this key anew when it comes next."""
+        """Remove a key from the cache."""
         self._forgotten += 1
         for digest in [digest for digest, known in self._known.items() if known.caller.key_id == key_id]:
             del self._known[digest]
 
     async def close(self) -> None:
-        """Wait until all that was to be noted is."""
+        """Wait for the pending updates of last uses."""
         while self._notes:
             await asyncio.gather(*self._notes.values())
 
@@ -103,13 +99,13 @@ class Authenticator:
             self._known.pop(digest, None)
             raise
         caller = Caller(key_id=key.id, scopes=key.scopes, user_id=key.user_id, expires_at=key.expires_at)
-        if forgotten == self._forgotten:  # else what was read may be what was to be forgotten meanwhile
+        if forgotten == self._forgotten:  # else the result may be older than an invalidation
             self._remember(digest, _Known(caller, asked_at, asked_at + self._lasting(key)))
         self._note_use_of(key)
         return caller
 
     def _last_known(self, digest: bytes) -> Caller | None:
-        """Return who had the key when it was last found, None when that is too long ago or the key has ended."""
+        """Return the cached principal, None if it is too old or the key has expired."""
         known = self._known.get(digest)
         if known is None or self._monotonic() - known.since >= OUTAGE_SECONDS:
             return None
@@ -147,12 +143,12 @@ class Authenticator:
         now = self._now()
         is_due = key.last_used_at is None or now - key.last_used_at >= NOTED_EVERY
         if is_due and key.id not in self._notes:
-            # Beside the request, which neither waits for it nor fails with it.
+            # In the background: the request neither waits for the update nor fails with it.
             task = self._notes[key.id] = asyncio.create_task(self._try_to_note(key.id, now))
             task.add_done_callback(lambda _: self._notes.pop(key.id))
 
     async def _try_to_note(self, key_id: UUID, now: datetime) -> None:
-        # Nobody waits for it, the next use will be noted, and the error may hold text of the storage's.
+        # The next use is recorded again. The error is not logged, because it may contain database text.
         with suppress(Exception):
             await self._note(key_id, now)
 

@@ -1,9 +1,9 @@
-"""The text of an API key, and what is kept of it.
+"""The format and the hash of API keys.
 
-A key reads `hexa_<id>_<secret><checksum>`: the id of the key in 32 hexadecimal digits, 32 characters of 62 drawn at
-random (190 bits), and 6 that are the CRC-32 of all before them in base 62. The prefix lets scanners of code find keys,
-the checksum lets them, and us, tell one from something alike without asking anybody (the form of GitHub's tokens:
-"Behind GitHub's new authentication token formats", github.blog, 2021).
+The format is `hexa_<id>_<secret><checksum>`: the ID of the key in 32 hexadecimal digits, 32 random base-62 characters
+(190 bits), and the CRC-32 of the preceding text in 6 base-62 characters. Secret scanners find keys by the prefix. The
+checksum identifies malformed keys without a lookup. GitHub's tokens have the same form ("Behind GitHub's new
+authentication token formats", github.blog, 2021).
 """
 
 import hmac
@@ -24,7 +24,7 @@ SECRET_LENGTH = 32
 """Characters of base 62: 190 bits."""
 
 NewSecret = Callable[[], str]
-"""Returns the secret of a new key: `SECRET_LENGTH` letters and digits that nobody can guess."""
+"""Returns the secret of a new key: `SECRET_LENGTH` random letters and digits."""
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _FORM = re.compile(r"hexa_([0-9a-f]{32})_[0-9A-Za-z]{38}")
@@ -32,18 +32,18 @@ _CHECKSUM_LENGTH = 6
 
 
 def new_secret() -> str:
-    """Return the secret of a new key, out of the system's generator."""
+    """Return the secret of a new key, from the random generator of the operating system."""
     return "".join(secrets.choice(_DIGITS) for _ in range(SECRET_LENGTH))
 
 
 def key_text(key_id: UUID, secret: str) -> str:
-    """Return the key as its owner gets it."""
+    """Return the API key in its text form."""
     head = f"hexa_{key_id.hex}_{secret}"
     return head + _checksum(head)
 
 
 def key_id_of(text: str) -> UUID | None:
-    """Return the id that the text of a key names; None when the text is no key, be it by one wrong letter."""
+    """Return the ID in an API key, None if the text is malformed or its checksum is wrong."""
     found = _FORM.fullmatch(text)
     if found is None or text[-_CHECKSUM_LENGTH:] != _checksum(text[:-_CHECKSUM_LENGTH]):
         return None
@@ -60,21 +60,21 @@ def _checksum(head: str) -> str:
 
 
 class Peppers:
-    """The secrets that key the hashes, by version; the latest one is for new hashes.
+    """The secrets that key the hashes, by version. The highest version is used for new hashes.
 
-    A pepper is kept apart from the database, so that who has only the one or the other can test no key.
+    Peppers are stored outside the database, so that neither the database nor the peppers alone suffice to test a key.
     """
 
     def __init__(self, versions: Mapping[int, bytes]) -> None:
         self._versions = dict(versions)
 
     def hashed(self, text: str) -> HashedSecret:
-        """Return what is kept of a key: HMAC-SHA256 (RFC 2104) under the latest pepper, of which there must be one."""
+        """Return the hash of a key: HMAC-SHA256 (RFC 2104) under the latest pepper. Requires at least one pepper."""
         latest = max(self._versions)
         return HashedSecret(pepper=latest, digest=_hmac(self._versions[latest], text))
 
     def matches(self, text: str, kept: HashedSecret) -> bool:
-        """Tell, in constant time, whether this is the key of which that was kept."""
+        """Return True if the key has this hash, in constant time."""
         pepper = self._versions.get(kept.pepper)
         return pepper is not None and hmac.compare_digest(_hmac(pepper, text), kept.digest)
 

@@ -1,4 +1,4 @@
-"""The use cases about API keys."""
+"""Use cases of API keys."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,7 @@ from domain.keys import ApiKey, ApiKeyNotFoundError, NewApiKey, Scope
 
 
 class IssuedKey(NamedTuple):
-    """A new key, and its text, which is known this once."""
+    """A new API key and its text, which is not stored."""
 
     key: ApiKey
     text: str
@@ -24,7 +24,7 @@ class IssuedKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyService:
-    """Creates, shows, rotates and revokes API keys."""
+    """Use cases of API keys. Every use case raises ForbiddenError if the principal lacks the required scope."""
 
     storage: Storage
     now: Clock
@@ -66,25 +66,25 @@ class ApiKeyService:
 
     @readonly
     async def get(self, work: UnitOfWork, caller: Caller, key_id: UUID) -> ApiKey:
-        """Return the key. Raises ApiKeyNotFoundError."""
+        """Return a key. Raises ApiKeyNotFoundError."""
         caller.require(Scope.KEYS_ADMIN)
         return await work.keys.get(key_id)
 
     @readonly
     async def list(self, work: UnitOfWork, caller: Caller, *, limit: int, after: UUID | None = None) -> Page[ApiKey]:
-        """Return a page of at most `limit` keys, newest first, that starts below the id `after`."""
+        """Return a page of at most `limit` keys, newest first, below the ID `after`."""
         caller.require(Scope.KEYS_ADMIN)
         return Page.cut(await work.keys.list(limit=limit + 1, after=after), limit)
 
     async def revoke(self, caller: Caller, key_id: UUID) -> None:
-        """Have the key open nothing any more: here at once, in other processes when they look at it again.
+        """Revoke a key: in this process at once, in other processes when their cache entry expires.
 
-        Raises ApiKeyNotFoundError; a key that was revoked before is no error.
+        A revoked key can be revoked again. Raises ApiKeyNotFoundError.
         """
         caller.require(Scope.KEYS_ADMIN)
         try:
             await self._revoke(key_id, self.now())
-        finally:  # it may be revoked although nobody heard of it
+        finally:  # the revocation may be stored although its result is unknown
             self.authenticator.forget(key_id)
 
     @transactional
@@ -92,10 +92,10 @@ class ApiKeyService:
         await work.keys.revoke(key_id, now=now)
 
     async def rotate(self, caller: Caller, key_id: UUID, *, until: datetime) -> IssuedKey:
-        """Return a new key that can do what this one can, which ends at `until` the latest: till then both are live.
+        """Create a key with the same permissions, and let this one expire at `until`. Until then both are valid.
 
-        Raises ApiKeyNotFoundError, also for a key that is not live any more, ForbiddenError also for a scope that the
-        caller lacks and a key that outlasts the caller's own, and InvalidValueError.
+        Raises ApiKeyNotFoundError also for a revoked or expired key, ForbiddenError also for a scope that the principal
+        lacks and for a key that expires later than the principal's own, and InvalidValueError.
         """
         caller.require(Scope.KEYS_ADMIN)
         before = await self.get(caller, key_id)

@@ -1,4 +1,4 @@
-"""Keyset pages: the next page starts where this one ends (M. Winand, use-the-index-luke.com, "No Offset")."""
+"""Keyset pagination (M. Winand, use-the-index-luke.com, "No Offset")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from uuid import UUID
 
 
 class Identified(Protocol):
-    """Something with an id that gives it its place in the order."""
+    """An entity that pages are sorted by: its ID defines the order."""
 
     @property
     def id(self) -> UUID:
-        """The id."""
+        """The ID."""
 
 
 T = TypeVar("T", bound=Identified)
@@ -19,13 +19,13 @@ T = TypeVar("T", bound=Identified)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """Some items in order, and the id after which the next page starts: None on the last page."""
+    """Items in order, and the ID after which the next page starts, None on the last page."""
 
     items: Sequence[T]
     next_after: UUID | None
 
     @classmethod
     def cut(cls, found: Sequence[T], limit: int) -> "Page[T]":
-        """Return a page of the first `limit` of what was found; one more than that tells that another page follows."""
+        """Return a page of the first `limit` items. A further item means that a next page exists."""
         items = found[:limit]
         return cls(items=items, next_after=items[-1].id if len(found) > limit else None)

@@ -1,7 +1,7 @@
-"""What the use cases need of the world. The docstrings are the specification: every adapter is tested against them.
+"""The ports. Their docstrings are the specification: the contract suite tests every adapter against them.
 
-Time and ids are plain callables: `Clock` returns the present time, aware, in UTC; `NewId` returns a UUIDv7 (RFC 9562
-section 5.7) greater than every one it returned before, so that the order of ids is the order of creation.
+`Clock` returns the current time, aware, in UTC. `NewId` returns a UUIDv7 (RFC 9562 section 5.7) that is greater than
+all earlier ones, so that the order of IDs is the order of creation.
 """
 
 from abc import ABC, abstractmethod
@@ -21,58 +21,59 @@ NewId = Callable[[], UUID]
 
 
 class TransientError(Exception):
-    """The storage failed in a way that may be gone at the next attempt. Nothing is known to be stored."""
+    """The storage failed, and a retry may succeed. No write is known to be stored."""
 
 
 class StorageUnavailableError(TransientError):
-    """The storage cannot be reached, or broke off."""
+    """The storage is unreachable, or the connection was lost."""
 
 
 class AcknowledgementLostError(StorageUnavailableError):
-    """The storage broke off while it was to make a unit of work last: whether it did is not known."""
+    """The connection was lost during a commit. The writes may or may not be stored."""
 
 
 class StorageSilentError(StorageUnavailableError):
-    """The storage took the question and did not answer in time; whoever asks again would wait as long."""
+    """The storage accepted a statement and did not respond in time. A retry would take as long."""
 
 
 class StorageOverloadedError(TransientError):
-    """The storage has no room for one more unit of work now, or worked on one for too long."""
+    """The connection pool is exhausted, or a statement exceeded its time limit."""
 
 
 class ConcurrentChangeError(TransientError):
-    """Something that was read was changed by someone else before the write that builds upon it."""
+    """A concurrent unit of work changed an entity between the read and the write of this one."""
 
 
 class OutcomeUnknownError(Exception):
-    """Whether a change was made cannot be found out any more: others have changed the same thing since."""
+    """The result of a commit is unknown and cannot be determined, because the entity was changed again since."""
 
 
 class UserRepository(ABC):
-    """The users, as one unit of work sees them."""
+    """The users in one unit of work."""
 
     @abstractmethod
     async def get(self, user_id: UUID) -> User:
-        """Return the user with this id. Raises UserNotFoundError."""
+        """Return the user with this ID. Raises UserNotFoundError."""
 
     @abstractmethod
     async def find_by_email(self, email: str) -> User | None:
-        """Return the user whose address has the same `email_key`, None when there is none."""
+        """Return the user whose address has the same `email_key`, or None."""
 
     @abstractmethod
     async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
-        """Return up to `limit` users, newest first: in descending order of id.
+        """Return up to `limit` users, newest first: in descending order of ID.
 
-        With `after` only those with a smaller id, whether or not that user still exists; with `is_active` only those
-        that are, or are not, active.
+        `after` selects users with a smaller ID. A user with the ID `after` does not have to exist. `is_active` selects
+        active or inactive users.
         """
 
     @abstractmethod
     async def add(self, user: User) -> None:
-        """Store a new user; one with this id that is there already stays as it is, and that is no error.
+        """Store a new user. Do nothing if a user with this ID exists.
 
-        Ids are made once for each call of a use case, so such a user is the echo of an attempt whose acknowledgement
-        was lost. Raises EmailAlreadyRegisteredError when another user has an address with the same `email_key`.
+        Such a user was stored by an earlier attempt of the same use case whose commit result is unknown, because IDs
+        are created once per call. Raises EmailAlreadyRegisteredError if a different user has an address with the same
+        `email_key`.
         """
 
     @abstractmethod
@@ -80,26 +81,26 @@ class UserRepository(ABC):
         """Store the next version of a user.
 
         Raises ConcurrentChangeError unless the stored version is `user.version - 1`, and EmailAlreadyRegisteredError
-        when another user has an address with the same `email_key`.
+        if a different user has an address with the same `email_key`.
         """
 
     @abstractmethod
     async def remove(self, user: User) -> None:
-        """Erase the user, all posts by that user, the API keys bound to them, and the answers kept about them.
+        """Delete a user, their posts, the API keys bound to them, and the idempotent results that concern them.
 
         Raises ConcurrentChangeError unless the stored version is `user.version`.
         """
 
 
 class PostRepository(ABC):
-    """The posts, as one unit of work sees them."""
+    """The posts in one unit of work."""
 
     @abstractmethod
     async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:
-        """Return the post with this id. Raises PostNotFoundError.
+        """Return the post with this ID. Raises PostNotFoundError.
 
-        With `author_id` only if it is by that author; with `reader_id` only if that user can read it, because it is
-        published or their own.
+        With `author_id`, the post must be by that author. With `reader_id`, it must be readable by that user: published
+        or by that user.
         """
 
     @abstractmethod
@@ -112,11 +113,11 @@ class PostRepository(ABC):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Post]:
-        """Return up to `limit` posts, newest first: in descending order of id.
+        """Return up to `limit` posts, newest first: in descending order of ID.
 
-        With `after` only those with a smaller id, whether or not that post still exists; with `author_id` only that
-        author's, with `status` only those in that status; with `reader_id` only those that this user can read, because
-        they are published or their own.
+        `after` selects posts with a smaller ID. A post with the ID `after` does not have to exist. `author_id` and
+        `status` select posts with these values. `reader_id` selects posts that this user can read: published posts and
+        their own.
         """
 
     @abstractmethod
@@ -130,74 +131,70 @@ class PostRepository(ABC):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Hit]:
-        """Return up to `limit` posts whose title and content together hold every one of these words.
+        """Return up to `limit` posts whose title and content together contain all of these search tokens.
 
-        `domain.words.words_of` says what the words of a text are, in every adapter alike, except for characters that
-        are newer than an adapter's Unicode. No post is found by no words, and none by words unless `can_find`.
+        `domain.words.words_of` defines the tokens of a text. Adapters may differ for characters that are newer than
+        their Unicode version. The result is empty unless `can_find` is True for the tokens.
 
-        Posts whose title alone holds every word come first, then the rest; both newest first: in descending order of
-        id. With `after` only those that come behind that place, whether or not a post still stands there; one that is
-        changed between two pages can come to stand in another place, and so be seen twice or not at all.
-        The filters are those of `list`.
+        Posts whose title contains all tokens come first. Both groups are in descending order of ID. `after` selects
+        posts after that position, at which a post does not have to exist. A post that changes between two pages can
+        move to a different position: it then appears twice or not at all. The filters are those of `list`.
         """
 
     @abstractmethod
     async def add(self, post: Post) -> None:
-        """Store a new post; one with this id that is there already stays as it is, and that is no error.
+        """Store a new post. Do nothing if a post with this ID exists.
 
-        Raises what `require_author` raises of the user with the id `post.author_id`. That user stays as it is until
-        the unit of work ends.
+        Raises the errors of `require_author` for the user with the ID `post.author_id`. That user is locked against
+        changes until the unit of work ends.
         """
 
     @abstractmethod
     async def update(self, post: Post, *, publishes: bool = False) -> None:
         """Store the next version of a post.
 
-        Raises ConcurrentChangeError unless the stored version is `post.version - 1`. When the change publishes the
-        post, the author is required and held as for `add`.
+        Raises ConcurrentChangeError unless the stored version is `post.version - 1`. If the change publishes the post,
+        the author is checked and locked as in `add`.
         """
 
     @abstractmethod
     async def remove(self, post: Post) -> None:
-        """Remove the post. Raises ConcurrentChangeError unless the stored version is `post.version`."""
+        """Delete a post. Raises ConcurrentChangeError unless the stored version is `post.version`."""
 
 
 class ApiKeyRepository(ABC):
-    """The API keys, as one unit of work sees them."""
+    """The API keys in one unit of work."""
 
     @abstractmethod
     async def get(self, key_id: UUID) -> ApiKey:
-        """Return the key with this id. Raises ApiKeyNotFoundError."""
+        """Return the key with this ID. Raises ApiKeyNotFoundError."""
 
     @abstractmethod
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        """Return up to `limit` keys, newest first: in descending order of id.
-
-        With `after` only those with a smaller id.
-        """
+        """Return up to `limit` keys, newest first: in descending order of ID. `after` selects smaller IDs."""
 
     @abstractmethod
     async def add(self, key: ApiKey) -> None:
-        """Store a new key; one with this id that is there already stays as it is, and that is no error.
+        """Store a new key. Do nothing if a key with this ID exists.
 
-        Raises KeyUserNotFoundError when it is bound to a user who does not exist.
+        Raises KeyUserNotFoundError if it is bound to a user who does not exist.
         """
 
     @abstractmethod
     async def revoke(self, key_id: UUID, *, now: datetime) -> None:
-        """Have the key be `revoked(now)`. Raises ApiKeyNotFoundError."""
+        """Apply `ApiKey.revoked`. Raises ApiKeyNotFoundError."""
 
     @abstractmethod
     async def end(self, key_id: UUID, *, at: datetime) -> None:
-        """Have the key be `ending(at)`. Raises ApiKeyNotFoundError, also for one that is revoked."""
+        """Apply `ApiKey.ending`. Raises ApiKeyNotFoundError, also for a revoked key."""
 
     @abstractmethod
     async def note_use(self, key_id: UUID, *, now: datetime) -> None:
-        """Have the key be `used(now)`; one that is not there is no error."""
+        """Apply `ApiKey.used`. Do nothing if the key does not exist."""
 
 
 class OutcomeRepository(ABC):
-    """The outcomes of requests that are carried out once, as one unit of work sees them."""
+    """The idempotency records in one unit of work."""
 
     @abstractmethod
     async def add(self, outcome: Outcome) -> Outcome | None:
@@ -210,21 +207,21 @@ class OutcomeRepository(ABC):
 
     @abstractmethod
     async def purge(self, *, now: datetime, limit: int) -> int:
-        """Remove up to `limit` outcomes that have expired, the oldest first, and return how many these were.
+        """Delete up to `limit` expired records, the oldest first, and return their number.
 
-        Those that another unit of work is at are left alone.
+        Records that a different unit of work has locked are skipped.
         """
 
     @abstractmethod
     async def first_expiry(self) -> datetime | None:
-        """Return when the first of all outcomes expires, or has expired; None when there are none."""
+        """Return the earliest expiry of all records, None if no record exists."""
 
 
 class UnitOfWork:
     """Reads and writes that belong together.
 
-    A read sees what was committed before it, and the writes made before it in the same unit of work. A write may be
-    sent late: its error is raised by the write itself, by a later call, or at the latest when the unit of work ends.
+    A read returns committed data and the earlier writes of the same unit of work. A write may be sent late: the write
+    itself, a later call or the end of the unit of work raises its error.
     """
 
     lost: int = 0
@@ -240,19 +237,19 @@ class UnitOfWork:
 
 
 class Storage(ABC):
-    """Where units of work come from."""
+    """Creates units of work."""
 
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """Return a unit of work whose writes are stored all, when the block ends, or not at all, when it raises.
+        """Return a unit of work that commits all writes at the end of the block, or none if the block raises.
 
-        Raises a TransientError when that attempt failed for a reason that may pass, and AcknowledgementLostError when
-        its writes may be stored nevertheless.
+        Raises a TransientError if a retry may succeed, and AcknowledgementLostError if the result of the commit is
+        unknown.
         """
 
     @abstractmethod
     def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """Return a unit of work that only reads; to write in it is an error of programming, a RuntimeError.
+        """Return a unit of work that only reads. A write raises RuntimeError, because it is a programming error.
 
-        Each read sees what was committed before it; two reads may see different states.
+        Each read has its own snapshot, so two reads may return different states.
         """

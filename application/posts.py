@@ -1,4 +1,4 @@
-"""The use cases about posts."""
+"""Use cases of posts."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from domain.words import words_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostService:
-    """Drafts, publishes, shows, revises and removes posts. Holds no state of its own.
+    """Use cases of posts.
 
-    Every use case raises ForbiddenError when the caller lacks its scope. For a caller who is bound to a user there are
-    that user's posts, and to read the published ones of others.
+    Every use case raises ForbiddenError if the principal lacks the required scope. A principal that is bound to a user
+    can access that user's posts and read published posts of other users.
     """
 
     storage: Storage
@@ -55,7 +55,7 @@ class PostService:
 
     @readonly
     async def get(self, work: UnitOfWork, caller: Caller, post_id: UUID) -> Post:
-        """Return the post. Raises PostNotFoundError."""
+        """Return a post. Raises PostNotFoundError."""
         caller.require(Scope.POSTS_READ)
         return await work.posts.get(post_id, reader_id=caller.user_id)
 
@@ -70,9 +70,9 @@ class PostService:
         author_id: UUID | None = None,
         status: PostStatus | None = None,
     ) -> Page[Post]:
-        """Return a page of at most `limit` posts, newest first, that starts below the id `after`.
+        """Return a page of at most `limit` posts, newest first, below the ID `after`.
 
-        With `author_id` only that author's, with `status` only those in that status.
+        `author_id` and `status` select posts with these values.
         """
         caller.require(Scope.POSTS_READ)
         posts = await work.posts.list(
@@ -92,10 +92,10 @@ class PostService:
         author_id: UUID | None = None,
         status: PostStatus | None = None,
     ) -> FoundPage:
-        """Return a page of at most `limit` posts that hold every word of the query, that starts behind `after`.
+        """Return a page of at most `limit` posts that contain every search token of the query, after a position.
 
-        Those whose titles hold them all come first, and the newer before the older; the filters are those of `list`.
-        Raises InvalidValueError when the query is blank, or longer than 200 characters.
+        Matches in titles rank first, and newer posts before older ones. The filters are those of `list`. Raises
+        InvalidValueError if the query is blank or longer than 200 characters.
         """
         caller.require(Scope.POSTS_READ)
         hits = await work.posts.search(
@@ -111,10 +111,10 @@ class PostService:
     async def revise(
         self, caller: Caller, post_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[PostChanges]
     ) -> Post:
-        """Return the post after the changes; what is not named stays, and a change that changes nothing is none.
+        """Update a post and return it. Omitted fields keep their values; a no-op update does not change the version.
 
-        Raises PostNotFoundError, VersionMismatchError when the version is not an `expected` one, InvalidValueError,
-        InvalidTransitionError, and AuthorInactiveError when an inactive author's post would be published.
+        Raises PostNotFoundError, VersionMismatchError if the version is not an `expected` one, InvalidValueError,
+        InvalidTransitionError, and AuthorInactiveError if the update publishes a post of an inactive author.
         """
         caller.require(Scope.POSTS_WRITE)
         return await self._revise(post_id, caller.user_id, Revision(expected, self.now()), changes)
@@ -136,9 +136,9 @@ class PostService:
     async def remove(
         self, work: UnitOfWork, caller: Caller, post_id: UUID, *, expected: Collection[int] | None = None
     ) -> None:
-        """Remove the post.
+        """Delete a post.
 
-        Raises PostNotFoundError, and VersionMismatchError when the version is not an `expected` one.
+        Raises PostNotFoundError, and VersionMismatchError if the version is not an `expected` one.
         """
         caller.require(Scope.POSTS_WRITE)
         try:

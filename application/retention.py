@@ -1,4 +1,4 @@
-"""What is kept for a time only, and removed after it."""
+"""Retention: deletes expired records."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,12 +7,12 @@ from application.ports import Clock, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 
 BATCH = 500
-"""Rows that one transaction removes: few enough that it is short and holds nobody up."""
+"""Rows per transaction. Small batches keep the transactions short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionService:
-    """Removes what has expired."""
+    """Deletes expired records."""
 
     storage: Storage
     now: Clock
@@ -20,7 +20,7 @@ class RetentionService:
     batch: int = BATCH
 
     async def purge(self) -> int:
-        """Remove every outcome that has expired, batch by batch, and return how many these were."""
+        """Delete all expired idempotency records in batches, and return their number."""
         now = self.now()
         purged = 0
         while True:
@@ -35,6 +35,6 @@ class RetentionService:
 
     @readonly
     async def lag(self, work: UnitOfWork) -> timedelta:
-        """Return for how long something has been there that has expired, at most; none for nothing."""
+        """Return the age of the oldest expired record, zero if no record has expired."""
         first = await work.outcomes.first_expiry()
         return timedelta() if first is None else max(timedelta(), self.now() - first)

@@ -1,4 +1,4 @@
-"""`@transactional` and `@readonly`: a use case as one unit of work, run again from the top on a transient failure."""
+"""`@transactional` and `@readonly`: run a use case in one unit of work, and retry it on transient errors."""
 
 import asyncio
 import functools
@@ -20,15 +20,15 @@ from application.ports import (
 )
 
 Observer = Callable[[TransientError], None]
-"""Is told of each failure that is followed by another attempt; it must not raise."""
+"""Receives each error that is followed by a retry. It must not raise."""
 
 
 def nobody(_: TransientError) -> None:
-    """Be told, and do nothing."""
+    """Ignore the error."""
 
 
 _WAITED = (StorageOverloadedError, StorageSilentError)
-"""What has waited already, and others wait behind it: it is not tried again."""
+"""Errors that are not retried: the attempt waited long, and other requests wait too."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How a unit of work that met a transient failure is tried again; times are in seconds.
+    """The retry policy for transient errors. Times are in seconds.
 
-    The pause before attempt n+1 is drawn evenly from 0 to `shortest * 2**n`, at most `longest` ("full jitter": M.
+    The delay before attempt n+1 is uniform between 0 and `shortest * 2**n`, at most `longest` ("full jitter": M.
     Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). No attempt starts after `deadline`.
     """
 
@@ -48,21 +48,21 @@ class Retry:
     observer: Observer = nobody
 
     def pause(self, attempt: int) -> float:
-        """Return the seconds to wait after the attempt with this number, counted from 1."""
+        """Return the delay after an attempt, which are numbered from 1."""
         most = min(self.longest, self.shortest * 2 ** min(attempt, 30))
-        return random.uniform(0, most)  # noqa: S311 - it spreads load and guards nothing
+        return random.uniform(0, most)  # noqa: S311 - not used for security
 
 
 class UseCases(Protocol):
-    """What the decorators need of the object whose methods they wrap."""
+    """The attributes that the decorators use."""
 
     @property
     def storage(self) -> Storage:
-        """Where the units of work come from."""
+        """Creates the units of work."""
 
     @property
     def retry(self) -> Retry:
-        """How long and how often to try."""
+        """The retry policy."""
 
 
 S = TypeVar("S", bound=UseCases)
@@ -71,18 +71,18 @@ Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 
 
 def transactional(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
-    """Run the method in a transaction of its own, which has ended when the method returns.
+    """Run the method in a transaction, which is committed before the method returns.
 
-    The method takes the unit of work as its first argument; callers leave it out. It must be fit to run again from
-    the top: ids and time are made by its caller. When the acknowledgement of an attempt was lost, the later ones are
-    told so by `UnitOfWork.lost`, and when there is none that succeeds, AcknowledgementLostError or another
-    StorageUnavailableError is raised, never a failure that says that nothing was done.
+    The decorator passes the unit of work as the first argument. The method may run several times, so its caller creates
+    IDs and times. If the result of a commit is unknown, later attempts see it in `UnitOfWork.lost`. If none of them
+    succeeds, the method raises AcknowledgementLostError or a different StorageUnavailableError: the write may be
+    stored, so no error may claim otherwise.
     """
     return _repeated(use_case, lambda storage: storage.transaction())
 
 
 def readonly(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
-    """Run the method over a unit of work that only reads; otherwise as `transactional`."""
+    """Run the method in a read-only unit of work, with the retries of `transactional`."""
     return _repeated(use_case, lambda storage: storage.readonly())
 
 
@@ -104,7 +104,7 @@ def _repeated(
                 pause = self.retry.pause(attempt)
                 if isinstance(failure, _WAITED) or time.monotonic() + pause - started > self.retry.deadline:
                     if lost and not isinstance(failure, StorageUnavailableError):
-                        raise AcknowledgementLostError from failure  # it would say that nothing is done
+                        raise AcknowledgementLostError from failure  # the failure would claim that no write was stored
                     raise
                 self.retry.observer(failure)
             await asyncio.sleep(pause)

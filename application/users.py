@@ -1,4 +1,4 @@
-"""The use cases about users."""
+"""Use cases of users."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ from domain.users import NewUser, User, UserChanges, UserNotFoundError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserService:
-    """Registers, shows, changes and erases users. Holds no state of its own.
+    """Use cases of users.
 
-    Every use case raises ForbiddenError when the caller lacks its scope. For a caller who is bound to a user there are
-    no other users.
+    Every use case raises ForbiddenError if the principal lacks the required scope. For a principal that is bound to a
+    user, no other user exists.
     """
 
     storage: Storage
@@ -57,7 +57,7 @@ class UserService:
 
     @readonly
     async def get(self, work: UnitOfWork, caller: Caller, user_id: UUID) -> User:
-        """Return the user. Raises UserNotFoundError."""
+        """Return a user. Raises UserNotFoundError."""
         _require_access(caller, Scope.USERS_READ, user_id)
         return await work.users.get(user_id)
 
@@ -72,10 +72,10 @@ class UserService:
         email: str | None = None,
         is_active: bool | None = None,
     ) -> Page[User]:
-        """Return a page of at most `limit` users, newest first, that starts below the id `after`.
+        """Return a page of at most `limit` users, newest first, below the ID `after`.
 
-        With `email` only the user of that address in any spelling, with `is_active` only those that are, or are not,
-        active. Raises InvalidValueError for an address that is none.
+        `email` selects the user with that address, in any spelling. `is_active` selects active or inactive users.
+        Raises InvalidValueError if `email` is not a valid address.
         """
         caller.require(Scope.USERS_READ)
         if caller.user_id is not None:
@@ -87,7 +87,7 @@ class UserService:
         return Page.cut(_matching(user, after=after, is_active=is_active), limit)
 
     async def _only(self, work: UnitOfWork, user_id: UUID, email: str | None) -> User | None:
-        """Return this user, None when there is none or an address is asked for that is another's."""
+        """Return this user, None if it does not exist or has a different address."""
         key = None if email is None else email_key(email)
         try:
             user = await work.users.get(user_id)
@@ -98,11 +98,11 @@ class UserService:
     async def change(
         self, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[UserChanges]
     ) -> User:
-        """Return the user after the changes; what is not named stays, and a change that changes nothing is none.
+        """Update a user and return it. Omitted fields keep their values; a no-op update does not change the version.
 
-        Raises ForbiddenError also for a caller who is bound to a user and would change `is_active`, UserNotFoundError,
-        VersionMismatchError when the version is not an `expected` one, InvalidValueError, and
-        EmailAlreadyRegisteredError when another user has the new address.
+        Raises ForbiddenError also if a principal that is bound to a user changes `is_active`, UserNotFoundError,
+        VersionMismatchError if the version is not an `expected` one, InvalidValueError, and EmailAlreadyRegisteredError
+        if a different user has the new address.
         """
         _require_access(caller, Scope.USERS_WRITE, user_id)
         if "is_active" in changes:
@@ -123,9 +123,9 @@ class UserService:
     async def erase(
         self, work: UnitOfWork, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None
     ) -> None:
-        """Erase the user, all posts by that user, and all else that is about them.
+        """Delete a user, their posts, and all other data about them.
 
-        Raises UserNotFoundError, and VersionMismatchError when the version is not an `expected` one.
+        Raises UserNotFoundError, and VersionMismatchError if the version is not an `expected` one.
         """
         _require_access(caller, Scope.USERS_WRITE, user_id)
         try:
@@ -139,7 +139,7 @@ class UserService:
 
 
 def _require_access(caller: Caller, scope: Scope, user_id: UUID) -> None:
-    """Raise ForbiddenError for a caller without the scope, UserNotFoundError for one who is bound to another user."""
+    """Raise ForbiddenError if the scope is missing, UserNotFoundError if the principal is bound to a different user."""
     caller.require(scope)
     if caller.is_kept_from(user_id):
         raise UserNotFoundError

@@ -1,4 +1,4 @@
-"""Optimistic concurrency as callers see it: a change builds upon the version that the caller has read."""
+"""Optimistic locking: an update applies to the version that the caller has read."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -17,35 +17,35 @@ class Versioned(Protocol):
 
 
 def require_version(entity: Versioned, expected: Collection[int] | None) -> None:
-    """Raise VersionMismatchError when versions are expected and the entity has none of them."""
+    """Raise VersionMismatchError if the version of the entity is not an expected one. None accepts all versions."""
     if expected is not None and entity.version not in expected:
         raise VersionMismatchError
 
 
 class Revision:
-    """One change of one entity at the time `now`, over all attempts of the call that makes it."""
+    """The update of one entity at the time `now`, across all attempts of a use case."""
 
     __slots__ = ("_expected", "_lost", "_made", "_unanswered", "now")
 
     def __init__(self, expected: Collection[int] | None, now: datetime) -> None:
         self._expected = expected
         self._lost = 0
-        self._made: list[Versioned] = []  # what each attempt was to store
-        self._unanswered: int | None = None  # the version that one of them makes of which nobody knows what came of it
+        self._made: list[Versioned] = []  # the entity that each attempt tried to store
+        self._unanswered: int | None = None  # the version of an attempt whose commit result is unknown
         self.now = now
 
     def check(self, entity: Versioned) -> None:
-        """Raise VersionMismatchError as `require_version` does, except for the echo of an earlier attempt."""
+        """Call `require_version`, unless an earlier attempt of this call stored the entity."""
         if entity not in self._made:
             require_version(entity, self._expected)
 
     def make(self, changed: Versioned, work: UnitOfWork) -> None:
-        """Raise unless `changed`, the next version of what was read, may be stored; what was read is no echo.
+        """Check that `changed` can be stored. Precondition: no earlier attempt stored the version that was read.
 
-        Raises VersionMismatchError, and OutcomeUnknownError when an attempt was lost on its way back and the entity has
-        gone on by more than one version since: whether this change is among them nobody can tell, and made a second
-        time it could undo what others have built upon it. One version on, that version is another's, and the attempt
-        has failed for good.
+        Raises VersionMismatchError, and OutcomeUnknownError if the commit result of an attempt is unknown and the
+        entity has advanced by more than one version since. This update may be among them, and a second execution could
+        revert later updates. If the entity has advanced by one version, that version is from a different request, and
+        the attempt has failed.
         """
         version = changed.version - 1
         if self._expected is not None and version not in self._expected:
