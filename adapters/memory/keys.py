@@ -1,4 +1,4 @@
-"""The API keys in memory."""
+"""API keys in memory."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

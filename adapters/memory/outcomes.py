@@ -1,4 +1,4 @@
-"""The outcomes of requests in memory."""
+"""Idempotency records in memory."""
 
 from datetime import datetime
 from heapq import nsmallest
@@ -50,7 +50,7 @@ class InMemoryOutcomeRepository(OutcomeRepository):
                 del tables.outcomes[id_]
 
         self._view.write(write)
-        self._view.tables()  # the number is wanted now
+        self._view.tables()  # executes the write, so that the number is known
         return len(removed)
 
     @override

@@ -1,4 +1,4 @@
-"""The posts in memory."""
+"""Posts in memory."""
 
 from collections.abc import Collection, Sequence
 from heapq import nlargest

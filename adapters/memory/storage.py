@@ -1,4 +1,4 @@
-"""Units of work over dictionaries."""
+"""Units of work in memory."""
 
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from application.ports import Storage, UnitOfWork
 
 
 class InMemoryStorage(Storage):
-    """Everything for as long as the object lives. For one event loop."""
+    """Stores everything in this object. For use in one event loop."""
 
     def __init__(self) -> None:
         self._tables = Tables()
@@ -30,7 +30,7 @@ class InMemoryStorage(Storage):
 
 
 class InMemoryUnitOfWork(UnitOfWork):
-    """Writes wait until the block ends, as they do with PostgreSQL, and are then made all or not at all."""
+    """A unit of work whose writes are applied together at the end of the block, as in PostgreSQL."""
 
     def __init__(self, view: View) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What is stored, the rules of each write, and how one unit of work sees it."""
+"""The stored entities, the rules of each write, and the view of a unit of work."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,17 +14,17 @@ from domain.users import EmailAlreadyRegisteredError, User
 
 OutcomeId = tuple[UUID, bytes]
 Claims = dict[tuple[Literal["add", "purge"], OutcomeId], "View"]
-"""Which unit of work that has not ended has added or purged which outcome."""
+"""The active unit of work that added or purged each idempotency record."""
 
 
 def outcome_id(outcome: Outcome) -> OutcomeId:
-    """Return what identifies an outcome."""
+    """Return the key of an idempotency record."""
     return outcome.key_id, outcome.name
 
 
 @dataclass(slots=True)
 class Tables:
-    """Everything by id, and the ids of the users by e-mail key."""
+    """All entities by ID, and the IDs of users by normalized address."""
 
     users: dict[UUID, User] = field(default_factory=dict)
     user_ids: dict[str, UUID] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Tables:
     outcomes: dict[OutcomeId, Outcome] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
-        """Return tables that can be written to without changing these."""
+        """Return a copy for writes."""
         return Tables(
             users=self.users.copy(),
             user_ids=self.user_ids.copy(),
@@ -43,7 +43,7 @@ class Tables:
         )
 
     def replace_by(self, other: "Tables") -> None:
-        """Hold what the other tables hold."""
+        """Take over the content of a copy."""
         self.users, self.user_ids, self.posts = other.users, other.user_ids, other.posts
         self.keys, self.outcomes = other.keys, other.outcomes
 
@@ -72,14 +72,14 @@ class Tables:
         }
 
     def require_user(self, user_id: UUID, version: int) -> User:
-        """Return the user in this version. Raises ConcurrentChangeError when there is none, or another."""
+        """Return the user if it has this version. Raises ConcurrentChangeError otherwise."""
         user = self.users.get(user_id)
         if user is None or user.version != version:
             raise ConcurrentChangeError
         return user
 
     def require_post(self, post_id: UUID, version: int) -> None:
-        """Raise ConcurrentChangeError unless the post is there in this version."""
+        """Raise ConcurrentChangeError unless the post exists and has this version."""
         post = self.posts.get(post_id)
         if post is None or post.version != version:
             raise ConcurrentChangeError
@@ -91,7 +91,7 @@ class Tables:
 
 
 class View:
-    """The tables as one unit of work sees them: what is committed, and over it the writes that still wait."""
+    """The tables in one unit of work: the committed state and the pending writes."""
 
     def __init__(self, tables: Tables, claims: Claims, *, readonly: bool = False) -> None:
         self._stored = tables
@@ -101,30 +101,30 @@ class View:
         self._failure: Exception | None = None
 
     def tables(self) -> Tables:
-        """Return what a read sees now."""
+        """Return the tables that a read uses."""
         return self._written() if self._writes else self._stored
 
     def write(self, change: Callable[[Tables], None]) -> None:
-        """Keep a write until `commit`, where it may raise."""
+        """Add a pending write, which may raise in `commit`."""
         if self._readonly:
             raise RuntimeError("This unit of work only reads.")
         self._writes.append(change)
 
     def is_free(self, what: Literal["add", "purge"], id_: OutcomeId) -> bool:
-        """Tell whether no other unit of work that has not ended did that to the outcome."""
+        """Return True unless a different active unit of work added or purged the record."""
         return self._claims.get((what, id_), self) is self
 
     def claim(self, what: Literal["add", "purge"], id_: OutcomeId) -> bool:
-        """Have others know, until `end`, that this unit of work did that to the outcome; False when another one did."""
+        """Lock a record until `end`. Return False if a different unit of work has locked it."""
         return self._claims.setdefault((what, id_), self) is self
 
     def commit(self) -> None:
-        """Make the writes that wait, or, when one of them raises or has raised before, none."""
+        """Apply all pending writes, or none if one of them raises."""
         if self._writes:
             self._stored.replace_by(self._written())
 
     def end(self) -> None:
-        """Give up what was claimed."""
+        """Release all locks."""
         for claim in [claim for claim, view in self._claims.items() if view is self]:
             del self._claims[claim]
 

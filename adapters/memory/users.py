@@ -1,4 +1,4 @@
-"""The users in memory."""
+"""Users in memory."""
 
 from collections.abc import Sequence
 from heapq import nlargest
