@@ -1,4 +1,4 @@
-"""The composition root: which adapter stands behind which port. The only place that knows dependency_injector."""
+"""The composition root. Only this module imports dependency_injector."""
 
 import os
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def database_options(settings: Settings) -> DatabaseOptions:
-    """Return how the database is used, by the service and by the commands."""
+    """Return the database options in the settings."""
     return DatabaseOptions(
         pool_size=settings.pool_size,
         pool_timeout=settings.pool_timeout_seconds,
@@ -50,7 +50,7 @@ def database_options(settings: Settings) -> DatabaseOptions:
 
 
 def request_limits(settings: Settings) -> RequestLimits:
-    """Return the bounds of a request after its head."""
+    """Return the limits of a request body and of the response time."""
     return RequestLimits(
         max_body_bytes=settings.max_body_bytes,
         max_json_depth=settings.max_json_depth,
@@ -60,7 +60,7 @@ def request_limits(settings: Settings) -> RequestLimits:
 
 
 def head_limits(settings: Settings) -> HeadLimits:
-    """Return the bounds of the head of a request."""
+    """Return the limits of the request line and headers."""
     return HeadLimits(
         max_headers=settings.max_headers,
         max_header_bytes=settings.max_header_bytes,
@@ -69,40 +69,40 @@ def head_limits(settings: Settings) -> HeadLimits:
 
 
 class Probe:
-    """The readiness that HTTP shows: the service's own, and the database's as it was seen last."""
+    """The readiness of the service and the last known readiness of its dependencies."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._is_draining = False
 
     def drain(self) -> None:
-        """Be ready no more: the process is about to end."""
+        """Report the service as not ready, because the process is about to end."""
         self._is_draining = True
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything is."""
+        """Whether all components are ready."""
         return not self._is_draining and all(ready for ready, _ in self._watch.seen.values())
 
     async def __call__(self) -> Mapping[str, Component]:
-        """Return whether each thing is ready, by name."""
+        """Return the status of each component by name."""
         service = Component(ready=not self._is_draining, detail="draining" if self._is_draining else "serving")
         return {"service": service} | {name: Component(*state) for name, state in self._watch.seen.items()}
 
 
 def watching(metrics: Metrics, database: Database) -> Metrics:
-    """Return the metrics, which show the pool of the database from now on."""
+    """Add the usage of the connection pool to the metrics, and return them."""
     metrics.watch(lambda: database.usage)
     return metrics
 
 
 def traced(service: T, traces: "Traces | None") -> T:
-    """Return the service with its use cases in the traces, if there are any."""
+    """Return the service, with a span around each use case if tracing is enabled."""
     return service if traces is None else traces.use_cases(service)
 
 
 class Container(containers.DeclarativeContainer):
-    """The service as one graph of objects, each made once, when it is first asked for."""
+    """The object graph of the service. Each object is created once, on first use."""
 
     settings = providers.Dependency(instance_of=Settings)
     cursor_secret = providers.Dependency(instance_of=bytes)
@@ -112,7 +112,7 @@ class Container(containers.DeclarativeContainer):
 
     traces = providers.Singleton(made_traces, environment, version)
     figures: providers.Provider[Path | None] = providers.Object(None)
-    """The directory of the figures of processes that serve together."""
+    """The directory in which the worker processes share their metrics."""
     counted = providers.Singleton(Metrics, version=version, rejections=REJECTIONS, directory=figures)
     options = providers.Singleton(database_options, settings)
     database = providers.Singleton(

@@ -1,13 +1,13 @@
-"""What is written down of an error that nobody expected: of which kind it is, and where it came from.
+"""Summaries of unexpected exceptions for the log: types and locations only.
 
-Neither messages nor values: they may hold what people wrote, or what the database said.
+Messages and values are left out, because they may contain input or database text.
 """
 
 import traceback
 
 
 def kinds(error: BaseException) -> str:
-    """Return the class of the error and, after it, those of the errors it arose from."""
+    """Return the type of an exception, followed by the types of its causes."""
     names = []
     found: BaseException | None = error
     while found is not None:
@@ -17,6 +17,6 @@ def kinds(error: BaseException) -> str:
 
 
 def places(error: BaseException) -> list[str]:
-    """Return the places that the error came through, the innermost last."""
+    """Return the locations in the traceback, the innermost last."""
     frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -1,4 +1,4 @@
-"""What the service does beside the requests, from its start to its end."""
+"""Startup, background tasks and shutdown of the service."""
 
 import asyncio
 import random
@@ -17,9 +17,9 @@ Ending = Callable[[], Awaitable[None]]
 
 
 class Lifespan:
-    """Watches what is ready, and removes what has expired about every `purge_interval` seconds.
+    """Monitors readiness, deletes expired records about every `purge_interval` seconds, and closes all resources.
 
-    At the end, ends all that was begun, in order; `traces_end` is called last, when nothing is traced any more.
+    `traces_end` is called last, after the last span has ended.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Lifespan:
         self._traces_end = traces_end
 
     @asynccontextmanager
-    async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI's
-        """Return the lifespan of an application."""
+    async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI passes it
+        """Run the lifespan of an application."""
         try:
             async with self._watching(), self._beside():
                 yield
@@ -69,15 +69,15 @@ class Lifespan:
             await asyncio.wait(tasks)
 
     async def _refresh_for_ever(self) -> None:
-        """Write down for the other processes, which may be asked, how this one stands."""
+        """Publish the state of the pool to the other processes, any of which can serve /metrics."""
         while True:
             self._metrics.refresh()
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _purge_for_ever(self) -> None:
         while True:
-            # Spread, so that processes that were started together do not all come at once.
-            await asyncio.sleep(self._purge_interval * random.uniform(0.5, 1.5))  # noqa: S311 - it guards nothing
+            # Random, so that processes that start together do not purge at the same time.
+            await asyncio.sleep(self._purge_interval * random.uniform(0.5, 1.5))  # noqa: S311 - not used for security
             await self._try(self._purge)
             await self._try(self._measure_lag)
 
@@ -91,6 +91,6 @@ class Lifespan:
     async def _try(self, what: Callable[[], Awaitable[None]]) -> None:
         try:
             await what()
-        except Exception as error:  # noqa: BLE001 - whatever it was may be gone the next time
-            # The error itself may hold text of the database's.
+        except Exception as error:  # noqa: BLE001 - the next run may succeed
+            # The error itself may contain database text.
             structlog.get_logger("hexapost").warning("purge failed", error=type(error).__name__)

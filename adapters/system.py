@@ -1,4 +1,4 @@
-"""Time and ids of the machine."""
+"""The system clock and the generator of IDs."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -7,10 +7,10 @@ from uuid_utils import compat
 
 
 def utc_now() -> datetime:
-    """Return the present time, aware, in UTC."""
+    """Return the current time, aware, in UTC."""
     return datetime.now(UTC)
 
 
 def new_id() -> UUID:
-    """Return a UUIDv7 (RFC 9562 section 5.7), greater than every one returned before in this process."""
+    """Return a UUIDv7 (RFC 9562 section 5.7) that is greater than all earlier ones of this process."""
     return compat.uuid7()
