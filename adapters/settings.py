@@ -169,12 +169,12 @@ class Settings(BaseModel):
     cursor_secret: SecretBytes | None = Field(
         default=None,
         min_length=SHORTEST_SECRET,
-        description="secret that signs page cursors, identical in all processes; by default generated and stored locally",
+        description="secret that signs page cursors, identical in all processes; by default generated and kept",
     )
     key_peppers: Annotated[Mapping[int, SecretBytes], BeforeValidator(parse_peppers)] | None = Field(
         default=None,
         description="secrets of the API key hashes, such as `2:…,1:…`, identical in all processes; new keys use the "
-        "highest version; by default generated and stored locally",
+        "highest version; by default generated and kept",
     )
     key_cache_seconds: NonNegativeFloat = Field(
         default=5.0,
