@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dependency_injector import containers, providers
 
-from adapters.http.admission import Admission
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
-from adapters.http.limits import HeadLimits, RequestLimits
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.http_protocol import bounded_protocol
+from adapters.http.middleware.limits import HeaderLimits, RequestLimits
 from adapters.http.problems import REJECTIONS
-from adapters.http.protocol import bounded_protocol
 from adapters.lifespan import Lifespan
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.readiness import Watch
@@ -59,9 +59,9 @@ def request_limits(settings: Settings) -> RequestLimits:
     )
 
 
-def head_limits(settings: Settings) -> HeadLimits:
+def head_limits(settings: Settings) -> HeaderLimits:
     """Return the limits of the request line and headers."""
-    return HeadLimits(
+    return HeaderLimits(
         max_headers=settings.max_headers,
         max_header_bytes=settings.max_header_bytes,
         timeout=settings.head_timeout_seconds,
@@ -160,7 +160,7 @@ class Container(containers.DeclarativeContainer):
         authenticator=authenticator,
         readiness=readiness,
     )
-    admission = providers.Singleton(Admission, settings.provided.max_requests_in_work)
+    admission = providers.Singleton(AdmissionController, settings.provided.max_requests_in_work)
     http_options = providers.Singleton(
         HttpOptions,
         cursor_secret=cursor_secret,
@@ -176,8 +176,7 @@ class Container(containers.DeclarativeContainer):
     protocol = providers.Singleton(
         bounded_protocol,
         providers.Singleton(head_limits, settings),
-        admission,
-        send_timeout=settings.provided.send_timeout_seconds,
+        write_timeout=settings.provided.send_timeout_seconds,
     )
     lifespan = providers.Singleton(
         Lifespan,

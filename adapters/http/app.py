@@ -14,7 +14,7 @@ from adapters.http import api_keys, docs, health, metrics, post_pages, posts, pr
 from adapters.http.context import HttpOptions, Services
 from adapters.http.cursors import Cursors
 from adapters.http.errors import EXCEPTION_HANDLERS
-from adapters.http.middleware import Envelope
+from adapters.http.middleware.request_middleware import RequestMiddleware
 from adapters.http.openapi import build, openapi_document
 from adapters.http.rates import made_rate_limits
 
@@ -63,7 +63,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
     app.state.metrics = options.metrics
     app.state.max_json_depth = options.limits.max_json_depth
     app.add_middleware(
-        Envelope,
+        RequestMiddleware,
         limits=options.limits,
         admission=options.admission,
         access_log=options.access_log or structlog.get_logger("hexapost.access").info,

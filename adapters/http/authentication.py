@@ -5,7 +5,8 @@ import re
 from starlette.requests import Request
 from starlette.types import Scope as AsgiScope
 
-from adapters.http.context import CALLER, services
+from adapters.http.context import services
+from adapters.http.middleware.request_context import request_context
 from application.access import Caller, UnauthenticatedError
 
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
@@ -17,7 +18,7 @@ async def authenticate(request: Request, *, in_outage: bool = False) -> Caller:
     `in_outage` is that of `Authenticator.authenticate`.
     """
     caller = await services(request).authenticator.authenticate(presented(request.scope), in_outage=in_outage)
-    request.scope[CALLER] = caller
+    request_context(request).principal = caller
     return caller
 
 

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 from starlette.types import Scope
 
-from adapters.http.errors import ProblemError
 from adapters.http.headers import header_lines
+from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE
 
 JSON_TYPE = "application/json"

@@ -3,9 +3,9 @@
 from typing import Any
 
 from adapters.http.conditional import LONGEST_TAGS, TAGS_PATTERN
-from adapters.http.errors import problem_body
 from adapters.http.examples import EXAMPLE_ERRORS, EXAMPLE_REQUEST_ID
 from adapters.http.idempotency import KEY_PATTERN, LONGEST_KEY
+from adapters.http.problem_responses import problem_body
 from adapters.http.problems import PROBLEMS
 from adapters.http.validation import CODES, MOST_ERRORS
 

@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 from starlette.types import Scope
 
-from adapters.http.errors import ProblemError
 from adapters.http.headers import header_lines
+from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import VALIDATION_FAILED
 
 _ELEMENT = re.compile(rb'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)")?[ \t]*(?:,|\Z)')

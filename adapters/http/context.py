@@ -8,11 +8,12 @@ from typing import NamedTuple, Protocol
 from fastapi import Request
 from typing_extensions import override
 
-from adapters.http.admission import Admission
 from adapters.http.cursors import Cursors
-from adapters.http.limits import RequestLimits
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.limits import RequestLimits
+from adapters.http.middleware.request_context import request_context
 from adapters.http.rates import IN_PROCESS, RateLimits
-from application.access import Caller
+from application.access import Caller, UnauthenticatedError
 from application.authentication import Authenticator
 from application.keys import ApiKeyService
 from application.posts import PostService
@@ -28,9 +29,6 @@ class Component(NamedTuple):
 
 KEPT = timedelta(hours=24)
 """How long the outcome of a request with an idempotency key is."""
-
-CALLER = "hexapost.caller"
-"""The key of the ASGI scope under which it is who makes the request, once that is known."""
 
 Readiness = Callable[[], Awaitable[Mapping[str, Component]]]
 """Tells by name whether what the service needs, such as its database, is ready; it does not wait for any of it."""
@@ -118,7 +116,7 @@ class HttpOptions:
     rate_limit: str | None = None
     rate_limit_store: str = IN_PROCESS
     limits: RequestLimits = field(default_factory=RequestLimits)
-    admission: Admission = field(default_factory=Admission)
+    admission: AdmissionController = field(default_factory=AdmissionController)
     access_log: AccessLog | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     trace: Trace | None = None
@@ -137,9 +135,11 @@ def cursors(request: Request) -> Cursors:
 
 
 def caller(request: Request) -> Caller:
-    """Return who makes the request, which the route has found out."""
-    found: Caller = request.scope[CALLER]
-    return found
+    """Return the authenticated principal of the request."""
+    principal = request_context(request).principal
+    if principal is None:
+        raise UnauthenticatedError
+    return principal
 
 
 def rate_limits(request: Request) -> RateLimits:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from uuid import UUID
 
-from adapters.http.errors import ProblemError
+from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import VALIDATION_FAILED
 from application.search import Place
 

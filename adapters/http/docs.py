@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
 from adapters.http.conditional import is_known
-from adapters.http.errors import ProblemError
+from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import NOT_FOUND
 
 _PAGE = b"""<!DOCTYPE html>

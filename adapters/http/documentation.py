@@ -5,8 +5,8 @@ from typing import Any
 
 from adapters.http.bodies import MEDIA_TYPES
 from adapters.http.components import Json
-from adapters.http.errors import PROBLEM_JSON
 from adapters.http.idempotency import IDEMPOTENCY_IN_FLIGHT
+from adapters.http.problem_responses import PROBLEM_JSON
 from adapters.http.problems import (
     BODY_TOO_LARGE,
     DATABASE_UNAVAILABLE,

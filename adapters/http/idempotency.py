@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 
 from adapters.http.authentication import presented
 from adapters.http.context import caller
-from adapters.http.errors import ProblemError
 from adapters.http.headers import header_lines
+from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import VALIDATION_FAILED, domain_problem
 from adapters.http.validation import FieldError
 from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, Once, OutcomeErasedError

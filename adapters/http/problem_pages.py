@@ -7,8 +7,8 @@ from html import escape
 
 from fastapi import APIRouter, Response
 
-from adapters.http.errors import ProblemError, problem_body
 from adapters.http.examples import EXAMPLE_ERRORS, EXAMPLE_REQUEST_ID
+from adapters.http.problem_responses import ProblemError, problem_body
 from adapters.http.problems import NOT_FOUND, PROBLEMS, VALIDATION_FAILED, Problem
 from adapters.http.validation import CODES
 

@@ -12,17 +12,14 @@ from limits import parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
-from starlette.types import Scope
 from typing_extensions import override
 
-from adapters.http.errors import ProblemError
+from adapters.http.middleware.request_context import RequestContext
+from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import RATE_LIMITED
 
 IN_PROCESS = "memory://"
 """The store that each process has for itself."""
-
-RATE_HEADERS = "hexapost.rate_headers"
-"""The key of the ASGI scope under which the headers are that tell the caller where they stand."""
 
 STORE_SECONDS = 0.25
 """Longest wait for a shared store."""
@@ -37,7 +34,7 @@ SILENCE = 30.0
 class RateLimits(Protocol):
     """Counts requests."""
 
-    async def count(self, scope: Scope, who: str) -> None:
+    async def count(self, context: RequestContext, who: str) -> None:
         """Count a request, and note in its scope where who made it stands. Raises ProblemError when it is too many."""
 
     async def close(self) -> None:
@@ -48,7 +45,7 @@ class NoRateLimits(RateLimits):
     """Counts nothing."""
 
     @override
-    async def count(self, scope: Scope, who: str) -> None:
+    async def count(self, context: RequestContext, who: str) -> None:
         pass
 
     @override
@@ -74,7 +71,7 @@ class CountedRateLimits(RateLimits):
         self._silent_until = self._trusts_again_at = 0.0
 
     @override
-    async def count(self, scope: Scope, who: str) -> None:
+    async def count(self, context: RequestContext, who: str) -> None:
         if time.monotonic() < self._trusts_again_at:
             return
         try:
@@ -84,7 +81,7 @@ class CountedRateLimits(RateLimits):
             self._complain(error)
             return
         seconds = max(1, math.ceil(reset_at - time.time()))
-        scope[RATE_HEADERS] = (
+        context.rate_limit_headers = (
             self._policy,
             (b"ratelimit", f'"requests";r={left if is_allowed else 0};t={seconds}'.encode("ascii")),
         )

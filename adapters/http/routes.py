@@ -12,7 +12,8 @@ from fastapi.routing import APIRoute
 from adapters.http.authentication import authenticate
 from adapters.http.bodies import check_media_type, read_json
 from adapters.http.context import rate_limits
-from adapters.http.errors import ProblemError
+from adapters.http.middleware.request_context import request_context
+from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import VALIDATION_FAILED
 from adapters.http.scopes import required_scope
 from adapters.http.validation import FieldError, is_sane
@@ -40,7 +41,7 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             caller = await authenticate(request, in_outage=in_outage)
-            await rate_limits(request).count(request.scope, str(caller.key_id))
+            await rate_limits(request).count(request_context(request), str(caller.key_id))
             caller.require(scope)
             query = request.scope["query_string"]
             if query:

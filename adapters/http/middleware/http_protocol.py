@@ -1,0 +1,238 @@
+"""HTTP/1.1 connections: uvicorn's httptools protocol with limits, and with correct handling of upgrade requests.
+
+uvicorn accepts a request line and headers of 500 kB, and waits for them forever. A request that cannot be parsed
+becomes a rejected request. It passes through the application like all others, in its order, so that its response is a
+problem document with a request ID, and the access log contains it. Then the connection is closed.
+
+A client can request an upgrade with any request: Java's HttpClient and `curl --http2` send `Upgrade: h2c`. A server
+that does not support the protocol ignores the header (RFC 9110 section 7.8). The parser stops after such a request and
+loses its body and all later requests, so this module parses the request again without the header.
+"""
+
+import asyncio
+from typing import Any, cast
+
+import httptools
+from starlette.types import Scope
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from adapters.http.middleware.header_validation import too_large, validate_headers, validate_size
+from adapters.http.middleware.limits import HeaderLimits
+from adapters.http.middleware.request_context import RequestContext
+from adapters.http.middleware.write_timeout import WriteTimeoutMonitor
+from adapters.http.problem_responses import ProblemError
+from adapters.http.problems import MALFORMED_REQUEST, REQUEST_TIMEOUT
+
+IDLE_DRAIN_SECONDS = 2.0
+"""How long an idle connection stays open during a shutdown: a request may be in transit."""
+
+BODY_DRAIN_SECONDS = 2.0
+"""The time limit of the rest of a body during a shutdown."""
+
+WRITE_TIMEOUT_SECONDS = 20.0
+"""The time limit of a client that does not read its response."""
+
+
+def bounded_protocol(
+    limits: HeaderLimits, *, write_timeout: float = WRITE_TIMEOUT_SECONDS
+) -> type["BoundedHttpProtocol"]:
+    """Return the protocol class with these limits. uvicorn creates one instance per connection."""
+    members = {"limits": limits, "write_timeout": write_timeout}
+    return type("ConfiguredHttpProtocol", (BoundedHttpProtocol,), members)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Enforces limits, rejects malformed requests, and ignores upgrade requests."""
+
+    limits = HeaderLimits()
+    write_timeout = WRITE_TIMEOUT_SECONDS
+
+    _is_upgrade_request = False
+    _is_rejected = False
+    _is_draining = False
+    _in_headers = False
+    _in_body = False
+    _chunk_bytes = 0  # size of the last received data
+    _unread_bytes = 0  # upper bound of the data that the parser buffers
+    _timer: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._write_monitor = WriteTimeoutMonitor(self.loop, transport, self.write_timeout)
+        self._start_header_timer()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._write_monitor.connection_lost()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._is_rejected:
+            return
+        if not (self._in_headers or self._in_body):
+            self._unread_bytes = 0
+        self._chunk_bytes = len(data)
+        self._unread_bytes += self._chunk_bytes
+        rest = self._parse(data)
+        while rest is not None:  # a loop, because one chunk can contain many upgrade requests
+            rest = self._reparse_without_upgrade(rest)
+        if self._in_headers or self._in_body:
+            self._check_unread_bytes()
+
+    def _parse(self, data: bytes) -> bytes | None:
+        """Parse data. Return the rest after an upgrade request."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._reject(cause if isinstance(cause, ProblemError) else ProblemError(MALFORMED_REQUEST))
+        return None
+
+    def _check_unread_bytes(self) -> None:
+        if self._is_rejected:
+            return
+        if self._unread_bytes > self.limits.max_header_bytes:
+            self._reject(too_large(self.limits))
+        elif self._in_headers and self._timer is None:
+            self._start_header_timer()
+
+    @override
+    def on_message_begin(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._in_headers = True
+        super().on_message_begin()
+        RequestContext(self._write_monitor).attach(cast("Scope", self.scope))
+
+    @override
+    def on_headers_complete(self) -> None:
+        """Start the request. Raises ProblemError to reject it."""
+        method = self.parser.get_method()
+        self._is_upgrade_request = self.parser.should_upgrade() and method != b"CONNECT"
+        if self._is_upgrade_request:
+            return
+        if self._unread_bytes > self.limits.max_header_bytes or self._chunk_bytes > self.limits.max_header_bytes:
+            validate_size(self.url, self.headers, self.limits)
+        validate_headers(self.parser.get_http_version(), method, self.headers, self.limits.max_headers)
+        super().on_headers_complete()
+        if self._timer is not None:
+            self._stop_timer()
+        self._in_headers, self._in_body = False, True
+        self._unread_bytes = 0
+        self.headers = []  # collects trailers, which are ignored
+        if self._is_draining:
+            self._close_after_request()
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._unread_bytes = 0
+        super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        if not self._is_upgrade_request:
+            self._in_body = False
+            super().on_message_complete()
+
+    def _reparse_without_upgrade(self, rest: bytes) -> bytes | None:
+        """Parse the last headers without the upgrade, then the rest. Return the rest after the next upgrade request."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name not in {b"upgrade", b"http2-settings"}]
+        self._is_upgrade_request = self._in_headers = False
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join(lines) + b"\r\n\r\n")
+        return None if self._is_rejected else self._parse(rest)
+
+    def _start_header_timer(self) -> None:
+        self._timer = self.loop.call_later(self.limits.timeout, self._header_timeout)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _header_timeout(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._start_header_timer()  # the previous request is still in progress
+        elif self._in_headers:
+            self._reject(ProblemError(REQUEST_TIMEOUT))
+        else:
+            self.transport.close()
+
+    @override
+    def shutdown(self) -> None:
+        """Close the connection after the request in progress, or after the next one if it arrives soon.
+
+        A client that does not complete its headers or body does not delay the shutdown.
+        """
+        if self._is_draining:
+            return
+        self._is_draining = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.loop.call_later(IDLE_DRAIN_SECONDS, self._close_if_idle)
+        else:
+            self._close_after_request()
+
+    def _close_after_request(self) -> None:
+        self.cycle.keep_alive = False
+        if self._in_body:
+            self._timer = self.loop.call_later(BODY_DRAIN_SECONDS, self._body_timeout)
+
+    def _close_if_idle(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+            self._header_timeout()
+
+    def _body_timeout(self) -> None:
+        if self._in_body:
+            self._reject(ProblemError(REQUEST_TIMEOUT))
+
+    def _reject(self, error: ProblemError) -> None:
+        """Respond with a problem to the request that is being received, and ignore further data."""
+        self._is_rejected = True
+        self._stop_timer()
+        cycle = self.cycle
+        if not self._in_body:
+            self._start_rejected_request(error)
+        elif cycle.response_complete:
+            self.transport.close()
+        else:
+            cycle.keep_alive = False
+            RequestContext.of(cast("Scope", cycle.scope)).rejection = error
+            cycle.message_event.set()
+
+    def _start_rejected_request(self, error: ProblemError) -> None:
+        if not self._in_headers:
+            self.on_message_begin()
+        method = self.parser.get_method().decode("ascii") if self.url else ""
+        scope: dict[str, Any] = dict(self.scope, method=method, path="/", raw_path=b"/", query_string=b"")
+        RequestContext.of(scope).rejection = error
+        previous: RequestResponseCycle | None = self.cycle
+        self.cycle = RequestResponseCycle(
+            scope=scope,  # type: ignore[arg-type]
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
