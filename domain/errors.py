@@ -46,7 +46,7 @@ class InvalidValueError(DomainError, ValueError):
 
     code = "validation-failed"
     kind = ErrorKind.INVALID
-    message = "A field is not valid."
+    message = "Validation failed; see errors."
     rule: ClassVar[str] = "format"
 
     def __init__(self, field: str, detail: str) -> None:

@@ -1,11 +1,11 @@
 """API keys over HTTP, for those who run the service: routes, request and response models."""
 
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Request, Response
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import documentation as doc
@@ -19,7 +19,7 @@ from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
 from application.credentials import KEY_LENGTH, KEY_PATTERN
 from application.keys import IssuedKey
-from domain.keys import LONGEST_KEY_NAME, ApiKey, ApiKeyNotFoundError, NewApiKey, Scope, clean_key_name
+from domain.keys import LONGEST_KEY_NAME, ApiKey, ApiKeyNotFoundError, Scope, clean_key_name
 from domain.text import LINE_PATTERN
 
 PATH = "/api/v1/api-keys"
@@ -70,21 +70,26 @@ _Scopes = Annotated[
 ]
 
 
-class CreateApiKeyRequest(fields.RequestModel):
-    """A key to create."""
+@with_config(fields.STRICT)
+class CreateApiKeyRequest(TypedDict):
+    """An API key to create. By default it is not bound to a user and does not expire."""
 
     name: _Name
     scopes: _Scopes
-    user_id: Annotated[
-        fields.Identifier | None,
-        WithJsonSchema(fields.nullable(fields.ID_SCHEMA)),
-        Field(description="The user whom it is bound to; then it has scopes of users and posts only."),
-    ] = None
-    expires_at: Annotated[
-        fields.GivenTime | None,
-        WithJsonSchema(fields.nullable(fields.TIME_SCHEMA)),
-        Field(description="When it ends, in the future; null for never."),
-    ] = None
+    user_id: NotRequired[
+        Annotated[
+            fields.Identifier | None,
+            WithJsonSchema(fields.nullable(fields.ID_SCHEMA)),
+            Field(description="ID of the user to which the key is bound. Such a key has only user and post scopes."),
+        ]
+    ]
+    expires_at: NotRequired[
+        Annotated[
+            fields.GivenTime | None,
+            WithJsonSchema(fields.nullable(fields.TIME_SCHEMA)),
+            Field(description="Expiry, in the future; null for never."),
+        ]
+    ]
 
 
 _NULLABLE_TIME = WithJsonSchema(fields.nullable(fields.TIME_SCHEMA))
@@ -132,18 +137,12 @@ class ApiKeyPage(TypedDict):
     next_cursor: fields.NextCursor
 
 
-def api_key_response(key: ApiKey) -> ApiKeyResponse:
-    """Return what is shown of a key."""
-    return ApiKeyResponse(
-        id=key.id,
-        name=key.name,
-        scopes=sorted(key.scopes),
-        user_id=key.user_id,
-        created_at=key.created_at,
-        expires_at=key.expires_at,
-        last_used_at=key.last_used_at,
-        revoked_at=key.revoked_at,
-    )
+_projection = responses.projection(ApiKeyResponse)
+
+
+def api_key_response(key: ApiKey) -> dict[str, Any]:
+    """Return the response body of a key."""
+    return {**_projection(key), "scopes": sorted(key.scopes)}
 
 
 _RESULT = TypeAdapter(IssuedKey, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
@@ -185,7 +184,7 @@ async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fiel
     listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters={})
     found = await services(request).keys.list(caller(request), limit=limit, after=listing.after())
     next_cursor = listing.next_cursor(found)
-    body = ApiKeyPage(items=[api_key_response(key) for key in found.items], next_cursor=next_cursor)
+    body = {"items": [api_key_response(key) for key in found.items], "next_cursor": next_cursor}
     return listing.response(body, next_cursor)
 
 
@@ -213,10 +212,8 @@ async def create_api_key(
     ],
 ) -> Response:
     """Create a key that allows no more than your own. To rotate one, create another and revoke it when it is unused."""
-    issued, is_replay = await services(request).keys.create_once(
-        caller(request), await once(request, _RESULT), **cast("NewApiKey", body.model_dump())
-    )
-    response = IssuedApiKeyResponse(**api_key_response(issued.key), key=issued.text)
+    issued, is_replay = await services(request).keys.create_once(caller(request), await once(request, _RESULT), **body)
+    response = {**api_key_response(issued.key), "key": issued.text}
     return responses.created(response, location=f"{PATH}/{issued.key.id}", is_replay=is_replay)
 
 

@@ -168,10 +168,8 @@ NextCursor = Annotated[
 """Where the next page starts."""
 
 
-class RequestModel(BaseModel):
-    """A request body: fields that are not known are refused."""
-
-    model_config = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid")
+"""The configuration of a request body: unknown fields are rejected."""
 
 
 class ResponseModel(BaseModel):

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 
-from adapters.http.context import metrics
+from adapters.http.context import caller, metrics
 from adapters.http.documentation import API, errors, response
 from adapters.http.problems import VALIDATION_FAILED
 from adapters.http.routes import StrictRoute, operation_id
@@ -44,6 +44,7 @@ async def get_metrics(request: Request) -> PlainTextResponse:
 
     A key that the process has found in the last hour is good for this also while the database is away.
     """
-    # Not in the event loop: for each process that serves there are files to be read.
+    caller(request).require(Scope.METRICS_READ)
+    # In a thread, because each worker process has files to read.
     shown = await asyncio.to_thread(metrics(request).exposition)
     return PlainTextResponse(shown, media_type=EXPOSITION)

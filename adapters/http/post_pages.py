@@ -89,5 +89,5 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
         else await posts.search(caller(request), q, after=listing.behind(), **given)
     )
     next_cursor = listing.next_cursor(found)
-    body = PostPage(items=[post_response(post) for post in found.items], next_cursor=next_cursor)
+    body = {"items": [post_response(post) for post in found.items], "next_cursor": next_cursor}
     return listing.response(body, next_cursor)

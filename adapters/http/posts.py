@@ -1,6 +1,6 @@
 """Posts over HTTP: routes, request and response models; lists of them are in `post_pages`."""
 
-from typing import Annotated, cast
+from typing import Annotated, NotRequired
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Request, Response
@@ -24,9 +24,7 @@ from domain.posts import (
     AuthorInactiveError,
     AuthorNotFoundError,
     InvalidTransitionError,
-    NewPost,
     Post,
-    PostChanges,
     PostNotFoundError,
     PostStatus,
     clean_content,
@@ -84,23 +82,23 @@ _FirstStatus = Annotated[
 ]
 
 
-class CreatePostRequest(fields.RequestModel):
-    """A post to write."""
+@with_config(fields.STRICT)
+class CreatePostRequest(TypedDict):
+    """A post to create. By default it is a draft."""
 
-    author_id: Annotated[fields.Identifier, Field(description="The user who writes it, who must be active.")]
+    author_id: Annotated[fields.Identifier, Field(description="ID of the author, who must be an active user.")]
     title: _Title
     content: _Content
-    status: Annotated[_FirstStatus, Field(description="Whether it is published at once.")] = PostStatus.DRAFT
+    status: NotRequired[Annotated[_FirstStatus, Field(description="Initial status.")]]
 
 
-class UpdatePostRequest(fields.RequestModel):
-    """Changes of a post, as a merge patch (RFC 7396): what is left out stays as it is."""
+@with_config(fields.STRICT)
+class UpdatePostRequest(TypedDict, total=False):
+    """Changes of a post, as a JSON merge patch (RFC 7396): omitted fields keep their values."""
 
-    title: _Title = Field(default_factory=str)
-    content: _Content = Field(default_factory=str)
-    status: Annotated[
-        Status, Field(description="A draft can be published, a published post archived, an archived one published.")
-    ] = Field(default_factory=lambda: PostStatus.DRAFT)
+    title: _Title
+    content: _Content
+    status: Annotated[Status, Field(description="New status: draft -> published <-> archived.")]
 
 
 @with_config(json_schema_extra={"examples": [EXAMPLE]})
@@ -122,20 +120,7 @@ class PostResponse(TypedDict):
     version: fields.Version
 
 
-def post_response(post: Post) -> PostResponse:
-    """Return what is shown of a post."""
-    return PostResponse(
-        id=post.id,
-        author_id=post.author_id,
-        title=post.title,
-        content=post.content,
-        status=cast("PostStatus", post.status.value),  # a plain string is written to JSON twice as fast
-        published_at=post.published_at,
-        created_at=post.created_at,
-        updated_at=post.updated_at,
-        version=post.version,
-    )
-
+post_response = responses.projection(PostResponse)
 
 _RESULT = TypeAdapter(Post)
 
@@ -186,9 +171,7 @@ async def create_post(
     ],
 ) -> Response:
     """Write a post, as a draft or published at once, in the name of an active user."""
-    post, is_replay = await services(request).posts.create_once(
-        caller(request), await once(request, _RESULT), **cast("NewPost", body.model_dump())
-    )
+    post, is_replay = await services(request).posts.create_once(caller(request), await once(request, _RESULT), **body)
     return responses.created(post_response(post), post.version, location=f"{PATH}/{post.id}", is_replay=is_replay)
 
 
@@ -223,8 +206,7 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
     With `If-Match` only if the post still has that version. A patch that changes nothing leaves the version as it is.
     """
     expected = expected_versions(request.scope)
-    changes = cast("PostChanges", body.model_dump(exclude_unset=True))
-    post = await services(request).posts.revise(caller(request), post_id, expected=expected, **changes)
+    post = await services(request).posts.revise(caller(request), post_id, expected=expected, **body)
     return responses.changed(post_response(post), post.version)
 
 

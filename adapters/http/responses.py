@@ -1,6 +1,8 @@
 """Responses that carry entities, ready to send: FastAPI passes them on as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, get_type_hints
 
 from fastapi import Request, Response
 from pydantic_core import to_json
@@ -10,6 +12,18 @@ from adapters.http.conditional import entity_tag, is_known
 Header = tuple[bytes, bytes]
 Body = Mapping[str, object]
 """A body as a dictionary of plain values: making and writing one costs half of what a model does."""
+
+
+def projection(model: type[Any]) -> Callable[[object], dict[str, Any]]:
+    """Return a function that makes the response body of an entity: the attributes with the names of the fields."""
+    names = tuple(get_type_hints(model))
+    values = attrgetter(*names)
+
+    def project(entity: object) -> dict[str, Any]:
+        return dict(zip(names, values(entity), strict=True))
+
+    return project
+
 
 REVALIDATE: Header = (b"cache-control", b"private, no-cache")
 REPLAYED: Header = (b"idempotency-replayed", b"true")

@@ -1,6 +1,6 @@
 """Users over HTTP: routes, request and response models."""
 
-from typing import Annotated, cast
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
@@ -22,9 +22,7 @@ from domain.text import LINE_PATTERN
 from domain.users import (
     LONGEST_FULL_NAME,
     EmailAlreadyRegisteredError,
-    NewUser,
     User,
-    UserChanges,
     UserNotFoundError,
     clean_full_name,
 )
@@ -60,20 +58,23 @@ _Email = Annotated[fields.Email, Field(description="The address, kept as it is g
 _IsActive = Annotated[fields.Flag, Field(description="Whether the user can write and publish posts.")]
 
 
-class CreateUserRequest(fields.RequestModel):
-    """A user to register."""
+class _OptionalUserFields(TypedDict, total=False):
+    full_name: _FullName
+    is_active: _IsActive
+
+
+@with_config(fields.STRICT)
+class CreateUserRequest(_OptionalUserFields):
+    """A user to create. By default `full_name` is null and `is_active` is true."""
 
     email: _Email
-    full_name: _FullName = None
-    is_active: _IsActive = True
 
 
-class UpdateUserRequest(fields.RequestModel):
-    """Changes of a user, as a merge patch (RFC 7396): what is left out stays as it is."""
+@with_config(fields.STRICT)
+class UpdateUserRequest(_OptionalUserFields, total=False):
+    """Changes of a user, as a JSON merge patch (RFC 7396): omitted fields keep their values."""
 
-    email: _Email = Field(default_factory=str)
-    full_name: _FullName = Field(default_factory=lambda: None)
-    is_active: _IsActive = Field(default_factory=bool)
+    email: _Email
 
 
 @with_config(json_schema_extra={"examples": [EXAMPLE]})
@@ -98,18 +99,7 @@ class UserPage(TypedDict):
     next_cursor: fields.NextCursor
 
 
-def user_response(user: User) -> UserResponse:
-    """Return what is shown of a user."""
-    return UserResponse(
-        id=user.id,
-        email=user.email,
-        full_name=user.full_name,
-        is_active=user.is_active,
-        created_at=user.created_at,
-        updated_at=user.updated_at,
-        version=user.version,
-    )
-
+user_response = responses.projection(UserResponse)
 
 _RESULT = TypeAdapter(User)
 
@@ -169,7 +159,7 @@ async def list_users(
         caller(request), limit=limit, after=listing.after(), email=email, is_active=is_active
     )
     next_cursor = listing.next_cursor(found)
-    body = UserPage(items=[user_response(user) for user in found.items], next_cursor=next_cursor)
+    body = {"items": [user_response(user) for user in found.items], "next_cursor": next_cursor}
     return listing.response(body, next_cursor)
 
 
@@ -191,9 +181,7 @@ async def create_user(
     body: Annotated[CreateUserRequest, Body(examples=[{"email": "ada@example.org", "full_name": "Ada Lovelace"}])],
 ) -> Response:
     """Register a user with an e-mail address that no other user has, in any spelling."""
-    user, is_replay = await services(request).users.create_once(
-        caller(request), await once(request, _RESULT), **cast("NewUser", body.model_dump())
-    )
+    user, is_replay = await services(request).users.create_once(caller(request), await once(request, _RESULT), **body)
     return responses.created(user_response(user), user.version, location=f"{PATH}/{user.id}", is_replay=is_replay)
 
 
@@ -227,8 +215,7 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
     With `If-Match` only if the user still has that version. A patch that changes nothing leaves the version as it is.
     """
     expected = expected_versions(request.scope)
-    changes = cast("UserChanges", body.model_dump(exclude_unset=True))
-    user = await services(request).users.change(caller(request), user_id, expected=expected, **changes)
+    user = await services(request).users.change(caller(request), user_id, expected=expected, **body)
     return responses.changed(user_response(user), user.version)
 
 

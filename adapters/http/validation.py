@@ -38,7 +38,7 @@ _RULES = {
     "extra_forbidden": ("unknown", "It is not a field of this object."),
     "string_type": ("type", "It must be a string."),
     "bool_type": ("type", "It must be true or false."),
-    "model_attributes_type": ("type", "It must be an object."),
+    "dict_type": ("type", "It must be an object."),
     "string_too_long": ("too_long", "It must be at most {max_length} characters long."),
 }
 _SANE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
