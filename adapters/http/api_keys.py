@@ -1,4 +1,4 @@
-"""API keys over HTTP, for those who run the service: routes, request and response models."""
+"""The API key resource, for operators: routes, request and response bodies."""
 
 from datetime import datetime
 from typing import Annotated, Any, NotRequired
@@ -34,10 +34,10 @@ EXAMPLE: Json = {
     "revoked_at": None,
 }
 EXAMPLES: Json = {
-    "api-key": {"summary": "A key", "value": EXAMPLE},
-    "api-keys": {"summary": "A page of keys", "value": {"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}},
+    "api-key": {"summary": "An API key", "value": EXAMPLE},
+    "api-keys": {"summary": "A page of API keys", "value": {"items": [EXAMPLE], "next_cursor": doc.EXAMPLE_CURSOR}},
     "issued-api-key": {
-        "summary": "A new key",
+        "summary": "A new API key",
         "value": {**EXAMPLE, "key": "hexa_0198a3c72b517e048d3a94c1f0b27e58_" + "x" * 38},
     },
 }
@@ -46,8 +46,9 @@ API_KEY_NOT_FOUND = problems.domain_problem(
     title="API key not found",
     resolution="Check the ID. It is the part of the key between hexa_ and the next _, written as a UUID.",
 )
-KeyId = Annotated[fields.Identifier, Path(description="The id of the key.", examples=[EXAMPLE["id"]])]
+KeyId = Annotated[fields.Identifier, Path(description="ID of the API key.", examples=[EXAMPLE["id"]])]
 
+SCOPE_SCHEMA: Json = {"type": "string", "enum": list(Scope), "description": "A permission of an API key."}
 _SCOPES_SCHEMA: Json = {
     "type": "array",
     "items": {"$ref": "#/components/schemas/Scope"},
@@ -58,7 +59,7 @@ _SCOPES_SCHEMA: Json = {
 _NAME_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_KEY_NAME)
 _Name = Annotated[
     str,
-    Field(strict=True, max_length=LONGEST_KEY_NAME, description="What it is for, in one line."),
+    Field(strict=True, max_length=LONGEST_KEY_NAME, description="Label for humans, in one line."),
     AfterValidator(clean_key_name),
     WithJsonSchema(_NAME_SCHEMA),
 ]
@@ -66,7 +67,7 @@ _Scopes = Annotated[
     frozenset[Scope],
     PlainValidator(fields.set_of(*Scope)),
     WithJsonSchema(_SCOPES_SCHEMA),
-    Field(description="What it allows; nothing that your own key does not."),
+    Field(description="Granted scopes, a subset of those of the key you use."),
 ]
 
 
@@ -96,28 +97,32 @@ _NULLABLE_TIME = WithJsonSchema(fields.nullable(fields.TIME_SCHEMA))
 
 
 class ApiKeyResponse(TypedDict):
-    """A key, without its secret."""
+    """An API key without its secret."""
 
-    id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="It is part of the key, too.")]
-    name: Annotated[str, WithJsonSchema(_NAME_SCHEMA), Field(description="What it is for.")]
-    scopes: Annotated[list[str], WithJsonSchema(_SCOPES_SCHEMA), Field(description="What it allows.")]
+    id: Annotated[
+        UUID,
+        WithJsonSchema(fields.ID_SCHEMA),
+        Field(description="Identifier of the key; also embedded in the key after `hexa_`."),
+    ]
+    name: Annotated[str, WithJsonSchema(_NAME_SCHEMA), Field(description="Label for humans.")]
+    scopes: Annotated[list[str], WithJsonSchema(_SCOPES_SCHEMA), Field(description="Granted scopes.")]
     user_id: Annotated[
         UUID | None,
         WithJsonSchema(fields.nullable(fields.ID_SCHEMA)),
-        Field(description="The user whom it is bound to; null for none."),
+        Field(description="ID of the user to which the key is bound; null if it is not bound."),
     ]
-    created_at: Annotated[fields.Time, Field(description="When it was created.")]
-    expires_at: Annotated[datetime | None, _NULLABLE_TIME, Field(description="When it ends; null for never.")]
+    created_at: Annotated[fields.Time, Field(description="Time of creation.")]
+    expires_at: Annotated[datetime | None, _NULLABLE_TIME, Field(description="Expiry; null for never.")]
     last_used_at: Annotated[
-        datetime | None, _NULLABLE_TIME, Field(description="When it was used last, give or take a minute.")
+        datetime | None, _NULLABLE_TIME, Field(description="Time of the last use, accurate to about a minute.")
     ]
     revoked_at: Annotated[
-        datetime | None, _NULLABLE_TIME, Field(description="When it was revoked; null if it was not.")
+        datetime | None, _NULLABLE_TIME, Field(description="Time of revocation; null if the key is not revoked.")
     ]
 
 
 class IssuedApiKeyResponse(ApiKeyResponse):
-    """A new key, with its secret, which is shown this once."""
+    """A new API key with its secret, which is not shown again."""
 
     key: Annotated[
         str,
@@ -125,15 +130,15 @@ class IssuedApiKeyResponse(ApiKeyResponse):
             min_length=KEY_LENGTH,
             max_length=KEY_LENGTH,
             pattern=KEY_PATTERN,
-            description="What to send as `Authorization: Bearer …`. Keep it: it is not shown again.",
+            description="The API key, for `Authorization: Bearer …`. Store it: it is not shown again.",
         ),
     ]
 
 
 class ApiKeyPage(TypedDict):
-    """A page of keys."""
+    """A page of API keys."""
 
-    items: Annotated[list[ApiKeyResponse], Field(max_length=fields.MOST_ITEMS, description="The keys, newest first.")]
+    items: Annotated[list[ApiKeyResponse], Field(max_length=fields.MOST_ITEMS, description="API keys, newest first.")]
     next_cursor: fields.NextCursor
 
 
@@ -148,7 +153,7 @@ def api_key_response(key: ApiKey) -> dict[str, Any]:
 _RESULT = TypeAdapter(IssuedKey, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
 
 
-_LINKS = doc.links("key_id", "id", get_api_key="Look at it.", revoke_api_key="Revoke it.")
+_LINKS = doc.links("key_id", "id", get_api_key="Get the API key.", revoke_api_key="Revoke the API key.")
 
 router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, generate_unique_id_function=operation_id)
 
@@ -156,15 +161,15 @@ router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, gene
 @router.get(
     "/{key_id}",
     response_model=ApiKeyResponse,
-    summary="Read an API key",
+    summary="Get an API key",
     responses={
-        200: doc.response("The key, without its secret.", example="api-key"),
+        200: doc.response("The API key without its secret.", example="api-key"),
         **doc.errors(API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra=secured(Scope.KEYS_ADMIN),
 )
 async def get_api_key(request: Request, key_id: KeyId) -> Response:
-    """Read what is known of one key; its secret is known to its owner only."""
+    """Return one API key without its secret."""
     key = await services(request).keys.get(caller(request), key_id)
     return responses.ok(api_key_response(key), responses.REVALIDATE)
 
@@ -174,13 +179,13 @@ async def get_api_key(request: Request, key_id: KeyId) -> Response:
     response_model=ApiKeyPage,
     summary="List API keys",
     responses={
-        200: doc.response("A page of keys.", headers=["Link"], example="api-keys"),
+        200: doc.response("A page of API keys.", headers=["Link"], example="api-keys"),
         **doc.errors(problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra=secured(Scope.KEYS_ADMIN),
 )
 async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fields.Cursor = None) -> Response:
-    """Read keys page by page, newest first, those that were revoked or have expired among them."""
+    """Return a page of API keys, newest first, including revoked and expired keys."""
     listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters={})
     found = await services(request).keys.list(caller(request), limit=limit, after=listing.after())
     next_cursor = listing.next_cursor(found)
@@ -195,7 +200,7 @@ async def list_api_keys(request: Request, limit: fields.Limit = 20, cursor: fiel
     summary="Create an API key",
     responses={
         201: doc.response(
-            "The new key. `key` is shown this once.",
+            "The new API key. `key` is not shown again.",
             headers=["Location", "Idempotency-Replayed"],
             example="issued-api-key",
             links=_LINKS,
@@ -211,7 +216,7 @@ async def create_api_key(
         Body(examples=[{"name": "nightly import", "scopes": ["posts:read", "posts:write"]}]),
     ],
 ) -> Response:
-    """Create a key that allows no more than your own. To rotate one, create another and revoke it when it is unused."""
+    """Create an API key with at most the scopes and the lifetime of the key you use."""
     issued, is_replay = await services(request).keys.create_once(caller(request), await once(request, _RESULT), **body)
     response = {**api_key_response(issued.key), "key": issued.text}
     return responses.created(response, location=f"{PATH}/{issued.key.id}", is_replay=is_replay)
@@ -222,12 +227,15 @@ async def create_api_key(
     status_code=204,
     summary="Revoke an API key",
     responses={
-        204: doc.response("The key is revoked."),
+        204: doc.response("The API key was revoked."),
         **doc.errors(API_KEY_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra=secured(Scope.KEYS_ADMIN),
 )
 async def revoke_api_key(request: Request, key_id: KeyId) -> Response:
-    """Have a key open nothing any more, within seconds. It stays in the list; revoking it again changes nothing."""
+    """Revoke the key. It is rejected at once by this process and within `HEXAPOST_KEY_CACHE_SECONDS` by all others.
+
+    Revoked keys stay in the list. A second revocation has no effect.
+    """
     await services(request).keys.revoke(caller(request), key_id)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The parts of the OpenAPI document that operations refer to: headers, parameters, the schema of a problem."""
+"""Shared components of the OpenAPI document: headers, parameters, and the schemas of problems."""
 
 from typing import Any
 
@@ -26,73 +26,69 @@ _MEDIA_TYPES = _text(100, r"^[a-z]+/[a-z+.-]+(, [a-z]+/[a-z+.-]+)*$")
 
 HEADERS: Json = {
     "X-Request-ID": _header(
-        "The id of this request: yours if you sent a sound one, else a new one.", EXAMPLE_REQUEST_ID, _REQUEST_ID
+        "Echoes your X-Request-ID if it is valid, otherwise a generated one.", EXAMPLE_REQUEST_ID, _REQUEST_ID
     ),
     "Cache-Control": _header(
-        "How the response may be cached (RFC 9111).", "no-store", _text(100, "^[a-z0-9=-]+(, [a-z0-9=-]+)*$")
+        "Caching rules of the response (RFC 9111).", "no-store", _text(100, "^[a-z0-9=-]+(, [a-z0-9=-]+)*$")
     ),
-    "X-Content-Type-Options": _header(
-        "The media type is what it says.", "nosniff", {"type": "string", "const": "nosniff"}
-    ),
+    "X-Content-Type-Options": _header("Disables MIME sniffing.", "nosniff", {"type": "string", "const": "nosniff"}),
     "ETag": _header(
-        "The version in double quotes, for If-Match and If-None-Match.", '"1"', _text(12, '^"[1-9][0-9]*"$')
+        "Version of the resource in double quotes, for If-Match and If-None-Match.", '"1"', _text(12, '^"[1-9][0-9]*"$')
     ),
     "Location": _header(
-        "Where the new resource is.",
+        "Path of the new resource.",
         "/api/v1/users/0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
         {"type": "string", "format": "uri-reference", "maxLength": 100},
     ),
     "Link": _header(
-        "The next page (RFC 8288), if there is one.",
+        "Next page (RFC 8288). Absent on the last page.",
         '</api/v1/users?limit=20&cursor=AQGYo8R_KzF9MabwwrnkgTVX2cUe8Zt7mQhXk0b1Vw4>; rel="next"',
         _text(2000, '^<[^<>"]+>; rel="next"$'),
         required=False,
     ),
     "Retry-After": _header(
-        "After how many seconds to try again.", 1, {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600}
+        "Seconds to wait before a retry.", 1, {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600}
     ),
     "Retry-After-In-Flight": _header(
-        "After how many seconds to try again, when the same request is still being worked on.",
+        "Seconds to wait before a retry, if the same request is in progress.",
         1,
         {"type": "integer", "format": "int32", "minimum": 1, "maximum": 3600},
         required=False,
     ),
     "WWW-Authenticate": _header(
-        "How to say who makes the request (RFC 6750 section 3).",
+        "Authentication challenge (RFC 6750 section 3).",
         'Bearer realm="hexapost"',
         _text(200, '^Bearer realm="hexapost"(, [a-z]+="[a-z_:]+")*$'),
     ),
     "RateLimit": _header(
-        "How many requests are left (r), and for how many seconds (t), where rates are limited "
+        "Remaining requests (r) and seconds until the reset (t), if rates are limited "
         "(draft-ietf-httpapi-ratelimit-headers-10).",
         '"requests";r=5999;t=60',
         _text(60, '^"requests";r=[0-9]+;t=[0-9]+$'),
         required=False,
     ),
     "RateLimit-Policy": _header(
-        "How many requests (q) a key may make in how many seconds (w), where rates are limited.",
+        "Request quota (q) of an API key per window of w seconds, if rates are limited.",
         '"requests";q=6000;w=60',
         _text(60, '^"requests";q=[0-9]+;w=[0-9]+$'),
         required=False,
     ),
     "Idempotency-Replayed": _header(
-        "That this is the response which the request had when it was carried out.",
+        "`true` if this is the stored result of an earlier request.",
         "true",
         {"type": "string", "const": "true"},
         required=False,
     ),
-    "Allow": _header(
-        "The methods that this path knows.", "DELETE, GET, HEAD, PATCH", _text(100, "^[A-Z]+(, [A-Z]+)*$")
-    ),
-    "Accept-Post": _header("The media types that POST reads here.", "application/json", _MEDIA_TYPES, required=False),
+    "Allow": _header("Methods that this path supports.", "DELETE, GET, HEAD, PATCH", _text(100, "^[A-Z]+(, [A-Z]+)*$")),
+    "Accept-Post": _header("Media types that POST accepts.", "application/json", _MEDIA_TYPES, required=False),
     "Accept-Patch": _header(
-        "The media types that PATCH reads here.",
+        "Media types that PATCH accepts.",
         "application/merge-patch+json, application/json",
         _MEDIA_TYPES,
         required=False,
     ),
     "Accept-Encoding": _header(
-        "That bodies must not be compressed.", "identity", {"type": "string", "const": "identity"}, required=False
+        "Bodies must not be compressed.", "identity", {"type": "string", "const": "identity"}, required=False
     ),
 }
 
@@ -107,8 +103,8 @@ PARAMETERS: Json = {
         "name": "If-Match",
         "in": "header",
         "required": False,
-        "description": "Go on only if the resource still has one of these versions (RFC 9110 section 13.1.1); "
-        "weak tags never match, `*` matches any version.",
+        "description": "Changes the resource only if it has one of these versions (RFC 9110 section 13.1.1). "
+        "Weak tags never match; `*` matches any version.",
         "schema": _TAGS,
         "example": '"1"',
     },
@@ -116,7 +112,7 @@ PARAMETERS: Json = {
         "name": "If-None-Match",
         "in": "header",
         "required": False,
-        "description": "Send the resource only if it has none of these versions (RFC 9110 section 13.1.2).",
+        "description": "Returns 304 if the resource has one of these versions (RFC 9110 section 13.1.2).",
         "schema": _TAGS,
         "example": '"1"',
     },
@@ -124,9 +120,9 @@ PARAMETERS: Json = {
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
-        "description": "A name of your own for this request, such as a UUID: however often you send the request with "
-        "it, it is carried out once, and answered as it was then (draft-ietf-httpapi-idempotency-key-header-07). It is "
-        "known for 24 hours, unless those who run the service chose another time.",
+        "description": "Unique name of this request, such as a UUID. The request is executed once, and each retry with "
+        "this key gets the same result (draft-ietf-httpapi-idempotency-key-header-07). The key belongs to one API key. "
+        "Retries must be identical, byte by byte. Keys expire after 24 hours by default.",
         "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY + 2, "pattern": KEY_PATTERN},
         "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     },
@@ -134,34 +130,34 @@ PARAMETERS: Json = {
 
 FIELD_ERROR: Json = {
     "type": "object",
-    "description": "What is wrong with a field of the body or with a parameter.",
+    "description": "An error of one field of the body or of one parameter.",
     "required": ["code", "detail"],
     "properties": {
         "pointer": {
             "type": "string",
             "format": "json-pointer",
             "maxLength": 200,
-            "description": "The place in the body (RFC 6901).",
+            "description": "JSON Pointer to the invalid field (RFC 6901).",
         },
         "parameter": {
             "type": "string",
             "maxLength": 64,
             "pattern": "^[A-Za-z0-9_-]+$",
-            "description": "The name of a path or query parameter, or of a header.",
+            "description": "Name of the path parameter, query parameter or header.",
         },
         "code": {
             "type": "string",
             "maxLength": 40,
             "pattern": "^[a-z_]+$",
-            "description": "The rule: " + ", ".join(f"`{code}`" for code in CODES) + ".",
+            "description": "Violated rule: " + ", ".join(f"`{code}`" for code in CODES) + ".",
         },
-        "detail": {"type": "string", "maxLength": 500, "description": "The rule in a sentence."},
+        "detail": {"type": "string", "maxLength": 500, "description": "Description of the rule."},
     },
 }
 
 PROBLEM: Json = {
     "type": "object",
-    "description": "A problem (RFC 9457).",
+    "description": "A problem document (RFC 9457).",
     "required": ["type", "title", "status", "detail", "instance", "request_id"],
     "properties": {
         "type": {
@@ -169,29 +165,29 @@ PROBLEM: Json = {
             "format": "uri-reference",
             "maxLength": 100,
             "pattern": "^/problems/[a-z-]+$",
-            "description": "The kind of problem, and the address of a page about it.",
+            "description": "Problem type, and path of its documentation.",
         },
-        "title": {"type": "string", "maxLength": 100, "description": "The kind of problem in a few words."},
+        "title": {"type": "string", "maxLength": 100, "description": "Short name of the problem type."},
         "status": {
             "type": "integer",
             "format": "int32",
             "minimum": 400,
             "maximum": 599,
-            "description": "The status of the response.",
+            "description": "HTTP status code.",
         },
-        "detail": {"type": "string", "maxLength": 500, "description": "What went wrong this time."},
+        "detail": {"type": "string", "maxLength": 500, "description": "Explanation of this occurrence."},
         "instance": {
             "type": "string",
             "format": "uri",
             "maxLength": 200,
-            "description": "The name of this occurrence.",
+            "description": "URN of this occurrence; contains the request ID.",
         },
-        "request_id": {**_REQUEST_ID, "description": "As in X-Request-ID."},
+        "request_id": {**_REQUEST_ID, "description": "The request ID, as in X-Request-ID."},
         "errors": {
             "type": "array",
             "maxItems": MOST_ERRORS,
             "items": {"$ref": "#/components/schemas/FieldError"},
-            "description": "The fields and parameters that are wrong.",
+            "description": "Invalid fields and parameters.",
         },
     },
 }

@@ -1,4 +1,4 @@
-"""Pieces of the OpenAPI document that operations share: responses, headers and parameters by reference."""
+"""Builders for the OpenAPI parts of an operation: responses, links, parameters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ EXAMPLE_CURSOR = "AQGh_AYeUnAmr3pOhsvHVKtP-bOmn4uMKi_6bhhx1MqZ"
 Responses = dict[int | str, dict[str, Any]]
 
 API = (UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE)
-"""The problems of every operation on a resource: of who makes it, and of the storage."""
+"""The problems of every operation that requires an API key."""
 
 _EVERY_RESPONSE = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
 _HEADERS_OF_STATUS = {
@@ -53,9 +53,9 @@ _EVERY_OPERATION = (
 def response(
     description: str, *, headers: Sequence[str] = (), example: Json | str | None = None, links: Json | None = None
 ) -> Json:
-    """Return what is documented of a response; its body has the route's response model.
+    """Return the documentation of a response, whose body has the response model of the route.
 
-    An example with nulls, which FastAPI would drop, is the name of one in the components.
+    FastAPI drops nulls in examples, so an example with nulls is given by its name in the components.
     """
     found: Json = {"description": description, "headers": _headers(*headers)}
     if isinstance(example, str):
@@ -68,7 +68,7 @@ def response(
 
 
 def links(parameter: str, value: str, **operations: str) -> Json:
-    """Return links to operations, each with its description, whose parameter is this value of the response body."""
+    """Return links to operations, whose parameter is a value of the response body."""
     given = {parameter: f"$response.body#/{value}"}
     return {
         name: {"operationId": name, "parameters": given, "description": description}
@@ -77,9 +77,9 @@ def links(parameter: str, value: str, **operations: str) -> Json:
 
 
 def errors(*expected: Problem, accept: str | None = None) -> Responses:
-    """Return the responses for the problems of an operation and for those of every operation.
+    """Return the problem responses of an operation, including those of every operation.
 
-    `accept` names the header that tells which media types a body may have, for an operation that reads one.
+    For an operation with a body, `accept` is the header that lists the accepted media types.
     """
     kinds = {*expected, *_EVERY_OPERATION}
     if accept is not None:
@@ -91,7 +91,7 @@ def errors(*expected: Problem, accept: str | None = None) -> Responses:
     responses: Responses = {
         status: _problem_response(found, more.get(status, [])) for status, found in by_status.items()
     }
-    if IDEMPOTENCY_IN_FLIGHT in kinds:  # not every 409 passes with time
+    if IDEMPOTENCY_IN_FLIGHT in kinds:  # only this 409 is temporary
         responses[409]["headers"]["Retry-After"] = {"$ref": "#/components/headers/Retry-After-In-Flight"}
     return responses
 
@@ -110,11 +110,11 @@ def _headers(*names: str) -> Json:
 
 
 def parameters(*names: str) -> Json:
-    """Return the part of an operation that refers to header parameters, which are read without FastAPI's help."""
+    """Return references to header parameters, which the service parses itself."""
     return {"parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names]}
 
 
 def merge_patch(model: str, example: Json) -> Json:
-    """Return the part of an operation that documents its body, a merge patch with the schema of this model."""
+    """Return the documentation of a merge patch body with the schema of this model."""
     content = {"schema": {"$ref": f"#/components/schemas/{model}"}, "example": example}
     return {"requestBody": {"content": dict.fromkeys(MEDIA_TYPES["PATCH"], content)}}

@@ -1,4 +1,4 @@
-"""Types of fields and parameters that several resources share: what they accept, and the schema that says so."""
+"""Shared types of fields and parameters: validators and their JSON schemas."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -24,8 +24,9 @@ _TIME = re.compile(
 _BOOLEANS = {"true": True, "false": False}
 
 MOST_ITEMS = 100
-"""Of one page."""
+"""The maximum number of items on a page."""
 
+ID_DESCRIPTION = "Identifier; the order of IDs is the order of creation."
 ID_SCHEMA: dict[str, Any] = {"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36}
 EMAIL_SCHEMA: dict[str, Any] = {"type": "string", "format": "idn-email", "minLength": 3, "maxLength": LONGEST_EMAIL}
 CURSOR_SCHEMA: dict[str, Any] = {
@@ -39,33 +40,33 @@ VERSION_SCHEMA: dict[str, Any] = {"type": "integer", "format": "int32", "minimum
 
 
 def nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema with null allowed."""
+    """Return the schema that also allows null."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
 def _identifier(value: object) -> UUID:
     if not isinstance(value, str):
-        raise PydanticCustomError("type", "It must be a string.")
+        raise PydanticCustomError("type", "Must be a string.")
     if not _UUID.fullmatch(value):
-        raise PydanticCustomError("format", "It must be a UUID in the form of 8-4-4-4-12 hexadecimal digits.")
+        raise PydanticCustomError("format", "Must be a UUID of the form 8-4-4-4-12 hexadecimal digits.")
     return UUID(value)
 
 
 def _limit(value: str) -> int:
     if not _LIMIT.fullmatch(value):
-        raise PydanticCustomError("out_of_range", "It must be a whole number from 1 to 100.")
+        raise PydanticCustomError("out_of_range", "Must be an integer from 1 to 100.")
     return int(value)
 
 
 def _boolean(value: str) -> bool:
     if value not in _BOOLEANS:
-        raise PydanticCustomError("choice", "It must be true or false.")
+        raise PydanticCustomError("choice", "Must be true or false.")
     return _BOOLEANS[value]
 
 
 def _cursor(value: str) -> str:
     if not _CURSOR.match(value):
-        raise PydanticCustomError("not_issued", "It must be the next_cursor of a page of this list.")
+        raise PydanticCustomError("not_issued", "Must be the next_cursor of a page of this list.")
     return value
 
 
@@ -73,32 +74,32 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def one_of(*allowed: E) -> Callable[[object], E]:
-    """Return a validator that takes the values of these members of an enumeration."""
+    """Return a validator for the values of these enumeration members."""
     members = {str(member): member for member in allowed}
     names = ", ".join(members)
 
     def validate(value: object) -> E:
         if not isinstance(value, str):
-            raise PydanticCustomError("type", "It must be a string.")
+            raise PydanticCustomError("type", "Must be a string.")
         if value not in members:
-            raise PydanticCustomError("choice", "It must be one of: {names}.", {"names": names})
+            raise PydanticCustomError("choice", "Must be one of: {names}.", {"names": names})
         return members[value]
 
     return validate
 
 
 def set_of(*allowed: E) -> Callable[[object], frozenset[E]]:
-    """Return a validator that takes an array of values of these members of an enumeration, each at most once."""
+    """Return a validator for an array of distinct values of these enumeration members."""
     one = one_of(*allowed)
 
     def validate(value: object) -> frozenset[E]:
         if not isinstance(value, list):
-            raise PydanticCustomError("type", "It must be an array.")
+            raise PydanticCustomError("type", "Must be an array.")
         if not 1 <= len(value) <= len(allowed):
-            raise PydanticCustomError("out_of_range", "It must have 1-{most} items.", {"most": len(allowed)})
+            raise PydanticCustomError("out_of_range", "Must have 1-{most} items.", {"most": len(allowed)})
         found = frozenset(map(one, value))
         if len(found) != len(value):
-            raise PydanticCustomError("repeated", "Each item can be given once.")
+            raise PydanticCustomError("repeated", "Items must be unique.")
         return found
 
     return validate
@@ -106,15 +107,15 @@ def set_of(*allowed: E) -> Callable[[object], frozenset[E]]:
 
 def _given_time(value: object) -> datetime:
     if not isinstance(value, str):
-        raise PydanticCustomError("type", "It must be a string.")
+        raise PydanticCustomError("type", "Must be a string.")
     with suppress(ValueError, OverflowError):
         if _TIME.fullmatch(value):
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    raise PydanticCustomError("format", "It must be a time in the form of 2026-12-31T23:59:59Z.")
+    raise PydanticCustomError("format", "Must be a time of the form 2026-12-31T23:59:59Z.")
 
 
 Identifier = Annotated[UUID, PlainValidator(_identifier), WithJsonSchema(ID_SCHEMA)]
-"""A UUID of any version in its canonical form, in either case of letters."""
+"""A UUID of any version in its canonical form, in upper or lower case."""
 
 Email = Annotated[
     str, Field(strict=True, max_length=LONGEST_EMAIL), AfterValidator(clean_email), WithJsonSchema(EMAIL_SCHEMA)
@@ -122,50 +123,47 @@ Email = Annotated[
 """An e-mail address."""
 
 Flag = Annotated[bool, Field(strict=True)]
-"""A boolean of JSON."""
+"""A JSON boolean."""
 
 QueryFlag = Annotated[bool | None, PlainValidator(_boolean), WithJsonSchema({"type": "boolean"})]
-"""A boolean of a query string: `true` or `false`."""
+"""A boolean query parameter: `true` or `false`."""
 
 Limit = Annotated[
     int,
     PlainValidator(_limit),
     WithJsonSchema({"type": "integer", "format": "int32", "minimum": 1, "maximum": MOST_ITEMS}),
-    Query(description="How many items the page holds at most."),
+    Query(description="Maximum number of items on the page."),
 ]
-"""How many items a page holds at most."""
+"""The maximum number of items on a page."""
 
 Cursor = Annotated[
     str | None,
     PlainValidator(_cursor),
     WithJsonSchema(CURSOR_SCHEMA),
-    Query(
-        description="Where the page starts: `next_cursor` of the page before, with the same filters as there. Without "
-        "it, the first page."
-    ),
+    Query(description="`next_cursor` of the previous page, with the same filters. By default the first page."),
 ]
-"""Where a page starts."""
+"""The start of a page."""
 
 
 Time = Annotated[datetime, WithJsonSchema(TIME_SCHEMA)]
 """An aware time in UTC."""
 
 GivenTime = Annotated[datetime, PlainValidator(_given_time), WithJsonSchema(TIME_SCHEMA)]
-"""A time that a caller gives, in RFC 3339 with any offset."""
+"""A time in a request: RFC 3339 with any offset."""
 
 Version = Annotated[
     int,
     WithJsonSchema(VERSION_SCHEMA),
-    Field(description="1 at first, one more with every change; the ETag quotes it."),
+    Field(description="Starts at 1 and increases by 1 with each change; the ETag contains it."),
 ]
 """The version of an entity."""
 
 NextCursor = Annotated[
     str | None,
     WithJsonSchema(nullable(CURSOR_SCHEMA)),
-    Field(description="What to send as `cursor` for the next page; null on the last page."),
+    Field(description="Send it as `cursor` to get the next page; null on the last page."),
 ]
-"""Where the next page starts."""
+"""The start of the next page."""
 
 
 STRICT = ConfigDict(extra="forbid")
@@ -173,11 +171,11 @@ STRICT = ConfigDict(extra="forbid")
 
 
 class ResponseModel(BaseModel):
-    """A response body, made from values that are known to be right."""
+    """A response body."""
 
     model_config = ConfigDict(frozen=True)
 
 
 def text_schema(pattern: str, longest: int) -> dict[str, Any]:
-    """Return the schema of text that matches a pattern of `domain.text` and has at most `longest` characters."""
+    """Return the schema of text with a pattern of `domain.text` and at most `longest` characters."""
     return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern}

@@ -1,4 +1,4 @@
-"""Probes: whether the process lives, and whether it can work."""
+"""Liveness and readiness probes."""
 
 from typing import Annotated, Literal
 
@@ -12,25 +12,23 @@ from adapters.http.routes import operation_id
 
 
 class LivenessResponse(ResponseModel):
-    """The process answers."""
+    """The process is running."""
 
-    status: Annotated[Literal["ok"], Field(description="Always ok.")]
+    status: Annotated[Literal["ok"], Field(description="Always `ok`.")]
 
 
 class ComponentResponse(ResponseModel):
-    """Something that the service needs."""
+    """The status of one component."""
 
-    ready: Annotated[bool, Field(description="Whether it can be used.")]
-    detail: Annotated[str, Field(max_length=200, description="A word about its state.")]
+    ready: Annotated[bool, Field(description="True if the component is ready.")]
+    detail: Annotated[str, Field(max_length=200, description="Short status text.")]
 
 
 class ReadinessResponse(ResponseModel):
-    """Whether the service can work."""
+    """The readiness of the service."""
 
-    status: Annotated[Literal["ready", "unavailable"], Field(description="Ready when all components are.")]
-    components: Annotated[
-        dict[str, ComponentResponse], Field(description="What the service needs, by name.", max_length=32)
-    ]
+    status: Annotated[Literal["ready", "unavailable"], Field(description="`ready` if all components are ready.")]
+    components: Annotated[dict[str, ComponentResponse], Field(description="Components by name.", max_length=32)]
 
 
 _ALIVE = LivenessResponse(status="ok").model_dump_json().encode()
@@ -51,26 +49,29 @@ router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
 @router.get(
     "/livez",
     response_model=LivenessResponse,
-    summary="Is the process alive?",
-    responses={200: response("It is.", example={"status": "ok"}), **errors()},
+    summary="Liveness probe",
+    responses={200: response("The process is running.", example={"status": "ok"}), **errors()},
 )
 async def get_liveness() -> Response:
-    """Answer without touching the database: a process that does not answer should be started again."""
+    """Return 200 without database access. Restart a process that does not respond."""
     return Response(_ALIVE, media_type="application/json")
 
 
 @router.get(
     "/readyz",
     response_model=ReadinessResponse,
-    summary="Can it work?",
+    summary="Readiness probe",
     responses={
-        200: response("It can.", example=_READY),
-        503: {"model": ReadinessResponse, **response("It cannot: do not send it requests.", example=_UNAVAILABLE)},
+        200: response("Ready to serve requests.", example=_READY),
+        503: {
+            "model": ReadinessResponse,
+            **response("Not ready; do not route traffic here.", example=_UNAVAILABLE),
+        },
         **errors(),
     },
 )
 async def get_readiness(request: Request) -> Response:
-    """Tell which of what the service needs was ready a moment ago. It is not when the process is about to end."""
+    """Report the readiness of each dependency, checked every second. Returns 503 while the process shuts down."""
     found = await services(request).readiness()
     components = {name: ComponentResponse(ready=one.ready, detail=one.detail) for name, one in found.items()}
     is_ready = all(one.ready for one in components.values())

@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""The metrics endpoint."""
 
 import asyncio
 
@@ -19,12 +19,12 @@ _EXAMPLE = """# HELP hexapost_retries_total Units of work that were tried again.
 # TYPE hexapost_retries_total counter
 hexapost_retries_total{cause="concurrent-change"} 2.0
 """
-_SHOWN = response("All of it, in the text format of Prometheus.")
+_SHOWN = response("Metrics in the Prometheus text format.")
 _SHOWN["content"] = {"text/plain": {"schema": {"type": "string", "maxLength": 16_777_216}, "example": _EXAMPLE}}
 
 
 class OutageRoute(StrictRoute):
-    """A route that is needed most while the database is away."""
+    """A route that accepts stale authentication results during a database outage."""
 
     in_outage = True
 
@@ -35,14 +35,14 @@ router = APIRouter(route_class=OutageRoute, tags=["health"], generate_unique_id_
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    summary="Read what the service counts",
+    summary="Prometheus metrics",
     responses={200: _SHOWN, **errors(*API, VALIDATION_FAILED)},
     openapi_extra=secured(Scope.METRICS_READ),
 )
 async def get_metrics(request: Request) -> PlainTextResponse:
-    """Show requests, durations, the pool, retries, rejections and errors, of all processes that serve together.
+    """Return the metrics of all worker processes of this service.
 
-    A key that the process has found in the last hour is good for this also while the database is away.
+    During a database outage, a process accepts API keys that it verified in the last hour.
     """
     caller(request).require(Scope.METRICS_READ)
     # In a thread, because each worker process has files to read.

@@ -23,9 +23,9 @@ _Query = Annotated[
     _Words | None,
     WithJsonSchema({**fields.text_schema(LINE_PATTERN, LONGEST_QUERY), "examples": ["analytical engine"]}),
     Query(
-        description="Only posts with every one of these words in title or content. A word is what stands between white "
-        "space and punctuation; case does not count, accents do, and a part of a word is none. Posts whose titles hold "
-        "all the words come first."
+        description="Search query: selects posts whose title and content contain all these words. White space and "
+        "punctuation separate words. Case is ignored, accents are significant, and only whole words match. Matches in "
+        "titles rank first."
     ),
 ]
 
@@ -43,7 +43,7 @@ class PostPage(TypedDict):
         list[PostResponse],
         Field(
             max_length=fields.MOST_ITEMS,
-            description="The posts, newest first; with `q` those whose titles hold all the words before the rest.",
+            description="Posts, newest first; with `q`, matches in titles rank first.",
         ),
     ]
     next_cursor: fields.NextCursor
@@ -69,16 +69,16 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     limit: fields.Limit = 20,
     cursor: fields.Cursor = None,
     author_id: Annotated[
-        fields.Identifier | None, WithJsonSchema(fields.ID_SCHEMA), Query(description="Only posts by this user.")
+        fields.Identifier | None, WithJsonSchema(fields.ID_SCHEMA), Query(description="Selects posts by this author.")
     ] = None,
     status: Annotated[
-        Status | None, WithJsonSchema(STATUS_SCHEMA), Query(description="Only posts in this status.")
+        Status | None, WithJsonSchema(STATUS_SCHEMA), Query(description="Selects posts with this status.")
     ] = None,
     q: _Query = None,
 ) -> Response:
-    """Read posts page by page, newest first. The next page starts at `next_cursor`, null on the last one.
+    """Return a page of posts, newest first. Send `next_cursor` as `cursor` to get the next page.
 
-    With `q` only posts that hold every word of it, those whose titles alone hold them all before the rest.
+    With `q`, searches titles and contents. Matches in titles rank first.
     """
     filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
     listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)

@@ -1,4 +1,4 @@
-"""Posts over HTTP: routes, request and response models; lists of them are in `post_pages`."""
+"""The post resource: routes, request and response bodies. `post_pages` has the list and the search."""
 
 from typing import Annotated, NotRequired
 from uuid import UUID
@@ -58,7 +58,7 @@ INVALID_TRANSITION = problems.domain_problem(
     InvalidTransitionError,
     resolution="A draft can be published, a published post archived, and an archived post published again.",
 )
-PostId = Annotated[fields.Identifier, Path(description="The id of the post.", examples=[EXAMPLE["id"]])]
+PostId = Annotated[fields.Identifier, Path(description="ID of the post.", examples=[EXAMPLE["id"]])]
 
 _FIRST = tuple(status for status in PostStatus if status in FIRST_STATUSES)
 STATUS_SCHEMA: Json = {"type": "string", "enum": list(PostStatus)}
@@ -66,13 +66,13 @@ _TITLE_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_TITLE)
 _CONTENT_SCHEMA = fields.text_schema(LINES_PATTERN, LONGEST_CONTENT)
 _Title = Annotated[
     str,
-    Field(strict=True, max_length=LONGEST_TITLE, description="One line."),
+    Field(strict=True, max_length=LONGEST_TITLE, description="Title, in one line."),
     AfterValidator(clean_title),
     WithJsonSchema(_TITLE_SCHEMA),
 ]
 _Content = Annotated[
     str,
-    Field(strict=True, max_length=LONGEST_CONTENT, description="Plain text, with line breaks where there are any."),
+    Field(strict=True, max_length=LONGEST_CONTENT, description="Plain text; line breaks are allowed."),
     AfterValidator(clean_content),
     WithJsonSchema(_CONTENT_SCHEMA),
 ]
@@ -105,18 +105,22 @@ class UpdatePostRequest(TypedDict, total=False):
 class PostResponse(TypedDict):
     """A post."""
 
-    id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="Ids are in the order of creation.")]
-    author_id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="The user who wrote it.")]
-    title: Annotated[str, WithJsonSchema(_TITLE_SCHEMA), Field(description="One line.")]
+    id: Annotated[
+        UUID,
+        WithJsonSchema(fields.ID_SCHEMA),
+        Field(description=fields.ID_DESCRIPTION),
+    ]
+    author_id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="ID of the author.")]
+    title: Annotated[str, WithJsonSchema(_TITLE_SCHEMA), Field(description="Title, in one line.")]
     content: Annotated[str, WithJsonSchema(_CONTENT_SCHEMA), Field(description="Plain text.")]
-    status: Annotated[PostStatus, Field(description="Where it is in its life.")]
+    status: Annotated[PostStatus, Field(description="Lifecycle status: draft -> published <-> archived.")]
     published_at: Annotated[
         fields.Time | None,
         WithJsonSchema(fields.nullable(fields.TIME_SCHEMA)),
-        Field(description="When it was published first; null before that."),
+        Field(description="Time of the first publication; null before it."),
     ]
-    created_at: Annotated[fields.Time, Field(description="When it was written.")]
-    updated_at: Annotated[fields.Time, Field(description="When it was changed last.")]
+    created_at: Annotated[fields.Time, Field(description="Time of creation.")]
+    updated_at: Annotated[fields.Time, Field(description="Time of the last change.")]
     version: fields.Version
 
 
@@ -126,8 +130,10 @@ _RESULT = TypeAdapter(Post)
 
 
 _LINKS = {
-    **doc.links("post_id", "id", get_post="Read it.", update_post="Change it.", delete_post="Remove it."),
-    **doc.links("user_id", "author_id", get_user="Read the author."),
+    **doc.links(
+        "post_id", "id", get_post="Get the post.", update_post="Update the post.", delete_post="Delete the post."
+    ),
+    **doc.links("user_id", "author_id", get_user="Get the author."),
 }
 
 router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generate_unique_id_function=operation_id)
@@ -136,16 +142,16 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
 @router.get(
     "/{post_id}",
     response_model=PostResponse,
-    summary="Read a post",
+    summary="Get a post",
     responses={
         200: doc.response("The post.", headers=["ETag"], example=EXAMPLE),
-        304: doc.response("If-None-Match names the version of the post.", headers=["ETag"]),
+        304: doc.response("The post has the version in If-None-Match.", headers=["ETag"]),
         **doc.errors(POST_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.POSTS_READ), **doc.parameters("If-None-Match")},
 )
 async def get_post(request: Request, post_id: PostId) -> Response:
-    """Read one post. With `If-None-Match` the answer is 304 as long as the post has not changed."""
+    """Return one post. Send `If-None-Match` to get a 304 if the post has not changed."""
     post = await services(request).posts.get(caller(request), post_id)
     return responses.entity(request, post_response(post), post.version)
 
@@ -154,7 +160,7 @@ async def get_post(request: Request, post_id: PostId) -> Response:
     "",
     status_code=201,
     response_model=PostResponse,
-    summary="Write a post",
+    summary="Create a post",
     responses={
         201: doc.response(
             "The new post.", headers=["Location", "ETag", "Idempotency-Replayed"], example=EXAMPLE, links=_LINKS
@@ -170,7 +176,7 @@ async def create_post(
         Body(examples=[{name: EXAMPLE[name] for name in ("author_id", "title", "content", "status")}]),
     ],
 ) -> Response:
-    """Write a post, as a draft or published at once, in the name of an active user."""
+    """Create a post for an active author, as a draft (default) or published."""
     post, is_replay = await services(request).posts.create_once(caller(request), await once(request, _RESULT), **body)
     return responses.created(post_response(post), post.version, location=f"{PATH}/{post.id}", is_replay=is_replay)
 
@@ -178,10 +184,10 @@ async def create_post(
 @router.patch(
     "/{post_id}",
     response_model=PostResponse,
-    summary="Change a post",
+    summary="Update a post",
     responses={
         200: doc.response(
-            "The post after the changes.",
+            "The updated post.",
             headers=["ETag"],
             example={**EXAMPLE, "status": "archived", "updated_at": "2026-02-01T10:00:00Z", "version": 2},
         ),
@@ -201,9 +207,9 @@ async def create_post(
     },
 )
 async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest) -> Response:
-    """Change what the merge patch (RFC 7396) names: text, status (draft -> published <-> archived), or both.
+    """Partial update (JSON merge patch, RFC 7396) of text and status (draft -> published <-> archived).
 
-    With `If-Match` only if the post still has that version. A patch that changes nothing leaves the version as it is.
+    Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
     expected = expected_versions(request.scope)
     post = await services(request).posts.revise(caller(request), post_id, expected=expected, **body)
@@ -213,15 +219,15 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
 @router.delete(
     "/{post_id}",
     status_code=204,
-    summary="Remove a post",
+    summary="Delete a post",
     responses={
-        204: doc.response("The post is removed."),
+        204: doc.response("The post was deleted."),
         **doc.errors(POST_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.POSTS_WRITE), **doc.parameters("If-Match")},
 )
 async def delete_post(request: Request, post_id: PostId) -> Response:
-    """Remove a post, for good. With `If-Match` only if the post still has that version."""
+    """Delete a post permanently. On a mismatch of `If-Match` the response is 412."""
     expected = expected_versions(request.scope)
     await services(request).posts.remove(caller(request), post_id, expected=expected)
     return Response(status_code=204)

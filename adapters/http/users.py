@@ -1,4 +1,4 @@
-"""Users over HTTP: routes, request and response models."""
+"""The user resource: routes, request and response bodies."""
 
 from typing import Annotated
 from uuid import UUID
@@ -46,16 +46,16 @@ EMAIL_ALREADY_REGISTERED = problems.domain_problem(
     resolution="Find the user with GET /api/v1/users?email=…, or use a different address. Spellings that reach the "
     "same mailbox, such as capital letters, count as the same address.",
 )
-UserId = Annotated[fields.Identifier, Path(description="The id of the user.", examples=[EXAMPLE["id"]])]
+UserId = Annotated[fields.Identifier, Path(description="ID of the user.", examples=[EXAMPLE["id"]])]
 
 _NAME_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_FULL_NAME)
 _FullName = Annotated[
     Annotated[str, Field(strict=True, max_length=LONGEST_FULL_NAME), AfterValidator(clean_full_name)] | None,
     WithJsonSchema(fields.nullable(_NAME_SCHEMA)),
-    Field(description="The name that people know the user by; null when it is not known."),
+    Field(description="Display name; null if unknown."),
 ]
-_Email = Annotated[fields.Email, Field(description="The address, kept as it is given; no other user may have it.")]
-_IsActive = Annotated[fields.Flag, Field(description="Whether the user can write and publish posts.")]
+_Email = Annotated[fields.Email, Field(description="E-mail address, unique in normalized form.")]
+_IsActive = Annotated[fields.Flag, Field(description="True if the user can create and publish posts.")]
 
 
 class _OptionalUserFields(TypedDict, total=False):
@@ -81,21 +81,29 @@ class UpdateUserRequest(_OptionalUserFields, total=False):
 class UserResponse(TypedDict):
     """A user."""
 
-    id: Annotated[UUID, WithJsonSchema(fields.ID_SCHEMA), Field(description="Ids are in the order of creation.")]
-    email: Annotated[str, WithJsonSchema(fields.EMAIL_SCHEMA), Field(description="As it was given.")]
-    full_name: Annotated[
-        str | None, WithJsonSchema(fields.nullable(_NAME_SCHEMA)), Field(description="Null when it is not known.")
+    id: Annotated[
+        UUID,
+        WithJsonSchema(fields.ID_SCHEMA),
+        Field(description=fields.ID_DESCRIPTION),
     ]
-    is_active: Annotated[bool, Field(description="Whether the user can write and publish posts.")]
-    created_at: Annotated[fields.Time, Field(description="When the user was registered.")]
-    updated_at: Annotated[fields.Time, Field(description="When the user was changed last.")]
+    email: Annotated[
+        str,
+        WithJsonSchema(fields.EMAIL_SCHEMA),
+        Field(description="E-mail address, stored as entered; compared case-insensitively and in normalized form."),
+    ]
+    full_name: Annotated[
+        str | None, WithJsonSchema(fields.nullable(_NAME_SCHEMA)), Field(description="Display name; null if unknown.")
+    ]
+    is_active: Annotated[bool, Field(description="True if the user can create and publish posts.")]
+    created_at: Annotated[fields.Time, Field(description="Time of creation.")]
+    updated_at: Annotated[fields.Time, Field(description="Time of the last change.")]
     version: fields.Version
 
 
 class UserPage(TypedDict):
     """A page of users."""
 
-    items: Annotated[list[UserResponse], Field(max_length=fields.MOST_ITEMS, description="The users, newest first.")]
+    items: Annotated[list[UserResponse], Field(max_length=fields.MOST_ITEMS, description="Users, newest first.")]
     next_cursor: fields.NextCursor
 
 
@@ -105,8 +113,10 @@ _RESULT = TypeAdapter(User)
 
 
 _LINKS = {
-    **doc.links("user_id", "id", get_user="Read it.", update_user="Change it.", delete_user="Erase it."),
-    **doc.links("author_id", "id", list_posts="Read the posts of the user."),
+    **doc.links(
+        "user_id", "id", get_user="Get the user.", update_user="Update the user.", delete_user="Delete the user."
+    ),
+    **doc.links("author_id", "id", list_posts="List the posts of the user."),
 }
 
 router = APIRouter(prefix=PATH, tags=["users"], route_class=StrictRoute, generate_unique_id_function=operation_id)
@@ -115,16 +125,16 @@ router = APIRouter(prefix=PATH, tags=["users"], route_class=StrictRoute, generat
 @router.get(
     "/{user_id}",
     response_model=UserResponse,
-    summary="Read a user",
+    summary="Get a user",
     responses={
         200: doc.response("The user.", headers=["ETag"], example=EXAMPLE),
-        304: doc.response("If-None-Match names the version of the user.", headers=["ETag"]),
+        304: doc.response("The user has the version in If-None-Match.", headers=["ETag"]),
         **doc.errors(USER_NOT_FOUND, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.USERS_READ), **doc.parameters("If-None-Match")},
 )
 async def get_user(request: Request, user_id: UserId) -> Response:
-    """Read one user. With `If-None-Match` the answer is 304 as long as the user has not changed."""
+    """Return one user. Send `If-None-Match` to get a 304 if the user has not changed."""
     user = await services(request).users.get(caller(request), user_id)
     return responses.entity(request, user_response(user), user.version)
 
@@ -148,11 +158,11 @@ async def list_users(
     email: Annotated[
         fields.Email | None,
         WithJsonSchema(fields.EMAIL_SCHEMA),
-        Query(description="Only the user with this address, in any spelling that reaches the same mailbox."),
+        Query(description="Selects the user with this address, in any spelling of the same mailbox."),
     ] = None,
-    is_active: Annotated[fields.QueryFlag, Query(description="Only users that are, or are not, active.")] = None,
+    is_active: Annotated[fields.QueryFlag, Query(description="Selects active or inactive users.")] = None,
 ) -> Response:
-    """Read users page by page, newest first. The next page starts at `next_cursor`, null on the last one."""
+    """Return a page of users, newest first. Send `next_cursor` as `cursor` to get the next page."""
     filters = {"email": email, "is_active": None if is_active is None else str(is_active).lower()}
     listing = Listing(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
     found = await services(request).users.list(
@@ -167,7 +177,7 @@ async def list_users(
     "",
     status_code=201,
     response_model=UserResponse,
-    summary="Register a user",
+    summary="Create a user",
     responses={
         201: doc.response(
             "The new user.", headers=["Location", "ETag", "Idempotency-Replayed"], example=EXAMPLE, links=_LINKS
@@ -180,7 +190,7 @@ async def create_user(
     request: Request,
     body: Annotated[CreateUserRequest, Body(examples=[{"email": "ada@example.org", "full_name": "Ada Lovelace"}])],
 ) -> Response:
-    """Register a user with an e-mail address that no other user has, in any spelling."""
+    """Create a user. The e-mail address must be unique in all its spellings."""
     user, is_replay = await services(request).users.create_once(caller(request), await once(request, _RESULT), **body)
     return responses.created(user_response(user), user.version, location=f"{PATH}/{user.id}", is_replay=is_replay)
 
@@ -188,10 +198,10 @@ async def create_user(
 @router.patch(
     "/{user_id}",
     response_model=UserResponse,
-    summary="Change a user",
+    summary="Update a user",
     responses={
         200: doc.response(
-            "The user after the changes.",
+            "The updated user.",
             headers=["ETag"],
             example={**EXAMPLE, "full_name": "Ada King", "updated_at": "2026-02-01T10:00:00Z", "version": 2},
         ),
@@ -210,9 +220,9 @@ async def create_user(
     },
 )
 async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest) -> Response:
-    """Change what the merge patch (RFC 7396) names; null clears `full_name`.
+    """Partial update (JSON merge patch, RFC 7396); null clears `full_name`.
 
-    With `If-Match` only if the user still has that version. A patch that changes nothing leaves the version as it is.
+    Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
     expected = expected_versions(request.scope)
     user = await services(request).users.change(caller(request), user_id, expected=expected, **body)
@@ -222,15 +232,15 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
 @router.delete(
     "/{user_id}",
     status_code=204,
-    summary="Erase a user",
+    summary="Delete a user",
     responses={
-        204: doc.response("The user is erased."),
+        204: doc.response("The user was deleted."),
         **doc.errors(USER_NOT_FOUND, problems.VERSION_MISMATCH, problems.VALIDATION_FAILED, *doc.API),
     },
     openapi_extra={**secured(Scope.USERS_WRITE), **doc.parameters("If-Match")},
 )
 async def delete_user(request: Request, user_id: UserId) -> Response:
-    """Erase a user and all posts by that user, for good. With `If-Match` only if the user still has that version."""
+    """Delete a user, their posts and their API keys permanently. On a mismatch of `If-Match` the response is 412."""
     expected = expected_versions(request.scope)
     await services(request).users.erase(caller(request), user_id, expected=expected)
     return Response(status_code=204)
