@@ -1,4 +1,4 @@
-"""The application: routes, envelope and problem responses put together over the services it is given."""
+"""Creates the application from the routes, the middleware and the exception handlers."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -23,19 +23,19 @@ class Application(FastAPI):
     """FastAPI with the OpenAPI document of this service."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the document, which is made once."""
+        """Return the document, which is created once."""
         if self.openapi_schema is None:
             self.openapi_schema = build(self)
         return self.openapi_schema
 
     @cached_property
     def document(self) -> bytes:
-        """The document as text, in UTF-8."""
+        """The document as JSON."""
         return openapi_document(self).encode()
 
 
 def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
-    """Return the application over these services; nothing is shared with another one in the same process."""
+    """Return an application with these use cases. It shares no state with other applications in the process."""
     app = Application(
         title="Hexapost",
         version=options.version,
@@ -52,7 +52,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
         lifespan=_closing(lifespan or _nothing),
         exception_handlers=EXCEPTION_HANDLERS,
         redirect_slashes=False,
-        # FastAPI's own writes paths and query strings into its spans, and begins inside of ours.
+        # FastAPI's telemetry records paths and query strings, and starts inside our span.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_url=None,
     )
@@ -75,27 +75,27 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
 
 @asynccontextmanager
 async def _nothing(_: FastAPI) -> AsyncIterator[None]:
-    """Do nothing beside the requests."""
+    """Do nothing."""
     yield
 
 
 class LifespanError(Exception):
-    """The service cannot start, or has not ended in order: the log says why, this error nothing, for servers log it."""
+    """The start or the shutdown failed. Servers log this error, so it has no details; our log has a safe summary."""
 
 
 def _closing(lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
-    """Return the lifespan, after which what `create_app` has made is closed. Raises LifespanError for its errors."""
+    """Return the lifespan with the cleanup of the application. Raises LifespanError in place of other errors."""
 
     @asynccontextmanager
     async def closing(app: FastAPI) -> AsyncIterator[Any]:
         stack = AsyncExitStack()
         stack.push_async_callback(app.state.rate_limits.close)
         try:
-            with _logged("service cannot start"):
+            with _logged("startup failed"):
                 state = await stack.enter_async_context(lifespan(app))
             yield state
         finally:
-            with _logged("service has not ended in order"):
+            with _logged("shutdown failed"):
                 await stack.aclose()
 
     return closing
@@ -103,9 +103,9 @@ def _closing(lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
 
 @contextmanager
 def _logged(failure: str) -> Iterator[None]:
-    """Log the kind of an error in the block, and raise LifespanError instead of it."""
+    """Log the type of an error in the block, and raise LifespanError in its place."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it was, its words are not for the log
+    except Exception as error:  # noqa: BLE001 - its message may contain database text
         structlog.get_logger("hexapost").error(failure, exception=kinds(error), traceback=places(error))
         raise LifespanError from None

@@ -1,4 +1,4 @@
-"""Who makes a request: the API key it carries, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`."""
+"""Authenticates requests by an API key in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`."""
 
 import re
 
@@ -13,9 +13,9 @@ _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 
 
 async def authenticate(request: Request, *, in_outage: bool = False) -> Caller:
-    """Return who makes the request, and note it in the request. Raises UnauthenticatedError.
+    """Return the principal, and store it in the request context. Raises UnauthenticatedError.
 
-    `in_outage` is that of `Authenticator.authenticate`.
+    `in_outage` is the parameter of `Authenticator.authenticate`.
     """
     caller = await services(request).authenticator.authenticate(presented(request.scope), in_outage=in_outage)
     request_context(request).principal = caller
@@ -23,7 +23,7 @@ async def authenticate(request: Request, *, in_outage: bool = False) -> Caller:
 
 
 def presented(scope: AsgiScope) -> str:
-    """Return the key in the headers. Raises UnauthenticatedError unless there is one, once."""
+    """Return the API key in the headers. Raises UnauthenticatedError unless the request has exactly one."""
     found = []
     for name, value in scope["headers"]:
         if name == b"authorization":

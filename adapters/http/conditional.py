@@ -1,4 +1,4 @@
-"""Conditional requests: entity tags and the preconditions on them (RFC 9110 sections 8.8.3 and 13)."""
+"""Conditional requests: entity tags and preconditions (RFC 9110 sections 8.8.3 and 13)."""
 
 import re
 from collections.abc import Collection
@@ -13,10 +13,10 @@ _ELEMENT = re.compile(rb'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)")?[ \t]*(?:,
 _VERSION = re.compile(rb"[1-9][0-9]{0,9}")
 
 LONGEST_TAGS = 1000
-"""Characters of If-Match and If-None-Match."""
+"""The maximum length of If-Match and If-None-Match."""
 _TAG = r'(?:W/)?"[!#-~\u0080-\u00FF]*"'
 TAGS_PATTERN = rf"^(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*$"
-"""Their syntax, when they are not `*`: a list of entity tags."""
+"""The syntax of a list of entity tags."""
 
 
 def entity_tag(version: int) -> str:
@@ -25,10 +25,9 @@ def entity_tag(version: int) -> str:
 
 
 def expected_versions(scope: Scope) -> Collection[int] | None:
-    """Return the versions that If-Match asks for: None for any.
+    """Return the versions in If-Match, None for any version.
 
-    Weak tags never match (the strong comparison of RFC 9110 section 8.8.3.2). Raises ProblemError for a header that is
-    malformed.
+    Weak tags never match (strong comparison, RFC 9110 section 8.8.3.2). Raises ProblemError for a malformed header.
     """
     lines = header_lines(scope, b"if-match")
     tags = _tags(lines, "If-Match") if lines else None
@@ -38,10 +37,10 @@ def expected_versions(scope: Scope) -> Collection[int] | None:
 
 
 def is_known(scope: Scope, tag: str) -> bool:
-    """Tell whether If-None-Match names this tag, so that there is nothing new to send.
+    """Return True if If-None-Match contains this tag, so that the response is 304.
 
-    The comparison is weak (RFC 9110 section 8.8.3.2); `*` names every tag. Raises ProblemError for a header that is
-    malformed.
+    The comparison is weak (RFC 9110 section 8.8.3.2), and `*` matches every tag. Raises ProblemError for a malformed
+    header.
     """
     lines = header_lines(scope, b"if-none-match")
     if not lines:
@@ -51,10 +50,10 @@ def is_known(scope: Scope, tag: str) -> bool:
 
 
 def _tags(lines: list[bytes], name: str) -> list[tuple[bool, bytes]] | None:
-    """Return each tag of the header's lines and whether it is weak; None for `*`."""
+    """Return each tag of the header, and True if it is weak. Return None for `*`."""
     value = b",".join(lines)
     if len(value) > LONGEST_TAGS:
-        raise _malformed(name, "too_long", f"It must be at most {LONGEST_TAGS} characters long.")
+        raise _malformed(name, "too_long", f"Must be at most {LONGEST_TAGS} characters long.")
     if value.strip(b" \t") == b"*":
         return None
     tags: list[tuple[bool, bytes]] = []
@@ -64,7 +63,7 @@ def _tags(lines: list[bytes], name: str) -> list[tuple[bool, bytes]] | None:
             tags.append((element[1] is not None, element[2]))
         element = _ELEMENT.match(value, element.end())
     if element is None or not tags:
-        raise _malformed(name, "format", "It must be * or entity tags in double quotes, separated by commas.")
+        raise _malformed(name, "format", "Must be * or entity tags in double quotes, separated by commas.")
     return tags
 
 

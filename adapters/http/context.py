@@ -1,4 +1,4 @@
-"""What a request needs of the application that serves it, all of it in `app.state`."""
+"""Dependencies of the routes: the objects in `app.state`, and the options of the application."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,48 +21,48 @@ from application.users import UserService
 
 
 class Component(NamedTuple):
-    """Whether something that the service needs is ready, and a word about it that anyone may read."""
+    """The readiness of a component, and a public status text."""
 
     ready: bool
     detail: str
 
 
 KEPT = timedelta(hours=24)
-"""How long the outcome of a request with an idempotency key is."""
+"""The default retention of idempotency records."""
 
 Readiness = Callable[[], Awaitable[Mapping[str, Component]]]
-"""Tells by name whether what the service needs, such as its database, is ready; it does not wait for any of it."""
+"""Returns the last known status of each component by name, without waiting."""
 
 
 class AccessLog(Protocol):
-    """Writes down one request that was answered; the method `info` of a structlog logger is one."""
+    """Logs a request. The method `info` of a structlog logger has this signature."""
 
     def __call__(self, event: str, /, **fields: str | float | None) -> object:
-        """Write the event with its fields; it must not block."""
+        """Log the event with its fields. It must not block."""
 
 
 REFUSED = "refused"
-"""The route, for metrics, of a request that was refused before there was a look at its path."""
+"""The route label of a request that was rejected before routing."""
 
 
 class Metrics(Protocol):
-    """Counts requests, and shows what it and others counted."""
+    """Records request metrics, and renders all metrics."""
 
     def began(self) -> None:
-        """Count a request that begins."""
+        """Record the start of a request."""
 
     def ended(self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None) -> None:
-        """Count a request that ended; `rejection` is why it was turned away, if it was.
+        """Record the end of a request. `rejection` is the problem code of its response.
 
-        `route` is a template of a path, None where there is nothing at the path, or REFUSED.
+        `route` is a path template, None for an unknown path, or REFUSED.
         """
 
     def exposition(self) -> bytes:
-        """Return everything in the text format of Prometheus, version 0.0.4."""
+        """Return all metrics in the Prometheus text format 0.0.4."""
 
 
 class NoMetrics(Metrics):
-    """Counts nothing."""
+    """Discards all metrics."""
 
     @override
     def began(self) -> None:
@@ -78,16 +78,16 @@ class NoMetrics(Metrics):
 
 
 class RequestSpan(Protocol):
-    """A request in a trace."""
+    """The span of a request."""
 
     trace_id: str
 
     def end(self, *, route: str | None, status: int) -> None:
-        """End it with what is known of the request now."""
+        """End the span with the result of the request."""
 
 
 Trace = Callable[[str, Sequence[tuple[bytes, bytes]]], RequestSpan]
-"""Begins to trace a request, which has this method and these headers."""
+"""Starts the span of a request with this method and these headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +103,10 @@ class Services:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """What can be chosen about the HTTP interface.
+    """The options of the application.
 
-    `access_log` None means the logger `hexapost.access`, `trace` None that nothing is traced; `idempotency` is how long
-    the outcome of a request with an idempotency key is kept; `rate_limit` is in the notation of the library `limits`,
-    None for no limit.
+    `access_log` is by default the logger `hexapost.access`. If `trace` is None, tracing is off. `idempotency` is the
+    retention of idempotency records. `rate_limit` has the notation of the library `limits`; None means no limit.
     """
 
     version: str
@@ -123,13 +122,13 @@ class HttpOptions:
 
 
 def services(request: Request) -> Services:
-    """Return the use cases of the application that serves the request."""
+    """Return the use cases of the application."""
     found: Services = request.app.state.services
     return found
 
 
 def cursors(request: Request) -> Cursors:
-    """Return the maker and reader of cursors of the application that serves the request."""
+    """Return the cursor codec of the application."""
     found: Cursors = request.app.state.cursors
     return found
 
@@ -143,12 +142,12 @@ def caller(request: Request) -> Caller:
 
 
 def rate_limits(request: Request) -> RateLimits:
-    """Return what counts the requests to the application that serves this one."""
+    """Return the rate limiter of the application."""
     found: RateLimits = request.app.state.rate_limits
     return found
 
 
 def metrics(request: Request) -> Metrics:
-    """Return what counts the requests to the application that serves this one, and shows their number."""
+    """Return the metrics recorder of the application."""
     found: Metrics = request.app.state.metrics
     return found

@@ -1,9 +1,8 @@
-"""Cursors: where the next page of a list starts, in a form that only this service can make.
+"""Signed cursors: the start of the next page of a list.
 
-A cursor is 33 octets in base64url (RFC 4648 section 5): a format number, the last id of the page, and a truncated
-HMAC-SHA256 (RFC 2104) over these, the list and its filters. The format is 1 in the order of ids; where posts are ranked
-it is the rank of the last one: 2 when its title holds every word, 3 when it does not. 33 octets are 44 characters
-without padding or spare bits, so each cursor has one spelling.
+A cursor is 33 octets in base64url (RFC 4648 section 5): a format number, the last ID of the page, and a truncated
+HMAC-SHA256 (RFC 2104) of these, the list and its filters. The format is 1 for lists by ID. For search results it is the
+rank of the last post: 2 for a match in the title, 3 otherwise. 33 octets have exactly one encoding, in 44 characters.
 """
 
 import base64
@@ -17,7 +16,6 @@ from adapters.http.problems import VALIDATION_FAILED
 from application.search import Place
 
 CURSOR_LENGTH = 44
-"""Characters."""
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{44}$"
 
 _FORM = re.compile(r"[A-Za-z0-9_-]{44}")
@@ -27,11 +25,11 @@ _HEAD_BYTES = 1 + 16
 _SIGNATURE_BYTES = 16
 
 Filters = Mapping[str, str | None]
-"""The filters of a list by name, as they are sent; None for one that is not."""
+"""The filters of a list by name, as in the query string. None means that a filter is absent."""
 
 
 class Cursors:
-    """Makes and reads cursors with one secret."""
+    """Encodes and decodes cursors with one secret."""
 
     __slots__ = ("_secret",)
 
@@ -47,9 +45,9 @@ class Cursors:
         return base64.urlsafe_b64encode(head + self._signature(head, resource, filters)).decode("ascii")
 
     def read(self, cursor: str, *, resource: str, filters: Filters) -> UUID:
-        """Return the id below which the page of a list starts.
+        """Return the ID below which the page of a list starts.
 
-        Raises ProblemError unless `make` returned this cursor for an id, this resource and these filters.
+        Raises ProblemError unless `make` returned this cursor for an ID, this resource and these filters.
         """
         number, last = self._opened(cursor, resource, filters)
         if number != _BY_ID:
@@ -57,9 +55,9 @@ class Cursors:
         return last
 
     def read_place(self, cursor: str, *, resource: str, filters: Filters) -> Place:
-        """Return the place behind which the page starts.
+        """Return the position after which a page of search results starts.
 
-        Raises ProblemError unless `make` returned this cursor for a place, this resource and these filters.
+        Raises ProblemError unless `make` returned this cursor for a position, this resource and these filters.
         """
         number, last = self._opened(cursor, resource, filters)
         if number not in _RANKS.values():
@@ -76,11 +74,11 @@ class Cursors:
         return head[0], UUID(bytes=head[1:])
 
     def _signature(self, head: bytes, resource: str, filters: Filters) -> bytes:
-        # A NUL separates, because no filter's value can hold one.
+        # NUL is a safe separator, because no filter can contain it.
         given = "".join(f"\0{name}={value}" for name, value in filters.items() if value is not None)
         return hmac.digest(self._secret, head + f"{resource}{given}".encode(), "sha256")[:_SIGNATURE_BYTES]
 
 
 def _refusal() -> ProblemError:
-    detail = "It is not a cursor of this list with these filters."
+    detail = "Must be the next_cursor of a page of this list with these filters."
     return ProblemError(VALIDATION_FAILED, errors=[{"parameter": "cursor", "code": "not_issued", "detail": detail}])

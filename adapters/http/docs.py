@@ -1,4 +1,4 @@
-"""The OpenAPI document and Swagger UI over it, all from this service: the page works offline."""
+"""The OpenAPI document and Swagger UI. The page works offline."""
 
 import hashlib
 from functools import cache
@@ -43,7 +43,7 @@ _ASSETS = {
     "favicon.png": "image/png",
     "start.js": "text/javascript; charset=utf-8",
 }
-# Swagger UI sets styles on the elements it makes, and its style sheet holds images.
+# Swagger UI uses inline styles, and its style sheet contains images.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -55,20 +55,20 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def root() -> Response:
-    """Lead whoever starts at the root to the documentation."""
+    """Redirect `/` to `/docs`."""
     return RedirectResponse("/docs", 307, {"cache-control": "public, max-age=3600"})
 
 
 @router.get("/docs")
 async def docs() -> Response:
-    """Show the documentation."""
+    """Serve the documentation page."""
     headers = {"cache-control": _REVALIDATE, "content-security-policy": _POLICY, "referrer-policy": "no-referrer"}
     return Response(_PAGE, headers=headers, media_type="text/html; charset=utf-8")
 
 
 @router.get("/docs/assets/{name}")
 async def asset(request: Request, name: str) -> Response:
-    """Serve a file of the page."""
+    """Serve an asset of the documentation page."""
     if name not in _ASSETS:
         raise ProblemError(NOT_FOUND)
     return _cached(request, _asset(name), _ASSETS[name])

@@ -51,7 +51,7 @@ def _challenge(error: Exception) -> Mapping[str, str]:
 def _detail(error: Exception) -> str | None:
     if isinstance(error, AcknowledgementLostError | OutcomeUnknownError):
         return OUTCOME_UNKNOWN
-    # The messages of the domain are safe to show; a value's belongs to the field, a port's is for the log.
+    # Domain messages are safe to show. The message of a field belongs in `errors`; port errors have no public message.
     return str(error) if isinstance(error, DomainError) and not isinstance(error, InvalidValueError) else None
 
 
@@ -92,4 +92,4 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Corouti
     RequestValidationError: _invalid,
     HTTPException: _http,
 }
-"""What FastAPI calls for an exception of each class, or of one derived from it."""
+"""The handlers by exception class, which include its subclasses."""

@@ -23,9 +23,9 @@ from adapters.http.validation import FieldError
 from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, Once, OutcomeErasedError
 
 LONGEST_KEY = 255
-"""Characters, without the quotes."""
+"""The maximum length of a key, without the quotes."""
 KEY_PATTERN = '^(?:[!#-\\[\\]-~]{1,255}|"[ !#-\\[\\]-~]{1,255}")$'
-"""The draft's string in double quotes, or, as most send it, the same without them; no quote or backslash within."""
+"""A string in double quotes, as in the draft, or without them, as most clients send it. No quotes or backslashes."""
 
 _KEY = re.compile(rb'([!#-\[\]-~]{1,255})|"([ !#-\[\]-~]{1,255})"')
 _NONCE_BYTES = 12
@@ -98,12 +98,12 @@ def _idempotency_key(request: Request) -> bytes | None:
         return None
     found = _KEY.fullmatch(lines[0])
     if len(lines) > 1 or found is None:
-        detail = f"It must be given once, as 1-{LONGEST_KEY} visible ASCII characters without quotes or backslashes."
+        detail = f"Must occur once, with 1-{LONGEST_KEY} visible ASCII characters except quotes and backslashes."
         error: FieldError = {"parameter": "Idempotency-Key", "code": "format", "detail": detail}
         raise ProblemError(VALIDATION_FAILED, errors=[error])
     return found[1] or found[2]
 
 
 def _hashed(request: Request, label: bytes, key: bytes) -> bytes:
-    """Return a hash of the idempotency key that only who has the API key, too, can make (HMAC-SHA256, RFC 2104)."""
+    """Return a hash of the idempotency key, keyed with the API key (HMAC-SHA256, RFC 2104)."""
     return hmac.digest(presented(request.scope).encode("ascii"), label + b"\0" + key, "sha256")

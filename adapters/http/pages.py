@@ -1,4 +1,4 @@
-"""Pages of lists over HTTP: cursors in, cursors and links out."""
+"""Pagination over HTTP: cursors and Link headers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from application.search import FoundPage, Place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A page that is asked for: of the list at `path`, with filters as they stand in a query string."""
+    """A request for a page of the list at `path`. `filters` have the form of the query string."""
 
     request: Request
     path: str
@@ -26,25 +26,25 @@ class Listing:
     filters: Filters
 
     def after(self) -> UUID | None:
-        """Return the id below which the page starts. Raises ProblemError for a cursor that is not of this list."""
+        """Return the ID below which the page starts. Raises ProblemError for an invalid cursor."""
         if self.cursor is None:
             return None
         return cursors(self.request).read(self.cursor, resource=self.path, filters=self.filters)
 
     def behind(self) -> Place | None:
-        """Return the place behind which the page starts. Raises ProblemError as `after` does."""
+        """Return the position after which the page starts. Raises ProblemError for an invalid cursor."""
         if self.cursor is None:
             return None
         return cursors(self.request).read_place(self.cursor, resource=self.path, filters=self.filters)
 
     def next_cursor(self, found: Page[Any] | FoundPage) -> str | None:
-        """Return the cursor of the page after the one that was found, None after the last."""
+        """Return the cursor of the next page, None after the last page."""
         if found.next_after is None:
             return None
         return cursors(self.request).make(found.next_after, resource=self.path, filters=self.filters)
 
     def response(self, body: Body, next_cursor: str | None) -> Response:
-        """Return the page, with a link to the next one if there is one."""
+        """Return the response with a page, and with a link to the next page if one exists."""
         if next_cursor is None:
             return ok(body, REVALIDATE)
         query: Mapping[str, str | None] = {"limit": str(self.limit), **self.filters, "cursor": next_cursor}

@@ -1,4 +1,4 @@
-"""Pages of posts over HTTP: lists, and what is found by words."""
+"""The list and the search of posts."""
 
 from typing import Annotated
 from uuid import UUID

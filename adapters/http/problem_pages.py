@@ -1,4 +1,4 @@
-"""A page for each problem, at the address that is the problem's type (RFC 9457 section 3.1.1)."""
+"""The documentation pages of problems, at the paths of their types (RFC 9457 section 3.1.1)."""
 
 import base64
 import hashlib
@@ -29,13 +29,13 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/problems")
 async def index() -> Response:
-    """List the problems."""
+    """List all problems."""
     return _html(_index())
 
 
 @router.get("/problems/{code}")
 async def page(code: str) -> Response:
-    """Explain one problem."""
+    """Document one problem."""
     if code not in PROBLEMS:
         raise ProblemError(NOT_FOUND)
     return _html(_page(PROBLEMS[code]))
@@ -80,7 +80,7 @@ def _finding_codes() -> str:
     rows = "\n".join(
         f"<tr><td><code>{code}</code></td><td>{escape(meaning)}</td></tr>" for code, meaning in CODES.items()
     )
-    return f"<h2>Codes of errors</h2>\n<table>\n{rows}\n</table>"
+    return f"<h2>Error codes</h2>\n<table>\n{rows}\n</table>"
 
 
 def _index() -> bytes:
@@ -88,4 +88,4 @@ def _index() -> bytes:
         f'<tr><td>{one.status}</td><td><a href="{one.type}">{code}</a></td><td>{escape(one.title)}</td></tr>'
         for code, one in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
     )
-    return _document("Problems", f"<table>\n{rows}\n</table>", '<p><a href="/docs">Documentation of the API</a></p>')
+    return _document("Problems", f"<table>\n{rows}\n</table>", '<p><a href="/docs">API documentation</a></p>')

@@ -1,4 +1,4 @@
-"""Rate limits: how many requests a key may make, counted by the library `limits`, here or in a store shared by all.
+"""Rate limits per API key, counted by the library `limits` in the process or in a shared store.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -19,30 +19,30 @@ from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import RATE_LIMITED
 
 IN_PROCESS = "memory://"
-"""The store that each process has for itself."""
+"""A separate store in each process."""
 
 STORE_SECONDS = 0.25
-"""Longest wait for a shared store."""
+"""The time limit of a request to a shared store."""
 
 DISTRUST = 1.0
-"""Seconds for which a store that failed is not asked again."""
+"""How long a failed store is not used, in seconds."""
 
 SILENCE = 30.0
-"""Seconds between two lines of the log about a store that fails."""
+"""The shortest time between two warnings about a failed store, in seconds."""
 
 
 class RateLimits(Protocol):
-    """Counts requests."""
+    """Limits the request rate of each API key."""
 
     async def count(self, context: RequestContext, who: str) -> None:
-        """Count a request, and note in its scope where who made it stands. Raises ProblemError when it is too many."""
+        """Count a request, and set the rate limit headers. Raises ProblemError above the limit."""
 
     async def close(self) -> None:
-        """End the connections to a shared store."""
+        """Close the connections to a shared store."""
 
 
 class NoRateLimits(RateLimits):
-    """Counts nothing."""
+    """Limits no requests."""
 
     @override
     async def count(self, context: RequestContext, who: str) -> None:
@@ -54,12 +54,13 @@ class NoRateLimits(RateLimits):
 
 
 class CountedRateLimits(RateLimits):
-    """So many requests in each window of time, such as 6000/minute, for each who makes them.
+    """Allows a number of requests per window of time, such as 6000/minute, for each API key.
 
-    A store that fails lets requests pass: it protects the service, and must not be what brings it down.
+    If the store fails, all requests pass: a failed rate limit must not cause an outage.
     """
 
     def __init__(self, limit: str, store: str) -> None:
+        self._limit = limit
         self._item = parse(limit)
         self._store = _store(store)
         self._limiter = FixedWindowRateLimiter(self._store)
@@ -77,7 +78,7 @@ class CountedRateLimits(RateLimits):
         try:
             is_allowed = await self._limiter.hit(self._item, who)
             reset_at, left = await self._limiter.get_window_stats(self._item, who)
-        except Exception as error:  # noqa: BLE001 - each store has errors of its own
+        except Exception as error:  # noqa: BLE001 - each store raises different errors
             self._complain(error)
             return
         seconds = max(1, math.ceil(reset_at - time.time()))
@@ -86,12 +87,13 @@ class CountedRateLimits(RateLimits):
             (b"ratelimit", f'"requests";r={left if is_allowed else 0};t={seconds}'.encode("ascii")),
         )
         if not is_allowed:
-            raise ProblemError(RATE_LIMITED, headers={"retry-after": str(seconds)})
+            detail = f"Rate limit exceeded: {self._limit} for this API key. Retry after {seconds} s."
+            raise ProblemError(RATE_LIMITED, detail=detail, headers={"retry-after": str(seconds)})
 
     @override
     async def close(self) -> None:
         if isinstance(self._store, RedisStorage):
-            bridge = cast("Any", self._store.bridge)  # whose types leave out what it has
+            bridge = cast("Any", self._store.bridge)  # its type hints are incomplete
             await bridge.get_connection().aclose()
 
     def _complain(self, error: Exception) -> None:
@@ -99,17 +101,17 @@ class CountedRateLimits(RateLimits):
         self._trusts_again_at = now + DISTRUST
         if now >= self._silent_until:
             self._silent_until = now + SILENCE
-            self._logger.warning("the store of the rate limits fails: nothing is limited", error=type(error).__name__)
+            self._logger.warning("rate limit store unavailable; requests are not limited", error=type(error).__name__)
 
 
 def made_rate_limits(limit: str | None, store: str) -> RateLimits:
-    """Return the rate limits that the settings describe; none without a limit."""
+    """Return the rate limiter for a limit, None for no limit, and the URL of a store."""
     return NoRateLimits() if limit is None else CountedRateLimits(limit, store)
 
 
 def _store(name: str) -> Storage:
     if name == IN_PROCESS:
         return MemoryStorage()
-    patience = {"socket_timeout": STORE_SECONDS, "socket_connect_timeout": STORE_SECONDS}
-    store = storage_from_string(f"async+{name}", implementation="redispy", **patience)
+    timeouts = {"socket_timeout": STORE_SECONDS, "socket_connect_timeout": STORE_SECONDS}
+    store = storage_from_string(f"async+{name}", implementation="redispy", **timeouts)
     return cast("Storage", store)

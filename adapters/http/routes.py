@@ -1,4 +1,4 @@
-"""The route class of the resources: strict about bodies and query strings before FastAPI looks at them."""
+"""The route class of the API: authentication, rate limit, and strict parsing of queries and bodies."""
 
 import re
 from collections import Counter
@@ -24,16 +24,16 @@ _JUNK = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses whom it does not know, and what it does not know or cannot read without doubt.
+    """A route that authenticates the request, and rejects unknown parameters and ambiguous input.
 
-    It declares the scope that it takes with `scopes.secured`.
+    Each route declares its required scope with `scopes.secured`. The use case checks the scope.
     """
 
     in_outage = False
-    """Whether a key that was known is good while the storage cannot be asked (`Authenticator.authenticate`)."""
+    """True if the route accepts stale authentication results (`Authenticator.authenticate`)."""
 
     def get_route_handler(self) -> Handler:
-        """Return FastAPI's handler of the route behind the checks."""
+        """Return the handler of FastAPI, preceded by the checks."""
         handle = super().get_route_handler()
         known = frozenset(param.alias for param in self.dependant.query_params)
         reads_body = self.body_field is not None
@@ -56,22 +56,22 @@ class StrictRoute(APIRoute):
 
 
 def operation_id(route: APIRoute) -> str:
-    """Return the id of the route's operation: the name of its function."""
+    """Return the operation ID of a route: the name of its function."""
     return route.name
 
 
 class JsonRequest(Request):
-    """A request whose body was read as JSON before."""
+    """A request whose body was parsed before."""
 
     value: Any = None
 
     async def json(self) -> Any:
-        """Return the value of the body."""
+        """Return the parsed body."""
         return self.value
 
 
 def _check_query(query: bytes, known: frozenset[str]) -> None:
-    """Raise ProblemError for a query string that is malformed or holds parameters that are unknown or repeated."""
+    """Raise ProblemError for a malformed query string, and for unknown or duplicate parameters."""
     try:
         if _JUNK.search(query):
             raise ProblemError(VALIDATION_FAILED, detail=_MALFORMED)
@@ -83,13 +83,13 @@ def _check_query(query: bytes, known: frozenset[str]) -> None:
         raise ProblemError(VALIDATION_FAILED, errors=errors)
 
 
-_MALFORMED = "The query string is not percent-encoded UTF-8."
+_MALFORMED = "The query string is not valid percent-encoded UTF-8."
 
 
 def _query_error(name: str, count: int, known: frozenset[str]) -> FieldError | None:
     if name not in known:
-        error: FieldError = {"code": "unknown", "detail": "This operation has no such query parameter."}
+        error: FieldError = {"code": "unknown", "detail": "Unknown query parameter."}
         return {"parameter": name, **error} if is_sane(name) else error
     if count > 1:
-        return {"parameter": name, "code": "repeated", "detail": "It can be given once."}
+        return {"parameter": name, "code": "repeated", "detail": "Must occur only once."}
     return None

@@ -1,4 +1,4 @@
-"""What is wrong with a request's fields and parameters, in our words: never the caller's, never a library's."""
+"""Validation errors of fields and parameters. Their texts contain no input and no library texts."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from domain.errors import InvalidValueError
 
 
 class FieldError(TypedDict, total=False):
-    """One finding: where (`pointer` into the body or the name of a `parameter`), which rule, and a sentence."""
+    """A validation error: a `pointer` into the body or the name of a `parameter`, the code of the rule, and a text."""
 
     pointer: str
     parameter: str
@@ -17,40 +17,40 @@ class FieldError(TypedDict, total=False):
 
 
 CODES = {
-    "required": "It is missing.",
-    "unknown": "No such field or parameter is known.",
-    "repeated": "It is given more than once.",
-    "type": "It is of another JSON type.",
-    "too_long": "It has too many characters.",
-    "out_of_range": "The number, or how many there are, is too small or too large.",
-    "format": "It is not of the form that is asked for.",
-    "choice": "It is none of the values that are allowed.",
-    "not_found": "What it names does not exist.",
-    "not_issued": "It was not handed out by this service for this request.",
+    "required": "The required field is missing.",
+    "unknown": "The field or parameter is unknown.",
+    "repeated": "The value occurs more than once.",
+    "type": "The JSON type is wrong.",
+    "too_long": "The text is too long.",
+    "out_of_range": "The number, or the number of items, is too small or too large.",
+    "format": "The format is invalid.",
+    "choice": "The value is not one of the allowed values.",
+    "not_found": "The referenced entity does not exist.",
+    "not_issued": "The cursor was not issued for this list with these filters.",
 }
-"""The codes of findings and what they mean."""
+"""The codes of validation errors, and their meanings."""
 
 MOST_ERRORS = 32
-"""How many findings one response names."""
+"""The maximum number of validation errors in one response."""
 
 _RULES = {
-    "missing": ("required", "It is required."),
-    "extra_forbidden": ("unknown", "It is not a field of this object."),
-    "string_type": ("type", "It must be a string."),
-    "bool_type": ("type", "It must be true or false."),
-    "dict_type": ("type", "It must be an object."),
-    "string_too_long": ("too_long", "It must be at most {max_length} characters long."),
+    "missing": ("required", "Required."),
+    "extra_forbidden": ("unknown", "Unknown field."),
+    "string_type": ("type", "Must be a string."),
+    "bool_type": ("type", "Must be true or false."),
+    "dict_type": ("type", "Must be an object."),
+    "string_too_long": ("too_long", "Must be at most {max_length} characters long."),
 }
 _SANE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 def is_sane(name: str) -> bool:
-    """Tell whether a name that the caller made up is harmless to repeat."""
+    """Return True if a name from the request is safe to echo."""
     return _SANE_NAME.fullmatch(name) is not None
 
 
 def field_errors(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
-    """Return what pydantic found, as FastAPI passes it on: each with the place as its `loc`."""
+    """Return the validation errors for the errors of pydantic."""
     return [_field_error(finding) for finding in found]
 
 
@@ -66,12 +66,12 @@ def _field_error(finding: Mapping[str, Any]) -> FieldError:
 
 def _rule(finding: Mapping[str, Any]) -> tuple[str, str]:
     kind, context = finding["type"], finding.get("ctx", {})
-    if kind in CODES:  # raised by a validator of ours
+    if kind in CODES:  # raised by our validators
         return kind, finding["msg"]
     error = context.get("error")
     if isinstance(error, InvalidValueError):
         return "format", str(error)
-    code, detail = _RULES.get(kind, ("format", "It is not acceptable."))
+    code, detail = _RULES.get(kind, ("format", "Invalid value."))
     return code, detail.format_map(context)
 
 
