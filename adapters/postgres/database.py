@@ -1,4 +1,4 @@
-"""The pool of connections to one database."""
+"""The connection pool of one database."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,29 +19,29 @@ from adapters.postgres.turns import Turns
 from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError, TransientError
 
 DISCARD_SECONDS = 0.1
-"""How long is waited for the end of a connection: a server that is frozen says nothing to it."""
+"""The time limit of closing a connection: a frozen server does not respond."""
 
 _WORK_MEMORY = "32MB"
-"""For what words were found in: 500,000 pages of posts. Past that, the words of each post on a page are worked out."""
+"""For the bitmap of a search: 500,000 pages of posts. Above it, PostgreSQL tokenizes each post on a page again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseOptions:
-    """How the database is used. Times are in seconds."""
+    """The options of the connection pool. Times are in seconds."""
 
     pool_size: int = 10
     pool_timeout: float = 2.0
     connect_timeout: float = 2.0
     attempt_timeout: float = 2.25
-    """Of a unit of work, however many statements it has; the server may not be there to end them."""
+    """Of a whole unit of work. The client enforces it, because a frozen server cannot."""
     statement_timeout: float = 2.0
     idle_in_transaction_timeout: float = 10.0
     prepared_statements: bool = True
-    """False for a connection pooler that hands out a server connection for each transaction, as PgBouncer can."""
+    """False for a connection pooler in transaction mode, such as PgBouncer."""
 
     @property
     def server_settings(self) -> Mapping[str, str]:
-        """What the server is to do for the service, unlike for migrations; times are in ms, and 0 means never."""
+        """The server settings of the service, which migrations do not use. Times are in ms; 0 means no limit."""
         return {
             "statement_timeout": str(max(1, round(self.statement_timeout * 1000))),
             "idle_in_transaction_session_timeout": str(max(1, round(self.idle_in_transaction_timeout * 1000))),
@@ -50,7 +50,7 @@ class DatabaseOptions:
 
 
 class Database:
-    """A database and its pool. Nothing is connected before it is needed; `close` ends all."""
+    """A database and its connection pool. Connections are opened on first use; `close` closes all of them."""
 
     def __init__(
         self,
@@ -63,23 +63,23 @@ class Database:
         self.options = options
         self._errors = errors
         self._waiting = 0
-        # Whether no connection could be opened for who asked last.
+        # True if the last attempt to open a connection failed.
         self._has_failed = False
         self._engine = _engine(url, options)
         self.driver: Driver = made_driver(self._engine.dialect, statements)
-        # Who waits for a connection waits here: the wait inside the pool costs a task each.
+        # Callers wait at this semaphore: a wait inside the pool costs a task each.
         self._places = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
         self.turns = Turns()
-        """For pages of rows, which take long to work on."""
+        """Limits the decoding of large results per event-loop iteration."""
         self.begin = _begin(options)
-        """The command that begins a transaction."""
+        """The command that starts a transaction."""
 
     async def connect(self) -> PoolProxiedConnection:
-        """Return a connection out of the pool; the caller hands it back or discards it.
+        """Return a connection from the pool. The caller releases or discards it.
 
-        Raises StorageOverloadedError when none is free in time, StorageUnavailableError when none can be made,
-        StorageSilentError when that takes too long.
+        Raises StorageOverloadedError if no connection becomes free in time, StorageUnavailableError if none can be
+        opened, and StorageSilentError if the server does not respond.
         """
         if not self._places.locked():
             await self._places.acquire()
@@ -90,7 +90,7 @@ class Database:
         try:
             async with asyncio.timeout_at(due):
                 return await self._connection()
-        except TimeoutError:  # for want of time after the wait: the database had less than its `connect_timeout`
+        except TimeoutError:  # the wait left less time than `connect_timeout`
             raise StorageOverloadedError from None
 
     async def _connection(self) -> PoolProxiedConnection:
@@ -112,14 +112,14 @@ class Database:
         self.failed(error)
 
     async def opens(self) -> bool:
-        """Tell whether connections can be opened, as far as is known; when the last one could not, try again."""
+        """Return True if connections can be opened. If the last attempt failed, try again."""
         if self._has_failed and not self._places.locked():
             with suppress(TransientError):
                 self.hand_back(await self.connect())
         return not self._has_failed
 
     async def warm(self) -> int:
-        """Open every connection that there is room for, ahead of those who need them; return how many there are."""
+        """Open all connections of the pool, and return their number."""
         asked = [self.connect() for _ in range(self.options.pool_size)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         opened = [answer for answer in answers if not isinstance(answer, BaseException)]
@@ -128,7 +128,7 @@ class Database:
         return len(opened)
 
     def beside(self) -> "Database":
-        """Return another pool of one connection to the same database, for what must not wait behind requests."""
+        """Return a separate pool with one connection, which does not wait behind requests."""
         return Database(self._engine.url, replace(self.options, pool_size=1))
 
     async def _wait_for_place(self) -> None:
@@ -143,26 +143,26 @@ class Database:
 
     @property
     def usage(self) -> PoolUsage:
-        """How much of the pool is in use."""
+        """The usage of the pool."""
         pool = cast("AsyncAdaptedQueuePool", self._engine.pool)
         return PoolUsage(self.options.pool_size, pool.checkedout(), self._waiting)
 
     def failed(self, error: BaseException) -> None:
-        """Tell who watches of an error of the driver."""
+        """Report a driver error to the observer."""
         self._errors(sqlstate_of(error) or NO_SQLSTATE)
 
     def hand_back(self, connection: PoolProxiedConnection) -> None:
-        """Put a connection that is idle back into the pool."""
+        """Return an idle connection to the pool."""
         connection.close()
         self._places.release()
 
     async def discard(self, connection: PoolProxiedConnection) -> None:
-        """Break a connection off, and free its place in the pool.
+        """Abort a connection, and free its slot in the pool.
 
-        What the server is still at for it is cancelled there, even when the caller is cancelled again meanwhile, or
-        has waited long enough: otherwise the statement would run on and keep its locks.
+        A statement in progress is cancelled on the server, because it would otherwise continue and keep its locks. This
+        happens even if the caller is cancelled again, or does not wait for it.
         """
-        # SQLAlchemy closes a connection in its greenlet only; elsewhere it drops it.
+        # SQLAlchemy closes a connection only inside its greenlet; otherwise it only drops the reference.
         task = asyncio.create_task(greenlet_spawn(connection.invalidate))
         self._discarding.add(task)
         task.add_done_callback(self._discarded)
@@ -172,10 +172,12 @@ class Database:
         self._discarding.discard(task)
         self._places.release()
         if not task.cancelled() and task.exception() is not None:
-            structlog.get_logger("hexapost").debug("a connection broke off", error=type(task.exception()).__name__)
+            structlog.get_logger("hexapost").debug(
+                "closing a database connection failed", error=type(task.exception()).__name__
+            )
 
     async def close(self) -> None:
-        """Close every connection that is in the pool; one whose server is silent is broken off."""
+        """Close all connections of the pool. Connections to an unresponsive server are aborted."""
         await asyncio.gather(*self._discarding, return_exceptions=True)
         for _ in range(self.options.pool_size):
             with suppress(TimeoutError):
@@ -187,7 +189,7 @@ class Database:
 def _begin(options: DatabaseOptions) -> LiteralString:
     if options.prepared_statements:
         return "BEGIN"
-    # A connection that is not ours alone has the settings of whoever had it before.
+    # A shared connection can have the settings of a previous client.
     settings = {"timezone": "UTC", **options.server_settings}
     local = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
     return f"BEGIN{local}"
@@ -202,12 +204,12 @@ def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
     driver = DRIVERS[url.get_dialect().driver]
 
     async def connect(*args: Any, **arguments: Any) -> Any:
-        # The drivers count anew for each address of a host.
+        # The timeout of the drivers applies to each address of a host separately.
         async with asyncio.timeout(options.connect_timeout):
             return await driver.connect(*args, **arguments)
 
     async def connect_or_close(*args: Any, **arguments: Any) -> Any:
-        # psycopg forgets a connection that is cancelled half way, without closing it.
+        # psycopg does not close a connection if its creation is cancelled.
         connecting = asyncio.create_task(connect(*args, **arguments))
         try:
             return await asyncio.shield(connecting)
@@ -217,13 +219,13 @@ def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
 
     return create_async_engine(
         url,
-        # The connection that was used last is the warmest, and the spare ones can be closed by what stands between.
+        # LIFO: the last used connection has the warmest caches, and proxies can close idle ones.
         pool_use_lifo=True,
         pool_size=options.pool_size,
         max_overflow=0,
-        # Only idle connections are handed back, so there is nothing to reset and no round trip to spend on it.
+        # Only idle connections are released, so a reset would be a wasted round trip.
         pool_reset_on_return=None,
-        # Transactions are begun and ended by the session, in words.
+        # The session sends BEGIN and COMMIT itself.
         isolation_level="AUTOCOMMIT",
         connect_args=driver.connect_args(
             prepared_statements=options.prepared_statements,

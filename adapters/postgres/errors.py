@@ -1,4 +1,4 @@
-"""Errors of the drivers as errors of the ports: by SQLSTATE and by constraint name, never by the class of one driver.
+"""Maps driver errors to port errors by SQLSTATE and constraint name, which are the same for both drivers.
 
 SQLSTATE codes: PostgreSQL documentation, Appendix A.
 """
@@ -21,13 +21,13 @@ ConstraintErrors = Mapping[str, Callable[[], Exception]]
 NO_CONSTRAINTS: ConstraintErrors = {}
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 # admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, idle_in_transaction_session_timeout,
-# too_many_connections; what refuses a new connection: invalid_authorization_specification, invalid_password,
-# invalid_catalog_name; and read_only_sql_transaction: what was the primary server is a standby now
+# too_many_connections. Rejected connections: invalid_authorization_specification, invalid_password,
+# invalid_catalog_name. After a failover to a standby: read_only_sql_transaction.
 _UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300", "28000", "28P01", "3D000", "25006"}
 _REFUSALS = {"57P03", "25P03", "53300", "28000", "28P01", "3D000", "25006"}
-_QUERY_CANCELED = "57014"  # statement_timeout is over: for a lock, or for the machine, there were too many others
+_QUERY_CANCELED = "57014"  # statement_timeout, because of a lock or an overloaded server
 _CONNECTION_EXCEPTION = "08"
-# "cached plan must not change result type", after a migration; the words depend on the language, this does not
+# "cached plan must not change result type", after a migration. The text depends on the language of the server.
 _OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")
 _INTEGRITY_CONSTRAINT_VIOLATION = "23"
 
@@ -35,9 +35,9 @@ _INTEGRITY_CONSTRAINT_VIOLATION = "23"
 def translated(
     error: BaseException, *, connection_lost: bool = False, constraints: ConstraintErrors = NO_CONSTRAINTS
 ) -> Exception | None:
-    """Return the error of a port that this error of a driver or the pool means; None when it means none.
+    """Return the port error for an error of a driver or of the pool, None for an unexpected error.
 
-    `connection_lost` says that the connection on which it happened is closed now.
+    `connection_lost` is True if the connection is closed.
     """
     for cause in _causes(error):
         state = _sqlstate(cause)
@@ -51,17 +51,17 @@ def translated(
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """Return the SQLSTATE of the error, or of one it wraps; None when the server said nothing."""
+    """Return the SQLSTATE of an error or of its causes, None if the server did not send one."""
     return next((state for cause in _causes(error) if (state := _sqlstate(cause)) is not None), None)
 
 
 def is_integrity_error(error: BaseException) -> bool:
-    """Tell whether a constraint refused a statement: the connection itself is sound."""
+    """Return True if a constraint was violated. The connection stays usable."""
     return any((_sqlstate(cause) or "").startswith(_INTEGRITY_CONSTRAINT_VIOLATION) for cause in _causes(error))
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Tell whether the server has said that it did not do what it was told to."""
+    """Return True if the server reported that it did not execute the statement."""
     return any(_sqlstate(cause) in _REFUSALS for cause in _causes(error))
 
 
@@ -79,7 +79,7 @@ def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what it wraps; SQLAlchemy keeps the driver's error in `orig`."""
+    """Yield an error and its causes. SQLAlchemy stores the driver error in `orig`."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen

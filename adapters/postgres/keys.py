@@ -1,4 +1,4 @@
-"""The API keys in PostgreSQL."""
+"""API keys in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -39,7 +39,7 @@ _ADD = insert(API_KEYS).on_conflict_do_nothing(index_elements=[API_KEYS.c.id]).r
 _STORED = update(API_KEYS).where(API_KEYS.c.id == bindparam("stored_id")).returning(WRITTEN)
 _TIME = bindparam("time", type_=API_KEYS.c.created_at.type)
 _REVOKE = _STORED.values(revoked_at=func.coalesce(API_KEYS.c.revoked_at, _TIME))
-# LEAST and GREATEST pass over what is null.
+# LEAST and GREATEST ignore null.
 _END = _STORED.where(API_KEYS.c.revoked_at.is_(None)).values(expires_at=func.least(API_KEYS.c.expires_at, _TIME))
 _NOTE_USE = _STORED.values(last_used_at=func.greatest(API_KEYS.c.last_used_at, _TIME))
 

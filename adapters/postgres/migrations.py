@@ -1,4 +1,4 @@
-"""Applying the migrations, and telling whether the database has those this release needs."""
+"""Applies migrations, and compares the schema of a database with this release."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -19,7 +19,7 @@ from migrations.phases import Phase, expand_heads, ordered, recorded, with_ances
 
 
 class SchemaState(StrEnum):
-    """How the schema of a database stands to the one this release was written for."""
+    """The state of a schema relative to this release."""
 
     CURRENT = "current"
     BEHIND = "behind"
@@ -34,9 +34,9 @@ def scripts() -> ScriptDirectory:
 
 
 def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND) -> None:
-    """Apply every revision of the phase that is missing, and report each in a line. Not to be called in an event loop.
+    """Apply all pending revisions of a phase, and report each in a line. Do not call it in an event loop.
 
-    Raises StorageUnavailableError when the database cannot be reached, MigrationError when a revision was not applied.
+    Raises StorageUnavailableError if the database is unreachable, and MigrationError if a revision fails.
     """
     try:
         command.upgrade(configuration(url=url, report=report, phase=phase), "heads")
@@ -48,7 +48,7 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
 
 
 async def schema_state(database: Database) -> SchemaState:
-    """Tell how the database's schema stands to this release. Raises a TransientError when it cannot be asked."""
+    """Return the state of the schema. Raises a TransientError if the database is unavailable."""
     applied = await applied_revisions(database)
     if applied <= with_ancestors(scripts(), applied):
         return state_of(scripts(), applied)
@@ -58,16 +58,16 @@ async def schema_state(database: Database) -> SchemaState:
 def state_of(
     directory: ScriptDirectory, applied: frozenset[str], record: Mapping[str, str | None] = MappingProxyType({})
 ) -> SchemaState:
-    """Tell how a schema with these revisions stands to the release with those.
+    """Return the state of a schema with the given applied revisions.
 
-    Contract revisions that the release knows are not asked about: it works before them as well as after. What came
-    before a revision that it does not know is in the record: revisions, and from which release a contract one is safe.
+    The release works with and without its contract revisions, so they are ignored. `record` lists the revisions before
+    an unknown one. For each contract revision it has the release from which it is safe.
     """
     there = with_ancestors(directory, applied)
     needed = expand_heads(directory)
     if applied <= there:
         return SchemaState.CURRENT if needed <= there else SchemaState.BEHIND
-    # A revision that this release does not know was written after it: the schema arrives before the release.
+    # An unknown revision belongs to a later release, whose expand revisions are applied before its rollout.
     if any(release and ordered(release) > ordered(version("hexapost")) for release in record.values()):
         return SchemaState.TOO_NEW
     return SchemaState.AHEAD if needed <= there | record.keys() else SchemaState.BEHIND

@@ -1,4 +1,4 @@
-"""What is told about the database to those who watch the service, and drivers that tell it."""
+"""Instrumentation of the database: drivers that report each statement to an observer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,17 +9,17 @@ from sqlalchemy import ClauseElement, Dialect
 from adapters.postgres.drivers import DRIVERS, AsyncpgDriver, Driver, PsycopgDriver, Row
 
 ErrorObserver = Callable[[str], None]
-"""Is told the SQLSTATE of each error of the database, or `NO_SQLSTATE`."""
+"""Receives the SQLSTATE of each database error, or `NO_SQLSTATE`."""
 
 StatementObserver = Callable[[str], AbstractContextManager[object]]
-"""Is told the SQL of each statement, without values, and returns what is entered around its execution."""
+"""Receives the SQL of each statement, without values. The returned context manager wraps its execution."""
 
 NO_SQLSTATE = "none"
-"""What stands for the SQLSTATE of an error that has none: the connection was lost, or could not be made."""
+"""The value for an error without SQLSTATE: the connection was lost, or could not be opened."""
 
 
 class PoolUsage(NamedTuple):
-    """How many connections there can be, how many are in use, and how many units of work wait for one."""
+    """The size of the pool, the connections in use, and the units of work that wait for a connection."""
 
     size: int
     in_use: int
@@ -27,7 +27,7 @@ class PoolUsage(NamedTuple):
 
 
 def ignore(_: str) -> None:
-    """Be told, and do nothing."""
+    """Ignore the error."""
 
 
 class _Observed(Driver):
@@ -56,9 +56,9 @@ _OBSERVED: Mapping[str, type[_Observed]] = {
 
 
 def made_driver(dialect: Dialect, observer: StatementObserver | None) -> Driver:
-    """Return the driver of the dialect; without an observer it is the plain one, which costs nothing more."""
+    """Return the driver of a dialect. Without an observer, statements have no overhead."""
     if observer is None:
         return DRIVERS[dialect.driver](dialect)
     driver = _OBSERVED[dialect.driver](dialect)
-    driver._observer = observer  # noqa: SLF001 - our own
+    driver._observer = observer  # noqa: SLF001 - a class of this module
     return driver

@@ -1,4 +1,4 @@
-"""The outcomes of requests in PostgreSQL."""
+"""Idempotency records in PostgreSQL."""
 
 import struct
 from datetime import datetime
@@ -19,15 +19,14 @@ _MAPPER: RowMapper[Outcome] = RowMapper(OUTCOMES, Outcome)
 
 
 def _lock(outcome: Outcome) -> dict[str, int]:
-    """Return what the lock of a request is called: 64 bits of the two hashes and random numbers that identify it."""
+    """Return the key of the advisory lock of a record: 64 bits of its identity."""
     bits = int.from_bytes(outcome.name[:8]) ^ (outcome.key_id.int & 0xFFFF_FFFF_FFFF_FFFF)
     high, low = struct.unpack(">ii", bits.to_bytes(8))
     return {"lock_high": high, "lock_low": low}
 
 
-# Held to the end of the transaction, whichever way it ends, and with it of the connection. A second unit of work is
-# refused at once, where the unique index would have it wait. Locks of two numbers are apart from those of one, such as
-# that of the migrations.
+# The lock ends with the transaction. A concurrent unit of work fails at once, while the unique index would block it.
+# Locks with two keys do not conflict with locks with one key, such as the migration lock.
 _LOCK = func.pg_try_advisory_xact_lock(bindparam("lock_high", type_=Integer), bindparam("lock_low", type_=Integer))
 _INSERT = insert(OUTCOMES).from_select(
     [column.name for column in OUTCOMES.c],
@@ -39,7 +38,7 @@ _ADD = _INSERT.on_conflict_do_update(
     where=OUTCOMES.c.expires_at <= _INSERT.excluded.created_at,
 ).returning(WRITTEN)
 _GET = _MAPPER.select_by_key()
-# As a CTE it is run once, whatever the plan: a subquery can be run again, and would then lock and remove others.
+# A CTE is executed once. A subquery can be executed again, and would then lock and delete further rows.
 _EXPIRED = (
     select(OUTCOMES.c.key_id, OUTCOMES.c.name)
     .where(OUTCOMES.c.expires_at <= bindparam("now"))

@@ -1,4 +1,4 @@
-"""Which revisions a database lacks, and what they would lock."""
+"""The pending revisions of a database, and their locks."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from migrations.phases import Phase, phase_of, safe_from, with_ancestors
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A revision that is missing: its subject, the release from which it is safe (contract), its locks by statement."""
+    """A pending revision: its subject, the release from which it is safe (contract), and its locks by statement."""
 
     revision: str
     subject: str
@@ -19,19 +19,19 @@ class Pending:
     locks: list[tuple[str, dict[str, str]]]
 
     def lines(self) -> list[str]:
-        """Return it as lines: what is pending and when it may be applied, then each statement that locks something."""
-        when = f"contract, when every process is of release {self.safe_from} or later" if self.safe_from else "expand"
+        """Return lines for humans: the revision with its phase, then each statement with its locks."""
+        when = f"contract, after all processes run release {self.safe_from} or later" if self.safe_from else "expand"
         found = [f"pending: {self.revision}: {self.subject} ({when})"]
         for statement, locks in self.locks:
-            words = ", ".join(f"{mode} on {table}" for table, mode in locks.items())
-            found.append(f"  {words}: {statement[:100]}")
+            modes = ", ".join(f"{mode} on {table}" for table, mode in locks.items())
+            found.append(f"  {modes}: {statement[:100]}")
         return found
 
 
 async def pending(database: Database) -> list[Pending]:
-    """Return the revisions of both phases that are missing, the first one first.
+    """Return the pending revisions of both phases in order.
 
-    Raises a TransientError when the database cannot be asked now.
+    Raises a TransientError if the database is unavailable.
     """
     directory = scripts()
     there = with_ancestors(directory, await applied_revisions(database))

@@ -1,8 +1,8 @@
-"""The statements that find pages of posts, in lists and by words.
+"""SQL of lists and searches of posts.
 
-Statuses stand in words and not as parameters, so that the planner knows them and the index of published posts serves.
-What a reader can read is two ranges of two indexes, their own posts and all published ones, of which each yields the
-newest, merged: that many drafts of others are in between costs nothing.
+Statuses are literals and not parameters, so that the planner can use the index of published posts. The posts that a
+reader can read are two ranges of two indexes: their own posts and all published ones. Both yield their newest posts,
+which are merged. The number of drafts by different users in between does not matter.
 """
 
 from collections.abc import Collection
@@ -46,8 +46,8 @@ def _post(*, status: str, **columns: Any) -> Post:
 MAPPER: RowMapper[Post] = RowMapper(POSTS, _post, write={"status": lambda post: str(post.status)})
 Where = Collection[ColumnElement[bool]]
 
-# What is looked at before the index of words is, for each post that is asked for: posts, and bytes of them. To work out
-# the words of 1,000 bytes takes about 0.2 ms.
+# The scan budget per requested post before the search index is used: posts, and bytes of text. To tokenize 1,000 bytes
+# takes about 0.2 ms.
 _SOON = literal_column("25", BigInteger)
 _SHORT = literal_column("3000", BigInteger)
 _LIMIT = bindparam("limit", type_=BigInteger)
@@ -57,20 +57,20 @@ _OWN = POSTS.c.author_id == bindparam("reader_id")
 READABLE = or_(_OWN, literal_column(f"posts.status = '{PostStatus.PUBLISHED}'"))
 _IN_TITLE = IN_TITLE.bool_op("@@")(_QUERY)
 _IN_TEXT = IN_TEXT.bool_op("@@")(_QUERY)
-# Words that the planner does not see: it takes them to be in one post of 200, for which it uses the index.
+# Hidden from the planner, which then assumes that 1 post of 200 matches, and uses the index.
 _UNSEEN = select(_QUERY).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Which posts: by one author, in one status, and those that one reader can read; None is any."""
+    """A filter of posts: by author, by status, and by the reader who must be able to read them. None matches all."""
 
     author_id: UUID | None = None
     status: PostStatus | None = None
     reader_id: UUID | None = None
 
     def narrowed(self) -> "Choice | None":
-        """Return the same choice in terms of author and status, if it can be; None when it is of no post."""
+        """Return an equivalent filter without a reader, if possible. Return None if no post can match."""
         if self.reader_id is None or self.reader_id == self.author_id or self.status is PostStatus.PUBLISHED:
             return Choice(author_id=self.author_id, status=self.status)
         if self.author_id is not None:
@@ -78,7 +78,7 @@ class Choice:
         return self if self.status is None else Choice(author_id=self.reader_id, status=self.status)
 
     def given(self) -> dict[str, Any]:
-        """Return what `page` and `found` are told of it."""
+        """Return the arguments of `page` and `found` for this filter."""
         return {
             "author_id": self.author_id is not None,
             "status": self.status,
@@ -86,28 +86,27 @@ class Choice:
         }
 
     def parameters(self) -> dict[str, UUID | None]:
-        """Return the parameters of these statements for it."""
+        """Return the SQL parameters for this filter."""
         return {"author_id": self.author_id, "reader_id": self.reader_id}
 
 
 def all_of(words: Collection[str]) -> str:
-    """Return the query for what has all these words, as PostgreSQL reads it."""
+    """Return the tsquery that matches all these tokens."""
     return " & ".join("'" + word.replace("\\", r"\\").replace("'", "''") + "'" for word in sorted(words))
 
 
 @cache
 def page(*, after: bool, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
-    """Return the statement for a page of a list; a reader is given without an author and a status."""
+    """Return the statement for a page of a list. A reader is combined neither with an author nor with a status."""
     where = [_AFTER] if after else []
     return _newest(where, author_id=author_id, status=status, reader_id=reader_id)
 
 
 @cache
 def found(*, after: bool | None, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
-    """Return the statement for a page of what was found, `in_title` behind the columns.
+    """Return the statement for a page of search results. `in_title` follows the columns of the post.
 
-    `after` tells whether the title of the post that the page starts below has the words; None is the first page. What
-    the titles do not fill, the others do.
+    `after` is `in_title` of the last post on the previous page, None for the first page. Matches in titles come first.
     """
     choice: dict[str, Any] = {"author_id": author_id, "status": status, "reader_id": reader_id}
     if after is False:
@@ -120,11 +119,11 @@ def found(*, after: bool | None, author_id: bool, status: PostStatus | None, rea
 
 
 def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]]:
-    """Return the statements for the newest of one rank; all but one of them return nothing.
+    """Return two statements for the newest posts of one rank, only one of which returns rows.
 
-    The planner takes words to have nothing to do with each other or with time, and has statistics only after an
-    ANALYZE, so it is not left to choose. What is in many posts is soon met on a short walk from new to old. If it is
-    not, all that the index of words finds is sorted.
+    The planner assumes that tokens are independent of each other and of time, and has statistics only after ANALYZE.
+    Therefore it does not choose the plan. Frequent tokens are found in a short scan from new to old. If the scan does
+    not find enough posts, all matches of the search index are sorted.
     """
     rank = (true() if in_title else false()).label("in_title")
     has = [_IN_TITLE] if in_title else [_IN_TEXT, not_(_IN_TITLE)]
@@ -139,7 +138,7 @@ def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]
 
 
 def _passed(posts: Select[Any], *, in_title: bool) -> Subquery:
-    """Return these posts, with `length`: what there is to read of each of them and all newer ones, in bytes."""
+    """Return these posts with `length`: the bytes of text of the post and all newer ones."""
     each = posts.subquery("posts")
     title, content = func.octet_length(each.c.title), func.octet_length(each.c.content)
     passed = func.sum(title if in_title else title + content).over(order_by=each.c.id.desc(), rows=(None, 0))
@@ -147,19 +146,19 @@ def _passed(posts: Select[Any], *, in_title: bool) -> Subquery:
 
 
 def _sorted(where: Where, *, in_title: bool, **choice: Any) -> Select[Any]:
-    """Return the statement for the ids of the newest of one rank, out of all that the index of words finds."""
-    # Not in the order of the index of ids, along which each text would be worked out.
+    """Return the statement for the IDs of the newest posts of one rank among all matches of the search index."""
+    # Not in the order of the ID index, which would tokenize each text.
     ids = _fenced(_indexed(where, in_title=in_title, **choice)).subquery("ids")
     newest = select(ids.c.id).order_by(ids.c.id.desc()).limit(_LIMIT)
     if in_title:
         return newest
-    # Both from the index: to work out the words of each title would take ten times as long.
+    # Both from the search index: to tokenize each title would take ten times as long.
     titles = _fenced(_indexed(where, in_title=True, **choice)).subquery("titles")
     return newest.where(not_(exists().where(titles.c.id == ids.c.id)))
 
 
 def _indexed(where: Where, *, in_title: bool, reader_id: bool, **choice: Any) -> Select[Any]:
-    """Return the statement for the ids of all that the index of words finds, in no order."""
+    """Return the statement for the IDs of all matches of the search index, without order."""
     has = (IN_TITLE if in_title else IN_TEXT).bool_op("@@")(_UNSEEN)
     some = _of(select(POSTS.c.id).where(*where, has), **choice)
     return some.where(READABLE) if reader_id else some
@@ -170,7 +169,7 @@ def _count(rows: CTE) -> ColumnElement[int]:
 
 
 def _newest(where: Where, *, reader_id: bool, most: ColumnElement[int] = _LIMIT, **choice: Any) -> Select[Any]:
-    """Return the statement for the newest of a choice of posts."""
+    """Return the statement for the newest posts that match a filter."""
     newest = _of(MAPPER.select().where(*where), **choice).order_by(POSTS.c.id.desc()).limit(most)
     if not reader_id:
         return newest
@@ -179,7 +178,7 @@ def _newest(where: Where, *, reader_id: bool, most: ColumnElement[int] = _LIMIT,
 
 
 def _fenced(statement: Select[Any]) -> Select[Any]:
-    # OFFSET 0 keeps the planner from mixing what is outside into what is inside.
+    # OFFSET 0 is an optimization fence.
     return statement.offset(literal_column("0"))
 
 

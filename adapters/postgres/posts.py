@@ -1,4 +1,4 @@
-"""The posts in PostgreSQL."""
+"""Posts in PostgreSQL."""
 
 from collections.abc import Collection, Sequence
 from functools import cache
@@ -20,7 +20,7 @@ from domain.posts import Post, PostNotFoundError, PostStatus, require_author
 from domain.users import UserNotFoundError
 from domain.words import can_find
 
-# An author who can write, held so until the end of the transaction.
+# An active author, locked against changes until the end of the transaction.
 _AUTHOR = (
     select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
 )

@@ -1,4 +1,4 @@
-"""Whether the database answers, and has the schema that this release needs."""
+"""Checks if the database is reachable and has the schema of this release."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -11,25 +11,25 @@ from adapters.postgres.migrations import SchemaState, schema_state
 from adapters.postgres.schema import SchemaUnreadableError
 from application.ports import StorageOverloadedError, TransientError
 
-AHEAD = (True, "ahead of this release")
+AHEAD = (True, "newer than this release")
 _SCHEMA = {
     SchemaState.CURRENT: (True, "current"),
-    SchemaState.BEHIND: (False, "behind this release: run the migrations"),
+    SchemaState.BEHIND: (False, "outdated; run `hexapost migrate`"),
     SchemaState.AHEAD: AHEAD,
-    SchemaState.TOO_NEW: (False, "without what this release needs: a later one has removed it"),
+    SchemaState.TOO_NEW: (False, "incompatible; a later release removed columns or tables that this release needs"),
 }
 
 LOOK_SECONDS = 1.0
-"""Between two looks."""
+"""The interval of the checks."""
 
 
 async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
-    """Return, by name, whether each thing is ready that requests need, and a word about it that anyone may read."""
+    """Return the readiness of each component by name, with a public status text."""
     try:
         schema = await schema_state(database)
     except StorageOverloadedError:
-        # Busy is not broken: a service that works at full speed stays in rotation.
-        return {"database": (True, "busy"), "migrations": (True, "not asked")}
+        # A busy service stays ready.
+        return {"database": (True, "pool busy"), "migrations": (True, "not checked")}
     except SchemaUnreadableError as error:
         return {"database": (False, str(error)), "migrations": (False, "unknown")}
     except TransientError:
@@ -38,21 +38,21 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
 
 
 class Watch:
-    """Looks again and again what is ready, so that whoever asks is told at once; opens the pool before all else.
+    """Checks the readiness once a second, so that probes get the last result at once. Opens the pool first.
 
-    It has a connection of its own: behind a pool that is busy it would wait, and tell of a database that is broken.
+    It uses a separate connection: behind a busy pool it would wait, and report a healthy database as not ready.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._own = database.beside()
         self._opened = 0
-        self.seen: Mapping[str, tuple[bool, str]] = {"database": (False, "not asked yet")}
-        """Whether each thing was ready at the last look, by name, and a word about it."""
+        self.seen: Mapping[str, tuple[bool, str]] = {"database": (False, "not checked yet")}
+        """The result of the last check: the readiness of each component by name, and a status text."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look for as long as the block; the first look is over when it begins."""
+        """Run the monitor during the block. The first check is complete when the block starts."""
         await self.look()
         looking = asyncio.create_task(self._look_for_ever())
         try:
@@ -63,16 +63,16 @@ class Watch:
             await self._own.close()
 
     async def look(self) -> None:
-        """See what is ready."""
+        """Check the readiness."""
         try:
             found = await readiness(self._own)
             self.seen = {**found, "pool": await self._pool(is_reachable=found["database"][0])}
-        except Exception as error:  # noqa: BLE001 - a reason not to be ready, and none to look no more
-            self.seen = {"database": (False, "in disorder")}
-            structlog.get_logger("hexapost").warning("cannot see what is ready", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the monitor must continue
+            self.seen = {"database": (False, "check failed")}
+            structlog.get_logger("hexapost").warning("readiness check failed", error=type(error).__name__)
 
     async def _pool(self, *, is_reachable: bool) -> tuple[bool, str]:
-        """Tell whether the pool is ready: opened once, and able to open connections."""
+        """Return the readiness of the pool: it was opened once, and can open connections."""
         if is_reachable and not self._opened:
             self._opened = await self._database.warm()
         if not self._opened:

@@ -1,4 +1,4 @@
-"""Which revisions of the schema the database has."""
+"""Reads the applied revisions of a database."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,34 +16,34 @@ _UNDEFINED_TABLE = "42P01"
 
 
 class SchemaUnreadableError(TransientError):
-    """The database answers, but not with its revisions: the role may not read them, say, until somebody grants it.
+    """The schema version cannot be read, for example because of a missing privilege.
 
-    The message holds nothing that the database said but the SQLSTATE.
+    The message contains the SQLSTATE, but no database text.
     """
 
     def __init__(self, error: Exception) -> None:
         state = sqlstate_of(error)
-        super().__init__(f"in disorder: {f'SQLSTATE {state}' if state else type(error).__name__}")
+        super().__init__(f"cannot read schema version ({f'SQLSTATE {state}' if state else type(error).__name__})")
 
 
 async def applied_revisions(database: Database) -> frozenset[str]:
-    """Return the revisions that were applied, those before them left out; none for an empty database.
+    """Return the latest applied revisions, without their ancestors. The set is empty for an empty database.
 
-    Raises a TransientError when the database cannot be asked now.
+    Raises a TransientError if the database is unavailable.
     """
     return frozenset(str(row[0]) for row in await _asked(database, _APPLIED))
 
 
 async def record_of_revisions(database: Database) -> str:
-    """Return the words in which the last migration named all revisions that were applied by then.
+    """Return the record of all applied revisions that the last migration wrote.
 
-    Raises a TransientError when the database cannot be asked now.
+    Raises a TransientError if the database is unavailable.
     """
     return "".join(str(row[0] or "") for row in await _asked(database, _RECORD))
 
 
 async def _asked(database: Database, question: Select[Any]) -> Sequence[Any]:
-    """Return the rows of the answer, none from a table that is not there."""
+    """Return the rows of a query, or no rows if the table does not exist."""
     session = Session(database, readonly=True)
     try:
         rows = await session.fetch(question, {})

@@ -1,10 +1,10 @@
-"""One unit of work's hold on a connection: reads at once, writes late.
+"""The connection of one unit of work. Reads are executed immediately, writes are deferred.
 
-Every write names the version it builds upon, so reads before the first write need no transaction around them: at READ
-COMMITTED, PostgreSQL's default, each statement sees its own snapshot either way. A unit of work of one write is then
-one statement, which is atomic by itself, and spares the round trips of BEGIN and COMMIT. Two writes, or a read after a
-write, begin a transaction. Without prepared statements everything is in a transaction, because a pooler that hands out
-server connections by transaction could otherwise part the halves of one statement.
+Every write checks the version that it changes, so reads before the first write need no transaction: at READ COMMITTED,
+PostgreSQL's default, each statement has a separate snapshot in any case. A unit of work with one write is a single
+atomic statement, and saves the round trips of BEGIN and COMMIT. Two writes, or a read after a write, start a
+transaction. Without prepared statements all statements are in a transaction, because a pooler in transaction mode could
+execute the parts of one statement on different connections.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from application.ports import (
 
 
 async def refuse_stale() -> None:
-    """Raise ConcurrentChangeError: what a write builds upon is not there any more."""
+    """Raise ConcurrentChangeError: the version that a write changes is not stored."""
     raise ConcurrentChangeError
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A statement that returns a row when it wrote one, and what is to be done when it returns none."""
+    """A statement that returns a row per written row, and the function to call if it returns no row."""
 
     statement: ClauseElement
     parameters: Mapping[str, Any]
@@ -41,10 +41,10 @@ class Write:
 
 
 class Session:
-    """A connection, taken from the pool at the first statement and handed back at the end.
+    """A connection, which is taken from the pool at the first statement and released at the end.
 
-    All of it has the time of one attempt. Then the connection is broken off from this side, so that the driver fails
-    at once, whatever it waits for: a server that is frozen neither answers nor hangs up.
+    The session has the time limit of one attempt. After it, the client aborts the connection, so that the driver fails
+    at once: a frozen server neither responds nor closes the connection.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Session:
         self._timer: asyncio.TimerHandle | None = None
 
     async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Return the rows of a statement that only reads."""
+        """Execute a statement that reads, and return its rows."""
         rows = await self._at_once(statement, parameters, in_transaction=bool(self._writes))
         if len(rows) > FEW:
             await self._database.turns.wait()
@@ -85,20 +85,20 @@ class Session:
         parameters: Mapping[str, Any],
         when_nothing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Keep a statement until it has to be sent; `when_nothing` is called when it wrote no row, and may raise."""
+        """Defer a statement that writes. `when_nothing` is called if it writes no row, and may raise."""
         self._require_writable()
         self._writes.append(Write(statement, parameters, when_nothing))
 
     async def write_at_once(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Return the rows of a statement that writes; what it wrote lasts when the unit of work does."""
+        """Execute a statement that writes, and return its rows. The writes are committed with the unit of work."""
         self._require_writable()
         return await self._at_once(statement, parameters, in_transaction=True)
 
     async def commit(self) -> None:
-        """Send what waits, make it last, and hand the connection back.
+        """Send the deferred writes, commit, and release the connection.
 
-        Raises the error again that the block met and did not let through: PostgreSQL would answer COMMIT with a
-        rollback, and no error.
+        Raises an earlier error of the session again, if the block suppressed it: PostgreSQL would execute COMMIT as a
+        rollback, without an error.
         """
         if self._failure is not None:
             raise self._failure
@@ -112,11 +112,11 @@ class Session:
         await self._hand_back()
 
     async def rollback(self) -> None:
-        """Undo what was sent, and hand the connection back. Raises nothing of the database's."""
+        """Roll back, and release the connection. Raises no database error."""
         try:
             if self._begun and self._connection is not None and not self._broken:
                 await self._run("ROLLBACK")
-        except Exception:  # noqa: BLE001 - what is undone is undone by the end of the connection, too
+        except Exception:  # noqa: BLE001 - closing the connection rolls back too
             self._broken = True
         except BaseException:
             self._broken = True
@@ -126,12 +126,12 @@ class Session:
 
     def _require_writable(self) -> None:
         if self._readonly:
-            raise RuntimeError("This unit of work only reads.")
+            raise RuntimeError("This unit of work is read-only.")
 
     async def _at_once(
         self, statement: ClauseElement, parameters: Mapping[str, Any], *, in_transaction: bool
     ) -> Sequence[Row]:
-        """Return the rows of a statement that does not wait, and note its failure for the end."""
+        """Execute a statement immediately, and keep its error for `commit`."""
         try:
             if in_transaction:
                 await self._flush()
@@ -154,7 +154,7 @@ class Session:
     async def _fetch(
         self, statement: ClauseElement, parameters: Mapping[str, Any], *, lasts: bool = False
     ) -> Sequence[Row]:
-        """Return the rows of a statement; `lasts` says that what it writes is stored with it unless one has begun."""
+        """Execute a statement. `lasts` is True if it commits by itself, unless a transaction has started."""
         connection = self._connection
         if connection is None:
             connection = await self._connect()
@@ -191,7 +191,7 @@ class Session:
         self._database.driver.break_off(connection.driver_connection)
 
     def _failed(self, connection: PoolProxiedConnection, error: BaseException, *, lasts: bool) -> None:
-        """Decide what an error means for the connection, and raise the error of a port when it means one."""
+        """Mark the connection as broken if needed, and raise the port error of a driver error, if any."""
         self._broken = self._broken or not is_integrity_error(error)
         if isinstance(error, Exception):
             self._database.failed(error)

@@ -1,4 +1,4 @@
-"""Units of work over a session."""
+"""Units of work in PostgreSQL."""
 
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ _CONSTRAINT_ERRORS = {**users.CONSTRAINT_ERRORS, **keys.CONSTRAINT_ERRORS, **out
 
 
 class SqlAlchemyStorage(Storage):
-    """Everything in one database."""
+    """Stores everything in one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class SqlAlchemyStorage(Storage):
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
-    """A unit of work that ends with its block: committed, or undone when the block raises."""
+    """A unit of work that commits at the end of its block, or rolls back if the block raises."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""The schema. Migrations are compared with it; the repositories build their statements from it."""
+"""The tables. `make check` compares the migrations with them; repositories derive their statements from them."""
 
 from datetime import datetime
 from typing import Any, ClassVar, cast
@@ -23,16 +23,16 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 LONGEST_EMAIL_KEY = 1000
-"""Characters: a local part of 64 octets can grow under NFKC, by 18 times at the most."""
+"""Characters. NFKC can expand a local part of 64 octets by a factor of up to 18."""
 
 
-# What posts are found by: `words_of` is `domain.words.words_of` as a function of the database.
+# The indexed expressions of the search. `words_of` is the SQL version of `domain.words.words_of`.
 IN_TITLE = func.words_of(literal_column("title", Text), type_=TSVECTOR)
 IN_TEXT = func.words_of(literal_column("(title || ' '::text) || content", Text), type_=TSVECTOR)
 
 
 class Base(DeclarativeBase):
-    """Where the tables are collected."""
+    """The base class of the tables."""
 
     metadata = MetaData(
         naming_convention={
@@ -52,7 +52,7 @@ class Base(DeclarativeBase):
 
 
 class Changing:
-    """What every entity has that counts its changes."""
+    """The columns of entities that have a version."""
 
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -60,7 +60,7 @@ class Changing:
 
 
 class UserRow(Changing, Base):
-    """A user. `email_key` is what two spellings of one mailbox have in common (`domain.email.email_key`)."""
+    """A user. `email_key` is the normalized address (`domain.email.email_key`)."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -78,7 +78,7 @@ class UserRow(Changing, Base):
 
 
 class PostRow(Changing, Base):
-    """A post. The key starts with the author, so that an author's page is one range of one index."""
+    """A post. The primary key starts with the author, so that a page of one author is one range of the index."""
 
     __tablename__ = "posts"
     __table_args__ = (
@@ -89,7 +89,7 @@ class PostRow(Changing, Base):
         CheckConstraint("version >= 1", name="version_positive"),
         Index(None, "id"),
         Index("ix_posts_published_id", "id", postgresql_where=text("status = 'published'")),
-        # Without a list of pending entries, which a search would have to read, and a write to put in order.
+        # Without fastupdate: its pending list slows down searches, and some writes have to merge it.
         Index("ix_posts_words", IN_TITLE, IN_TEXT, postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
     )
 
@@ -102,7 +102,7 @@ class PostRow(Changing, Base):
 
 
 class ApiKeyRow(Base):
-    """An API key. Of its secret there is a hash, and the version of the pepper that keyed it."""
+    """An API key: the hash of its secret, and the version of the pepper."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -125,10 +125,10 @@ class ApiKeyRow(Base):
 
 
 class OutcomeRow(Base):
-    """What came of a request that is carried out once.
+    """The record of an idempotent request.
 
-    `subject_id` refers to a user, but not by a foreign key: the row outlives that user, so that the request is not
-    carried out again.
+    `subject_id` refers to a user, but not by a foreign key: the record remains after the user was deleted, so that a
+    retry does not create the user again.
     """
 
     __tablename__ = "outcomes"

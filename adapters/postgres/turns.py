@@ -1,18 +1,18 @@
-"""Turns of the event loop that stay short, however many pages of rows come at once."""
+"""Limits the number of result pages that are decoded per event-loop iteration, to keep latency low."""
 
 import asyncio
 from collections import deque
 
 MOST_IN_A_TURN = 2
 FEW = 10
-"""So many rows are worth no turn of their own."""
+"""Pages with at most this number of rows are not limited."""
 
 
 class Turns:
-    """Lets two pages go on in a turn of the event loop, and others in the turns that follow, in order.
+    """Admits two pages per event-loop iteration, in order of arrival.
 
-    To make an answer of a hundred posts takes some 2 ms: ten of them in one turn would keep probes, refusals and small
-    requests waiting for 20 ms, and twice.
+    A response with 100 posts takes about 2 ms. Ten of them in one iteration would delay probes, rejections and small
+    requests by 20 ms.
     """
 
     __slots__ = ("_taken", "_waiting")
@@ -22,7 +22,7 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        """Return as soon as there is a turn for one more page."""
+        """Wait until one more page may be decoded."""
         loop = asyncio.get_running_loop()
         if self._taken < MOST_IN_A_TURN:
             if not self._taken:
@@ -37,7 +37,7 @@ class Turns:
         self._taken = 0
         while self._waiting and self._taken < MOST_IN_A_TURN:
             first = self._waiting.popleft()
-            if not first.done():  # who waited may have been cancelled
+            if not first.done():  # the waiting request may have been cancelled
                 first.set_result(None)
                 self._taken += 1
         if self._taken:

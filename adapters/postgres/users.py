@@ -1,4 +1,4 @@
-"""The users in PostgreSQL."""
+"""Users in PostgreSQL."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -22,12 +22,12 @@ _MAPPER: RowMapper[User] = RowMapper(
 )
 _GET = _MAPPER.select_by_key()
 _FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_key == bindparam("email_key"))
-# A conflict of either key: with one key named, an echo that meets its own insert half way violates the other one.
+# A conflict of either unique index: a retry can meet its own uncommitted insert in both.
 _ADD = insert(USERS).on_conflict_do_nothing().returning(WRITTEN)
 _UPDATE = _MAPPER.update_version()
 _REMOVE = _MAPPER.delete_version()
-# A statement of its own, after the other one: that waits for those who hold the user and store an answer about them,
-# and one statement, whatever it waits for, would see what is stored as it was when it began.
+# A separate statement after the deletion. The deletion waits for transactions that store a result about the user. One
+# combined statement would not see these results, because its snapshot is older.
 _FORGET = (
     update(OUTCOMES)
     .where(OUTCOMES.c.subject_id == bindparam("stored_id"), text("answer <> ''"))
