@@ -1,4 +1,4 @@
-"""Lines for somebody who reads them, or not: whoever writes one does not wait for that."""
+"""A text stream whose writers never block, even if its reader stalls."""
 
 import os
 import select
@@ -10,28 +10,27 @@ from queue import SimpleQueue
 from typing import TextIO
 
 MOST_WAITING = 2 * 1024 * 1024
-"""Characters that may wait, as many again being on their way out: some 6,000 lines of requests, or seconds of them."""
+"""Buffered characters: about 6,000 log lines of requests. The thread can hold the same amount again."""
 PAUSE_SECONDS = 0.01
-"""Between two looks of the thread: to be woken for each line would cost more than the line."""
+"""The interval at which the thread writes. A wake-up per line would cost more than the line."""
 
 
 class Lines:
-    """Takes lines for a stream; a thread writes them, in order, and a line is lost when too many wait.
+    """Buffers lines, which a thread writes in order. Drops lines if the buffer is full.
 
-    What goes to a stream in memory is written at once. A line that was not taken, or is for a stream that is closed or
-    broken, fails nobody.
+    Lines to an in-memory stream are written directly. Errors of the stream are ignored.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self.when_lost: Callable[[int], object] | None = None
-        """Called by the thread with the number of lines that were lost, as soon as others can be written again."""
+        """Called by the thread with the number of dropped lines, after the stream is writable again."""
         self._waiting: list[str] = []
         self._size = 0
         self._lost = 0
         self._is_torn = False
-        # Both may be entered again by the same thread: the garbage collector may run, and what it ends may log.
+        # Reentrant, because the garbage collector can run a finalizer that logs.
         self._lock = threading.RLock()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._has_rung = False
@@ -42,7 +41,7 @@ class Lines:
             self._thread.start()
 
     def write(self, text: str) -> int:
-        """Take a line, with its end; return its length."""
+        """Buffer a line with its line break, and return its length."""
         if self._thread is None:
             self._write_at_once(text)
             return len(text)
@@ -58,20 +57,20 @@ class Lines:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: what was taken is on its way."""
+        """Do nothing, because the thread writes all buffered lines."""
 
     def isatty(self) -> bool:
-        """Return whether a person reads it."""
+        """Return True if the stream is a terminal."""
         return self.stream is not None and not self.stream.closed and self.stream.isatty()
 
     def fileno(self) -> int:
-        """Return the descriptor of the stream. Raises OSError or ValueError when it has none."""
+        """Return the file descriptor of the stream. Raises OSError or ValueError if it has no descriptor."""
         if self.stream is None:
-            raise OSError("there is no stream")
+            raise OSError("no stream")
         return self.stream.fileno()
 
     def end(self, seconds: float) -> None:
-        """Wait until all is written, for at most so long; what comes later is lost."""
+        """Write all buffered lines, for at most this time. Later lines are dropped."""
         if self._thread is not None:
             self._has_ended = True
             self._bell.put(None)
@@ -86,7 +85,7 @@ class Lines:
     def _write_for_ever(self) -> None:
         while self._waiting or not self._has_ended:
             self._bell.get()
-            self._has_rung = False  # before the look: a line that comes after it rings again
+            self._has_rung = False  # before the buffer is read, so that a later line sets it again
             for piece in self._pieces(self._taken()):
                 self._write_out(piece)
             time.sleep(PAUSE_SECONDS)
@@ -97,7 +96,7 @@ class Lines:
         return taken
 
     def _pieces(self, lines: Sequence[str]) -> Iterator[bytes]:
-        """Yield them put together, as many as a pipe takes at once: others write to it, too, and not into our lines."""
+        """Yield the lines in chunks of at most PIPE_BUF bytes, which other writers of a pipe cannot split."""
         piece = b""
         for line in lines:
             text = line.encode(self.encoding, "backslashreplace")
@@ -109,16 +108,16 @@ class Lines:
             yield piece
 
     def _write_out(self, piece: bytes) -> None:
-        # Not by the stream, which would be locked meanwhile: a process could not end.
+        # Directly to the descriptor: the lock of the stream would block the exit of the process.
         left = b"\n" + piece if self._is_torn else piece
         whole = len(left)
         try:
             while left:
                 try:
                     left = left[os.write(self.fileno(), left) :]
-                except BlockingIOError:  # somebody else has made it so
+                except BlockingIOError:  # a different process made the descriptor non-blocking
                     select.select([], [self.fileno()], [])
-        except (OSError, ValueError):  # it is broken or closed, or the disk is full, which may pass
+        except (OSError, ValueError):  # broken, closed, or the disk is full, which can be temporary
             self._is_torn = self._is_torn or len(left) < whole
             with self._lock:
                 self._lost += piece[-len(left) :].count(b"\n")
@@ -136,5 +135,5 @@ class Lines:
 def _has_file(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.fileno() >= 0
-    except (OSError, ValueError):  # it is in memory, or closed
+    except (OSError, ValueError):  # in memory, or closed
         return False

@@ -1,4 +1,4 @@
-"""One event a line: JSON for machines, readable text on a terminal. Fields that are not listed here never get out."""
+"""Log configuration: one event per line, as JSON or as text. An allow-list limits the fields."""
 
 import copy
 import logging
@@ -22,21 +22,21 @@ FIELDS = (
     "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
     "bytes", "pid", "exit_status", "lost", "error", "exception", "traceback",
 )  # fmt: skip
-"""What a line may hold, in this order. No field is for what a client sent, but for the id of its request."""
+"""The allowed fields in order. Clients control only the request ID and the trace ID."""
 
 
 def _listed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Return what of the event is listed."""
+    """Return the allowed fields of an event."""
     return {name: event[name] for name in FIELDS if name in event}
 
 
 def _json(event: Mapping[str, object], **_: object) -> str:
-    # Twice as fast as the standard library's, and it is written once for each request.
+    # Twice as fast as the standard library, for one line per request.
     return to_json(event, fallback=str).decode()
 
 
 class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
-    """Formats what libraries log, without the values they put into it: people's, perhaps, or the database's words."""
+    """Formats records of libraries without their values, which may contain input or database text."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
@@ -53,12 +53,12 @@ class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _is_telling(record: logging.LogRecord) -> bool:
-    """Return whether the record is no traceback as a text: of the error the application has told what may be told."""
+    """Return False for records that are raw tracebacks; the application has already logged a redacted version."""
     return not str(record.msg).startswith("Traceback ")
 
 
 def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Keep of an error its kind and where it came from."""
+    """Replace an error by its type and its location."""
     error = (event.pop("exc_info", None) or (None, None))[1]
     event.pop("stack_info", None)
     if error is not None:
@@ -67,17 +67,17 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def _lines(stream: TextIO | Lines | None) -> Lines:
-    """Return the stream if it is one that nobody waits for, else one over it."""
+    """Return the stream, wrapped if it can block."""
     return stream if isinstance(stream, Lines) else Lines(stream)
 
 
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
-    """Send the events of structlog and the standard library, from `level` on, to the stream or to standard error.
+    """Send the events of structlog and of the standard library to the stream, by default to standard error.
 
-    A line that cannot be written is lost, and fails nobody; how many were lost is a line as soon as one can be written.
+    Lines that cannot be written are dropped. Their number is logged after the stream is writable again.
     """
     lines = _lines(stream or sys.stderr)
-    lines.when_lost = lambda number: structlog.get_logger("hexapost").error("lines were lost", lost=number)
+    lines.when_lost = lambda number: structlog.get_logger("hexapost").error("log lines dropped", lost=number)
     on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
     least = logging.getLevelNamesMapping()[level.upper()]

@@ -1,8 +1,7 @@
-"""Which files in the shared directory are whose.
+"""Assigns each process a slot number for its files in the Prometheus multiprocess directory.
 
-Each process has a number to itself, by a lock that the kernel releases however the process ends. The next one takes
-over the lowest number that is free, and goes on counting in its files: so there are no more of them than processes
-that lived at once, and nothing that was counted is lost or counted twice.
+A file lock protects the slot. The kernel releases it when the process ends. A new process takes the lowest free slot and
+continues its counters. The number of files is the highest number of concurrent processes, and no count is lost.
 """
 
 import fcntl
@@ -15,34 +14,34 @@ from prometheus_client import multiprocess
 
 
 def taken_slot(directory: Path) -> int:
-    """Return a number that no other process has for as long as this one lives."""
-    # The descriptor of the lock stays open until then.
+    """Return a slot number that no other running process has."""
+    # The descriptor of the lock stays open until the process ends.
     number = next(number for number in count() if _try_lock(directory / f"{number}.lock") is not None)
     forget(directory, number)
     return number
 
 
 def forget(directory: Path, number: int | str) -> None:
-    """Remove the state of the process that has, or had, this number; what it counted stays."""
+    """Remove the live gauges of a slot. Its counters remain."""
     multiprocess.mark_process_dead(number, directory)  # type: ignore[no-untyped-call]
 
 
 def forget_the_dead(directory: Path) -> None:
-    """Remove the state of processes that ended without a word."""
+    """Remove live gauges of processes that exited without cleanup."""
     for path in directory.glob("*.lock"):
         descriptor = _try_lock(path)
         if descriptor is None:
             with suppress(OSError):
-                os.utime(path)  # what looks old to a cleaner of temporary files is in use
+                os.utime(path)  # protects the file from cleaners of temporary files
             continue
-        try:  # nobody takes the number over meanwhile
+        try:  # the lock prevents a new process from taking the slot
             forget(directory, path.stem)
         finally:
             os.close(descriptor)
 
 
 def _try_lock(path: Path) -> int | None:
-    """Return the descriptor that holds the lock, None when another process holds it or it is of another account."""
+    """Return the descriptor of the lock, None if a different process or user has it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError:

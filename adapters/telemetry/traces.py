@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry: request, use case, SQL statement. No value that a client sent stands in any of them.
+"""OpenTelemetry spans of requests, use cases and SQL statements, without client data.
 
-The attributes are those of the semantic conventions for HTTP and database spans, but for `url.path`, `url.query` and
-the address of the client, which hold ids and what people wrote.
+The attributes follow the semantic conventions for HTTP and database spans. `url.path`, `url.query` and the client
+address are omitted, because they contain IDs and input.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from opentelemetry.util.types import AttributeValue
 from domain.errors import DomainError
 
 FLUSH_SECONDS = 3.0
-"""For the last spans to be sent at the end."""
+"""The time limit of the export at shutdown."""
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def exporting_traces(version: str) -> "Traces":
-    """Return traces that are sampled, and sent by OTLP over HTTP, as the variables of the SDK say."""
+    """Return a tracer with the sampler and the OTLP/HTTP exporter in the variables of the SDK."""
     ours = Resource({"service.name": "hexapost", "service.version": version})
     resource = Resource.create().merge(ours).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -50,14 +50,14 @@ def exporting_traces(version: str) -> "Traces":
 
 
 class Traces:
-    """Makes the spans of one process."""
+    """Creates the spans of one process."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("hexapost")
 
     def request(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> "RequestSpan":
-        """Begin the span of a request, below the one that its headers name, if they do (W3C Trace Context)."""
+        """Start the span of a request. Its parent is the span in the headers (W3C Trace Context)."""
         is_known = method != "other"
         name = method if is_known else "HTTP"
         attributes = {"http.request.method": method if is_known else "_OTHER", "url.scheme": "http"}
@@ -65,7 +65,7 @@ class Traces:
         return RequestSpan(span, name)
 
     def statement(self, sql: str) -> AbstractContextManager[object]:
-        """Return the span of a statement, for a `with` block around it."""
+        """Return the span of a statement as a context manager."""
         if _is_left_out():
             return _NOTHING
         summary, attributes = _statement(sql)
@@ -76,8 +76,8 @@ class Traces:
         return _Traced(service, self._tracer)  # type: ignore[return-value]
 
     async def close(self) -> None:
-        """Send what has not been sent, for a while at most."""
-        # Not in the executor of the loop, whose threads are waited for however long they take.
+        """Export the remaining spans, with a time limit."""
+        # Not in the executor of the event loop: its shutdown waits for threads without a limit.
         loop, closed = asyncio.get_running_loop(), asyncio.Event()
 
         def close() -> None:
@@ -93,7 +93,7 @@ class Traces:
 
 
 class RequestSpan:
-    """The span of a request, which is the present one until it ends."""
+    """The span of a request, which is the current span until it ends."""
 
     def __init__(self, span: Span, name: str) -> None:
         self._span = span
@@ -102,7 +102,7 @@ class RequestSpan:
         self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
 
     def end(self, *, route: str | None, status: int) -> None:
-        """End it with what is known of the request now."""
+        """End the span with the result of the request."""
         context.detach(self._token)
         if route is not None:
             self._span.update_name(f"{self._name} {route}")
@@ -116,7 +116,7 @@ class RequestSpan:
 
 
 class Spanned:
-    """A span that is the present one in a `with` block. Of an error it tells the class, never the words."""
+    """A span that is the current one in a `with` block. It records the class of an error, but not its message."""
 
     __slots__ = ("_span", "_token")
 
@@ -142,11 +142,11 @@ class Spanned:
 
 
 class _Traced:
-    """Stands before a service; what its use cases call among themselves has no spans of its own."""
+    """Wraps a service. Calls between its use cases get no separate spans."""
 
     def __init__(self, service: object, tracer: trace.Tracer) -> None:
         self._service = service
-        # Of the class: Python before 3.11.3 cannot list the members of an object with slots.
+        # Members of the class: Python before 3.11.3 cannot list the members of an object with slots.
         for name, _ in inspect.getmembers(type(service), inspect.iscoroutinefunction):
             method = getattr(service, name)
             if not name.startswith("_"):
@@ -170,13 +170,13 @@ def _spanned(
 
 
 def _is_left_out() -> bool:
-    """Tell whether the request is not sampled: then nothing below it is, and need not be asked about."""
+    """Return True if the request is not sampled, which applies to all its spans."""
     above = trace.get_current_span().get_span_context()
     return above.is_valid and not above.trace_flags.sampled
 
 
 def _parent(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:
-    """Return the context that the headers describe, an empty one unless there is one `traceparent`, and it is valid."""
+    """Return the context in the headers, an empty one unless they contain exactly one valid `traceparent`."""
     states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
     parents = [value.decode("latin-1") for name, value in headers if name == b"traceparent"]
     if len(parents) != 1:
@@ -187,7 +187,7 @@ def _parent(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:
 
 @cache
 def _statement(sql: str) -> tuple[str, Mapping[str, AttributeValue]]:
-    """Return the summary of a statement, such as `SELECT users`, and its attributes. There are few statements."""
+    """Return the summary of a statement, such as `SELECT users`, and its attributes."""
     found = _SUMMARY.match(sql.lstrip())
     summary = " ".join(part for part in found.groups() if part) if found else sql.split(maxsplit=1)[0].rstrip(";")
     return summary, {"db.system.name": "postgresql", "db.query.summary": summary, "db.query.text": sql}

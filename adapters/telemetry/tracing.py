@@ -1,6 +1,6 @@
-"""Whether requests are traced, as the standard variables of OpenTelemetry say; nothing of it is loaded when not.
+"""Enables tracing by the standard variables of OpenTelemetry. The library is loaded only if tracing is enabled.
 
-"OpenTelemetry Environment Variable Specification" and "OpenTelemetry Protocol Exporter".
+Sources: "OpenTelemetry Environment Variable Specification" and "OpenTelemetry Protocol Exporter".
 """
 
 import importlib
@@ -19,22 +19,22 @@ HTTP = "http/protobuf"
 
 
 def made_traces(environment: Mapping[str, str], version: str) -> "Traces | None":
-    """Return what traces, None unless an exporter or an endpoint is named. Raises SettingsError."""
+    """Return a tracer, None unless an exporter or an endpoint is set. Raises SettingsError."""
     if not is_wanted(environment):
         return None
     for name, known in [(EXPORTER, "otlp"), *((name, HTTP) for name in PROTOCOLS)]:
         if environment.get(name, known) not in {"", known}:
-            raise SettingsError([f"{name}: only {known} is known here"])
+            raise SettingsError([f"{name}: only {known} is supported"])
     try:
         module = importlib.import_module("adapters.telemetry.traces")
     except ModuleNotFoundError:
-        raise SettingsError([f"{_asked_by(environment)}: traces need hexapost[tracing] to be installed"]) from None
+        raise SettingsError([f"{_asked_by(environment)}: tracing requires hexapost[tracing]"]) from None
     traces: Traces = module.exporting_traces(version)
     return traces
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Tell whether the variables ask for traces."""
+    """Return True if the variables enable tracing."""
     exporter = environment.get(EXPORTER, "")
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none":
         return False
