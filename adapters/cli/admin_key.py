@@ -1,4 +1,4 @@
-"""The key to the embedded database's service that is made once, so that a first request can be tried at once."""
+"""The admin key of the embedded database, for first requests during development."""
 
 import asyncio
 import fcntl
@@ -23,10 +23,10 @@ NAME = "admin"
 
 
 def admin_header(settings: Settings, url: URL) -> str | None:
-    """Return, as a word for a shell, the header that carries the admin key; None when there is no key to show.
+    """Return the header with the admin key, quoted for a shell, or None without a usable key.
 
-    On the embedded database the key is made when there is none; on another it is said how to make one. Either has to be
-    ready for this release.
+    On the embedded database, the key is created if necessary. On any other database, a hint is printed. Precondition:
+    the database is ready for this release.
     """
     if settings.database_url is not None:
         asyncio.run(_advise(settings, url))
@@ -40,7 +40,7 @@ async def _advise(settings: Settings, url: URL) -> None:
         page = await container.keys().list(OPERATOR, limit=1)
     if not page.items:
         words = " ".join(f"--scope {scope}" for scope in Scope)
-        report(f"there is no API key yet; to make one: hexapost keys create --name {NAME} {words}")
+        report(f"no API key exists yet. Create one: hexapost keys create --name {NAME} {words}")
 
 
 async def _header(settings: Settings, url: URL) -> str | None:
@@ -53,7 +53,7 @@ async def _header(settings: Settings, url: URL) -> str | None:
         if key.is_live(keys.now()):
             return f'"Authorization: Bearer $(cat {shlex.quote(str(path))})"'
     ended = "has expired" if key.revoked_at is None else "was revoked"
-    complain(f"the key in {path} {ended}; to get another, remove the file and start again")
+    complain(f"the key in {path} {ended}. Remove the file and start again to create a new one.")
     return None
 
 
@@ -62,7 +62,7 @@ def _text_in(path: Path) -> str:
 
 
 async def _found(keys: ApiKeyService, text: str) -> ApiKey | None:
-    """Return the key that reads so; None when this is no key to this database."""
+    """Return the key with this text, None if it is not a key of this database."""
     key_id = key_id_of(text)
     if key_id is None:
         return None
@@ -74,7 +74,7 @@ async def _found(keys: ApiKeyService, text: str) -> ApiKey | None:
 
 
 async def _made(keys: ApiKeyService, path: Path) -> str:
-    """Return a new key that may do everything, kept in the file; one that could not be kept is revoked."""
+    """Create a key with all scopes, and store it in the file. Revoke it if it cannot be stored."""
     issued = await keys.create(OPERATOR, name=NAME, scopes=Scope)
     try:
         with drafted(path, f"{issued.text}\n".encode()) as draft:
@@ -82,13 +82,13 @@ async def _made(keys: ApiKeyService, path: Path) -> str:
     except BaseException:
         await keys.revoke(OPERATOR, issued.key.id)
         raise
-    report(f"made a key that may do everything; it is kept in {path}")
+    report(f"created an API key with all scopes in {path}")
     return issued.text
 
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Let only one process at a time into the block."""
+    """Execute the block in one process at a time."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

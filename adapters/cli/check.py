@@ -1,4 +1,4 @@
-"""`hexapost check`: what an operator wants to know before a deploy."""
+"""`hexapost check`: checks settings, database and schema before a deployment."""
 
 import argparse
 import asyncio
@@ -18,8 +18,8 @@ from application.ports import TransientError
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Tell what is ready; return 0 when all is. The settings were sound, or this would not run."""
-    report("the settings are sound")
+    """Print the readiness of each component; return 0 if all are ready. Invalid settings stop the command earlier."""
+    report("settings OK")
     with with_database(settings, embedded=options.embedded) as url:
         components, missing = asyncio.run(seen(url, settings))
     for line in missing:
@@ -30,19 +30,19 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def look(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
-    """Return whether the database and its schema are ready, by name."""
+    """Return the readiness of the database and its schema."""
     async with _opened(url, settings) as database:
         return await readiness(database)
 
 
 async def seen(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
-    """Return what is ready and, in lines, which revisions are pending and what they would lock."""
+    """Return the readiness, and lines about the pending revisions and their locks."""
     async with _opened(url, settings) as database:
         components = await readiness(database)
         try:
             return components, [line for revision in await pending(database) for line in revision.lines()]
         except TransientError:
-            return components, []  # that it is not reachable is said by the components
+            return components, []  # the readiness contains the cause
 
 
 @asynccontextmanager

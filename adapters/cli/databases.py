@@ -1,4 +1,4 @@
-"""Which database a command works on: the one in DATABASE_URL, or the embedded one."""
+"""Selects the database of a command: DATABASE_URL or the embedded one."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,14 +7,14 @@ from sqlalchemy import URL, make_url
 
 from adapters.cli.output import report
 from adapters.embedded import EmbeddedPostgres
-from adapters.settings import DATABASE_URL, Settings, SettingsError
+from adapters.settings import DATABASE_URL, EXAMPLE_URL, Settings, SettingsError
 
 
 @contextmanager
 def with_database(settings: Settings, *, embedded: bool, report: Callable[[str], None] = report) -> Iterator[URL]:
-    """Return the database's URL; an embedded one runs until the block ends. `report` gets a line for each step.
+    """Yield the URL of the database. An embedded one runs until the block ends. `report` gets a line for each step.
 
-    Raises SettingsError when there is none and none may be started, EmbeddedPostgresError when none can be.
+    Raises SettingsError without DATABASE_URL and --embedded, and EmbeddedPostgresError if the start fails.
     """
     if settings.database_url is not None:
         report(f"using the database of {DATABASE_URL} at {settings.database_url.host or 'a local socket'}")
@@ -23,4 +23,6 @@ def with_database(settings: Settings, *, embedded: bool, report: Callable[[str],
         with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server:
             yield make_url(server.url())
     else:
-        raise SettingsError([f"{DATABASE_URL}: must be set, or --embedded be given"])
+        raise SettingsError(
+            [f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}. Or pass --embedded to start a local PostgreSQL."]
+        )

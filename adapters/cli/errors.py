@@ -1,9 +1,9 @@
-"""Why a command was not carried out."""
+"""Errors of commands, with a message of one line."""
 
 
 class MisusedError(Exception):
-    """What was asked for makes no sense; the message says why, in a line."""
+    """The arguments of a command are invalid."""
 
 
 class NotReadyError(Exception):
-    """The database is not what this release needs; the message says why, in a line."""
+    """The database is not ready for this release."""

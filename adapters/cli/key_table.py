@@ -1,4 +1,4 @@
-"""API keys as a table for a terminal."""
+"""Prints API keys as a table."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ _HEAD = ("ID", "NAME", "SCOPES", "USER", "CREATED", "EXPIRES", "LAST USED", "STA
 
 
 def key_table(keys: Iterable[ApiKey], now: datetime) -> str:
-    """Return a line for each key below a line of heads, the columns one under the other."""
+    """Return a header line and a line for each key, in aligned columns."""
     rows = [_HEAD, *(_row(key, now) for key in keys)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
@@ -23,7 +23,7 @@ def state(key: ApiKey, now: datetime) -> str:
 
 
 def shown(at: datetime | None) -> str:
-    """Return a time in UTC to the second, a dash for none."""
+    """Return a time in UTC to the second, or a dash for None."""
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 

@@ -1,6 +1,6 @@
-"""`hexapost keys`: the use cases about API keys, for whoever runs the service.
+"""`hexapost keys`: creates, lists, rotates and revokes API keys.
 
-A new key goes alone to standard output, so that it can be piped; all else that is said goes to standard error.
+Only the result is printed to standard output, so that it can be piped. Messages go to standard error.
 """
 
 import argparse
@@ -25,11 +25,10 @@ from domain.errors import DomainError, InvalidValueError
 from domain.keys import ApiKey, ApiKeyNotFoundError
 
 PAGE = 100
-"""Keys that are read at once."""
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do what was asked for. Raises MisusedError when a rule refuses it."""
+    """Execute the action. Raises MisusedError if a rule rejects the arguments."""
     with with_database(settings, embedded=options.embedded, report=remark) as url:
         try:
             asyncio.run(_act(settings, url, options))
@@ -45,11 +44,11 @@ async def _act(settings: Settings, url: URL, options: argparse.Namespace) -> Non
     async with opened(settings, url, peppers=peppers) as container:
         await _ACTIONS[options.action](container.keys(), options)
     if options.action == "revoke":
-        remark(f"each process of the service lets go of it within {settings.key_cache_seconds:g} s")
+        remark(f"running processes reject the key within {settings.key_cache_seconds:g} s")
 
 
 def _peppers(settings: Settings) -> Peppers:
-    """Return the peppers; those of one machine are no matter of course for a database that others use, too."""
+    """Return the peppers. Print a hint if a local pepper is used with a shared database."""
     if settings.database_url is not None and settings.key_peppers is None:
         remark(f"using the pepper in {pepper_file(settings)}; the service needs the same (HEXAPOST_KEY_PEPPERS)")
     return key_peppers(settings)
@@ -65,11 +64,11 @@ async def _create(keys: ApiKeyService, options: argparse.Namespace) -> None:
 
 
 async def _rotate(keys: ApiKeyService, options: argparse.Namespace) -> None:
-    await keys.get(OPERATOR, options.id)  # so that one that is not there is told from one that has ended
+    await keys.get(OPERATOR, options.id)  # fails with a different error for an unknown key
     try:
         issued = await keys.rotate(OPERATOR, options.id, until=utc_now() + options.overlap)
     except ApiKeyNotFoundError:
-        message = "This key was revoked or has expired: make a new one with `hexapost keys create`."
+        message = "The key is revoked or expired. Create a new one with `hexapost keys create`."
         raise MisusedError(message) from None
     await _hand_over(keys, issued)
     before = await keys.get(OPERATOR, options.id)
@@ -93,7 +92,7 @@ async def _list(keys: ApiKeyService, _: argparse.Namespace) -> None:
 
 
 async def _hand_over(keys: ApiKeyService, issued: IssuedKey) -> None:
-    """Print the key; one that nobody got is revoked."""
+    """Print the key. Revoke it if it cannot be printed."""
     try:
         hand_over(issued.text)
     except OSError:
@@ -102,11 +101,11 @@ async def _hand_over(keys: ApiKeyService, issued: IssuedKey) -> None:
 
 
 def _end(at: datetime | None) -> str:
-    return "does not expire" if at is None else f"ends at {shown(at)}"
+    return "does not expire" if at is None else f"expires at {shown(at)}"
 
 
 def _option(field: str, options: argparse.Namespace) -> str:
-    """Return how a value was said."""
+    """Return the option of a field."""
     if field == "expires_at" and options.expires_in is not None:
         return "--expires-in"
     return f"--{field.replace('_', '-').replace('scopes', 'scope')}"

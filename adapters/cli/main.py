@@ -1,4 +1,4 @@
-"""The command line: what is run, and what a user reads when it cannot be done."""
+"""The `hexapost` command: runs a subcommand and prints its errors."""
 
 import argparse
 import importlib
@@ -20,7 +20,7 @@ MISUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0 done, 1 failed, 2 asked for in the wrong way."""
+    """Run a command and return its exit status: 0 for success, 1 for failure, 2 for a usage error."""
     try:
         return _status(arguments)
     finally:
@@ -32,7 +32,7 @@ def _status(arguments: Sequence[str] | None) -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         settings = load_settings(os.environ | _overrides(options))
-        # Imported only now: a command that needs neither HTTP nor migrations does not wait for them.
+        # Imported late, so that each command loads only the libraries that it needs.
         run: Callable[[Settings, argparse.Namespace], int] = importlib.import_module(options.module).run
         return run(settings, options)
     except SettingsError as error:
@@ -43,20 +43,20 @@ def _status(arguments: Sequence[str] | None) -> int:
         complain(str(error))
         return MISUSED
     except (EmbeddedPostgresError, NotReadyError, TransientError, OSError) as error:
-        complain(str(error) or "the database cannot be reached")
+        complain(str(error) or "cannot connect to PostgreSQL. Check DATABASE_URL and the network.")
         return FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, str]:
-    """Return what the words of the command say instead of a variable."""
+    """Return the variables that arguments override."""
     said = {name: getattr(options, name, None) for name in ("host", "port", "workers")}
     return {variable(name): value for name, value in said.items() if value is not None}
 
 
-def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the form of a signal handler
-    # As an exception, so that what was started is stopped on the way out.
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    # An exception, so that context managers stop child processes.
     raise SystemExit(128 + number)
 
 

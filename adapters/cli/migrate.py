@@ -1,4 +1,4 @@
-"""`hexapost migrate`."""
+"""`hexapost migrate`: applies pending migrations."""
 
 import argparse
 
@@ -14,19 +14,16 @@ from migrations.phases import Phase
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Apply the migrations that are missing."""
+    """Apply the pending migrations."""
     with with_database(settings, embedded=options.embedded) as url:
         migrate(url, Phase(options.phase))
     return 0
 
 
 def migrate(url: URL, phase: Phase = Phase.EXPAND) -> None:
-    """Apply the migrations of the phase that are missing to a database, and say so.
-
-    Raises NotReadyError when one was not applied.
-    """
+    """Apply the pending migrations of a phase. Raises NotReadyError if one fails."""
     try:
         upgrade(url, report, phase)
     except MigrationError as error:
         raise NotReadyError(str(error)) from error
-    report("the schema is that of this release")
+    report("schema is up to date")

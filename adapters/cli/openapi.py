@@ -1,4 +1,4 @@
-"""`hexapost openapi`: the contract as a document."""
+"""`hexapost openapi`: prints, writes or compares the OpenAPI document."""
 
 import argparse
 from importlib.metadata import version
@@ -12,10 +12,10 @@ from adapters.settings import Settings, parse_database_url
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Print the document, write it to a file, or compare it with one."""
-    # The document takes a whole application, but neither a database nor a secret of it.
-    nowhere = settings.model_copy(update={"database_url": parse_database_url("postgresql://localhost/nothing")})
-    container = Container(settings=nowhere, cursor_secret=b"", peppers=NO_PEPPERS, version=version("hexapost"))
+    """Print the document, write it to a file, or compare it with a file."""
+    # The document requires an application, which connects to no database.
+    unconnected = settings.model_copy(update={"database_url": parse_database_url("postgresql://localhost/nothing")})
+    container = Container(settings=unconnected, cursor_secret=b"", peppers=NO_PEPPERS, version=version("hexapost"))
     document = openapi_document(container.app())
     if options.check is not None:
         return _compare(document, options.check)
@@ -23,13 +23,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         options.write.write_text(document, encoding="utf-8")
         report(f"wrote {options.write}")
     else:
-        print(document, end="")  # noqa: T201 - what the command is for
+        print(document, end="")  # noqa: T201 - the result of the command
     return 0
 
 
 def _compare(document: str, path: Path) -> int:
     if path.read_text(encoding="utf-8") == document:
-        report(f"{path} is the contract of the code")
+        report(f"{path} is up to date")
         return 0
-    complain(f"{path} differs from the code: write it anew with `hexapost openapi --write {path}`")
+    complain(f"{path} differs from the code. Run: hexapost openapi --write {path}")
     return 1

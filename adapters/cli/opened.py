@@ -1,4 +1,4 @@
-"""The service's use cases for a command, over a database that is fit for them."""
+"""Opens the use cases of the service for a command."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,21 +13,20 @@ from adapters.settings import Settings
 from application.credentials import Peppers
 
 NO_PEPPERS = Peppers({})
-"""For what neither makes keys nor looks whether one is right."""
+"""For commands that neither create nor verify API keys."""
 
 
 @asynccontextmanager
 async def opened(
     settings: Settings, url: URL, *, peppers: Peppers = NO_PEPPERS, is_ready: bool = False
 ) -> AsyncIterator[Container]:
-    """Put the service together over a database, and close that when the block ends.
+    """Create the object graph of the service, and close the database when the block ends.
 
-    Raises NotReadyError when the database cannot be reached, or is behind this release; `is_ready` says that it was
-    looked at a moment ago.
+    Raises NotReadyError if the database is unreachable or older than this release. `is_ready` skips this check.
     """
     container = Container(
         settings=settings.model_copy(update={"database_url": url}),
-        cursor_secret=b"",  # no command makes cursors
+        cursor_secret=b"",  # commands create no cursors
         peppers=peppers,
         version=version("hexapost"),
     )

@@ -1,4 +1,4 @@
-"""`hexapost purge`."""
+"""`hexapost purge`: deletes expired records."""
 
 import argparse
 import asyncio
@@ -12,10 +12,10 @@ from adapters.settings import Settings
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Remove what has expired, and say how much that was."""
+    """Delete expired records, and print their number."""
     with with_database(settings, embedded=options.embedded) as url:
         purged = asyncio.run(_purge(settings, url))
-    report(f"removed {purged} expired outcome{'' if purged == 1 else 's'} of requests")
+    report(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Secrets that are made once and kept in the state directory when the environment gives none."""
+"""Secrets that are generated and stored in the state directory if the environment has none."""
 
 import os
 import secrets
@@ -12,42 +12,46 @@ from application.credentials import Peppers
 
 
 def cursor_secret(settings: Settings) -> bytes:
-    """Return the key that signs cursors."""
+    """Return the secret that signs cursors."""
     if settings.cursor_secret is not None:
         return settings.cursor_secret.get_secret_value()
-    return kept(settings.state_directory / "cursor.secret")
+    return kept(
+        settings.state_directory / "cursor.secret",
+        "Deleting it creates a new secret and invalidates cursors that clients use.",
+    )
 
 
 def key_peppers(settings: Settings) -> Peppers:
-    """Return the secrets that key the hashes of API keys; one that is made and kept here is version 1."""
+    """Return the peppers of the API key hashes. A generated pepper has version 1."""
     if settings.key_peppers is not None:
         return Peppers({version: secret.get_secret_value() for version, secret in settings.key_peppers.items()})
-    return Peppers({1: kept(pepper_file(settings))})
+    consequence = "Deleting it creates a new pepper and invalidates all existing API keys."
+    return Peppers({1: kept(pepper_file(settings), consequence)})
 
 
 def pepper_file(settings: Settings) -> Path:
-    """Return where the pepper is kept that was made here."""
+    """Return the path of the generated pepper."""
     return settings.state_directory / "key.pepper"
 
 
-def kept(path: Path) -> bytes:
-    """Return the secret in a file that only we can read; a file that is missing gets 32 random bytes.
+def kept(path: Path, consequence: str) -> bytes:
+    """Return the secret in a file with mode 0600. A missing file is created with 32 random bytes in hexadecimal digits.
 
-    They are written in hexadecimal digits, so that a variable can hold them, too.
-    Raises OSError when the file can be neither read nor made, or holds no secret.
+    Raises OSError if the file can be neither read nor created, or is too short. `consequence` is the effect of deleting
+    it, for the error message.
     """
     if not path.exists():
         with drafted(path, secrets.token_hex(SHORTEST_SECRET).encode()) as draft, suppress(FileExistsError):
-            os.link(draft, path)  # unlike a rename, it leaves alone what another process made meanwhile
+            os.link(draft, path)  # unlike a rename, it does not replace the file of a concurrent process
     secret = path.read_bytes()
     if len(secret) < SHORTEST_SECRET:
-        raise OSError(f"{path} holds no secret: bring it back, or remove it and another is made")
+        raise OSError(f"{path} is shorter than {SHORTEST_SECRET} bytes. Restore it from a backup. {consequence}")
     return secret
 
 
 @contextmanager
 def drafted(path: Path, content: bytes) -> Iterator[Path]:
-    """Write a file beside `path` that nobody but us can read; the block puts it in place. Then all of it lasts."""
+    """Write a temporary file with mode 0600 beside `path`. The block moves it to its place; then it is synced to disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600 from the start
     draft = Path(name)

@@ -1,4 +1,4 @@
-"""`hexapost serve`: serves the API until it is told to stop, in this process or in several."""
+"""`hexapost serve`: serves the API in one or several processes."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ from adapters.telemetry.metrics import shared_figures
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; what was started is stopped then."""
+    """Serve until SIGINT or SIGTERM, then stop all child processes."""
     if options.with_parent is not None:
         stop_with_parent(options.with_parent)
     never_wait()
@@ -39,13 +39,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _is_ready(url: URL, settings: Settings) -> bool:
-    """Refuse to serve on a database that is not there, or behind this release. One ahead of it is served."""
+    """Return False if the database is unreachable or its schema is older than this release. A newer schema is accepted."""
     components = asyncio.run(look(url, settings))
     for name, (ready, detail) in components.items():
         if not ready:
-            complain(f"cannot serve: {name} {detail}")
+            complain(f"cannot serve: {name}: {detail}")
         elif (ready, detail) == AHEAD:
-            structlog.get_logger("hexapost").warning("schema is ahead of this release")
+            structlog.get_logger("hexapost").warning("schema is newer than this release")
     return all(ready for ready, _ in components.values())
 
 
@@ -61,7 +61,7 @@ def _serve(settings: Settings, url: URL, header: str | None) -> int:
 
 def _supervise(settings: Settings, url: URL, header: str | None) -> int:
     environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
-    cursor_secret(settings), key_peppers(settings)  # made before they are needed by all at once
+    cursor_secret(settings), key_peppers(settings)  # created before several workers need them
     sockets = listening(settings.host, settings.port)
     host, port = sockets[0].getsockname()[:2]
 

@@ -1,4 +1,4 @@
-"""`hexapost with-database`."""
+"""`hexapost with-database`: runs a command with DATABASE_URL set."""
 
 import argparse
 import os
@@ -10,10 +10,10 @@ from adapters.settings import DATABASE_URL, Settings
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Run a command of the user's with DATABASE_URL set; return its exit status."""
+    """Run a command with DATABASE_URL set, and return its exit status."""
     words = options.words[options.words[:1] == ["--"] :]
     if not words:
-        raise MisusedError("with-database: name the command to run")
+        raise MisusedError("usage: hexapost with-database [--embedded] -- COMMAND [ARG ...]")
     with with_database(settings, embedded=options.embedded) as url:
         environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
-        return subprocess.run(words, env=environment, check=False).returncode  # noqa: S603 - the user's own
+        return subprocess.run(words, env=environment, check=False).returncode  # noqa: S603 - the command of the user

@@ -1,4 +1,4 @@
-"""`hexapost worker`: one of the processes behind `hexapost serve --workers N`, which starts it; nobody else does."""
+"""`hexapost worker`: a worker process of `hexapost serve --workers N`. Only the supervisor starts it."""
 
 import argparse
 import asyncio
@@ -16,8 +16,8 @@ LOOK_SECONDS = 0.05
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Serve on the sockets that were handed down, until the supervisor says so or is gone."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all; it is the supervisor's
+    """Serve on inherited sockets until the supervisor stops this process or ends."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all processes; only the supervisor handles it
     stop_with_parent(options.parent)
     never_wait()
     configure_logs(level=settings.log_level, log_format=settings.log_format)
@@ -32,7 +32,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _end_with(line: socket.socket, server: Server) -> None:
-    """Have the server stop when the supervisor's end of the line closes, however that came."""
+    """Stop the server when the supervisor closes its end of the control pipe, also by ending."""
     loop = asyncio.get_running_loop()
 
     def hung_up() -> None:
@@ -44,6 +44,6 @@ def _end_with(line: socket.socket, server: Server) -> None:
 
 
 async def _tell(line: socket.socket, server: Server) -> None:
-    while not server.container.readiness().is_ready:  # noqa: ASYNC110 - nothing calls when it is
+    while not server.container.readiness().is_ready:  # noqa: ASYNC110 - readiness has no event
         await asyncio.sleep(LOOK_SECONDS)
     line.send(READY)

@@ -1,7 +1,7 @@
 """Assigns each process a slot number for its files in the Prometheus multiprocess directory.
 
-A file lock protects the slot. The kernel releases it when the process ends. A new process takes the lowest free slot and
-continues its counters. The number of files is the highest number of concurrent processes, and no count is lost.
+A file lock protects the slot. The kernel releases it when the process ends. A new process takes the lowest free slot
+and continues its counters. The number of files is the highest number of concurrent processes. No count is lost.
 """
 
 import fcntl

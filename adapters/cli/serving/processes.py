@@ -1,4 +1,4 @@
-"""The processes that a supervisor starts: each serves on sockets that it inherits, and says when it is ready."""
+"""Worker processes, which inherit the listening sockets and report when they are ready."""
 
 import asyncio
 import ctypes
@@ -19,7 +19,7 @@ KILL_SECONDS = 5.0
 
 
 def listening(host: str, port: int) -> list[socket.socket]:
-    """Return sockets that listen at each address of the host. Raises OSError, with the place."""
+    """Return listening sockets for all addresses of the host. Raises OSError with the address."""
     found: list[socket.socket] = []
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -34,17 +34,17 @@ def listening(host: str, port: int) -> list[socket.socket]:
 
 
 class Worker:
-    """A process that serves."""
+    """A worker process."""
 
     def __init__(self, process: Process, line: socket.socket) -> None:
         self._process = process
         self._line = line
         self.ended = asyncio.create_task(self._wait())
-        """Done when the process is gone."""
+        """Done when the process has ended."""
 
     @classmethod
     async def started(cls, sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> "Worker":
-        """Start a process; it is not ready yet. The line to it closes with this process, and the worker ends then."""
+        """Start a worker, which is not ready yet. It ends when this process closes the control pipe or ends."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
@@ -64,30 +64,30 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The id of the process."""
+        """The process ID."""
         return self._process.pid
 
     @property
     def status(self) -> int | None:
-        """The exit status, None while it lives."""
+        """The exit status, None while the process runs."""
         return self._process.returncode
 
     async def is_ready(self) -> bool:
-        """Return as soon as it is ready, False when it ends before, or takes too long."""
+        """Wait until the worker is ready. Return False if it ends or needs too long."""
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(START_SECONDS):
                 return bool(await asyncio.get_running_loop().sock_recv(self._line, 16))
         return False
 
     async def stop(self) -> None:
-        """Have it drain, and wait until it is gone; one that takes too long is killed, and waited for a little."""
+        """Let the worker drain, and wait until it has ended. Kill it after a time limit."""
         self._send(signal.SIGTERM)
         await asyncio.wait([self.ended], timeout=STOP_SECONDS)
         self._send(signal.SIGKILL)
         await asyncio.wait([self.ended], timeout=KILL_SECONDS)
 
     def _send(self, number: signal.Signals) -> None:
-        # The process's own method asks for its status before, which the loop would not get any more.
+        # Process.send_signal would collect the exit status, which the event loop needs.
         with suppress(ProcessLookupError):
             if not self.ended.done():
                 os.kill(self.pid, number)
@@ -100,8 +100,8 @@ class Worker:
 
 
 def stop_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM when the parent, the process that started this one, ends (Linux)."""
+    """Request SIGTERM from the kernel when the parent process ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the kernel knew
+        if os.getppid() != parent:  # the parent ended before the request
             raise SystemExit(128 + signal.SIGTERM)

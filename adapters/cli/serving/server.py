@@ -1,4 +1,4 @@
-"""The HTTP server of one process, over a container."""
+"""The HTTP server of one process."""
 
 import asyncio
 import gc
@@ -17,15 +17,15 @@ from adapters.settings import Settings
 from adapters.telemetry.metrics import shared_directory
 
 DRAIN_SECONDS = 10
-"""Longest time for the requests under way when the process is told to stop."""
+"""The time limit of requests in progress during a shutdown."""
 
 BACKLOG = 2048
 
 ACCEPTED_IN_A_TURN = 16
-"""Connections accepted in a turn of the event loop, which is long under load: libuv accepts one for each listener."""
+"""Connections accepted per event-loop iteration. libuv accepts one per listener, and iterations are long under load."""
 
 YOUNG_OBJECTS = 10_000
-"""New objects at which the garbage collector looks at once, instead of 700: nearly all go by themselves before."""
+"""New objects before a collection, instead of 700. Reference counting frees nearly all of them earlier."""
 
 STRAGGLER_SECONDS = 0.05
 
@@ -33,7 +33,7 @@ Started = Callable[["Server"], Awaitable[None]]
 
 
 def made_server(settings: Settings, when_started: Started) -> "Server":
-    """Return a server of the API; `when_started` is awaited as soon as it takes requests."""
+    """Return a server of the API. `when_started` is awaited when it accepts requests."""
     container = Container(
         settings=settings,
         cursor_secret=cursor_secret(settings),
@@ -51,7 +51,7 @@ def made_server(settings: Settings, when_started: Started) -> "Server":
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
-        proxy_headers=False,  # nothing here asks where a client is
+        proxy_headers=False,  # the client address is not used
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
@@ -59,7 +59,7 @@ def made_server(settings: Settings, when_started: Started) -> "Server":
 
 
 def announce(address: tuple[str, int], header: str | None) -> None:
-    """Say where the documentation is, and what to try with this header."""
+    """Print the address of the documentation, and a sample request with this header."""
     host, port = address
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     report(f"serving; documentation at {base}/docs")
@@ -69,10 +69,10 @@ def announce(address: tuple[str, int], header: str | None) -> None:
 
 
 def _collect_rarely() -> None:
-    """Have the garbage collector never look again at what is there now, and rarely at all else that is alive.
+    """Exclude all existing objects from garbage collection, and collect the others rarely.
 
-    A full collection holds up all requests: of the 150,000 objects of the libraries it took 80 ms, and of what belongs
-    to 2,500 connections 40 ms, once a second.
+    A full collection blocks all requests: it took 80 ms for the 150,000 objects of the libraries, and 40 ms once a
+    second for the objects of 2,500 connections.
     """
     gc.collect()
     gc.freeze()
@@ -80,32 +80,32 @@ def _collect_rarely() -> None:
 
 
 class Server(uvicorn.Server):
-    """A server that is ready no more as soon as it is told to stop."""
+    """A server that reports itself as not ready at the start of its shutdown."""
 
     def __init__(self, config: uvicorn.Config, container: Container, when_started: Started) -> None:
         super().__init__(config)
         self.container = container
         self._when_started = when_started
         self.telling: asyncio.Task[None] | None = None
-        """What goes on beside it, such as to tell when it is ready."""
+        """A background task of the worker: it reports when the server is ready."""
 
     def serve_until_told(self, sockets: Sequence[socket.socket] = ()) -> int:
-        """Serve until SIGINT or SIGTERM, on these sockets if there are any; return the exit status."""
+        """Serve until SIGINT or SIGTERM, on the given sockets or on the configured address; return the exit status."""
         try:
             self.run(list(sockets) or None)
         except (KeyboardInterrupt, SystemExit):
-            # The server has stopped in order and raises again the signal that asked it to, or it could not start.
+            # uvicorn raises the signal again after a regular shutdown, and SystemExit if it could not start.
             return 0 if self.started and self.should_exit else 1
         return 0 if self.started else 1
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """The address of the server."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return host, port
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and let others know."""
+        """Start the server, and call `when_started`."""
         await super().startup(sockets=sockets)
         if self.started:
             await self._listen_more()
@@ -113,7 +113,7 @@ class Server(uvicorn.Server):
             await self._when_started(self)
 
     async def _listen_more(self) -> None:
-        """Listen to each socket again and again, to accept more than one connection in a turn of the event loop."""
+        """Add listeners to each socket, to accept several connections per event-loop iteration."""
         loop, config = asyncio.get_running_loop(), self.config
         made: Callable[[], asyncio.Protocol]
         made = partial(config.http_protocol_class, config, self.server_state, self.lifespan.state)  # type: ignore[call-arg]
@@ -123,13 +123,13 @@ class Server(uvicorn.Server):
                 self.servers.append(await loop.create_server(made, sock=again, backlog=config.backlog))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop in order: be ready no more, accept nothing more, and end what is under way."""
+        """Report not ready, stop accepting connections, and complete the requests in progress."""
         self.container.readiness().drain()
         stragglers = asyncio.get_running_loop().call_later(STRAGGLER_SECONDS, self._end_stragglers)
         await super().shutdown(sockets=sockets)
         stragglers.cancel()
 
     def _end_stragglers(self) -> None:
-        # What was accepted in the very moment in which the others were told.
+        # Connections that were accepted during the call of `shutdown`.
         for connection in list(self.server_state.connections):
             connection.shutdown()
