@@ -51,7 +51,7 @@ def kept(path: Path, consequence: str) -> bytes:
 
 @contextmanager
 def drafted(path: Path, content: bytes) -> Iterator[Path]:
-    """Write a temporary file with mode 0600 beside `path`. The block moves it to its place; then it is synced to disk."""
+    """Write a temporary file with mode 0600 beside `path`. The block moves it to `path`. Then sync it to disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600 from the start
     draft = Path(name)

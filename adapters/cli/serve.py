@@ -39,7 +39,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _is_ready(url: URL, settings: Settings) -> bool:
-    """Return False if the database is unreachable or its schema is older than this release. A newer schema is accepted."""
+    """Return False if the database is unreachable or its schema is older than this release."""
     components = asyncio.run(look(url, settings))
     for name, (ready, detail) in components.items():
         if not ready:
