@@ -1,4 +1,4 @@
-"""`OutcomeRepository` with several units of work at once: one is let through, none is kept waiting, nothing is left."""
+"""Tests for idempotency records in concurrent units of work."""
 
 import asyncio
 from collections import Counter
@@ -7,14 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from application.access import OPERATOR
 from application.idempotency import IdempotencyInFlightError, Outcome, RepeatedError
 from application.ports import Storage
-from application.users import UserService
 from domain.keys import ApiKey
 from domain.users import User
 from tests.contract.conftest import AtOnce
-from tests.contract.test_outcomes import once
 from tests.support.examples import (
     EXPIRES,
     a_key,
@@ -30,7 +27,7 @@ CALLERS = 20
 
 
 class _GivenUpError(Exception):
-    """Raised in the middle of a unit of work."""
+    """Ends a unit of work."""
 
 
 async def _with_effect(storage: Storage, outcome: Outcome, user: User) -> None:
@@ -39,10 +36,10 @@ async def _with_effect(storage: Storage, outcome: Outcome, user: User) -> None:
         await work.users.add(user)
 
 
-@pytest.mark.parametrize("expired", [False, True], ids=["new", "in the place of an expired one"])
+@pytest.mark.parametrize("expired", [False, True], ids=["new", "replaces an expired record"])
 @pytest.mark.parametrize("effect", [False, True], ids=["alone", "with an effect"])
-@pytest.mark.parametrize("same", [False, True], ids=["repeated", "echoed"])
-async def test_the_second_of_two_is_refused_and_not_kept_waiting(
+@pytest.mark.parametrize("same", [False, True], ids=["other fingerprint", "same record"])
+async def test_second_record_raises_in_flight_without_waiting(
     storage: Storage, key: ApiKey, at_once: AtOnce, *, same: bool, effect: bool, expired: bool
 ) -> None:
     outcome, user = an_outcome(key), a_user()
@@ -52,13 +49,13 @@ async def test_the_second_of_two_is_refused_and_not_kept_waiting(
     async with storage.transaction() as work:
         await work.outcomes.add(outcome)
         await work.users.add(user)
-        await work.users.get(user.id)  # a read sees the writes before it: they have been made
+        await work.users.get(user.id)  # a read sends the writes before it
         with pytest.raises(IdempotencyInFlightError):
             await at_once(_with_effect(storage, second, a_user()) if effect else store_outcomes(storage, second))
     assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [user])
 
 
-async def test_requests_of_other_names_and_other_keys_do_not_meet(
+async def test_records_of_other_keys_and_names_are_not_in_flight(
     storage: Storage, key: ApiKey, at_once: AtOnce
 ) -> None:
     other_key = a_key()
@@ -74,7 +71,7 @@ async def test_requests_of_other_names_and_other_keys_do_not_meet(
 
 
 @pytest.mark.parametrize("end", [None, _GivenUpError, asyncio.CancelledError, RepeatedError])
-async def test_whichever_way_the_first_one_ends_the_next_one_is_not_in_flight(
+async def test_record_is_not_in_flight_after_its_unit_of_work_ends(
     storage: Storage, key: ApiKey, end: type[BaseException] | None
 ) -> None:
     outcome = an_outcome(key)
@@ -92,7 +89,7 @@ async def test_whichever_way_the_first_one_ends_the_next_one_is_not_in_flight(
     assert await told(storage, repetition) == (outcome if end in {None, RepeatedError} else None)
 
 
-async def test_a_task_that_was_cancelled_leaves_nothing_in_flight(
+async def test_record_is_not_in_flight_after_its_task_is_cancelled(
     storage: Storage, key: ApiKey, at_once: AtOnce
 ) -> None:
     outcome = an_outcome(key)
@@ -117,9 +114,7 @@ async def test_a_task_that_was_cancelled_leaves_nothing_in_flight(
     assert await told(storage, outcome) is None
 
 
-async def test_a_refusal_that_was_swallowed_still_keeps_everything_from_being_stored(
-    storage: Storage, key: ApiKey, at_once: AtOnce
-) -> None:
+async def test_swallowed_in_flight_error_still_rolls_back(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
     outcome = an_outcome(key)
     with pytest.raises(IdempotencyInFlightError):
         async with storage.transaction() as work:
@@ -135,9 +130,9 @@ async def test_a_refusal_that_was_swallowed_still_keeps_everything_from_being_st
     assert (await told(storage, outcome), await stored_users(storage)) == (None, [])
 
 
-async def test_one_of_many_requests_at_once_is_carried_out(storage: Storage, key: ApiKey) -> None:
+async def test_concurrent_duplicates_execute_once(storage: Storage, key: ApiKey) -> None:
     outcome = an_outcome(key)
-    people = [a_user() for _ in range(CALLERS)]
+    people = [a_user(email="ada@example.org") for _ in range(CALLERS)]
     tries = [replace(outcome, answer=user.id.bytes, subject_id=user.id) for user in people]
     results = await asyncio.gather(
         *[_with_effect(storage, each, user) for each, user in zip(tries, people, strict=True)], return_exceptions=True
@@ -152,7 +147,7 @@ async def test_one_of_many_requests_at_once_is_carried_out(storage: Storage, key
     assert len(others) == CALLERS - 1
 
 
-async def test_many_echoes_at_once_are_one(storage: Storage, key: ApiKey) -> None:
+async def test_concurrent_retries_of_one_attempt_execute_once(storage: Storage, key: ApiKey) -> None:
     for _ in range(10):
         outcome, user = an_outcome(key), a_user()
         calls = [_with_effect(storage, outcome, user) for _ in range(CALLERS)]
@@ -163,7 +158,7 @@ async def test_many_echoes_at_once_are_one(storage: Storage, key: ApiKey) -> Non
         assert user in await stored_users(storage)
 
 
-async def test_one_of_many_that_replace_an_expired_outcome_is_carried_out(storage: Storage, key: ApiKey) -> None:
+async def test_concurrent_replacements_of_expired_record_execute_once(storage: Storage, key: ApiKey) -> None:
     before = an_outcome(key)
     await store_outcomes(storage, before)
     people = [a_user() for _ in range(CALLERS)]
@@ -175,13 +170,3 @@ async def test_one_of_many_that_replace_an_expired_outcome_is_carried_out(storag
     assert await told(storage, tries[0]) == tries[people.index(winner)]
     assert {type(result) for result in results} <= {type(None), IdempotencyInFlightError, RepeatedError}
     assert results.count(None) == 1
-
-
-async def test_one_of_many_calls_of_a_use_case_is_carried_out(
-    storage: Storage, users: UserService, key: ApiKey
-) -> None:
-    calls = [users.register(OPERATOR, email="ada@example.org", once=once(key)) for _ in range(CALLERS)]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [result for result in results if isinstance(result, User)] == await stored_users(storage)
-    assert {type(result) for result in results} <= {User, IdempotencyInFlightError, RepeatedError}
-    assert len(await stored_users(storage)) == 1

@@ -1,8 +1,5 @@
-"""`OutcomeRepository`: each sentence of its docstrings, over every storage. With others at once: test_in_flight.py;
-`purge`: test_purges.py."""
+"""Tests for the repository of idempotency records. See also test_in_flight.py and test_purges.py."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,11 +7,11 @@ import pytest
 
 from adapters.system import new_id
 from application.access import OPERATOR, UnauthenticatedError
-from application.idempotency import IdempotencyKeyReusedError, Once, Outcome, OutcomeErasedError, RepeatedError
-from application.ports import Storage, StorageUnavailableError, UnitOfWork
-from application.users import UserService
+from application.idempotency import IdempotencyKeyReusedError, Once, Outcome, RepeatedError
+from application.ports import Storage, StorageUnavailableError
 from domain.keys import ApiKey
 from domain.users import EmailAlreadyRegisteredError, User
+from tests.support.callers import HookedStorage, raising
 from tests.support.examples import (
     CREATED,
     EXPIRES,
@@ -32,25 +29,6 @@ from tests.support.services import user_service
 INSTANT = timedelta(microseconds=1)
 
 
-class AcknowledgementLost(Storage):
-    """Another storage; that its first transaction was stored is never heard."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.lost = 0
-
-    def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        return self._storage.readonly()
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[UnitOfWork]:
-        async with self._storage.transaction() as work:
-            yield work
-        if not self.lost:
-            self.lost += 1
-            raise StorageUnavailableError
-
-
 def once(key: ApiKey, *, name: int = 1, fingerprint: int = 1, lasts: timedelta = timedelta(days=1)) -> Once[User]:
     return Once(
         key_id=key.id,
@@ -64,13 +42,15 @@ def once(key: ApiKey, *, name: int = 1, fingerprint: int = 1, lasts: timedelta =
 @pytest.mark.parametrize(
     "fields",
     [
-        pytest.param({}, id="about nobody"),
-        pytest.param({"subject_id": new_id()}, id="about somebody"),
-        pytest.param({"answer": bytes(range(256)) * 256}, id="longest"),
+        pytest.param({}, id="without a subject"),
+        pytest.param({"subject_id": new_id()}, id="with a subject"),
+        pytest.param({"answer": bytes(range(256)) * 256}, id="longest response"),
         pytest.param({"name": b"\xff" * 32, "fingerprint": b"\0" * 32}, id="highest name"),
     ],
 )
-async def test_a_repetition_is_told_what_came_of_it(storage: Storage, key: ApiKey, fields: dict[str, object]) -> None:
+async def test_repeated_request_gets_the_stored_record(
+    storage: Storage, key: ApiKey, fields: dict[str, object]
+) -> None:
     outcome = an_outcome(key, **fields)
     await store_outcomes(storage, outcome, an_outcome(key))
     stored = await told(storage, outcome)
@@ -80,7 +60,7 @@ async def test_a_repetition_is_told_what_came_of_it(storage: Storage, key: ApiKe
 
 
 @pytest.mark.parametrize("effect", [False, True], ids=["alone", "with an effect"])
-async def test_the_very_outcome_is_an_echo(storage: Storage, key: ApiKey, effect: bool) -> None:
+async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage, key: ApiKey, effect: bool) -> None:
     outcome, user = an_outcome(key), a_user()
     for _ in range(3):
         async with storage.transaction() as work:
@@ -100,7 +80,7 @@ async def test_the_very_outcome_is_an_echo(storage: Storage, key: ApiKey, effect
         ({"fingerprint": b"\1" * 32}, IdempotencyKeyReusedError),
     ],
 )
-async def test_a_repetition_is_refused_with_its_effect(
+async def test_repeated_request_raises_and_rolls_back(
     storage: Storage, key: ApiKey, fields: dict[str, object], error: type[Exception], effect: bool
 ) -> None:
     outcome = an_outcome(key)
@@ -113,7 +93,7 @@ async def test_a_repetition_is_refused_with_its_effect(
     assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [])
 
 
-async def test_another_key_and_another_name_are_another_request(storage: Storage, key: ApiKey) -> None:
+async def test_record_is_identified_by_api_key_and_name(storage: Storage, key: ApiKey) -> None:
     other_key = a_key()
     await store_keys(storage, other_key)
     outcome = an_outcome(key)
@@ -122,7 +102,7 @@ async def test_another_key_and_another_name_are_another_request(storage: Storage
     assert await told(storage, outcome) == outcome
 
 
-async def test_an_outcome_that_has_expired_is_replaced(storage: Storage, key: ApiKey) -> None:
+async def test_record_add_replaces_an_expired_record(storage: Storage, key: ApiKey) -> None:
     before = an_outcome(key, subject_id=new_id())
     after = replace(
         before,
@@ -137,14 +117,14 @@ async def test_an_outcome_that_has_expired_is_replaced(storage: Storage, key: Ap
     assert await told(storage, after) == after
 
 
-async def test_an_outcome_lasts_to_the_last_instant(storage: Storage, key: ApiKey) -> None:
+async def test_record_replays_until_its_expiry(storage: Storage, key: ApiKey) -> None:
     outcome = an_outcome(key)
     await store_outcomes(storage, outcome)
     assert await told(storage, replace(outcome, created_at=EXPIRES - INSTANT)) == outcome
     assert await told(storage, replace(outcome, created_at=EXPIRES)) is None
 
 
-async def test_a_request_that_comes_to_nothing_leaves_no_outcome(storage: Storage, key: ApiKey) -> None:
+async def test_rolled_back_request_leaves_no_record(storage: Storage, key: ApiKey) -> None:
     outcome, user = an_outcome(key), a_user()
     await store_users(storage, user)
     with pytest.raises(EmailAlreadyRegisteredError):
@@ -154,9 +134,7 @@ async def test_a_request_that_comes_to_nothing_leaves_no_outcome(storage: Storag
     assert (await told(storage, outcome), await stored_users(storage)) == (None, [user])
 
 
-async def test_what_was_replaced_by_a_request_that_came_to_nothing_is_still_there(
-    storage: Storage, key: ApiKey
-) -> None:
+async def test_rolled_back_replacement_keeps_the_expired_record(storage: Storage, key: ApiKey) -> None:
     before, user = an_outcome(key), a_user()
     await store_outcomes(storage, before)
     await store_users(storage, user)
@@ -167,27 +145,13 @@ async def test_what_was_replaced_by_a_request_that_came_to_nothing_is_still_ther
     assert await told(storage, before) == before
 
 
-async def test_the_effect_of_a_lost_acknowledgement_is_not_repeated(storage: Storage, key: ApiKey) -> None:
-    losing = AcknowledgementLost(storage)
-    user = await user_service(losing).register(OPERATOR, email="ada@example.org", once=once(key))
-    assert (losing.lost, await stored_users(storage)) == (1, [user])
+async def test_create_user_executes_once_when_its_commit_is_lost(storage: Storage, key: ApiKey) -> None:
+    lossy = HookedStorage(storage, after=raising(StorageUnavailableError))
+    user = await user_service(lossy).register(OPERATOR, email="ada@example.org", once=once(key))
+    assert (lossy.times, await stored_users(storage)) == (-1, [user])
 
 
-async def test_a_use_case_is_carried_out_once(storage: Storage, users: UserService, key: ApiKey) -> None:
-    user = await users.register(OPERATOR, email="ada@example.org", once=once(key))
-    with pytest.raises(RepeatedError) as raised:
-        await users.register(OPERATOR, email="ada@example.org", once=once(key))
-    assert (raised.value.outcome.answer, raised.value.outcome.subject_id) == (b"ada@example.org", user.id)
-    with pytest.raises(IdempotencyKeyReusedError):
-        await users.register(OPERATOR, email="eve@example.org", once=once(key, fingerprint=2))
-    assert await stored_users(storage) == [user]
-    await users.erase(OPERATOR, user.id)
-    with pytest.raises(OutcomeErasedError):
-        await users.register(OPERATOR, email="ada@example.org", once=once(key))
-    assert await stored_users(storage) == []
-
-
-async def test_a_key_that_is_not_there_any_more_is_nobody(storage: Storage) -> None:
+async def test_record_add_raises_unauthenticated_for_unknown_key(storage: Storage) -> None:
     with pytest.raises(UnauthenticatedError):
         await store_outcomes(storage, an_outcome(new_id()))
     with pytest.raises(UnauthenticatedError):

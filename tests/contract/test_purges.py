@@ -1,4 +1,4 @@
-"""`OutcomeRepository.purge`: each sentence of its docstring, over every storage, alone and with others at once."""
+"""Tests for the purge of expired idempotency records."""
 
 import asyncio
 from dataclasses import replace
@@ -17,11 +17,11 @@ INSTANT = timedelta(microseconds=1)
 
 
 class _GivenUpError(Exception):
-    """Raised in the middle of a unit of work."""
+    """Ends a unit of work."""
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 5])
-async def test_purge_removes_the_oldest_of_what_has_expired(storage: Storage, key: ApiKey, limit: int) -> None:
+async def test_purge_deletes_the_oldest_expired_records(storage: Storage, key: ApiKey, limit: int) -> None:
     expired = [an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0, 2)]
     kept = an_outcome(key, expires_at=EXPIRES + INSTANT)
     await store_outcomes(storage, kept, *expired)
@@ -33,7 +33,7 @@ async def test_purge_removes_the_oldest_of_what_has_expired(storage: Storage, ke
     assert await told(storage, kept) == kept
 
 
-async def test_purge_counts_what_the_same_unit_of_work_has_added(storage: Storage, key: ApiKey) -> None:
+async def test_purge_counts_records_of_the_same_unit_of_work(storage: Storage, key: ApiKey) -> None:
     outcomes = [an_outcome(key, expires_at=EXPIRES) for _ in range(3)]
     async with storage.transaction() as work:
         for outcome in outcomes:
@@ -44,7 +44,7 @@ async def test_purge_counts_what_the_same_unit_of_work_has_added(storage: Storag
     assert [await told(storage, outcome) for outcome in outcomes] == [None] * 3
 
 
-async def test_a_purge_that_is_undone_removes_nothing(storage: Storage, key: ApiKey) -> None:
+async def test_rolled_back_purge_deletes_no_record(storage: Storage, key: ApiKey) -> None:
     outcome = an_outcome(key)
     await store_outcomes(storage, outcome)
     with pytest.raises(KeyError):
@@ -54,7 +54,7 @@ async def test_a_purge_that_is_undone_removes_nothing(storage: Storage, key: Api
     assert await told(storage, outcome) == outcome
 
 
-async def test_two_purges_at_once_remove_different_outcomes(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
+async def test_concurrent_purges_skip_the_records_of_each_other(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
     outcomes = [an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (4, 3, 2, 1, 0)]
     await store_outcomes(storage, *outcomes)
 
@@ -71,7 +71,7 @@ async def test_two_purges_at_once_remove_different_outcomes(storage: Storage, ke
     assert [await told(storage, outcome) for outcome in outcomes] == [*outcomes[:2], None, None, None]
 
 
-async def test_what_another_unit_of_work_replaces_is_not_purged(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
+async def test_purge_skips_a_record_that_is_being_replaced(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
     first, second = (an_outcome(key) for _ in range(2))
     await store_outcomes(storage, first, second)
     after = replace(first, answer=b"after", created_at=EXPIRES, expires_at=EXPIRES + timedelta(days=1))
@@ -88,7 +88,7 @@ async def test_what_another_unit_of_work_replaces_is_not_purged(storage: Storage
     assert await purge() == 0
 
 
-async def test_many_that_purge_in_batches_remove_each_outcome_once(storage: Storage, key: ApiKey) -> None:
+async def test_concurrent_batched_purges_delete_each_record_once(storage: Storage, key: ApiKey) -> None:
     expired = [an_outcome(key) for _ in range(60)]
     kept = [an_outcome(key, expires_at=EXPIRES + timedelta(days=1)) for _ in range(7)]
     await store_outcomes(storage, *expired, *kept)
@@ -99,7 +99,7 @@ async def test_many_that_purge_in_batches_remove_each_outcome_once(storage: Stor
     assert [await told(storage, outcome) for outcome in expired] == [None] * len(expired)
 
 
-async def test_the_first_expiry_is_that_of_the_oldest(storage: Storage, key: ApiKey) -> None:
+async def test_oldest_expiry_returns_the_earliest_time(storage: Storage, key: ApiKey) -> None:
     async with storage.readonly() as work:
         assert await work.outcomes.first_expiry() is None
     await store_outcomes(
@@ -110,7 +110,9 @@ async def test_the_first_expiry_is_that_of_the_oldest(storage: Storage, key: Api
 
 
 @pytest.mark.parametrize(("late", "lag"), [(-1, 0), (0, 0), (90, 90)])
-async def test_the_lag_is_how_long_something_is_overdue(storage: Storage, key: ApiKey, late: int, lag: int) -> None:
+async def test_purge_lag_is_the_age_of_the_oldest_expired_record(
+    storage: Storage, key: ApiKey, late: int, lag: int
+) -> None:
     retention = RetentionService(storage=storage, now=lambda: EXPIRES + timedelta(seconds=late), retry=PATIENT)
     assert await retention.lag() == timedelta()
     await store_outcomes(storage, an_outcome(key, expires_at=EXPIRES), an_outcome(key, expires_at=EXPIRES + INSTANT))

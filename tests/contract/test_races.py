@@ -1,4 +1,4 @@
-"""Many callers at once, through the use cases: what was acknowledged is what is stored."""
+"""Tests for concurrent use cases: the stored entities match the acknowledged writes."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ def outcomes(results: Sequence[object]) -> Counter[str]:
     return Counter(type(result).__name__ for result in results)
 
 
-async def test_no_change_that_was_acknowledged_is_lost(storage: Storage, users: UserService) -> None:
+async def test_concurrent_updates_of_one_field_are_all_versions(storage: Storage, users: UserService) -> None:
     user = await users.register(OPERATOR, email="ada@example.org")
     names = [f"name {number}" for number in range(CALLERS)]
     changed = await asyncio.gather(*[users.change(OPERATOR, user.id, full_name=name) for name in names])
@@ -32,7 +32,7 @@ async def test_no_change_that_was_acknowledged_is_lost(storage: Storage, users: 
     assert stored == max(changed, key=lambda result: result.version)
 
 
-async def test_changes_of_different_fields_are_all_kept(storage: Storage, users: UserService) -> None:
+async def test_concurrent_updates_of_different_fields_are_merged(storage: Storage, users: UserService) -> None:
     user = await users.register(OPERATOR, email="ada@example.org", full_name="Ada")
     await asyncio.gather(
         users.change(OPERATOR, user.id, full_name="Ada L."),
@@ -48,7 +48,7 @@ async def test_changes_of_different_fields_are_all_kept(storage: Storage, users:
     )
 
 
-async def test_one_of_many_registrations_of_an_address_wins(storage: Storage, users: UserService) -> None:
+async def test_concurrent_create_user_stores_an_email_once(storage: Storage, users: UserService) -> None:
     spellings = ["ada@example.org", "ADA@example.org", "\uff41da@EXAMPLE.org", "Ada@Example.Org"]
     results = await asyncio.gather(
         *[users.register(OPERATOR, email=spellings[number % 4]) for number in range(CALLERS)], return_exceptions=True
@@ -57,7 +57,7 @@ async def test_one_of_many_registrations_of_an_address_wins(storage: Storage, us
     assert await stored_users(storage) == [result for result in results if isinstance(result, User)]
 
 
-async def test_one_of_many_moves_to_an_address_wins(storage: Storage, users: UserService) -> None:
+async def test_concurrent_update_user_stores_an_email_once(storage: Storage, users: UserService) -> None:
     people = [a_user() for _ in range(CALLERS)]
     await store_users(storage, *people)
     results = await asyncio.gather(
@@ -69,19 +69,19 @@ async def test_one_of_many_moves_to_an_address_wins(storage: Storage, users: Use
     ]
 
 
-async def test_many_adds_of_one_user_are_one(storage: Storage) -> None:
+async def test_concurrent_retries_of_add_store_the_user_once(storage: Storage) -> None:
     people = [a_user() for _ in range(30)]
 
     async def add_often(person: User) -> None:
         probe = Probe(storage)
         await asyncio.gather(*[probe.change(lambda work: work.users.add(person)) for _ in range(CALLERS)])
 
-    for person in people:  # an echo that meets its own insert half way is rare
+    for person in people:  # a retry rarely meets its own insert, so repeat
         await add_often(person)
     assert await stored_users(storage) == people[::-1]
 
 
-async def test_an_author_that_is_deactivated_writes_nothing_after_it(
+async def test_create_post_fails_after_concurrent_deactivation(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
     author = await users.register(OPERATOR, email="ada@example.org")
@@ -96,12 +96,12 @@ async def test_an_author_that_is_deactivated_writes_nothing_after_it(
     results = await asyncio.gather(*[write(n) for n in range(CALLERS)], deactivate(), return_exceptions=True)
     *written, before = results
     assert outcomes(written).keys() <= {"Post", AuthorInactiveError.__name__}
-    # What is stored later than the deactivation was committed would be missing in what was seen right after it.
+    # A post that was committed after the deactivation is not in `before`.
     assert {post.title for post in await stored_posts(storage)} == before
     assert before == {result.title for result in written if isinstance(result, Post)}
 
 
-async def test_a_draft_is_not_published_after_its_author_was_deactivated(
+async def test_publication_fails_after_concurrent_deactivation(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
     author = await users.register(OPERATOR, email="ada@example.org")
@@ -117,11 +117,11 @@ async def test_a_draft_is_not_published_after_its_author_was_deactivated(
     assert await stored_posts(storage) == before
 
 
-@pytest.mark.parametrize("times", range(3))
-async def test_no_post_is_left_of_an_author_that_is_erased(
-    storage: Storage, users: UserService, posts: PostService, times: int
+@pytest.mark.parametrize("attempt", range(3))
+async def test_delete_user_deletes_concurrently_created_posts(
+    storage: Storage, users: UserService, posts: PostService, attempt: int
 ) -> None:
-    author = await users.register(OPERATOR, email=f"ada{times}@example.org")
+    author = await users.register(OPERATOR, email=f"ada{attempt}@example.org")
     tasks = [posts.write(OPERATOR, author_id=author.id, title="x", content="x") for _ in range(CALLERS)]
     *written, erased = await asyncio.gather(*tasks, users.erase(OPERATOR, author.id), return_exceptions=True)
     assert erased is None
@@ -129,7 +129,7 @@ async def test_no_post_is_left_of_an_author_that_is_erased(
     assert (await stored_users(storage), await stored_posts(storage)) == ([], [])
 
 
-async def test_a_post_that_is_revised_while_its_author_is_erased_is_gone(
+async def test_delete_user_deletes_concurrently_updated_posts(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
     author = await users.register(OPERATOR, email="ada@example.org")
@@ -141,13 +141,13 @@ async def test_a_post_that_is_revised_while_its_author_is_erased_is_gone(
     assert await stored_posts(storage) == []
 
 
-async def test_a_user_is_erased_once(users: UserService) -> None:
+async def test_concurrent_delete_user_succeeds_once(users: UserService) -> None:
     user = await users.register(OPERATOR, email="ada@example.org")
     results = await asyncio.gather(*[users.erase(OPERATOR, user.id) for _ in range(CALLERS)], return_exceptions=True)
     assert outcomes(results) == {"NoneType": 1, UserNotFoundError.__name__: CALLERS - 1}
 
 
-async def test_a_post_is_published_and_archived_one_step_at_a_time(
+async def test_concurrent_status_updates_are_allowed_transitions(
     storage: Storage, users: UserService, posts: PostService
 ) -> None:
     author = await users.register(OPERATOR, email="ada@example.org")
