@@ -1,4 +1,4 @@
-"""What only the storage in memory promises: it is the process's own, and nobody else's."""
+"""Tests for the storage in memory."""
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.memory.tables import Tables
@@ -18,14 +18,14 @@ from tests.support.examples import (
 )
 
 
-async def test_two_storages_know_nothing_of_each_other() -> None:
+async def test_memory_storages_are_independent() -> None:
     one, two = InMemoryStorage(), InMemoryStorage()
     user = a_user()
     await store_users(one, user)
     assert (await stored_users(one), await stored_users(two)) == ([user], [])
 
 
-async def test_nothing_is_left_of_an_erased_user() -> None:
+async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
     storage = InMemoryStorage()
     user = a_user()
     await store_users(storage, user)
@@ -40,7 +40,7 @@ async def test_nothing_is_left_of_an_erased_user() -> None:
     assert storage._tables == Tables()
 
 
-async def test_nothing_is_claimed_once_every_unit_of_work_has_ended() -> None:
+async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
     storage = InMemoryStorage()
     key = a_key()
     await store_keys(storage, key)
@@ -53,7 +53,7 @@ async def test_nothing_is_claimed_once_every_unit_of_work_has_ended() -> None:
     assert storage._claims == {}
 
 
-async def test_what_was_read_before_does_not_change_under_the_reader() -> None:
+async def test_memory_storage_keeps_results_of_earlier_reads() -> None:
     storage = InMemoryStorage()
     user = a_user()
     await store_users(storage, user)

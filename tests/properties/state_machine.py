@@ -1,7 +1,7 @@
-"""The same use cases over several storages, side by side: whatever happens, they answer alike."""
+"""A state machine that runs the same use cases over several storages and compares the results."""
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ from application.retention import RetentionService
 from application.search import Place
 from application.users import UserService
 from domain.errors import DomainError
-from domain.keys import Scope
+from domain.keys import ApiKey, Scope
 from domain.posts import Post, PostStatus
 from domain.users import User
 from tests.support.examples import stored_keys, stored_posts, stored_users
@@ -46,15 +46,15 @@ QUERIES = st.sampled_from(["t", "u\u0308", "D c", "T X", "\U0001f989" * 200, "!"
 EXPECTED = st.sampled_from([None, None, (1,), (2,), (3,), (1, 2), ()])
 STATUSES = st.sampled_from(PostStatus)
 SCOPES = st.sets(st.sampled_from(Scope), max_size=3)
-NAMES_OF_REQUESTS = st.sampled_from([b"1" * 32, b"2" * 32])
+REQUEST_NAMES = st.sampled_from([b"1" * 32, b"2" * 32])
 FINGERPRINTS = st.sampled_from([b"a" * 32, b"a" * 32, b"b" * 32])
-LASTING = st.sampled_from([timedelta(seconds=9), timedelta(days=1)])
+TTLS = st.sampled_from([timedelta(seconds=9), timedelta(days=1)])
 LIMITS = st.integers(min_value=1, max_value=4)
 
 
 @dataclass(frozen=True)
-class Side:
-    """One storage with its services, whose ids and times are those that the machine dictates."""
+class StorageUnderTest:
+    """A storage with services that use the ids and times of the state machine."""
 
     name: str
     storage: Storage
@@ -64,8 +64,8 @@ class Side:
     retention: RetentionService
 
 
-class Sides(RuleBasedStateMachine):
-    """Asks every side the same, and compares what they say and what they hold."""
+class StorageEquivalence(RuleBasedStateMachine):
+    """Runs each use case over all storages, and compares the results and the stored entities."""
 
     runner: ClassVar[asyncio.Runner]
     stores: ClassVar[list[Store]]
@@ -81,11 +81,11 @@ class Sides(RuleBasedStateMachine):
         for store in self.stores:
             store.clear()
             storages[store.database.driver.name] = store.storage
-        self.sides = [self._side(name, storage) for name, storage in storages.items()]
+        self.sides = [self._under_test(name, storage) for name, storage in storages.items()]
 
-    def _side(self, name: str, storage: Storage) -> Side:
+    def _under_test(self, name: str, storage: Storage) -> StorageUnderTest:
         now = ticking_clock()
-        return Side(
+        return StorageUnderTest(
             name=name,
             storage=storage,
             users=user_service(storage, ids=lambda: self.id, now=now),
@@ -94,20 +94,20 @@ class Sides(RuleBasedStateMachine):
             retention=RetentionService(storage=storage, now=now, retry=PATIENT, batch=1),
         )
 
-    def ask(self, question: Any) -> Any:
-        """Return the one answer that every side gives; an error of the domain is an answer."""
-        answers = [self.runner.run(_answer(question(side))) for side in self.sides]
-        for side, answer in zip(self.sides[1:], answers[1:], strict=True):
-            assert answer == answers[0], f"{side.name} says {answer}, memory says {answers[0]}"
-        return answers[0]
+    def compare(self, use_case: Any) -> Any:
+        """Return the result of the use case, or its error. It must be the same for all storages."""
+        results = self.runner.run(_results([use_case(side) for side in self.sides]))
+        for side, result in zip(self.sides[1:], results[1:], strict=True):
+            assert result == results[0], f"{side.name} returns {result}, memory returns {results[0]}"
+        return results[0]
 
     @rule(target=people, email=EMAILS, full_name=NAMES, is_active=st.booleans(), again=st.booleans())
     def register(self, email: str, full_name: str | None, is_active: bool, again: bool) -> Any:
         self.id = self.id if again else new_id()
-        answer = self.ask(
+        result = self.compare(
             lambda side: side.users.register(OPERATOR, email=email, full_name=full_name, is_active=is_active)
         )
-        return answer.id if isinstance(answer, User) else multiple()
+        return result.id if isinstance(result, User) else multiple()
 
     @rule(
         user_id=people,
@@ -115,15 +115,15 @@ class Sides(RuleBasedStateMachine):
         expected=EXPECTED,
     )
     def change(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.ask(lambda side: side.users.change(OPERATOR, user_id, expected=expected, **changes))
+        self.compare(lambda side: side.users.change(OPERATOR, user_id, expected=expected, **changes))
 
     @rule(user_id=consumes(people), expected=EXPECTED)
     def erase(self, user_id: UUID, expected: Collection[int] | None) -> None:
-        self.ask(lambda side: side.users.erase(OPERATOR, user_id, expected=expected))
+        self.compare(lambda side: side.users.erase(OPERATOR, user_id, expected=expected))
 
     @rule(user_id=people)
     def get_user(self, user_id: UUID) -> None:
-        self.ask(lambda side: side.users.get(OPERATOR, user_id))
+        self.compare(lambda side: side.users.get(OPERATOR, user_id))
 
     @rule(
         limit=LIMITS,
@@ -132,15 +132,15 @@ class Sides(RuleBasedStateMachine):
         is_active=st.none() | st.booleans(),
     )
     def list_users(self, limit: int, after: UUID | None, email: str | None, is_active: bool | None) -> None:
-        self.ask(lambda side: side.users.list(OPERATOR, limit=limit, after=after, email=email, is_active=is_active))
+        self.compare(lambda side: side.users.list(OPERATOR, limit=limit, after=after, email=email, is_active=is_active))
 
     @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
     def write(self, author_id: UUID, title: str, content: str, status: PostStatus) -> Any:
         self.id = new_id()
-        answer = self.ask(
+        result = self.compare(
             lambda side: side.posts.write(OPERATOR, author_id=author_id, title=title, content=content, status=status)
         )
-        return answer.id if isinstance(answer, Post) else multiple()
+        return result.id if isinstance(result, Post) else multiple()
 
     @rule(
         post_id=texts,
@@ -148,15 +148,15 @@ class Sides(RuleBasedStateMachine):
         expected=EXPECTED,
     )
     def revise(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.ask(lambda side: side.posts.revise(OPERATOR, post_id, expected=expected, **changes))
+        self.compare(lambda side: side.posts.revise(OPERATOR, post_id, expected=expected, **changes))
 
     @rule(post_id=consumes(texts), expected=EXPECTED)
     def remove(self, post_id: UUID, expected: Collection[int] | None) -> None:
-        self.ask(lambda side: side.posts.remove(OPERATOR, post_id, expected=expected))
+        self.compare(lambda side: side.posts.remove(OPERATOR, post_id, expected=expected))
 
     @rule(post_id=texts | people)
     def get_post(self, post_id: UUID) -> None:
-        self.ask(lambda side: side.posts.get(OPERATOR, post_id))
+        self.compare(lambda side: side.posts.get(OPERATOR, post_id))
 
     @rule(
         limit=LIMITS,
@@ -165,7 +165,9 @@ class Sides(RuleBasedStateMachine):
         status=st.none() | STATUSES,
     )
     def list_posts(self, limit: int, after: UUID | None, author_id: UUID | None, status: PostStatus | None) -> None:
-        self.ask(lambda side: side.posts.list(OPERATOR, limit=limit, after=after, author_id=author_id, status=status))
+        self.compare(
+            lambda side: side.posts.list(OPERATOR, limit=limit, after=after, author_id=author_id, status=status)
+        )
 
     @rule(
         query=QUERIES,
@@ -177,67 +179,74 @@ class Sides(RuleBasedStateMachine):
     )
     def search(self, query: str, reader_id: UUID | None, **given: Any) -> None:
         caller = replace(OPERATOR, user_id=reader_id)
-        self.ask(lambda side: side.posts.search(caller, query, **given))
+        self.compare(lambda side: side.posts.search(caller, query, **given))
 
     @rule(reader_id=people, post_id=texts, limit=LIMITS, after=st.none() | texts, author_id=st.none() | people)
     def read(self, reader_id: UUID, post_id: UUID, limit: int, after: UUID | None, author_id: UUID | None) -> None:
         reader = replace(OPERATOR, user_id=reader_id)
-        self.ask(lambda side: side.posts.get(reader, post_id))
-        self.ask(lambda side: side.posts.list(reader, limit=limit, after=after, author_id=author_id))
-        self.ask(lambda side: side.posts.revise(reader, post_id, status=PostStatus.PUBLISHED))
+        self.compare(lambda side: side.posts.get(reader, post_id))
+        self.compare(lambda side: side.posts.list(reader, limit=limit, after=after, author_id=author_id))
+        self.compare(lambda side: side.posts.revise(reader, post_id, status=PostStatus.PUBLISHED))
 
     @rule(target=keys, name=TITLES, scopes=SCOPES, user_id=st.none() | people, again=st.booleans())
     def create_key(self, name: str, scopes: set[Scope], user_id: UUID | None, again: bool) -> Any:
         self.id = self.id if again else new_id()
-        answer = self.ask(lambda side: side.keys.create(OPERATOR, name=name, scopes=scopes, user_id=user_id))
-        return answer.key.id if isinstance(answer, IssuedKey) else multiple()
+        result = self.compare(lambda side: side.keys.create(OPERATOR, name=name, scopes=scopes, user_id=user_id))
+        return result.key.id if isinstance(result, IssuedKey) else multiple()
 
     @rule(target=keys, key_id=keys, in_seconds=st.integers(min_value=-9, max_value=99))
     def rotate(self, key_id: UUID, in_seconds: int) -> Any:
         self.id = new_id()
         until = START + timedelta(seconds=in_seconds)
-        answer = self.ask(lambda side: side.keys.rotate(OPERATOR, key_id, until=until))
-        return answer.key.id if isinstance(answer, IssuedKey) else multiple()
+        result = self.compare(lambda side: side.keys.rotate(OPERATOR, key_id, until=until))
+        return result.key.id if isinstance(result, IssuedKey) else multiple()
 
     @rule(key_id=keys | people)
     def revoke(self, key_id: UUID) -> None:
-        self.ask(lambda side: side.keys.revoke(OPERATOR, key_id))
+        self.compare(lambda side: side.keys.revoke(OPERATOR, key_id))
 
     @rule(limit=LIMITS, after=st.none() | keys)
     def list_keys(self, limit: int, after: UUID | None) -> None:
-        self.ask(lambda side: side.keys.list(OPERATOR, limit=limit, after=after))
+        self.compare(lambda side: side.keys.list(OPERATOR, limit=limit, after=after))
 
-    @rule(target=people, key_id=keys, email=EMAILS, name=NAMES_OF_REQUESTS, fingerprint=FINGERPRINTS, lasts=LASTING)
+    @rule(target=people, key_id=keys, email=EMAILS, name=REQUEST_NAMES, fingerprint=FINGERPRINTS, lasts=TTLS)
     def register_once(self, key_id: UUID, email: str, name: bytes, fingerprint: bytes, lasts: timedelta) -> Any:
         self.id = new_id()
         once: Once[User] = Once(
             key_id=key_id, name=name, fingerprint=fingerprint, lasts=lasts, answer=lambda user: user.email.encode()
         )
-        answer = self.ask(lambda side: side.users.register(OPERATOR, email=email, once=once))
-        return answer.id if isinstance(answer, User) else multiple()
+        result = self.compare(lambda side: side.users.register(OPERATOR, email=email, once=once))
+        return result.id if isinstance(result, User) else multiple()
 
     @rule()
     def purge(self) -> None:
-        self.ask(lambda side: side.retention.purge())
+        self.compare(lambda side: side.retention.purge())
 
     @invariant()
-    def all_hold_the_same_and_no_post_or_key_is_an_orphan(self) -> None:
-        users = {user.id for user in self.ask(lambda side: stored_users(side.storage))}
-        posts = self.ask(lambda side: stored_posts(side.storage))
-        assert {post.author_id for post in posts} <= users
-        keys = self.ask(lambda side: stored_keys(side.storage))
-        assert {key.user_id for key in keys} <= users | {None}
+    def storages_are_equal_and_have_no_orphans(self) -> None:
+        users, posts, keys = self.compare(_stored)
+        ids = {user.id for user in users}
+        assert {post.author_id for post in posts} <= ids
+        assert {key.user_id for key in keys} <= ids | {None}
 
 
-async def _answer(question: Coroutine[Any, Any, Any]) -> Any:
+async def _stored(side: StorageUnderTest) -> tuple[list[User], list[Post], list[ApiKey]]:
+    return await stored_users(side.storage), await stored_posts(side.storage), await stored_keys(side.storage)
+
+
+async def _results(use_cases: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    return await asyncio.gather(*map(_result, use_cases))
+
+
+async def _result(use_case: Coroutine[Any, Any, Any]) -> Any:
     try:
-        answer = await question
+        result = await use_case
     except DomainError as error:
         return type(error), str(error)
     except RepeatedError as error:
         return error.outcome
     except UnauthenticatedError as error:
         return type(error)
-    if isinstance(answer, Page):
-        return list(answer.items), answer.next_after
-    return answer
+    if isinstance(result, Page):
+        return list(result.items), result.next_after
+    return result

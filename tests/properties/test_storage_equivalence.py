@@ -1,4 +1,4 @@
-"""Memory and PostgreSQL, through both drivers, answer alike whatever is asked of them."""
+"""Tests for equal results of memory and PostgreSQL with both drivers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.properties.machine import Sides
+from tests.properties.state_machine import StorageEquivalence
 from tests.support.databases import Databases
 from tests.support.stores import DRIVERS, Store, opened
 from tests.support.waiting import until
@@ -25,7 +25,7 @@ BOUNDED = settings(
 
 @pytest.fixture
 def runner() -> Iterator[asyncio.Runner]:
-    """An event loop of its own: the machine is no coroutine."""
+    """Return a separate event loop, because the state machine is not a coroutine."""
     with asyncio.Runner() as runner:
         yield runner
 
@@ -44,8 +44,8 @@ def stores(runner: asyncio.Runner, databases: Databases) -> Iterator[list[Store]
         databases.drop(store.url)
 
 
-def test_every_storage_answers_alike(runner: asyncio.Runner, stores: list[Store]) -> None:
-    class Machine(Sides):
+def test_storages_return_equal_results(runner: asyncio.Runner, stores: list[Store]) -> None:
+    class Machine(StorageEquivalence):
         pass
 
     Machine.runner, Machine.stores = runner, stores
