@@ -24,7 +24,7 @@ from application.users import UserService
 from domain.errors import ConflictError, NotFoundError
 from domain.keys import Scope
 from domain.users import EmailAlreadyRegisteredError, User
-from tests.support.examples import a_user, an_outcome, store_users, stored_keys, stored_posts, stored_users
+from tests.support.examples import a_user, an_outcome, store, stored_keys, stored_posts, stored_users
 from tests.support.services import START, key_service, post_service, user_service
 
 HOUR = timedelta(hours=1)
@@ -70,7 +70,7 @@ def test_idempotency_record_holds_the_request_and_its_response() -> None:
     assert outcome_of(None, "result", subject_id=None, now=START) is None
 
 
-def test_idempotency_errors_have_their_kinds_and_hide_the_response() -> None:
+def test_idempotency_errors_have_kinds_and_hide_the_response() -> None:
     assert isinstance(IdempotencyInFlightError(), ConflictError)
     assert isinstance(OutcomeErasedError(), NotFoundError)
     assert not isinstance(IdempotencyKeyReusedError(), ConflictError)
@@ -97,7 +97,7 @@ async def _count(storage: InMemoryStorage) -> int:
 @pytest.mark.parametrize("create", CREATE.values(), ids=CREATE)
 async def test_create_executes_once_per_idempotency_key(storage: InMemoryStorage, create: Create) -> None:
     user = a_user()
-    await store_users(storage, user)
+    await store(storage, user)
     key_id = (await key_service(storage).create(OPERATOR, name="K", scopes=[Scope.USERS_WRITE])).key.id
     result = await create(storage, user, _once(key_id))
     with pytest.raises(RepeatedError) as raised:

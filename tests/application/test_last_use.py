@@ -33,7 +33,7 @@ async def test_authenticator_does_not_record_rejected_use(auth: AuthHarness) -> 
     assert await auth.last_use(issued) is None
 
 
-async def test_authenticator_records_use_after_it_returns(auth: AuthHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_authenticator_records_use_in_the_background(auth: AuthHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     issued = await auth.create_key()
     released, note_use = asyncio.Event(), InMemoryApiKeyRepository.note_use
 

@@ -25,7 +25,7 @@ from domain.errors import VersionMismatchError
 from domain.posts import Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
 from tests.support.callers import Hook, HookedStorage, do_nothing, raising
-from tests.support.examples import a_post, a_user, store_posts, store_users, stored_posts, stored_users
+from tests.support.examples import a_post, a_user, store, stored_posts, stored_users
 from tests.support.probes import Probe
 from tests.support.services import post_service, user_service
 
@@ -37,14 +37,14 @@ Update = Callable[[], Awaitable[Post]]
 @pytest.fixture
 async def user(storage: InMemoryStorage) -> User:
     user = a_user()
-    await store_users(storage, user)
+    await store(storage, user)
     return user
 
 
 @pytest.fixture
 async def post(storage: InMemoryStorage, user: User) -> Post:
     post = a_post(user)
-    await store_posts(storage, post)
+    await store(storage, post)
     return post
 
 
@@ -78,7 +78,7 @@ async def test_delete_succeeds_when_its_first_commit_was_lost(storage: InMemoryS
 
 
 @pytest.mark.parametrize("error", [ConcurrentChangeError, StorageUnavailableError])
-async def test_delete_raises_not_found_when_another_client_deleted_first(
+async def test_delete_raises_not_found_after_an_earlier_delete(
     storage: InMemoryStorage, user: User, post: Post, error: type[Exception]
 ) -> None:
     lossy = _lossy(
@@ -86,8 +86,7 @@ async def test_delete_raises_not_found_when_another_client_deleted_first(
     )
     with pytest.raises(UserNotFoundError):
         await user_service(lossy, retry=QUICK).erase(OPERATOR, user.id)
-    await store_users(storage, user)
-    await store_posts(storage, post)
+    await store(storage, user, post)
     lossy.times = 1
     with pytest.raises(PostNotFoundError):
         await _posts(lossy).remove(OPERATOR, post.id)

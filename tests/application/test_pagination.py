@@ -9,7 +9,7 @@ import pytest
 from adapters.memory.storage import InMemoryStorage
 from application.access import OPERATOR
 from application.pages import Page
-from tests.support.examples import a_key, a_post, a_user, store_keys, store_posts, store_users
+from tests.support.examples import a_key, a_post, a_user, store
 from tests.support.services import key_service, post_service, user_service
 
 ListPage = Callable[..., Awaitable[Any]]
@@ -32,15 +32,14 @@ async def _fill(storage: InMemoryStorage, kind: str) -> tuple[Sequence[Any], Lis
     list_page: ListPage
     if kind == "users":
         entities, list_page = [a_user() for _ in range(5)], user_service(storage).list
-        await store_users(storage, *entities)
+        await store(storage, *entities)
     elif kind == "keys":
         entities, list_page = [a_key() for _ in range(5)], key_service(storage).list
-        await store_keys(storage, *entities)
+        await store(storage, *entities)
     else:
         author, posts = a_user(), post_service(storage)
         entities = [a_post(author, title="owl") for _ in range(5)]
-        await store_users(storage, author)
-        await store_posts(storage, *entities)
+        await store(storage, author, *entities)
         list_page = posts.list if kind == "posts" else lambda caller, **page: posts.search(caller, "owl", **page)
     return entities[::-1], list_page
 

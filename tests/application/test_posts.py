@@ -55,7 +55,7 @@ async def test_update_post_stores_no_invalid_transition(posts: PostService, draf
     assert await posts.get(OPERATOR, draft.id) == draft
 
 
-async def test_inactive_author_updates_but_neither_creates_nor_publishes(
+async def test_inactive_author_cannot_create_or_publish_posts(
     users: UserService, posts: PostService, author: User, draft: Post
 ) -> None:
     published = await posts.write(OPERATOR, author_id=author.id, title="T", content="C", status=PostStatus.PUBLISHED)

@@ -9,7 +9,7 @@ from adapters.memory.outcomes import InMemoryOutcomeRepository
 from adapters.memory.storage import InMemoryStorage
 from application.retention import BATCH, RetentionService
 from tests.support.callers import CountingStorage, HookedStorage
-from tests.support.examples import a_key, an_outcome, store_keys, store_outcomes
+from tests.support.examples import a_key, an_outcome, store
 from tests.support.services import START
 
 SECOND = timedelta(seconds=1)
@@ -31,8 +31,8 @@ def purges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[datetime, int]]:
 
 async def _store(storage: InMemoryStorage, expiries: list[datetime]) -> None:
     key = a_key()
-    await store_keys(storage, key)
-    await store_outcomes(storage, *[an_outcome(key, created_at=START - SECOND, expires_at=at) for at in expiries])
+    await store(storage, key)
+    await store(storage, *[an_outcome(key, created_at=START - SECOND, expires_at=at) for at in expiries])
 
 
 @pytest.mark.parametrize(("expired", "batches"), [(0, 1), (2, 1), (3, 2), (7, 3)])

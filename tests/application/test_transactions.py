@@ -131,7 +131,7 @@ async def test_retry_deadline_includes_the_time_of_attempts(time: FakeTime) -> N
     assert probe.attempts == 3
 
 
-async def test_create_user_uses_one_id_for_all_attempts(time: FakeTime) -> None:
+async def test_create_user_uses_the_same_id_for_all_attempts(time: FakeTime) -> None:
     storage = InMemoryStorage()
     lossy = HookedStorage(storage, after=raising(StorageUnavailableError))
     ids = iter([new_id()])  # a second call raises StopIteration

@@ -11,7 +11,7 @@ from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
 from domain.keys import ApiKey
-from tests.support.examples import a_key, store_keys
+from tests.support.examples import a_key, store
 from tests.support.services import post_service, user_service
 from tests.support.stores import DRIVERS, Store, cleared
 from tests.support.waiting import until
@@ -58,7 +58,7 @@ def posts(storage: Storage) -> PostService:
 @pytest.fixture
 async def key(storage: Storage) -> ApiKey:
     key = a_key()
-    await store_keys(storage, key)
+    await store(storage, key)
     return key
 
 

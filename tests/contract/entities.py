@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from application.ports import Storage, UnitOfWork
-from domain.posts import Post
-from domain.users import User
-from tests.support.examples import a_key, a_post, a_user
+from application.ports import Storage
+from tests.support.examples import a_key, a_post, a_user, store
 
 KINDS = ("users", "posts", "keys")
 VERSIONED = ("users", "posts")
@@ -21,34 +19,10 @@ def make(kind: str, **fields: Any) -> Any:
     return a_post(AUTHOR, **fields) if kind == "posts" else a_key(**fields)
 
 
-def repository(work: UnitOfWork, entity: Any) -> Any:
-    """Return the repository of this entity."""
-    if isinstance(entity, User):
-        return work.users
-    return work.posts if isinstance(entity, Post) else work.keys
-
-
-async def store(storage: Storage, *entities: Any) -> None:
-    async with storage.transaction() as work:
-        for entity in entities:
-            await repository(work, entity).add(entity)
-
-
 async def store_author(storage: Storage, kind: str) -> None:
     """Store the author if the entities are posts."""
     if kind == "posts":
         await store(storage, AUTHOR)
-
-
-async def update(storage: Storage, entity: Any, **arguments: Any) -> None:
-    async with storage.transaction() as work:
-        await repository(work, entity).update(entity, **arguments)
-
-
-async def delete(storage: Storage, *entities: Any) -> None:
-    async with storage.transaction() as work:
-        for entity in entities:
-            await repository(work, entity).remove(entity)
 
 
 async def listed(storage: Storage, kind: str, *, limit: int = 99, **arguments: Any) -> Sequence[Any]:

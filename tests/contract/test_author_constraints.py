@@ -8,16 +8,7 @@ import pytest
 from application.ports import ConcurrentChangeError, Storage, UnitOfWork
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post
 from domain.users import User
-from tests.contract.entities import delete, update
-from tests.support.examples import (
-    a_post,
-    a_user,
-    next_version,
-    store_posts,
-    store_users,
-    stored_posts,
-    stored_users,
-)
+from tests.support.examples import a_post, a_user, delete, next_version, store, stored_posts, stored_users, update
 from tests.support.waiting import until
 
 Guarded = Callable[[UnitOfWork, Post], Awaitable[None]]
@@ -37,25 +28,27 @@ both = pytest.mark.parametrize("guarded", [pytest.param(_add, id="add"), pytest.
 async def _author_with_post(storage: Storage) -> tuple[User, Post]:
     author = a_user(version=2)
     post = a_post(author)
-    await store_users(storage, author)
-    await store_posts(storage, post)
+    await store(storage, author, post)
     return author, post
 
 
-async def _deactivate(storage: Storage, author: User) -> User:
-    inactive: User = next_version(author, is_active=False)
-    await update(storage, inactive)
-    return inactive
-
-
 @both
-async def test_post_write_raises_for_inactive_author(storage: Storage, guarded: Guarded) -> None:
+@pytest.mark.parametrize("when", ["before", "after a read", "in the same unit of work"])
+async def test_post_write_raises_for_inactive_author(storage: Storage, guarded: Guarded, when: str) -> None:
     author, post = await _author_with_post(storage)
-    inactive = await _deactivate(storage, author)
+    inactive = next_version(author, is_active=False)
+    if when == "before":
+        await update(storage, inactive)
     with pytest.raises(AuthorInactiveError):
         async with storage.transaction() as work:
+            if when == "after a read":
+                assert (await work.users.get(author.id)).is_active
+                await update(storage, inactive)
+            elif when == "in the same unit of work":
+                await work.users.update(inactive)
             await guarded(work, post)
-    assert (await stored_users(storage), await stored_posts(storage)) == ([inactive], [post])
+    assert await stored_users(storage) == [author if when == "in the same unit of work" else inactive]
+    assert await stored_posts(storage) == [post]
 
 
 async def test_post_write_raises_for_unknown_author(storage: Storage) -> None:
@@ -71,51 +64,28 @@ async def test_post_write_raises_for_unknown_author(storage: Storage) -> None:
 
 
 @both
-async def test_post_write_checks_the_author_as_stored(storage: Storage, guarded: Guarded) -> None:
-    author, post = await _author_with_post(storage)
-    with pytest.raises(AuthorInactiveError):
-        async with storage.transaction() as work:
-            assert (await work.users.get(author.id)).is_active
-            await _deactivate(storage, author)
-            await guarded(work, post)
-    assert await stored_posts(storage) == [post]
-
-
-@both
 async def test_post_write_accepts_an_author_updated_since(storage: Storage, guarded: Guarded) -> None:
     author, post = await _author_with_post(storage)
     async with storage.transaction() as work:
         await work.users.get(author.id)
-        async with storage.transaction() as other:
-            await other.users.update(next_version(author, full_name="renamed"))
+        await update(storage, next_version(author, full_name="renamed"))
         await guarded(work, post)
     assert "guarded" in {stored.title for stored in await stored_posts(storage)}
 
 
-@both
-async def test_post_write_raises_for_author_deactivated_before_it(storage: Storage, guarded: Guarded) -> None:
-    author, post = await _author_with_post(storage)
-    with pytest.raises(AuthorInactiveError):
-        async with storage.transaction() as work:
-            await work.users.update(next_version(author, is_active=False))
-            await guarded(work, post)
-    assert (await stored_users(storage), await stored_posts(storage)) == ([author], [post])
-
-
 async def test_stale_publication_raises_before_the_author_check(storage: Storage) -> None:
     author, post = await _author_with_post(storage)
-    await _deactivate(storage, author)
+    await update(storage, next_version(author, is_active=False))
     with pytest.raises(ConcurrentChangeError):
-        async with storage.transaction() as work:
-            await _publish(work, next_version(post))
+        await update(storage, next_version(next_version(post)), publishes=True)
 
 
 async def test_post_update_without_publication_skips_author_check(storage: Storage) -> None:
     author, post = await _author_with_post(storage)
-    await _deactivate(storage, author)
+    await update(storage, next_version(author, is_active=False))
     changed = next_version(post, title="edited")
     await update(storage, changed)
-    await store_posts(storage, post)  # the retry of an earlier attempt
+    await store(storage, post)  # the retry of an earlier attempt
     assert await stored_posts(storage) == [changed]
 
 

@@ -19,11 +19,10 @@ from tests.support.examples import (
     a_post,
     a_user,
     an_outcome,
+    delete,
     newest_first,
     next_version,
-    store_keys,
-    store_outcomes,
-    store_users,
+    store,
     stored_keys,
     stored_posts,
     stored_users,
@@ -37,7 +36,7 @@ from tests.support.waiting import until
 @pytest.fixture
 async def user(storage: Storage) -> User:
     user = a_user(version=2)
-    await store_users(storage, user)
+    await store(storage, user)
     return user
 
 
@@ -47,49 +46,43 @@ async def _erase(storage: Storage, user: User) -> None:
 
 async def test_delete_user_deletes_keys_and_their_records(storage: Storage, user: User, key: ApiKey) -> None:
     bystander = a_user()
-    await store_users(storage, bystander)
     own, others = a_key(user), a_key(bystander)
-    await store_keys(storage, own, others)
     outcomes = [an_outcome(each) for each in (own, others, key)]
-    await store_outcomes(storage, *outcomes)
+    await store(storage, bystander, own, others, *outcomes)
     await _erase(storage, user)
     assert await stored_keys(storage) == newest_first([key, others])
     assert [await told(storage, outcome) for outcome in outcomes[1:]] == outcomes[1:]
     with pytest.raises(UnauthenticatedError):
-        await store_outcomes(storage, outcomes[0])
+        await store(storage, outcomes[0])
 
 
 async def test_delete_user_erases_responses_about_the_user(storage: Storage, user: User, key: ApiKey) -> None:
     about = [an_outcome(key, subject_id=user.id) for _ in range(3)]
     kept = [an_outcome(key), an_outcome(key, subject_id=a_user().id)]
-    await store_outcomes(storage, *about, *kept)
+    await store(storage, *about, *kept)
     await _erase(storage, user)
     assert [await told(storage, outcome) for outcome in about] == [OutcomeErasedError] * 3
     assert [await told(storage, outcome) for outcome in kept] == kept
     with pytest.raises(OutcomeErasedError):  # a retry of the same attempt, too
-        async with storage.transaction() as work:
-            await work.outcomes.add(about[0])
-            await work.users.add(user)
+        await store(storage, about[0], user)
     with pytest.raises(IdempotencyKeyReusedError):
-        await store_outcomes(storage, replace(about[0], fingerprint=b"\1" * 32))
+        await store(storage, replace(about[0], fingerprint=b"\1" * 32))
     assert await stored_users(storage) == []
 
 
 async def test_stale_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:
     own, outcome = a_key(user), an_outcome(key, subject_id=user.id)
-    await store_keys(storage, own)
-    await store_outcomes(storage, outcome)
+    await store(storage, own, outcome)
     for version in (1, 3):
         with pytest.raises(ConcurrentChangeError):
-            async with storage.transaction() as work:
-                await work.users.remove(replace(user, version=version))
+            await delete(storage, replace(user, version=version))
     assert await told(storage, outcome) == outcome
     assert (await stored_users(storage), await stored_keys(storage)) == ([user], [own, key])
 
 
 async def test_rolled_back_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:
     outcome = an_outcome(key, subject_id=user.id)
-    await store_outcomes(storage, outcome)
+    await store(storage, outcome)
     with pytest.raises(KeyError):
         async with storage.transaction() as work:
             await work.users.remove(user)
@@ -131,14 +124,10 @@ async def test_delete_user_erases_response_of_the_same_unit_of_work(storage: Sto
 
 @pytest.mark.parametrize("attempt", range(3))
 async def test_delete_user_deletes_concurrently_created_keys(
-    storage: Storage, users: UserService, attempt: int
+    storage: Storage, users: UserService, user: User, attempt: int
 ) -> None:
-    user = await users.register(OPERATOR, email=f"ada{attempt}@example.org")
     keys = key_service(storage)
-    create = [
-        keys.create(OPERATOR, name="key", scopes=[Scope.USERS_READ], user_id=user.id, expires_at=None)
-        for _ in range(20)
-    ]
+    create = [keys.create(OPERATOR, name=f"{attempt}", scopes=[Scope.USERS_READ], user_id=user.id) for _ in range(20)]
     *created, erased = await asyncio.gather(*create, users.erase(OPERATOR, user.id), return_exceptions=True)
     assert erased is None
     assert {type(result) for result in created} <= {IssuedKey, KeyUserNotFoundError}

@@ -131,7 +131,7 @@ async def test_update_user_raises_not_found_after_a_concurrent_delete(
     assert await stored_users(storage) == []
 
 
-async def test_update_user_raises_when_its_new_email_is_taken_meanwhile(
+async def test_update_user_raises_when_new_email_is_taken_meanwhile(
     storage: Storage, users: UserService, author: User
 ) -> None:
     service = _users(storage, lambda: users.register(OPERATOR, email="NEW@example.org"))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,18 +13,7 @@ from application.ports import Storage, StorageUnavailableError
 from domain.keys import ApiKey
 from domain.users import EmailAlreadyRegisteredError, User
 from tests.support.callers import HookedStorage, raising
-from tests.support.examples import (
-    CREATED,
-    EXPIRES,
-    a_key,
-    a_user,
-    an_outcome,
-    store_keys,
-    store_outcomes,
-    store_users,
-    stored_users,
-    told,
-)
+from tests.support.examples import CREATED, EXPIRES, a_key, a_user, an_outcome, store, stored_users, told
 from tests.support.services import user_service
 
 INSTANT = timedelta(microseconds=1)
@@ -48,30 +38,25 @@ def once(key: ApiKey, *, name: int = 1, fingerprint: int = 1, lasts: timedelta =
         pytest.param({"name": b"\xff" * 32, "fingerprint": b"\0" * 32}, id="highest name"),
     ],
 )
-async def test_repeated_request_gets_the_stored_record(
-    storage: Storage, key: ApiKey, fields: dict[str, object]
-) -> None:
+async def test_repeated_request_gets_the_stored_record(storage: Storage, key: ApiKey, fields: dict[str, Any]) -> None:
     outcome = an_outcome(key, **fields)
-    await store_outcomes(storage, outcome, an_outcome(key))
+    await store(storage, outcome, an_outcome(key))
     stored = await told(storage, outcome)
     assert stored == outcome
     assert isinstance(stored, Outcome)
     assert {type(stored.name), type(stored.fingerprint), type(stored.answer)} == {bytes}
 
 
-@pytest.mark.parametrize("effect", [False, True], ids=["alone", "with an effect"])
-async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage, key: ApiKey, effect: bool) -> None:
-    outcome, user = an_outcome(key), a_user()
+@pytest.mark.parametrize("effects", [0, 1])
+async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage, key: ApiKey, effects: int) -> None:
+    outcome, users = an_outcome(key), [a_user()] * effects
     for _ in range(3):
-        async with storage.transaction() as work:
-            await work.outcomes.add(outcome)
-            if effect:
-                await work.users.add(user)
+        await store(storage, outcome, *users)
     assert await told(storage, outcome) == outcome
-    assert await stored_users(storage) == [user] * effect
+    assert await stored_users(storage) == users
 
 
-@pytest.mark.parametrize("effect", [False, True], ids=["alone", "with an effect"])
+@pytest.mark.parametrize("effects", [0, 1])
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
@@ -81,68 +66,50 @@ async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage,
     ],
 )
 async def test_repeated_request_raises_and_rolls_back(
-    storage: Storage, key: ApiKey, fields: dict[str, object], error: type[Exception], effect: bool
+    storage: Storage, key: ApiKey, fields: dict[str, Any], error: type[Exception], effects: int
 ) -> None:
     outcome = an_outcome(key)
-    await store_outcomes(storage, outcome)
+    await store(storage, outcome)
     with pytest.raises(error):
-        async with storage.transaction() as work:
-            await work.outcomes.add(replace(outcome, **fields))  # type: ignore[arg-type]
-            if effect:
-                await work.users.add(a_user())
+        await store(storage, replace(outcome, **fields), *[a_user()] * effects)
     assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [])
 
 
 async def test_record_is_identified_by_api_key_and_name(storage: Storage, key: ApiKey) -> None:
     other_key = a_key()
-    await store_keys(storage, other_key)
+    await store(storage, other_key)
     outcome = an_outcome(key)
     others = [replace(outcome, key_id=other_key.id), replace(outcome, name=b"n" * 32)]
-    await store_outcomes(storage, outcome, *[replace(other, fingerprint=b"f" * 32) for other in others])
+    await store(storage, outcome, *[replace(other, fingerprint=b"f" * 32) for other in others])
     assert await told(storage, outcome) == outcome
 
 
 async def test_record_add_replaces_an_expired_record(storage: Storage, key: ApiKey) -> None:
     before = an_outcome(key, subject_id=new_id())
-    after = replace(
-        before,
-        fingerprint=b"\1" * 32,
-        answer=b"after",
-        subject_id=new_id(),
-        created_at=EXPIRES,
-        expires_at=EXPIRES + timedelta(days=1),
-    )
-    await store_outcomes(storage, before)
-    await store_outcomes(storage, after)
+    expires_at = EXPIRES + timedelta(days=1)
+    after = replace(before, fingerprint=b"\1" * 32, answer=b"after", created_at=EXPIRES, expires_at=expires_at)
+    await store(storage, before)
+    await store(storage, after)
     assert await told(storage, after) == after
 
 
 async def test_record_replays_until_its_expiry(storage: Storage, key: ApiKey) -> None:
     outcome = an_outcome(key)
-    await store_outcomes(storage, outcome)
+    await store(storage, outcome)
     assert await told(storage, replace(outcome, created_at=EXPIRES - INSTANT)) == outcome
     assert await told(storage, replace(outcome, created_at=EXPIRES)) is None
 
 
-async def test_rolled_back_request_leaves_no_record(storage: Storage, key: ApiKey) -> None:
-    outcome, user = an_outcome(key), a_user()
-    await store_users(storage, user)
+@pytest.mark.parametrize("is_replacement", [False, True])
+async def test_rolled_back_request_leaves_records_as_they_were(
+    storage: Storage, key: ApiKey, is_replacement: bool
+) -> None:
+    expired, user = an_outcome(key), a_user()
+    await store(storage, user, *[expired] * is_replacement)
     with pytest.raises(EmailAlreadyRegisteredError):
-        async with storage.transaction() as work:
-            await work.outcomes.add(outcome)
-            await work.users.add(a_user(email=user.email))
-    assert (await told(storage, outcome), await stored_users(storage)) == (None, [user])
-
-
-async def test_rolled_back_replacement_keeps_the_expired_record(storage: Storage, key: ApiKey) -> None:
-    before, user = an_outcome(key), a_user()
-    await store_outcomes(storage, before)
-    await store_users(storage, user)
-    with pytest.raises(EmailAlreadyRegisteredError):
-        async with storage.transaction() as work:
-            await work.outcomes.add(replace(before, answer=b"x", created_at=EXPIRES))
-            await work.users.add(a_user(email=user.email))
-    assert await told(storage, before) == before
+        await store(storage, replace(expired, answer=b"x", created_at=EXPIRES), a_user(email=user.email))
+    assert await told(storage, expired) == (expired if is_replacement else None)
+    assert await stored_users(storage) == [user]
 
 
 async def test_create_user_executes_once_when_its_commit_is_lost(storage: Storage, key: ApiKey) -> None:
@@ -151,11 +118,8 @@ async def test_create_user_executes_once_when_its_commit_is_lost(storage: Storag
     assert (lossy.times, await stored_users(storage)) == (-1, [user])
 
 
-async def test_record_add_raises_unauthenticated_for_unknown_key(storage: Storage) -> None:
+@pytest.mark.parametrize("effects", [0, 1])
+async def test_record_add_raises_unauthenticated_for_unknown_key(storage: Storage, effects: int) -> None:
     with pytest.raises(UnauthenticatedError):
-        await store_outcomes(storage, an_outcome(new_id()))
-    with pytest.raises(UnauthenticatedError):
-        async with storage.transaction() as work:
-            await work.outcomes.add(an_outcome(new_id()))
-            await work.users.add(a_user())
+        await store(storage, an_outcome(new_id()), *[a_user()] * effects)
     assert await stored_users(storage) == []

@@ -13,19 +13,19 @@ from domain.errors import NotFoundError
 from domain.keys import USER_SCOPES, HashedSecret, Scope
 from domain.posts import PostChanges, PostStatus
 from domain.users import UserChanges
-from tests.contract.entities import (
-    AUTHOR,
-    KINDS,
-    VERSIONED,
+from tests.contract.entities import AUTHOR, KINDS, VERSIONED, listed, make, store_author
+from tests.support.examples import (
+    REVOKED,
+    a_key,
+    a_post,
+    a_user,
     delete,
-    listed,
-    make,
+    next_version,
     repository,
     store,
-    store_author,
     update,
+    values,
 )
-from tests.support.examples import REVOKED, a_key, a_post, a_user, next_version, values
 
 OWL = "\U0001f989"
 GROWING = "\u33af" * 21 + "@example.org"  # NFKC makes six characters of each
@@ -68,7 +68,7 @@ def _types(value: Any) -> list[object]:
 
 
 @pytest.mark.parametrize("entity", EXAMPLES.values(), ids=EXAMPLES)
-async def test_repository_returns_entity_as_it_was_added(storage: Storage, entity: Any) -> None:
+async def test_repository_returns_the_added_entity(storage: Storage, entity: Any) -> None:
     await store(storage, AUTHOR)
     await store(storage, entity)
     async with storage.readonly() as work:

@@ -6,8 +6,7 @@ import pytest
 
 from application.ports import ConcurrentChangeError, Storage
 from domain.users import EmailAlreadyRegisteredError
-from tests.contract.entities import delete, update
-from tests.support.examples import a_post, a_user, next_version, store_posts, store_users, stored_posts, stored_users
+from tests.support.examples import a_post, a_user, delete, next_version, store, stored_posts, stored_users, update
 
 SPELLINGS = [
     pytest.param("Ada@Example.org", "aDA@eXAMPLE.ORG", id="case"),
@@ -22,11 +21,11 @@ SPELLINGS = [
 @pytest.mark.parametrize(("one", "other"), SPELLINGS)
 async def test_user_repository_compares_normalized_emails(storage: Storage, one: str, other: str) -> None:
     user, second = a_user(email=one), a_user()
-    await store_users(storage, user, second)
+    await store(storage, user, second)
     async with storage.readonly() as work:
         assert await work.users.find_by_email(other) == user
     with pytest.raises(EmailAlreadyRegisteredError):
-        await store_users(storage, a_user(email=other))
+        await store(storage, a_user(email=other))
     with pytest.raises(EmailAlreadyRegisteredError):
         await update(storage, next_version(second, email=other))
     assert await stored_users(storage) == [second, user]
@@ -35,19 +34,19 @@ async def test_user_repository_compares_normalized_emails(storage: Storage, one:
     assert await stored_users(storage) == [second, respelled]
 
 
-async def test_find_by_email_returns_none_for_unknown_email(storage: Storage) -> None:
+async def test_find_by_email_returns_null_for_unknown_email(storage: Storage) -> None:
     user = a_user()
-    await store_users(storage, user)
-    await store_users(storage, a_user(id=user.id, email="else@example.org"))
+    await store(storage, user)
+    await store(storage, a_user(id=user.id, email="else@example.org"))
     async with storage.readonly() as work:
         assert await work.users.find_by_email("absent@example.org") is None
         assert await work.users.find_by_email("else@example.org") is None
 
 
 @pytest.mark.parametrize("change", ["update", "delete"])
-async def test_email_is_free_after_its_user_gives_it_up(storage: Storage, change: str) -> None:
+async def test_email_is_free_after_update_or_delete_of_its_user(storage: Storage, change: str) -> None:
     user, successor = a_user(), a_user(email="Ada@example.org")
-    await store_users(storage, user)
+    await store(storage, user)
     await update(storage, next_version(user, email="ada@example.org", full_name=None))
     async with storage.readonly() as work:
         assert await work.users.find_by_email(user.email) is None
@@ -57,7 +56,7 @@ async def test_email_is_free_after_its_user_gives_it_up(storage: Storage, change
         await update(storage, next_version(owner, email="new@example.org"))
     else:
         await delete(storage, owner)
-    await store_users(storage, successor)
+    await store(storage, successor)
     async with storage.readonly() as work:
         assert await work.users.find_by_email("ada@example.org") == successor
 
@@ -65,8 +64,7 @@ async def test_email_is_free_after_its_user_gives_it_up(storage: Storage, change
 async def test_user_repository_delete_includes_the_posts(storage: Storage) -> None:
     user, bystander = a_user(version=2), a_user()
     own, kept = a_post(user), a_post(bystander)
-    await store_users(storage, user, bystander)
-    await store_posts(storage, own, kept)
+    await store(storage, user, bystander, own, kept)
     for version in (1, 3):
         with pytest.raises(ConcurrentChangeError):
             await delete(storage, replace(user, version=version))

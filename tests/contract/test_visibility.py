@@ -11,7 +11,7 @@ from application.ports import Storage
 from domain.posts import Post, PostNotFoundError, PostStatus
 from domain.users import User
 from tests.contract.entities import listed
-from tests.support.examples import PUBLISHED, a_post, a_user, newest_first, store_posts, store_users
+from tests.support.examples import PUBLISHED, a_post, a_user, newest_first, store
 
 Filled = tuple[User, User, Sequence[Post]]
 
@@ -24,9 +24,9 @@ def _can_read(reader_id: UUID | None, post: Post) -> bool:
 async def filled(storage: Storage) -> Filled:
     """Store two authors with three posts each in every status. Return the posts from new to old."""
     one, two = a_user(), a_user()
-    await store_users(storage, one, two)
+    await store(storage, one, two)
     posts = [a_post(author, status=status) for _, status, author in product(range(3), PostStatus, (one, two))]
-    await store_posts(storage, *posts)
+    await store(storage, *posts)
     return one, two, newest_first(posts)
 
 
@@ -63,16 +63,14 @@ async def test_list_posts_combines_author_status_reader_and_cursor(
             assert await listed(storage, "posts", limit=limit, after=after, **filters) == expected[:limit]
 
 
-async def test_list_posts_of_reader_is_complete_during_concurrent_writes(storage: Storage, filled: Filled) -> None:
+async def test_list_posts_of_reader_is_complete_during_writes(storage: Storage, filled: Filled) -> None:
     one, two, posts = filled
     expected = [post for post in posts if _can_read(one.id, post)]
     seen: list[Post] = []
     async with storage.readonly() as work:
         while page := await work.posts.list(limit=2, after=seen[-1].id if seen else None, reader_id=one.id):
             seen += page
-            await store_posts(
-                storage, *[a_post(author, status=status) for author in (one, two) for status in PostStatus]
-            )
+            await store(storage, *[a_post(author, status=status) for author in (one, two) for status in PostStatus])
     assert seen == expected
 
 

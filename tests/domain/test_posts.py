@@ -49,7 +49,7 @@ def test_post_create_raises_for_status_archived() -> None:
     assert raised.value.field == "status"
 
 
-def test_require_active_author_raises_for_missing_or_inactive_user() -> None:
+def test_require_active_author_raises_unless_user_is_active() -> None:
     require_author(AUTHOR)
     with pytest.raises(AuthorInactiveError):
         require_author(a_user(is_active=False))

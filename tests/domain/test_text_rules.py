@@ -122,7 +122,7 @@ def test_normalize_limits_the_length_after_trimming(clean: Clean) -> None:
         clean("x" * 21)
 
 
-def test_normalize_multiline_counts_crlf_as_one_character() -> None:
+def test_normalize_multiline_counts_crlf_as_a_single_char() -> None:
     assert len(_lines("\r\n".join("x" * 10) + "x")) == 20
 
 

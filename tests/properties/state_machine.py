@@ -101,122 +101,102 @@ class StorageEquivalence(RuleBasedStateMachine):
             assert result == results[0], f"{side.name} returns {result}, memory returns {results[0]}"
         return results[0]
 
-    @rule(target=people, email=EMAILS, full_name=NAMES, is_active=st.booleans(), again=st.booleans())
-    def register(self, email: str, full_name: str | None, is_active: bool, again: bool) -> Any:
+    def create(self, use_case: Any, again: bool = False) -> Any:
+        """Return the id of the entity that the use case creates, with a new id or `again` the last id."""
         self.id = self.id if again else new_id()
-        result = self.compare(
-            lambda side: side.users.register(OPERATOR, email=email, full_name=full_name, is_active=is_active)
-        )
-        return result.id if isinstance(result, User) else multiple()
+        result = self.compare(use_case)
+        if isinstance(result, IssuedKey):
+            return result.key.id
+        return result.id if isinstance(result, User | Post) else multiple()
+
+    @rule(target=people, again=st.booleans(), email=EMAILS, full_name=NAMES, is_active=st.booleans())
+    def create_user(self, again: bool, **fields: Any) -> Any:
+        return self.create(lambda side: side.users.register(OPERATOR, **fields), again)
 
     @rule(
         user_id=people,
         changes=st.fixed_dictionaries({}, optional={"email": EMAILS, "full_name": NAMES, "is_active": st.booleans()}),
         expected=EXPECTED,
     )
-    def change(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+    def update_user(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
         self.compare(lambda side: side.users.change(OPERATOR, user_id, expected=expected, **changes))
 
     @rule(user_id=consumes(people), expected=EXPECTED)
-    def erase(self, user_id: UUID, expected: Collection[int] | None) -> None:
+    def delete_user(self, user_id: UUID, expected: Collection[int] | None) -> None:
         self.compare(lambda side: side.users.erase(OPERATOR, user_id, expected=expected))
 
     @rule(user_id=people)
     def get_user(self, user_id: UUID) -> None:
         self.compare(lambda side: side.users.get(OPERATOR, user_id))
 
-    @rule(
-        limit=LIMITS,
-        after=st.none() | people,
-        email=st.none() | EMAILS,
-        is_active=st.none() | st.booleans(),
-    )
-    def list_users(self, limit: int, after: UUID | None, email: str | None, is_active: bool | None) -> None:
-        self.compare(lambda side: side.users.list(OPERATOR, limit=limit, after=after, email=email, is_active=is_active))
+    @rule(limit=LIMITS, after=st.none() | people, email=st.none() | EMAILS, is_active=st.none() | st.booleans())
+    def list_users(self, **page: Any) -> None:
+        self.compare(lambda side: side.users.list(OPERATOR, **page))
 
     @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
-    def write(self, author_id: UUID, title: str, content: str, status: PostStatus) -> Any:
-        self.id = new_id()
-        result = self.compare(
-            lambda side: side.posts.write(OPERATOR, author_id=author_id, title=title, content=content, status=status)
-        )
-        return result.id if isinstance(result, Post) else multiple()
+    def create_post(self, **fields: Any) -> Any:
+        return self.create(lambda side: side.posts.write(OPERATOR, **fields))
 
     @rule(
         post_id=texts,
         changes=st.fixed_dictionaries({}, optional={"title": TITLES, "content": CONTENTS, "status": STATUSES}),
         expected=EXPECTED,
     )
-    def revise(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+    def update_post(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
         self.compare(lambda side: side.posts.revise(OPERATOR, post_id, expected=expected, **changes))
 
     @rule(post_id=consumes(texts), expected=EXPECTED)
-    def remove(self, post_id: UUID, expected: Collection[int] | None) -> None:
+    def delete_post(self, post_id: UUID, expected: Collection[int] | None) -> None:
         self.compare(lambda side: side.posts.remove(OPERATOR, post_id, expected=expected))
 
     @rule(post_id=texts | people)
     def get_post(self, post_id: UUID) -> None:
         self.compare(lambda side: side.posts.get(OPERATOR, post_id))
 
-    @rule(
-        limit=LIMITS,
-        after=st.none() | texts,
-        author_id=st.none() | people,
-        status=st.none() | STATUSES,
-    )
-    def list_posts(self, limit: int, after: UUID | None, author_id: UUID | None, status: PostStatus | None) -> None:
-        self.compare(
-            lambda side: side.posts.list(OPERATOR, limit=limit, after=after, author_id=author_id, status=status)
-        )
+    @rule(limit=LIMITS, after=st.none() | texts, author_id=st.none() | people, status=st.none() | STATUSES)
+    def list_posts(self, **page: Any) -> None:
+        self.compare(lambda side: side.posts.list(OPERATOR, **page))
 
     @rule(
         query=QUERIES,
+        reader_id=st.none() | people,
         limit=LIMITS,
         after=st.none() | st.builds(Place, in_title=st.booleans(), id=texts),
         author_id=st.none() | people,
-        reader_id=st.none() | people,
         status=st.none() | STATUSES,
     )
-    def search(self, query: str, reader_id: UUID | None, **given: Any) -> None:
-        caller = replace(OPERATOR, user_id=reader_id)
-        self.compare(lambda side: side.posts.search(caller, query, **given))
+    def search(self, query: str, reader_id: UUID | None, **page: Any) -> None:
+        reader = replace(OPERATOR, user_id=reader_id)
+        self.compare(lambda side: side.posts.search(reader, query, **page))
 
     @rule(reader_id=people, post_id=texts, limit=LIMITS, after=st.none() | texts, author_id=st.none() | people)
-    def read(self, reader_id: UUID, post_id: UUID, limit: int, after: UUID | None, author_id: UUID | None) -> None:
+    def read_as_user(self, reader_id: UUID, post_id: UUID, **page: Any) -> None:
         reader = replace(OPERATOR, user_id=reader_id)
         self.compare(lambda side: side.posts.get(reader, post_id))
-        self.compare(lambda side: side.posts.list(reader, limit=limit, after=after, author_id=author_id))
+        self.compare(lambda side: side.posts.list(reader, **page))
         self.compare(lambda side: side.posts.revise(reader, post_id, status=PostStatus.PUBLISHED))
 
-    @rule(target=keys, name=TITLES, scopes=SCOPES, user_id=st.none() | people, again=st.booleans())
-    def create_key(self, name: str, scopes: set[Scope], user_id: UUID | None, again: bool) -> Any:
-        self.id = self.id if again else new_id()
-        result = self.compare(lambda side: side.keys.create(OPERATOR, name=name, scopes=scopes, user_id=user_id))
-        return result.key.id if isinstance(result, IssuedKey) else multiple()
+    @rule(target=keys, again=st.booleans(), name=TITLES, scopes=SCOPES, user_id=st.none() | people)
+    def create_key(self, again: bool, **fields: Any) -> Any:
+        return self.create(lambda side: side.keys.create(OPERATOR, **fields), again)
 
     @rule(target=keys, key_id=keys, in_seconds=st.integers(min_value=-9, max_value=99))
     def rotate(self, key_id: UUID, in_seconds: int) -> Any:
-        self.id = new_id()
         until = START + timedelta(seconds=in_seconds)
-        result = self.compare(lambda side: side.keys.rotate(OPERATOR, key_id, until=until))
-        return result.key.id if isinstance(result, IssuedKey) else multiple()
+        return self.create(lambda side: side.keys.rotate(OPERATOR, key_id, until=until))
 
     @rule(key_id=keys | people)
     def revoke(self, key_id: UUID) -> None:
         self.compare(lambda side: side.keys.revoke(OPERATOR, key_id))
 
     @rule(limit=LIMITS, after=st.none() | keys)
-    def list_keys(self, limit: int, after: UUID | None) -> None:
-        self.compare(lambda side: side.keys.list(OPERATOR, limit=limit, after=after))
+    def list_keys(self, **page: Any) -> None:
+        self.compare(lambda side: side.keys.list(OPERATOR, **page))
 
-    @rule(target=people, key_id=keys, email=EMAILS, name=REQUEST_NAMES, fingerprint=FINGERPRINTS, lasts=TTLS)
-    def register_once(self, key_id: UUID, email: str, name: bytes, fingerprint: bytes, lasts: timedelta) -> Any:
-        self.id = new_id()
-        once: Once[User] = Once(
-            key_id=key_id, name=name, fingerprint=fingerprint, lasts=lasts, answer=lambda user: user.email.encode()
-        )
-        result = self.compare(lambda side: side.users.register(OPERATOR, email=email, once=once))
-        return result.id if isinstance(result, User) else multiple()
+    @rule(target=people, email=EMAILS, key_id=keys, name=REQUEST_NAMES, fingerprint=FINGERPRINTS, lasts=TTLS)
+    def create_user_once(self, email: str, **request: Any) -> Any:
+        once: Once[User] = Once(answer=lambda user: user.email.encode(), **request)
+        return self.create(lambda side: side.users.register(OPERATOR, email=email, once=once))
 
     @rule()
     def purge(self) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from adapters.system import new_id
 from application.idempotency import Outcome, OutcomeErasedError, RepeatedError
-from application.ports import Storage
+from application.ports import Storage, UnitOfWork
 from domain.keys import ApiKey, HashedSecret, Scope
 from domain.posts import Post, PostStatus
 from domain.users import User
@@ -109,28 +109,29 @@ def next_version(entity: Any, **fields: Any) -> Any:
     return replace(entity, **fields, version=entity.version + 1, updated_at=entity.updated_at + timedelta(seconds=1))
 
 
-async def store_users(storage: Storage, *users: User) -> None:
+def repository(work: UnitOfWork, entity: Any) -> Any:
+    """Return the repository of this entity."""
+    return {User: work.users, Post: work.posts, ApiKey: work.keys, Outcome: work.outcomes}[type(entity)]
+
+
+async def store(storage: Storage, *entities: Any) -> None:
     async with storage.transaction() as work:
-        for user in users:
-            await work.users.add(user)
+        for entity in entities:
+            await repository(work, entity).add(entity)
 
 
-async def store_posts(storage: Storage, *posts: Post) -> None:
+store_users = store_posts = store_keys = store_outcomes = store
+
+
+async def update(storage: Storage, entity: Any, **arguments: Any) -> None:
     async with storage.transaction() as work:
-        for post in posts:
-            await work.posts.add(post)
+        await repository(work, entity).update(entity, **arguments)
 
 
-async def store_keys(storage: Storage, *keys: ApiKey) -> None:
+async def delete(storage: Storage, *entities: Any) -> None:
     async with storage.transaction() as work:
-        for key in keys:
-            await work.keys.add(key)
-
-
-async def store_outcomes(storage: Storage, *outcomes: Outcome) -> None:
-    async with storage.transaction() as work:
-        for outcome in outcomes:
-            await work.outcomes.add(outcome)
+        for entity in entities:
+            await repository(work, entity).remove(entity)
 
 
 async def stored_users(storage: Storage) -> list[User]:
