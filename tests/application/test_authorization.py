@@ -32,6 +32,7 @@ class Services:
     draft: Post
     published: Post
     """Ada is the author of both posts."""
+    key_id: UUID
 
 
 @pytest.fixture
@@ -41,44 +42,43 @@ async def services(storage: InMemoryStorage, users: UserService, posts: PostServ
         await posts.write(OPERATOR, author_id=ada.id, title="T", content="C", status=status)
         for status in (PostStatus.DRAFT, PostStatus.PUBLISHED)
     ]
-    return Services(users, posts, key_service(storage), ada, bob, draft, published)
+    keys = key_service(storage)
+    issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])
+    return Services(users, posts, keys, ada, bob, draft, published, issued.key.id)
 
 
 Act = Callable[[Services, Caller], Awaitable[Any]]
 END = datetime.max.replace(tzinfo=START.tzinfo)
 
-USE_CASES: dict[str, tuple[Scope, Act]] = {
-    "register": (Scope.USERS_WRITE, lambda s, c: s.users.register(c, email="eve@example.org")),
-    "get a user": (Scope.USERS_READ, lambda s, c: s.users.get(c, s.ada.id)),
-    "list users": (Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9)),
-    "list users by e-mail": (Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9, email="ada@example.org")),
-    "change a user": (Scope.USERS_WRITE, lambda s, c: s.users.change(c, s.ada.id, full_name="Ada")),
-    "erase a user": (Scope.USERS_WRITE, lambda s, c: s.users.erase(c, s.ada.id)),
-    "write": (Scope.POSTS_WRITE, lambda s, c: s.posts.write(c, author_id=s.ada.id, title="T", content="C")),
-    "get a post": (Scope.POSTS_READ, lambda s, c: s.posts.get(c, s.draft.id)),
-    "list posts": (Scope.POSTS_READ, lambda s, c: s.posts.list(c, limit=9)),
-    "search": (Scope.POSTS_READ, lambda s, c: s.posts.search(c, "t", limit=9)),
-    "revise": (Scope.POSTS_WRITE, lambda s, c: s.posts.revise(c, s.draft.id, title="New")),
-    "remove": (Scope.POSTS_WRITE, lambda s, c: s.posts.remove(c, s.draft.id)),
-    "create a key": (Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, name="K", scopes=[Scope.USERS_READ])),
-    "get a key": (Scope.KEYS_ADMIN, lambda s, c: _with_key(s, lambda key_id: s.keys.get(c, key_id))),
-    "list keys": (Scope.KEYS_ADMIN, lambda s, c: s.keys.list(c, limit=9)),
-    "revoke a key": (Scope.KEYS_ADMIN, lambda s, c: _with_key(s, lambda key_id: s.keys.revoke(c, key_id))),
-    "rotate a key": (Scope.KEYS_ADMIN, lambda s, c: _with_key(s, lambda key_id: s.keys.rotate(c, key_id, until=END))),
-}
-NEED_GRANTED_SCOPE = {"create a key", "rotate a key"}
+Case = tuple[Callable[..., Any], Scope, Act]
+USE_CASES: list[Case] = [
+    (UserService.register, Scope.USERS_WRITE, lambda s, c: s.users.register(c, email="eve@example.org")),
+    (UserService.get, Scope.USERS_READ, lambda s, c: s.users.get(c, s.ada.id)),
+    (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9)),
+    (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9, email="ada@example.org")),
+    (UserService.change, Scope.USERS_WRITE, lambda s, c: s.users.change(c, s.ada.id, full_name="Ada")),
+    (UserService.erase, Scope.USERS_WRITE, lambda s, c: s.users.erase(c, s.ada.id)),
+    (PostService.write, Scope.POSTS_WRITE, lambda s, c: s.posts.write(c, author_id=s.ada.id, title="T", content="C")),
+    (PostService.get, Scope.POSTS_READ, lambda s, c: s.posts.get(c, s.draft.id)),
+    (PostService.list, Scope.POSTS_READ, lambda s, c: s.posts.list(c, limit=9)),
+    (PostService.search, Scope.POSTS_READ, lambda s, c: s.posts.search(c, "t", limit=9)),
+    (PostService.revise, Scope.POSTS_WRITE, lambda s, c: s.posts.revise(c, s.draft.id, title="New")),
+    (PostService.remove, Scope.POSTS_WRITE, lambda s, c: s.posts.remove(c, s.draft.id)),
+    (ApiKeyService.create, Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, name="K", scopes=[Scope.USERS_READ])),
+    (ApiKeyService.get, Scope.KEYS_ADMIN, lambda s, c: s.keys.get(c, s.key_id)),
+    (ApiKeyService.list, Scope.KEYS_ADMIN, lambda s, c: s.keys.list(c, limit=9)),
+    (ApiKeyService.revoke, Scope.KEYS_ADMIN, lambda s, c: s.keys.revoke(c, s.key_id)),
+    (ApiKeyService.rotate, Scope.KEYS_ADMIN, lambda s, c: s.keys.rotate(c, s.key_id, until=END)),
+]
+use_cases = pytest.mark.parametrize("case", USE_CASES, ids=[use_case.__qualname__ for use_case, _, _ in USE_CASES])
+NEED_GRANTED_SCOPE = {ApiKeyService.create, ApiKeyService.rotate}
 
 
-async def _with_key(services: Services, act: Callable[[UUID], Awaitable[Any]]) -> Any:
-    issued = await services.keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])
-    return await act(issued.key.id)
-
-
-@pytest.mark.parametrize("name", USE_CASES)
+@use_cases
 async def test_use_case_raises_forbidden_without_its_scope(
-    services: Services, storage: InMemoryStorage, name: str
+    services: Services, storage: InMemoryStorage, case: Case
 ) -> None:
-    scope, act = USE_CASES[name]
+    _, scope, act = case
     before = await stored_users(storage), await stored_posts(storage)
     with pytest.raises(ForbiddenError, match=scope) as raised:
         await act(services, lacking(scope))
@@ -87,20 +87,20 @@ async def test_use_case_raises_forbidden_without_its_scope(
     assert all(key.is_live(START) for key in (await services.keys.list(OPERATOR, limit=9)).items)
 
 
-@pytest.mark.parametrize("name", USE_CASES)
-async def test_use_case_succeeds_with_its_scope_alone(services: Services, name: str) -> None:
-    scope, act = USE_CASES[name]
-    await act(services, unbound(scope, *([Scope.USERS_READ] if name in NEED_GRANTED_SCOPE else [])))
+@use_cases
+async def test_use_case_succeeds_with_its_scope_alone(services: Services, case: Case) -> None:
+    use_case, scope, act = case
+    await act(services, unbound(scope, *([Scope.USERS_READ] if use_case in NEED_GRANTED_SCOPE else [])))
 
 
 def test_use_case_table_is_complete() -> None:
-    verbs = {
-        name
+    public = {
+        value
         for service in (UserService, PostService, ApiKeyService)
         for name, value in vars(service).items()
         if callable(value) and not name.startswith("_")
     }
-    assert verbs == {name.split()[0] for name in USE_CASES}
+    assert public == {use_case for use_case, _, _ in USE_CASES}
 
 
 async def test_create_user_raises_forbidden_for_bound_key(services: Services, storage: InMemoryStorage) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,12 @@ from application.transactions import Retry
 from domain.users import UserNotFoundError
 from tests.support.callers import HookedStorage, raising
 from tests.support.examples import a_user, stored_users
-from tests.support.probes import Probe
+from tests.support.probes import Body, Probe
 from tests.support.services import user_service
 
 RETRIED = [TransientError, StorageUnavailableError, ConcurrentChangeError]
-modes = pytest.mark.parametrize("mode", ["change", "look"])
+Run = Callable[[Probe, Body[Any]], Awaitable[Any]]
+modes = pytest.mark.parametrize("run", [Probe.change, Probe.look])
 
 
 @dataclass
@@ -59,10 +62,10 @@ def _failing(error: type[Exception], times: int) -> HookedStorage:
 
 @modes
 @pytest.mark.parametrize("error", RETRIED)
-async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error: type[Exception], mode: str) -> None:
+async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error: type[Exception], run: Run) -> None:
     observed: list[TransientError] = []
     probe = Probe(_failing(error, 3), retry=Retry(deadline=9, observer=observed.append))
-    assert await getattr(probe, mode)(_do_nothing) == "done"
+    assert await run(probe, _do_nothing) == "done"
     assert (probe.attempts, len(time.pauses)) == (1, 3)
     assert [type(failure) for failure in observed] == [error] * 3
 
@@ -72,9 +75,7 @@ async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error:
     "error",
     [UserNotFoundError, StorageOverloadedError, StorageSilentError, RuntimeError, OSError, asyncio.CancelledError],
 )
-async def test_use_case_is_not_retried_after_other_errors(
-    time: FakeTime, error: type[BaseException], mode: str
-) -> None:
+async def test_use_case_is_not_retried_after_other_errors(time: FakeTime, error: type[BaseException], run: Run) -> None:
     observed: list[TransientError] = []
     probe = Probe(InMemoryStorage(), retry=Retry(deadline=9, observer=observed.append))
 
@@ -82,7 +83,7 @@ async def test_use_case_is_not_retried_after_other_errors(
         raise error
 
     with pytest.raises(error):
-        await getattr(probe, mode)(body)
+        await run(probe, body)
     assert (probe.attempts, time.pauses, observed) == (1, [], [])
 
 

@@ -9,10 +9,9 @@ import pytest
 
 from adapters.system import new_id
 from application.ports import ConcurrentChangeError, Storage
-from domain.errors import NotFoundError
-from domain.keys import USER_SCOPES, HashedSecret, Scope
-from domain.posts import PostChanges, PostStatus
-from domain.users import UserChanges
+from domain.keys import USER_SCOPES, ApiKeyNotFoundError, HashedSecret, Scope
+from domain.posts import PostChanges, PostNotFoundError, PostStatus
+from domain.users import UserChanges, UserNotFoundError
 from tests.contract.entities import AUTHOR, KINDS, VERSIONED, listed, make, store_author
 from tests.support.examples import (
     REVOKED,
@@ -79,15 +78,18 @@ async def test_repository_returns_the_added_entity(storage: Storage, entity: Any
     assert _types(read) == _types(entity)
 
 
-@kinds
-async def test_repository_get_raises_not_found_for_unknown_id(storage: Storage, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "error"), [("users", UserNotFoundError), ("posts", PostNotFoundError), ("keys", ApiKeyNotFoundError)]
+)
+async def test_repository_get_raises_not_found_for_unknown_id(
+    storage: Storage, kind: str, error: type[Exception]
+) -> None:
     await store_author(storage, kind)
     entity = make(kind)
     await store(storage, entity)
     async with storage.readonly() as work:
-        with pytest.raises(NotFoundError) as raised:
+        with pytest.raises(error):
             await repository(work, entity).get(new_id())
-    assert type(raised.value).__name__ == {"users": "User", "posts": "Post", "keys": "ApiKey"}[kind] + "NotFoundError"
 
 
 @kinds
