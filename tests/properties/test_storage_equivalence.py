@@ -13,8 +13,7 @@ from tests.support.databases import Databases
 from tests.support.stores import DRIVERS, Store, opened
 from tests.support.waiting import until
 
-BOUNDED = settings(
-    max_examples=30,
+SETTINGS = settings(
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
@@ -44,10 +43,11 @@ def stores(runner: asyncio.Runner, databases: Databases) -> Iterator[list[Store]
         databases.drop(store.url)
 
 
-def test_storages_return_equal_results(runner: asyncio.Runner, stores: list[Store]) -> None:
+@pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.drill)])
+def test_storages_return_equal_results(runner: asyncio.Runner, stores: list[Store], examples: int) -> None:
     class Machine(StorageEquivalence):
         pass
 
     Machine.runner, Machine.stores = runner, stores
-    run_state_machine_as_test(Machine, settings=BOUNDED)
+    run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=examples))
     runner.run(until(lambda: [store.taken for store in stores] == [0, 0]))
