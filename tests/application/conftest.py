@@ -1,4 +1,4 @@
-"""Use cases over memory."""
+"""Fixtures for use cases over memory."""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +7,7 @@ import pytest
 from adapters.memory.storage import InMemoryStorage
 from application.posts import PostService
 from application.users import UserService
-from tests.application.desk import Desk
+from tests.application.auth_harness import AuthHarness
 from tests.support.services import post_service, user_service
 
 
@@ -27,7 +27,7 @@ def posts(storage: InMemoryStorage) -> PostService:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    desk = Desk()
-    yield desk
-    await desk.authenticator.close()
+async def auth() -> AsyncIterator[AuthHarness]:
+    auth = AuthHarness()
+    yield auth
+    await auth.authenticator.close()

@@ -1,7 +1,10 @@
-"""What a stored outcome means for the one that was to be stored in its place."""
+"""Tests for idempotency records in use cases."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +15,6 @@ from application.idempotency import (
     IdempotencyInFlightError,
     IdempotencyKeyReusedError,
     Once,
-    Outcome,
     OutcomeErasedError,
     RepeatedError,
     outcome_of,
@@ -22,58 +24,53 @@ from application.users import UserService
 from domain.errors import ConflictError, NotFoundError
 from domain.keys import Scope
 from domain.users import EmailAlreadyRegisteredError, User
-from tests.support.examples import stored_users
-from tests.support.services import START, key_service
+from tests.support.examples import a_user, an_outcome, store, stored_keys, stored_posts, stored_users
+from tests.support.services import START, key_service, post_service, user_service
 
 HOUR = timedelta(hours=1)
-STORED = Outcome(
-    key_id=new_id(),
-    name=b"name",
-    fingerprint=b"fingerprint",
-    answer=b"answer",
-    subject_id=new_id(),
-    created_at=START,
-    expires_at=START + HOUR,
-)
+STORED = an_outcome(new_id(), subject_id=new_id(), created_at=START, expires_at=START + HOUR)
 AGAIN = replace(STORED, answer=b"another", subject_id=new_id(), created_at=START + HOUR, expires_at=START + 2 * HOUR)
 
 
-def test_the_echo_of_a_lost_acknowledgement_is_no_repetition() -> None:
+def _once(key_id: UUID, *, name: bytes = b"name", fingerprint: bytes = b"fingerprint") -> Once[Any]:
+    return Once(
+        key_id=key_id, name=name, fingerprint=fingerprint, lasts=HOUR, answer=lambda result: repr(result).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "repeated", "error"),
+    [
+        pytest.param(STORED, AGAIN, RepeatedError, id="replay"),
+        pytest.param(STORED, replace(AGAIN, fingerprint=b"else"), IdempotencyKeyReusedError, id="reuse"),
+        pytest.param(replace(STORED, answer=b""), AGAIN, OutcomeErasedError, id="erased"),
+        pytest.param(
+            replace(STORED, answer=b""),
+            replace(AGAIN, fingerprint=b"else"),
+            IdempotencyKeyReusedError,
+            id="reuse after erasure",
+        ),
+    ],
+)
+def test_stored_idempotency_record_raises(stored: Any, repeated: Any, error: type[Exception]) -> None:
+    with pytest.raises(error) as raised:
+        require_echo(stored, repeated)
+    if isinstance(raised.value, RepeatedError):
+        assert raised.value.outcome is stored
+
+
+def test_stored_idempotency_record_accepts_the_same_attempt() -> None:
     require_echo(STORED, replace(STORED))
 
 
-def test_the_same_request_gets_the_outcome_that_is_stored() -> None:
-    with pytest.raises(RepeatedError) as raised:
-        require_echo(STORED, AGAIN)
-    assert raised.value.outcome is STORED
-
-
-@pytest.mark.parametrize("answer", [b"answer", b""])
-def test_another_request_is_told_so_even_after_an_erasure(answer: bytes) -> None:
-    with pytest.raises(IdempotencyKeyReusedError):
-        require_echo(replace(STORED, answer=answer), replace(AGAIN, fingerprint=b"else"))
-
-
-def test_the_same_request_is_told_when_what_came_of_it_was_erased() -> None:
-    with pytest.raises(OutcomeErasedError):
-        require_echo(replace(STORED, answer=b""), AGAIN)
-
-
-def test_an_outcome_holds_the_answer_and_how_long_it_is_kept() -> None:
-    once: Once[str] = Once(key_id=STORED.key_id, name=b"n", fingerprint=b"f", lasts=HOUR, answer=str.encode)
-    assert outcome_of(once, "result", subject_id=STORED.subject_id, now=START) == Outcome(
-        key_id=STORED.key_id,
-        name=b"n",
-        fingerprint=b"f",
-        answer=b"result",
-        subject_id=STORED.subject_id,
-        created_at=START,
-        expires_at=START + HOUR,
-    )
+def test_idempotency_record_holds_the_request_and_its_response() -> None:
+    once = _once(STORED.key_id)
+    record = outcome_of(once, "result", subject_id=STORED.subject_id, now=START)
+    assert record == replace(STORED, name=b"name", fingerprint=b"fingerprint", answer=b"'result'")
     assert outcome_of(None, "result", subject_id=None, now=START) is None
 
 
-def test_the_errors_are_of_their_kinds_and_the_answer_is_not_shown() -> None:
+def test_idempotency_errors_have_kinds_and_hide_the_response() -> None:
     assert isinstance(IdempotencyInFlightError(), ConflictError)
     assert isinstance(OutcomeErasedError(), NotFoundError)
     assert not isinstance(IdempotencyKeyReusedError(), ConflictError)
@@ -81,23 +78,42 @@ def test_the_errors_are_of_their_kinds_and_the_answer_is_not_shown() -> None:
     assert "answer" not in str(RepeatedError(STORED))
 
 
-async def test_a_request_is_carried_out_once_and_one_without_effect_is_tried_anew(
-    storage: InMemoryStorage, users: UserService
-) -> None:
+Create = Callable[[InMemoryStorage, User, Once[Any]], Awaitable[Any]]
+CREATE: dict[str, Create] = {
+    "user": lambda storage, _, once: user_service(storage).register(OPERATOR, email="ada@example.org", once=once),
+    "post": lambda storage, user, once: post_service(storage).write(
+        OPERATOR, author_id=user.id, title="T", content="C", once=once
+    ),
+    "key": lambda storage, user, once: key_service(storage).create(
+        OPERATOR, name="K", scopes=[Scope.USERS_READ], user_id=user.id, once=once
+    ),
+}
+
+
+async def _count(storage: InMemoryStorage) -> int:
+    return len([*await stored_users(storage), *await stored_posts(storage), *await stored_keys(storage)])
+
+
+@pytest.mark.parametrize("create", CREATE.values(), ids=CREATE)
+async def test_create_executes_once_per_idempotency_key(storage: InMemoryStorage, create: Create) -> None:
+    user = a_user()
+    await store(storage, user)
     key_id = (await key_service(storage).create(OPERATOR, name="K", scopes=[Scope.USERS_WRITE])).key.id
-
-    def once(name: bytes) -> Once[User]:
-        return Once(key_id=key_id, name=name, fingerprint=b"f", lasts=HOUR, answer=lambda user: user.id.bytes)
-
-    ada = await users.register(OPERATOR, email="ada@example.org", once=once(b"1"))
+    result = await create(storage, user, _once(key_id))
     with pytest.raises(RepeatedError) as raised:
-        await users.register(OPERATOR, email="ada@example.org", once=once(b"1"))
-    assert (raised.value.outcome.answer, raised.value.outcome.subject_id) == (ada.id.bytes, ada.id)
+        await create(storage, user, _once(key_id))
+    assert raised.value.outcome.answer == repr(result).encode()
+    assert raised.value.outcome.subject_id == (result.id if isinstance(result, User) else user.id)
+    with pytest.raises(IdempotencyKeyReusedError):
+        await create(storage, user, _once(key_id, fingerprint=b"else"))
+    assert await _count(storage) == 3
+
+
+async def test_rejected_create_leaves_no_idempotency_record(storage: InMemoryStorage, users: UserService) -> None:
+    key_id = (await key_service(storage).create(OPERATOR, name="K", scopes=[Scope.USERS_WRITE])).key.id
+    await users.register(OPERATOR, email="ada@example.org")
     for _ in range(2):
         with pytest.raises(EmailAlreadyRegisteredError):
-            await users.register(OPERATOR, email="ada@example.org", once=once(b"2"))
-    await users.register(OPERATOR, email="bob@example.org", once=once(b"2"))
-    await users.erase(OPERATOR, ada.id)
-    with pytest.raises(OutcomeErasedError):
-        await users.register(OPERATOR, email="ada@example.org", once=once(b"1"))
-    assert len(await stored_users(storage)) == 1
+            await users.register(OPERATOR, email="ada@example.org", once=_once(key_id))
+    await users.register(OPERATOR, email="bob@example.org", once=_once(key_id))
+    assert len(await stored_users(storage)) == 2

@@ -1,4 +1,4 @@
-"""The storages that keep the contract of the ports."""
+"""Fixtures for the storages that have to fulfill the contract of the ports."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -11,7 +11,7 @@ from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
 from domain.keys import ApiKey
-from tests.support.examples import a_key, store_keys
+from tests.support.examples import a_key, store
 from tests.support.services import post_service, user_service
 from tests.support.stores import DRIVERS, Store, cleared
 from tests.support.waiting import until
@@ -22,7 +22,7 @@ AtOnce = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
 
 @pytest.fixture(params=[MEMORY, *DRIVERS])
 def shared(request: pytest.FixtureRequest) -> Store | None:
-    """The database of each driver in turn, and none for the storage in memory."""
+    """Return the database of each driver, and None for the storage in memory."""
     if request.param == MEMORY:
         return None
     stores: Mapping[str, Store] = request.getfixturevalue("stores")
@@ -31,7 +31,7 @@ def shared(request: pytest.FixtureRequest) -> Store | None:
 
 @pytest.fixture
 async def storage(shared: Store | None) -> AsyncIterator[Storage]:
-    """Each storage in turn, empty."""
+    """Return each storage without entities."""
     if shared is None:
         yield InMemoryStorage()
         return
@@ -41,7 +41,7 @@ async def storage(shared: Store | None) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 def is_waiting(shared: Store | None) -> Callable[[], bool]:
-    """Tell whether somebody waits for a lock that somebody else holds; in memory nobody ever does."""
+    """Return a function that returns True while a session waits for a lock. In memory, no session waits."""
     return shared.is_waiting if shared else lambda: False
 
 
@@ -58,13 +58,13 @@ def posts(storage: Storage) -> PostService:
 @pytest.fixture
 async def key(storage: Storage) -> ApiKey:
     key = a_key()
-    await store_keys(storage, key)
+    await store(storage, key)
     return key
 
 
 @pytest.fixture
 def at_once(is_waiting: Callable[[], bool]) -> AtOnce:
-    """Return what a coroutine returns or raises; one that waits for a lock that another one holds has failed."""
+    """Return a function that runs a coroutine. It fails if the coroutine waits for a lock."""
 
     async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         task = asyncio.create_task(coroutine)
@@ -73,7 +73,7 @@ def at_once(is_waiting: Callable[[], bool]) -> AtOnce:
         if waits:
             task.cancel()
             await asyncio.wait([task])
-        assert not waits, "it waits for the other unit of work"
+        assert not waits, "it waits for the lock of another unit of work"
         return await task
 
     return run

@@ -1,4 +1,4 @@
-"""`UserRepository.remove`: nothing about an erased user is left, nor comes back, whatever happens at the same time."""
+"""Tests for the deletion of a user with all data about that user."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,11 +19,10 @@ from tests.support.examples import (
     a_post,
     a_user,
     an_outcome,
+    delete,
     newest_first,
     next_version,
-    store_keys,
-    store_outcomes,
-    store_users,
+    store,
     stored_keys,
     stored_posts,
     stored_users,
@@ -37,7 +36,7 @@ from tests.support.waiting import until
 @pytest.fixture
 async def user(storage: Storage) -> User:
     user = a_user(version=2)
-    await store_users(storage, user)
+    await store(storage, user)
     return user
 
 
@@ -45,55 +44,45 @@ async def _erase(storage: Storage, user: User) -> None:
     await Probe(storage).change(lambda work: work.users.remove(user))
 
 
-async def test_the_keys_of_the_user_go_with_what_came_of_their_requests(
-    storage: Storage, user: User, key: ApiKey
-) -> None:
+async def test_delete_user_deletes_keys_and_their_records(storage: Storage, user: User, key: ApiKey) -> None:
     bystander = a_user()
-    await store_users(storage, bystander)
     own, others = a_key(user), a_key(bystander)
-    await store_keys(storage, own, others)
     outcomes = [an_outcome(each) for each in (own, others, key)]
-    await store_outcomes(storage, *outcomes)
+    await store(storage, bystander, own, others, *outcomes)
     await _erase(storage, user)
     assert await stored_keys(storage) == newest_first([key, others])
     assert [await told(storage, outcome) for outcome in outcomes[1:]] == outcomes[1:]
     with pytest.raises(UnauthenticatedError):
-        await store_outcomes(storage, outcomes[0])
+        await store(storage, outcomes[0])
 
 
-async def test_the_answers_about_the_user_are_erased_and_their_requests_are_not_carried_out_again(
-    storage: Storage, user: User, key: ApiKey
-) -> None:
+async def test_delete_user_erases_responses_about_the_user(storage: Storage, user: User, key: ApiKey) -> None:
     about = [an_outcome(key, subject_id=user.id) for _ in range(3)]
     kept = [an_outcome(key), an_outcome(key, subject_id=a_user().id)]
-    await store_outcomes(storage, *about, *kept)
+    await store(storage, *about, *kept)
     await _erase(storage, user)
     assert [await told(storage, outcome) for outcome in about] == [OutcomeErasedError] * 3
     assert [await told(storage, outcome) for outcome in kept] == kept
-    with pytest.raises(OutcomeErasedError):  # the very echo, too
-        async with storage.transaction() as work:
-            await work.outcomes.add(about[0])
-            await work.users.add(user)
+    with pytest.raises(OutcomeErasedError):  # a retry of the same attempt, too
+        await store(storage, about[0], user)
     with pytest.raises(IdempotencyKeyReusedError):
-        await store_outcomes(storage, replace(about[0], fingerprint=b"\1" * 32))
+        await store(storage, replace(about[0], fingerprint=b"\1" * 32))
     assert await stored_users(storage) == []
 
 
-async def test_a_stale_version_erases_nothing(storage: Storage, user: User, key: ApiKey) -> None:
+async def test_stale_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:
     own, outcome = a_key(user), an_outcome(key, subject_id=user.id)
-    await store_keys(storage, own)
-    await store_outcomes(storage, outcome)
+    await store(storage, own, outcome)
     for version in (1, 3):
         with pytest.raises(ConcurrentChangeError):
-            async with storage.transaction() as work:
-                await work.users.remove(replace(user, version=version))
+            await delete(storage, replace(user, version=version))
     assert await told(storage, outcome) == outcome
     assert (await stored_users(storage), await stored_keys(storage)) == ([user], [own, key])
 
 
-async def test_an_erasure_that_is_undone_erases_nothing(storage: Storage, user: User, key: ApiKey) -> None:
+async def test_rolled_back_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:
     outcome = an_outcome(key, subject_id=user.id)
-    await store_outcomes(storage, outcome)
+    await store(storage, outcome)
     with pytest.raises(KeyError):
         async with storage.transaction() as work:
             await work.users.remove(user)
@@ -103,7 +92,7 @@ async def test_an_erasure_that_is_undone_erases_nothing(storage: Storage, user: 
 
 
 @pytest.mark.parametrize("effect", ["post", "key"])
-async def test_an_answer_that_is_stored_while_its_subject_is_erased_is_erased(
+async def test_delete_user_erases_response_of_concurrent_request(
     storage: Storage, user: User, key: ApiKey, effect: str, is_waiting: Callable[[], bool]
 ) -> None:
     outcome = an_outcome(key, subject_id=user.id)
@@ -111,7 +100,7 @@ async def test_an_answer_that_is_stored_while_its_subject_is_erased_is_erased(
         async with storage.transaction() as work:
             await work.outcomes.add(outcome)
             await (work.posts.add(a_post(user)) if effect == "post" else work.keys.add(a_key(user)))
-            await work.users.list(limit=1)  # a read sees the writes before it: the effect has been made
+            await work.users.list(limit=1)  # a read sends the writes before it
             erasing = asyncio.create_task(_erase(storage, user))
             await until(lambda: erasing.done() or is_waiting())
     except (AuthorNotFoundError, KeyUserNotFoundError):
@@ -123,7 +112,7 @@ async def test_an_answer_that_is_stored_while_its_subject_is_erased_is_erased(
     assert (await stored_users(storage), await stored_posts(storage), await stored_keys(storage)) == ([], [], [key])
 
 
-async def test_a_change_of_the_user_goes_with_its_answer(storage: Storage, user: User, key: ApiKey) -> None:
+async def test_delete_user_erases_response_of_the_same_unit_of_work(storage: Storage, user: User, key: ApiKey) -> None:
     outcome = an_outcome(key, subject_id=user.id)
     changed = next_version(user)
     async with storage.transaction() as work:
@@ -133,14 +122,12 @@ async def test_a_change_of_the_user_goes_with_its_answer(storage: Storage, user:
     assert await told(storage, outcome) is OutcomeErasedError
 
 
-@pytest.mark.parametrize("times", range(3))
-async def test_no_key_is_left_of_a_user_that_is_erased(storage: Storage, users: UserService, times: int) -> None:
-    user = await users.register(OPERATOR, email=f"ada{times}@example.org")
+@pytest.mark.parametrize("attempt", range(3))
+async def test_delete_user_deletes_concurrently_created_keys(
+    storage: Storage, users: UserService, user: User, attempt: int
+) -> None:
     keys = key_service(storage)
-    create = [
-        keys.create(OPERATOR, name="key", scopes=[Scope.USERS_READ], user_id=user.id, expires_at=None)
-        for _ in range(20)
-    ]
+    create = [keys.create(OPERATOR, name=f"{attempt}", scopes=[Scope.USERS_READ], user_id=user.id) for _ in range(20)]
     *created, erased = await asyncio.gather(*create, users.erase(OPERATOR, user.id), return_exceptions=True)
     assert erased is None
     assert {type(result) for result in created} <= {IssuedKey, KeyUserNotFoundError}

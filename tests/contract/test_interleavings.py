@@ -1,41 +1,34 @@
-"""Something else happens between the read and the write of a use case: it decides anew, on what is so then."""
+"""Tests for writes that another client commits between the read and the write of a use case."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from adapters.system import utc_now
 from application.access import OPERATOR
-from application.ports import Storage, UnitOfWork
+from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
 from domain.errors import VersionMismatchError
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
+from tests.support.callers import Hook, HookedStorage
 from tests.support.examples import stored_posts, stored_users
 from tests.support.services import post_service, user_service
 
-Between = Callable[[], Awaitable[object]]
+Interruption = Callable[[UserService, User], Awaitable[object]]
+Attempt = Callable[[PostService, Post], Awaitable[Post]]
 
-
-class Interrupted(Storage):
-    """Another storage; before the first transaction ends, in which nothing is written yet, something else happens."""
-
-    def __init__(self, storage: Storage, between: Between) -> None:
-        self._storage = storage
-        self._between: Between | None = between
-
-    def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        return self._storage.readonly()
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[UnitOfWork]:
-        async with self._storage.transaction() as work:
-            yield work
-            between, self._between = self._between, None
-            if between is not None:
-                await between()
+INTERRUPTIONS: dict[str, Interruption] = {
+    "deactivate": lambda users, author: users.change(OPERATOR, author.id, is_active=False),
+    "delete": lambda users, author: users.erase(OPERATOR, author.id),
+    "rename": lambda users, author: users.change(OPERATOR, author.id, full_name="Ada L."),
+}
+ATTEMPTS: dict[str, Attempt] = {
+    "create": lambda posts, draft: posts.write(OPERATOR, author_id=draft.author_id, title="New", content="C"),
+    "publish": lambda posts, draft: posts.revise(OPERATOR, draft.id, title="New", status=PostStatus.PUBLISHED),
+    "edit": lambda posts, draft: posts.revise(OPERATOR, draft.id, title="New"),
+}
 
 
 @pytest.fixture
@@ -48,117 +41,100 @@ async def draft(posts: PostService, author: User) -> Post:
     return await posts.write(OPERATOR, author_id=author.id, title="T", content="C")
 
 
-async def test_the_author_is_deactivated_while_a_post_is_written(
-    storage: Storage, users: UserService, author: User
+def _posts(storage: Storage, within: Hook) -> PostService:
+    return post_service(HookedStorage(storage, within=within), now=utc_now)
+
+
+def _users(storage: Storage, within: Hook) -> UserService:
+    return user_service(HookedStorage(storage, within=within), now=utc_now)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "interruption", "error"),
+    [
+        ("create", "deactivate", AuthorInactiveError),
+        ("create", "delete", AuthorNotFoundError),
+        ("create", "rename", None),
+        ("publish", "deactivate", AuthorInactiveError),
+        ("publish", "delete", PostNotFoundError),
+        ("publish", "rename", None),
+        ("edit", "deactivate", None),
+        ("edit", "delete", PostNotFoundError),
+    ],
+)
+async def test_post_use_case_meets_a_concurrent_change_of_the_author(
+    storage: Storage,
+    users: UserService,
+    draft: Post,
+    author: User,
+    *,
+    attempt: str,
+    interruption: str,
+    error: type[Exception] | None,
 ) -> None:
-    service = post_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, is_active=False))
-    )
-    with pytest.raises(AuthorInactiveError):
-        await service.write(OPERATOR, author_id=author.id, title="T", content="C")
-    assert await stored_posts(storage) == []
+    posts = _posts(storage, lambda: INTERRUPTIONS[interruption](users, author))
+    if error is None:
+        changed = await ATTEMPTS[attempt](posts, draft)
+        assert changed in await stored_posts(storage)
+        assert changed.title == "New"
+    else:
+        with pytest.raises(error):
+            await ATTEMPTS[attempt](posts, draft)
+        assert await stored_posts(storage) == ([] if interruption == "delete" else [draft])
 
 
-async def test_the_author_is_erased_while_a_post_is_written(storage: Storage, users: UserService, author: User) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(OPERATOR, author.id)))
-    with pytest.raises(AuthorNotFoundError):
-        await service.write(OPERATOR, author_id=author.id, title="T", content="C")
-    assert await stored_posts(storage) == []
-
-
-async def test_the_author_is_renamed_while_a_post_is_written(
-    storage: Storage, users: UserService, author: User
+async def test_update_post_is_merged_with_a_concurrent_update(
+    storage: Storage, posts: PostService, draft: Post
 ) -> None:
-    service = post_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, full_name="Ada L."))
-    )
-    post = await service.write(OPERATOR, author_id=author.id, title="T", content="C")
-    assert await stored_posts(storage) == [post]
-
-
-async def test_the_author_is_deactivated_while_a_draft_is_published(
-    storage: Storage, users: UserService, author: User, draft: Post
-) -> None:
-    service = post_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, is_active=False))
-    )
-    with pytest.raises(AuthorInactiveError):
-        await service.revise(OPERATOR, draft.id, status=PostStatus.PUBLISHED)
-    assert await stored_posts(storage) == [draft]
-
-
-async def test_the_author_is_erased_while_a_draft_is_published(
-    storage: Storage, users: UserService, author: User, draft: Post
-) -> None:
-    service = post_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(OPERATOR, author.id)))
-    with pytest.raises(PostNotFoundError):
-        await service.revise(OPERATOR, draft.id, status=PostStatus.PUBLISHED)
-    assert await stored_posts(storage) == []
-
-
-async def test_the_author_is_deactivated_while_a_draft_is_edited(
-    storage: Storage, users: UserService, author: User, draft: Post
-) -> None:
-    service = post_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, is_active=False))
-    )
-    assert (await service.revise(OPERATOR, draft.id, title="New")).version == 2
-    assert [post.title for post in await stored_posts(storage)] == ["New"]
-
-
-async def test_a_post_is_edited_by_two(storage: Storage, posts: PostService, draft: Post) -> None:
-    service = post_service(
-        now=utc_now, storage=Interrupted(storage, lambda: posts.revise(OPERATOR, draft.id, content="other"))
-    )
+    service = _posts(storage, lambda: posts.revise(OPERATOR, draft.id, content="other"))
     revised = await service.revise(OPERATOR, draft.id, title="New")
     assert (revised.title, revised.content, revised.version) == ("New", "other", 3)
     assert await stored_posts(storage) == [revised]
 
 
-async def test_a_user_is_changed_by_two(storage: Storage, users: UserService, author: User) -> None:
-    service = user_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, email="new@example.org"))
-    )
+async def test_update_user_is_merged_with_a_concurrent_update(
+    storage: Storage, users: UserService, author: User
+) -> None:
+    service = _users(storage, lambda: users.change(OPERATOR, author.id, email="new@example.org"))
     changed = await service.change(OPERATOR, author.id, full_name="Ada L.")
     assert (changed.email, changed.full_name, changed.version) == ("new@example.org", "Ada L.", 3)
     assert await stored_users(storage) == [changed]
 
 
-@pytest.mark.parametrize("verb", ["change", "erase"])
-async def test_whoever_expected_a_version_is_told_that_it_is_gone(
+@pytest.mark.parametrize("verb", ["update", "delete"])
+async def test_user_use_case_raises_mismatch_after_concurrent_update(
     storage: Storage, users: UserService, author: User, verb: str
 ) -> None:
-    service = user_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, email="new@example.org"))
-    )
+    service = _users(storage, lambda: users.change(OPERATOR, author.id, email="new@example.org"))
     with pytest.raises(VersionMismatchError):
-        await (
-            service.change(OPERATOR, author.id, expected=[1], full_name="Ada L.")
-            if verb == "change"
-            else service.erase(OPERATOR, author.id, expected=[1])
-        )
+        if verb == "update":
+            await service.change(OPERATOR, author.id, expected=[1], full_name="Ada L.")
+        else:
+            await service.erase(OPERATOR, author.id, expected=[1])
     assert [user.email for user in await stored_users(storage)] == ["new@example.org"]
 
 
-async def test_a_user_is_changed_while_erased(storage: Storage, users: UserService, author: User) -> None:
-    service = user_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.change(OPERATOR, author.id, full_name="Ada L."))
-    )
+async def test_delete_user_succeeds_after_a_concurrent_update(
+    storage: Storage, users: UserService, author: User
+) -> None:
+    service = _users(storage, lambda: users.change(OPERATOR, author.id, full_name="Ada L."))
     await service.erase(OPERATOR, author.id)
     assert await stored_users(storage) == []
 
 
-async def test_a_user_is_erased_while_changed(storage: Storage, users: UserService, author: User) -> None:
-    service = user_service(now=utc_now, storage=Interrupted(storage, lambda: users.erase(OPERATOR, author.id)))
+async def test_update_user_raises_not_found_after_a_concurrent_delete(
+    storage: Storage, users: UserService, author: User
+) -> None:
+    service = _users(storage, lambda: users.erase(OPERATOR, author.id))
     with pytest.raises(UserNotFoundError):
         await service.change(OPERATOR, author.id, full_name="Ada L.")
     assert await stored_users(storage) == []
 
 
-async def test_an_address_is_taken_while_a_user_moves_to_it(storage: Storage, users: UserService, author: User) -> None:
-    service = user_service(
-        now=utc_now, storage=Interrupted(storage, lambda: users.register(OPERATOR, email="NEW@example.org"))
-    )
+async def test_update_user_raises_when_new_email_is_taken_meanwhile(
+    storage: Storage, users: UserService, author: User
+) -> None:
+    service = _users(storage, lambda: users.register(OPERATOR, email="NEW@example.org"))
     with pytest.raises(EmailAlreadyRegisteredError):
         await service.change(OPERATOR, author.id, email="new@example.org")
     assert {user.email for user in await stored_users(storage)} == {"NEW@example.org", "ada@example.org"}

@@ -1,4 +1,4 @@
-"""`OutcomeRepository.purge`: each sentence of its docstring, over every storage, alone and with others at once."""
+"""Tests for the purge of expired idempotency records."""
 
 import asyncio
 from dataclasses import replace
@@ -10,30 +10,30 @@ from application.ports import Storage
 from application.retention import RetentionService
 from domain.keys import ApiKey
 from tests.contract.conftest import AtOnce
-from tests.support.examples import EXPIRES, an_outcome, store_outcomes, told
+from tests.support.examples import EXPIRES, an_outcome, store, told
 from tests.support.services import PATIENT
 
 INSTANT = timedelta(microseconds=1)
 
 
-class _GivenUpError(Exception):
-    """Raised in the middle of a unit of work."""
+async def _purge(storage: Storage, limit: int) -> int:
+    async with storage.transaction() as work:
+        return await work.outcomes.purge(now=EXPIRES, limit=limit)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 5])
-async def test_purge_removes_the_oldest_of_what_has_expired(storage: Storage, key: ApiKey, limit: int) -> None:
+async def test_purge_deletes_the_oldest_expired_records(storage: Storage, key: ApiKey, limit: int) -> None:
     expired = [an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0, 2)]
     kept = an_outcome(key, expires_at=EXPIRES + INSTANT)
-    await store_outcomes(storage, kept, *expired)
-    async with storage.transaction() as work:
-        assert await work.outcomes.purge(now=EXPIRES, limit=limit) == min(limit, 4)
+    await store(storage, kept, *expired)
+    assert await _purge(storage, limit) == min(limit, 4)
     oldest_first = sorted(expired, key=lambda outcome: outcome.expires_at)
     left = [outcome for outcome in oldest_first if await told(storage, outcome) is not None]
     assert left == oldest_first[limit:]
     assert await told(storage, kept) == kept
 
 
-async def test_purge_counts_what_the_same_unit_of_work_has_added(storage: Storage, key: ApiKey) -> None:
+async def test_purge_counts_records_of_the_same_unit_of_work(storage: Storage, key: ApiKey) -> None:
     outcomes = [an_outcome(key, expires_at=EXPIRES) for _ in range(3)]
     async with storage.transaction() as work:
         for outcome in outcomes:
@@ -44,9 +44,9 @@ async def test_purge_counts_what_the_same_unit_of_work_has_added(storage: Storag
     assert [await told(storage, outcome) for outcome in outcomes] == [None] * 3
 
 
-async def test_a_purge_that_is_undone_removes_nothing(storage: Storage, key: ApiKey) -> None:
+async def test_rolled_back_purge_deletes_no_record(storage: Storage, key: ApiKey) -> None:
     outcome = an_outcome(key)
-    await store_outcomes(storage, outcome)
+    await store(storage, outcome)
     with pytest.raises(KeyError):
         async with storage.transaction() as work:
             assert await work.outcomes.purge(now=EXPIRES, limit=9) == 1
@@ -54,44 +54,36 @@ async def test_a_purge_that_is_undone_removes_nothing(storage: Storage, key: Api
     assert await told(storage, outcome) == outcome
 
 
-async def test_two_purges_at_once_remove_different_outcomes(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
+async def test_concurrent_purges_skip_the_records_of_each_other(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
     outcomes = [an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (4, 3, 2, 1, 0)]
-    await store_outcomes(storage, *outcomes)
+    await store(storage, *outcomes)
 
-    async def purge(limit: int) -> int:
-        async with storage.transaction() as work:
-            return await work.outcomes.purge(now=EXPIRES, limit=limit)
-
-    with pytest.raises(_GivenUpError):
+    with pytest.raises(KeyError):
         async with storage.transaction() as first:
             assert await first.outcomes.purge(now=EXPIRES, limit=2) == 2
-            assert await at_once(purge(2)) == 2
-            assert await at_once(purge(9)) == 1
-            raise _GivenUpError
+            assert await at_once(_purge(storage, 2)) == 2
+            assert await at_once(_purge(storage, 9)) == 1
+            raise KeyError
     assert [await told(storage, outcome) for outcome in outcomes] == [*outcomes[:2], None, None, None]
 
 
-async def test_what_another_unit_of_work_replaces_is_not_purged(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
+async def test_purge_skips_a_record_that_is_being_replaced(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
     first, second = (an_outcome(key) for _ in range(2))
-    await store_outcomes(storage, first, second)
+    await store(storage, first, second)
     after = replace(first, answer=b"after", created_at=EXPIRES, expires_at=EXPIRES + timedelta(days=1))
-
-    async def purge() -> int:
-        async with storage.transaction() as work:
-            return await work.outcomes.purge(now=EXPIRES, limit=9)
 
     async with storage.transaction() as work:
         await work.outcomes.add(after)
         await work.users.list(limit=1)
-        assert await at_once(purge()) == 1
+        assert await at_once(_purge(storage, 9)) == 1
     assert (await told(storage, after), await told(storage, second)) == (after, None)
-    assert await purge() == 0
+    assert await _purge(storage, 9) == 0
 
 
-async def test_many_that_purge_in_batches_remove_each_outcome_once(storage: Storage, key: ApiKey) -> None:
+async def test_concurrent_batched_purges_delete_each_record_once(storage: Storage, key: ApiKey) -> None:
     expired = [an_outcome(key) for _ in range(60)]
     kept = [an_outcome(key, expires_at=EXPIRES + timedelta(days=1)) for _ in range(7)]
-    await store_outcomes(storage, *expired, *kept)
+    await store(storage, *expired, *kept)
     services = [RetentionService(storage=storage, now=lambda: EXPIRES, retry=PATIENT, batch=7) for _ in range(5)]
     removed = await asyncio.gather(*[service.purge() for service in services])
     assert sum(removed) == len(expired)
@@ -99,19 +91,19 @@ async def test_many_that_purge_in_batches_remove_each_outcome_once(storage: Stor
     assert [await told(storage, outcome) for outcome in expired] == [None] * len(expired)
 
 
-async def test_the_first_expiry_is_that_of_the_oldest(storage: Storage, key: ApiKey) -> None:
+async def test_oldest_expiry_returns_the_earliest_time(storage: Storage, key: ApiKey) -> None:
     async with storage.readonly() as work:
         assert await work.outcomes.first_expiry() is None
-    await store_outcomes(
-        storage, *[an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0)]
-    )
+    await store(storage, *[an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0)])
     async with storage.readonly() as work:
         assert await work.outcomes.first_expiry() == EXPIRES - timedelta(hours=3)
 
 
 @pytest.mark.parametrize(("late", "lag"), [(-1, 0), (0, 0), (90, 90)])
-async def test_the_lag_is_how_long_something_is_overdue(storage: Storage, key: ApiKey, late: int, lag: int) -> None:
+async def test_purge_lag_is_the_age_of_the_oldest_expired_record(
+    storage: Storage, key: ApiKey, late: int, lag: int
+) -> None:
     retention = RetentionService(storage=storage, now=lambda: EXPIRES + timedelta(seconds=late), retry=PATIENT)
     assert await retention.lag() == timedelta()
-    await store_outcomes(storage, an_outcome(key, expires_at=EXPIRES), an_outcome(key, expires_at=EXPIRES + INSTANT))
+    await store(storage, an_outcome(key, expires_at=EXPIRES), an_outcome(key, expires_at=EXPIRES + INSTANT))
     assert await retention.lag() == timedelta(seconds=lag)

@@ -1,4 +1,4 @@
-"""`PostRepository.search`: which posts are found, in which order, and pages that neither skip nor repeat."""
+"""Tests for the search of posts: matches, order and pages."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -12,7 +12,7 @@ from application.search import Hit, Place
 from domain.posts import Post, PostStatus
 from domain.users import User
 from domain.words import words_of
-from tests.support.examples import PUBLISHED, a_post, a_user, newest_first, next_version, store_posts, store_users
+from tests.support.examples import a_post, a_user, newest_first, next_version, store
 
 
 async def _search(storage: Storage, text: str, *, limit: int = 99, **filters: Any) -> Sequence[Hit]:
@@ -27,12 +27,12 @@ async def _found(storage: Storage, text: str, **arguments: Any) -> list[Post]:
 @pytest.fixture
 async def author(storage: Storage) -> User:
     author = a_user()
-    await store_users(storage, author)
+    await store(storage, author)
     return author
 
 
 @pytest.mark.parametrize(
-    ("written", "asked", "is_found"),
+    ("text", "query", "is_found"),
     [
         ("On the Analytical Engine", "engine", True),
         ("On the Analytical Engine", "ENGINE on", True),
@@ -63,45 +63,42 @@ async def author(storage: Storage) -> User:
         ("a", "\u3316" * 200, False),
     ],
 )
-@pytest.mark.parametrize("place", ["title", "content"])
-async def test_what_finds_what(
-    storage: Storage, author: User, *, place: str, written: str, asked: str, is_found: bool
+@pytest.mark.parametrize("field", ["title", "content"])
+async def test_search_matches_tokens_of_title_or_content(
+    storage: Storage, author: User, *, field: str, text: str, query: str, is_found: bool
 ) -> None:
-    post = a_post(author, **{"title": "T", "content": "C", place: written})
-    await store_posts(storage, post)
-    expected = [Hit(post=post, in_title=place == "title")] if is_found else []
-    assert await _search(storage, asked) == expected
+    post = a_post(author, **{"title": "T", "content": "C", field: text})
+    await store(storage, post)
+    expected = [Hit(post=post, in_title=field == "title")] if is_found else []
+    assert await _search(storage, query) == expected
 
 
-async def test_words_may_be_found_in_title_and_content_together(storage: Storage, author: User) -> None:
+async def test_search_matches_title_and_content_together(storage: Storage, author: User) -> None:
     post = a_post(author, title="Analytical", content="engine")
-    await store_posts(storage, post)
+    await store(storage, post)
     assert await _search(storage, "analytical engine") == [Hit(post=post, in_title=False)]
     assert await _found(storage, "analyticalengine") == []
 
 
-async def test_the_longest_content_of_one_word_is_stored_and_found_by_others(storage: Storage, author: User) -> None:
+async def test_search_ignores_tokens_beyond_the_maximum_length(storage: Storage, author: User) -> None:
     post = a_post(author, title="other", content="\U0001f989" * 2000)
-    await store_posts(storage, post)
+    await store(storage, post)
     assert await _found(storage, "other") == [post]
     assert await _found(storage, "\U0001f989" * 200) == []
 
 
 @pytest.mark.parametrize("word", ["'", "\\", "a'b", "a\\'b", "a & !b", "a:*", "", " ", "%s", "$1", ":x", "x" * 256])
-async def test_what_is_no_word_finds_nothing(storage: Storage, author: User, word: str) -> None:
-    await store_posts(storage, a_post(author, title="a b x", content=word or "c"))
+async def test_search_finds_no_post_by_an_invalid_token(storage: Storage, author: User, word: str) -> None:
+    await store(storage, a_post(author, title="a b x", content=word or "c"))
     async with storage.readonly() as work:
         assert await work.posts.search([word], limit=9) == []
 
 
-async def test_titles_come_first_and_then_the_newest(storage: Storage, author: User) -> None:
-    places = ["content", "title", "content", "title", "neither", "title", "content"]
-    posts = [
-        a_post(author, title="owl" if place == "title" else "T", content="owl" if place == "content" else "C")
-        for place in places
-    ]
-    await store_posts(storage, *posts)
-    expected = [posts[place] for place in (5, 3, 1, 6, 2, 0)]
+async def test_search_returns_title_matches_first_then_newest(storage: Storage, author: User) -> None:
+    texts = [("T", "owl"), ("owl", "C"), ("T", "owl"), ("owl", "C"), ("T", "C"), ("owl", "C"), ("T", "owl")]
+    posts = [a_post(author, title=title, content=content) for title, content in texts]
+    await store(storage, *posts)
+    expected = [posts[number] for number in (5, 3, 1, 6, 2, 0)]
     assert await _found(storage, "owl") == expected
     for limit in range(1, 7):
         assert await _found(storage, "owl", limit=limit) == expected[:limit]
@@ -111,11 +108,11 @@ async def test_titles_come_first_and_then_the_newest(storage: Storage, author: U
             assert await _found(storage, "owl", after=hit.place, limit=limit) == expected[number + 1 :][:limit]
 
 
-async def test_pages_neither_skip_nor_repeat_while_others_add_and_remove(storage: Storage, author: User) -> None:
+async def test_search_pages_are_complete_during_concurrent_writes(storage: Storage, author: User) -> None:
     def some(number: int) -> Post:
         return a_post(author, title="owl" if number % 2 else "T", content="an owl")
 
-    await store_posts(storage, *[some(number) for number in range(20)])
+    await store(storage, *[some(number) for number in range(20)])
     unseen = list(await _search(storage, "owl"))
     seen: list[Hit] = []
     expected: list[Hit] = []
@@ -131,8 +128,8 @@ async def test_pages_neither_skip_nor_repeat_while_others_add_and_remove(storage
             unseen = [*[hit for hit in unseen if hit.in_title], Hit(post=newer, in_title=False)] + [
                 hit for hit in unseen if not hit.in_title
             ]
-            await store_posts(storage, newer)
-        await store_posts(storage, a_post(author, title="owl"))
+            await store(storage, newer)
+        await store(storage, a_post(author, title="owl"))
         async with storage.transaction() as work:
             for hit in gone:
                 await work.posts.remove(hit.post)
@@ -140,9 +137,9 @@ async def test_pages_neither_skip_nor_repeat_while_others_add_and_remove(storage
     assert len(seen) > 15
 
 
-async def test_a_change_changes_what_finds_it(storage: Storage, author: User) -> None:
+async def test_search_finds_an_updated_post_by_its_new_text(storage: Storage, author: User) -> None:
     post = a_post(author, title="owl", content="C")
-    await store_posts(storage, post)
+    await store(storage, post)
     changed = next_version(post, title="eagle", content="an owl")
     async with storage.transaction() as work:
         await work.posts.update(changed)
@@ -150,31 +147,26 @@ async def test_a_change_changes_what_finds_it(storage: Storage, author: User) ->
     assert await _search(storage, "eagle") == [Hit(post=changed, in_title=True)]
 
 
-@pytest.mark.parametrize("with_author", [False, True])
-@pytest.mark.parametrize("with_reader", [False, True])
 @pytest.mark.parametrize("status", [None, *PostStatus])
-async def test_the_filters_are_those_of_lists(
-    storage: Storage, status: PostStatus | None, with_author: bool, with_reader: bool
-) -> None:
+async def test_search_combines_author_status_reader_and_cursor(storage: Storage, status: PostStatus | None) -> None:
     one, two = a_user(), a_user()
-    await store_users(storage, one, two)
+    await store(storage, one, two)
     posts = [
-        a_post(author, title=title, status=kind, published_at=None if kind is PostStatus.DRAFT else PUBLISHED)
+        a_post(author, title=title, status=kind, content="second")
         for _, kind, author, title in product(range(2), PostStatus, (one, two), ("second", "T"))
     ]
-    await store_posts(storage, *posts)
-    for author, reader in product([one.id, two.id] if with_author else [None], [one.id, two.id, new_id()]):
-        reader_id = reader if with_reader else None
-        listed = [
-            post
+    await store(storage, *posts)
+    for author_id, reader_id in product((None, one.id, two.id), (None, one.id, two.id, new_id())):
+        visible = [
+            Hit(post=post, in_title=post.title == "second")
             for post in newest_first(posts)
-            if author in {None, post.author_id}
+            if author_id in {None, post.author_id}
             and status in {None, post.status}
             and (reader_id in {None, post.author_id} or post.status is PostStatus.PUBLISHED)
         ]
-        ranked = [Hit(post=post, in_title=True) for post in listed if post.title == "second"]
-        expected = ranked + [Hit(post=post, in_title=False) for post in listed if post.title != "second"]
-        filters = {"author_id": author, "status": status, "reader_id": reader_id}
-        for limit, after in product((99, 2), [None, *[hit.place for hit in expected[::3]]]):
-            start = 0 if after is None else [hit.place for hit in expected].index(after) + 1
+        expected = sorted(visible, key=lambda hit: not hit.in_title)
+        filters = {"author_id": author_id, "status": status, "reader_id": reader_id}
+        for limit, (start, after) in product(
+            (99, 2), [(0, None), *[(n + 1, expected[n].place) for n in range(0, len(expected), 3)]]
+        ):
             assert await _search(storage, "second", limit=limit, after=after, **filters) == expected[start:][:limit]

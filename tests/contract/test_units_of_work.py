@@ -1,4 +1,4 @@
-"""`UnitOfWork` and `Storage`: what is seen, when errors come, all or nothing."""
+"""Tests for isolation, errors and atomicity of units of work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,19 +15,17 @@ from tests.support.examples import (
     a_user,
     an_outcome,
     next_version,
-    store_keys,
-    store_posts,
-    store_users,
+    store,
     stored_posts,
     stored_users,
 )
 
 
 class UnforeseenError(Exception):
-    """Raised in the middle of a unit of work."""
+    """Ends a unit of work."""
 
 
-async def test_a_transaction_sees_its_own_writes(storage: Storage) -> None:
+async def test_unit_of_work_reads_its_writes(storage: Storage) -> None:
     user = a_user()
     post = a_post(user)
     changed, edited = next_version(user, email="new@example.org"), next_version(post, title="edited")
@@ -51,7 +49,7 @@ async def test_a_transaction_sees_its_own_writes(storage: Storage) -> None:
     assert await stored_users(storage) == []
 
 
-async def test_several_writes_in_a_row_build_upon_each_other(storage: Storage) -> None:
+async def test_unit_of_work_write_builds_on_earlier_writes(storage: Storage) -> None:
     user = a_user()
     post = a_post(user)
     async with storage.transaction() as work:
@@ -63,7 +61,7 @@ async def test_several_writes_in_a_row_build_upon_each_other(storage: Storage) -
     assert await stored_posts(storage) == [next_version(post)]
 
 
-async def test_nobody_else_sees_what_is_not_committed(storage: Storage) -> None:
+async def test_unit_of_work_hides_uncommitted_writes(storage: Storage) -> None:
     user = a_user()
     async with storage.transaction() as work:
         await work.users.add(user)
@@ -75,32 +73,26 @@ async def test_nobody_else_sees_what_is_not_committed(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("mode", ["transaction", "readonly"])
-async def test_each_read_sees_what_was_committed_before_it(storage: Storage, mode: str) -> None:
-    user = a_user()
+async def test_unit_of_work_reads_data_committed_since_its_begin(storage: Storage, mode: str) -> None:
+    user, other = a_user(), a_user()
     async with storage.transaction() if mode == "transaction" else storage.readonly() as work:
         assert await work.users.list(limit=9) == []
-        await store_users(storage, user)
+        await store(storage, user)
         assert await work.users.list(limit=9) == [user]
-        assert await work.users.get(user.id) == user
-
-
-async def test_a_unit_of_work_that_reads_and_then_writes_sees_what_was_committed_since(storage: Storage) -> None:
-    user, other = a_user(), a_user()
-    async with storage.transaction() as work:
-        await work.users.add(user)
-        assert await work.users.list(limit=9) == [user]
-        await store_users(storage, other)
-        assert await work.users.list(limit=9) == [other, user]
+        if mode == "transaction":
+            await work.users.remove(user)
+            await store(storage, other)
+            assert await work.users.list(limit=9) == [other]
 
 
 @pytest.mark.parametrize("look", [False, True], ids=["unsent", "sent"])
 @pytest.mark.parametrize("writes", [1, 2])
 @pytest.mark.parametrize("error", [UnforeseenError, UserNotFoundError, asyncio.CancelledError])
-async def test_a_block_that_raises_leaves_nothing_behind(
+async def test_unit_of_work_rolls_back_when_its_block_raises(
     storage: Storage, error: type[BaseException], writes: int, look: bool
 ) -> None:
     kept = a_user()
-    await store_users(storage, kept)
+    await store(storage, kept)
     with pytest.raises(error):
         async with storage.transaction() as work:
             for _ in range(writes):
@@ -112,18 +104,16 @@ async def test_a_block_that_raises_leaves_nothing_behind(
     assert await stored_users(storage) == [kept]
 
 
-async def test_two_writes_are_stored_together_or_not_at_all(storage: Storage) -> None:
+async def test_unit_of_work_rolls_back_when_a_write_fails(storage: Storage) -> None:
     kept, stale = a_user(), a_user(version=7)
-    await store_users(storage, kept)
+    await store(storage, kept)
     with pytest.raises(ConcurrentChangeError):
         async with storage.transaction() as work:
             await work.users.add(a_user())
             await work.users.update(stale)
             await work.users.add(a_user())
     with pytest.raises(EmailAlreadyRegisteredError):
-        async with storage.transaction() as work:
-            await work.users.add(a_user())
-            await work.users.add(a_user(email=kept.email))
+        await store(storage, a_user(), a_user(email=kept.email))
     with pytest.raises(AuthorNotFoundError):
         async with storage.transaction() as work:
             await work.users.remove(kept)
@@ -131,48 +121,37 @@ async def test_two_writes_are_stored_together_or_not_at_all(storage: Storage) ->
     assert await stored_users(storage) == [kept]
 
 
-async def test_the_error_of_a_write_comes_with_a_later_read_at_the_latest(storage: Storage) -> None:
+@pytest.mark.parametrize("kind", ["duplicate", "stale"])
+async def test_failed_write_raises_at_the_next_read_at_the_latest(storage: Storage, kind: str) -> None:
     user = a_user()
-    await store_users(storage, user)
-    with pytest.raises(EmailAlreadyRegisteredError):
-        async with storage.transaction() as work:
+    await store(storage, user)
+    error = EmailAlreadyRegisteredError if kind == "duplicate" else ConcurrentChangeError
+
+    async def write_and_read(work: UnitOfWork) -> None:
+        await work.users.add(a_user())
+        if kind == "duplicate":
             await work.users.add(a_user(email=user.email))
-            await work.users.list(limit=9)
+        else:
+            await work.posts.update(next_version(a_post(user)))
+        await work.users.list(limit=9)
+
+    with pytest.raises(error):
+        async with storage.transaction() as work:
+            await write_and_read(work)
             raise UnforeseenError
+    is_swallowed = False
+    with pytest.raises(error):  # the commit raises the swallowed error again
+        async with storage.transaction() as work:
+            try:
+                await write_and_read(work)
+            except error:
+                is_swallowed = True
+            await work.users.add(a_user())
+    assert is_swallowed
     assert await stored_users(storage) == [user]
 
 
-async def test_an_error_that_was_swallowed_still_keeps_everything_from_being_stored(storage: Storage) -> None:
-    user, post = a_user(), a_post(a_user())
-    await store_users(storage, user)
-
-    async def add_twice(work: UnitOfWork) -> None:
-        await work.users.add(a_user(email=user.email))
-        await work.users.list(limit=9)
-
-    async def update_what_is_gone(work: UnitOfWork) -> None:
-        await work.posts.update(next_version(post))
-        await work.users.list(limit=9)
-
-    for wrong, error in ((add_twice, EmailAlreadyRegisteredError), (update_what_is_gone, ConcurrentChangeError)):
-        with pytest.raises(error):
-            await _swallowing(storage, wrong, error)
-        assert await stored_users(storage) == [user]
-
-
-async def _swallowing(storage: Storage, wrong: Callable[[UnitOfWork], Awaitable[None]], error: type[Exception]) -> None:
-    swallowed = False
-    async with storage.transaction() as work:
-        await work.users.add(a_user())
-        try:
-            await wrong(work)
-        except error:
-            swallowed = True
-        await work.users.add(a_user())
-    assert not swallowed, "the unit of work ended as if all had been stored"
-
-
-async def test_what_is_read_and_missing_ends_nothing(storage: Storage) -> None:
+async def test_unit_of_work_commits_after_a_not_found_error(storage: Storage) -> None:
     user = a_user()
     async with storage.transaction() as work:
         await work.users.add(user)
@@ -181,13 +160,12 @@ async def test_what_is_read_and_missing_ends_nothing(storage: Storage) -> None:
     assert await stored_users(storage) == [user]
 
 
-async def test_a_readonly_unit_of_work_refuses_every_write(storage: Storage) -> None:
+async def test_readonly_unit_of_work_raises_for_every_write(storage: Storage) -> None:
     user = a_user()
     post = a_post(user)
-    await store_users(storage, user)
-    await store_posts(storage, post)
+    await store(storage, user, post)
     key = a_key()
-    await store_keys(storage, key)
+    await store(storage, key)
     writes: list[Callable[[UnitOfWork], Awaitable[object]]] = [
         lambda work: work.users.add(a_user()),
         lambda work: work.users.update(next_version(user)),
@@ -214,7 +192,7 @@ async def test_a_readonly_unit_of_work_refuses_every_write(storage: Storage) -> 
     assert (await stored_users(storage), await stored_posts(storage)) == ([user], [post])
 
 
-async def test_a_unit_of_work_that_does_nothing_ends_well(storage: Storage) -> None:
+async def test_unit_of_work_without_statements_commits(storage: Storage) -> None:
     async with storage.transaction():
         pass
     async with storage.readonly():

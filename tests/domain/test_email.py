@@ -1,4 +1,4 @@
-"""Which addresses are accepted, and when two are the same."""
+"""Tests for e-mail addresses and their normalization."""
 
 import unicodedata
 
@@ -9,76 +9,33 @@ from hypothesis import strategies as st
 from domain.email import LONGEST_EMAIL, clean_email, email_key
 from domain.errors import InvalidValueError
 
+LONG_DOMAIN = ".".join(["y" * 61] * 3)
 ACCEPTED = [
-    "a@b.cd",
-    "ada@example.org",
-    "Ada.Lovelace+posts@Mail.Example.org",
-    "!#$%&'*+/=?^_`{|}~-@example.org",
-    "1@2.org",
-    "ada@1.2.x3",
-    "ada@a-b.c--d.org",
-    "zoë@bücher.example",
-    "用户@例子.公司",
-    "x" * 64 + "@example.org",
-    "é" * 32 + "@example.org",
-    "a@" + "b" * 63 + ".org",
-    "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".abc",
-    "ada@xn--bcher-kva.example",
+    *["a@b.cd", "ada@example.org", "Ada.Lovelace+posts@Mail.Example.org", "!#$%&'*+/=?^_`{|}~-@example.org", "1@2.org"],
+    *["ada@1.2.x3", "ada@a-b.c--d.org", "zoë@bücher.example", "用户@例子.公司", "ada@xn--bcher-kva.example"],
+    *["x" * 64 + "@example.org", "é" * 32 + "@example.org", "a@" + "b" * 63 + ".org", f"{'x' * 64}@{LONG_DOMAIN}.abc"],
 ]
-REFUSED = [
-    "",
-    "@",
-    "ada",
-    "ada@",
-    "@example.org",
-    "ada@example",
-    "ada@localhost",
-    "ada@@example.org",
-    "a@b@example.org",
-    ".ada@example.org",
-    "ada.@example.org",
-    "a..b@example.org",
-    "ada @example.org",
-    " ada@example.org",
-    "ada@example.org ",
-    "ada@example.org\n",
-    "ada@exa mple.org",
-    "ada@example.org.",
-    "ada@.example.org",
-    "ada@example..org",
-    "ada@-example.org",
-    "ada@example-.org",
-    "ada@exam_ple.org",
-    "ada@127.0.0.1",
-    "ada@example.123",
-    "ada@[127.0.0.1]",
-    '"ada"@example.org',
-    "ada(comment)@example.org",
-    "Ada <ada@example.org>",
-    "ada@example.org,bob@example.org",
-    "ada\0@example.org",
-    "ada\u200b@example.org",
-    "ada\u202e@example.org",
-    "ada\u00a0x@example.org",
-    "ada@exam\u00adple\u200b.org",
-    "\ud800@example.org",
-    "ada@\udfff.org",
-    "x" * 65 + "@example.org",
-    "é" * 33 + "@example.org",
-    "a@" + "b" * 64 + ".org",
-    "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".abcd",
-    "a@" + "ü" * 63 + ".org",
-    "\ufdfa@example.org",
+REJECTED = [
+    *["", "@", "ada", "ada@", "@example.org", "ada@example", "ada@localhost", "ada@@example.org", "a@b@example.org"],
+    *[".ada@example.org", "ada.@example.org", "a..b@example.org", "ada@example.org.", "ada@.example.org"],
+    *["ada@example..org", "ada@-example.org"],
+    *["ada@example-.org", "ada@exam_ple.org", "ada@127.0.0.1", "ada@example.123", "ada@[127.0.0.1]"],
+    *['"ada"@example.org', "ada(comment)@example.org", "ada@example.org,bob@example.org"],
+    *["ada @example.org", " ada@example.org", "ada@example.org ", "ada@example.org\n", "ada@exa mple.org"],
+    *["Ada <ada@example.org>", "ada\0@example.org", "ada\u200b@example.org", "ada\u202e@example.org"],
+    *["ada\u00a0x@example.org", "ada@exam\u00adple\u200b.org", "\ud800@example.org", "ada@\udfff.org"],
+    *["x" * 65 + "@example.org", "é" * 33 + "@example.org", "a@" + "b" * 64 + ".org", f"{'x' * 64}@{LONG_DOMAIN}.abcd"],
+    *["a@" + "ü" * 63 + ".org", "\ufdfa@example.org"],
 ]
 
 
 @pytest.mark.parametrize("text", ACCEPTED)
-def test_an_address_is_kept_as_it_was_given(text: str) -> None:
+def test_validate_email_returns_the_address_unchanged(text: str) -> None:
     assert clean_email(text) == text
 
 
-@pytest.mark.parametrize("text", REFUSED)
-def test_what_is_no_address_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", REJECTED)
+def test_email_functions_raise_for_invalid_address(text: str) -> None:
     for rule in (clean_email, email_key):
         with pytest.raises(InvalidValueError) as raised:
             rule(text)
@@ -86,7 +43,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         assert str(raised.value) == "It must be an e-mail address such as ada@example.org."
 
 
-def test_the_longest_has_exactly_the_longest_length() -> None:
+def test_longest_accepted_email_has_the_maximum_length() -> None:
     longest = max(ACCEPTED, key=len)
     assert len(longest) == LONGEST_EMAIL
 
@@ -108,7 +65,7 @@ def test_the_longest_has_exactly_the_longest_length() -> None:
         ("ada@example\u3002org", "ada@example.org"),
     ],
 )
-def test_spellings_of_one_mailbox_have_one_key(one: str, other: str) -> None:
+def test_normalize_email_is_equal_for_spellings_of_a_mailbox(one: str, other: str) -> None:
     assert email_key(one) == email_key(other)
 
 
@@ -123,11 +80,11 @@ def test_spellings_of_one_mailbox_have_one_key(one: str, other: str) -> None:
         ("ada@bucher.example", "ada@bücher.example"),
     ],
 )
-def test_other_mailboxes_have_other_keys(one: str, other: str) -> None:
+def test_normalize_email_differs_for_different_mailboxes(one: str, other: str) -> None:
     assert email_key(one) != email_key(other)
 
 
-def test_a_key_is_readable() -> None:
+def test_normalize_email_keeps_readable_text() -> None:
     assert email_key("Zoë.X@Bücher.Example") == "zoë.x@xn--bcher-kva.example"
 
 
@@ -150,11 +107,11 @@ def _key(text: str) -> str | None:
 @given(addresses)
 @example("\u1e9e@a.bc")
 @example("\u0345\u0399@a.bc")
-def test_a_key_is_its_own_key(text: str) -> None:
+def test_normalize_email_is_idempotent(text: str) -> None:
     key = _key(text)
     assume(key is not None)
     again = _key(str(key))
-    # growth under NFKC can push a key beyond what an address may be
+    # NFKC can make the address too long
     assert again == key or (again is None and len(str(key).encode()) > len(text.encode()))
 
 
@@ -163,19 +120,19 @@ def test_a_key_is_its_own_key(text: str) -> None:
     st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]),
     st.sampled_from([str.upper, str.lower, str.swapcase, str]),
 )
-def test_the_key_does_not_depend_on_case_or_normal_form(text: str, form: str, case: type[str]) -> None:
+def test_normalize_email_ignores_case_and_normal_form(text: str, form: str, case: type[str]) -> None:
     key, other = _key(text), _key(unicodedata.normalize(form, case(text)))  # type: ignore[arg-type]
     assume(key is not None and other is not None)
     assert key == other
 
 
 @given(st.text())
-def test_any_text_is_accepted_or_refused_and_nothing_else(text: str) -> None:
+def test_normalize_email_returns_or_raises_for_any_text(text: str) -> None:
     key = _key(text)
     assert key is None or key.count("@") >= 1
 
 
 @given(addresses)
-def test_a_key_fits_the_index(text: str) -> None:
+def test_normalize_email_result_fits_the_index(text: str) -> None:
     key = _key(text)
     assert key is None or 3 <= len(key) <= 1000

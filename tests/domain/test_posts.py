@@ -1,9 +1,8 @@
-"""A post's life: draft -> published <-> archived."""
+"""Tests for posts."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -21,51 +20,39 @@ from domain.posts import (
     PostStatus,
     require_author,
 )
-from domain.users import User
+from tests.support.examples import a_post, a_user, created, values
 
 DRAFT, PUBLISHED, ARCHIVED = PostStatus.DRAFT, PostStatus.PUBLISHED, PostStatus.ARCHIVED
 NOW = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
-AUTHOR = User.registered(id=UUID(int=7), email="ada@example.org", full_name=None, is_active=True, now=NOW)
-INACTIVE = AUTHOR.changed(now=NOW, is_active=False)
+AUTHOR = a_user()
+EXAMPLE = a_post(AUTHOR, title="T", content="C", status=DRAFT, created_at=NOW, updated_at=NOW)
+OTHER = a_post(AUTHOR)
 ALLOWED = {(DRAFT, PUBLISHED), (PUBLISHED, ARCHIVED), (ARCHIVED, PUBLISHED)}
 
 
-def written(**fields: Any) -> Post:
-    usual: dict[str, Any] = {"author_id": AUTHOR.id, "title": "T", "content": "C", "status": DRAFT}
-    return Post.written(id=UUID(int=8), now=NOW, **(usual | fields))
+def create(**fields: Any) -> Post:
+    return created(Post.written, EXAMPLE, now=NOW, **fields)
 
 
-def in_status(status: PostStatus) -> Post:
-    post = written(status=DRAFT if status is DRAFT else PUBLISHED)
-    return post.changed(now=NOW, status=ARCHIVED) if status is ARCHIVED else post
+def test_post_create_stores_every_argument() -> None:
+    assert create() == EXAMPLE
+    published = a_post(AUTHOR, published_at=NOW, created_at=NOW, updated_at=NOW)
+    assert created(Post.written, published, now=NOW) == published
+    post = create(title=" T ", content="\nC\r\nD\n")
+    assert (post.title, post.content) == ("T", "C\nD")
 
 
-@pytest.mark.parametrize(("status", "published_at"), [(DRAFT, None), (PUBLISHED, NOW)])
-def test_a_new_post_is_what_was_asked_for(status: PostStatus, published_at: datetime | None) -> None:
-    assert written(title=" T ", content="\nC\r\nD\n", status=status) == Post(
-        id=UUID(int=8),
-        author_id=AUTHOR.id,
-        title="T",
-        content="C\nD",
-        status=status,
-        published_at=published_at,
-        created_at=NOW,
-        updated_at=NOW,
-        version=1,
-    )
-
-
-def test_no_post_starts_in_the_archive() -> None:
+def test_post_create_raises_for_status_archived() -> None:
     with pytest.raises(InvalidValueError) as raised:
-        written(status=ARCHIVED)
+        create(status=ARCHIVED)
     assert raised.value.field == "status"
 
 
-def test_an_author_is_there_and_active() -> None:
+def test_require_active_author_raises_unless_user_is_active() -> None:
     require_author(AUTHOR)
     with pytest.raises(AuthorInactiveError):
-        require_author(INACTIVE)
+        require_author(a_user(is_active=False))
     with pytest.raises(AuthorNotFoundError):
         require_author(None)
 
@@ -73,18 +60,18 @@ def test_an_author_is_there_and_active() -> None:
 @pytest.mark.parametrize(
     ("field", "wrong"), [("title", " "), ("title", "x" * 201), ("content", ""), ("content", "x" * 2001)]
 )
-def test_a_rule_is_kept_from_the_start_and_at_every_change(field: str, wrong: str) -> None:
+def test_post_create_and_update_raise_for_invalid_field(field: str, wrong: str) -> None:
     with pytest.raises(InvalidValueError) as raised:
-        written(**{field: wrong})
+        create(**{field: wrong})
     assert raised.value.field == field
     with pytest.raises(InvalidValueError) as raised:
-        written().changed(now=LATER, **{field: wrong})  # type: ignore[arg-type]
+        EXAMPLE.changed(now=LATER, **{field: wrong})  # type: ignore[arg-type]
     assert raised.value.field == field
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(PostStatus, PostStatus)))
-def test_a_post_goes_the_ways_there_are_and_no_other(before: PostStatus, after: PostStatus) -> None:
-    post = in_status(before)
+def test_post_update_makes_only_allowed_transitions(before: PostStatus, after: PostStatus) -> None:
+    post = a_post(AUTHOR, status=before)
     if before is after:
         assert post.changed(now=LATER, status=after) is post
     elif (before, after) in ALLOWED:
@@ -95,8 +82,8 @@ def test_a_post_goes_the_ways_there_are_and_no_other(before: PostStatus, after: 
     assert (after in NEXT_STATUSES[before]) == ((before, after) in ALLOWED)
 
 
-def test_the_time_of_the_first_publication_stays() -> None:
-    post = written().changed(now=LATER, status=PUBLISHED)
+def test_post_keeps_the_time_of_its_first_publication() -> None:
+    post = EXAMPLE.changed(now=LATER, status=PUBLISHED)
     assert post.published_at == LATER
     for status in (ARCHIVED, PUBLISHED):
         post = post.changed(now=LATER + timedelta(days=1), status=status)
@@ -104,33 +91,32 @@ def test_the_time_of_the_first_publication_stays() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"title": " T "}, {"content": "C\r\n"}, {"status": DRAFT, "title": "T"}])
-def test_a_change_that_changes_nothing_is_none(changes: PostChanges) -> None:
-    post = written()
-    assert post.changed(now=LATER, **changes) is post
+def test_noop_update_returns_the_same_post(changes: PostChanges) -> None:
+    assert EXAMPLE.changed(now=LATER, **changes) is EXAMPLE
 
 
-@pytest.mark.parametrize("changes", [{"title": "New"}, {"content": "New"}, {"status": PUBLISHED}])
-def test_a_change_counts_and_touches_nothing_else(changes: PostChanges) -> None:
-    before = written()
-    after = before.changed(now=LATER, **changes)
-    assert (after.version, after.updated_at, after.created_at) == (2, LATER, NOW)
-    assert (after.id, after.author_id) == (before.id, before.author_id)
-    fields = ("title", "content", "status")
-    assert {f: getattr(after, f) for f in fields} == {f: getattr(before, f) for f in fields} | changes
+@pytest.mark.parametrize("field", PostChanges.__annotations__)
+def test_post_update_changes_the_named_field_alone(field: str) -> None:
+    changes = values(OTHER, [field])
+    after = EXAMPLE.changed(now=LATER, **changes)
+    published_at = LATER if field == "status" else None
+    expected = changes | {"version": 2, "updated_at": LATER, "published_at": published_at}
+    assert after == a_post(AUTHOR, **(values(EXAMPLE, Post.__slots__) | expected))
+    assert after != EXAMPLE
 
 
-def test_time_does_not_run_backwards() -> None:
-    post = written().changed(now=LATER, title="New")
+def test_post_update_never_decreases_updated_at() -> None:
+    post = EXAMPLE.changed(now=LATER, title="New")
     assert post.changed(now=NOW, title="Newer").updated_at == LATER
 
 
-def test_a_post_cannot_be_altered_in_place() -> None:
+def test_post_is_immutable() -> None:
     with pytest.raises(AttributeError):
-        written().title = "else"  # type: ignore[misc]
-    assert not hasattr(written(), "__dict__")
+        EXAMPLE.title = "else"  # type: ignore[misc]
+    assert not hasattr(EXAMPLE, "__dict__")
 
 
-def test_the_errors_are_of_their_kinds() -> None:
+def test_post_errors_have_their_kinds() -> None:
     assert isinstance(PostNotFoundError(), NotFoundError)
     assert isinstance(AuthorInactiveError(), ConflictError)
     assert isinstance(InvalidTransitionError(DRAFT, ARCHIVED), ConflictError)
@@ -148,8 +134,8 @@ all_changes = st.fixed_dictionaries(
 
 
 @given(st.sampled_from([DRAFT, PUBLISHED]), st.lists(all_changes, max_size=12))
-def test_whatever_happens_the_rules_of_a_life_hold(first: PostStatus, steps: list[PostChanges]) -> None:
-    post = written(status=first)
+def test_post_lifecycle_holds_for_any_updates(first: PostStatus, steps: list[PostChanges]) -> None:
+    post = create(status=first)
     for number, changes in enumerate(steps, start=1):
         try:
             after = post.changed(now=NOW + timedelta(seconds=number), **changes)

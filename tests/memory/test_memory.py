@@ -1,4 +1,4 @@
-"""What only the storage in memory promises: it is the process's own, and nobody else's."""
+"""Tests for the storage in memory."""
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.memory.tables import Tables
@@ -8,31 +8,28 @@ from tests.support.examples import (
     a_user,
     an_outcome,
     next_version,
-    store_keys,
-    store_outcomes,
-    store_posts,
-    store_users,
+    store,
     stored_posts,
     stored_users,
     told,
 )
 
 
-async def test_two_storages_know_nothing_of_each_other() -> None:
+async def test_memory_storages_are_independent() -> None:
     one, two = InMemoryStorage(), InMemoryStorage()
     user = a_user()
-    await store_users(one, user)
+    await store(one, user)
     assert (await stored_users(one), await stored_users(two)) == ([user], [])
 
 
-async def test_nothing_is_left_of_an_erased_user() -> None:
+async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
     storage = InMemoryStorage()
     user = a_user()
-    await store_users(storage, user)
-    await store_posts(storage, a_post(user))
+    await store(storage, user)
+    await store(storage, a_post(user))
     key = a_key(user)
-    await store_keys(storage, key)
-    await store_outcomes(storage, an_outcome(key, subject_id=user.id))
+    await store(storage, key)
+    await store(storage, an_outcome(key, subject_id=user.id))
     changed = next_version(user, email="new@example.org")
     async with storage.transaction() as work:
         await work.users.update(changed)
@@ -40,12 +37,12 @@ async def test_nothing_is_left_of_an_erased_user() -> None:
     assert storage._tables == Tables()
 
 
-async def test_nothing_is_claimed_once_every_unit_of_work_has_ended() -> None:
+async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
     storage = InMemoryStorage()
     key = a_key()
-    await store_keys(storage, key)
+    await store(storage, key)
     outcome = an_outcome(key)
-    await store_outcomes(storage, outcome)
+    await store(storage, outcome)
     assert await told(storage, outcome) == outcome
     async with storage.transaction() as work:
         assert await work.outcomes.purge(now=outcome.expires_at, limit=1) == 1
@@ -53,10 +50,10 @@ async def test_nothing_is_claimed_once_every_unit_of_work_has_ended() -> None:
     assert storage._claims == {}
 
 
-async def test_what_was_read_before_does_not_change_under_the_reader() -> None:
+async def test_memory_storage_keeps_results_of_earlier_reads() -> None:
     storage = InMemoryStorage()
     user = a_user()
-    await store_users(storage, user)
+    await store(storage, user)
     before = await stored_users(storage)
     async with storage.transaction() as work:
         await work.users.remove(user)

@@ -1,33 +1,35 @@
-"""Callers of use cases, and a storage that tells what was asked of it."""
+"""Principals for tests, and storages that count or that run hooks."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
 from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
 from adapters.system import new_id
 from application.access import Caller
-from application.ports import Storage, StorageUnavailableError, UnitOfWork
+from application.ports import Storage, UnitOfWork
 from domain.keys import USER_SCOPES, Scope
+
+Hook = Callable[[], Awaitable[object]]
 
 
 def unbound(*scopes: Scope) -> Caller:
-    """Return a caller with these scopes who acts for nobody in particular."""
+    """Return a principal with these scopes that is not bound to a user."""
     return Caller(key_id=new_id(), scopes=frozenset(scopes), user_id=None)
 
 
 def bound(user_id: UUID, scopes: Iterable[Scope] = USER_SCOPES) -> Caller:
-    """Return a caller who acts for one user."""
+    """Return a principal that is bound to this user."""
     return Caller(key_id=new_id(), scopes=frozenset(scopes), user_id=user_id)
 
 
 def lacking(*scopes: Scope) -> Caller:
-    """Return a caller with every scope but these."""
+    """Return a principal with every scope except these."""
     return unbound(*set(Scope) - set(scopes))
 
 
 class CountingStorage(InMemoryStorage):
-    """Counts the units of work that begin; none does while it is `away`."""
+    """Counts the units of work that begin. Raises `away` at their begin if it is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,17 +50,53 @@ class CountingStorage(InMemoryStorage):
             raise self.away
 
 
-class DeafStorage(Storage):
-    """Carries transactions out and loses their acknowledgements."""
+async def do_nothing() -> None:
+    """Run no hook."""
 
-    def __init__(self, storage: Storage) -> None:
+
+def raising(error: type[Exception]) -> Hook:
+    """Return a hook that raises this error."""
+
+    async def hook() -> None:
+        raise error
+
+    return hook
+
+
+class HookedStorage(Storage):
+    """Runs hooks in the first `times` units of work of another storage.
+
+    `before` runs before the unit of work begins, `within` at the end of its block, `after` when it is committed.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        before: Hook = do_nothing,
+        within: Hook = do_nothing,
+        after: Hook = do_nothing,
+        times: int = 1,
+    ) -> None:
         self._storage = storage
+        self.before, self.within, self.after = before, within, after
+        self.times = times
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[UnitOfWork]:
-        async with self._storage.transaction() as work:
-            yield work
-        raise StorageUnavailableError
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        return self._hooked(self._storage.transaction)
 
     def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        return self._storage.readonly()
+        return self._hooked(self._storage.readonly)
+
+    @asynccontextmanager
+    async def _hooked(self, begin: Callable[[], AbstractAsyncContextManager[UnitOfWork]]) -> AsyncIterator[UnitOfWork]:
+        self.times -= 1
+        if self.times < 0:
+            async with begin() as work:
+                yield work
+            return
+        await self.before()
+        async with begin() as work:
+            yield work
+            await self.within()
+        await self.after()

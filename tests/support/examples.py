@@ -1,18 +1,25 @@
-"""What can be stored: no field has a value that a forgotten mapping could produce by chance."""
+"""Factories of entities, and functions that store and read them.
 
-from collections.abc import Iterable
+A factory sets every field of its entity to a value that no forgotten mapping can produce by chance. Tests make entities
+with factories only, so a new field needs an edit here and in no test.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from adapters.system import new_id
 from application.idempotency import Outcome, OutcomeErasedError, RepeatedError
-from application.ports import Storage
+from application.ports import Storage, UnitOfWork
 from domain.keys import ApiKey, HashedSecret, Scope
 from domain.posts import Post, PostStatus
 from domain.users import User
+
+T = TypeVar("T")
 
 CREATED = datetime(2031, 5, 17, 23, 59, 58, 123_457, tzinfo=UTC)
 UPDATED = datetime(2032, 2, 29, 0, 0, 1, 1, tzinfo=UTC)
@@ -25,11 +32,12 @@ _numbers = count(1)
 
 
 def a_user(**fields: Any) -> User:
-    """Return a new user with the fields given, and unlike every other."""
+    """Return a unique new user with these fields."""
+    number = next(_numbers)
     user = User(
         id=new_id(),
-        email=f"Zoë.{next(_numbers)}+Ω@Bücher.example",
-        full_name="Zoë 🦉 Ωmega-ß",
+        email=f"Zoë.{number}+Ω@Bücher.example",
+        full_name=f"Zoë 🦉 Ωmega-ß {number}",
         is_active=True,
         created_at=CREATED,
         updated_at=UPDATED,
@@ -39,14 +47,15 @@ def a_user(**fields: Any) -> User:
 
 
 def a_post(author: User | UUID, **fields: Any) -> Post:
-    """Return a new published post with the fields given, and unlike every other."""
+    """Return a unique new post with these fields. A draft has no time of publication."""
+    number = next(_numbers)
     post = Post(
         id=new_id(),
         author_id=author.id if isinstance(author, User) else author,
-        title=f"Über {next(_numbers)} 🦉",
-        content="first\n\tsecond 'line' \"%s\" %(x)s $1 :y \\",
+        title=f"Über {number} 🦉",
+        content=f"first\n\tsecond 'line' \"%s\" %(x)s $1 :y {number} \\",
         status=PostStatus.PUBLISHED,
-        published_at=PUBLISHED,
+        published_at=None if fields.get("status") is PostStatus.DRAFT else PUBLISHED,
         created_at=CREATED,
         updated_at=UPDATED,
         version=1,
@@ -55,7 +64,7 @@ def a_post(author: User | UUID, **fields: Any) -> Post:
 
 
 def a_key(user: User | None = None, **fields: Any) -> ApiKey:
-    """Return a new live key with the fields given, and unlike every other; with a user, one that is bound to them."""
+    """Return a unique new active API key with these fields, bound to the user if there is a user."""
     key = ApiKey(
         id=new_id(),
         name=f"Schlüssel {next(_numbers)} 🦉",
@@ -71,7 +80,7 @@ def a_key(user: User | None = None, **fields: Any) -> ApiKey:
 
 
 def an_outcome(key: ApiKey | UUID, **fields: Any) -> Outcome:
-    """Return the outcome of a request that came with the key, with the fields given, and unlike every other."""
+    """Return a unique idempotency record of a request with the API key, with these fields."""
     outcome = Outcome(
         key_id=key.id if isinstance(key, ApiKey) else key,
         name=next(_numbers).to_bytes(32),
@@ -84,62 +93,45 @@ def an_outcome(key: ApiKey | UUID, **fields: Any) -> Outcome:
     return replace(outcome, **fields)
 
 
+def created(constructor: Callable[..., T], example: Any, **arguments: Any) -> T:
+    """Call the constructor of an entity. The example has the values of all other arguments."""
+    names = signature(constructor).parameters.keys() - arguments.keys()
+    return constructor(**{name: getattr(example, name) for name in names}, **arguments)
+
+
+def values(example: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return these fields of an entity."""
+    return {name: getattr(example, name) for name in names}
+
+
 def next_version(entity: Any, **fields: Any) -> Any:
-    """Return the entity as its next version."""
+    """Return the next version of the entity with these fields."""
     return replace(entity, **fields, version=entity.version + 1, updated_at=entity.updated_at + timedelta(seconds=1))
 
 
-async def store_users(storage: Storage, *users: User) -> None:
+def repository(work: UnitOfWork, entity: Any) -> Any:
+    """Return the repository of this entity."""
+    return {User: work.users, Post: work.posts, ApiKey: work.keys, Outcome: work.outcomes}[type(entity)]
+
+
+async def store(storage: Storage, *entities: Any) -> None:
     async with storage.transaction() as work:
-        for user in users:
-            await work.users.add(user)
+        for entity in entities:
+            await repository(work, entity).add(entity)
 
 
-async def store_posts(storage: Storage, *posts: Post) -> None:
+store_users = store_posts = store_keys = store_outcomes = store
+
+
+async def update(storage: Storage, entity: Any, **arguments: Any) -> None:
     async with storage.transaction() as work:
-        for post in posts:
-            await work.posts.add(post)
+        await repository(work, entity).update(entity, **arguments)
 
 
-async def store_keys(storage: Storage, *keys: ApiKey) -> None:
+async def delete(storage: Storage, *entities: Any) -> None:
     async with storage.transaction() as work:
-        for key in keys:
-            await work.keys.add(key)
-
-
-async def store_outcomes(storage: Storage, *outcomes: Outcome) -> None:
-    async with storage.transaction() as work:
-        for outcome in outcomes:
-            await work.outcomes.add(outcome)
-
-
-async def stored_keys(storage: Storage) -> list[ApiKey]:
-    async with storage.readonly() as work:
-        return list(await work.keys.list(limit=1000))
-
-
-class _CarriedOutError(Exception):
-    """A repetition was let through."""
-
-
-async def told(storage: Storage, outcome: Outcome) -> Outcome | type[OutcomeErasedError] | None:
-    """Return what the same request is told when it comes again: None when it would be carried out."""
-    try:
-        await _repeat(storage, outcome)
-    except RepeatedError as error:
-        return error.outcome
-    except OutcomeErasedError:
-        return OutcomeErasedError
-    except _CarriedOutError:
-        return None
-    raise AssertionError("a unit of work that raised has ended well")
-
-
-async def _repeat(storage: Storage, outcome: Outcome) -> None:
-    async with storage.transaction() as work:
-        await work.outcomes.add(replace(outcome, answer=b"that of a repetition"))
-        await work.users.list(limit=1)
-        raise _CarriedOutError
+        for entity in entities:
+            await repository(work, entity).remove(entity)
 
 
 async def stored_users(storage: Storage) -> list[User]:
@@ -150,6 +142,30 @@ async def stored_users(storage: Storage) -> list[User]:
 async def stored_posts(storage: Storage) -> list[Post]:
     async with storage.readonly() as work:
         return list(await work.posts.list(limit=1000))
+
+
+async def stored_keys(storage: Storage) -> list[ApiKey]:
+    async with storage.readonly() as work:
+        return list(await work.keys.list(limit=1000))
+
+
+class _CarriedOutError(Exception):
+    """The repeated request is executed."""
+
+
+async def told(storage: Storage, outcome: Outcome) -> Outcome | type[OutcomeErasedError] | None:
+    """Repeat the request of the record. Return the stored record, the error, or None if the request is executed."""
+    try:
+        async with storage.transaction() as work:
+            await work.outcomes.add(replace(outcome, answer=b"that of a repetition"))
+            await work.users.list(limit=1)
+            raise _CarriedOutError  # noqa: TRY301 - it rolls the unit of work back
+    except RepeatedError as error:
+        return error.outcome
+    except OutcomeErasedError:
+        return OutcomeErasedError
+    except _CarriedOutError:
+        return None
 
 
 def newest_first(entities: Iterable[Any]) -> list[Any]:

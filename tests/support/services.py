@@ -1,4 +1,4 @@
-"""Use cases with a clock that ticks once a second and a patience that outlasts a busy machine."""
+"""Factories of services. The clock ticks once a second, and retries last longer than a busy machine needs."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def ticking_clock() -> Callable[[], datetime]:
-    """Return a clock that is a second later at every call."""
+    """Return a clock that is one second later at every call."""
     ticks = count()
     return lambda: START + timedelta(seconds=next(ticks))
 

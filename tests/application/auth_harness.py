@@ -1,57 +1,67 @@
-"""An authenticator whose time stands still, over a storage that counts."""
+"""An authenticator with clocks that tests advance, over a storage that counts."""
 
 from datetime import datetime, timedelta
 
 from application.access import OPERATOR, UnauthenticatedError
 from application.authentication import Authenticator
-from application.credentials import Peppers
 from application.keys import ApiKeyService, IssuedKey
 from application.transactions import Retry
 from domain.keys import Scope
-from tests.support.callers import CountingStorage
+from tests.support.callers import CountingStorage, Hook, HookedStorage
 from tests.support.services import PEPPERS, START, key_service
 
-REMEMBERS = 5.0
+CACHE_TTL = 5.0
 """Seconds."""
 
 
-class Desk:
-    """An authenticator, its clocks, and the use cases that make and revoke keys."""
+class AuthHarness:
+    """An authenticator, its clocks, and the use cases that create and revoke API keys."""
 
     def __init__(self) -> None:
         self.storage = CountingStorage()
+        self._lookups = HookedStorage(self.storage, times=0)
         self.time = START
         self.monotonic = 1000.0
-        self.authenticator = self.another()
+        self.authenticator = self.second_process()
         self.keys: ApiKeyService = key_service(
             self.storage, now=lambda: self.time, authenticator=self.authenticator, retry=Retry(deadline=0)
         )
 
-    def another(self, peppers: Peppers = PEPPERS) -> Authenticator:
-        """Return an authenticator as another process has one."""
+    def second_process(self, cache_ttl: float = CACHE_TTL) -> Authenticator:
+        """Return an authenticator with a separate cache, as a second process has."""
         return Authenticator(
-            storage=self.storage,
+            storage=self._lookups,
             now=lambda: self.time,
-            peppers=peppers,
-            remembers=REMEMBERS,
+            peppers=PEPPERS,
+            remembers=cache_ttl,
             retry=Retry(deadline=0),
             monotonic=lambda: self.monotonic,
         )
 
-    def wait(self, seconds: float) -> None:
+    def advance_clock(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
         self.monotonic += seconds
 
-    async def issued(self, expires_at: datetime | None = None) -> IssuedKey:
+    def in_next_lookup(self, hook: Hook) -> None:
+        """Run the hook in the next unit of work of the authenticator, after the key was read."""
+        self._lookups.within, self._lookups.times = hook, 1
+
+    async def create_key(self, expires_at: datetime | None = None) -> IssuedKey:
         return await self.keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at)
 
     async def last_use(self, issued: IssuedKey) -> datetime | None:
         await self.authenticator.close()
         return (await self.keys.get(OPERATOR, issued.key.id)).last_used_at
 
-    async def opens(self, text: str, authenticator: Authenticator | None = None) -> bool:
+    async def is_accepted(self, text: str, authenticator: Authenticator | None = None) -> bool:
         try:
             await (authenticator or self.authenticator).authenticate(text)
         except UnauthenticatedError:
             return False
         return True
+
+    async def is_cached(self, text: str) -> bool:
+        """Return True if the key is accepted without a lookup."""
+        await self.authenticator.close()
+        before = self.storage.begun
+        return await self.is_accepted(text) and self.storage.begun == before

@@ -1,4 +1,4 @@
-"""The text of a key, and what is kept of it."""
+"""Tests for the format and the hash of API keys."""
 
 import math
 import re
@@ -28,7 +28,7 @@ TEXT = key_text(ID, "0123456789abcdefghijABCDEFGHIJ01")
 OLD, NEW = b"old pepper of these tests, 32 bytes", b"new pepper of these tests, 32 bytes"
 
 
-def test_a_key_has_its_form() -> None:
+def test_format_api_key_matches_the_published_pattern() -> None:
     assert TEXT.startswith("hexa_0193e0b87f6a7c3d9b1e2f4a6c8d0e1f_0123456789abcdefghijABCDEFGHIJ01")
     assert len(TEXT) == KEY_LENGTH
     assert credentials._FORM.fullmatch(TEXT)
@@ -36,22 +36,22 @@ def test_a_key_has_its_form() -> None:
     assert KEY_PATTERN[1:-1] == re.sub("[()]", "", credentials._FORM.pattern)
 
 
-def test_the_checksum_is_the_crc_32_of_all_before_it_in_base_62() -> None:
+def test_format_api_key_appends_crc_32_in_base_62() -> None:
     assert key_text(UUID(int=0), "0" * 32) == f"hexa_{'0' * 32}_{'0' * 32}4Td7DV"
 
 
 @given(st.uuids(), st.text(DIGITS, min_size=SECRET_LENGTH, max_size=SECRET_LENGTH))
-def test_a_key_names_its_id(key_id: UUID, secret: str) -> None:
+def test_parse_api_key_id_returns_the_formatted_id(key_id: UUID, secret: str) -> None:
     assert key_id_of(key_text(key_id, secret)) == key_id
 
 
-def test_the_checksum_catches_every_change_of_one_character() -> None:
+def test_parse_api_key_id_rejects_every_changed_character() -> None:
     for place, right in enumerate(TEXT):
         for wrong in set(string.printable) - {right}:
             assert key_id_of(TEXT[:place] + wrong + TEXT[place + 1 :]) is None, (place, wrong)
 
 
-def test_the_checksum_catches_every_swap_of_neighbours() -> None:
+def test_parse_api_key_id_rejects_every_swap_of_neighbors() -> None:
     for place in range(len(TEXT) - 1):
         swapped = TEXT[:place] + TEXT[place + 1] + TEXT[place] + TEXT[place + 2 :]
         assert swapped == TEXT or key_id_of(swapped) is None
@@ -75,11 +75,11 @@ def test_the_checksum_catches_every_swap_of_neighbours() -> None:
         "\x00" * KEY_LENGTH,
     ],
 )
-def test_something_else_is_no_key(text: str) -> None:
+def test_parse_api_key_id_rejects_malformed_text(text: str) -> None:
     assert key_id_of(text) is None
 
 
-def test_a_new_secret_is_drawn_evenly_from_62_characters() -> None:
+def test_generate_secret_draws_evenly_from_62_characters() -> None:
     secrets = [new_secret() for _ in range(2000)]
     assert {len(secret) for secret in secrets} == {SECRET_LENGTH}
     assert len(set(secrets)) == len(secrets)
@@ -92,7 +92,7 @@ def test_a_new_secret_is_drawn_evenly_from_62_characters() -> None:
     assert all(len({secret[place] for secret in secrets}) == len(DIGITS) for place in range(SECRET_LENGTH))
 
 
-def test_the_secret_is_hashed_under_the_latest_pepper() -> None:
+def test_pepper_set_hashes_with_the_latest_pepper() -> None:
     peppers = Peppers({1: OLD, 3: NEW, 2: OLD})
     kept = peppers.hashed(TEXT)
     assert (kept.pepper, len(kept.digest)) == (3, 32)
@@ -100,13 +100,13 @@ def test_the_secret_is_hashed_under_the_latest_pepper() -> None:
     assert peppers.matches(TEXT, kept)
 
 
-def test_the_hash_is_hmac_sha_256() -> None:
+def test_pepper_set_hash_is_hmac_sha_256() -> None:
     # RFC 4231 section 4.3
     kept = Peppers({1: b"Jefe"}).hashed("what do ya want for nothing?")
     assert kept.digest.hex() == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 
 
-def test_another_key_does_not_match() -> None:
+def test_pepper_set_verify_rejects_other_keys_and_digests() -> None:
     peppers = Peppers({1: OLD})
     kept = peppers.hashed(TEXT)
     assert not peppers.matches(key_text(ID, "1123456789abcdefghijABCDEFGHIJ01"), kept)
@@ -114,12 +114,12 @@ def test_another_key_does_not_match() -> None:
     assert not peppers.matches(TEXT, HashedSecret(pepper=1, digest=b""))
 
 
-def test_keys_of_an_older_pepper_are_good_as_long_as_it_is_there() -> None:
+def test_pepper_set_verifies_hashes_of_older_peppers() -> None:
     kept = Peppers({1: OLD}).hashed(TEXT)
     assert Peppers({1: OLD, 2: NEW}).matches(TEXT, kept)
     assert not Peppers({2: NEW}).matches(TEXT, kept)
     assert not Peppers({1: NEW, 2: OLD}).matches(TEXT, kept)
 
 
-def test_peppers_are_not_shown() -> None:
+def test_pepper_set_repr_hides_peppers() -> None:
     assert "pepper of these tests" not in repr(Peppers({1: OLD}))

@@ -1,4 +1,4 @@
-"""Memory and PostgreSQL, through both drivers, answer alike whatever is asked of them."""
+"""Tests for equal results of memory and PostgreSQL with both drivers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,13 +8,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.properties.machine import Sides
+from tests.properties.state_machine import StorageEquivalence
 from tests.support.databases import Databases
 from tests.support.stores import DRIVERS, Store, opened
 from tests.support.waiting import until
 
-BOUNDED = settings(
-    max_examples=30,
+SETTINGS = settings(
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
@@ -25,7 +24,7 @@ BOUNDED = settings(
 
 @pytest.fixture
 def runner() -> Iterator[asyncio.Runner]:
-    """An event loop of its own: the machine is no coroutine."""
+    """Return a separate event loop, because the state machine is not a coroutine."""
     with asyncio.Runner() as runner:
         yield runner
 
@@ -44,10 +43,11 @@ def stores(runner: asyncio.Runner, databases: Databases) -> Iterator[list[Store]
         databases.drop(store.url)
 
 
-def test_every_storage_answers_alike(runner: asyncio.Runner, stores: list[Store]) -> None:
-    class Machine(Sides):
+@pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.drill)])
+def test_storages_return_equal_results(runner: asyncio.Runner, stores: list[Store], examples: int) -> None:
+    class Machine(StorageEquivalence):
         pass
 
     Machine.runner, Machine.stores = runner, stores
-    run_state_machine_as_test(Machine, settings=BOUNDED)
+    run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=examples))
     runner.run(until(lambda: [store.taken for store in stores] == [0, 0]))

@@ -1,4 +1,4 @@
-"""What the words of a text are. The contract suite asks what is found by them."""
+"""Tests for the tokens of a text."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from domain.words import LONGEST_WORD, can_find, words_of
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "tokens"),
     [
         ("", set()),
         (" \n\t.,;!?-_/ ", set()),
@@ -17,19 +17,19 @@ from domain.words import LONGEST_WORD, can_find, words_of
         ("\u6771\u4eac\u3002\u5927\u962a", {"\u6771\u4eac", "\u5927\u962a"}),
     ],
 )
-def test_words(text: str, words: set[str]) -> None:
-    assert words_of(text) == words
+def test_tokenize_returns_normalized_tokens(text: str, tokens: set[str]) -> None:
+    assert words_of(text) == tokens
 
 
-def test_the_words_of_words_are_these_words() -> None:
+def test_tokenize_is_idempotent() -> None:
     text = "".join(map(chr, [*range(1, 0xD800), *range(0xE000, 0x20000)]))
-    words = words_of(text)
-    assert words_of(" ".join(words)) == words
+    tokens = words_of(text)
+    assert words_of(" ".join(tokens)) == tokens
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("tokens", "expected"),
     [([], False), ([""], False), (["a"], True), (["x" * LONGEST_WORD], True), (["a", "x" * 256], False)],
 )
-def test_what_can_be_found(words: list[str], expected: bool) -> None:
-    assert can_find(words) is expected
+def test_is_searchable_requires_tokens_of_valid_length(tokens: list[str], expected: bool) -> None:
+    assert can_find(tokens) is expected

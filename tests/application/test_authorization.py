@@ -1,0 +1,192 @@
+"""Tests for authorization in every use case."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.memory.storage import InMemoryStorage
+from adapters.system import new_id
+from application.access import OPERATOR, Caller, ForbiddenError
+from application.keys import ApiKeyService
+from application.posts import PostService
+from application.users import UserService
+from domain.keys import Scope
+from domain.posts import AuthorNotFoundError, Post, PostNotFoundError, PostStatus
+from domain.users import User, UserNotFoundError
+from tests.support.callers import bound, lacking, unbound
+from tests.support.examples import stored_posts, stored_users
+from tests.support.services import START, key_service
+
+
+@dataclass(frozen=True)
+class Services:
+    users: UserService
+    posts: PostService
+    keys: ApiKeyService
+    ada: User
+    bob: User
+    draft: Post
+    published: Post
+    """Ada is the author of both posts."""
+    key_id: UUID
+
+
+@pytest.fixture
+async def services(storage: InMemoryStorage, users: UserService, posts: PostService) -> Services:
+    ada, bob = [await users.register(OPERATOR, email=f"{name}@example.org") for name in ("ada", "bob")]
+    draft, published = [
+        await posts.write(OPERATOR, author_id=ada.id, title="T", content="C", status=status)
+        for status in (PostStatus.DRAFT, PostStatus.PUBLISHED)
+    ]
+    keys = key_service(storage)
+    issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])
+    return Services(users, posts, keys, ada, bob, draft, published, issued.key.id)
+
+
+Act = Callable[[Services, Caller], Awaitable[Any]]
+END = datetime.max.replace(tzinfo=START.tzinfo)
+
+Case = tuple[Callable[..., Any], Scope, Act]
+USE_CASES: list[Case] = [
+    (UserService.register, Scope.USERS_WRITE, lambda s, c: s.users.register(c, email="eve@example.org")),
+    (UserService.get, Scope.USERS_READ, lambda s, c: s.users.get(c, s.ada.id)),
+    (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9)),
+    (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9, email="ada@example.org")),
+    (UserService.change, Scope.USERS_WRITE, lambda s, c: s.users.change(c, s.ada.id, full_name="Ada")),
+    (UserService.erase, Scope.USERS_WRITE, lambda s, c: s.users.erase(c, s.ada.id)),
+    (PostService.write, Scope.POSTS_WRITE, lambda s, c: s.posts.write(c, author_id=s.ada.id, title="T", content="C")),
+    (PostService.get, Scope.POSTS_READ, lambda s, c: s.posts.get(c, s.draft.id)),
+    (PostService.list, Scope.POSTS_READ, lambda s, c: s.posts.list(c, limit=9)),
+    (PostService.search, Scope.POSTS_READ, lambda s, c: s.posts.search(c, "t", limit=9)),
+    (PostService.revise, Scope.POSTS_WRITE, lambda s, c: s.posts.revise(c, s.draft.id, title="New")),
+    (PostService.remove, Scope.POSTS_WRITE, lambda s, c: s.posts.remove(c, s.draft.id)),
+    (ApiKeyService.create, Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, name="K", scopes=[Scope.USERS_READ])),
+    (ApiKeyService.get, Scope.KEYS_ADMIN, lambda s, c: s.keys.get(c, s.key_id)),
+    (ApiKeyService.list, Scope.KEYS_ADMIN, lambda s, c: s.keys.list(c, limit=9)),
+    (ApiKeyService.revoke, Scope.KEYS_ADMIN, lambda s, c: s.keys.revoke(c, s.key_id)),
+    (ApiKeyService.rotate, Scope.KEYS_ADMIN, lambda s, c: s.keys.rotate(c, s.key_id, until=END)),
+]
+use_cases = pytest.mark.parametrize("case", USE_CASES, ids=[use_case.__qualname__ for use_case, _, _ in USE_CASES])
+NEED_GRANTED_SCOPE = {ApiKeyService.create, ApiKeyService.rotate}
+
+
+@use_cases
+async def test_use_case_raises_forbidden_without_its_scope(
+    services: Services, storage: InMemoryStorage, case: Case
+) -> None:
+    _, scope, act = case
+    before = await stored_users(storage), await stored_posts(storage)
+    with pytest.raises(ForbiddenError, match=scope) as raised:
+        await act(services, lacking(scope))
+    assert raised.value.scope is scope
+    assert (await stored_users(storage), await stored_posts(storage)) == before
+    assert all(key.is_live(START) for key in (await services.keys.list(OPERATOR, limit=9)).items)
+
+
+@use_cases
+async def test_use_case_succeeds_with_its_scope_alone(services: Services, case: Case) -> None:
+    use_case, scope, act = case
+    await act(services, unbound(scope, *([Scope.USERS_READ] if use_case in NEED_GRANTED_SCOPE else [])))
+
+
+def test_use_case_table_is_complete() -> None:
+    public = {
+        value
+        for service in (UserService, PostService, ApiKeyService)
+        for name, value in vars(service).items()
+        if callable(value) and not name.startswith("_")
+    }
+    assert public == {use_case for use_case, _, _ in USE_CASES}
+
+
+async def test_create_user_raises_forbidden_for_bound_key(services: Services, storage: InMemoryStorage) -> None:
+    with pytest.raises(ForbiddenError) as raised:
+        await services.users.register(bound(services.ada.id), email="eve@example.org")
+    assert raised.value.scope is None
+    assert len(await stored_users(storage)) == 2
+
+
+async def test_bound_key_without_scope_gets_forbidden_before_not_found(services: Services) -> None:
+    reader = bound(services.bob.id, [Scope.USERS_READ, Scope.POSTS_READ])
+    with pytest.raises(ForbiddenError):
+        await services.users.erase(reader, services.ada.id)
+    with pytest.raises(ForbiddenError):
+        await services.posts.write(reader, author_id=services.ada.id, title="T", content="C")
+
+
+async def test_bound_key_gets_updates_and_deletes_its_user(services: Services) -> None:
+    principal = bound(services.ada.id)
+    assert await services.users.get(principal, services.ada.id) == services.ada
+    assert (await services.users.change(principal, services.ada.id, full_name="Ada")).full_name == "Ada"
+    await services.users.erase(principal, services.ada.id)
+    with pytest.raises(UserNotFoundError):
+        await services.users.get(principal, services.ada.id)
+    assert (await services.users.list(principal, limit=9)).items == []
+
+
+async def test_bound_key_lists_only_its_user(services: Services) -> None:
+    ada, bob = services.ada, services.bob
+    principal = bound(ada.id)
+
+    async def listed(**filters: Any) -> list[User]:
+        page = await services.users.list(principal, limit=1, **filters)
+        assert page.next_after is None
+        return list(page.items)
+
+    assert await listed() == [ada]
+    assert await listed(email="ADA@Example.org") == [ada]
+    assert await listed(email=bob.email) == []
+    assert await listed(email="absent@example.org") == []
+    assert await listed(is_active=True) == [ada]
+    assert await listed(is_active=False) == []
+    assert await listed(after=bob.id) == [ada]
+    assert await listed(after=ada.id) == []
+    assert await listed(email=ada.email, is_active=True, after=bob.id) == [ada]
+    with pytest.raises(ValueError, match="address"):
+        await listed(email="ada")
+
+
+async def test_bound_key_reads_published_posts_and_its_own(services: Services) -> None:
+    posts, ada, bob = services.posts, bound(services.ada.id), bound(services.bob.id)
+    own = await posts.write(bob, author_id=services.bob.id, title="T", content="C")
+    with pytest.raises(PostNotFoundError):
+        await posts.get(bob, services.draft.id)
+    visible = {bob: [own, services.published], ada: [services.published, services.draft]}
+    for principal, expected in visible.items():
+        assert [await posts.get(principal, post.id) for post in expected] == expected
+        assert (await posts.list(principal, limit=9)).items == expected
+        assert (await posts.search(principal, "t", limit=9)).items == expected
+    assert (await posts.list(bob, limit=9, status=PostStatus.DRAFT)).items == [own]
+    assert (await posts.search(bob, "t", limit=9, author_id=services.ada.id)).items == [services.published]
+
+
+async def test_bound_key_creates_posts_only_for_its_user(services: Services, storage: InMemoryStorage) -> None:
+    bob = bound(services.bob.id)
+    for author_id in (services.ada.id, new_id()):
+        with pytest.raises(AuthorNotFoundError):
+            await services.posts.write(bob, author_id=author_id, title="T", content="C")
+    assert len(await stored_posts(storage)) == 2
+    assert (await services.posts.write(bob, author_id=services.bob.id, title="T", content="C")).version == 1
+
+
+async def test_bound_key_updates_and_deletes_only_its_posts(services: Services, storage: InMemoryStorage) -> None:
+    posts, ada, bob = services.posts, bound(services.ada.id), bound(services.bob.id)
+    for post in (services.draft, services.published):
+        for attempt in (posts.revise(bob, post.id, title="Eve"), posts.remove(bob, post.id)):
+            with pytest.raises(PostNotFoundError):
+                await attempt
+    assert await stored_posts(storage) == [services.published, services.draft]
+    assert (await posts.revise(ada, services.draft.id, title="New")).title == "New"
+    await posts.remove(ada, services.published.id)
+    assert len(await stored_posts(storage)) == 1
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+async def test_bound_key_update_of_is_active_raises_forbidden(services: Services, is_active: bool) -> None:
+    with pytest.raises(ForbiddenError):
+        await services.users.change(bound(services.ada.id), services.ada.id, is_active=is_active)
+    assert (await services.users.get(OPERATOR, services.ada.id)) == services.ada

@@ -1,0 +1,55 @@
+"""Tests for pages of users, posts, API keys and search results."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.memory.storage import InMemoryStorage
+from application.access import OPERATOR
+from application.pages import Page
+from tests.support.examples import a_key, a_post, a_user, store
+from tests.support.services import key_service, post_service, user_service
+
+ListPage = Callable[..., Awaitable[Any]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "items", "has_next"),
+    [(0, 1, 0, False), (1, 1, 1, False), (2, 1, 1, True), (2, 2, 2, False), (3, 2, 2, True)],
+)
+def test_page_has_next_cursor_when_rows_exceed_limit(rows: int, limit: int, items: int, has_next: bool) -> None:
+    users = [a_user(id=UUID(int=9 - number)) for number in range(rows)]
+    page = Page.cut(users, limit)
+    assert page.items == users[:items]
+    assert page.next_after == (users[items - 1].id if has_next else None)
+
+
+async def _fill(storage: InMemoryStorage, kind: str) -> tuple[Sequence[Any], ListPage]:
+    """Store five entities, and return them from new to old with the use case that lists them."""
+    entities: list[Any]
+    list_page: ListPage
+    if kind == "users":
+        entities, list_page = [a_user() for _ in range(5)], user_service(storage).list
+        await store(storage, *entities)
+    elif kind == "keys":
+        entities, list_page = [a_key() for _ in range(5)], key_service(storage).list
+        await store(storage, *entities)
+    else:
+        author, posts = a_user(), post_service(storage)
+        entities = [a_post(author, title="owl") for _ in range(5)]
+        await store(storage, author, *entities)
+        list_page = posts.list if kind == "posts" else lambda caller, **page: posts.search(caller, "owl", **page)
+    return entities[::-1], list_page
+
+
+@pytest.mark.parametrize("kind", ["users", "posts", "keys", "search"])
+async def test_list_returns_consecutive_pages(storage: InMemoryStorage, kind: str) -> None:
+    expected, list_page = await _fill(storage, kind)
+    first = await list_page(OPERATOR, limit=2)
+    second = await list_page(OPERATOR, limit=2, after=first.next_after)
+    last = await list_page(OPERATOR, limit=2, after=second.next_after)
+    assert [first.items, second.items, last.items] == [expected[:2], expected[2:4], expected[4:]]
+    assert last.next_after is None
+    assert (await list_page(OPERATOR, limit=5)).next_after is None

@@ -1,0 +1,121 @@
+"""Tests for the repository of API keys."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.system import new_id
+from application.ports import Storage, UnitOfWork
+from domain.keys import ApiKey, ApiKeyNotFoundError, KeyUserNotFoundError
+from tests.support.examples import EXPIRES, REVOKED, USED, a_key, a_user, store, stored_keys, stored_users
+from tests.support.probes import Probe
+
+SECOND = timedelta(seconds=1)
+
+Change = Callable[[UnitOfWork, UUID, datetime], Awaitable[None]]
+Rule = Callable[[ApiKey, datetime], ApiKey]
+CHANGES: dict[str, tuple[Change, Rule, str, datetime]] = {
+    "revoke": (lambda work, id_, at: work.keys.revoke(id_, now=at), ApiKey.revoked, "revoked_at", REVOKED),
+    "set expiry": (lambda work, id_, at: work.keys.end(id_, at=at), ApiKey.ending, "expires_at", EXPIRES),
+    "record use": (lambda work, id_, at: work.keys.note_use(id_, now=at), ApiKey.used, "last_used_at", USED),
+}
+
+
+async def _change(storage: Storage, key: ApiKey, verb: str, at: datetime) -> None:
+    await Probe(storage).change(lambda work: CHANGES[verb][0](work, key.id, at))
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+@pytest.mark.parametrize("is_set", [False, True])
+@pytest.mark.parametrize("later", [-SECOND, timedelta(0), SECOND])
+async def test_key_change_follows_the_rule_of_the_domain(
+    storage: Storage, verb: str, is_set: bool, later: timedelta
+) -> None:
+    _, rule, field, time = CHANGES[verb]
+    fields: dict[str, Any] = {field: time if is_set else None}
+    key, bystander = a_key(**fields), a_key()
+    await store(storage, key, bystander)
+    await _change(storage, key, verb, time + later)
+    assert await stored_keys(storage) == [bystander, rule(key, time + later)]
+
+
+async def test_key_changes_keep_the_fields_of_each_other(storage: Storage) -> None:
+    key = a_key(expires_at=None, last_used_at=None)
+    await store(storage, key)
+    for verb in ("set expiry", "revoke", "record use"):
+        await _change(storage, key, verb, CHANGES[verb][3])
+    assert await stored_keys(storage) == [replace(key, revoked_at=REVOKED, expires_at=EXPIRES, last_used_at=USED)]
+
+
+async def test_key_add_raises_for_unknown_user(storage: Storage) -> None:
+    owner = a_user()
+    await store(storage, owner)
+    with pytest.raises(KeyUserNotFoundError):
+        await store(storage, a_key(a_user()))
+    with pytest.raises(KeyUserNotFoundError):
+        await store(storage, a_key(owner), a_key(a_user()))
+    assert await stored_keys(storage) == []
+
+
+async def test_key_add_accepts_a_user_of_the_same_unit_of_work(storage: Storage) -> None:
+    user = a_user()
+    key = a_key(user)
+    await store(storage, user, key)
+    assert await stored_keys(storage) == [key]
+
+
+async def test_set_expiry_raises_not_found_for_revoked_key(storage: Storage) -> None:
+    key = a_key(revoked_at=REVOKED)
+    await store(storage, key)
+    with pytest.raises(ApiKeyNotFoundError):
+        async with storage.transaction() as work:
+            await work.keys.end(key.id, at=EXPIRES)
+            await work.keys.add(a_key())
+    assert await stored_keys(storage) == [key]
+
+
+@pytest.mark.parametrize("effects", [0, 1])
+@pytest.mark.parametrize("verb", ["revoke", "set expiry"])
+async def test_key_change_raises_not_found_and_rolls_back(storage: Storage, verb: str, effects: int) -> None:
+    with pytest.raises(ApiKeyNotFoundError):
+        async with storage.transaction() as work:
+            for _ in range(effects):
+                await work.users.add(a_user())
+            await CHANGES[verb][0](work, new_id(), EXPIRES)
+    assert await stored_users(storage) == []
+
+
+async def test_record_use_of_unknown_key_succeeds(storage: Storage) -> None:
+    await _change(storage, a_key(), "record use", USED)
+    assert await stored_keys(storage) == []
+
+
+async def test_concurrent_key_changes_store_the_extreme_times(storage: Storage) -> None:
+    key = a_key()
+    await store(storage, key)
+    times = [SECOND * number for number in range(-9, 10)]
+
+    async def change(time: timedelta) -> None:
+        await _change(storage, key, "record use", USED + time)
+        await _change(storage, key, "set expiry", EXPIRES + time)
+
+    await asyncio.gather(*[change(time) for time in times])
+    assert await stored_keys(storage) == [replace(key, last_used_at=USED + times[-1], expires_at=EXPIRES + times[0])]
+
+
+async def test_concurrent_revocations_store_a_single_time(storage: Storage) -> None:
+    key = a_key()
+    await store(storage, key)
+    seen: set[object] = set()
+
+    async def revoke(number: int) -> None:
+        await _change(storage, key, "revoke", REVOKED + SECOND * number)
+        seen.update(stored.revoked_at for stored in await stored_keys(storage))
+
+    await asyncio.gather(*[revoke(number) for number in range(20)])
+    assert len(seen) == 1

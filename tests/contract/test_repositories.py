@@ -1,0 +1,181 @@
+"""Tests for the operations that the repositories of users, posts and API keys share."""
+
+from dataclasses import fields, is_dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.system import new_id
+from application.ports import ConcurrentChangeError, Storage
+from domain.keys import USER_SCOPES, ApiKeyNotFoundError, HashedSecret, Scope
+from domain.posts import PostChanges, PostNotFoundError, PostStatus
+from domain.users import UserChanges, UserNotFoundError
+from tests.contract.entities import AUTHOR, KINDS, VERSIONED, listed, make, store_author
+from tests.support.examples import (
+    REVOKED,
+    a_key,
+    a_post,
+    a_user,
+    delete,
+    next_version,
+    repository,
+    store,
+    update,
+    values,
+)
+
+OWL = "\U0001f989"
+GROWING = "\u33af" * 21 + "@example.org"  # NFKC makes six characters of each
+LONGEST = "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".abc"
+EXAMPLES = {
+    "user": a_user(),
+    "user without a name, inactive": a_user(full_name=None, is_active=False, version=2_147_483_647),
+    "longest user": a_user(email=LONGEST, full_name=OWL * 200),
+    "longest normalized e-mail": a_user(email=GROWING),
+    "shortest user": a_user(email="a@b.cd", full_name="x"),
+    "published post": a_post(AUTHOR),
+    "draft": a_post(AUTHOR, status=PostStatus.DRAFT),
+    "archived post": a_post(AUTHOR, status=PostStatus.ARCHIVED, version=2_147_483_647),
+    "longest post": a_post(AUTHOR, title=OWL * 200, content=OWL * 2000),
+    "shortest post": a_post(AUTHOR, title="x", content="y"),
+    "key": a_key(),
+    "bound key": a_key(AUTHOR, scopes=USER_SCOPES),
+    "unused key without expiry": a_key(expires_at=None, last_used_at=None),
+    "revoked key": a_key(revoked_at=REVOKED),
+    "longest key": a_key(scopes=frozenset(Scope), name=OWL * 100),
+    "shortest key": a_key(scopes=frozenset({Scope.METRICS_READ}), name="x"),
+    "other pepper": a_key(secret=HashedSecret(pepper=2_147_483_647, digest=bytes(32))),
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+versioned = pytest.mark.parametrize("kind", VERSIONED)
+both_updates = pytest.mark.parametrize(
+    ("kind", "arguments"), [("users", {}), ("posts", {}), ("posts", {"publishes": True})]
+)
+
+
+def _types(value: Any) -> list[object]:
+    """Return the types of all values in an entity, and the offsets of its times."""
+    if is_dataclass(value):
+        return [kind for field in fields(value) for kind in _types(getattr(value, field.name))]
+    if isinstance(value, frozenset):
+        return [kind for item in sorted(value) for kind in _types(item)]
+    if isinstance(value, datetime):
+        return [datetime, value.utcoffset()]
+    return [UUID if isinstance(value, UUID) else type(value)]
+
+
+@pytest.mark.parametrize("entity", EXAMPLES.values(), ids=EXAMPLES)
+async def test_repository_returns_the_added_entity(storage: Storage, entity: Any) -> None:
+    await store(storage, AUTHOR)
+    await store(storage, entity)
+    async with storage.readonly() as work:
+        entities = repository(work, entity)
+        read = await entities.get(entity.id)
+        assert await entities.list(limit=1) == [entity]
+    assert read == entity
+    assert _types(read) == _types(entity)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("users", UserNotFoundError), ("posts", PostNotFoundError), ("keys", ApiKeyNotFoundError)]
+)
+async def test_repository_get_raises_not_found_for_unknown_id(
+    storage: Storage, kind: str, error: type[Exception]
+) -> None:
+    await store_author(storage, kind)
+    entity = make(kind)
+    await store(storage, entity)
+    async with storage.readonly() as work:
+        with pytest.raises(error):
+            await repository(work, entity).get(new_id())
+
+
+@kinds
+async def test_repository_add_keeps_entity_with_the_same_id(storage: Storage, kind: str) -> None:
+    await store_author(storage, kind)
+    entity = make(kind)
+    await store(storage, entity)
+    await store(storage, entity, make(kind, id=entity.id))
+    assert await listed(storage, kind) == [entity]
+
+
+@versioned
+async def test_repository_add_keeps_entity_updated_since(storage: Storage, kind: str) -> None:
+    await store_author(storage, kind)
+    entity = make(kind)
+    changed = next_version(entity, **({"email": "new@example.org"} if kind == "users" else {"title": "later"}))
+    await store(storage, entity)
+    await update(storage, changed)
+    await store(storage, entity)
+    assert await listed(storage, kind) == [changed]
+
+
+@both_updates
+async def test_repository_update_stores_every_changeable_field(
+    storage: Storage, kind: str, arguments: dict[str, bool]
+) -> None:
+    await store_author(storage, kind)
+    bystander = make(kind)
+    if kind == "users":
+        entity = make(kind)
+        changes = values(make(kind, is_active=False), UserChanges.__annotations__)
+    else:
+        entity = make(kind, status=PostStatus.DRAFT)
+        changes = values(make(kind), [*PostChanges.__annotations__, "published_at"])
+    assert not set(changes.items()) & set(values(entity, changes).items()), "every field changes"
+    await store(storage, bystander, entity)
+    changed = next_version(entity, **changes)
+    await update(storage, changed, **arguments)
+    assert await listed(storage, kind) == [changed, bystander]
+
+
+@both_updates
+@pytest.mark.parametrize("version", [1, 2, 4, 5])
+async def test_repository_update_raises_unless_version_is_next(
+    storage: Storage, kind: str, version: int, arguments: dict[str, bool]
+) -> None:
+    await store_author(storage, kind)
+    entity = make(kind, version=2)
+    await store(storage, entity)
+    with pytest.raises(ConcurrentChangeError):
+        await update(storage, replace(entity, version=version), **arguments)
+    assert await listed(storage, kind) == [entity]
+
+
+@both_updates
+async def test_repository_update_raises_for_unknown_entity(
+    storage: Storage, kind: str, arguments: dict[str, bool]
+) -> None:
+    await store_author(storage, kind)
+    with pytest.raises(ConcurrentChangeError):
+        await update(storage, make(kind, version=2), **arguments)
+    assert await listed(storage, kind) == []
+
+
+@versioned
+async def test_repository_delete_keeps_other_entities(storage: Storage, kind: str) -> None:
+    await store_author(storage, kind)
+    entity, other = make(kind), make(kind)
+    await store(storage, entity, other)
+    await delete(storage, entity)
+    assert await listed(storage, kind) == [other]
+
+
+@versioned
+@pytest.mark.parametrize("version", [1, 3])
+async def test_repository_delete_raises_for_another_version(storage: Storage, kind: str, version: int) -> None:
+    await store_author(storage, kind)
+    entity = make(kind, version=2)
+    await store(storage, entity)
+    with pytest.raises(ConcurrentChangeError):
+        await delete(storage, replace(entity, version=version))
+    assert await listed(storage, kind) == [entity]
+
+
+@versioned
+async def test_repository_delete_raises_for_unknown_entity(storage: Storage, kind: str) -> None:
+    await store_author(storage, kind)
+    with pytest.raises(ConcurrentChangeError):
+        await delete(storage, make(kind))

@@ -1,0 +1,232 @@
+"""A state machine that runs the same use cases over several storages and compares the results."""
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from adapters.memory.storage import InMemoryStorage
+from adapters.system import new_id
+from application.access import OPERATOR, UnauthenticatedError
+from application.idempotency import Once, RepeatedError
+from application.keys import ApiKeyService, IssuedKey
+from application.pages import Page
+from application.ports import Storage
+from application.posts import PostService
+from application.retention import RetentionService
+from application.search import Place
+from application.users import UserService
+from domain.errors import DomainError
+from domain.keys import ApiKey, Scope
+from domain.posts import Post, PostStatus
+from domain.users import User
+from tests.support.examples import stored_keys, stored_posts, stored_users
+from tests.support.services import PATIENT, START, key_service, post_service, ticking_clock, user_service
+from tests.support.stores import Store
+
+EMAILS = st.sampled_from(
+    [
+        "ada@example.org",
+        "ADA@Example.org",
+        "zo\u00eb@b\u00fccher.example",
+        "ZOE\u0308@xn--bcher-kva.example",
+        "no",
+        "b@b.cd",
+    ]
+)
+NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
+TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])
+CONTENTS = st.sampled_from(["C", "C\r\nD", "C\nD", "\0", "\U0001f989" * 2000])
+QUERIES = st.sampled_from(["t", "u\u0308", "D c", "T X", "\U0001f989" * 200, "!", "", "x" * 200])
+EXPECTED = st.sampled_from([None, None, (1,), (2,), (3,), (1, 2), ()])
+STATUSES = st.sampled_from(PostStatus)
+SCOPES = st.sets(st.sampled_from(Scope), max_size=3)
+REQUEST_NAMES = st.sampled_from([b"1" * 32, b"2" * 32])
+FINGERPRINTS = st.sampled_from([b"a" * 32, b"a" * 32, b"b" * 32])
+TTLS = st.sampled_from([timedelta(seconds=9), timedelta(days=1)])
+LIMITS = st.integers(min_value=1, max_value=4)
+
+
+@dataclass(frozen=True)
+class StorageUnderTest:
+    """A storage with services that use the ids and times of the state machine."""
+
+    name: str
+    storage: Storage
+    users: UserService
+    posts: PostService
+    keys: ApiKeyService
+    retention: RetentionService
+
+
+class StorageEquivalence(RuleBasedStateMachine):
+    """Runs each use case over all storages, and compares the results and the stored entities."""
+
+    runner: ClassVar[asyncio.Runner]
+    stores: ClassVar[list[Store]]
+
+    people = Bundle("people")
+    texts = Bundle("texts")
+    keys = Bundle("keys")
+
+    @initialize()
+    def start(self) -> None:
+        self.id = new_id()
+        storages: dict[str, Storage] = {"memory": InMemoryStorage()}
+        for store in self.stores:
+            store.clear()
+            storages[store.database.driver.name] = store.storage
+        self.sides = [self._under_test(name, storage) for name, storage in storages.items()]
+
+    def _under_test(self, name: str, storage: Storage) -> StorageUnderTest:
+        now = ticking_clock()
+        return StorageUnderTest(
+            name=name,
+            storage=storage,
+            users=user_service(storage, ids=lambda: self.id, now=now),
+            posts=post_service(storage, ids=lambda: self.id, now=now),
+            keys=replace(key_service(storage, ids=lambda: self.id, now=now), new_secret=lambda: "s" * 32),
+            retention=RetentionService(storage=storage, now=now, retry=PATIENT, batch=1),
+        )
+
+    def compare(self, use_case: Any) -> Any:
+        """Return the result of the use case, or its error. It must be the same for all storages."""
+        results = self.runner.run(_results([use_case(side) for side in self.sides]))
+        for side, result in zip(self.sides[1:], results[1:], strict=True):
+            assert result == results[0], f"{side.name} returns {result}, memory returns {results[0]}"
+        return results[0]
+
+    def create(self, use_case: Any, again: bool = False) -> Any:
+        """Return the id of the entity that the use case creates, with a new id or `again` the last id."""
+        self.id = self.id if again else new_id()
+        result = self.compare(use_case)
+        if isinstance(result, IssuedKey):
+            return result.key.id
+        return result.id if isinstance(result, User | Post) else multiple()
+
+    @rule(target=people, again=st.booleans(), email=EMAILS, full_name=NAMES, is_active=st.booleans())
+    def create_user(self, again: bool, **fields: Any) -> Any:
+        return self.create(lambda side: side.users.register(OPERATOR, **fields), again)
+
+    @rule(
+        user_id=people,
+        changes=st.fixed_dictionaries({}, optional={"email": EMAILS, "full_name": NAMES, "is_active": st.booleans()}),
+        expected=EXPECTED,
+    )
+    def update_user(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+        self.compare(lambda side: side.users.change(OPERATOR, user_id, expected=expected, **changes))
+
+    @rule(user_id=consumes(people), expected=EXPECTED)
+    def delete_user(self, user_id: UUID, expected: Collection[int] | None) -> None:
+        self.compare(lambda side: side.users.erase(OPERATOR, user_id, expected=expected))
+
+    @rule(user_id=people)
+    def get_user(self, user_id: UUID) -> None:
+        self.compare(lambda side: side.users.get(OPERATOR, user_id))
+
+    @rule(limit=LIMITS, after=st.none() | people, email=st.none() | EMAILS, is_active=st.none() | st.booleans())
+    def list_users(self, **page: Any) -> None:
+        self.compare(lambda side: side.users.list(OPERATOR, **page))
+
+    @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
+    def create_post(self, **fields: Any) -> Any:
+        return self.create(lambda side: side.posts.write(OPERATOR, **fields))
+
+    @rule(
+        post_id=texts,
+        changes=st.fixed_dictionaries({}, optional={"title": TITLES, "content": CONTENTS, "status": STATUSES}),
+        expected=EXPECTED,
+    )
+    def update_post(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
+        self.compare(lambda side: side.posts.revise(OPERATOR, post_id, expected=expected, **changes))
+
+    @rule(post_id=consumes(texts), expected=EXPECTED)
+    def delete_post(self, post_id: UUID, expected: Collection[int] | None) -> None:
+        self.compare(lambda side: side.posts.remove(OPERATOR, post_id, expected=expected))
+
+    @rule(post_id=texts | people)
+    def get_post(self, post_id: UUID) -> None:
+        self.compare(lambda side: side.posts.get(OPERATOR, post_id))
+
+    @rule(limit=LIMITS, after=st.none() | texts, author_id=st.none() | people, status=st.none() | STATUSES)
+    def list_posts(self, **page: Any) -> None:
+        self.compare(lambda side: side.posts.list(OPERATOR, **page))
+
+    @rule(
+        query=QUERIES,
+        reader_id=st.none() | people,
+        limit=LIMITS,
+        after=st.none() | st.builds(Place, in_title=st.booleans(), id=texts),
+        author_id=st.none() | people,
+        status=st.none() | STATUSES,
+    )
+    def search(self, query: str, reader_id: UUID | None, **page: Any) -> None:
+        reader = replace(OPERATOR, user_id=reader_id)
+        self.compare(lambda side: side.posts.search(reader, query, **page))
+
+    @rule(reader_id=people, post_id=texts, limit=LIMITS, after=st.none() | texts, author_id=st.none() | people)
+    def read_as_user(self, reader_id: UUID, post_id: UUID, **page: Any) -> None:
+        reader = replace(OPERATOR, user_id=reader_id)
+        self.compare(lambda side: side.posts.get(reader, post_id))
+        self.compare(lambda side: side.posts.list(reader, **page))
+        self.compare(lambda side: side.posts.revise(reader, post_id, status=PostStatus.PUBLISHED))
+
+    @rule(target=keys, again=st.booleans(), name=TITLES, scopes=SCOPES, user_id=st.none() | people)
+    def create_key(self, again: bool, **fields: Any) -> Any:
+        return self.create(lambda side: side.keys.create(OPERATOR, **fields), again)
+
+    @rule(target=keys, key_id=keys, in_seconds=st.integers(min_value=-9, max_value=99))
+    def rotate(self, key_id: UUID, in_seconds: int) -> Any:
+        until = START + timedelta(seconds=in_seconds)
+        return self.create(lambda side: side.keys.rotate(OPERATOR, key_id, until=until))
+
+    @rule(key_id=keys | people)
+    def revoke(self, key_id: UUID) -> None:
+        self.compare(lambda side: side.keys.revoke(OPERATOR, key_id))
+
+    @rule(limit=LIMITS, after=st.none() | keys)
+    def list_keys(self, **page: Any) -> None:
+        self.compare(lambda side: side.keys.list(OPERATOR, **page))
+
+    @rule(target=people, email=EMAILS, key_id=keys, name=REQUEST_NAMES, fingerprint=FINGERPRINTS, lasts=TTLS)
+    def create_user_once(self, email: str, **request: Any) -> Any:
+        once: Once[User] = Once(answer=lambda user: user.email.encode(), **request)
+        return self.create(lambda side: side.users.register(OPERATOR, email=email, once=once))
+
+    @rule()
+    def purge(self) -> None:
+        self.compare(lambda side: side.retention.purge())
+
+    @invariant()
+    def storages_are_equal_and_have_no_orphans(self) -> None:
+        users, posts, keys = self.compare(_stored)
+        ids = {user.id for user in users}
+        assert {post.author_id for post in posts} <= ids
+        assert {key.user_id for key in keys} <= ids | {None}
+
+
+async def _stored(side: StorageUnderTest) -> tuple[list[User], list[Post], list[ApiKey]]:
+    return await stored_users(side.storage), await stored_posts(side.storage), await stored_keys(side.storage)
+
+
+async def _results(use_cases: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    return await asyncio.gather(*map(_result, use_cases))
+
+
+async def _result(use_case: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        result = await use_case
+    except DomainError as error:
+        return type(error), str(error)
+    except RepeatedError as error:
+        return error.outcome
+    except UnauthenticatedError as error:
+        return type(error)
+    if isinstance(result, Page):
+        return list(result.items), result.next_after
+    return result
