@@ -49,7 +49,7 @@ async def test_authenticator_raises_the_same_error_for_every_cause(auth: AuthHar
         with pytest.raises(UnauthenticatedError) as raised:
             await auth.authenticator.authenticate(text)
         errors.add((str(raised.value), raised.value.__cause__))
-    assert errors == {("", None)}
+    assert errors == {(UnauthenticatedError.message, None)}
 
 
 async def test_authenticator_does_not_cache_rejections(auth: AuthHarness) -> None:

@@ -53,25 +53,36 @@ END = datetime.max.replace(tzinfo=START.tzinfo)
 Case = tuple[Callable[..., Any], Scope, Act]
 USE_CASES: list[Case] = [
     (UserService.register, Scope.USERS_WRITE, lambda s, c: s.users.register(c, email="eve@example.org")),
+    (UserService.create_once, Scope.USERS_WRITE, lambda s, c: s.users.create_once(c, None, email="eve@example.org")),
     (UserService.get, Scope.USERS_READ, lambda s, c: s.users.get(c, s.ada.id)),
     (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9)),
     (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9, email="ada@example.org")),
     (UserService.change, Scope.USERS_WRITE, lambda s, c: s.users.change(c, s.ada.id, full_name="Ada")),
     (UserService.erase, Scope.USERS_WRITE, lambda s, c: s.users.erase(c, s.ada.id)),
     (PostService.write, Scope.POSTS_WRITE, lambda s, c: s.posts.write(c, author_id=s.ada.id, title="T", content="C")),
+    (
+        PostService.create_once,
+        Scope.POSTS_WRITE,
+        lambda s, c: s.posts.create_once(c, None, author_id=s.ada.id, title="T", content="C"),
+    ),
     (PostService.get, Scope.POSTS_READ, lambda s, c: s.posts.get(c, s.draft.id)),
     (PostService.list, Scope.POSTS_READ, lambda s, c: s.posts.list(c, limit=9)),
     (PostService.search, Scope.POSTS_READ, lambda s, c: s.posts.search(c, "t", limit=9)),
     (PostService.revise, Scope.POSTS_WRITE, lambda s, c: s.posts.revise(c, s.draft.id, title="New")),
     (PostService.remove, Scope.POSTS_WRITE, lambda s, c: s.posts.remove(c, s.draft.id)),
     (ApiKeyService.create, Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, name="K", scopes=[Scope.USERS_READ])),
+    (
+        ApiKeyService.create_once,
+        Scope.KEYS_ADMIN,
+        lambda s, c: s.keys.create_once(c, None, name="K", scopes=[Scope.USERS_READ]),
+    ),
     (ApiKeyService.get, Scope.KEYS_ADMIN, lambda s, c: s.keys.get(c, s.key_id)),
     (ApiKeyService.list, Scope.KEYS_ADMIN, lambda s, c: s.keys.list(c, limit=9)),
     (ApiKeyService.revoke, Scope.KEYS_ADMIN, lambda s, c: s.keys.revoke(c, s.key_id)),
     (ApiKeyService.rotate, Scope.KEYS_ADMIN, lambda s, c: s.keys.rotate(c, s.key_id, until=END)),
 ]
 use_cases = pytest.mark.parametrize("case", USE_CASES, ids=[use_case.__qualname__ for use_case, _, _ in USE_CASES])
-NEED_GRANTED_SCOPE = {ApiKeyService.create, ApiKeyService.rotate}
+NEED_GRANTED_SCOPE = {ApiKeyService.create, ApiKeyService.create_once, ApiKeyService.rotate}
 
 
 @use_cases

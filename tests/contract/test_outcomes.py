@@ -8,25 +8,15 @@ import pytest
 
 from adapters.system import new_id
 from application.access import OPERATOR, UnauthenticatedError
-from application.idempotency import IdempotencyKeyReusedError, Once, Outcome, RepeatedError
+from application.idempotency import IdempotencyKeyReusedError, Outcome
 from application.ports import Storage, StorageUnavailableError
 from domain.keys import ApiKey
-from domain.users import EmailAlreadyRegisteredError, User
+from domain.users import EmailAlreadyRegisteredError
 from tests.support.callers import HookedStorage, raising
-from tests.support.examples import CREATED, EXPIRES, a_key, a_user, an_outcome, store, stored_users, told
+from tests.support.examples import CREATED, EXPIRES, a_key, a_request, a_user, an_outcome, store, stored_users, told
 from tests.support.services import user_service
 
 INSTANT = timedelta(microseconds=1)
-
-
-def once(key: ApiKey, *, name: int = 1, fingerprint: int = 1, lasts: timedelta = timedelta(days=1)) -> Once[User]:
-    return Once(
-        key_id=key.id,
-        name=bytes([name]) * 32,
-        fingerprint=bytes([fingerprint]) * 32,
-        lasts=lasts,
-        answer=lambda user: user.email.encode(),
-    )
 
 
 @pytest.mark.parametrize(
@@ -57,21 +47,21 @@ async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage,
 
 
 @pytest.mark.parametrize("effects", [0, 1])
-@pytest.mark.parametrize(
-    ("fields", "error"),
-    [
-        ({"answer": b"other"}, RepeatedError),
-        ({"created_at": CREATED + INSTANT}, RepeatedError),
-        ({"fingerprint": b"\1" * 32}, IdempotencyKeyReusedError),
-    ],
-)
-async def test_repeated_request_raises_and_rolls_back(
-    storage: Storage, key: ApiKey, fields: dict[str, Any], error: type[Exception], effects: int
+@pytest.mark.parametrize("fields", [{"answer": b"other"}, {"created_at": CREATED + INSTANT}])
+async def test_record_add_returns_the_earlier_record(
+    storage: Storage, key: ApiKey, fields: dict[str, Any], effects: int
 ) -> None:
     outcome = an_outcome(key)
     await store(storage, outcome)
-    with pytest.raises(error):
-        await store(storage, replace(outcome, **fields), *[a_user()] * effects)
+    assert await store(storage, replace(outcome, **fields), *[a_user()] * effects) == outcome
+    assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [])
+
+
+async def test_record_add_raises_for_a_different_request(storage: Storage, key: ApiKey) -> None:
+    outcome = an_outcome(key)
+    await store(storage, outcome)
+    with pytest.raises(IdempotencyKeyReusedError):
+        await store(storage, replace(outcome, fingerprint=b"\1" * 32), a_user())
     assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [])
 
 
@@ -114,7 +104,8 @@ async def test_rolled_back_request_leaves_records_as_they_were(
 
 async def test_create_user_executes_once_when_its_commit_is_lost(storage: Storage, key: ApiKey) -> None:
     lossy = HookedStorage(storage, after=raising(StorageUnavailableError))
-    user = await user_service(lossy).register(OPERATOR, email="ada@example.org", once=once(key))
+    user, is_replay = await user_service(lossy).create_once(OPERATOR, a_request(key), email="ada@example.org")
+    assert not is_replay
     assert (lossy.times, await stored_users(storage)) == (-1, [user])
 
 

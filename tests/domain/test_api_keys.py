@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.system import new_id
-from domain.errors import InvalidValueError, NotFoundError
+from domain.errors import ErrorKind, InvalidValueError
 from domain.keys import (
     USER_SCOPES,
     ApiKey,
@@ -140,6 +140,6 @@ def test_key_is_immutable() -> None:
 
 
 def test_key_errors_have_their_kinds() -> None:
-    assert isinstance(ApiKeyNotFoundError(), NotFoundError)
+    assert ApiKeyNotFoundError.kind is ErrorKind.NOT_FOUND
     assert isinstance(KeyUserNotFoundError(), InvalidValueError)
     assert KeyUserNotFoundError().field == "user_id"

@@ -40,7 +40,7 @@ def test_email_functions_raise_for_invalid_address(text: str) -> None:
         with pytest.raises(InvalidValueError) as raised:
             rule(text)
         assert raised.value.field == "email"
-        assert str(raised.value) == "It must be an e-mail address such as ada@example.org."
+        assert str(raised.value) == "Must be an e-mail address such as ada@example.org."
 
 
 def test_longest_accepted_email_has_the_maximum_length() -> None:

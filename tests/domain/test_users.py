@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import ConflictError, InvalidValueError, NotFoundError
+from domain.errors import ErrorKind, InvalidValueError
 from domain.users import EmailAlreadyRegisteredError, User, UserChanges, UserNotFoundError
 from tests.support.examples import a_user, created, values
 
@@ -64,8 +64,8 @@ def test_user_is_immutable() -> None:
 
 
 def test_user_errors_have_their_kinds() -> None:
-    assert isinstance(UserNotFoundError(), NotFoundError)
-    assert isinstance(EmailAlreadyRegisteredError(), ConflictError)
+    assert UserNotFoundError.kind is ErrorKind.NOT_FOUND
+    assert EmailAlreadyRegisteredError.kind is ErrorKind.CONFLICT
     assert isinstance(InvalidValueError("x", "y"), ValueError)
 
 

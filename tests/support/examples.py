@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from inspect import signature
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 from uuid import UUID
 
 from adapters.system import new_id
-from application.idempotency import Outcome, OutcomeErasedError, RepeatedError
+from application.idempotency import Once, Outcome, OutcomeErasedError
 from application.ports import Storage, UnitOfWork
 from domain.keys import ApiKey, HashedSecret, Scope
 from domain.posts import Post, PostStatus
@@ -95,7 +95,9 @@ def an_outcome(key: ApiKey | UUID, **fields: Any) -> Outcome:
 
 def created(constructor: Callable[..., T], example: Any, **arguments: Any) -> T:
     """Call the constructor of an entity. The example has the values of all other arguments."""
-    names = signature(constructor).parameters.keys() - arguments.keys()
+    parameters = signature(constructor).parameters
+    (fields,) = get_args(parameters["fields"].annotation)  # Unpack[NewUser] of `**fields`
+    names = {*parameters, *get_type_hints(fields)} - {"fields", *arguments}
     return constructor(**{name: getattr(example, name) for name in names}, **arguments)
 
 
@@ -114,10 +116,44 @@ def repository(work: UnitOfWork, entity: Any) -> Any:
     return {User: work.users, Post: work.posts, ApiKey: work.keys, Outcome: work.outcomes}[type(entity)]
 
 
-async def store(storage: Storage, *entities: Any) -> None:
+class InProcessSeal:
+    """Seals results as their number in a list."""
+
+    def __init__(self) -> None:
+        self._results: list[Any] = []
+
+    def seal(self, result: Any) -> bytes:
+        self._results.append(result)
+        return b"%d" % (len(self._results) - 1)
+
+    def unseal(self, sealed: bytes) -> Any:
+        return self._results[int(sealed)]
+
+
+def a_request(key: ApiKey | UUID, **fields: Any) -> Once[Any]:
+    """Return an idempotent request with the API key and with these fields."""
+    key_id = key.id if isinstance(key, ApiKey) else key
+    request: Once[Any] = Once(
+        key_id=key_id,
+        name=bytes(range(32)),
+        fingerprint=bytes(range(128, 160)),
+        lasts=timedelta(days=1),
+        seal=_SEAL,
+    )
+    return replace(request, **fields)
+
+
+_SEAL = InProcessSeal()
+
+
+async def store(storage: Storage, *entities: Any) -> Outcome | None:
+    """Store entities. Stop at an idempotency record that replays an earlier one, and return the earlier one."""
     async with storage.transaction() as work:
         for entity in entities:
-            await repository(work, entity).add(entity)
+            earlier: Outcome | None = await repository(work, entity).add(entity)
+            if earlier is not None:
+                return earlier
+    return None
 
 
 store_users = store_posts = store_keys = store_outcomes = store
@@ -157,11 +193,10 @@ async def told(storage: Storage, outcome: Outcome) -> Outcome | type[OutcomeEras
     """Repeat the request of the record. Return the stored record, the error, or None if the request is executed."""
     try:
         async with storage.transaction() as work:
-            await work.outcomes.add(replace(outcome, answer=b"that of a repetition"))
-            await work.users.list(limit=1)
-            raise _CarriedOutError  # noqa: TRY301 - it rolls the unit of work back
-    except RepeatedError as error:
-        return error.outcome
+            earlier = await work.outcomes.add(replace(outcome, answer=b"that of a repetition"))
+            if earlier is None:
+                raise _CarriedOutError  # noqa: TRY301 - it rolls the unit of work back
+            return earlier
     except OutcomeErasedError:
         return OutcomeErasedError
     except _CarriedOutError:
