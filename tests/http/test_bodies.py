@@ -106,18 +106,11 @@ async def test_supported_media_type_is_accepted(api: Api, content_type: str) -> 
 @pytest.mark.parametrize(
     "content_type",
     [
-        "",
-        "text/plain",
-        "text/json",
-        "application/x-www-form-urlencoded",
-        "application/vnd.api+json",
-        "application/json; charset=latin-1",
-        "application/json; profile=x",
-        "application/json;",
+        "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "application/vnd.api+json",
+        "application/json; charset=latin-1", "application/json; profile=x", "application/json;",
         "application/json, application/json",
-        "json",
     ],
-)
+)  # fmt: skip
 async def test_unsupported_media_type_returns_415(api: Api, content_type: str) -> None:
     headers = {"content-type": content_type}
     response = await api.client.post(USERS, content=BODY, headers=headers)

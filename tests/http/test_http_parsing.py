@@ -164,5 +164,5 @@ async def test_trailers_are_ignored(wire: Wire) -> None:
 
 async def test_upgrade_offers_are_ignored(wire: Wire) -> None:
     offer = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
-    answer = await wire.said(offer * 2000 + LAST)
-    assert answer.count(b"HTTP/1.1 200 OK") == 2001
+    answer = await wire.said(offer * 1100 + LAST)  # more than the recursion limit
+    assert answer.count(b"HTTP/1.1 200 OK") == 1101

