@@ -80,7 +80,7 @@ async def test_if_none_match_returns_200_for_another_version(api: Api, kind: str
     assert (response.status_code, response.json()["version"]) == (200, 2)
 
 
-async def test_entity_tags_in_several_lines_are_one_list(api: Api) -> None:
+async def test_entity_tags_in_several_lines_are_combined(api: Api) -> None:
     path = await second_version(api, "users")
     lines = [(b"if-none-match", b'"1"'), (b"if-none-match", b'"2"')]
     assert (await call(api.app, "GET", path, headers=lines)).status == 304

@@ -255,7 +255,7 @@ async def test_websocket_is_closed_by_the_application(api: Api) -> None:
     assert api.log == []
 
 
-async def test_applications_in_one_process_are_independent(api: Api) -> None:
+async def test_applications_in_a_process_are_independent(api: Api) -> None:
     async with serving() as other:
         user = await api.user()
         assert (await other.client.get(f"/api/v1/users/{user['id']}")).status_code == 404

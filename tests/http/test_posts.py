@@ -55,7 +55,7 @@ async def test_post_post_returns_422_for_archived_status(api: Api) -> None:
     assert findings(await api.client.post(PATH, json=given)) == [("/status", "choice")]
 
 
-async def test_get_post_returns_it_with_its_etag(api: Api) -> None:
+async def test_get_post_returns_the_post_with_its_etag(api: Api) -> None:
     post = await api.post(await api.user())
     response = await api.client.get(f"{PATH}/{post['id']}")
     assert (response.status_code, response.json()) == (200, post)

@@ -143,7 +143,7 @@ async def test_rate_limit_excludes_unauthenticated_requests(api: Api) -> None:
     assert (await api.client.get(USERS)).headers["ratelimit"] == '"requests";r=1;t=60'
 
 
-async def test_rate_limit_none_sends_no_headers() -> None:
+async def test_disabled_rate_limit_sends_no_headers() -> None:
     async with serving(rate_limit=None) as api:
         for _ in range(3):
             response = await api.client.get(USERS)

@@ -63,6 +63,6 @@ def test_search_cursor_contains_rank_and_id(in_title: bool) -> None:
         cursors.read_place(by_id, resource="/x", filters={"q": "a"})
 
 
-def test_cursor_format_is_the_released_one() -> None:
+def test_cursor_format_matches_the_release() -> None:
     cursor = "AQAAAAAAAAAAAAAAAAAAAAGYtctekYiCs-KSAkwLzCIo"
     assert Cursors(b"secret").make(UUID(int=1), resource="/users", filters={"a": "b", "c": None}) == cursor
