@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hostile",
         choices=["sampled", "full"],
         default="sampled",
-        help="whether every header that no operation documents gets every hostile value, or a sample of them",
+        help="full sends every malicious value to every injection point of tests/hostile; sampled sends a sample",
     )
 
 

@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretBytes, ValidationError
 
 from adapters.container import database_options, head_limits, request_limits
-from adapters.http.admission import MOST_IN_WORK
 from adapters.http.context import KEPT
-from adapters.http.limits import HeadLimits, RequestLimits
-from adapters.http.protocol import SEND_SECONDS
+from adapters.http.middleware.admission import MAX_CONCURRENT_REQUESTS
+from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
+from adapters.http.middleware.limits import HeaderLimits, RequestLimits
 from adapters.postgres.database import DatabaseOptions
 from adapters.settings import Settings, SettingsError, load_settings, variable
 from application.transactions import Retry
@@ -252,8 +252,8 @@ def test_what_nobody_chooses_is_the_same_everywhere() -> None:
     settings = Settings()
     assert database_options(settings) == DatabaseOptions()
     assert request_limits(settings) == RequestLimits()
-    assert head_limits(settings) == HeadLimits()
-    assert settings.max_requests_in_work == MOST_IN_WORK
+    assert head_limits(settings) == HeaderLimits()
+    assert settings.max_requests_in_work == MAX_CONCURRENT_REQUESTS
     assert settings.retry_deadline_seconds == Retry().deadline
-    assert settings.send_timeout_seconds == SEND_SECONDS
+    assert settings.send_timeout_seconds == WRITE_TIMEOUT_SECONDS
     assert timedelta(hours=settings.idempotency_hours) == KEPT

@@ -12,9 +12,9 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from adapters.cli.serving.server import ACCEPTED_IN_A_TURN, Server
-from adapters.http.admission import Admission
-from adapters.http.limits import HeadLimits
-from adapters.http.protocol import bounded_protocol
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.http_protocol import bounded_protocol
+from adapters.http.middleware.limits import HeaderLimits
 from tests.support.waiting import LONGEST
 
 
@@ -78,7 +78,7 @@ async def _started() -> AsyncIterator[Server]:
     async def when_started(_: Server) -> None:
         """Tell nobody."""
 
-    protocol = bounded_protocol(HeadLimits(), Admission())
+    protocol = bounded_protocol(HeaderLimits(), AdmissionController())
     config = uvicorn.Config(nothing, port=0, http=protocol, ws="none", lifespan="off", log_config=None, backlog=2048)
     config.load()
     server = Server(config, None, when_started)  # type: ignore[arg-type]

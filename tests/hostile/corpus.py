@@ -1,4 +1,4 @@
-"""The hostile values: each in the octets that a path, a query or a header carries, and in those of a JSON body."""
+"""The values to inject, as bytes for paths, queries and headers, and as JSON for bodies."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """A value; `fragment` is how a JSON body has it in the place of a value, `name` in the place of a name."""
+    """A value; `fragment` is its form as a JSON value, `name` as the name of a JSON member."""
 
     octets: bytes
     fragment: bytes
@@ -20,26 +20,26 @@ class Hostile:
 
     def __repr__(self) -> str:
         shown = repr(self.octets)
-        return shown if len(shown) <= 60 else f"{shown[:57]}… ({len(self.octets)} octets)"
+        return shown if len(shown) <= 60 else f"{shown[:57]}… ({len(self.octets)} bytes)"
 
 
 FRAGMENTS: dict[str, list[str]] = {
-    "numbers at the bounds of every type": [
+    "numbers at the limits of each type": [
         "0", "-0", "-1", "1.0", "1e2", "-0.0", "1e999", "-1e999", "1e-999", "2147483647", "2147483648", "-2147483649",
         "9223372036854775807", "9223372036854775808", "18446744073709551616", "1" + "0" * 400, "9" * 5000, "0.1e308",
     ],
-    "numbers that are none": ["NaN", "Infinity", "-Infinity", "01", "+1", "0x10", ".5", "5.", "1_000", "1e", "--1"],
+    "malformed numbers": ["NaN", "Infinity", "-Infinity", "01", "+1", "0x10", ".5", "5.", "1_000", "1e", "--1"],
     "other types": ["null", "true", "false", "[]", "{}", '["a"]', '{"a": "b"}', "[null]", "[[]]",
         '["posts:read", "posts:read"]'],
     "deep": ["[" * 33 + "]" * 33, '{"a":' * 40 + "1" + "}" * 40, "[" * 5000 + "]" * 5000, "[" * 5000, '{"a":' * 2000],
     "wide": ["[" + "0," * 5000 + "0]", "{" + ",".join(f'"a{one}": {one}' for one in range(2000)) + "}"],
-    "names twice, and names that mean something": [
+    "duplicate and special names": [
         '{"a": 1, "a": 2}', '{"a": 1, "\\u0061": 2}', '{"__proto__": {"is_admin": true}}',
         '{"constructor": {"prototype": {}}}',
         '{"$ref": "#/components"}', '{"": ""}', '{"@type": "java.lang.Runtime"}',
         '{"__class__": "User", "__dict__": {}}',
     ],
-    "escapes that hold no character": [
+    "invalid and unusual escapes": [
         '"\\ud800"', '"\\udfff\\ud800"', '"a\\ud83d"', '"\\u0000"', '"\\u000d\\u000aX-Injected: 1"', '"\\x41"',
         '"\\u12"', '"\\ufffe"',
         '"\\ud83e\\udd89"', '"\\/\\b\\f"', '"\\U0001f989"',
@@ -51,10 +51,10 @@ FRAGMENTS: dict[str, list[str]] = {
         "--x\r\n\r\n--x--",
     ],
 }  # fmt: skip
-"""Pieces of JSON, and what is none, that a body has in the place of a value."""
+"""Fragments of JSON and of malformed JSON for values in bodies."""
 
 OCTETS: dict[str, list[bytes]] = {
-    "what UTF-8 forbids": [
+    "invalid UTF-8": [
         b"\xff\xfe", b"\xc0\xaf\xc0\xafetc", b"\xc0\x80nul", b"\xe0\x80\xafabc", b"\xf0\x80\x80\xaf",
         b"\xed\xa0\x80half", b"\xf4\x90\x80\x80over",
         b"\xf8\x88\x80\x80\x80", b"\x80lonely", b"cut\xe2\x82", b"latin-1 \xe9\xe8", b"\xfc\x80\x80\x80\x80\xaf",

@@ -1,4 +1,4 @@
-"""Where a caller can put a value: every place of every operation, found in the OpenAPI document."""
+"""The injection points of each operation, derived from the OpenAPI document."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,10 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 from tests.hostile.corpus import Hostile
+from tests.http.support import Json
+from tests.http.test_openapi import operations as documented
+from tests.http.test_openapi import resolved
 
-Json = dict[str, Any]
 Kind = Literal["path", "query", "name of a query parameter", "header", "field", "name of a field", "body"]
 
 HEADERS = (
@@ -17,14 +19,13 @@ HEADERS = (
     "If-None-Match", "Content-Encoding", "Accept-Encoding", "User-Agent", "Referer", "Cookie", "Range", "Expect",
     "X-Forwarded-For", "X-HTTP-Method-Override", "Content-Length",
 )  # fmt: skip
-"""What anyone can send with any request, documented or not."""
-METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-_MARK = "the place of the value"
+"""Headers that each request can have, documented or not."""
+_MARK = "replaced by the value"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """An operation of the document, and a request that it takes."""
+    """An operation of the document, with examples of its bodies."""
 
     id: str
     method: str
@@ -37,7 +38,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as a server hands it to the application."""
+    """A request as a server passes it to the application."""
 
     method: str
     path: str
@@ -48,23 +49,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place in the requests of one operation; `media_type` is that of the body it comes with, if any."""
+    """An injection point of one operation; `media_type` is that of the body, if the request has one."""
 
     operation: Operation = field(repr=False)
     kind: Kind
     name: str
     media_type: str | None
 
-    @property
-    def is_documented(self) -> bool:
-        """Whether the document says of it that it is there, or has to be looked for in the body."""
-        return self.kind != "header" or any(one["name"] == self.name for one in self.operation.parameters)
-
     def __str__(self) -> str:
         return f"{self.operation.id}: {self.kind} {self.name} ({self.media_type})"
 
     def request(self, value: Hostile, sound: Mapping[str, str]) -> Request:
-        """Return a request with the value in this place; all else in it is sound: what `sound` has, or an example."""
+        """Return a request with the value here; all other parts are valid: from `sound`, or examples."""
         path = self.operation.path
         for parameter in _in(self.operation, "path"):
             name = parameter["name"]
@@ -103,26 +99,23 @@ class Place:
         return json.dumps(body).encode()
 
 
-def operations(document: Json) -> Iterator[Operation]:
-    """Yield the operations of a document."""
-    for path, item in document["paths"].items():
-        for method, found in item.items():
-            if method in METHODS:
-                parameters = (*item.get("parameters", ()), *found.get("parameters", ()))
-                content = found.get("requestBody", {}).get("content", {})
-                yield Operation(
-                    id=found["operationId"],
-                    method=method.upper(),
-                    path=path,
-                    is_secured=bool(found.get("security", document.get("security"))),
-                    parameters=tuple(resolved(document, parameter) for parameter in parameters),
-                    bodies={media_type: _body_of(document, body) for media_type, body in content.items()},
-                    fields={name: schema for body in content.values() for name, schema in _fields(document, body)},
-                )
+def operations() -> Iterator[Operation]:
+    """Yield the operations of the document."""
+    for method, path, found in documented():
+        content = found.get("requestBody", {}).get("content", {})
+        yield Operation(
+            id=found["operationId"],
+            method=method.upper(),
+            path=path,
+            is_secured=bool(found["security"]),
+            parameters=tuple(resolved(parameter) for parameter in found.get("parameters", ())),
+            bodies={media_type: _body_of(body) for media_type, body in content.items()},
+            fields={name: field for body in content.values() for name, field in _properties(body).items()},
+        )
 
 
 def places(operation: Operation) -> Iterator[Place]:
-    """Yield every place of an operation: those in the document, and those that every request has."""
+    """Yield the injection points of an operation: the documented ones and those of each request."""
     for media_type in operation.bodies:
         for name in operation.fields:
             yield Place(operation=operation, kind="field", name=name, media_type=media_type)
@@ -136,37 +129,22 @@ def places(operation: Operation) -> Iterator[Place]:
         yield Place(operation=operation, kind=kind, name=name, media_type=plain)
 
 
-def resolved(document: Json, node: Json) -> Json:
-    """Return what a reference within the document stands for, or the node itself."""
-    while "$ref" in node:
-        found: Any = document
-        for step in node["$ref"].removeprefix("#/").split("/"):
-            found = found[step.replace("~1", "/").replace("~0", "~")]
-        node = found
-    return node
-
-
 def _in(operation: Operation, place: str) -> Iterator[Json]:
     return (parameter for parameter in operation.parameters if parameter["in"] == place)
 
 
 def _example(node: Json) -> Any:
     schema = node.get("schema", {})
-    for found in (node.get("example"), schema.get("example"), *schema.get("examples", ())):
+    for found in (node.get("example"), *schema.get("examples", ())):
         if found is not None:
             return found
     return next((one["value"] for one in node.get("examples", {}).values()), "example")
 
 
-def _body_of(document: Json, content: Json) -> Json:
-    schema = resolved(document, content["schema"])
-    nodes = (content, content | {"schema": content["schema"] | schema})
-    example = next((found for node in nodes if isinstance(found := _example(node), dict)), {})
-    return dict(example)
+def _body_of(content: Json) -> Json:
+    return dict(_example({**content, "schema": {**content["schema"], **resolved(content["schema"])}}))
 
 
-def _fields(document: Json, content: Json) -> Iterator[tuple[str, Json]]:
-    schema = resolved(document, content["schema"])
-    yield from schema.get("properties", {}).items()
-    for part in (*schema.get("allOf", ()), *schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        yield from _fields(document, {"schema": part})
+def _properties(content: Json) -> Json:
+    properties: Json = resolved(content["schema"])["properties"]
+    return properties

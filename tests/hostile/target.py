@@ -1,11 +1,11 @@
-"""The application over PostgreSQL with one of each thing stored, and what is stored put back after each change."""
+"""The application over PostgreSQL, with stored rows that are restored after each change."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
 from tests.hostile.places import Request
 from tests.http.support import Api, RawResponse, call, serving
@@ -13,19 +13,19 @@ from tests.support.databases import Connection
 from tests.support.stores import Store
 
 Rows = frozenset[tuple[str, str]]
-"""Every row of every table, as its table and its text."""
+"""All rows of all tables, as pairs of table name and text."""
 
 _TABLES = """
     SELECT table_name FROM information_schema.tables
     WHERE table_schema = 'public' AND table_name <> 'alembic_version' ORDER BY table_name
 """
 _UNSTEADY = "last_used_at"
-"""A column that is written beside the requests."""
+"""A column that the service writes in the background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the values are thrown at; `sound` has, by the names of parameters and fields, what is there."""
+    """The application under test; `sound` maps names of parameters and fields to valid values."""
 
     api: Api
     sound: Mapping[str, str]
@@ -35,7 +35,7 @@ class Target:
     stored: Rows
 
     async def send(self, request: Request, *, with_key: bool = True) -> RawResponse:
-        """Send a request, with the key of every scope."""
+        """Send a request, with the admin key."""
         message = {"type": "http.request", "body": request.body, "more_body": False}
         more = {} if with_key else {"key": None}
         return await call(
@@ -49,20 +49,19 @@ class Target:
         )
 
     def changes(self) -> dict[str, int]:
-        """Return, by table, how many rows have come and gone since the beginning; a row that was changed did both."""
+        """Return the number of added and removed rows for each table; an updated row counts as both."""
         return Counter(table for table, _ in _rows(self.admin, self.tables) ^ self.stored)
 
     def restore(self) -> None:
-        """Put back what was stored at first."""
-        self.admin.execute("DELETE FROM outcomes; DELETE FROM posts; DELETE FROM users; DELETE FROM api_keys")
-        for table in ("users", "posts", "api_keys"):
-            statement = SQL("INSERT INTO {0} SELECT * FROM jsonb_populate_recordset(NULL::{0}, %s::jsonb)")
-            self.admin.execute(statement.format(Identifier(table)), [self.before[table]])
+        """Restore the initial rows, in one round trip."""
+        insert = SQL("; INSERT INTO {0} SELECT * FROM jsonb_populate_recordset(NULL::{0}, {1}::jsonb)")
+        inserts = [insert.format(Identifier(name), self.before[name]) for name in ("users", "posts", "api_keys")]
+        self.admin.execute(SQL("DELETE FROM outcomes; DELETE FROM users; DELETE FROM api_keys") + Composed(inserts))
 
 
 @asynccontextmanager
 async def target(store: Store) -> AsyncIterator[Target]:
-    """Serve the store with a user, a post and a key in it."""
+    """Serve the database with a user, a post and an API key in it."""
     async with serving(store.storage) as api:
         user = await api.user(email="sound@example.org")
         post = await api.post(user)

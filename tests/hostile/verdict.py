@@ -1,4 +1,4 @@
-"""What every answer to a hostile value has to be like."""
+"""Checks of the responses to injected values."""
 
 import html
 import json
@@ -15,17 +15,17 @@ from tests.hostile.places import Place
 from tests.http.support import RawResponse
 
 SHORTEST_ECHO = 6
-"""Octets of a value that does not occur in an answer by chance."""
+"""Shorter values can occur in a response by chance."""
 _PART = 40
 _SAID = ("Infinity", "aaaaaaaa", "00000000")
-"""What the service says, or may draw, by itself."""
+"""Texts that occur in responses anyway."""
 _SANE_NAME = re.compile(rb"[A-Za-z0-9_]{1,64}")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _ENDS = re.compile(rf"[{BLANK}\t\n\r]*")
 
 
 def check_answer(place: Place, value: Hostile, answer: RawResponse, vocabulary: str) -> None:
-    """Check that the answer is no failure, that a refusal is a problem, and that it does not repeat the value."""
+    """Check that the response is not a 5xx, that an error is a problem, and that it does not echo the value."""
     assert answer.status < 500
     for name, line in answer.headers.items():
         assert "injected" not in name.lower()
@@ -58,18 +58,18 @@ def _check_echo(place: Place, value: Hostile, answer: RawResponse, vocabulary: s
         body = _without_places(body)
     said = body.decode() + "\n".join(f"{name}: {line}" for name, line in answer.headers.items())
     for needle in echoes(value):
-        assert needle not in said or needle in vocabulary, f"it repeats {needle!r}"
+        assert needle not in said or needle in vocabulary, f"the response contains {needle!r}"
 
 
 def _without_places(body: bytes) -> bytes:
-    """Return a problem without the names of fields and parameters, which are repeated when they are harmless."""
+    """Return a problem without names of fields and parameters: a problem may contain harmless names."""
     problem = json.loads(body)
     errors = [{"code": error["code"], "detail": error["detail"]} for error in problem.pop("errors", [])]
     return json.dumps([problem, errors]).encode()
 
 
 def echoes(value: Hostile) -> Iterator[str]:
-    """Yield the forms in which the value, or the beginning or the end of a long one, could come back."""
+    """Yield the encodings in which a response could echo the value, or the start or end of a long one."""
     for octets in {value.octets, value.octets[:_PART], value.octets[-_PART:]}:
         text = octets.decode("utf-8", "ignore")
         forms = {text, quote(octets), quote(octets, safe=""), html.escape(text), json.dumps(text)[1:-1]}
@@ -78,7 +78,7 @@ def echoes(value: Hostile) -> Iterator[str]:
 
 
 def check_accepted(place: Place, value: Hostile, entity: dict[str, Any]) -> None:
-    """Check that a field was stored as the value says, after the cleaning that is documented."""
+    """Check that a field has the value after the documented normalization."""
     given, stored = json.loads(value.fragment), entity[place.name]
     if stored == given or not isinstance(given, str):
         assert (stored, type(stored)) == (given, type(given)) or sorted(stored) == sorted(given)

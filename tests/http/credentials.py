@@ -1,4 +1,4 @@
-"""Keys past the REST API, in any state, and requests that carry them."""
+"""API keys in any state, and headers that carry them."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from tests.support.services import PEPPERS
 
 
 def bearer(key: str) -> dict[str, str]:
-    """Return the header that carries the key."""
+    """Return the header that carries the API key."""
     return {"Authorization": f"Bearer {key}"}
 
 
 def once(name: str, key: str | None = None) -> dict[str, str]:
-    """Return the headers of a request that has a name of its own, by the owner of the key."""
+    """Return the headers of a request with an idempotency key, and with an API key if it is given."""
     return {"Idempotency-Key": name, **({} if key is None else bearer(key))}
 
 
 async def stored_key(storage: Storage, *scopes: Scope, **fields: Any) -> str:
-    """Store a key with these scopes, or with every one, and return its text."""
+    """Store an API key with these scopes, or with all of them, and return its text."""
     key_id = new_id()
     text = key_text(key_id, new_secret())
     given = {"id": key_id, "scopes": frozenset(scopes or Scope), "secret": PEPPERS.hashed(text), "expires_at": None}

@@ -1,8 +1,8 @@
-"""The application over storage in memory, and what its answers have in common."""
+"""The application over storage in memory, and checks of its responses."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Self
 from uuid import UUID
@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
-from adapters.http.limits import RequestLimits
+from adapters.http.middleware.limits import RequestLimits
 from adapters.memory.storage import InMemoryStorage
 from application.credentials import key_text
 from application.ports import Storage, UnitOfWork
@@ -27,16 +27,18 @@ ADA = {"email": "ada@example.org", "full_name": "Ada Lovelace"}
 
 ADMIN_ID = UUID("0198a3c7-2b51-7e04-8d3a-94c1f0b27e58")
 ADMIN_KEY = key_text(ADMIN_ID, "0" * 32)
-"""A key with every scope, in every application of these tests."""
+"""An API key with all scopes, stored in each application of these tests."""
 
 AUTHORIZATION = (b"authorization", f"Bearer {ADMIN_KEY}".encode())
+JSON_TYPE = (b"content-type", b"application/json")
+CHUNKED = (b"transfer-encoding", b"chunked")
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Api:
-    """An application, a client of it, and what it wrote into its access log."""
+    """An application, a client with the admin key, and the access log."""
 
     app: FastAPI
     client: httpx.AsyncClient
@@ -45,54 +47,68 @@ class Api:
     components: dict[str, Component] = field(default_factory=dict)
 
     async def user(self, **fields: Any) -> Json:
-        """Register a user."""
-        response = await self.client.post("/api/v1/users", json={**ADA, **fields})
-        assert response.status_code == 201, response.text
-        found: Json = response.json()
-        return found
-
-    async def key(self, *scopes: Scope, user_id: str | None = None, **fields: Any) -> str:
-        """Create a key, and return its text."""
-        given = {"name": "a key", "scopes": scopes, "user_id": user_id, **fields}
-        response = await self.client.post("/api/v1/api-keys", json=given)
-        assert response.status_code == 201, response.text
-        return str(response.json()["key"])
+        """Create a user."""
+        return await self._create("users", {**ADA, **fields})
 
     async def post(self, author: Json, **fields: Any) -> Json:
-        """Write a post."""
-        given = {"author_id": author["id"], "title": "Notes", "content": "On the engine.", **fields}
-        response = await self.client.post("/api/v1/posts", json=given)
+        """Create a post."""
+        body = {"author_id": author["id"], "title": "Notes", "content": "On the engine.", **fields}
+        return await self._create("posts", body)
+
+    async def key(self, *scopes: Scope, **fields: Any) -> str:
+        """Create an API key and return its text."""
+        return str((await self._create("api-keys", {"name": "a key", "scopes": scopes, **fields}))["key"])
+
+    async def _create(self, resource: str, body: Json) -> Json:
+        response = await self.client.post(f"/api/v1/{resource}", json=body)
         assert response.status_code == 201, response.text
-        found: Json = response.json()
-        return found
+        created: Json = response.json()
+        return created
+
+    @asynccontextmanager
+    async def over(self, storage: Storage) -> AsyncIterator["Api"]:
+        """Use the application over another storage, with an empty log: an application takes long to build."""
+        self.log.clear()
+        self.components.clear()
+        services = await _services(storage, self.components)
+        self.app.state.services = services
+        yield replace(self, storage=storage)
+        await services.authenticator.close()
+
+
+async def _services(storage: Storage, components: dict[str, Component]) -> Services:
+    """Store the admin key and return the use cases; a `FailingStorage` does not contain the API keys."""
+    keys = InMemoryStorage() if isinstance(storage, FailingStorage) else storage
+    await store_key(keys, ADMIN_ID, ADMIN_KEY)
+    components["database"] = Component(ready=True, detail="answers")
+
+    async def readiness() -> Mapping[str, Component]:
+        return components
+
+    retry = Retry(deadline=0)
+    verifier = authenticator(keys, retry=retry)
+    return Services(
+        users=user_service(storage, retry=retry),
+        posts=post_service(storage, retry=retry),
+        keys=key_service(storage, retry=retry, authenticator=verifier),
+        authenticator=verifier,
+        readiness=readiness,
+    )
 
 
 @asynccontextmanager
 async def serving(
     storage: Storage | None = None, *, secret: bytes = SECRET, limits: RequestLimits | None = None, **options: Any
 ) -> AsyncIterator[Api]:
-    """Serve over the storage, or over a new one in memory; over one that fails, keys are still found."""
+    """Create an application over the storage, or over a new one in memory."""
     storage = storage or InMemoryStorage()
-    keys = InMemoryStorage() if isinstance(storage, FailingStorage) else storage
-    await store_key(keys, ADMIN_ID, ADMIN_KEY)
-    components = {"database": Component(ready=True, detail="answers")}
+    components: dict[str, Component] = {}
     log: list[Json] = []
-
-    async def readiness() -> Mapping[str, Component]:
-        return components
 
     def write(event: str, /, **fields: object) -> None:
         log.append({"event": event, **fields})
 
-    impatient = Retry(deadline=0)
-    knows = authenticator(keys, retry=impatient)
-    services = Services(
-        users=user_service(storage, retry=impatient),
-        posts=post_service(storage, retry=impatient),
-        keys=key_service(storage, retry=impatient, authenticator=knows),
-        authenticator=knows,
-        readiness=readiness,
-    )
+    services = await _services(storage, components)
     chosen = HttpOptions(
         version=version("hexapost"),
         cursor_secret=secret,
@@ -108,26 +124,20 @@ async def serving(
         httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client,
     ):
         yield Api(app=app, client=client, storage=storage, log=log, components=components)
-    await knows.close()
+    await services.authenticator.close()
 
 
 async def store_key(storage: Storage, key_id: UUID, text: str) -> None:
-    """Store a key with every scope, unless it is there."""
+    """Store an API key with all scopes, unless it is stored already."""
     key = ApiKey.created(
-        id=key_id,
-        name="admin",
-        scopes=Scope,
-        user_id=None,
-        secret=PEPPERS.hashed(text),
-        expires_at=None,
-        now=START,
+        id=key_id, name="admin", scopes=Scope, user_id=None, secret=PEPPERS.hashed(text), expires_at=None, now=START
     )
     async with storage.transaction() as work:
         await work.keys.add(key)
 
 
 class FailingStorage(Storage):
-    """Storage whose every unit of work fails in the same way."""
+    """Raises the same error at the start of each unit of work."""
 
     def __init__(self, make: Callable[[], Exception]) -> None:
         self._make = make
@@ -151,7 +161,7 @@ class FailingWork(UnitOfWork):
 
 
 def check_problem(response: httpx.Response, status: int, code: str) -> Json:
-    """Check that the response reports this problem as all are reported, and return it."""
+    """Check the parts that all problem responses have, and return the problem."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["cache-control"] == "no-store"
@@ -166,7 +176,7 @@ def check_problem(response: httpx.Response, status: int, code: str) -> Json:
 
 
 def findings(response: httpx.Response) -> list[tuple[str | None, str]]:
-    """Return where and what a validation problem found, after checking that it is one."""
+    """Check that the response is a validation problem; return the location and code of each error."""
     problem = check_problem(response, 422, "validation-failed")
     for error in problem.get("errors", []):
         assert error["detail"]
@@ -175,7 +185,7 @@ def findings(response: httpx.Response) -> list[tuple[str | None, str]]:
 
 @dataclass(frozen=True)
 class RawResponse:
-    """What an application sent in answer to one raw ASGI call."""
+    """The ASGI messages of one response."""
 
     messages: list[Message]
 
@@ -191,6 +201,11 @@ class RawResponse:
     def body(self) -> bytes:
         return b"".join(message.get("body", b"") for message in self.messages[1:])
 
+    @property
+    def parsed(self) -> httpx.Response:
+        """The same response as `check_problem` and `findings` take it."""
+        return httpx.Response(self.status, headers=self.headers, content=self.body)
+
 
 async def call(
     app: FastAPI,
@@ -202,7 +217,7 @@ async def call(
     received: Sequence[Message] = ({"type": "http.request", "body": b"", "more_body": False},),
     key: str | None = ADMIN_KEY,
 ) -> RawResponse:
-    """Call the application as a server would, with these messages to receive, and with a key."""
+    """Call the application as a server does; `received` are the messages of the client."""
     authorization = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
     waiting = list(received)
     sent: list[Message] = []
@@ -213,7 +228,13 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {
+    await app(scope_of(method, path, headers=[*headers, *authorization], query=query), receive, send)
+    return RawResponse(sent)
+
+
+def scope_of(method: str, path: str, *, headers: Sequence[tuple[bytes, bytes]], query: bytes = b"") -> Json:
+    """Return the ASGI scope of a request."""
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
@@ -223,10 +244,8 @@ async def call(
         "raw_path": path.encode("utf-8", "surrogateescape"),
         "root_path": "",
         "query_string": query,
-        "headers": [*headers, *authorization],
+        "headers": list(headers),
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 8000),
         "state": {},
     }
-    await app(scope, receive, send)
-    return RawResponse(sent)

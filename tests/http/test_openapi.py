@@ -1,4 +1,4 @@
-"""The OpenAPI document is the one on disk, complete, and true of the application that runs."""
+"""Tests for the OpenAPI document, and for responses that must match it."""
 
 import json
 from collections.abc import Iterator
@@ -11,11 +11,12 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from adapters.http import posts, users
-from adapters.http.errors import PROBLEM_JSON
 from adapters.http.openapi import openapi_document
+from adapters.http.problem_responses import PROBLEM_JSON
 from adapters.http.problems import PROBLEMS
+from adapters.memory.storage import InMemoryStorage
 from domain.keys import Scope
-from tests.http.support import ADA, Api, Json, serving
+from tests.http.support import ADA, Api, Json
 from tests.support.examples import a_post, a_user, store_posts, store_users
 
 DOCUMENT: Json = json.loads((Path(__file__).parents[2] / "openapi.json").read_text("utf-8"))
@@ -36,7 +37,7 @@ def operations() -> Iterator[tuple[str, str, Json]]:
 
 
 def resolved(thing: Json) -> Json:
-    """Return what is referred to."""
+    """Follow references within the document."""
     while "$ref" in thing:
         found: Any = DOCUMENT
         for part in thing["$ref"].removeprefix("#/").split("/"):
@@ -51,7 +52,7 @@ def check(schema: Json, value: object) -> None:
     assert errors == []
 
 
-async def test_document_on_disk_is_that_of_the_application(api: Api) -> None:
+async def test_openapi_json_equals_the_generated_document(api: Api) -> None:
     text = openapi_document(api.app)
     assert json.loads(text) == DOCUMENT
     assert (Path(__file__).parents[2] / "openapi.json").read_text("utf-8") == text
@@ -62,11 +63,11 @@ async def test_document_on_disk_is_that_of_the_application(api: Api) -> None:
     assert (await api.client.get("/openapi.json/", headers=headers)).status_code == 304
 
 
-def test_document_is_valid() -> None:
+def test_openapi_document_is_valid() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_every_operation_is_described() -> None:
+def test_openapi_describes_every_operation() -> None:
     ids = []
     for _, path, operation in operations():
         ids.append(operation["operationId"])
@@ -83,7 +84,7 @@ def test_every_operation_is_described() -> None:
     assert sorted(ids) == sorted(OPERATIONS)
 
 
-def test_every_link_leads_to_an_operation() -> None:
+def test_openapi_links_refer_to_operations() -> None:
     found = [
         link["operationId"]
         for _, _, operation in operations()
@@ -94,7 +95,7 @@ def test_every_link_leads_to_an_operation() -> None:
     assert set(found) <= OPERATIONS
 
 
-def test_every_response_has_its_headers_and_an_example() -> None:
+def test_openapi_responses_have_headers_and_examples() -> None:
     for method, path, operation in operations():
         takes_a_key = operation["security"] != []
         for status, response in operation["responses"].items():
@@ -127,7 +128,7 @@ def bounded(schema: Json, where: str) -> None:
         bounded(inner, where)
 
 
-def test_everything_is_bounded() -> None:
+def test_openapi_schemas_are_bounded() -> None:
     for name, schema in DOCUMENT["components"]["schemas"].items():
         bounded(schema, name)
         if name.endswith("Request"):
@@ -143,7 +144,7 @@ def test_everything_is_bounded() -> None:
                 check(parameter["schema"], example)
 
 
-def test_every_example_of_a_response_is_valid() -> None:
+def test_openapi_response_examples_match_their_schemas() -> None:
     seen = 0
     for _, _, operation in operations():
         for response in operation["responses"].values():
@@ -159,7 +160,7 @@ def test_every_example_of_a_response_is_valid() -> None:
             check(schema, example)
 
 
-def test_problem_examples_are_of_their_status() -> None:
+def test_openapi_problem_examples_match_their_status() -> None:
     seen = set()
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
@@ -167,7 +168,7 @@ def test_problem_examples_are_of_their_status() -> None:
                 value = resolved(example)["value"]
                 assert (value["type"], str(value["status"])) == (f"/problems/{code}", status)
                 seen.add(code)
-    assert seen == set(PROBLEMS) - {"not-found"}, "what no operation answers"
+    assert seen == set(PROBLEMS) - {"not-found"}
 
 
 def request_examples(operation_id: str) -> list[Any]:
@@ -183,24 +184,23 @@ def request_examples(operation_id: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("operation_id", ["create_user", "update_user", "create_post", "update_post"])
-async def test_every_example_of_a_request_is_accepted(operation_id: str) -> None:
+async def test_openapi_request_example_is_accepted(default_api: Api, operation_id: str) -> None:
+    action, kind = operation_id.split("_")
+    entity = {"user": users, "post": posts}[kind]
     for example in request_examples(operation_id):
-        async with serving() as api:
+        async with default_api.over(InMemoryStorage()) as api:
             user = a_user(id=UUID(users.EXAMPLE["id"]))
             await store_users(api.storage, user)
             await store_posts(api.storage, a_post(user, id=UUID(posts.EXAMPLE["id"])))
-            action, kind = operation_id.split("_")
-            entity = {"user": users, "post": posts}[kind]
             if action == "create":
                 response = await api.client.post(entity.PATH, json=example)
-                assert response.status_code == 201, response.text
             else:
                 response = await api.client.patch(f"{entity.PATH}/{entity.EXAMPLE['id']}", json=example)
-                assert response.status_code == 200, response.text
+            assert response.status_code == {"create": 201, "update": 200}[action], response.text
             check(DOCUMENT["components"]["schemas"][f"{kind.capitalize()}Response"], response.json())
 
 
-async def test_answers_are_as_the_document_says(api: Api) -> None:
+async def test_responses_match_the_openapi_document(api: Api) -> None:
     user = await api.user()
     post = await api.post(user, status="published", content="é\n\tü")
     for operation_id, response in {

@@ -1,4 +1,4 @@
-"""The pages: documentation, problems, probes."""
+"""Tests for public pages: documentation, problem types and probes."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from adapters.http.context import Component
 from adapters.http.problems import PROBLEMS
-from tests.http.support import Api, FailingStorage, check_problem, serving
+from tests.http.support import Api, FailingStorage, check_problem
 
 CONTRACT = {
     "malformed-request": 400, "malformed-json": 400, "unauthenticated": 401, "forbidden": 403, "not-found": 404,
@@ -23,7 +23,7 @@ CONTRACT = {
 }  # fmt: skip
 
 
-def test_problems_are_those_of_the_contract() -> None:
+def test_problem_catalog_has_the_documented_statuses() -> None:
     assert {code: problem.status for code, problem in PROBLEMS.items()} == CONTRACT
     assert {code for code, problem in PROBLEMS.items() if problem.status in {429, 503}} <= {
         code for code, problem in PROBLEMS.items() if problem.retry_after
@@ -31,9 +31,8 @@ def test_problems_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("code", CONTRACT)
-@pytest.mark.parametrize("slash", ["", "/"])
-async def test_problem_page(api: Api, code: str, slash: str) -> None:
-    response = await api.client.get(f"/problems/{code}{slash}")
+async def test_problem_page_describes_the_problem(api: Api, code: str) -> None:
+    response = await api.client.get(f"/problems/{code}")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["cache-control"] == "public, max-age=3600"
@@ -47,22 +46,22 @@ async def test_problem_page(api: Api, code: str, slash: str) -> None:
     assert (body["type"], body["status"]) == (f"/problems/{code}", CONTRACT[code])
 
 
-async def test_index_of_problems(api: Api) -> None:
+async def test_problem_index_lists_all_problems(api: Api) -> None:
     text = (await api.client.get("/problems")).text
     assert re.findall('href="/problems/([a-z-]+)"', text) == list(CONTRACT)
 
 
-async def test_page_of_no_problem(api: Api) -> None:
+async def test_unknown_problem_page_returns_404(api: Api) -> None:
     check_problem(await api.client.get("/problems/unknown"), 404, "not-found")
 
 
-async def test_root_leads_to_the_documentation(api: Api) -> None:
+async def test_root_redirects_to_docs(api: Api) -> None:
     response = await api.client.get("/")
     assert (response.status_code, response.headers["location"]) == (307, "/docs")
 
 
 @pytest.mark.parametrize("path", ["/docs", "/problems", "/problems/validation-failed"])
-async def test_pages_load_nothing_from_elsewhere(api: Api, path: str) -> None:
+async def test_page_loads_local_files_only(api: Api, path: str) -> None:
     response = await api.client.get(path)
     assert response.status_code == 200
     for address in re.findall(r'(?:src|href)="([^"]*)"', response.text):
@@ -76,7 +75,7 @@ async def test_pages_load_nothing_from_elsewhere(api: Api, path: str) -> None:
     assert "script-src 'unsafe-inline'" not in policy
 
 
-async def test_documentation_has_no_script_in_the_page(api: Api) -> None:
+async def test_docs_page_has_no_inline_script(api: Api) -> None:
     text = (await api.client.get("/docs/")).text
     assert re.findall("<script[^>]*>(.*?)</script>", text) == ["", ""]
     start = (await api.client.get("/docs/assets/start.js")).text
@@ -93,7 +92,7 @@ async def test_documentation_has_no_script_in_the_page(api: Api) -> None:
         ("favicon.png", "image/png"),
     ],
 )
-async def test_files_of_the_documentation(api: Api, name: str, media_type: str) -> None:
+async def test_docs_asset_is_served_with_an_etag(api: Api, name: str, media_type: str) -> None:
     response = await api.client.get(f"/docs/assets/{name}")
     assert response.status_code == 200
     assert response.content == (files("fastapi_offline") / "static" / name).read_bytes()
@@ -105,23 +104,22 @@ async def test_files_of_the_documentation(api: Api, name: str, media_type: str) 
 
 
 @pytest.mark.parametrize("name", ["redoc.standalone.js", "__init__.py", "..%2f__init__.py", "%2e%2e", "x"])
-async def test_other_files_are_not_served(api: Api, name: str) -> None:
+async def test_unknown_docs_asset_returns_404(api: Api, name: str) -> None:
     check_problem(await api.client.get(f"/docs/assets/{name}"), 404, "not-found")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/livez/"])
-async def test_liveness_does_not_need_the_storage(path: str) -> None:
-    async with serving(FailingStorage(RuntimeError)) as api:
+async def test_livez_returns_200_without_storage(api: Api, path: str) -> None:
+    async with api.over(FailingStorage(RuntimeError)):
         response = await api.client.get(path)
-        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/readyz/"])
-async def test_readiness(api: Api, path: str) -> None:
+async def test_readyz_reports_each_component(api: Api, path: str) -> None:
     response = await api.client.get(path)
-    assert response.status_code == 200
     database = {"ready": True, "detail": "answers"}
-    assert response.json() == {"status": "ready", "components": {"database": database}}
+    assert (response.status_code, response.json()) == (200, {"status": "ready", "components": {"database": database}})
     api.components["migrations"] = Component(ready=False, detail="2 to go")
     response = await api.client.get(path)
     assert response.status_code == 503
@@ -129,12 +127,3 @@ async def test_readiness(api: Api, path: str) -> None:
     migrations = {"ready": False, "detail": "2 to go"}
     expected = {"status": "unavailable", "components": {"database": database, "migrations": migrations}}
     assert response.json() == expected
-
-
-async def test_two_applications_in_one_process_are_independent() -> None:
-    async with serving() as one, serving() as other:
-        user = await one.user()
-        assert (await one.client.get(f"/api/v1/users/{user['id']}")).status_code == 200
-        assert (await other.client.get(f"/api/v1/users/{user['id']}")).status_code == 404
-        assert (await one.client.get("/api/v1/users")).json()["items"] == [user]
-        assert len(other.log) == 1

@@ -1,4 +1,4 @@
-"""`GET /posts?q=…`: words in, ranked pages out."""
+"""Tests for `GET /posts?q=…`."""
 
 from urllib.parse import quote
 from uuid import UUID
@@ -6,24 +6,15 @@ from uuid import UUID
 import pytest
 
 from adapters.http.cursors import CURSOR_LENGTH, Cursors
-from adapters.http.errors import ProblemError
+from adapters.http.problem_responses import ProblemError
 from application.search import Place
-from tests.http.support import Api, check_problem, findings
+from tests.http.support import Api, findings
 from tests.http.test_pages import walked
 
 PATH = "/api/v1/posts"
 
 
-async def test_titles_come_first(api: Api) -> None:
-    author = await api.user()
-    first = await api.post(author, title="An engine", content="C")
-    second = await api.post(author, title="T", content="of the Engine")
-    await api.post(author, title="T", content="engines")
-    page = (await api.client.get(PATH, params={"q": " ENGINE "})).json()
-    assert page == {"items": [first, second], "next_cursor": None}
-
-
-async def test_links_lead_through_all_that_is_found_and_keep_the_query(api: Api) -> None:
+async def test_search_links_keep_the_query(api: Api) -> None:
     author = await api.user()
     titles = [(await api.post(author, title="\u00e9t\u00e9 & <b>", content="C"))["id"] for _ in range(3)][::-1]
     rest = [(await api.post(author, title="T", content="b \u00c9T\u00c9", status="published"))["id"] for _ in range(3)]
@@ -34,33 +25,21 @@ async def test_links_lead_through_all_that_is_found_and_keep_the_query(api: Api)
     assert await walked(api, f"{PATH}?limit=2&q=b&status=published&author_id={author['id']}") == [ids[3:5], ids[5:]]
 
 
-@pytest.mark.parametrize("q", ["!!!", "&|!():*", "\u2026", "nowhere", "\u3316" * 200])
-async def test_what_is_found_by_nothing(api: Api, q: str) -> None:
-    await api.post(await api.user())
-    assert (await api.client.get(PATH, params={"q": q})).json() == {"items": [], "next_cursor": None}
-
-
 @pytest.mark.parametrize(
     ("q", "code"),
-    [("", "format"), ("  ", "format"), ("\0", "format"), ("a\nb", "format"), ("x" * 201, "too_long")],
+    [("", "format"), ("a\nb", "format"), ("x" * 201, "too_long")],
 )
-async def test_what_is_no_query(api: Api, q: str, code: str) -> None:
-    response = await api.client.get(PATH, params={"q": q})
-    assert findings(response) == [("q", code)]
-    check_problem(response, 422, "validation-failed")
+async def test_search_returns_422_for_invalid_queries(api: Api, q: str, code: str) -> None:
+    assert findings(await api.client.get(PATH, params={"q": q})) == [("q", code)]
 
 
-async def test_a_query_given_twice(api: Api) -> None:
-    assert findings(await api.client.get(f"{PATH}?q=a&q=b")) == [("q", "repeated")]
-
-
-async def test_what_is_asked_is_not_logged(api: Api) -> None:
+async def test_search_query_is_absent_from_the_access_log(api: Api) -> None:
     await api.client.get(PATH, params={"q": "secretword"})
     await api.client.get(PATH, params={"q": "secretword\n"})
     assert "secretword" not in str(api.log)
 
 
-async def test_a_cursor_belongs_to_its_query(api: Api) -> None:
+async def test_search_cursor_returns_422_for_another_query(api: Api) -> None:
     author = await api.user()
     for _ in range(2):
         await api.post(author, title="owl engine")
@@ -72,18 +51,18 @@ async def test_a_cursor_belongs_to_its_query(api: Api) -> None:
 
 
 @pytest.mark.parametrize("in_title", [False, True])
-def test_a_cursor_keeps_rank_and_id(in_title: bool) -> None:
-    cursors, place = Cursors(b"secret"), Place(in_title=in_title, id=UUID(int=2**128 - 1))
-    cursor = cursors.make(place, resource="/x", filters={"q": "a"})
+def test_search_cursor_contains_rank_and_id(in_title: bool) -> None:
+    cursors, position = Cursors(b"secret"), Place(in_title=in_title, id=UUID(int=2**128 - 1))
+    cursor = cursors.make(position, resource="/x", filters={"q": "a"})
     assert len(cursor) == CURSOR_LENGTH
-    assert cursors.read_place(cursor, resource="/x", filters={"q": "a"}) == place
+    assert cursors.read_place(cursor, resource="/x", filters={"q": "a"}) == position
     with pytest.raises(ProblemError):
         cursors.read(cursor, resource="/x", filters={"q": "a"})
-    by_id = cursors.make(place.id, resource="/x", filters={"q": "a"})
+    by_id = cursors.make(position.id, resource="/x", filters={"q": "a"})
     with pytest.raises(ProblemError):
         cursors.read_place(by_id, resource="/x", filters={"q": "a"})
 
 
-def test_cursors_of_earlier_releases_are_read() -> None:
+def test_cursor_format_matches_the_release() -> None:
     cursor = "AQAAAAAAAAAAAAAAAAAAAAGYtctekYiCs-KSAkwLzCIo"
     assert Cursors(b"secret").make(UUID(int=1), resource="/users", filters={"a": "b", "c": None}) == cursor

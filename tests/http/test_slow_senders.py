@@ -1,29 +1,32 @@
-"""Heads and bodies that do not come, or not to their end."""
+"""Tests for clients that send the head or the body slowly."""
 
 import asyncio
 from dataclasses import replace
 
 import pytest
 
-from adapters.http.limits import RequestLimits
+from adapters.http.middleware.http_protocol import BoundedHttpProtocol
+from adapters.http.middleware.limits import RequestLimits
 from tests.http.wires import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, QUICK, Wire, listening
 from tests.support.waiting import until
 
+INCOMPLETE = POST + b"Content-Length: 99\r\n\r\n{"
 
-async def test_a_connection_on_which_nothing_comes_is_closed_in_silence() -> None:
+
+async def test_idle_connection_is_closed_without_a_response() -> None:
     async with listening(QUICK) as wire:
         assert await wire.said() == b""
         assert await wire.said(b"\r\n") == b""
         assert wire.api.log == []
 
 
-@pytest.mark.parametrize("piece", [b"G", GET, GET + b"\r\n" + GET])
-async def test_a_head_that_does_not_come_to_its_end(piece: bytes) -> None:
+async def test_incomplete_head_returns_408() -> None:
     async with listening(QUICK) as wire:
-        assert (await wire.problem(piece))["type"] == "/problems/request-timeout"
+        for piece in (b"G", GET, GET + b"\r\n" + GET):
+            assert (await wire.problem(piece))["type"] == "/problems/request-timeout"
 
 
-async def test_a_head_that_trickles() -> None:
+async def test_trickling_head_returns_408() -> None:
     async with listening(QUICK) as wire:
         _, writer = await wire.open(GET + b"a: ")
         while not wire.api.log:
@@ -33,56 +36,61 @@ async def test_a_head_that_trickles() -> None:
         writer.close()
 
 
-async def test_the_time_of_a_head_ends_with_it() -> None:
-    async with listening(replace(LIMITS, timeout=3), keep_alive=60) as wire:
+async def test_header_timeout_ends_with_the_head() -> None:
+    async with listening(replace(LIMITS, timeout=PATIENCE), keep_alive=60) as wire:
         reader, writer = await wire.open()
         for _ in range(2):
             writer.write(GET[:9])
-            await asyncio.sleep(0.01)
+            await until(lambda: _timers(wire) == 1)
             writer.write(GET[9:] + b"\r\n")
             assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
-        await asyncio.sleep(3.1)
+            assert _timers(wire) == 0
         writer.write(LAST)
         assert b"200 OK" in await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
 
 
-async def test_a_body_that_nobody_reads_does_not_hold_the_connection() -> None:
-    async with listening() as wire:
+def _timers(wire: Wire) -> int:
+    """Return the number of connections with a running header timeout."""
+    connections = [one for one in wire.state.connections if isinstance(one, BoundedHttpProtocol)]
+    return sum(connection._timer is not None for connection in connections)
+
+
+async def test_unread_body_does_not_keep_the_connection() -> None:
+    async with listening(keep_alive=0.1) as wire:
         reader, writer = await wire.open()
         writer.write(GET + b"Content-Length: 1000\r\n\r\n")
         assert (await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)).startswith(b"HTTP/1.1 200")
         while wire.state.connections:
             writer.write(b"x")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         writer.close()
 
 
-async def test_a_body_that_stops_is_answered_and_the_connection_ends() -> None:
-    async with listening(request=RequestLimits(body_timeout=0.1)) as wire:
-        assert (await wire.problem(POST + b"Content-Length: 99\r\n\r\n{"))["type"] == "/problems/request-timeout"
-        assert (await wire.problem(CHUNKED + b"1\r\n{"))["type"] == "/problems/request-timeout"
+@pytest.mark.parametrize("sent", [INCOMPLETE, CHUNKED + b"1\r\n{"])
+async def test_stalled_body_returns_408(sent: bytes) -> None:
+    async with listening(request=RequestLimits(body_timeout=0.05)) as wire:
+        assert (await wire.problem(sent))["type"] == "/problems/request-timeout"
 
 
-async def test_a_body_that_stops_does_not_hold_up_the_end_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.http.protocol.GRACE_SECONDS", 0.05)
+async def test_shutdown_returns_408_for_a_stalled_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.http.middleware.http_protocol.BODY_DRAIN_SECONDS", 0.05)
     async with listening(request=RequestLimits(body_timeout=600, request_timeout=600)) as wire:
         reader, writer = await wire.open()
-        writer.write(POST + b"Content-Length: 99\r\n\r\n{")
+        writer.write(INCOMPLETE)
         await until(lambda: bool(wire.state.tasks))
-        for connection in list(wire.state.connections):
-            connection.shutdown()
+        wire.shut_down()
         problem = wire.check(await asyncio.wait_for(reader.read(), PATIENCE))
         assert problem["type"] == "/problems/request-timeout"
         writer.close()
 
 
-async def test_a_body_may_come_to_its_end_while_the_server_ends(wire: Wire) -> None:
+async def test_shutdown_waits_for_the_rest_of_a_body(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
+    monkeypatch.setattr("adapters.http.middleware.http_protocol.BODY_DRAIN_SECONDS", PATIENCE)
     reader, writer = await wire.open()
     writer.write(POST + b"Content-Length: 28\r\n\r\n{")
     await until(lambda: bool(wire.state.tasks))
-    for connection in list(wire.state.connections):
-        connection.shutdown()
+    wire.shut_down()
     writer.write(b'"email": "ada@example.org"}')
     assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 201")
     writer.close()

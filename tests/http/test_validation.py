@@ -1,6 +1,5 @@
-"""Which values are refused, where the refusal points, and that all of a body's errors come together."""
+"""Tests for the validation of bodies and query parameters."""
 
-import json
 from typing import Any
 from urllib.parse import quote
 
@@ -18,16 +17,12 @@ LONG = "x" * 201
         ({"email": 1}, ("/email", "type")),
         ({"email": None}, ("/email", "type")),
         ({"email": "no address"}, ("/email", "format")),
-        ({"email": "Ada <ada@example.org>"}, ("/email", "format")),
         ({"email": " ada@example.org"}, ("/email", "format")),
         ({"email": "a" * 250 + "@x.org"}, ("/email", "too_long")),
         ({"full_name": 1}, ("/full_name", "type")),
         ({"full_name": ""}, ("/full_name", "format")),
-        ({"full_name": "\u200b"}, ("/full_name", "format")),
-        ({"full_name": "a\nb"}, ("/full_name", "format")),
         ({"full_name": "a\0b"}, ("/full_name", "format")),
         ({"full_name": LONG}, ("/full_name", "too_long")),
-        ({"full_name": "x" * 200 + " "}, ("/full_name", "too_long")),
         ({"is_active": 1}, ("/is_active", "type")),
         ({"is_active": "true"}, ("/is_active", "type")),
         ({"is_active": None}, ("/is_active", "type")),
@@ -37,7 +32,7 @@ LONG = "x" * 201
         ({"id": NOBODY}, ("/id", "unknown")),
     ],
 )
-async def test_user_fields(api: Api, changes: dict[str, Any], expected: tuple[str, str]) -> None:
+async def test_invalid_user_fields_return_422(api: Api, changes: dict[str, Any], expected: tuple[str, str]) -> None:
     assert findings(await api.client.post("/api/v1/users", json={**ADA, **changes})) == [expected]
     user = await api.user()
     patched = await api.client.patch(f"/api/v1/users/{user['id']}", json=changes)
@@ -50,7 +45,6 @@ async def test_user_fields(api: Api, changes: dict[str, Any], expected: tuple[st
         ({"title": None}, ("/title", "type")),
         ({"title": 7}, ("/title", "type")),
         ({"title": " "}, ("/title", "format")),
-        ({"title": "a\tb"}, ("/title", "format")),
         ({"title": LONG}, ("/title", "too_long")),
         ({"content": []}, ("/content", "type")),
         ({"content": "\n"}, ("/content", "format")),
@@ -62,7 +56,7 @@ async def test_user_fields(api: Api, changes: dict[str, Any], expected: tuple[st
         ({"version": 1}, ("/version", "unknown")),
     ],
 )
-async def test_post_fields(api: Api, changes: dict[str, Any], expected: tuple[str, str]) -> None:
+async def test_invalid_post_fields_return_422(api: Api, changes: dict[str, Any], expected: tuple[str, str]) -> None:
     user = await api.user()
     given = {"author_id": user["id"], "title": "t", "content": "c"}
     assert findings(await api.client.post("/api/v1/posts", json={**given, **changes})) == [expected]
@@ -71,7 +65,7 @@ async def test_post_fields(api: Api, changes: dict[str, Any], expected: tuple[st
     assert findings(patched) == [expected]
 
 
-NOT_IDS = [
+NONCANONICAL_IDS = [
     "x",
     "0198a3c46f2b7d31a6f0c2b9e4d81357",
     "{0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357}",
@@ -84,10 +78,11 @@ NOT_IDS = [
 ]
 
 
-@pytest.mark.parametrize("text", NOT_IDS)
-async def test_ids_are_canonical(api: Api, text: str) -> None:
+@pytest.mark.parametrize("text", NONCANONICAL_IDS)
+async def test_noncanonical_ids_return_422(api: Api, text: str) -> None:
     given = {"author_id": text, "title": "t", "content": "c"}
     assert findings(await api.client.post("/api/v1/posts", json=given)) == [("/author_id", "format")]
+    assert findings(await api.client.post("/api/v1/posts", json={**given, "author_id": 1})) == [("/author_id", "type")]
     assert findings(await api.client.get("/api/v1/posts", params={"author_id": text})) == [("author_id", "format")]
     for kind, method in [("user", "GET"), ("user", "DELETE"), ("post", "GET"), ("post", "DELETE")]:
         response = await api.client.request(method, f"/api/v1/{kind}s/{quote(text)}")
@@ -95,12 +90,7 @@ async def test_ids_are_canonical(api: Api, text: str) -> None:
     assert findings(await api.client.patch(f"/api/v1/users/{quote(text)}", json={})) == [("user_id", "format")]
 
 
-async def test_author_id_is_a_string(api: Api) -> None:
-    response = await api.client.post("/api/v1/posts", json={"author_id": 1, "title": "t", "content": "c"})
-    assert findings(response) == [("/author_id", "type")]
-
-
-async def test_every_version_of_uuid_is_an_id(api: Api) -> None:
+async def test_ids_may_be_of_every_uuid_version(api: Api) -> None:
     for text in ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", NOBODY]:
         check_problem(await api.client.get(f"/api/v1/users/{text}"), 404, "user-not-found")
 
@@ -141,6 +131,9 @@ async def test_every_version_of_uuid_is_an_id(api: Api) -> None:
         ("posts", "cursor=", ("cursor", "not_issued")),
         ("users", "cursor=abc", ("cursor", "not_issued")),
         ("users", "limit=1&limit=1", ("limit", "repeated")),
+        ("api-keys", "limit=0", ("limit", "out_of_range")),
+        ("api-keys", "name=x", ("name", "unknown")),
+        ("posts", "q=a&q=b", ("q", "repeated")),
         ("users", "status=draft", ("status", "unknown")),
         ("users", "Limit=1", ("Limit", "unknown")),
         ("users", "=1", (None, "unknown")),
@@ -149,7 +142,9 @@ async def test_every_version_of_uuid_is_an_id(api: Api) -> None:
         (f"posts/{NOBODY}", "x", ("x", "unknown")),
     ],
 )
-async def test_query_parameters(api: Api, path: str, query: str, expected: tuple[str | None, str]) -> None:
+async def test_invalid_query_parameters_return_422(
+    api: Api, path: str, query: str, expected: tuple[str | None, str]
+) -> None:
     assert findings(await api.client.get(f"/api/v1/{path}?{query}")) == [expected]
 
 
@@ -164,19 +159,19 @@ async def test_query_parameters(api: Api, path: str, query: str, expected: tuple
         ("DELETE", f"posts/{NOBODY}"),
     ],
 )
-async def test_unknown_query_parameters_are_refused_everywhere(api: Api, method: str, path: str) -> None:
+async def test_unknown_query_parameter_returns_422(api: Api, method: str, path: str) -> None:
     response = await api.client.request(method, f"/api/v1/{path}?dry_run=1", json={})
     assert findings(response) == [("dry_run", "unknown")]
 
 
 @pytest.mark.parametrize("query", ["%", "%zz", "email=%f", "email=%ff", "email=%ed%a0%80", "a=\xff"])
-async def test_query_that_is_not_percent_encoded_utf8(api: Api, query: str) -> None:
+async def test_malformed_query_string_returns_422(api: Api, query: str) -> None:
     raw = await call(api.app, "GET", "/api/v1/users", query=query.encode("latin-1"))
-    assert raw.status == 422
-    assert json.loads(raw.body)["detail"] == "The query string is not percent-encoded UTF-8."
+    assert findings(raw.parsed) == []
+    assert raw.parsed.json()["detail"] == "The query string is not percent-encoded UTF-8."
 
 
-async def test_all_errors_come_together(api: Api) -> None:
+async def test_validation_reports_all_errors(api: Api) -> None:
     response = await api.client.post("/api/v1/posts", json={"title": "", "content": 1, "status": "x", "more": 1})
     assert sorted(findings(response), key=str) == [
         ("/author_id", "required"),
@@ -194,13 +189,13 @@ async def test_all_errors_come_together(api: Api) -> None:
     ]
 
 
-async def test_endless_errors_are_cut(api: Api) -> None:
+async def test_validation_limits_the_number_of_errors(api: Api) -> None:
     response = await api.client.post("/api/v1/users", json={**ADA, **{f"f{n}": n for n in range(200)}})
     assert len(findings(response)) == MOST_ERRORS
 
 
 @pytest.mark.parametrize("body", ["[]", "1", '"x"', "null", "true", "1.5"])
-async def test_body_that_is_no_object(api: Api, body: str) -> None:
+async def test_body_other_than_an_object_returns_422(api: Api, body: str) -> None:
     headers = {"content-type": "application/json"}
     assert findings(await api.client.post("/api/v1/users", content=body, headers=headers)) == [("", "type")]
     user = await api.user()
@@ -208,7 +203,7 @@ async def test_body_that_is_no_object(api: Api, body: str) -> None:
     assert findings(response) == [("", "type")]
 
 
-async def test_codes_are_documented(api: Api) -> None:
+async def test_validation_codes_are_documented(api: Api) -> None:
     page = (await api.client.get("/problems/validation-failed")).text
     for code in CODES:
         assert f"<code>{code}</code>" in page

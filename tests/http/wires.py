@@ -1,4 +1,4 @@
-"""The application on a port, and what is said on a connection to it."""
+"""The application on a port, and raw connections to it."""
 
 import asyncio
 import json
@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from adapters.http.admission import Admission
-from adapters.http.limits import HeadLimits, RequestLimits
-from adapters.http.protocol import bounded_protocol
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.http_protocol import bounded_protocol
+from adapters.http.middleware.limits import HeaderLimits, RequestLimits
 from tests.http.support import ADMIN_KEY, Api, Json, serving
 
 PATIENCE = 30.0
-LIMITS = HeadLimits(max_headers=10, max_header_bytes=2000)
-QUICK = replace(LIMITS, timeout=0.1)
+SEND_BUFFER = 65_536
+"""Bytes per connection; by default the kernel keeps megabytes, and a slow reader is noticed late."""
+LIMITS = HeaderLimits(max_headers=10, max_header_bytes=2000)
+QUICK = replace(LIMITS, timeout=0.05)
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 POST = (
     b"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: %s\r\n"
@@ -31,24 +33,24 @@ LAST = GET + b"Connection: close\r\n\r\n"
 
 @dataclass(frozen=True)
 class Wire:
-    """A server on a port of its own."""
+    """A server on a port."""
 
     api: Api
     port: int
     state: ServerState
 
     async def open(self, first: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect; what is sent first is there before the server takes the connection, and any time begins."""
+        """Connect; `first` is sent before the server accepts the connection and starts its timers."""
         client = socket.create_connection(("127.0.0.1", self.port))
         client.sendall(first)
         client.setblocking(False)
         return await asyncio.open_connection(sock=client)
 
     async def said(self, *pieces: bytes) -> bytes:
-        """Send the pieces one by one, and return all that is answered until the server ends the connection."""
+        """Send the pieces one by one; return all responses until the server closes the connection."""
         reader, writer = await self.open(b"".join(pieces[:1]))
         for piece in pieces[1:]:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.002)
             writer.write(piece)
             await writer.drain()
         answer = await asyncio.wait_for(reader.read(), PATIENCE)
@@ -56,13 +58,13 @@ class Wire:
         return answer
 
     async def problem(self, *pieces: bytes) -> Json:
-        """Return the problem that is the last answer, after checking that it is one as all are."""
+        """Send the pieces; check the last response and return its problem."""
         return self.check(await self.said(*pieces))
 
     def check(self, answer: bytes) -> Json:
-        head, _, body = (
-            answer[[found.start() for found in STATUS.finditer(answer)][-1] :].decode().partition("\r\n\r\n")
-        )
+        """Check the parts that all problem responses have, and return the problem."""
+        last = [found.start() for found in STATUS.finditer(answer)][-1]
+        head, _, body = answer[last:].decode().partition("\r\n\r\n")
         status, *lines = head.split("\r\n")
         headers = dict(line.split(": ") for line in lines)
         problem: Json = json.loads(body)
@@ -74,27 +76,40 @@ class Wire:
         assert int(status.split()[1]) == problem["status"] == self.api.log[-1]["status"]
         return problem
 
+    def shut_down(self) -> None:
+        """Shut down all connections, as a server that stops."""
+        for connection in list(self.state.connections):
+            connection.shutdown()
+
+    def abort(self) -> None:
+        """Abort all connections."""
+        for connection in list(self.state.connections):
+            connection.transport.abort()
+
 
 @asynccontextmanager
 async def listening(
-    head: HeadLimits = LIMITS,
+    head: HeaderLimits = LIMITS,
     request: RequestLimits | None = None,
-    admission: Admission | None = None,
+    admission: AdmissionController | None = None,
     *,
     send_timeout: float = 20.0,
-    keep_alive: int = 1,
+    keep_alive: float = 1.0,
 ) -> AsyncIterator[Wire]:
-    admission = admission or Admission()
+    admission = admission or AdmissionController()
     async with serving(limits=request, admission=admission) as api:
-        config = Config(api.app, ws="none", log_config=None, timeout_keep_alive=keep_alive)
+        config = Config(api.app, ws="none", log_config=None)
+        config.timeout_keep_alive = keep_alive  # type: ignore[assignment] # seconds of `loop.call_later`
         config.load()
         state = ServerState()
-        protocol = bounded_protocol(head, admission, send_timeout=send_timeout)
+        protocol = bounded_protocol(head, write_timeout=send_timeout)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        server = await loop.create_server(lambda: protocol(config, state, {}), sock=listener)
+        wire = Wire(api, listener.getsockname()[1], state)
         try:
-            yield Wire(api, server.sockets[0].getsockname()[1], state)
+            yield wire
         finally:
             server.close()
-            for connection in list(state.connections):
-                connection.transport.abort()
+            wire.abort()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import URL
 
-from adapters.http.limits import RequestLimits
+from adapters.http.middleware.limits import RequestLimits
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.storage import SqlAlchemyStorage

@@ -1,7 +1,8 @@
-"""What every response has, whatever answered."""
+"""Tests for the headers, request ids, failures and log records that all responses have."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from uuid import UUID
 
 import httpx
 import pytest
@@ -17,8 +18,8 @@ from application.ports import (
     StorageUnavailableError,
     TransientError,
 )
-from domain.errors import ConflictError
-from tests.http.support import ADA, ADMIN_ID, NOBODY, Api, FailingStorage, call, check_problem, serving
+from domain.keys import Scope
+from tests.http.support import ADA, ADMIN_ID, NOBODY, Api, FailingStorage, call, check_problem, scope_of, serving
 
 SECRET_TEXT = "duplicate key (ada@example.org)"  # noqa: S105 - it must not come out
 EVERY_KIND = [
@@ -39,7 +40,7 @@ CACHEABLE = {"/docs": "public, no-cache", "/openapi.json": "public, no-cache", "
 
 
 @pytest.mark.parametrize(("method", "path", "status"), EVERY_KIND)
-async def test_headers_of_every_response(api: Api, method: str, path: str, status: int) -> None:
+async def test_response_has_standard_headers(api: Api, method: str, path: str, status: int) -> None:
     given = await api.client.request(method, path, json=ADA, headers={"x-request-id": "given.by-Caller_1"})
     assert given.status_code == status
     assert given.headers["x-request-id"] == "given.by-Caller_1"
@@ -54,12 +55,12 @@ async def test_headers_of_every_response(api: Api, method: str, path: str, statu
 
 
 @pytest.mark.parametrize("unsafe", ["", "a b", "a" * 129, "é", "a\tb", "<b>", "a/b", "x\n"])
-async def test_unsafe_request_ids_are_replaced(api: Api, unsafe: str) -> None:
+async def test_unsafe_request_id_is_replaced(api: Api, unsafe: str) -> None:
     response = await call(api.app, "GET", "/nowhere", headers=[(b"x-request-id", unsafe.encode())])
     assert re.fullmatch(r"[0-9a-f]{12}7[0-9a-f]{19}", response.headers["x-request-id"])
 
 
-async def test_every_request_has_its_own_id(api: Api) -> None:
+async def test_request_ids_are_unique(api: Api) -> None:
     ids = [(await api.client.get("/livez")).headers["x-request-id"] for _ in range(10)]
     assert len(set(ids)) == 10
     assert [event["request_id"] for event in api.log] == ids
@@ -70,13 +71,16 @@ async def test_every_request_has_its_own_id(api: Api) -> None:
     [
         "/livez", "/readyz", "/docs", "/docs/", "/openapi.json", "/problems", "/problems/not-found", "/",
         "/docs/assets/favicon.png", "/api/v1/users", "/api/v1/users/?limit=1", "/api/v1/posts", "/nowhere",
-        "/api/v1/users/x", f"/api/v1/users/{NOBODY}/", "{user}", "{user}/", "{post}",
+        "/api/v1/users/x", f"/api/v1/users/{NOBODY}/", "{user}", "{user}/", "{post}", "{key}",
     ],
 )  # fmt: skip
-async def test_head_is_get_without_a_body(api: Api, path: str) -> None:
+async def test_head_returns_the_headers_of_get(api: Api, path: str) -> None:
     user = await api.user()
     post = await api.post(user)
-    path = path.format(user=f"/api/v1/users/{user['id']}", post=f"/api/v1/posts/{post['id']}")
+    key = (await api.key(Scope.USERS_READ)).split("_")[1]
+    path = path.format(
+        user=f"/api/v1/users/{user['id']}", post=f"/api/v1/posts/{post['id']}", key=f"/api/v1/api-keys/{UUID(key)}"
+    )
     headers = {"x-request-id": "one"}
     get, head = await api.client.get(path, headers=headers), await api.client.head(path, headers=headers)
     assert head.status_code == get.status_code
@@ -97,38 +101,37 @@ async def test_head_is_get_without_a_body(api: Api, path: str) -> None:
         ("/api/v1/posts", "GET, HEAD, POST"),
         (f"/api/v1/users/{NOBODY}", "DELETE, GET, HEAD, PATCH"),
         (f"/api/v1/posts/{NOBODY}/", "DELETE, GET, HEAD, PATCH"),
+        (f"/api/v1/api-keys/{NOBODY}", "DELETE, GET, HEAD"),
         ("/livez", "GET, HEAD"),
         ("/docs", "GET, HEAD"),
         ("/problems/not-found", "GET, HEAD"),
         ("/", "GET, HEAD"),
     ],
 )
-@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "QUERY", "get"])
-async def test_methods_that_are_not_allowed(api: Api, method: str, path: str, allowed: str) -> None:
-    response = await call(api.app, method, path)
-    assert response.status == 405
-    assert response.headers["allow"] == allowed
-    assert b"/problems/method-not-allowed" in response.body
-    assert api.log[-1]["method"] == (method if method in {"PUT", "OPTIONS", "TRACE"} else "other")
+async def test_unsupported_method_returns_405(api: Api, path: str, allowed: str) -> None:
+    for method in ("PUT", "OPTIONS", "TRACE", "QUERY", "get"):
+        response = await call(api.app, method, path)
+        check_problem(response.parsed, 405, "method-not-allowed")
+        assert response.headers["allow"] == allowed
+        assert api.log[-1]["method"] == (method if method in {"PUT", "OPTIONS", "TRACE"} else "other")
 
 
-async def test_head_is_not_allowed_where_get_is_not(api: Api) -> None:
+async def test_head_returns_405_where_get_is_unsupported() -> None:
     async def created() -> None:
-        """Answer."""
+        """Return an empty response."""
 
-    api.app.add_api_route("/only-post", created, methods=["POST"])
-    for method in ("GET", "HEAD"):
-        response = await call(api.app, method, "/only-post")
-        assert (response.status, response.headers["allow"]) == (405, "POST")
+    async with serving() as api:
+        api.app.add_api_route("/only-post", created, methods=["POST"])
+        for method in ("GET", "HEAD"):
+            response = await call(api.app, method, "/only-post")
+            assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/api", "/api/v1", "/api/v1/users//", "/api/v1/users/a/b", "/api/v2/users", "/redoc"]
 )
-async def test_paths_that_are_not_there(api: Api, path: str) -> None:
-    response = await call(api.app, "GET", path)
-    assert response.status == 404
-    assert b"/problems/not-found" in response.body
+async def test_unknown_path_returns_404(api: Api, path: str) -> None:
+    check_problem((await call(api.app, "GET", path)).parsed, 404, "not-found")
     assert api.log[-1]["route"] is None
 
 
@@ -141,8 +144,8 @@ async def test_paths_that_are_not_there(api: Api, path: str) -> None:
         (TransientError, "overloaded", "1"),
     ],
 )
-async def test_storage_that_fails(error: type[Exception], code: str, seconds: str) -> None:
-    async with serving(FailingStorage(lambda: error(SECRET_TEXT))) as api:
+async def test_storage_failure_returns_503(api: Api, error: type[Exception], code: str, seconds: str) -> None:
+    async with api.over(FailingStorage(lambda: error(SECRET_TEXT))):
         for response in await every_operation(api):
             check_problem(response, 503, code)
             assert response.headers["retry-after"] == seconds
@@ -150,68 +153,55 @@ async def test_storage_that_fails(error: type[Exception], code: str, seconds: st
 
 
 @pytest.mark.parametrize("error", [AcknowledgementLostError, OutcomeUnknownError])
-async def test_who_may_have_been_served_is_told_so(error: type[Exception]) -> None:
-    async with serving(FailingStorage(lambda: error(SECRET_TEXT))) as api:
+async def test_unknown_commit_result_returns_503_with_a_warning(api: Api, error: type[Exception]) -> None:
+    async with api.over(FailingStorage(lambda: error(SECRET_TEXT))):
         response = await api.client.patch(f"/api/v1/users/{NOBODY}", json={"full_name": None})
     check_problem(response, 503, "database-unavailable")
     assert response.json()["detail"] == "The request may have been carried out: read first whether it was."
 
 
-async def test_failures_that_nobody_expected() -> None:
-    async with serving(FailingStorage(lambda: RuntimeError(SECRET_TEXT))) as api:
+def caused_error() -> Exception:
+    error = RuntimeError(SECRET_TEXT)
+    error.__cause__ = KeyError(SECRET_TEXT)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("make", "logged"),
+    [
+        (lambda: RuntimeError(SECRET_TEXT), "builtins.RuntimeError"),
+        (caused_error, "builtins.RuntimeError from builtins.KeyError"),
+    ],
+)
+async def test_unexpected_error_returns_500_without_its_text(
+    api: Api, make: Callable[[], Exception], logged: str
+) -> None:
+    async with api.over(FailingStorage(make)):
         with structlog.testing.capture_logs() as events:
             responses = await every_operation(api)
-        for response, event in zip(responses, events, strict=True):
-            check_problem(response, 500, "internal-error")
-            assert "ada@" not in response.text
-            assert event["log_level"] == "error"
-            assert event["request_id"] == response.headers["x-request-id"]
-            assert event["exception"] == "builtins.RuntimeError"
-            assert "support.py" in event["traceback"][-1]
-        assert "ada@" not in repr(events)
-
-
-async def test_refusal_of_the_domain_that_has_no_status() -> None:
-    async with serving(FailingStorage(lambda: ConflictError(SECRET_TEXT))) as api:
-        with structlog.testing.capture_logs() as events:
-            response = await api.client.get("/api/v1/users")
+    for response, event in zip(responses, events, strict=True):
         check_problem(response, 500, "internal-error")
         assert "ada@" not in response.text
-        assert [event["exception"].split()[0] for event in events] == ["domain.errors.ConflictError"]
-
-
-async def test_cause_of_a_failure_is_named_without_its_text() -> None:
-    def failure() -> Exception:
-        error = RuntimeError(SECRET_TEXT)
-        error.__cause__ = KeyError(SECRET_TEXT)
-        return error
-
-    async with serving(FailingStorage(failure)) as api:
-        with structlog.testing.capture_logs() as events:
-            await api.client.get("/api/v1/users")
-        assert events[0]["exception"] == "builtins.RuntimeError from builtins.KeyError"
-        assert "ada@" not in repr(events)
+        assert event["log_level"] == "error"
+        assert event["request_id"] == response.headers["x-request-id"]
+        assert event["exception"] == logged
+        assert "support.py" in event["traceback"][-1]
+    assert "ada@" not in repr(events)
 
 
 async def every_operation(api: Api) -> list[httpx.Response]:
-    user = f"/api/v1/users/{NOBODY}"
-    post = f"/api/v1/posts/{NOBODY}"
+    user, post = f"/api/v1/users/{NOBODY}", f"/api/v1/posts/{NOBODY}"
     written = {"author_id": NOBODY, "title": "t", "content": "c"}
-    return [
-        await api.client.post("/api/v1/users", json=ADA),
-        await api.client.get("/api/v1/users"),
-        await api.client.get(user),
-        await api.client.patch(user, json={}),
-        await api.client.delete(user),
-        await api.client.post("/api/v1/posts", json=written),
-        await api.client.get("/api/v1/posts"),
-        await api.client.get(post),
-        await api.client.patch(post, json={}),
-        await api.client.delete(post),
+    requests: list[tuple[str, str, object]] = [
+        ("POST", "/api/v1/users", ADA),
+        ("POST", "/api/v1/posts", written),
+        *[(method, path, {}) for method in ("GET", "PATCH", "DELETE") for path in (user, post)],
+        *[("GET", path, None) for path in ("/api/v1/users", "/api/v1/posts")],
     ]
+    return [await api.client.request(method, path, json=body) for method, path, body in requests]
 
 
-async def test_response_that_breaks_off_is_not_followed_by_another(api: Api) -> None:
+async def test_failed_stream_is_not_followed_by_a_problem() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"first"
         raise RuntimeError(SECRET_TEXT)
@@ -219,16 +209,17 @@ async def test_response_that_breaks_off_is_not_followed_by_another(api: Api) -> 
     async def broken() -> Response:
         return StreamingResponse(pieces())
 
-    api.app.add_api_route("/broken", broken)
-    with structlog.testing.capture_logs() as events:
-        response = await call(api.app, "GET", "/broken")
+    async with serving() as api:
+        api.app.add_api_route("/broken", broken)
+        with structlog.testing.capture_logs() as events:
+            response = await call(api.app, "GET", "/broken")
     assert [message["type"] for message in response.messages] == ["http.response.start", "http.response.body"]
     assert response.body == b"first"
     assert [event["exception"].split()[0] for event in events] == ["builtins.RuntimeError"]
     assert api.log[-1]["status"] == 200
 
 
-async def test_access_log_tells_templates_only(api: Api) -> None:
+async def test_access_log_contains_route_templates_only(api: Api) -> None:
     user = await api.user()
     headers = {"cookie": "canary", "x-request-id": "r1"}
     response = await api.client.get(f"/api/v1/users/{user['id']}/?canary=1", headers=headers)
@@ -247,7 +238,7 @@ async def test_access_log_tells_templates_only(api: Api) -> None:
     assert user["id"] not in repr(api.log)
 
 
-async def test_other_scopes_pass_through(api: Api) -> None:
+async def test_websocket_is_closed_by_the_application(api: Api) -> None:
     sent = []
 
     async def receive() -> dict[str, str]:
@@ -256,14 +247,14 @@ async def test_other_scopes_pass_through(api: Api) -> None:
     async def send(message: object) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "websocket",
-        "path": "/livez",
-        "headers": [],
-        "query_string": b"",
-        "root_path": "",
-        "subprotocols": [],
-    }
+    scope = {**scope_of("GET", "/livez", headers=[]), "type": "websocket", "subprotocols": []}
     await api.app(scope, receive, send)
     assert sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
     assert api.log == []
+
+
+async def test_applications_in_a_process_are_independent(api: Api) -> None:
+    async with serving() as other:
+        user = await api.user()
+        assert (await other.client.get(f"/api/v1/users/{user['id']}")).status_code == 404
+        assert (len(api.log), len(other.log)) == (1, 1)

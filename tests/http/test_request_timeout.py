@@ -1,0 +1,238 @@
+"""Tests for the time limits of bodies and responses, and for cancelled requests."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from fastapi import Request, Response
+from starlette.responses import StreamingResponse
+from starlette.types import Message
+
+from adapters.http.middleware import timeouts
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.limits import RequestLimits
+from adapters.http.problems import REJECTIONS
+from adapters.telemetry.metrics import Metrics
+from tests.http.support import AUTHORIZATION, CHUNKED, JSON_TYPE, Api, call, scope_of, serving
+from tests.support.waiting import LONGEST, until
+from tests.telemetry.scrapes import Scrape
+
+LENGTH = (b"content-length", b"100")
+QUICK = RequestLimits(body_timeout=0, request_timeout=0)
+"""The timeout expires when the endpoint waits for the first time: no code before it waits."""
+PIECE: Message = {"type": "http.request", "body": b"{", "more_body": True}
+WHOLE: Message = {"type": "http.request", "body": b'{"email": "ada@example.org"}'}
+METHODS = [("GET", True), ("POST", False), ("PATCH", False), ("DELETE", False)]
+UNCERTAIN = "may have been carried out"
+
+
+class Client:
+    """Sends messages, and reads responses while `reads` is set."""
+
+    def __init__(self, *messages: Message) -> None:
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.put(*messages)
+        self.sent: list[Message] = []
+        self.waits, self.is_offered, self.reads = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.reads.set()
+
+    def put(self, *messages: Message) -> None:
+        for message in messages:
+            self._messages.put_nowait(message)
+
+    async def receive(self) -> Message:
+        if self._messages.empty():
+            self.waits.set()
+        return await self._messages.get()
+
+    async def send(self, message: Message) -> None:
+        self.is_offered.set()
+        await self.reads.wait()
+        self.sent.append(message)
+
+    @property
+    def answer(self) -> tuple[int, str, str, dict[bytes, bytes]]:
+        """The status, the type and detail of the problem, and the headers."""
+        problem = json.loads(b"".join(message["body"] for message in self.sent[1:]))
+        return self.sent[0]["status"], problem["type"], problem["detail"], dict(self.sent[0]["headers"])
+
+
+def start(api: Api, client: Client, method: str, path: str, *headers: tuple[bytes, bytes]) -> asyncio.Task[None]:
+    scope = scope_of(method, path, headers=[*headers, AUTHORIZATION])
+    return asyncio.create_task(api.app(scope, client.receive, client.send))
+
+
+async def send(api: Api, client: Client, method: str, path: str, *headers: tuple[bytes, bytes]) -> None:
+    await asyncio.wait_for(start(api, client, method, path, *headers), LONGEST)
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, LONGEST)
+
+
+def add(api: Api, endpoint: Callable[..., Awaitable[Response]]) -> None:
+    api.app.add_api_route("/slow", endpoint, methods=[method for method, _ in METHODS])
+
+
+def add_endless(api: Api) -> list[str]:
+    """Add an endpoint that does not return; return the list to which it adds its progress."""
+    progress: list[str] = []
+
+    async def endless(request: Request) -> Response:
+        await request.body()
+        progress.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            progress.append("ended")
+        return Response()
+
+    add(api, endless)
+    return progress
+
+
+def rejected(metrics: Metrics) -> dict[str, float]:
+    found = Scrape(metrics.exposition().decode()).found("hexapost_rejections_total")
+    return {sample.labels["reason"]: sample.value for sample in found if sample.value}
+
+
+@pytest.mark.parametrize("header", [LENGTH, CHUNKED])
+@pytest.mark.parametrize("messages", [[], [PIECE]])
+async def test_incomplete_body_returns_408(messages: list[Message], header: tuple[bytes, bytes]) -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(limits=RequestLimits(body_timeout=0.05, request_timeout=0.001)) as api:
+        client, started = Client(*messages), loop.time()
+        await send(api, client, "POST", "/api/v1/users", JSON_TYPE, header)
+        assert loop.time() - started >= 0.049
+    status, kind, _, headers = client.answer
+    assert (status, kind, headers[b"connection"]) == (408, "/problems/request-timeout", b"close")
+    assert headers[b"cache-control"] == b"no-store"
+    assert headers[b"x-request-id"].decode() == api.log[-1]["request_id"]
+    assert (api.log[-1]["status"], api.log[-1]["route"]) == (408, "/api/v1/users")
+
+
+@pytest.mark.parametrize(("method", "is_safe"), METHODS)
+async def test_endpoint_beyond_timeout_returns_503(method: str, is_safe: bool) -> None:
+    metrics = Metrics(version="1", rejections=REJECTIONS)
+    async with serving(limits=QUICK, metrics=metrics) as api:
+        progress = add_endless(api)
+        client = Client(WHOLE)
+        await send(api, client, method, "/slow", LENGTH)
+    status, kind, detail, headers = client.answer
+    assert (status, kind, headers[b"retry-after"]) == (503, "/problems/database-unavailable", b"5")
+    assert b"connection" not in headers
+    assert (UNCERTAIN in detail) is not is_safe
+    assert (progress, api.log[-1]["status"], rejected(metrics)) == (["begun", "ended"], 503, {"deadline": 1})
+
+
+async def test_request_timeout_starts_after_the_body() -> None:
+    async with serving(limits=RequestLimits(body_timeout=600, request_timeout=0.01)) as api:
+        progress = add_endless(api)
+        client = Client()
+        task = start(api, client, "POST", "/slow", LENGTH)
+        await client.waits.wait()
+        await asyncio.sleep(0.05)
+        assert (task.done(), progress) == (False, [])
+        client.put(WHOLE)
+        await asyncio.wait_for(task, LONGEST)
+        assert (client.answer[0], progress) == (503, ["begun", "ended"])
+
+
+async def test_suppressed_cancellation_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeouts, "RECANCEL_INTERVAL_SECONDS", 0.01)
+    suppressed: list[int] = []
+
+    async def stubborn() -> Response:
+        for number in range(2):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                suppressed.append(number)
+        await asyncio.Event().wait()
+        return Response()
+
+    async with serving(limits=QUICK) as api:
+        add(api, stubborn)
+        client = Client()
+        await send(api, client, "GET", "/slow")
+        assert (client.answer[0], suppressed) == (503, [0, 1])
+
+
+async def test_error_after_timeout_returns_503() -> None:
+    async def broken() -> Response:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RuntimeError from None
+        return Response()
+
+    async with serving(limits=QUICK) as api:
+        add(api, broken)
+        client = Client()
+        await send(api, client, "GET", "/slow")
+        assert client.answer[0] == 503
+
+
+async def test_started_response_is_aborted_on_timeout() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        await asyncio.Event().wait()
+
+    async def endless() -> Response:
+        return StreamingResponse(pieces())
+
+    async with serving(limits=QUICK) as api:
+        add(api, endless)
+        client = Client()
+        await send(api, client, "GET", "/slow")
+        assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
+        assert api.log[-1]["status"] == 200
+
+
+async def test_timer_is_stopped_after_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeouts, "RECANCEL_INTERVAL_SECONDS", 0)
+    async with serving(limits=QUICK) as api:
+        assert (await call(api.app, "GET", "/livez")).status == 200
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+
+async def test_cancelled_upload_returns_408(api: Api) -> None:
+    client = Client(PIECE)
+    task = start(api, client, "POST", "/api/v1/users", JSON_TYPE, LENGTH)
+    await client.waits.wait()
+    await cancel(task)
+    assert (client.answer[0], api.log[-1]["status"]) == (408, 408)
+
+
+@pytest.mark.parametrize(("method", "is_safe"), METHODS)
+async def test_cancelled_endpoint_returns_503(method: str, is_safe: bool) -> None:
+    metrics = Metrics(version="1", rejections=REJECTIONS)
+    async with serving(metrics=metrics) as api:
+        progress = add_endless(api)
+        client = Client(WHOLE)
+        task = start(api, client, method, "/slow", LENGTH)
+        await until(lambda: bool(progress))
+        await cancel(task)
+    status, kind, detail, _ = client.answer
+    assert (status, api.log[-1]["status"]) == (503, 503)
+    assert kind == ("/problems/overloaded" if is_safe else "/problems/database-unavailable")
+    assert (UNCERTAIN in detail) is not is_safe
+    assert rejected(metrics) == {"overloaded" if is_safe else "deadline": 1}
+
+
+@pytest.mark.parametrize("capacity", [1, 0], ids=["accepted", "rejected"])
+async def test_cancelled_response_is_logged_as_499(capacity: int) -> None:
+    async with serving(admission=AdmissionController(capacity)) as api:
+        client = Client()
+        client.reads.clear()
+        task = start(api, client, "GET", "/openapi.json")
+        await client.is_offered.wait()
+        await cancel(task)
+        assert (api.log[-1]["status"], api.log[-1]["bytes"]) == (499, 0)
