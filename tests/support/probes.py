@@ -53,9 +53,11 @@ class Recorder:
 
     statements: list[str] = field(default_factory=list)
 
-    @property
-    def verbs(self) -> list[str]:
-        return [statement.split()[0].rstrip(";") for statement in self.statements]
+    def take(self) -> list[str]:
+        """Return the verbs of the statements, and forget these."""
+        verbs = [statement.split()[0].rstrip(";") for statement in self.statements]
+        self.statements.clear()
+        return verbs
 
 
 def recorded(database: Database, monkeypatch: pytest.MonkeyPatch) -> Recorder:

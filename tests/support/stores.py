@@ -45,6 +45,10 @@ class Store:
         """How many connections are out of the pool."""
         return taken(self.database)
 
+    def has_ended(self, pid: int) -> bool:
+        """Return True if the server has no process with that id."""
+        return self.admin.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone() is None
+
     def is_waiting(self) -> bool:
         """Tell whether a connection waits for a lock that another one holds."""
         return self.admin.execute(WAITING).fetchone() != (0,)
