@@ -52,7 +52,7 @@ def test_backfill_assigns_values_to_matching_rows(scratch: URL, driver: str, use
     assert reported[0].startswith("backfill of users: done, 99 rows in ")
 
 
-def test_finished_backfill_is_skipped_when_the_revision_is_repeated(
+def test_finished_backfill_is_skipped_when_revision_is_repeated(
     scratch: URL, driver: str, users: Connection, own: Revisions
 ) -> None:
     own.add(f'{COUNT}\n{COUNT}\nop.add_not_null("users", "full_name")')
@@ -156,7 +156,7 @@ async def test_backfill_skips_rows_that_stop_matching_while_locked(
     assert _versions(users) == [(2, 90), (3, 10)]
 
 
-async def test_backfill_continues_after_last_commit_of_a_killed_process(
+async def test_backfill_continues_after_commit_of_killed_process(
     scratch: URL, users: Connection, own: Revisions
 ) -> None:
     own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')

@@ -36,7 +36,7 @@ def test_migrations_go_up_and_down_and_up_again(empty: URL, scratch: URL, driver
     assert migrate(empty) == []
 
 
-def test_migrations_have_one_line_per_phase() -> None:
+def test_migrations_are_linear_per_phase() -> None:
     one_line_for_each_phase(ScriptDirectory.from_config(configuration()))
 
 

@@ -132,7 +132,7 @@ def test_add_not_null_truncates_its_generated_name(
     assert f"column {table}.{column} integer NO default " in schema(scratch)
 
 
-def test_add_not_null_adds_its_own_constraint_before_postgresql_18(
+def test_add_not_null_adds_named_constraint_before_postgresql_18(
     scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("migrations.operations.steps.Steps.server_version", 170000)

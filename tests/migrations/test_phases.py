@@ -40,7 +40,7 @@ def _columns(url: URL) -> set[str]:
     return {line.split()[1] for line in schema(url) if line.startswith("column users.")}
 
 
-def test_upgrade_applies_contract_revisions_only_in_contract_phase(scratch: URL, lines: Revisions) -> None:
+def test_upgrade_applies_contract_revisions_in_contract_phase(scratch: URL, lines: Revisions) -> None:
     config = lines.config(scratch)
     command.upgrade(config, "heads")
     assert revisions(scratch) == ["e2"]
@@ -171,7 +171,7 @@ def test_release_revisions_declare_their_phase() -> None:
     assert {phase_of(script) for script in scripts.walk_revisions()} <= set(Phase)
 
 
-def test_migration_sql_contains_contract_revisions_only_in_contract_phase(lines: Revisions) -> None:
+def test_migration_sql_has_contract_revisions_in_contract_phase(lines: Revisions) -> None:
     written = {phase: _sql(lines, phase) for phase in Phase}
     assert "DROP COLUMN" not in written[Phase.EXPAND]
     assert written[Phase.CONTRACT].count("DROP COLUMN") == 2

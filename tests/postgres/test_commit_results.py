@@ -52,7 +52,7 @@ async def _add_two(work: UnitOfWork) -> None:
         (lambda work: fetch(work, "SELECT 1"), "SELECT", StorageUnavailableError),
     ],
 )
-async def test_lost_response_is_unknown_only_for_statements_that_commit(
+async def test_lost_response_is_unknown_for_statements_that_commit(
     store: Store, monkeypatch: pytest.MonkeyPatch, body: Body[Any], verb: str, error: type[Exception]
 ) -> None:
     _lose_response(store, monkeypatch, verb)

@@ -60,7 +60,7 @@ async def test_pool_slot_is_returned_when_server_rejects_connection(
                 assert await Probe(pool.storage, retry=once).look(_list) == []
 
 
-async def test_pool_serves_50_callers_with_one_connection(single: Store) -> None:
+async def test_pool_shares_single_connection_among_50_callers(single: Store) -> None:
     pids = await asyncio.gather(*[Probe(single.storage).look(backend) for _ in range(50)])
     assert len(set(pids)) == 1
 

@@ -38,7 +38,7 @@ async def _use(store: Store) -> None:
 
 
 @either
-async def test_prepared_statements_setting_selects_statements_and_transactions(
+async def test_prepared_statements_setting_is_applied(
     store: Store, driver: str, prepared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(store.url, driver, replace(ONE, prepared_statements=prepared)) as pool:

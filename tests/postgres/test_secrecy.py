@@ -1,4 +1,4 @@
-"""Tests for the texts of errors: they repeat nothing that the database says."""
+"""Tests for port errors: their texts contain no text of the database."""
 
 import pytest
 from sqlalchemy import URL

@@ -69,7 +69,7 @@ async def test_post_operations_send_few_statements(store: Store, sent: Recorder)
     assert sent.take() == ["SELECT", "DELETE"]
 
 
-async def test_api_key_operations_send_one_statement(store: Store, sent: Recorder) -> None:
+async def test_api_key_operations_send_single_statements(store: Store, sent: Recorder) -> None:
     key, probe = a_key(), Probe(store.storage)
     await store_keys(store.storage, key)
     assert sent.take() == ["INSERT"]
@@ -84,7 +84,7 @@ async def test_api_key_operations_send_one_statement(store: Store, sent: Recorde
         assert sent.take() == ["UPDATE"]
 
 
-async def test_idempotent_request_sends_one_transaction(store: Store, sent: Recorder) -> None:
+async def test_idempotent_request_sends_single_transaction(store: Store, sent: Recorder) -> None:
     key = a_key()
     await store_keys(store.storage, key)
     users = user_service(store.storage)
@@ -108,7 +108,7 @@ async def test_single_write_is_the_last_statement_on_the_server(store: Store) ->
     assert str(query).startswith("INSERT INTO users")
 
 
-async def test_two_writes_send_one_transaction(store: Store, sent: Recorder) -> None:
+async def test_two_writes_send_single_transaction(store: Store, sent: Recorder) -> None:
     await store_users(store.storage, a_user(), a_user())
     assert sent.take() == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
 
