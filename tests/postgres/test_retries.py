@@ -90,10 +90,9 @@ async def test_deadlocked_transactions_both_succeed(store: Store) -> None:
         probe = Probe(store.storage)
 
         async def body(work: UnitOfWork) -> None:
-            await fetch(work, "SELECT set_config('deadlock_timeout', '20ms', false)")
             for user in (first, second):
                 await work.users.update(next_version(await work.users.get(user.id)))
-                await fetch(work, "SELECT 1")
+                await fetch(work, "SELECT set_config('deadlock_timeout', '20ms', true)")
                 if user is first and probe.attempts == 1:
                     await both_hold_a_row.wait()
 
