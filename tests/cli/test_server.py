@@ -78,7 +78,7 @@ async def _started() -> AsyncIterator[Server]:
     async def when_started(_: Server) -> None:
         """Tell nobody."""
 
-    protocol = bounded_protocol(HeaderLimits(), AdmissionController())
+    protocol = bounded_protocol(HeaderLimits())
     config = uvicorn.Config(nothing, port=0, http=protocol, ws="none", lifespan="off", log_config=None, backlog=2048)
     config.load()
     server = Server(config, None, when_started)  # type: ignore[arg-type]

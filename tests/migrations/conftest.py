@@ -1,4 +1,4 @@
-"""What pytest-alembic's tests need, and revisions of a test's own."""
+"""Fixtures for the tests of migrations, and those that pytest-alembic needs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ def alembic_config() -> dict[str, str]:
 
 @pytest.fixture
 def alembic_engine(empty: URL) -> Iterator[Connection]:
-    """A connection to a database without tables, for each test one of its own."""
+    """A connection to an empty database."""
     engine = create_engine(with_driver(empty, "psycopg"), poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
@@ -26,7 +26,7 @@ def alembic_engine(empty: URL) -> Iterator[Connection]:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Revisions:
-    """Revisions of the test's own."""
+    """A directory for the revisions of the test."""
     directory = tmp_path / "versions"
     directory.mkdir()
     return Revisions(directory)

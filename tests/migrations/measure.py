@@ -1,7 +1,7 @@
 """`python -m tests.migrations.measure`: the table of docs/migrations.md, on the server of DATABASE_URL.
 
-Each operation in its unsafe and its safe form, one after the other on the same posts, seen by the tracer: the strongest
-lock that keeps writers (and readers) out, for how long, and how long the whole takes.
+Runs each operation in its unsafe and its safe form on the same posts. Reports the strongest lock that blocks writers,
+its duration, and the total duration.
 """
 
 import argparse
@@ -49,7 +49,7 @@ FORMS = [
 
 
 def row(what: str, form: str, seen: Sequence[Seen]) -> str:
-    """Return what was seen of a form as a line of the table."""
+    """Return the measurements of one form as a line of the table."""
     worst = max(seen, key=lambda each: (bool(each.stopped), each.milliseconds))
     lock = ", ".join(f"{worst.locks[table]} on {table}" for table in worst.stopped) or ", ".join(
         sorted(set(worst.locks.values()))
@@ -60,7 +60,7 @@ def row(what: str, form: str, seen: Sequence[Seen]) -> str:
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows

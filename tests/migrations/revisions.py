@@ -1,4 +1,4 @@
-"""Revisions of a test's own, after those of the release."""
+"""Revisions that a test writes, after those of the release, and rows for them."""
 
 import textwrap
 from collections.abc import Callable
@@ -11,13 +11,23 @@ from sqlalchemy import URL
 from migrations.configuration import configuration
 from migrations.patience import Patience
 from migrations.phases import expand_heads
+from tests.support.databases import Connection
 
 (EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(configuration()))
-IMPATIENT = Patience(attempts=3)
+IMPATIENT = Patience(attempts=3, lock_timeout=0.05, longest_pause=0.01)
+USERS = """
+    INSERT INTO users (id, email, email_key, is_active, created_at, updated_at, version)
+    SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', true, now(), now(), 1 FROM generate_series(1, %s) n
+"""
+
+
+def insert_users(connection: Connection, number: int) -> None:
+    """Insert users of version 1 without a name."""
+    connection.execute(USERS, [number])
 
 
 class Revisions:
-    """A directory of revisions beside those of the release, which a configuration can be made for."""
+    """A directory of revisions beside those of the release."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -46,7 +56,7 @@ class Revisions:
         return name
 
     def config(self, url: URL | None = None, *, report: Callable[[str], None] = lambda _: None) -> Config:
-        """Return a configuration for a database, or for none, to print SQL; its patience is short."""
+        """Return a configuration with few attempts for a database, or for SQL output without one."""
         config = configuration(url=url)
         places = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self.directory)]
         config.set_main_option("version_locations", ":".join(places).replace("%", "%%"))

@@ -1,8 +1,7 @@
-"""Autovacuum is at a table for hours, and gives way only to who waits for longer than deadlock_timeout."""
+"""Tests for migrations that meet autovacuum."""
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from alembic import command
@@ -10,52 +9,61 @@ from sqlalchemy import URL
 
 from migrations.patience import MigrationError, Patience
 from tests.drills.faults.own_postgres import own_postgres
-from tests.migrations.revisions import Revisions
-from tests.support.databases import Connection, connected, with_driver
+from tests.migrations.revisions import Revisions, insert_users
+from tests.support.databases import Connection, connected
 from tests.support.schemas import revisions
 from tests.support.waiting import until
 
-ROWS = """
-    INSERT INTO users SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', NULL, true, now(), now(), 1
-    FROM generate_series(1, 20000) n
-"""
-SLOWLY = """
+pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("autovacuum")]
+
+DATABASE = "vacuumed"
+SLOW_AUTOVACUUM = """
     ALTER TABLE users SET (
         autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1,
         autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
         autovacuum_analyze_threshold = 2000000000
     )
 """
-AT_IT = """
+AUTOVACUUM_PID = """
     SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE backend_type = 'autovacuum worker' AND relation = 'users'::regclass AND granted
     AND mode = 'ShareUpdateExclusiveLock' AND query LIKE 'autovacuum: VACUUM%'
 """
-TIMES = Patience(attempts=3)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[URL]:
-    """A database of a server on its own: how often autovacuum looks is a setting of all of it."""
-    with own_postgres(tmp_path / "server") as postgres:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """A separate server: the interval of autovacuum is a setting of the whole server."""
+    with own_postgres(tmp_path_factory.mktemp("autovacuum") / "server") as postgres:
+        with connected(postgres.url()) as connection:
+            for setting in ("autovacuum_naptime = '1s'", "deadlock_timeout = '100ms'"):
+                connection.execute(f"ALTER SYSTEM SET {setting}".encode())
+            connection.execute("SELECT pg_reload_conf()")
         yield postgres.url()
 
 
 @pytest.fixture
-def vacuumed(server: URL) -> Iterator[Connection]:
-    """A session beside an autovacuum of users that does not end, and begins again soon after it was broken off."""
-    with connected(server) as connection:
-        connection.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
-        connection.execute("SELECT pg_reload_conf()")
-        connection.execute(ROWS)
-        connection.execute(SLOWLY)
+def url(server: URL) -> Iterator[URL]:
+    """A copy of the migrated database."""
+    with connected(server.set(database="postgres")) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {server.database}".encode())
+        yield server.set(database=DATABASE)
+        connection.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def vacuumed(url: URL) -> Iterator[Connection]:
+    """A session beside an autovacuum of users that does not end, and restarts after each interruption."""
+    with connected(url) as connection:
+        insert_users(connection, 20_000)
+        connection.execute(SLOW_AUTOVACUUM)
         connection.execute("UPDATE users SET version = 2")
         yield connection
 
 
-async def _at_it(connection: Connection) -> int:
-    await until(lambda: connection.execute(AT_IT).fetchone() is not None)
-    return int(str((connection.execute(AT_IT).fetchone() or [0])[0]))
+async def _autovacuum_pid(connection: Connection) -> int:
+    await until(lambda: connection.execute(AUTOVACUUM_PID).fetchone() is not None)
+    return int(str((connection.execute(AUTOVACUUM_PID).fetchone() or [0])[0]))
 
 
 @pytest.mark.parametrize(
@@ -65,24 +73,24 @@ async def _at_it(connection: Connection) -> int:
         'op.drop_index("ix_t")',
         'op.add_check("ck_t", "users", "version > 0")',
     ],
-    ids=["plain", "index", "safe"],
+    ids=["table", "index", "safe operation"],
 )
-async def test_it_gives_way(vacuumed: Connection, server: URL, driver: str, own: Revisions, upgrade: str) -> None:
+async def test_migration_interrupts_autovacuum(vacuumed: Connection, url: URL, own: Revisions, upgrade: str) -> None:
     vacuumed.execute("CREATE INDEX ix_t ON users (full_name)")
     own.add(upgrade)
-    config = own.config(with_driver(server, driver))
-    config.attributes["patience"] = TIMES
-    await _at_it(vacuumed)
+    config = own.config(url)
+    config.attributes["patience"] = Patience(attempts=3)
+    await _autovacuum_pid(vacuumed)
     await asyncio.to_thread(command.upgrade, config, "heads")
-    assert revisions(server) == [own.last]
+    assert revisions(url) == [own.last]
 
 
-async def test_it_is_named(vacuumed: Connection, server: URL, own: Revisions) -> None:
+async def test_migration_error_names_autovacuum(vacuumed: Connection, url: URL, own: Revisions) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))')
-    config = own.config(server)
+    config = own.config(url)
     config.attributes["patience"] = Patience(attempts=1)
-    pid = await _at_it(vacuumed)
-    with connected(server) as other, other.transaction():
+    pid = await _autovacuum_pid(vacuumed)
+    with connected(url) as other, other.transaction():
         other.execute("LOCK TABLE posts IN ACCESS SHARE MODE")
         with pytest.raises(MigrationError) as raised:
             await asyncio.to_thread(command.upgrade, config, "heads")

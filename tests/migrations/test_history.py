@@ -1,4 +1,4 @@
-"""The checks that pytest-alembic brings: up to the heads, models as migrated, up and down again."""
+"""Tests of pytest-alembic for the migrations."""
 
 from pytest_alembic.tests import (
     test_model_definitions_match_ddl,

@@ -1,4 +1,4 @@
-"""Planted unsafe revisions, one for each rule, are refused; an exception with a reason is not."""
+"""Tests for the rules of the migration linter."""
 
 import textwrap
 from pathlib import Path
@@ -11,7 +11,7 @@ from migrations.checks.source import select_star
 from migrations.configuration import configuration
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 
-PLANTED = {
+UNSAFE = {
     "unbatched-write": """op.execute("UPDATE users SET full_name = 'x' WHERE full_name IS NULL")""",
     "several-tables": """
         op.add_column("users", sa.Column("a", sa.Text()))
@@ -38,7 +38,7 @@ PLANTED = {
     """,
 }
 DELETES = """op.execute("WITH d AS (DELETE FROM posts WHERE version = 1 RETURNING id) SELECT count(id) FROM d")"""
-MORE = [
+MORE_UNSAFE = [
     ("unbatched-write", DELETES),
     ("unbatched-write", 'op.execute("DELETE FROM posts")'),
     ("unbatched-write", 'op.execute("DO $$ BEGIN UPDATE posts SET version = 2; END $$")'),
@@ -47,12 +47,12 @@ MORE = [
     ("rewrite", 'op.execute("VACUUM FULL posts")'),
     ("several-tables", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE outcomes")'),
 ]
-IN_ONE = [
+COMBINED_SQL = [
     "SET search_path = public; ALTER TABLE users ADD COLUMN a text",
     "ALTER TABLE users ADD COLUMN a text;\nUPDATE users SET a = 'x'",
     "ALTER TABLE users ADD COLUMN a text;ALTER TABLE posts ADD COLUMN a text",
 ]
-HIDDEN = [
+UNSAFE_SQL = [
     ("unbatched-write", "INSERT INTO users (id, email) SELECT id, email FROM others"),
     ("unbatched-write", "INSERT INTO users (id) (TABLE others)"),
     ("unbatched-write", "/* fill /* it */ */ UPDATE users SET version = 2"),
@@ -62,23 +62,25 @@ HIDDEN = [
     ("unseen-work", "SELECT fill()"),
     ("unseen-work", "CALL p()"),
     ("unseen-work", "DO $$ BEGIN PERFORM fill(); END $$"),
-    *[("several-statements", sql) for sql in IN_ONE],
-    ("unbatched-write", IN_ONE[1]),
-    ("several-tables", IN_ONE[2]),
+    *[("several-statements", sql) for sql in COMBINED_SQL],
+    ("unbatched-write", COMBINED_SQL[1]),
+    ("several-tables", COMBINED_SQL[2]),
     ("several-tables", "TRUNCATE users, posts"),
     ("several-tables", "LOCK TABLE users, posts IN SHARE MODE"),
     ("own-transactions", "COMMIT"),
     ("rewrite", "ALTER TABLE users ADD COLUMN a text, ALTER COLUMN version SET DATA TYPE bigint"),
     ("rewrite", "REINDEX TABLE users"),
 ]
-ALEMBICS_RECIPE = """
+AUTOCOMMIT_BLOCK = """
     with op.get_context().autocommit_block():
         op.create_index("ix_t", "posts", ["title"], postgresql_concurrently=True)
 """
-MORE += [("own-concurrently", ALEMBICS_RECIPE)]
-MORE += [("several-tables", """op.execute("LOCK TABLE users"); op.execute("ALTER TABLE posts ADD COLUMN a text")""")]
-MORE += [(rule, f"op.execute({sql!r})") for rule, sql in HIDDEN]
-MORE += [
+MORE_UNSAFE += [("own-concurrently", AUTOCOMMIT_BLOCK)]
+MORE_UNSAFE += [
+    ("several-tables", """op.execute("LOCK TABLE users"); op.execute("ALTER TABLE posts ADD COLUMN a text")""")
+]
+MORE_UNSAFE += [(rule, f"op.execute({sql!r})") for rule, sql in UNSAFE_SQL]
+MORE_UNSAFE += [
     (
         "not-repeatable",
         """
@@ -106,8 +108,8 @@ def _findings(own: Revisions) -> list[Finding]:
     return list(lint_revision(script))
 
 
-@pytest.mark.parametrize(("rule", "upgrade"), [*PLANTED.items(), *MORE])
-def test_an_unsafe_revision_is_refused(own: Revisions, rule: str, upgrade: str) -> None:
+@pytest.mark.parametrize(("rule", "upgrade"), [*UNSAFE.items(), *MORE_UNSAFE])
+def test_lint_rejects_unsafe_revision(own: Revisions, rule: str, upgrade: str) -> None:
     own.add(upgrade, 'op.execute("COMMENT ON TABLE users IS NULL")')
     assert rule in {finding.rule for finding in _findings(own) if finding.reason is None}
 
@@ -125,25 +127,25 @@ FINE = {
     "a column named type": ('op.add_column("users", sa.Column("type", sa.Text()))', "op.drop_column('users', 'type')"),
     "a column named serial": ('op.execute("ALTER TABLE users ADD COLUMN serial text")', "op.drop_column('users', 'a')"),
     "a function that writes": (f"op.execute({TRIGGER!r})", 'op.execute("DROP FUNCTION f()")'),
-    "words that are quoted": (
+    "quoted SQL": (
         "op.execute(\"COMMENT ON TABLE users IS 'DELETE FROM users; COMMIT'\")",
         "op.execute('COMMENT ON TABLE users IS NULL')",
     ),
-    "what is committed with the version": (
+    "function created with the version": (
         f'{INDEX[0]}\nop.execute("CREATE FUNCTION f() RETURNS int RETURN 1")',
         f'{INDEX[1]}\nop.execute("DROP FUNCTION f()")',
     ),
-    "what may be said again": (f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{INDEX[0]}', INDEX[1]),
+    "repeatable statement": (f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{INDEX[0]}', INDEX[1]),
 }
 
 
 @pytest.mark.parametrize(("upgrade", "downgrade"), FINE.values(), ids=FINE)
-def test_what_only_looks_unsafe_passes(own: Revisions, upgrade: str, downgrade: str) -> None:
+def test_lint_accepts_revision_that_only_looks_unsafe(own: Revisions, upgrade: str, downgrade: str) -> None:
     own.add(upgrade, downgrade)
     assert [str(finding) for finding in _findings(own)] == []
 
 
-def test_a_constraint_may_go_in_a_contract_revision(own: Revisions) -> None:
+def test_lint_accepts_removed_constraint_in_contract_revision(own: Revisions) -> None:
     own.add(
         'op.remove_constraint("fk_outcomes_key_id_api_keys", "outcomes")',
         'op.add_foreign_key("fk_outcomes_key_id_api_keys", "outcomes", "api_keys", ["key_id"], ["id"])',
@@ -152,7 +154,7 @@ def test_a_constraint_may_go_in_a_contract_revision(own: Revisions) -> None:
     assert [str(finding) for finding in _findings(own)] == []
 
 
-def test_an_exception_is_for_one_statement(own: Revisions) -> None:
+def test_lint_exception_applies_to_matching_statements(own: Revisions) -> None:
     upgrade = "op.execute('DELETE FROM users WHERE version = 1'); op.execute('DELETE FROM posts WHERE version = 1')"
     for more, refused in (
         ('{"unbatched-write": "ten rows"}', 2),
@@ -165,39 +167,39 @@ def test_an_exception_is_for_one_statement(own: Revisions) -> None:
         assert len([finding for finding in _findings(own) if finding.reason is None]) == refused, more
 
 
-def test_an_exception_has_a_reason_that_is_printed(own: Revisions) -> None:
+def test_lint_prints_the_reason_of_an_exception(own: Revisions) -> None:
     own.add(
-        PLANTED["require-concurrent-index-creation"],
+        UNSAFE["require-concurrent-index-creation"],
         'op.execute("COMMENT ON TABLE users IS NULL")',
-        more='exceptions = {"require-concurrent-index-creation": "nobody writes posts yet"}',
+        more='exceptions = {"require-concurrent-index-creation": "posts are empty"}',
     )
     (finding,) = _findings(own)
-    assert "(allowed: nobody writes posts yet)" in str(finding)
+    assert "(allowed: posts are empty)" in str(finding)
 
 
-def test_a_downgrade_is_not_missing(own: Revisions) -> None:
+def test_lint_rejects_missing_downgrade(own: Revisions) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))')
     assert [finding.rule for finding in _findings(own)] == ["no-downgrade"]
 
 
-def test_a_contract_revision_may_drop_but_not_before_its_release(own: Revisions) -> None:
-    own.add(PLANTED["ban-drop-column"], 'op.add_column("users", sa.Column("full_name", sa.Text()))', more=CONTRACT)
+def test_lint_rejects_contract_revision_of_later_release(own: Revisions) -> None:
+    own.add(UNSAFE["ban-drop-column"], 'op.add_column("users", sa.Column("full_name", sa.Text()))', more=CONTRACT)
     assert _findings(own) == []
     own.add(
-        PLANTED["ban-drop-column"],
+        UNSAFE["ban-drop-column"],
         'op.add_column("users", sa.Column("full_name", sa.Text()))',
         more=CONTRACT.replace("0.1.0", "9.0.0"),
     )
     assert [finding.rule for finding in _findings(own)] == ["phase"]
 
 
-def test_an_undeclared_phase_and_two_lines_are_refused(own: Revisions) -> None:
+def test_lint_rejects_missing_phase(own: Revisions) -> None:
     own.add("pass", more="phase = None")
     (finding,) = lint(ScriptDirectory.from_config(own.config()))
     assert (finding.rule, "declares no phase" in finding.words) == ("phase", True)
 
 
-def test_the_revisions_of_a_phase_are_one_line(own: Revisions) -> None:
+def test_lint_rejects_two_lines_of_a_phase(own: Revisions) -> None:
     first = own.last
     own.add("pass")
     own.last = first
@@ -217,16 +219,16 @@ SAFE = """
 """
 
 
-def test_the_safe_operations_pass(own: Revisions) -> None:
+def test_lint_accepts_safe_operations(own: Revisions) -> None:
     own.add(SAFE, 'op.remove_constraint("fk_a", "outcomes")\nop.drop_column("users", "a", if_exists=True)')
     assert [str(finding) for finding in _findings(own)] == []
 
 
-def test_the_revisions_of_the_release_pass() -> None:
+def test_lint_accepts_release_revisions() -> None:
     assert [str(finding) for finding in lint(ScriptDirectory.from_config(configuration())) if not finding.reason] == []
 
 
-def test_code_that_asks_for_all_columns_is_found(tmp_path: Path) -> None:
+def test_select_star_finds_star_in_code(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text(
         textwrap.dedent("""
             FINE = "SELECT count(*) FROM users"

@@ -1,23 +1,24 @@
-"""What an operator is told of revisions that are missing."""
+"""Tests for pending revisions and the analysis of their locks."""
 
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
+from adapters.postgres.migrations import SchemaState, schema_state
 from adapters.postgres.pending import pending
 from migrations.locking import known, locked, locks
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
-from tests.support.stores import opened
+from tests.support.stores import Store, opened
+from tests.support.waiting import until
 
 
-async def test_pending_revisions_and_their_locks(
-    scratch: URL, driver: str, own: Revisions, monkeypatch: pytest.MonkeyPatch
+async def test_pending_revisions_list_their_phases_and_locks(
+    store: Store, own: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))', revision="e1")
     own.add('op.drop_column("users", "full_name")', revision="c1", more='phase = "contract"\nsafe_from = "0.2.0"')
     monkeypatch.setattr("adapters.postgres.pending.scripts", lambda: ScriptDirectory.from_config(own.config()))
-    async with opened(scratch, driver) as store:
-        (first, second) = await pending(store.database)
+    first, second = await pending(store.database)
     assert (first.revision, first.safe_from, second.safe_from) == ("e1", None, "0.2.0")
     assert first.lines() == [
         "pending: e1: Test e1 (expand)",
@@ -26,7 +27,7 @@ async def test_pending_revisions_and_their_locks(
     assert second.lines()[0] == "pending: c1: Test c1 (contract, when every process is of release 0.2.0 or later)"
 
 
-def test_what_the_words_do_not_name_is_known_from_the_history(own: Revisions) -> None:
+def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
     own.add("""
         op.drop_index_concurrently("ix_posts_published_id", "posts")
         op.remove_constraint("fk_outcomes_key_id_api_keys", "outcomes")
@@ -51,14 +52,15 @@ def test_what_the_words_do_not_name_is_known_from_the_history(own: Revisions) ->
     ]
 
 
-async def test_nothing_is_pending(scratch: URL, driver: str) -> None:
-    async with opened(scratch, driver) as store:
-        assert await pending(store.database) == []
+async def test_pending_revisions_are_empty_for_current_schema(store: Store) -> None:
+    assert await pending(store.database) == []
 
 
-async def test_everything_is_pending(empty: URL, driver: str) -> None:
+async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: str) -> None:
     async with opened(empty, driver) as store:
         found = await pending(store.database)
+        assert await schema_state(store.database) is SchemaState.BEHIND
+        await until(lambda: store.taken == 0)
     assert found[-1].revision == EXPAND_HEAD
 
 
@@ -98,5 +100,5 @@ async def test_everything_is_pending(empty: URL, driver: str) -> None:
         ("ALTER TABLE t DISABLE TRIGGER g", {"t": "SHARE ROW EXCLUSIVE"}),
     ],
 )
-def test_the_locks_of_a_statement(statement: str, expected: dict[str, str]) -> None:
+def test_lock_analysis_of_statement(statement: str, expected: dict[str, str]) -> None:
     assert locks(statement) == expected

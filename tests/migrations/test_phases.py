@@ -1,4 +1,4 @@
-"""Expand revisions go before a release, contract revisions when they are asked for."""
+"""Tests for expand and contract revisions."""
 
 import io
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from migrations.configuration import configuration
 from migrations.patience import MigrationError
 from migrations.phases import Phase, expand_heads, phase_of, recorded
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
-from tests.support.databases import connected, with_driver
+from tests.support.databases import connected
 from tests.support.schemas import revisions, schema
 
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
@@ -26,7 +26,7 @@ def _contract(release: str, *, after: str | None = None) -> str:
 
 @pytest.fixture
 def lines(own: Revisions) -> Revisions:
-    """Two expand revisions; a contract revision after each, in a line of their own."""
+    """Two expand revisions, each followed by a contract revision in a separate line."""
     own.add(ADD.format("a"), DROP.format("a"), revision="e1")
     own.add(DROP.format("full_name"), ADD.format("full_name"), revision="c1", more=_contract("0.1.0"))
     own.last = "e1"
@@ -40,8 +40,8 @@ def _columns(url: URL) -> set[str]:
     return {line.split()[1] for line in schema(url) if line.startswith("column users.")}
 
 
-def test_contract_revisions_wait_until_they_are_asked_for(scratch: URL, driver: str, lines: Revisions) -> None:
-    config = lines.config(with_driver(scratch, driver))
+def test_upgrade_applies_contract_revisions_in_contract_phase(scratch: URL, lines: Revisions) -> None:
+    config = lines.config(scratch)
     command.upgrade(config, "heads")
     assert revisions(scratch) == ["e2"]
     assert {"users.a", "users.b", "users.full_name"} <= _columns(scratch)
@@ -60,7 +60,7 @@ def test_contract_revisions_wait_until_they_are_asked_for(scratch: URL, driver: 
     assert "users.c" in _columns(scratch)
 
 
-def test_the_schema_that_a_release_needs_is_that_of_its_expand_revisions(lines: Revisions) -> None:
+def test_schema_state_depends_on_expand_revisions_only(lines: Revisions) -> None:
     scripts = ScriptDirectory.from_config(lines.config())
     assert expand_heads(scripts) == {"e2"}
     for applied, expected in (
@@ -86,15 +86,15 @@ def test_the_schema_that_a_release_needs_is_that_of_its_expand_revisions(lines: 
         ("e1 e2 e3 c1>=0.1.0 c3>=0.1.1", SchemaState.TOO_NEW),
     ],
 )
-def test_what_an_unknown_revision_follows_is_in_the_record(
+def test_schema_state_of_unknown_revision_depends_on_record(
     lines: Revisions, record: str, expected: SchemaState
 ) -> None:
     scripts = ScriptDirectory.from_config(lines.config())
     assert state_of(scripts, frozenset({"e3"}), recorded(record)) is expected
 
 
-def test_the_record_is_that_of_the_last_migration(scratch: URL, driver: str, lines: Revisions) -> None:
-    config = lines.config(with_driver(scratch, driver))
+def test_migration_updates_the_record(scratch: URL, lines: Revisions) -> None:
+    config = lines.config(scratch)
     config.attributes["phase"] = "contract"
     command.upgrade(config, "heads")
     assert {"e1": None, "e2": None, "c1": "0.1.0", EXPAND_HEAD: None}.items() <= _record(scratch).items()
@@ -108,11 +108,11 @@ def test_the_record_is_that_of_the_last_migration(scratch: URL, driver: str, lin
 
 def _record(url: URL) -> dict[str, str | None]:
     with connected(url) as connection:
-        ((words,),) = connection.execute("SELECT obj_description('alembic_version'::regclass)").fetchall()
-    return recorded(str(words or ""))
+        ((record,),) = connection.execute("SELECT obj_description('alembic_version'::regclass)").fetchall()
+    return recorded(str(record or ""))
 
 
-def test_a_contract_revision_of_a_later_release_is_refused(scratch: URL, own: Revisions) -> None:
+def test_upgrade_rejects_contract_revision_of_later_release(scratch: URL, own: Revisions) -> None:
     own.add(DROP.format("full_name"), more=_contract("99.0.0"), revision="c1")
     config = own.config(scratch)
     config.attributes["phase"] = "contract"
@@ -124,7 +124,7 @@ def test_a_contract_revision_of_a_later_release_is_refused(scratch: URL, own: Re
 
 
 @pytest.mark.parametrize(
-    ("safe", "release", "borne"),
+    ("safe", "release", "compatible"),
     [
         ("0.2", "0.2.0", True),
         ("0.2.0", "0.2", True),
@@ -134,16 +134,16 @@ def test_a_contract_revision_of_a_later_release_is_refused(scratch: URL, own: Re
         ("0.2.0", "0.2.1.dev3+g1234", True),
     ],
 )
-def test_releases_are_compared_as_versions(own: Revisions, safe: str, release: str, borne: bool) -> None:
+def test_safe_from_is_compared_as_version(own: Revisions, safe: str, release: str, compatible: bool) -> None:
     own.add("pass", more=_contract(safe), revision="c1")
     config = own.config()
     config.output_buffer = io.StringIO()
     config.attributes |= {"phase": "contract", "release": release}
-    with nullcontext() if borne else pytest.raises(MigrationError, match="is safe from release"):
+    with nullcontext() if compatible else pytest.raises(MigrationError, match="is safe from release"):
         command.upgrade(config, "heads", sql=True)
 
 
-def test_an_expand_revision_does_not_follow_a_contract_revision(scratch: URL, own: Revisions) -> None:
+def test_upgrade_rejects_expand_revision_after_contract_revision(scratch: URL, own: Revisions) -> None:
     own.add(DROP.format("full_name"), more=_contract("0.1.0"), revision="c1")
     own.add(ADD.format("a"), revision="e1")
     with pytest.raises(MigrationError, match="expand revision e1 follows contract revision c1"):
@@ -159,23 +159,23 @@ def test_an_expand_revision_does_not_follow_a_contract_revision(scratch: URL, ow
         ("phase = 'contract'; safe_from = 'next'", "does not name the release"),
     ],
 )
-def test_a_revision_declares_its_phase(own: Revisions, more: str, message: str) -> None:
+def test_phase_of_rejects_revision_without_phase(own: Revisions, more: str, message: str) -> None:
     own.add("pass", more=more)
     scripts = ScriptDirectory.from_config(own.config())
     with pytest.raises(MigrationError, match=message):
         phase_of(scripts.get_revision(own.last))
 
 
-def test_every_revision_of_the_release_declares_its_phase() -> None:
+def test_release_revisions_declare_their_phase() -> None:
     scripts = ScriptDirectory.from_config(configuration())
     assert {phase_of(script) for script in scripts.walk_revisions()} <= set(Phase)
 
 
-def test_the_sql_leaves_contract_revisions_out_unless_they_are_asked_for(lines: Revisions) -> None:
+def test_migration_sql_has_contract_revisions_in_contract_phase(lines: Revisions) -> None:
     written = {phase: _sql(lines, phase) for phase in Phase}
     assert "DROP COLUMN" not in written[Phase.EXPAND]
     assert written[Phase.CONTRACT].count("DROP COLUMN") == 2
-    assert "SET lock_timeout = 100" in written[Phase.EXPAND]
+    assert "SET lock_timeout = 50" in written[Phase.EXPAND]
 
 
 def _sql(lines: Revisions, phase: Phase) -> str:

@@ -1,4 +1,6 @@
-"""How the schema of a database stands to this release."""
+"""Tests for the schema state and the readiness that follows from it."""
+
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import URL
@@ -7,77 +9,57 @@ from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.migrations import SchemaState, schema_state
 from adapters.postgres.readiness import readiness
 from application.ports import StorageUnavailableError
-from tests.support.databases import connected
-from tests.support.stores import opened
-from tests.support.waiting import until
+from tests.migrations.revisions import EXPAND_HEAD
+from tests.support.databases import Connection
+from tests.support.stores import Store
 
-NEWER = "INSERT INTO alembic_version VALUES ('f00dfeedbeef')"
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ("SELECT 1", SchemaState.CURRENT),
-        ("DELETE FROM alembic_version", SchemaState.BEHIND),
-        ("UPDATE alembic_version SET version_num = 'f00dfeedbeef'", SchemaState.AHEAD),
-        (NEWER, SchemaState.AHEAD),
-        (
-            "UPDATE alembic_version SET version_num = 'f00d'; COMMENT ON TABLE alembic_version IS 'f00d'",
-            SchemaState.BEHIND,
-        ),
-        (
-            "UPDATE alembic_version SET version_num = 'f00d'; COMMENT ON TABLE alembic_version IS NULL",
-            SchemaState.BEHIND,
-        ),
-        (f"{NEWER}; COMMENT ON TABLE alembic_version IS 'f00dfeedbeef>=99.0'", SchemaState.TOO_NEW),
-    ],
-)
-async def test_a_database_with_a_schema(scratch: URL, driver: str, change: str, expected: SchemaState) -> None:
-    with connected(scratch) as connection:
-        connection.execute(change.encode())
-    async with opened(scratch, driver) as store:
-        assert await schema_state(store.database) is expected
-        await until(lambda: store.taken == 0)
+RECORD = "SELECT obj_description('alembic_version'::regclass)"
+LATER = "INSERT INTO alembic_version VALUES ('f00dfeedbeef')"
+UNKNOWN = "UPDATE alembic_version SET version_num = 'f00d'"
+COMMENT = "COMMENT ON TABLE alembic_version IS"
+OUTDATED = (False, "behind this release: run the migrations")
+NEWER = (True, "ahead of this release")
 
 
-async def test_an_empty_database(empty: URL, driver: str) -> None:
-    async with opened(empty, driver) as store:
-        assert await schema_state(store.database) is SchemaState.BEHIND
-        assert await schema_state(store.database) is SchemaState.BEHIND
-        await until(lambda: store.taken == 0)
-
-
-async def test_a_server_that_is_not_there(driver: str) -> None:
-    url = URL.create(f"postgresql+{driver}", "x", database="x", query={"host": "/nowhere/at/all"})
-    database = Database(url, DatabaseOptions())
-    with pytest.raises(StorageUnavailableError):
-        await schema_state(database)
-    await database.close()
+@pytest.fixture
+def version_table(store: Store) -> Iterator[Connection]:
+    """The session that changes `alembic_version`; the table is restored afterwards."""
+    ((record,),) = store.admin.execute(RECORD).fetchall()
+    yield store.admin
+    store.admin.execute("DELETE FROM alembic_version")
+    store.admin.execute("INSERT INTO alembic_version VALUES (%s)", [EXPAND_HEAD])
+    store.admin.execute(f"{COMMENT} '{record}'".encode())
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("change", "state", "migrations"),
     [
-        ("SELECT 1", (True, "current")),
-        ("DELETE FROM alembic_version", (False, "behind this release: run the migrations")),
-        (NEWER, (True, "ahead of this release")),
+        ("SELECT 1", SchemaState.CURRENT, (True, "current")),
+        ("DELETE FROM alembic_version", SchemaState.BEHIND, OUTDATED),
+        ("UPDATE alembic_version SET version_num = 'f00dfeedbeef'", SchemaState.AHEAD, NEWER),
+        (LATER, SchemaState.AHEAD, NEWER),
+        (f"{UNKNOWN}; {COMMENT} 'f00d'", SchemaState.BEHIND, OUTDATED),
+        (f"{UNKNOWN}; {COMMENT} NULL", SchemaState.BEHIND, OUTDATED),
         (
-            f"{NEWER}; COMMENT ON TABLE alembic_version IS 'f00dfeedbeef>=99.0'",
+            f"{LATER}; {COMMENT} 'f00dfeedbeef>=99.0'",
+            SchemaState.TOO_NEW,
             (False, "without what this release needs: a later one has removed it"),
         ),
     ],
+    ids=["current", "no revision", "unknown revision", "later revision", "unrelated", "no record", "incompatible"],
 )
-async def test_the_service_is_ready_unless_the_schema_is_behind(
-    scratch: URL, driver: str, change: str, expected: tuple[bool, str]
+async def test_schema_state_and_readiness_follow_the_applied_revisions(
+    store: Store, version_table: Connection, change: str, state: SchemaState, migrations: tuple[bool, str]
 ) -> None:
-    with connected(scratch) as connection:
-        connection.execute(change.encode())
-    async with opened(scratch, driver) as store:
-        assert await readiness(store.database) == {"database": (True, "reachable"), "migrations": expected}
+    version_table.execute(change.encode())
+    assert await schema_state(store.database) is state
+    assert await readiness(store.database) == {"database": (True, "reachable"), "migrations": migrations}
 
 
-async def test_the_service_is_not_ready_without_its_server(driver: str) -> None:
-    url = URL.create(f"postgresql+{driver}", "x", database="x", query={"host": "/nowhere/at/all"})
+async def test_readiness_without_server_is_unreachable(driver: str) -> None:
+    url = URL.create(f"postgresql+{driver}", "x", database="x", query={"host": "/missing"})
     database = Database(url, DatabaseOptions())
+    with pytest.raises(StorageUnavailableError):
+        await schema_state(database)
     assert await readiness(database) == {"database": (False, "unreachable"), "migrations": (False, "unknown")}
     await database.close()

@@ -1,4 +1,4 @@
-"""Statements are told apart whatever is quoted in them."""
+"""Tests for the parsing of SQL text."""
 
 import pytest
 
@@ -27,16 +27,16 @@ RULE = "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)"
         ("BEGIN; SELECT 1; END", ["BEGIN", "SELECT 1", "END"]),
     ],
 )
-def test_statements_are_told_apart(sql: str, expected: list[str]) -> None:
+def test_split_returns_statements_despite_quotes_and_comments(sql: str, expected: list[str]) -> None:
     assert list(split(sql)) == expected
 
 
-def test_what_is_quoted_is_left_out() -> None:
+def test_plain_and_outline_mask_literals_and_parentheses() -> None:
     assert plain("SELECT 'UPDATE', $$ DELETE $$, \"a b\"") == "SELECT '', '', \"a b\""
     assert outline("INSERT INTO t (a, f(b)) VALUES ((SELECT 'x'))") == "INSERT INTO t () VALUES ()"
 
 
-def test_the_actions_of_an_alter_table() -> None:
+def test_actions_returns_parts_of_alter_table() -> None:
     statement = "ALTER TABLE IF EXISTS ONLY a.t ADD COLUMN b numeric(1, 2) DEFAULT ',', ADD CHECK (b IN (1, 2))"
     assert actions(statement) == ["ADD COLUMN b numeric(1, 2) DEFAULT ','", "ADD CHECK (b IN (1, 2))"]
     assert actions("DROP TABLE a, b") == []

@@ -1,10 +1,10 @@
-"""The tracer sees what a revision locks, scans and writes anew, and refuses what keeps others waiting."""
+"""Tests for the lock trace of revisions."""
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection
 
 from migrations.checks import trace as module
-from migrations.checks.rows import NoRowsError
+from migrations.checks.rows import NoRowsError, fill
 from migrations.checks.trace import lines, refused, trace
 from tests.migrations.revisions import Revisions
 
@@ -69,8 +69,8 @@ UNSAFE = {
 }
 SLOW = """
     op.add_column("users", sa.Column("a", sa.Text()))
-    op.execute("SELECT pg_sleep(0.3)")
-    op.execute("SELECT pg_sleep(0.3)")
+    op.execute("SELECT pg_sleep(0.03)")
+    op.execute("SELECT pg_sleep(0.03)")
 """
 SAFE = {
     "not null": 'op.add_not_null("users", "full_name")',
@@ -84,9 +84,20 @@ SAFE = {
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stands still is no fault of a revision."""
+def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accept long locks: the machine may be slow."""
     monkeypatch.setattr(module, "LONGEST_MILLISECONDS", 60_000.0)
+
+
+@pytest.fixture(autouse=True)
+def _one_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Insert the sample rows once, and not after each revision: the database has all tables from the start."""
+
+    def fill_once(connection: Connection, rows: int, filled: set[str]) -> None:
+        if not filled:
+            fill(connection, rows, filled)
+
+    monkeypatch.setattr(module, "fill", fill_once)
 
 
 def _traced(own: Revisions, url: URL) -> tuple[list[str], list[str]]:
@@ -95,27 +106,29 @@ def _traced(own: Revisions, url: URL) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize(("upgrade", "rule"), UNSAFE.values(), ids=UNSAFE)
-def test_an_unsafe_revision_is_refused(empty: URL, own: Revisions, upgrade: str, rule: str) -> None:
+def test_lock_trace_rejects_unsafe_revision(scratch: URL, own: Revisions, upgrade: str, rule: str) -> None:
     own.add(upgrade)
-    table, findings = _traced(own, empty)
+    table, findings = _traced(own, scratch)
     assert findings == rule.split(), table
 
 
-def test_what_is_slow_after_a_lock_is_refused(empty: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST_MILLISECONDS", 500.0)
+def test_lock_trace_rejects_slow_statements_under_lock(
+    scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_MILLISECONDS", 50.0)
     own.add(SLOW)
-    table, findings = _traced(own, empty)
+    table, findings = _traced(own, scratch)
     assert set(findings) == {"slow-under-lock"}, table
 
 
 @pytest.mark.parametrize("upgrade", SAFE.values(), ids=SAFE)
-def test_a_safe_operation_is_not(empty: URL, own: Revisions, upgrade: str) -> None:
+def test_lock_trace_accepts_safe_operation(scratch: URL, own: Revisions, upgrade: str) -> None:
     own.add(upgrade)
-    table, findings = _traced(own, empty)
+    table, findings = _traced(own, scratch)
     assert (findings, table != []) == ([], True), table
 
 
-def test_an_unsafe_downgrade_is_refused(empty: URL, own: Revisions) -> None:
+def test_lock_trace_rejects_unsafe_downgrade(scratch: URL, own: Revisions) -> None:
     own.add(SAFE["column"], 'op.drop_column("users", "a")\nop.execute("UPDATE users SET version = 1")', revision="e1")
     own.add("pass", revision="c1", more='phase = "contract"; safe_from = "0.1.0"')
     own.last = "e1"
@@ -125,34 +138,37 @@ def test_an_unsafe_downgrade_is_refused(empty: URL, own: Revisions) -> None:
             [line.split("|")[0].strip() for line in lines(script, seen)],
             [finding.rule for finding in refused(script, seen)],
         )
-        for script, seen in trace(own.config(empty), empty, 1000)
+        for script, seen in trace(own.config(scratch), scratch, 1000)
         if script.revision in {"e1", own.last}
     ]
     assert first == (["e1", "e1 undone", "e1 undone"], ["scan-under-lock", "unbatched-write"])
     assert second == ([own.last, f"{own.last} undone"], [])
 
 
-def test_no_workers_hide_what_is_scanned(empty: URL, own: Revisions) -> None:
+def test_lock_trace_disables_parallel_workers(scratch: URL, own: Revisions) -> None:
     own.add("op.execute(\"DO $$ BEGIN ASSERT current_setting('max_parallel_maintenance_workers') = '0'; END $$\")")
-    assert _traced(own, empty)[1] == []
+    assert _traced(own, scratch)[1] == []
 
 
-def test_what_was_seen_is_said(empty: URL, own: Revisions) -> None:
+def test_lock_trace_prints_locks_and_scans(scratch: URL, own: Revisions) -> None:
     own.add('op.create_index_concurrently("ix_t", "posts", ["title"])\nop.add_not_null("users", "full_name")')
-    (build, add, validate), _ = _traced(own, empty)
+    (build, add, validate), _ = _traced(own, scratch)
     assert "SHARE UPDATE EXCLUSIVE on posts" in build
     assert "ACCESS EXCLUSIVE on users" in add
     assert "scans" not in add
     assert ("SHARE UPDATE EXCLUSIVE on users" in validate, "scans users" in validate) == (True, True)
 
 
-def test_an_exception_has_a_reason(empty: URL, own: Revisions) -> None:
+def test_lock_trace_exception_has_reason(scratch: URL, own: Revisions) -> None:
     own.add(UNSAFE["index"][0], more='exceptions = {"scan-under-lock": "ten rows at the most"}')
-    ((script, seen),) = trace(own.config(empty), empty, 1000, only=own.last)
+    ((script, seen),) = trace(own.config(scratch), scratch, 1000, only=own.last)
     assert [finding.reason for finding in refused(script, seen)] == ["ten rows at the most"]
 
 
-def test_a_table_that_nobody_says_how_to_fill(empty: URL, own: Revisions) -> None:
+def test_lock_trace_rejects_table_without_sample_rows(
+    scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "fill", fill)
     own.add('op.create_table("comments", sa.Column("id", sa.Uuid(), primary_key=True))')
     with pytest.raises(NoRowsError, match="comments"):
-        list(trace(own.config(empty), empty, 1000))
+        list(trace(own.config(scratch), scratch, 1000, only=own.last))

@@ -1,13 +1,23 @@
-"""What the tests of the PostgreSQL adapter share."""
+"""Fixtures for tests of the PostgreSQL adapter."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.support.probes import Probe
-from tests.support.stores import Store
+from tests.support.stores import PATIENT, Store, opened
 
 FAIL = """
     CREATE OR REPLACE FUNCTION fail(state text) RETURNS integer LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'secret of the database' USING ERRCODE = state; END $$
+"""
+AT_COMMIT = """
+    CREATE SEQUENCE IF NOT EXISTS commits;
+    CREATE OR REPLACE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NULL; END $$;
+    DROP TRIGGER IF EXISTS at_commit ON users;
+    CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON users
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()
 """
 
 
@@ -16,3 +26,21 @@ def probe(store: Store) -> Probe:
     """Use cases in a database that has the function `fail(sqlstate)`."""
     store.admin.execute(FAIL)
     return Probe(store.storage)
+
+
+@pytest.fixture
+async def single(store: Store, driver: str) -> AsyncIterator[Store]:
+    """The shared database through a pool of one connection."""
+    async with opened(store.url, driver, replace(PATIENT, pool_size=1, pool_timeout=20)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def at_commit(store: Store) -> Iterator[Callable[[str], None]]:
+    """Set the PL/pgSQL code that each commit of a new user runs; it can use the sequence `commits`."""
+
+    def set_code(code: str) -> None:
+        store.admin.execute(AT_COMMIT.format(code).encode())
+
+    yield set_code
+    store.admin.execute("DROP FUNCTION IF EXISTS at_commit CASCADE; DROP SEQUENCE IF EXISTS commits")

@@ -1,4 +1,4 @@
-"""The last line of defence: the database refuses rows that the rules would not have let through."""
+"""Tests for the constraints of the database."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,6 @@ from domain.keys import LONGEST_KEY_NAME
 from domain.posts import LONGEST_CONTENT, LONGEST_TITLE
 from domain.users import LONGEST_FULL_NAME
 from tests.support.examples import (
-    CREATED,
     a_key,
     a_post,
     a_user,
@@ -23,7 +22,7 @@ from tests.support.examples import (
 )
 from tests.support.stores import Store
 
-BAD_USERS = [
+USERS = [
     ("email", "xy", "ck_users_email_length"),
     ("email", "x" * 255, "ck_users_email_length"),
     ("email", None, "email"),
@@ -38,7 +37,7 @@ BAD_USERS = [
     ("version", 0, "ck_users_version_positive"),
     ("version", None, "version"),
 ]
-BAD_POSTS = [
+POSTS = [
     ("author_id", new_id(), "fk_posts_author_id_users"),
     ("author_id", None, "author_id"),
     ("title", "", "ck_posts_title_length"),
@@ -55,7 +54,7 @@ BAD_POSTS = [
     ("version", -1, "ck_posts_version_positive"),
     ("version", None, "version"),
 ]
-BAD_KEYS = [
+API_KEYS: list[tuple[str, Any, str]] = [
     ("name", "", "ck_api_keys_name_length"),
     ("name", "x" * (LONGEST_KEY_NAME + 1), "ck_api_keys_name_length"),
     ("name", None, "name"),
@@ -69,7 +68,7 @@ BAD_KEYS = [
     ("digest", None, "digest"),
     ("created_at", None, "created_at"),
 ]
-BAD_OUTCOMES = [
+OUTCOMES = [
     ("key_id", new_id(), "fk_outcomes_key_id_api_keys"),
     ("key_id", None, "key_id"),
     ("name", b"x" * 31, "ck_outcomes_name_length"),
@@ -83,12 +82,34 @@ BAD_OUTCOMES = [
     ("created_at", None, "created_at"),
     ("expires_at", None, "expires_at"),
 ]
-BAD: dict[str, Sequence[tuple[str, object, str]]] = {
-    "users": BAD_USERS,
-    "posts": BAD_POSTS,
-    "api_keys": BAD_KEYS,
-    "outcomes": BAD_OUTCOMES,
+INVALID: dict[str, Sequence[tuple[str, object, str]]] = {
+    "users": USERS,
+    "posts": POSTS,
+    "api_keys": API_KEYS,
+    "outcomes": OUTCOMES,
 }
+
+
+VALID: list[tuple[str, str, object]] = [
+    ("users", "email", "x" * 254),
+    ("users", "email_key", "x" * 1000),
+    ("users", "full_name", "\U0001f989" * LONGEST_FULL_NAME),
+    ("users", "full_name", None),
+    ("posts", "title", "\U0001f989" * LONGEST_TITLE),
+    ("posts", "content", "\U0001f989" * LONGEST_CONTENT),
+    ("posts", "status", "archived"),
+    ("posts", "version", 2**31 - 1),
+    ("api_keys", "name", "\U0001f989" * LONGEST_KEY_NAME),
+    ("api_keys", "scopes", ["posts:read", "posts:write", "users:read", "users:write"]),
+    ("api_keys", "user_id", None),
+    ("api_keys", "expires_at", None),
+    ("outcomes", "answer", b"x" * 65536),
+    ("outcomes", "answer", b""),
+    ("outcomes", "subject_id", None),
+    ("outcomes", "subject_id", new_id()),
+]
+ALL_SCOPES = ["keys:admin", "metrics:read", "posts:read", "posts:write", "users:read", "users:write"]
+pytestmark = pytest.mark.parametrize("driver", ["psycopg"])
 
 
 @pytest.fixture
@@ -102,68 +123,54 @@ async def filled(store: Store) -> Store:
     return store
 
 
-def _change(store: Store, table: str, column: str, value: object) -> None:
+def _update(store: Store, table: str, column: str, value: object) -> None:
     statement = SQL("UPDATE {} SET {} = %s").format(Identifier(table), Identifier(column))
     store.admin.execute(statement, [value])
 
 
 @pytest.mark.parametrize(
     ("table", "column", "value", "name"),
-    [(table, *bad) for table, bads in BAD.items() for bad in bads],
+    [
+        pytest.param(table, *case, id=f"{table}.{case[0]}-{number}")
+        for table, cases in INVALID.items()
+        for number, case in enumerate(cases)
+    ],
 )
-async def test_a_bad_value_is_refused(filled: Store, table: str, column: str, value: object, name: str) -> None:
+async def test_constraint_rejects_invalid_value(
+    filled: Store, table: str, column: str, value: object, name: str
+) -> None:
     with pytest.raises(psycopg.IntegrityError) as raised:
-        _change(filled, table, column, value)
+        _update(filled, table, column, value)
     assert name in {raised.value.diag.constraint_name, raised.value.diag.column_name}
 
 
 @pytest.mark.parametrize(
-    ("table", "column", "value"),
-    [
-        ("users", "email", "x" * 254),
-        ("users", "email_key", "x" * 1000),
-        ("users", "full_name", "\U0001f989" * LONGEST_FULL_NAME),
-        ("users", "full_name", None),
-        ("posts", "title", "\U0001f989" * LONGEST_TITLE),
-        ("posts", "content", "\U0001f989" * LONGEST_CONTENT),
-        ("posts", "status", "archived"),
-        ("posts", "version", 2**31 - 1),
-        ("api_keys", "name", "\U0001f989" * LONGEST_KEY_NAME),
-        ("api_keys", "scopes", ["posts:read", "posts:write", "users:read", "users:write"]),
-        ("api_keys", "user_id", None),
-        ("api_keys", "expires_at", None),
-        ("outcomes", "answer", b"x" * 65536),
-        ("outcomes", "answer", b""),
-        ("outcomes", "subject_id", None),
-        ("outcomes", "subject_id", new_id()),
-    ],
+    ("table", "column", "value"), VALID, ids=[f"{case[0]}.{case[1]}-{number}" for number, case in enumerate(VALID)]
 )
-async def test_a_value_at_the_edge_is_stored(filled: Store, table: str, column: str, value: object) -> None:
-    _change(filled, table, column, value)
+async def test_constraint_accepts_value_at_the_limit(filled: Store, table: str, column: str, value: object) -> None:
+    _update(filled, table, column, value)
     query = SQL("SELECT {} FROM {}").format(Identifier(column), Identifier(table))
     assert filled.admin.execute(query).fetchone() == (value,)
 
 
-async def test_an_address_key_is_there_once(filled: Store) -> None:
-    with pytest.raises(psycopg.errors.UniqueViolation) as raised:
-        filled.admin.execute(
-            "INSERT INTO users SELECT gen_random_uuid(), email, email_key, full_name, is_active, %s, %s, 1 FROM users",
-            [CREATED, CREATED],
-        )
-    assert raised.value.diag.constraint_name == "uq_users_email_key"
+async def test_constraint_accepts_all_scopes_of_unbound_api_key(filled: Store) -> None:
+    filled.admin.execute("UPDATE api_keys SET user_id = NULL, scopes = %s", [ALL_SCOPES])
+    assert filled.admin.execute("SELECT scopes FROM api_keys").fetchone() == (ALL_SCOPES,)
 
 
-async def test_a_key_that_is_bound_to_nobody_can_have_every_scope(filled: Store) -> None:
-    every = ["keys:admin", "metrics:read", "posts:read", "posts:write", "users:read", "users:write"]
-    filled.admin.execute("UPDATE api_keys SET user_id = NULL, scopes = %s", [every])
-    assert filled.admin.execute("SELECT scopes FROM api_keys").fetchone() == (every,)
-
-
-async def test_scopes_are_stored_in_order(filled: Store) -> None:
+async def test_repository_stores_scopes_in_order(filled: Store) -> None:
     assert filled.admin.execute("SELECT scopes FROM api_keys").fetchone() == (["posts:read", "users:write"],)
 
 
-async def test_a_request_has_one_outcome(filled: Store) -> None:
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("UPDATE users SET email_key = (SELECT min(email_key) FROM users)", "uq_users_email_key"),
+        ("INSERT INTO outcomes SELECT * FROM outcomes", "pk_outcomes"),
+    ],
+)
+async def test_unique_constraint_rejects_duplicate(filled: Store, statement: str, name: str) -> None:
+    await store_users(filled.storage, a_user())
     with pytest.raises(psycopg.errors.UniqueViolation) as raised:
-        filled.admin.execute("INSERT INTO outcomes SELECT * FROM outcomes")
-    assert raised.value.diag.constraint_name == "pk_outcomes"
+        filled.admin.execute(statement.encode())
+    assert raised.value.diag.constraint_name == name

@@ -1,5 +1,6 @@
-"""Statements that many send, or that look at many rows: each finds its rows by an index, and sorts none."""
+"""Tests for query plans: frequent statements and statements on many rows use an index."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,13 +10,15 @@ from adapters.postgres import keys, outcomes, post_pages, posts, users
 from adapters.postgres.drivers import PsycopgDriver
 from adapters.system import new_id
 from domain.posts import PostStatus
+from tests.support.databases import Connection, Databases, connected
 from tests.support.examples import CREATED
-from tests.support.stores import Store
 
-# Enough rows, and statistics of them, for the planner to have one cheapest plan only.
-FILLING = """
-    INSERT INTO users SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', NULL, true, now(), now(), 1
-    FROM generate_series(1, 20) AS n;
+pytestmark = pytest.mark.xdist_group("plans")  # one process fills the databases
+
+# Enough rows for the planner to have exactly one cheapest plan.
+ROWS = """
+    INSERT INTO users (id, email, email_key, is_active, created_at, updated_at, version)
+    SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', true, now(), now(), 1 FROM generate_series(1, 20) AS n;
     INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
     SELECT users.id, gen_random_uuid(), 'title', 'content', CASE n % 5 WHEN 0 THEN 'draft' ELSE 'published' END,
         CASE n % 5 WHEN 0 THEN NULL ELSE now() END, now(), now(), 1
@@ -27,57 +30,106 @@ FILLING = """
     SELECT api_keys.id, sha256(n::text::bytea), sha256('request'), 'answer',
         CASE n % 2 WHEN 0 THEN api_keys.user_id END, now(), now() + n * interval '1 hour'
     FROM api_keys, generate_series(1, 10) AS n;
-    ANALYZE users, posts, api_keys, outcomes
 """
-A_USER = "SELECT id FROM users LIMIT 1"
+COMMON_WORDS = """
+    INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
+    SELECT (SELECT id FROM users LIMIT 1), gen_random_uuid(), 'title', repeat('content ', 90) ||
+        CASE n % 2 WHEN 0 THEN 'even' ELSE 'odd' END ||
+        CASE WHEN n % 7000 = 0 THEN ' rare' ELSE '' END,
+        'published', now(), now(), now(), 1
+    FROM generate_series(1, 7000) AS n
+"""
+LONG_POSTS = """
+    DELETE FROM posts;
+    INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
+    SELECT (SELECT id FROM users LIMIT 1), gen_random_uuid(), 'title', repeat('content ', 240) ||
+        CASE WHEN n % 500 = 0 THEN ' rare' ELSE '' END,
+        'published', now(), now(), now(), 1
+    FROM generate_series(1, 1000) AS n
+"""
+AUTHOR = "SELECT id FROM users LIMIT 1"
 LOW, HALF = "00000000-0000-7000-8000-000000000000", "80000000-0000-7000-8000-000000000000"
 
 
-def _plan(store: Store, statement: ClauseElement, **parameters: Any) -> str:
-    sql = PsycopgDriver(make_url("postgresql+psycopg://").get_dialect()()).query(statement).sql
-    return str(store.admin.execute(f"EXPLAIN {sql}".encode(), parameters).fetchall())
+def _filled(databases: Databases, more: str = "") -> Iterator[Connection]:
+    url = databases.clone()
+    with connected(url) as connection:
+        connection.execute((ROWS + more).encode())
+        connection.execute("VACUUM ANALYZE users, posts, api_keys, outcomes")
+        yield connection
+    databases.drop(url)
+
+
+@pytest.fixture(scope="module")
+def filled(databases: Databases) -> Iterator[Connection]:
+    """A database with 5,000 short posts."""
+    yield from _filled(databases)
+
+
+@pytest.fixture(scope="module")
+def common_words(databases: Databases) -> Iterator[Connection]:
+    """A database with 7,000 more posts of few words."""
+    yield from _filled(databases, COMMON_WORDS)
+
+
+@pytest.fixture(scope="module")
+def long_posts(databases: Databases) -> Iterator[Connection]:
+    """A database with 1,000 long posts only."""
+    yield from _filled(databases, LONG_POSTS)
+
+
+def _sql(statement: ClauseElement) -> str:
+    return PsycopgDriver(make_url("postgresql+psycopg://").get_dialect()()).query(statement).sql
+
+
+def _plan(
+    connection: Connection, statement: ClauseElement, *, mode: str = "force_custom_plan", **parameters: Any
+) -> str:
+    with connection.transaction():
+        connection.execute(f"SET LOCAL plan_cache_mode = {mode}".encode())
+        return str(connection.execute(f"EXPLAIN {_sql(statement)}".encode(), parameters).fetchall())
+
+
+def _author(connection: Connection) -> object:
+    (author_id,) = connection.execute(AUTHOR).fetchone() or (None,)
+    return author_id
 
 
 def _page(*, status: PostStatus | None = None, **filters: bool) -> ClauseElement:
     return post_pages.page(status=status, **{"after": False, "author_id": False, "reader_id": False} | filters)
 
 
-@pytest.fixture
-def filled(store: Store) -> Store:
-    store.admin.execute(FILLING.encode())
-    return store
-
-
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        pytest.param(posts._get(author_id=False, reader_id=False), "ix_posts_id", id="a post"),
-        pytest.param(posts._get(author_id=False, reader_id=True), "ix_posts_id", id="a post for a reader"),
-        pytest.param(posts._get(author_id=True, reader_id=False), "Index Scan", id="an author's post"),
-        pytest.param(_page(), "ix_posts_id", id="the first page"),
-        pytest.param(_page(after=True), "ix_posts_id", id="a page"),
-        pytest.param(_page(author_id=True), "pk_posts", id="an author's first page"),
-        pytest.param(_page(after=True, author_id=True), "pk_posts", id="an author's page"),
-        pytest.param(_page(status=PostStatus.PUBLISHED), "ix_posts_published_id", id="the first page of the published"),
-        pytest.param(_page(after=True, status=PostStatus.PUBLISHED), "ix_posts_published_id", id="one of theirs"),
-        pytest.param(keys._GET, "pk_api_keys", id="a key"),
-        pytest.param(keys._list(after=True), "pk_api_keys", id="a page of keys"),
-        pytest.param(outcomes._GET, "pk_outcomes", id="an outcome"),
-        pytest.param(outcomes._PURGE, "ix_outcomes_expires_at", id="what has expired"),
-        pytest.param(outcomes._FIRST_EXPIRY, "ix_outcomes_expires_at", id="what expires first"),
-        pytest.param(users._FORGET, "ix_outcomes_subject_id", id="answers about a user"),
+        pytest.param(posts._get(author_id=False, reader_id=False), "ix_posts_id", id="post"),
+        pytest.param(posts._get(author_id=False, reader_id=True), "ix_posts_id", id="post for a reader"),
+        pytest.param(posts._get(author_id=True, reader_id=False), "Index Scan", id="post of an author"),
+        pytest.param(_page(), "ix_posts_id", id="first page"),
+        pytest.param(_page(after=True), "ix_posts_id", id="page"),
+        pytest.param(_page(author_id=True), "pk_posts", id="first page of an author"),
+        pytest.param(_page(after=True, author_id=True), "pk_posts", id="page of an author"),
+        pytest.param(_page(status=PostStatus.PUBLISHED), "ix_posts_published_id", id="first page of published posts"),
+        pytest.param(_page(after=True, status=PostStatus.PUBLISHED), "ix_posts_published_id", id="published posts"),
+        pytest.param(keys._GET, "pk_api_keys", id="API key"),
+        pytest.param(keys._PAGES[True], "pk_api_keys", id="page of API keys"),
+        pytest.param(outcomes._GET, "pk_outcomes", id="idempotency record"),
+        pytest.param(outcomes._PURGE, "ix_outcomes_expires_at", id="purge"),
+        pytest.param(outcomes._FIRST_EXPIRY, "ix_outcomes_expires_at", id="oldest expiry"),
+        pytest.param(users._FORGET, "ix_outcomes_subject_id", id="responses about a user"),
     ],
 )
-async def test_rows_are_found_by_an_index(filled: Store, statement: ClauseElement, index: str) -> None:
-    (user_id,) = filled.admin.execute(A_USER).fetchone() or (None,)
+def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement, index: str) -> None:
+    author_id = _author(filled)
     plan = _plan(
         filled,
         statement,
+        mode="auto",
         id=LOW,
         after=HALF,
-        author_id=user_id,
-        reader_id=user_id,
-        stored_id=user_id,
+        author_id=author_id,
+        reader_id=author_id,
+        stored_id=author_id,
         key_id=new_id(),
         name=bytes(32),
         now=CREATED,
@@ -89,81 +141,52 @@ async def test_rows_are_found_by_an_index(filled: Store, statement: ClauseElemen
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
-def test_a_readers_page_is_two_ranges_merged(filled: Store, after: bool, plans: str) -> None:
-    filled.admin.execute(f"SET plan_cache_mode = {plans}".encode())
-    (user_id,) = filled.admin.execute(A_USER).fetchone() or (None,)
-    plan = _plan(filled, _page(after=after, reader_id=True), after=HALF, reader_id=user_id, limit=20)
-    filled.admin.execute("RESET plan_cache_mode")
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_reader_page_plan_merges_two_index_ranges(filled: Connection, after: bool, mode: str) -> None:
+    plan = _plan(filled, _page(after=after, reader_id=True), mode=mode, after=HALF, reader_id=_author(filled), limit=20)
     assert "pk_posts" in plan
     assert "ix_posts_published_id" in plan
     assert "Seq Scan" not in plan
 
 
 @pytest.mark.parametrize("reader_id", [False, True])
-@pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
-def test_words_are_looked_up_though_every_post_has_them(filled: Store, reader_id: bool, plans: str) -> None:
-    filled.admin.execute(f"SET plan_cache_mode = {plans}".encode())
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_search_plan_uses_index_for_word_of_every_post(filled: Connection, reader_id: bool, mode: str) -> None:
     statement = post_pages.found(after=None, author_id=False, status=None, reader_id=reader_id)
-    plan = _plan(filled, statement, query="content", limit=20, reader_id=LOW)
-    filled.admin.execute("RESET plan_cache_mode")
-    assert plan.count("Bitmap Index Scan on ix_posts_words") == 3  # each rank, and titles to leave out
+    plan = _plan(filled, statement, mode=mode, query="content", limit=20, reader_id=LOW)
+    assert plan.count("Bitmap Index Scan on ix_posts_words") == 3  # one per rank, and one that excludes titles
 
 
-def _touched(store: Store, words: str, **filters: Any) -> int:
-    """Return how many blocks a first page of what is found touches."""
-    given = {"after": None, "author_id": False, "status": None, "reader_id": False} | filters
-    sql = PsycopgDriver(make_url("postgresql+psycopg://").get_dialect()()).query(post_pages.found(**given)).sql
-    parameters = {"query": post_pages.all_of(words.split()), "limit": 20, "after": HALF, "reader_id": LOW}
-    rows = store.admin.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}".encode(), parameters).fetchall()
+def _blocks_read(connection: Connection, query: str, **filters: Any) -> int:
+    """Return the number of blocks that the first page of a search reads."""
+    statement = post_pages.found(**{"after": None, "author_id": False, "status": None, "reader_id": False} | filters)
+    parameters = {"query": post_pages.all_of(query.split()), "limit": 20, "after": HALF, "reader_id": LOW}
+    rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {_sql(statement)}".encode(), parameters).fetchall()
     plan: Any = rows[0][0]
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
 
 
-MANY = """
-    INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
-    SELECT (SELECT id FROM users LIMIT 1), gen_random_uuid(), 'title', repeat('content ', 90) ||
-        CASE n % 2 WHEN 0 THEN 'even' ELSE 'odd' END ||
-        CASE WHEN n % 7000 = 0 THEN ' rare' ELSE '' END,
-        'published', now(), now(), now(), 1
-    FROM generate_series(1, 7000) AS n
-"""
-
-
 @pytest.mark.parametrize(
-    "words", ["title", "content", "even", "rare", "even odd", "content rare", "nowhere", "title no"]
+    "query", ["title", "content", "even", "rare", "even odd", "content rare", "nowhere", "title no"]
 )
-def test_finding_posts_reads_few_of_them(filled: Store, words: str) -> None:
-    filled.admin.execute(MANY.encode())
-    filled.admin.execute("VACUUM ANALYZE posts")  # a walk would pass what earlier tests removed
-    assert _touched(filled, words) < 5_000
+def test_search_reads_few_blocks(common_words: Connection, query: str) -> None:
+    assert _blocks_read(common_words, query) < 5_000
 
 
-LONG = """
-    INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
-    SELECT (SELECT id FROM users LIMIT 1), gen_random_uuid(), 'title', repeat('content ', 240) ||
-        CASE WHEN n % 500 = 0 THEN ' rare' ELSE '' END,
-        'published', now(), now(), now(), 1
-    FROM generate_series(1, 1000) AS n
-"""
 CALLS = "SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = 'words_of'"
 
 
-def _worked_out(store: Store) -> int:
-    """Return how often the transaction has called `words_of`."""
-    ((calls,),) = store.admin.execute(CALLS).fetchall()
+def _calls(connection: Connection) -> int:
+    ((calls,),) = connection.execute(CALLS).fetchall()
     return int(str(calls))
 
 
-@pytest.mark.parametrize("words", ["content", "rare", "content rare", "nowhere"])
+@pytest.mark.parametrize("query", ["content", "rare", "content rare", "nowhere"])
 @pytest.mark.parametrize("reader_id", [False, True])
-def test_words_of_few_long_posts_are_worked_out(filled: Store, reader_id: bool, words: str) -> None:
-    filled.admin.execute("DELETE FROM posts")
-    filled.admin.execute(LONG.encode())
-    filled.admin.execute("VACUUM ANALYZE posts")
-    with filled.admin.transaction():
-        filled.admin.execute("SET LOCAL track_functions = 'pl'")
-        before = _worked_out(filled)
-        _touched(filled, words, after=False, reader_id=reader_id)
-        worked_out = _worked_out(filled) - before
-    assert 20 < worked_out <= 2 * 32  # of 3,000 bytes for each post that is asked for; text, and title
+def test_search_tokenizes_few_long_posts(long_posts: Connection, reader_id: bool, query: str) -> None:
+    with long_posts.transaction():
+        long_posts.execute("SET LOCAL track_functions = 'pl'")
+        before = _calls(long_posts)
+        _blocks_read(long_posts, query, after=False, reader_id=reader_id)
+        calls = _calls(long_posts) - before
+    assert 20 < calls <= 2 * 32  # title and content of the posts within the size limit of the scan

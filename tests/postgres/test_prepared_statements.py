@@ -1,6 +1,5 @@
-"""Without prepared statements: for a pooler that hands out server connections by transaction."""
+"""Tests for connections without prepared statements, as behind a pooler in transaction mode."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,28 +9,22 @@ from sqlalchemy import URL
 from application.access import OPERATOR
 from domain.keys import Scope
 from domain.posts import PostStatus
-from tests.contract.test_outcomes import once
-from tests.support.examples import stored_posts, stored_users
+from tests.support.examples import a_request, stored_posts, stored_users
 from tests.support.probes import Probe, fetch, recorded
 from tests.support.services import key_service, post_service, user_service
 from tests.support.stores import PATIENT, Store, opened
 
-PREPARED = "SELECT count(*) FROM pg_prepared_statements"
+COUNT = "SELECT count(*) FROM pg_prepared_statements"
 ONE = replace(PATIENT, pool_size=1)
-
-
-@pytest.fixture(params=[True, False], ids=["prepared", "unprepared"])
-async def small(request: pytest.FixtureRequest, scratch: URL, driver: str) -> AsyncIterator[Store]:
-    """A database through one connection, with prepared statements and without."""
-    async with opened(scratch, driver, replace(ONE, prepared_statements=request.param)) as store:
-        yield store
+either = pytest.mark.parametrize("prepared", [True, False])
 
 
 async def _use(store: Store) -> None:
     users, posts, keys = user_service(store.storage), post_service(store.storage), key_service(store.storage)
     key = (await keys.create(OPERATOR, name="key", scopes=[Scope.USERS_READ])).key
-    for number in range(8):  # a driver may wait for some executions before it prepares
-        user = await users.register(OPERATOR, email=f"ada{number}@example.org", once=once(key, name=number))
+    for number in range(8):  # a driver may prepare a statement only after some executions
+        request = a_request(key, name=bytes([number]) * 32)
+        user, _ = await users.create_once(OPERATOR, request, email=f"ada{number}@example.org")
         await users.change(OPERATOR, user.id, full_name="Ada")
         await users.list(OPERATOR, limit=3, after=user.id, is_active=True)
         await users.list(OPERATOR, limit=3, email=user.email)
@@ -44,29 +37,30 @@ async def _use(store: Store) -> None:
     assert len(await stored_users(store.storage)) == len(await stored_posts(store.storage)) == 4
 
 
-async def test_there_are_none_when_there_should_be_none(small: Store) -> None:
-    await _use(small)
-    ((number,),) = await Probe(small.storage).look(lambda work: fetch(work, PREPARED))
-    assert (number > 5) == small.database.options.prepared_statements
-    assert (number == 0) != small.database.options.prepared_statements
-
-
-async def test_every_statement_is_in_a_transaction_when_the_pooler_counts_in_those(
-    small: Store, monkeypatch: pytest.MonkeyPatch
+@either
+async def test_prepared_statements_setting_is_applied(
+    store: Store, driver: str, prepared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = recorded(small.database, monkeypatch)
-    await _use(small)
-    units = " ".join(sent.verbs).split("COMMIT")
-    if small.database.options.prepared_statements:
-        assert sent.verbs.count("BEGIN") == 8 + 4  # with an outcome, and to erase
+    async with opened(store.url, driver, replace(ONE, prepared_statements=prepared)) as pool:
+        sent = recorded(pool.database, monkeypatch)
+        await _use(pool)
+        verbs = sent.take()
+        ((number,),) = await Probe(pool.storage).look(lambda work: fetch(work, COUNT))
+    if prepared:
+        assert number > 5
+        assert verbs.count("BEGIN") == 8 + 4  # idempotent requests and deletions of users
     else:
-        assert units.pop() == ""
-        assert all(unit.split()[0] == "BEGIN" and unit.count("BEGIN") == 1 for unit in units)
-        assert len(units) > 50
+        assert number == 0
+        *transactions, rest = " ".join(verbs).split("COMMIT")
+        assert rest == ""
+        assert all(one.split()[0] == "BEGIN" and one.count("BEGIN") == 1 for one in transactions)
+        assert len(transactions) > 50
 
 
-async def test_times_are_in_utc_whatever_the_time_zone_of_the_server(small: Store) -> None:
-    small.admin.execute(f"ALTER DATABASE {small.url.database} SET timezone = 'Asia/Kathmandu'")
-    user = await user_service(small.storage).register(OPERATOR, email="ada@example.org")
-    read = await user_service(small.storage).get(OPERATOR, user.id)
-    assert (read, read.created_at.utcoffset()) == (user, timedelta(0))
+@either
+async def test_timestamps_are_utc_in_any_server_time_zone(scratch: URL, driver: str, prepared: bool) -> None:
+    async with opened(scratch, driver, replace(ONE, prepared_statements=prepared)) as store:
+        store.admin.execute(f"ALTER DATABASE {scratch.database} SET timezone = 'Asia/Kathmandu'")
+        user = await user_service(store.storage).register(OPERATOR, email="ada@example.org")
+        read = await user_service(store.storage).get(OPERATOR, user.id)
+        assert (read, read.created_at.utcoffset()) == (user, timedelta(0))

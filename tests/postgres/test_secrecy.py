@@ -1,4 +1,4 @@
-"""What the database says stays here: the errors of the ports and of the domain carry none of it."""
+"""Tests for port errors: their texts contain no text of the database."""
 
 import pytest
 from sqlalchemy import URL
@@ -20,28 +20,30 @@ def _secrets(error: BaseException) -> list[str]:
     return [secret for secret in SECRETS if secret.lower() in text.lower()]
 
 
-async def _same_address(work: UnitOfWork) -> None:
+async def _add_duplicate_email(work: UnitOfWork) -> None:
     await work.users.add(a_user(email=KNOWN.email))
 
 
-async def _stale(work: UnitOfWork) -> None:
+async def _update_stale_version(work: UnitOfWork) -> None:
     await work.users.update(next_version(next_version(KNOWN)))
 
 
-async def _no_author(work: UnitOfWork) -> None:
+async def _add_post_without_author(work: UnitOfWork) -> None:
     await work.posts.add(a_post(a_user()))
 
 
-async def _missing(work: UnitOfWork) -> None:
+async def _get_missing(work: UnitOfWork) -> None:
     await work.users.get(a_user().id)
 
 
-async def _unavailable(work: UnitOfWork) -> None:
+async def _fail(work: UnitOfWork) -> None:
     await fetch(work, "SELECT fail('57P01')")
 
 
-@pytest.mark.parametrize("body", [_same_address, _stale, _no_author, _missing, _unavailable])
-async def test_no_error_says_what_the_database_said(probe: Probe, body: Body[None]) -> None:
+@pytest.mark.parametrize(
+    "body", [_add_duplicate_email, _update_stale_version, _add_post_without_author, _get_missing, _fail]
+)
+async def test_port_errors_hide_database_messages(probe: Probe, body: Body[None]) -> None:
     await store_users(probe.storage, KNOWN)
     probe.retry = Retry(deadline=0)
     with pytest.raises((DomainError, TransientError)) as raised:
@@ -49,10 +51,10 @@ async def test_no_error_says_what_the_database_said(probe: Probe, body: Body[Non
     assert _secrets(raised.value) == []
 
 
-async def test_no_error_says_where_the_database_is(driver: str) -> None:
+async def test_port_errors_hide_database_address(driver: str) -> None:
     url = URL.create(f"postgresql+{driver}", "zoe", "secret", database="posts", query={"host": "/secret/hexapost"})
     database = Database(url, DatabaseOptions())
     with pytest.raises(StorageUnavailableError) as raised:
-        await Probe(SqlAlchemyStorage(database), retry=Retry(deadline=0)).look(_missing)
+        await Probe(SqlAlchemyStorage(database), retry=Retry(deadline=0)).look(_get_missing)
     assert _secrets(raised.value) == []
     await database.close()

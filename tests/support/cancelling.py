@@ -1,4 +1,4 @@
-"""Operations that are cancelled at random moments, half of them twice, among others that are let through."""
+"""A load of use cases, most of them cancelled at random moments, half of these twice."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ AT_ONCE = 40
 
 @dataclass
 class Cancelled:
-    """What came of the operations: how many were cancelled, and which answers were to another one's question."""
+    """The number of cancelled and of finished operations, and the results that belong to another operation."""
 
     cancelled: int = 0
     answered: int = 0
@@ -26,9 +26,9 @@ class Cancelled:
 
 
 async def cancel_many(database: Database, users: Sequence[User], times: int, seed: str = "") -> Cancelled:
-    """Cancel so many operations of the use cases about these users."""
+    """Run operations on these users until so many were cancelled."""
     found = Cancelled()
-    chance = random.Random(seed)  # noqa: S311 - the same times for the same seed
+    chance = random.Random(seed)  # noqa: S311 - repeatable
     service = user_service(SqlAlchemyStorage(database))
 
     async def work() -> None:

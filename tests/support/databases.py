@@ -1,7 +1,7 @@
-"""Databases for tests: each run migrates one template, each user of it gets a clone.
+"""Databases for tests: each run migrates one template and clones it.
 
-The databases of a run are `hexapost_test_<run>_…`. While a process of the run lives it holds an advisory lock of the
-run, so that the next run can tell the leftovers of a killed one from the databases of a living one.
+The databases of a run are named `hexapost_test_<run>_…`. Each process of the run holds an advisory lock of the run.
+So the next run can distinguish the databases of a killed run from those of a running one.
 """
 
 import re
@@ -32,14 +32,14 @@ def with_driver(url: URL, driver: str | None, database: str | None = None) -> UR
 
 @contextmanager
 def connected(url: URL) -> Iterator[Connection]:
-    """Connect with psycopg, each statement a transaction of its own."""
+    """Connect with psycopg in autocommit mode."""
     arguments: dict[str, Any] = url.translate_connect_args(username="user", database="dbname") | dict(url.query)
     with psycopg.connect("", autocommit=True, **arguments) as connection:
         yield connection
 
 
 class Databases:
-    """The databases that this process makes on the server, for a run that has eight hexadecimal digits."""
+    """Creates databases on the server; the run id has eight hexadecimal digits."""
 
     def __init__(self, url: URL, *, run: str, worker: str) -> None:
         self.url = url
@@ -50,7 +50,7 @@ class Databases:
 
     @contextmanager
     def opened(self) -> Iterator["Databases"]:
-        """Drop what killed runs left, and hold the run's lock for as long as the block."""
+        """Drop the databases of killed runs, and hold the lock of this run during the block."""
         with connected(self.url) as connection:
             connection.execute("SELECT pg_advisory_lock_shared(%s)", [_lock_of(self._run)])
             _drop_leftovers(connection, living=self._run)
@@ -63,13 +63,13 @@ class Databases:
         return self._create("template0", "wal_log")
 
     def clone(self) -> URL:
-        """Create a database with the schema and no rows."""
+        """Create a database with the schema and without rows."""
         if self._template is None:
             self._template = self._migrated_template()
         return self._create(self._template, "file_copy")
 
     def drop(self, url: URL) -> None:
-        """Drop a database and break off whatever uses it."""
+        """Drop a database and terminate its sessions."""
         with connected(self.url) as connection:
             _drop(connection, str(url.database))
 
@@ -86,7 +86,7 @@ class Databases:
     def _migrated_template(self) -> str:
         name = f"{PREFIX}{self._run}_template"
         with connected(self.url) as connection:
-            # One process of the run makes the template, the others wait for it.
+            # One process of the run creates the template; the rest of them wait.
             connection.execute("SELECT pg_advisory_lock(%s)", [TEMPLATE_LOCK])
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
                 url = self.empty()
@@ -98,7 +98,7 @@ class Databases:
 
 
 def migrate(url: URL) -> list[str]:
-    """Upgrade to the head, in a thread, where no event loop is in the way; return what was reported."""
+    """Upgrade to the head in a thread without an event loop; return the reported lines."""
     reported: list[str] = []
     with ThreadPoolExecutor(1) as thread:
         thread.submit(upgrade, with_driver(url, "asyncpg"), reported.append).result()

@@ -1,4 +1,4 @@
-"""A use case whose body the test gives, statements past the repositories, and a record of what is sent."""
+"""Use cases with a body from the test, plain SQL in a unit of work, and a recorder of statements."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Body = Callable[[UnitOfWork], Awaitable[T]]
 
 @dataclass
 class Probe:
-    """Runs a body as a use case and counts the attempts."""
+    """Runs a body as a use case, and counts the attempts."""
 
     storage: Storage
     retry: Retry = PATIENT
@@ -43,23 +43,25 @@ async def fetch(work: UnitOfWork, sql: str, **parameters: Any) -> Sequence[Row]:
 
 
 async def backend(work: UnitOfWork) -> int:
-    """Return the process of the server that the unit of work is connected to."""
+    """Return the process id of the backend of the unit of work."""
     return int((await fetch(work, "SELECT pg_backend_pid()"))[0][0])
 
 
 @dataclass
 class Recorder:
-    """The statements that were handed to the driver, in order."""
+    """The statements that the driver received, in order."""
 
     statements: list[str] = field(default_factory=list)
 
-    @property
-    def verbs(self) -> list[str]:
-        return [statement.split()[0].rstrip(";") for statement in self.statements]
+    def take(self) -> list[str]:
+        """Return the verbs of the statements, and delete the statements."""
+        verbs = [statement.split()[0].rstrip(";") for statement in self.statements]
+        self.statements.clear()
+        return verbs
 
 
 def recorded(database: Database, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Record what the database's driver is handed from now on."""
+    """Record the statements that the driver receives from now on."""
     recorder = Recorder()
     driver = database.driver
     fetch_, run_ = driver.fetch, driver.run

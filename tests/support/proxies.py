@@ -1,4 +1,4 @@
-"""A way to a server that can freeze: what stands between goes on to accept, and passes nothing on."""
+"""A TCP proxy to PostgreSQL that can freeze: it accepts connections and forwards no data."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from sqlalchemy import URL
 
 
 class Proxy:
-    """Passes on what it gets, until it freezes."""
+    """Forwards data until it freezes."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -18,22 +18,22 @@ class Proxy:
         self._serving: set[asyncio.Task[None] | None] = set()
 
     def freeze(self) -> None:
-        """Pass nothing on any more, on any connection."""
+        """Stop forwarding on all connections."""
         self._flows.clear()
 
     def thaw(self) -> None:
-        """Break off what was frozen, and pass on what comes after that."""
+        """Abort the frozen connections, and forward new ones."""
         self.close()
         self._flows.set()
 
     def close(self) -> None:
-        """Break off every connection."""
+        """Abort all connections."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
 
     async def end(self) -> None:
-        """Break off every connection, and wait for none that is frozen."""
+        """Abort all connections, and cancel their tasks."""
         self.close()
         tasks = [task for task in self._serving if task is not None]
         for task in tasks:
@@ -76,7 +76,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(url: URL) -> AsyncIterator[tuple[URL, Proxy]]:
-    """Return the URL of the same database through a proxy, and the proxy."""
+    """Yield the URL of the database through a proxy, and the proxy."""
     proxy = Proxy(url)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""The PostgreSQL server that the tests run against: embedded, in a container, or one that is there already."""
+"""The PostgreSQL server of the tests: embedded, in a container, or an existing one."""
 
 import importlib
 import os
@@ -17,12 +17,12 @@ AUTO = "auto"
 EMBEDDED = "embedded"
 CONTAINER = "container"
 
-# What is tested ends with the run: nothing has to survive a power failure.
+# Test data need not survive a power failure.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 
 
 def describe(choice: str) -> list[str]:
-    """Return the lines for pytest's header: which server is used, and why no container is."""
+    """Return the lines for the header of pytest: the server, and the reason against a container."""
     if choice == CONTAINER:
         return [f"postgres: a container of {IMAGE}"]
     if choice not in {AUTO, EMBEDDED}:
@@ -39,7 +39,7 @@ def describe(choice: str) -> list[str]:
 
 
 def docker_problem() -> str | None:
-    """Return why no Docker engine can be used, None when one answers (Docker Engine API, "Ping")."""
+    """Return the reason that Docker is unusable, or None if it answers (Docker Engine API, "Ping")."""
     address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     place = urlsplit(address)
     try:
@@ -62,7 +62,7 @@ def _connection(scheme: str, path: str, host: str, port: int) -> Iterator[socket
 
 @contextmanager
 def running_server(choice: str, root: Path) -> Iterator[URL]:
-    """Run the server for as long as the block; the URL names a database that is there."""
+    """Run the server during the block; yield the URL of an existing database."""
     if choice in {AUTO, EMBEDDED}:
         directory = root / ".hexapost" / "test-postgres"
         with EmbeddedPostgres(directory, settings=FAST, report=_ignore) as server:
@@ -77,4 +77,4 @@ def running_server(choice: str, root: Path) -> Iterator[URL]:
 
 
 def _ignore(_line: str) -> None:
-    """The header of the run says enough."""
+    """Ignore the line: the header of the run names the server."""

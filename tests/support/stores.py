@@ -1,4 +1,4 @@
-"""A database under test with its pool, and a connection past the adapter."""
+"""A database under test: its pool, and an administrative connection."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from tests.support.waiting import until
 
 DRIVERS = ("asyncpg", "psycopg")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-# Twenty callers at once on a busy machine are no overload.
+# A busy machine must not turn 20 concurrent callers into an overload.
 PATIENT = DatabaseOptions(
     pool_size=20,
     pool_timeout=60,
@@ -26,7 +26,7 @@ PATIENT = DatabaseOptions(
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A database through one driver; `admin` is a connection of psycopg's, past the pool and in autocommit."""
+    """A database through one driver; `admin` is a psycopg connection in autocommit mode."""
 
     url: URL
     database: Database
@@ -37,28 +37,32 @@ class Store:
         return SqlAlchemyStorage(self.database)
 
     def clear(self) -> None:
-        """Remove all rows; of so few, faster than TRUNCATE."""
+        """Delete all rows; with few rows, DELETE is faster than TRUNCATE."""
         self.admin.execute("DELETE FROM users; DELETE FROM api_keys")
 
     @property
     def taken(self) -> int:
-        """How many connections are out of the pool."""
+        """The number of connections in use."""
         return taken(self.database)
 
+    def has_ended(self, pid: int) -> bool:
+        """Return True if the server has no process with that id."""
+        return self.admin.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone() is None
+
     def is_waiting(self) -> bool:
-        """Tell whether a connection waits for a lock that another one holds."""
+        """Return True if a connection waits for a lock."""
         return self.admin.execute(WAITING).fetchone() != (0,)
 
 
 def taken(database: Database) -> int:
-    """Return how many connections are out of the pool."""
+    """Return the number of connections in use."""
     status = database._engine.pool.status()
     return int(status.rpartition(":")[2])
 
 
 @asynccontextmanager
 async def cleared(store: Store) -> AsyncIterator[Store]:
-    """Yield the store without rows; afterwards every connection has to come back to its pool."""
+    """Yield the store without rows; afterwards require that all connections are back in the pool."""
     store.clear()
     yield store
     await until(lambda: store.taken == 0)
@@ -66,7 +70,7 @@ async def cleared(store: Store) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def opened(url: URL, driver: str, options: DatabaseOptions = PATIENT) -> AsyncIterator[Store]:
-    """Open a pool for as long as the block."""
+    """Open a pool, and close it after the block."""
     url = with_driver(url, driver)
     database = Database(url, options)
     with connected(url) as admin:

@@ -1,4 +1,4 @@
-"""The lock of a request that is carried out: whose it is, and that none outlives its unit of work."""
+"""Tests for the advisory locks of idempotent requests."""
 
 import asyncio
 from dataclasses import replace
@@ -8,10 +8,9 @@ import pytest
 from adapters.postgres.outcomes import _lock
 from adapters.system import new_id
 from application.access import UnauthenticatedError
-from application.idempotency import IdempotencyInFlightError, Outcome, RepeatedError
+from application.idempotency import IdempotencyInFlightError, Outcome
 from application.ports import StorageUnavailableError, UnitOfWork
 from application.transactions import Retry
-from domain.keys import ApiKey
 from domain.users import EmailAlreadyRegisteredError
 from tests.support.examples import a_key, a_user, an_outcome, store_keys, store_outcomes, store_users, told
 from tests.support.probes import Body, Probe, backend, fetch
@@ -32,38 +31,38 @@ def _held(store: Store) -> int:
 
 @pytest.fixture
 async def outcome(store: Store) -> Outcome:
-    key: ApiKey = a_key()
+    key = a_key()
     await store_keys(store.storage, key)
     await store_users(store.storage, KNOWN)
     return an_outcome(key)
 
 
-async def _in_vain(work: UnitOfWork) -> None:
+async def _add_duplicate_email(work: UnitOfWork) -> None:
     await work.users.add(a_user(email=KNOWN.email))
 
 
-async def _wrong(work: UnitOfWork) -> None:
+async def _divide_by_zero(work: UnitOfWork) -> None:
     await fetch(work, "SELECT 1 / 0")
 
 
-async def _lost(work: UnitOfWork) -> None:
+async def _terminate_backend(work: UnitOfWork) -> None:
     await fetch(work, "SELECT pg_terminate_backend(pg_backend_pid())")
 
 
-async def _cancelled(work: UnitOfWork) -> None:
-    await asyncio.wait_for(fetch(work, "SELECT pg_sleep(600)"), 0.05)
+async def _cancel(work: UnitOfWork) -> None:
+    await asyncio.wait_for(fetch(work, "SELECT pg_sleep(600)"), 0.01)
 
 
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (_in_vain, EmailAlreadyRegisteredError),
-        (_wrong, Exception),
-        (_lost, StorageUnavailableError),
-        (_cancelled, TimeoutError),
+        (_add_duplicate_email, EmailAlreadyRegisteredError),
+        (_divide_by_zero, Exception),
+        (_terminate_backend, StorageUnavailableError),
+        (_cancel, TimeoutError),
     ],
 )
-async def test_no_lock_outlives_a_unit_of_work_that_fails(
+async def test_idempotency_lock_is_released_after_failure(
     store: Store, outcome: Outcome, body: Body[None], error: type[Exception]
 ) -> None:
     async def add_and_fail(work: UnitOfWork) -> None:
@@ -78,11 +77,10 @@ async def test_no_lock_outlives_a_unit_of_work_that_fails(
     assert await told(store.storage, outcome) is None
 
 
-async def test_no_lock_outlives_a_unit_of_work_that_ends_well_or_is_refused(store: Store, outcome: Outcome) -> None:
+async def test_idempotency_lock_is_released_after_commit_and_rejection(store: Store, outcome: Outcome) -> None:
     await store_outcomes(store.storage, outcome)
     assert _held(store) == 0
-    with pytest.raises(RepeatedError):
-        await store_outcomes(store.storage, replace(outcome, answer=b"again"))
+    assert await store_outcomes(store.storage, replace(outcome, answer=b"again")) == outcome
     with pytest.raises(UnauthenticatedError):
         await store_outcomes(store.storage, an_outcome(new_id()))
     second = an_outcome(outcome.key_id)
@@ -92,12 +90,10 @@ async def test_no_lock_outlives_a_unit_of_work_that_ends_well_or_is_refused(stor
         assert _held(store) == 1
         with pytest.raises(IdempotencyInFlightError):
             await store_outcomes(store.storage, second)
-        with pytest.raises(IdempotencyInFlightError):
-            await told(store.storage, second)
     assert _held(store) == 0
 
 
-async def test_a_lock_of_one_number_is_another_lock(store: Store, outcome: Outcome) -> None:
+async def test_idempotency_lock_differs_from_bigint_lock(store: Store, outcome: Outcome) -> None:
     lock = _lock(outcome)
     number = lock["lock_high"] << 32 | lock["lock_low"] & 0xFFFF_FFFF
     store.admin.execute("SELECT pg_advisory_lock(%s)", [number])
@@ -108,9 +104,9 @@ async def test_a_lock_of_one_number_is_another_lock(store: Store, outcome: Outco
     assert await told(store.storage, outcome) == outcome
 
 
-def test_each_request_has_a_lock_of_its_own() -> None:
+def test_idempotency_lock_is_unique_per_request() -> None:
     key_ids = [new_id() for _ in range(100)]
-    names = [number.to_bytes() * 32 for number in range(100)]
-    locks = {tuple(_lock(an_outcome(key_id, name=name)).values()) for key_id in key_ids for name in names}
+    hashes = [number.to_bytes() * 32 for number in range(100)]
+    locks = {tuple(_lock(an_outcome(key_id, name=key_hash)).values()) for key_id in key_ids for key_hash in hashes}
     assert len(locks) == 100 * 100
     assert all(-(2**31) <= number < 2**31 for lock in locks for number in lock)

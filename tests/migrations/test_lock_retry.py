@@ -1,4 +1,4 @@
-"""How often something is tried, and what is said of it in the end."""
+"""Tests for retries of migrations that get no lock."""
 
 from types import SimpleNamespace
 
@@ -16,25 +16,22 @@ def _context() -> MigrationContext:
     return MigrationContext.configure(dialect_name="postgresql", opts={"patience": patience})
 
 
-def test_each_revision_has_attempts_of_its_own() -> None:
-    under_way = ["one", "one", "two", "two", "three", "three"]
+def test_lock_retry_counts_attempts_per_revision() -> None:
+    steps = ["one", "one", "two", "two", "three", "three"]
 
     def attempt() -> str:
-        if len(under_way) > 1:
+        if len(steps) > 1:
             raise LOCKED
         return "done"
 
-    def doing() -> str:
-        return under_way.pop(0)
-
-    assert patiently(_context(), attempt, doing=doing) == "done"
+    assert patiently(_context(), attempt, doing=lambda: steps.pop(0)) == "done"
 
 
-def test_the_last_attempt_is_that_of_the_revision_which_failed() -> None:
-    under_way = iter(["one", "one", "two", "two", "two"])
+def test_lock_retry_error_names_the_failed_revision() -> None:
+    steps = iter(["one", "one", "two", "two", "two"])
 
     def attempt() -> None:
         raise LOCKED
 
     with pytest.raises(MigrationError, match="two: no lock within 3 attempts of 0 ms"):
-        patiently(_context(), attempt, doing=lambda: next(under_way))
+        patiently(_context(), attempt, doing=lambda: next(steps))

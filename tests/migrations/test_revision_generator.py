@@ -1,4 +1,4 @@
-"""`make migration` asks for the phase, and puts the revision after the last one of it."""
+"""Tests for the revisions that `make migration` writes."""
 
 from typing import cast
 
@@ -15,8 +15,8 @@ from tests.support.databases import connected, with_driver
 from tests.support.schemas import schema
 
 
-def _written(own: Revisions, url: URL, phase: Phase) -> Script:
-    """Apply what there is, then write a revision of the phase."""
+def _write(own: Revisions, url: URL, phase: Phase) -> Script:
+    """Apply all revisions, then write one of the phase."""
     config = own.config(with_driver(url, "psycopg"))
     config.attributes["phase"] = Phase.CONTRACT
     command.upgrade(config, "heads")
@@ -24,11 +24,11 @@ def _written(own: Revisions, url: URL, phase: Phase) -> Script:
     return cast("Script", command.revision(config, "more", autogenerate=True, version_path=str(own.directory)))
 
 
-def test_a_revision_follows_the_last_one_of_its_phase(scratch: URL, own: Revisions) -> None:
-    first = _written(own, scratch, Phase.EXPAND)
-    contract = _written(own, scratch, Phase.CONTRACT)
-    second = _written(own, scratch, Phase.EXPAND)
-    more = _written(own, scratch, Phase.CONTRACT)
+def test_new_revision_follows_the_last_of_its_phase(scratch: URL, own: Revisions) -> None:
+    first = _write(own, scratch, Phase.EXPAND)
+    contract = _write(own, scratch, Phase.CONTRACT)
+    second = _write(own, scratch, Phase.EXPAND)
+    more = _write(own, scratch, Phase.CONTRACT)
     assert [script.down_revision for script in (first, contract, second, more)] == [
         EXPAND_HEAD,
         first.revision,
@@ -40,18 +40,18 @@ def test_a_revision_follows_the_last_one_of_its_phase(scratch: URL, own: Revisio
     assert (contract.module.safe_from, hasattr(first.module, "safe_from")) == ("0.1.0", False)
 
 
-def test_two_lines_of_a_phase_are_not_gone_on_with(scratch: URL, own: Revisions) -> None:
+def test_new_revision_is_rejected_after_two_lines_of_a_phase(scratch: URL, own: Revisions) -> None:
     for name in ("one", "two"):
         own.last = EXPAND_HEAD
         own.add("pass", revision=name)
     with pytest.raises(MigrationError, match="more than one line of revisions: "):
-        _written(own, scratch, Phase.EXPAND)
+        _write(own, scratch, Phase.EXPAND)
 
 
-def test_what_autogenerate_finds_is_written(scratch: URL, own: Revisions) -> None:
+def test_new_revision_contains_found_differences(scratch: URL, own: Revisions) -> None:
     with connected(scratch) as connection:
         connection.execute("ALTER TABLE users DROP COLUMN full_name")
-    script = _written(own, scratch, Phase.EXPAND)
+    script = _write(own, scratch, Phase.EXPAND)
     written = (own.directory / script.path).read_text()
     assert 'op.add_column("users", sa.Column("full_name"' in written.replace("'", '"')
     assert "from migrations.operations import op" in written
@@ -86,11 +86,11 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("change", DIFFERENCES)
-def test_what_is_written_is_safe(scratch: URL, own: Revisions, change: str) -> None:
+def test_new_revision_uses_safe_operations(scratch: URL, own: Revisions, change: str) -> None:
     with connected(scratch) as connection:
         connection.execute(change.encode())
         before = [line for line in schema(scratch) if "full_name" not in line]
-    script = _written(own, scratch, Phase.EXPAND)
+    script = _write(own, scratch, Phase.EXPAND)
     written = " ".join((own.directory / script.path).read_text().split()).replace("( ", "(").replace(", )", ")")
     for code in DIFFERENCES[change]:
         assert code in written.replace("'", '"')
@@ -103,10 +103,10 @@ def test_what_is_written_is_safe(scratch: URL, own: Revisions, change: str) -> N
     assert [line for line in schema(scratch) if "full_name" not in line] == before
 
 
-def test_a_new_table_has_plain_indexes(scratch: URL, own: Revisions) -> None:
+def test_new_revision_creates_plain_indexes_for_new_table(scratch: URL, own: Revisions) -> None:
     with connected(scratch) as connection:
         connection.execute("DROP TABLE outcomes")
-    script = _written(own, scratch, Phase.EXPAND)
+    script = _write(own, scratch, Phase.EXPAND)
     written = (own.directory / script.path).read_text()
     assert ("op.create_index(" in written, "concurrently" in written, "if_not_exists" in written) == (
         True,

@@ -1,0 +1,126 @@
+"""Tests for the advisory lock of migrations."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, create_engine
+from sqlalchemy.pool import NullPool
+
+from adapters.postgres.migrations import upgrade
+from migrations.configuration import configuration
+from migrations.lock import one_at_a_time
+from migrations.patience import MigrationError, Patience
+from tests.migrations.revisions import EXPAND_HEAD, Revisions, insert_users
+from tests.support.databases import connected, with_driver
+from tests.support.schemas import revisions, schema
+from tests.support.waiting import LONGEST, until
+
+KEY = int.from_bytes(b"hexapost")
+LOCKS = """
+    FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE locktype = 'advisory' AND datname = current_database()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migrations.lock.POLL_SECONDS", 0.01)
+
+
+async def test_migration_waits_for_a_running_migration(empty: URL, driver: str) -> None:
+    reported: list[str] = []
+    with connected(empty) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [KEY])
+        migrating = asyncio.create_task(asyncio.to_thread(upgrade, with_driver(empty, driver), reported.append))
+        await until(lambda: migrating.done() or reported != [])
+        assert reported == [f"another migration is under way (pid {other.info.backend_pid}): waiting for it"]
+        assert (migrating.done(), schema(empty)) == (False, [])
+        other.execute("SELECT pg_advisory_unlock(%s)", [KEY])
+        await migrating
+        assert other.execute("SELECT pg_try_advisory_lock(%s)", [KEY]).fetchone() == (True,)
+    assert reported[1] == "applied revision ccc0279a8e0d: users and posts"
+    assert revisions(empty) == [EXPAND_HEAD]
+
+
+@pytest.mark.parametrize("look", [command.current, command.check])
+def test_readonly_alembic_command_does_not_take_the_lock(scratch: URL, look: Callable[[Config], None]) -> None:
+    reported: list[str] = []
+    with connected(scratch) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [KEY])
+        look(configuration(url=scratch, report=reported.append))
+    assert reported == []
+
+
+@pytest.mark.parametrize("change", [command.downgrade, command.stamp])
+def test_alembic_command_that_changes_waits_for_the_lock(scratch: URL, change: Callable[[Config, str], None]) -> None:
+    reported: list[str] = []
+    with connected(scratch) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [KEY])
+
+        def unlock(line: str) -> None:
+            other.execute("SELECT pg_advisory_unlock(%s)", [KEY])
+            reported.append(line)
+
+        change(configuration(url=scratch, report=unlock), EXPAND_HEAD)
+    assert [line.partition(" (")[0] for line in reported] == ["another migration is under way"]
+
+
+def test_waiting_migration_does_not_block_a_concurrent_index(scratch: URL, driver: str, own: Revisions) -> None:
+    engine = create_engine(with_driver(scratch, "psycopg"), poolclass=NullPool)
+    is_waiting = threading.Event()
+
+    def wait_for_lock() -> None:
+        with one_at_a_time(engine, lambda _: is_waiting.set()):
+            pass
+
+    waiter = threading.Thread(target=wait_for_lock)
+
+    def start_waiter(_: str) -> None:
+        if not is_waiting.is_set():
+            waiter.start()
+            assert is_waiting.wait(LONGEST)
+
+    own.add("pass")
+    own.add('op.create_index_concurrently("ix_t", "users", ["full_name"])')
+    command.upgrade(own.config(with_driver(scratch, driver), report=start_waiter), "heads")
+    waiter.join(LONGEST)
+    assert not waiter.is_alive()
+    assert any("ix_t" in line for line in schema(scratch))
+
+
+async def test_lock_session_is_exempt_from_the_idle_timeout(scratch: URL) -> None:
+    engine = create_engine(with_driver(scratch, "psycopg"), poolclass=NullPool)
+    with connected(scratch) as admin:
+        admin.execute("SET idle_session_timeout = 0")
+        admin.execute(f"ALTER DATABASE {scratch.database} SET idle_session_timeout = '1s'".encode())
+        with one_at_a_time(engine, print) as require_lock, connected(scratch) as idle:
+            sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+            await until(lambda: admin.execute(sessions, [idle.info.backend_pid]).fetchone() == (0,))
+            require_lock()
+
+
+async def test_migration_stops_when_its_lock_is_lost(scratch: URL, driver: str, own: Revisions) -> None:
+    own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
+    config = own.config(with_driver(scratch, driver))
+    config.attributes["patience"] = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
+    with connected(scratch) as connection, connected(scratch) as other:
+        insert_users(connection, 100)
+        with other.transaction():
+            other.execute(
+                "SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET 50 LIMIT 1) FOR UPDATE"
+            )
+            migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
+            newest = "SELECT max(version) FROM users"
+            await until(lambda: migrating.done() or connection.execute(newest).fetchone() == (2,))
+            connection.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}".encode())
+            await until(lambda: connection.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,))
+        with pytest.raises(MigrationError, match="the migration lock was lost"):
+            await migrating
+        assert connection.execute("SELECT count(*) < 100 FROM users WHERE version = 2").fetchone() == (True,)
+    await asyncio.to_thread(command.upgrade, config, "heads")
+    with connected(scratch) as connection:
+        assert connection.execute("SELECT DISTINCT version FROM users").fetchall() == [(2,)]

@@ -1,0 +1,63 @@
+"""A readiness monitor that checks on demand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+from sqlalchemy import URL
+
+from adapters.postgres.database import Database
+from adapters.postgres.readiness import Watch
+from adapters.postgres.storage import SqlAlchemyStorage
+from application.ports import StorageUnavailableError
+from application.transactions import Retry
+from tests.support.databases import with_driver
+from tests.support.probes import Probe, backend
+from tests.support.stores import PATIENT, taken
+from tests.support.waiting import LONGEST
+
+OPTIONS = replace(PATIENT, pool_size=2)
+READY = {"database": (True, "reachable"), "migrations": (True, "current"), "pool": (True, "opened 2 of 2")}
+BROKEN = {"database": (False, "unreachable"), "migrations": (False, "unknown"), "pool": (True, "opened 2 of 2")}
+NOT_OPENED = (False, "not opened yet")
+
+
+@dataclass
+class Monitored:
+    """A database and its readiness monitor."""
+
+    watch: Watch
+    database: Database
+
+    async def look(self) -> object:
+        """Return the result of one check."""
+        await self.watch.look()
+        return self.watch.seen
+
+    async def look_until(self, expected: object) -> None:
+        """Check until the result is as expected: the server counts an ended connection a little longer."""
+        async with asyncio.timeout(LONGEST):
+            while await self.look() != expected:
+                pass
+
+    async def query(self) -> int:
+        """Run one query through the pool, without a retry."""
+        return await Probe(SqlAlchemyStorage(self.database), retry=Retry(deadline=0)).look(backend)
+
+    async def fail_queries(self, times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(StorageUnavailableError):
+                await self.query()
+
+
+@asynccontextmanager
+async def monitored(url: URL, driver: str) -> AsyncIterator[Monitored]:
+    """Open a database and its monitor; every connection must be back in the pool at the end."""
+    database = Database(with_driver(url, driver), OPTIONS)
+    watch = Watch(database)
+    yield Monitored(watch, database)
+    assert taken(database) == 0
+    await watch._own.close()
+    await database.close()

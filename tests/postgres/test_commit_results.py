@@ -1,0 +1,73 @@
+"""Tests for the errors of a connection that breaks while PostgreSQL stores a write."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from application.ports import AcknowledgementLostError, StorageUnavailableError, UnitOfWork
+from application.transactions import Retry
+from tests.support.examples import a_user, next_version, store_users
+from tests.support.probes import Body, Probe, fetch
+from tests.support.stores import Store
+from tests.support.waiting import until
+
+
+def _lose_response(store: Store, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """Abort the connection after the server has executed the next statement that begins with the verb."""
+    driver = store.database.driver
+    calls: dict[str, Callable[..., Awaitable[Any]]] = {"fetch": driver.fetch, "run": driver.run}
+
+    def losing(name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(connection: Any, statement: Any, *parameters: Any) -> Any:
+            result = await calls[name](connection, statement, *parameters)
+            sql = statement if isinstance(statement, str) else driver.query(statement).sql
+            if sql.startswith(verb):
+                driver.break_off(connection)
+                raise ConnectionResetError
+            return result
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(driver, name, losing(name))
+
+
+async def _add_one(work: UnitOfWork) -> None:
+    await work.users.add(a_user())
+
+
+async def _add_two(work: UnitOfWork) -> None:
+    await work.users.add(a_user())
+    await work.users.add(a_user())
+
+
+@pytest.mark.parametrize(
+    ("body", "verb", "error"),
+    [
+        (_add_one, "INSERT", AcknowledgementLostError),
+        (_add_two, "COMMIT", AcknowledgementLostError),
+        (_add_two, "BEGIN", StorageUnavailableError),
+        (_add_two, "INSERT", StorageUnavailableError),
+        (lambda work: fetch(work, "SELECT 1"), "SELECT", StorageUnavailableError),
+    ],
+)
+async def test_lost_response_is_unknown_for_statements_that_commit(
+    store: Store, monkeypatch: pytest.MonkeyPatch, body: Body[Any], verb: str, error: type[Exception]
+) -> None:
+    _lose_response(store, monkeypatch, verb)
+    with pytest.raises(StorageUnavailableError) as raised:
+        await Probe(store.storage, retry=Retry(deadline=0)).change(body)
+    assert type(raised.value) is error
+    await until(lambda: store.taken == 0)
+
+
+async def test_commit_rejected_by_standby_is_not_unknown(single: Store) -> None:
+    user = a_user()
+    await store_users(single.storage, user)
+    read_only = "SELECT set_config('default_transaction_read_only', 'on', false)"
+    await Probe(single.storage).look(lambda work: fetch(work, read_only))
+    with pytest.raises(StorageUnavailableError) as raised:
+        await Probe(single.storage, retry=Retry(deadline=0)).change(lambda work: work.users.update(next_version(user)))
+    assert type(raised.value) is StorageUnavailableError
+    await Probe(single.storage).change(lambda work: work.users.update(next_version(user)))

@@ -1,0 +1,21 @@
+"""Tests for the search tokens of the database: they equal those of the domain."""
+
+import unicodedata
+
+import pytest
+
+from domain.words import words_of
+from tests.support.stores import Store
+
+IN_DATABASE = "SELECT tsvector_to_array(words_of(t)) FROM unnest(%s::text[]) WITH ORDINALITY AS x(t, n) ORDER BY n"
+
+
+@pytest.mark.parametrize("driver", ["psycopg"])
+def test_search_tokens_of_every_character_match_the_domain(store: Store) -> None:
+    known = [chr(n) for n in range(1, 0x110000) if unicodedata.category(chr(n)) not in {"Cn", "Cs", "Co"}]
+    assert len(known) > 140_000
+    samples = [f"a{character}B {character} {character}{character}" for character in known]
+    texts = [" ".join(samples[start : start + 50]) for start in range(0, len(samples), 50)]
+    rows = store.admin.execute(IN_DATABASE, [texts]).fetchall()
+    differing = [text for text, (tokens,) in zip(texts, rows, strict=True) if set(tokens) != words_of(text)]  # type: ignore[call-overload]
+    assert differing == []
