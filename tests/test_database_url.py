@@ -52,7 +52,7 @@ def test_unsupported_database_url_raises_without_its_text(text: str) -> None:
     assert raised.value.__cause__ is None
 
 
-def test_empty_database_url_is_none() -> None:
+def test_empty_database_url_is_unset() -> None:
     assert load_settings({"DATABASE_URL": ""}).database_url is None
 
 

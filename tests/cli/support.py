@@ -152,7 +152,7 @@ def blocked_pipe() -> Iterator[tuple[int, int]]:
 
 
 def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
-    """Return when the condition is true. Raises AssertionError after `patience` seconds."""
+    """Wait until the condition is true. Raises AssertionError after `patience` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"

@@ -162,7 +162,7 @@ def test_admin_key_file_is_always_private(starter: Starter, monkeypatch: pytest.
     assert set(modes) == {0o600}
 
 
-def test_concurrent_starts_create_one_admin_key(starter: Starter) -> None:
+def test_concurrent_starts_create_a_single_admin_key(starter: Starter) -> None:
     with ThreadPoolExecutor(4) as threads:
         headers = list(threads.map(lambda _: starter.start(), range(4)))
     texts = [found[1] for header in headers if header and (found := NEW.fullmatch(header))]

@@ -28,7 +28,7 @@ OUTDATED = "migrations behind this release: run the migrations"
 
 @pytest.fixture(scope="module")
 def unmigrated(databases: Databases) -> Iterator[URL]:
-    """A database without tables, for tests that change nothing."""
+    """A database without tables, for read-only tests."""
     url = databases.empty().set(drivername="postgresql+asyncpg")
     yield url
     databases.drop(url)

@@ -45,7 +45,7 @@ async def _stop(server: Server) -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("phase", ["start", "end"])
-def test_lifespan_error_is_logged_without_message_or_traceback_text(
+def test_lifespan_error_is_logged_without_message_or_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_format: Literal["json", "console"], phase: str
 ) -> None:
     monkeypatch.setattr(Watch, "look", _fail if phase == "start" else _succeed)

@@ -44,9 +44,7 @@ def test_command_returns_1_without_secrets_when_connection_fails(
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("command", [*COMMANDS, ["keys", "list"]], ids=" ".join)
-def test_command_returns_2_without_the_value_of_an_invalid_setting(
-    hexapost: Hexapost, command: list[str], name: str
-) -> None:
+def test_command_returns_2_without_value_of_invalid_setting(hexapost: Hexapost, command: list[str], name: str) -> None:
     done = hexapost(*command, **{name: SETTINGS[name]})
     assert done.status == 2
     assert f"{name}: " in done.stderr

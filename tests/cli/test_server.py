@@ -26,7 +26,7 @@ def _with_garbage_collected() -> Iterator[None]:
     gc.set_threshold(*thresholds)
 
 
-def test_server_accepts_many_connections_per_event_loop_iteration() -> None:
+def test_server_accepts_many_connections_per_iteration() -> None:
     connections = 3 * ACCEPTED_IN_A_TURN
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(_iterations_to_accept(connections)) < connections / 4

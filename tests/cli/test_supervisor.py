@@ -177,7 +177,7 @@ async def test_sigterm_closes_listeners_before_workers_stop(crew: Crew) -> None:
     assert [worker.was_listening for worker in crew.workers] == [False, False]
 
 
-async def test_sighup_replaces_each_worker_by_a_ready_one(crew: Crew) -> None:
+async def test_sighup_replaces_each_worker_when_new_is_ready(crew: Crew) -> None:
     async with supervised(crew):
         await crew.announces()
         crew.mode = "held"

@@ -112,7 +112,7 @@ async def test_rolling_restart_and_stop_lose_no_requests(tmp_path: Path, scratch
 
 
 @pytest.mark.drill
-async def test_killed_worker_is_replaced_and_killed_supervisor_ends_all(tmp_path: Path, scratch: URL) -> None:
+async def test_killed_worker_is_replaced(tmp_path: Path, scratch: URL) -> None:
     with serving(tmp_path, DATABASE_URL=rendered(scratch), HEXAPOST_WORKERS="2") as served:
         served.base_url()
         killed, survivor = pids(served)

@@ -18,6 +18,7 @@ from tests.cli.support import Served, a_key, queried, rendered, serving, wait_un
 from tests.support.databases import Databases
 from tests.telemetry.scrapes import Scrape
 
+pytestmark = pytest.mark.xdist_group("deploy")  # a single service per run
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/hexapost.json").read_text())
 RULES = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())

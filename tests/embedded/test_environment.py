@@ -97,7 +97,7 @@ def test_last_lines_begin_with_first_error(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "none") == ""
 
 
-def test_begin_log_keeps_one_previous_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_begin_log_keeps_a_single_previous_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path)
     for text in (b"first", b"second", b"third"):
         log = begin_log(layout)

@@ -113,7 +113,7 @@ def test_settings_of_the_first_user_apply_to_later_users(directory: Path) -> Non
         assert "other settings" in lines[-1]
 
 
-def test_concurrent_first_users_share_one_new_server(tmp_path: Path) -> None:
+def test_concurrent_first_users_share_a_new_server(tmp_path: Path) -> None:
     directory = tmp_path / "new"
     with user_process(directory) as first, user_process(directory) as second:
         url = first.url()

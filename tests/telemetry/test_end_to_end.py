@@ -12,7 +12,7 @@ from tests.telemetry.receivers import receiving
 USERS = "/api/v1/users"
 
 
-def test_serve_logs_and_exports_one_trace_per_request(tmp_path: Path, scratch: URL) -> None:
+def test_serve_logs_and_exports_a_trace_per_request(tmp_path: Path, scratch: URL) -> None:
     settings = {"DATABASE_URL": rendered(scratch)}
     key = a_key(tmp_path, **settings)
     with (
