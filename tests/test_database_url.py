@@ -1,4 +1,4 @@
-"""DATABASE_URL: which databases it can name, how, and what is said of the others."""
+"""Tests for DATABASE_URL."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from adapters.settings import Settings, SettingsError, database_url, load_settin
 URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
 
 
-def test_the_database_has_one_name() -> None:
+def test_prefixed_database_url_raises() -> None:
     with pytest.raises(SettingsError, match=r"^HEXAPOST_DATABASE_URL: the variable is called DATABASE_URL$"):
         load_settings({"HEXAPOST_DATABASE_URL": URL})
 
@@ -21,7 +21,7 @@ def test_the_database_has_one_name() -> None:
         (URL.replace("+asyncpg", "+psycopg"), "psycopg"),
     ],
 )
-def test_the_url_says_which_driver(text: str, driver: str) -> None:
+def test_database_url_scheme_selects_driver(text: str, driver: str) -> None:
     url = load_settings({"DATABASE_URL": text}).database_url
     assert url is not None
     assert url.render_as_string(hide_password=False) == URL.replace("+asyncpg", f"+{driver}")
@@ -43,7 +43,7 @@ def test_the_url_says_which_driver(text: str, driver: str) -> None:
         "://s3cret",
     ],
 )
-def test_another_url_is_refused_and_nothing_of_it_is_shown(text: str) -> None:
+def test_unsupported_database_url_raises_without_its_text(text: str) -> None:
     with pytest.raises(SettingsError) as raised:
         load_settings({"DATABASE_URL": text})
     (problem,) = raised.value.problems
@@ -52,25 +52,25 @@ def test_another_url_is_refused_and_nothing_of_it_is_shown(text: str) -> None:
     assert raised.value.__cause__ is None
 
 
-def test_no_url_and_an_empty_one_are_the_same() -> None:
+def test_empty_database_url_is_unset() -> None:
     assert load_settings({"DATABASE_URL": ""}).database_url is None
 
 
 @pytest.mark.parametrize(("driver", "name"), [("asyncpg", "ssl"), ("psycopg", "sslmode")])
-def test_each_driver_gets_the_mode_of_tls_under_its_own_name(driver: str, name: str) -> None:
+def test_sslmode_is_renamed_for_each_driver(driver: str, name: str) -> None:
     url = load_settings({"DATABASE_URL": f"postgresql+{driver}://db/posts?sslmode=require&application_name=x"})
     assert url.database_url is not None
     assert dict(url.database_url.query) == {name: "require", "application_name": "x"}
 
 
-def test_a_socket_in_a_directory_of_any_name() -> None:
+def test_database_url_accepts_socket_directory() -> None:
     text = "postgresql://ada:p%40ss%25@/posts?host=%2Ftmp%2Fa+b%2550%2Fsockets&port=5433"
     url = load_settings({"DATABASE_URL": text}).database_url
     assert url is not None
     assert (url.password, url.host, dict(url.query)) == ("p@ss%", None, {"host": "/tmp/a b%50/sockets", "port": "5433"})  # noqa: S108 - a sample
 
 
-def test_tools_get_the_url_with_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_url_function_returns_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", URL)
     assert database_url() == URL
     monkeypatch.delenv("DATABASE_URL")
@@ -78,8 +78,8 @@ def test_tools_get_the_url_with_its_password(monkeypatch: pytest.MonkeyPatch) ->
         database_url()
 
 
-def test_a_database_url_that_was_parsed_keeps_its_password() -> None:
+def test_copied_settings_keep_database_password() -> None:
     settings = load_settings({"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h/d"})
     again = Settings.model_validate(dict(settings))
     assert again.database_url is not None
-    assert again.database_url.password == "s3cret"  # noqa: S105 - a word of this test
+    assert again.database_url.password == "s3cret"  # noqa: S105 - a sample

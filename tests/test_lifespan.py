@@ -1,4 +1,4 @@
-"""What the service does beside the requests: it purges, whatever happens, and ends in order."""
+"""Tests for the background tasks and the shutdown of the service."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
 
 
 class Stage:
-    """A lifespan, and what happens in it, in order."""
+    """A lifespan, and the order of events in it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         storage = InMemoryStorage()
@@ -58,7 +58,7 @@ class Stage:
         )
 
     async def nothing(self) -> None:
-        """Nothing but that is to be purged."""
+        """Purge no records."""
 
     def _noted(self, kind: type[Any], name: str) -> None:
         method = getattr(kind, name)
@@ -71,7 +71,7 @@ class Stage:
 
     @asynccontextmanager
     async def purged(self, times: int) -> AsyncIterator[None]:
-        """Run the lifespan; the block begins after so many rounds."""
+        """Run the lifespan; the block begins after so many purges."""
         async with asyncio.timeout(30), self.lifespan(FastAPI()):
             for _ in range(times):
                 await self._rounds.acquire()
@@ -83,7 +83,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(monkeypatch)
 
 
-async def test_it_is_purged_again_and_again_and_ended_in_order(stage: Stage) -> None:
+async def test_lifespan_purges_repeatedly_and_closes_in_order(stage: Stage) -> None:
     async with stage.purged(3):
         pass
     rounds = stage.happened.count("purge")
@@ -92,7 +92,7 @@ async def test_it_is_purged_again_and_again_and_ended_in_order(stage: Stage) -> 
     assert stage.happened.count("purge") == rounds
 
 
-async def test_a_failure_is_a_line_and_not_the_end(stage: Stage) -> None:
+async def test_failed_purge_is_logged_and_repeated(stage: Stage) -> None:
     errors = [StorageUnavailableError("s3cret"), RuntimeError("s3cret"), OSError("s3cret")]
 
     async def failing() -> None:
@@ -110,20 +110,20 @@ async def test_a_failure_is_a_line_and_not_the_end(stage: Stage) -> None:
     assert "s3cret" not in repr(logs)
 
 
-async def test_a_round_under_way_is_broken_off(stage: Stage) -> None:
+async def test_shutdown_cancels_a_running_purge(stage: Stage) -> None:
     async def endless() -> None:
         try:
             await asyncio.sleep(3600)
         finally:
-            stage.happened.append("broken off")
+            stage.happened.append("cancelled")
 
     stage.purge = endless
     async with stage.purged(1):
         pass
-    assert stage.happened == ["purge", "broken off", "Authenticator.close", "Database.close"]
+    assert stage.happened == ["purge", "cancelled", "Authenticator.close", "Database.close"]
 
 
-async def test_the_database_is_closed_whatever_fails_before(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shutdown_closes_database_after_an_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failing(_: Authenticator) -> None:
         raise RuntimeError("close")
 
@@ -134,16 +134,14 @@ async def test_the_database_is_closed_whatever_fails_before(stage: Stage, monkey
     assert stage.happened[-1] == "Database.close"
 
 
-async def test_it_is_ended_in_order_when_the_service_fails(stage: Stage) -> None:
+async def test_service_error_closes_in_order(stage: Stage) -> None:
     with pytest.raises(ValueError, match="served"):
         async with stage.purged(1):
             raise ValueError("served")
     assert stage.happened[-2:] == ["Authenticator.close", "Database.close"]
 
 
-async def test_processes_that_start_together_do_not_purge_together(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_purge_interval_has_jitter(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[float, float]] = []
 
     def uniform(low: float, high: float) -> float:
@@ -157,7 +155,7 @@ async def test_processes_that_start_together_do_not_purge_together(
     assert len(drawn) > 2
 
 
-async def test_how_it_stands_is_told_to_the_metrics(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_purge_sets_lag_and_timestamp_metrics(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     lags = [5.0, 7.0]
 
     async def lag(_: RetentionService) -> timedelta:
@@ -170,7 +168,7 @@ async def test_how_it_stands_is_told_to_the_metrics(stage: Stage, monkeypatch: p
     assert found.total("hexapost_last_purge_timestamp_seconds") > 1.7e9
 
 
-async def test_the_lag_is_measured_although_the_purge_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_purge_still_sets_lag_metric(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failing() -> None:
         raise StorageUnavailableError
 
@@ -186,7 +184,7 @@ async def test_the_lag_is_measured_although_the_purge_fails(stage: Stage, monkey
     assert found.total("hexapost_last_purge_timestamp_seconds") == 0
 
 
-async def test_one_of_several_processes_writes_down_how_it_stands(
+async def test_lifespan_writes_shared_gauges_until_shutdown(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
@@ -194,17 +192,17 @@ async def test_one_of_several_processes_writes_down_how_it_stands(
     shared.watch(lambda: (3, 2, 1))
     stage.lifespan._metrics = shared
     async with stage.purged(1):
-        assert Scrape(_by_another_process(tmp_path)).total("hexapost_database_pool_in_use") == 2
-    assert list(Scrape(_by_another_process(tmp_path)).found("hexapost_database_pool_in_use")) == []
+        assert Scrape(_metrics_of_another_process(tmp_path)).total("hexapost_database_pool_in_use") == 2
+    assert list(Scrape(_metrics_of_another_process(tmp_path)).found("hexapost_database_pool_in_use")) == []
 
 
-def _by_another_process(directory: Path) -> str:
+def _metrics_of_another_process(directory: Path) -> str:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
     return generate_latest(registry).decode()
 
 
-async def test_traces_end_last(stage: Stage) -> None:
+async def test_shutdown_ends_traces_last(stage: Stage) -> None:
     async def end() -> None:
         stage.happened.append("traces")
 

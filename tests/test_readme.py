@@ -1,4 +1,4 @@
-"""What the README says, held against the code."""
+"""Tests for settings, examples and paths in the README."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_every_setting_stands_in_the_table_with_its_default_and_meaning() -> None:
+def test_readme_table_lists_each_setting_with_default() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| (.+) \|$", README, re.MULTILINE)
     assert rows == [
         (variable(name), "none" if field.default is None else f"`{field.default}`".replace("True", "true"), description)
@@ -25,7 +25,7 @@ def test_every_setting_stands_in_the_table_with_its_default_and_meaning() -> Non
     ]
 
 
-async def test_the_example_of_a_unit_test_runs() -> None:
+async def test_readme_unit_test_example_passes() -> None:
     (example,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     assert example.count("\n") <= 5
     names = {
@@ -42,7 +42,7 @@ async def test_the_example_of_a_unit_test_runs() -> None:
     await test()  # type: ignore[operator]
 
 
-def test_every_target_and_path_that_is_named_exists() -> None:
+def test_readme_names_existing_targets_and_paths() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE)) <= targets
     paths = set(re.findall(r"`((?:domain|application|adapters|deploy|migrations|tests)/[\w./]*)`", README))

@@ -1,4 +1,4 @@
-"""The directions of imports: kept as they are, and broken by every violation that is planted."""
+"""Tests for the import contracts, which `make check` applies to the project."""
 
 import ast
 import shutil
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("imports")  # a single run of lint-imports
 PACKAGES = ("domain", "application", "adapters", "migrations")
 PLANTED = [
     ("domain/users.py", "application.ports"),
@@ -34,44 +35,37 @@ PLANTED = [
 ]
 
 
-def _lint_imports(directory: Path) -> tuple[int, str]:
-    command = Path(sysconfig.get_path("scripts"), "lint-imports")
-    done = subprocess.run(  # noqa: S603 - a tool of ours on a tree of ours
-        [command, "--no-cache"], cwd=directory, capture_output=True, text=True, check=False, timeout=120
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
-def test_the_contracts_are_kept(pytestconfig: pytest.Config) -> None:
-    code, said = _lint_imports(pytestconfig.rootpath)
-    assert code == 0, said
-    assert ", 0 broken" in said
-
-
 @pytest.fixture(scope="module")
-def violated(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return what is said of a copy of the house with every violation in it."""
-    copy = tmp_path_factory.mktemp("house")
+def report(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of lint-imports on a copy of the project with every violation."""
+    copy = tmp_path_factory.mktemp("project")
     shutil.copy(pytestconfig.rootpath / "pyproject.toml", copy)
     for package in PACKAGES:
         shutil.copytree(pytestconfig.rootpath / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for place, imported in PLANTED:
-        with (copy / place).open("a") as file:
+    for path, imported in PLANTED:
+        with (copy / path).open("a") as file:
             file.write(f"\nimport {imported}\n")
-    code, said = _lint_imports(copy)
-    assert code == 1, said
-    return said
+    done = subprocess.run(  # noqa: S603 - a tool of the project
+        [Path(sysconfig.get_path("scripts"), "lint-imports"), "--no-cache"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("place", "imported"), PLANTED)
-def test_a_planted_violation_is_found(pytestconfig: pytest.Config, violated: str, place: str, imported: str) -> None:
-    importer = place.removesuffix(".py").replace("/", ".")
-    line = len((pytestconfig.rootpath / place).read_text().splitlines()) + 2
-    assert f"{importer} -> {imported} (l.{line})" in violated
+@pytest.mark.parametrize(("path", "imported"), PLANTED)
+def test_planted_import_is_reported(pytestconfig: pytest.Config, report: str, path: str, imported: str) -> None:
+    importer = path.removesuffix(".py").replace("/", ".")
+    line = len((pytestconfig.rootpath / path).read_text().splitlines()) + 2
+    assert f"{importer} -> {imported} (l.{line})" in report
 
 
-def test_every_contract_can_break(violated: str) -> None:
-    assert " 0 kept" in violated, violated
+def test_planted_imports_break_every_contract(report: str) -> None:
+    assert " 0 kept" in report, report
 
 
 def _imported(package: Path) -> Iterator[tuple[Path, str]]:
@@ -84,30 +78,29 @@ def _imported(package: Path) -> Iterator[tuple[Path, str]]:
                 yield file, node.module or ""
 
 
-@pytest.mark.parametrize(("package", "others"), [("domain", {"domain"}), ("application", {"application", "domain"})])
-def test_the_inner_rings_import_the_standard_library_alone(
-    pytestconfig: pytest.Config, package: str, others: set[str]
+@pytest.mark.parametrize(("package", "internal"), [("domain", {"domain"}), ("application", {"application", "domain"})])
+def test_domain_and_application_import_only_stdlib(
+    pytestconfig: pytest.Config, package: str, internal: set[str]
 ) -> None:
     found = list(_imported(pytestconfig.rootpath / package))
     assert len(found) > 10
-    allowed = sys.stdlib_module_names | others
+    allowed = sys.stdlib_module_names | internal
     assert [(file.name, name) for file, name in found if name.split(".")[0] not in allowed] == []
 
 
-def test_nothing_is_made_when_a_module_is_imported(pytestconfig: pytest.Config) -> None:
-    """Importing every module starts no thread, opens no socket and makes no engine or application."""
+def test_imports_create_no_threads_sockets_or_engines(pytestconfig: pytest.Config) -> None:
     program = """
 import importlib, pkgutil, socket, sys, threading
 import domain, application, adapters
 import sqlalchemy.ext.asyncio as sa, fastapi
-def no(*_, **__): raise AssertionError("made at import")
-socket.socket.connect = sa.create_async_engine = fastapi.FastAPI.__init__ = threading.Thread.start = no
+def fail(*_, **__): raise AssertionError("created at import")
+socket.socket.connect = sa.create_async_engine = fastapi.FastAPI.__init__ = threading.Thread.start = fail
 for package in (domain, application, adapters):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 """
-    done = subprocess.run(  # noqa: S603 - a program of ours
+    done = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, "-c", program],
         cwd=pytestconfig.rootpath,
         capture_output=True,

@@ -1,3 +1,5 @@
+"""Fixtures for the tests of the command line."""
+
 import os
 import re
 import signal
@@ -11,19 +13,40 @@ from sqlalchemy import URL
 
 from adapters.cli.main import main
 from tests.cli.support import queried, rendered
+from tests.support.databases import Databases
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command printed, and how it ended."""
+    """The output and the exit status of a command."""
 
     status: int
     stdout: str
     stderr: str
 
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
 
 class Hexapost(Protocol):
     def __call__(self, *arguments: str, **variables: str) -> Outcome: ...
+
+
+@pytest.fixture(scope="session")
+def cli_database(databases: Databases) -> Iterator[URL]:
+    """The database of `database`."""
+    url = databases.clone().set(drivername="postgresql+asyncpg")
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def database(cli_database: URL) -> URL:
+    """An empty database with the schema, for tests that change only rows."""
+    queried(cli_database, "DELETE FROM users")
+    queried(cli_database, "DELETE FROM api_keys")
+    return cli_database
 
 
 @pytest.fixture
@@ -31,9 +54,9 @@ def hexapost(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    restored_logs: None,  # noqa: ARG001 - the command writes them to what is captured
+    restored_logs: None,  # noqa: ARG001 - the command configures the log
 ) -> Iterator[Hexapost]:
-    """Run the command to its end, in this process, with these settings and no others."""
+    """A function that runs the command in this process, with only the given settings."""
     for name in os.environ:
         if name.startswith(("HEXAPOST_", "DATABASE_URL")):
             monkeypatch.delenv(name)
@@ -45,8 +68,8 @@ def hexapost(
                 patch.setenv(name, value)
             try:
                 status = main(arguments)
-            except SystemExit as ended:  # words that cannot be read
-                status = int(ended.code or 0)
+            except SystemExit as error:  # from the argument parser
+                status = int(error.code or 0)
         printed = capfd.readouterr()
         return Outcome(status, printed.out, printed.err)
 
@@ -65,25 +88,25 @@ class Keys:
         self.url = url
         self._hexapost = hexapost
 
-    def __call__(self, *words: str, **variables: str) -> Outcome:
-        return self._hexapost("keys", *words, DATABASE_URL=rendered(self.url), **variables)
+    def __call__(self, *arguments: str, **variables: str) -> Outcome:
+        return self._hexapost("keys", *arguments, DATABASE_URL=rendered(self.url), **variables)
 
-    def created(self, *words: str, **variables: str) -> str:
-        """Create a key and return it."""
-        outcome = self(*(words or CREATE), **variables)
+    def created(self, *arguments: str, **variables: str) -> str:
+        """Create a key and return its text."""
+        outcome = self(*(arguments or CREATE), **variables)
         assert outcome.status == 0, outcome.stderr
         return outcome.stdout.removesuffix("\n")
 
     def stored(self, column: str = "id") -> list[Any]:
-        return queried(self.url, f"SELECT {column} FROM api_keys ORDER BY id")  # noqa: S608 - a word of these tests
+        return queried(self.url, f"SELECT {column} FROM api_keys ORDER BY id")  # noqa: S608 - a column of the tests
 
     def rows(self) -> list[list[str]]:
-        """Return the table that is listed, without its head."""
+        """Return the rows of `keys list` without the header."""
         outcome = self("list")
         assert outcome.status == 0, outcome.stderr
         return [re.split(r"  +", line) for line in outcome.stdout.splitlines()[1:]]
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-def keys(hexapost: Hexapost, scratch: URL, request: pytest.FixtureRequest) -> Keys:
-    return Keys(hexapost, scratch.set(drivername=f"postgresql+{request.param}"))
+@pytest.fixture
+def keys(hexapost: Hexapost, database: URL) -> Keys:
+    return Keys(hexapost, database)

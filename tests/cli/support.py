@@ -1,5 +1,6 @@
-"""Running `hexapost serve` as an operator does: as a process, with an environment of its own."""
+"""Functions and classes that run `hexapost serve` as a process, with a separate environment."""
 
+import asyncio
 import json
 import os
 import re
@@ -8,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
@@ -17,49 +19,54 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL
 
+from adapters.cli.opened import opened
+from adapters.cli.secrets import key_peppers
+from adapters.settings import load_settings
+from application.access import OPERATOR
 from domain.keys import Scope
 
-PATIENCE = 60.0
-"""Seconds after which something that should happen is taken not to happen."""
+PATIENCE = 120.0
+"""Seconds after which an expected event counts as missing."""
 COMMAND = [sys.executable, "-m", "adapters.cli.main"]
 ROOT = Path(__file__).parents[2]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment of these tests without settings, ours and Python's, and with these variables."""
-    others = ("HEXAPOST_", "DATABASE_URL", "PYTHONUNBUFFERED")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    """Return the environment of the tests without Hexapost settings, and with these variables."""
+    removed = ("HEXAPOST_", "DATABASE_URL", "PYTHONUNBUFFERED")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(removed)}
     return clean | {"PYTHONPATH": str(ROOT)} | variables
 
 
 def rendered(url: URL) -> str:
-    """Return the URL as DATABASE_URL takes it."""
+    """Return the value of DATABASE_URL for a URL."""
     return url.render_as_string(hide_password=False)
 
 
 def queried(url: URL, statement: str) -> list[Any]:
-    """Return the first column of what a statement returns."""
+    """Run a statement and return the first column of its rows."""
     with psycopg.connect(rendered(url.set(drivername="postgresql")), autocommit=True) as connection:
-        return [row[0] for row in connection.execute(statement.encode())]
+        cursor = connection.execute(statement.encode())
+        return [row[0] for row in cursor] if cursor.description else []
 
 
-def a_key(directory: Path, *arguments: str, **variables: str) -> str:
-    """Return a new key that may do everything."""
-    scopes = [word for scope in Scope for word in ("--scope", scope)]
-    made = subprocess.run(  # noqa: S603 - our own command
-        [*COMMAND, "keys", "create", "--name", "test", *scopes, *arguments],
-        cwd=directory,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE,
-    )
-    return made.stdout.strip()
+def a_key(directory: Path, **variables: str) -> str:
+    """Create an API key with all scopes, as `hexapost keys create` in this directory and environment does."""
+    settings = load_settings(variables)
+    settings = settings.model_copy(update={"state_directory": directory / settings.state_directory})
+    url = settings.database_url
+    assert url is not None
+
+    async def create() -> str:
+        async with opened(settings, url, peppers=key_peppers(settings), is_ready=True) as container:
+            return (await container.keys().create(OPERATOR, name="test", scopes=Scope)).text
+
+    with ThreadPoolExecutor(1) as thread:  # an event loop may run in the thread of the test
+        return thread.submit(asyncio.run, create()).result()
 
 
 class Served:
-    """A `hexapost serve` that runs."""
+    """A running `hexapost serve`."""
 
     def __init__(self, process: subprocess.Popen[str], output: Path) -> None:
         self.process = process
@@ -67,23 +74,28 @@ class Served:
 
     @property
     def output(self) -> str:
-        """What it has printed."""
+        """The standard output, with standard error unless that goes elsewhere."""
         return self._output.read_text()
 
     def events(self, event: str = "") -> list[dict[str, Any]]:
-        """Return the lines of its log, or those with this event."""
+        """Return the JSON log lines, or those with this event."""
         lines = [json.loads(line) for line in self.output.splitlines() if re.fullmatch(r"{.*}", line)]
         return [line for line in lines if event in {"", line["event"]}]
 
     def base_url(self) -> str:
-        """Wait until it says where it serves."""
+        """Wait until the service listens, and return its address."""
         wait_until(lambda: "documentation at" in self.output or self.process.poll() is not None)
         found = re.search(r"documentation at (\S+)/docs", self.output)
         assert found, self.output
         return found[1]
 
+    def address(self) -> tuple[str, int]:
+        """Wait until the service listens, and return its host and port."""
+        host, port = self.base_url().removeprefix("http://").split(":")
+        return host, int(port)
+
     def get(self, path: str, *, method: str = "GET", body: bytes | None = None, key: str = "") -> HTTPResponse:
-        """Send a request and return a response of 2xx."""
+        """Send a request and return a response with a 2xx status. Raises HTTPError for other statuses."""
         request = urllib.request.Request(  # noqa: S310 - our own server
             self.base_url() + path,
             method=method,
@@ -100,45 +112,13 @@ class Served:
 
 
 def serving(directory: Path, *arguments: str, **variables: str) -> AbstractContextManager[Served]:
-    """Run `hexapost serve` on a free port; it is killed at the end if it is still there."""
-    return _serving(directory, arguments, variables, subprocess.STDOUT)
+    """Run `hexapost serve` on a free port, and kill it at the end of the block."""
+    return serving_with_stderr(subprocess.STDOUT, directory, *arguments, **variables)
 
 
 @contextmanager
-def serving_unheard(directory: Path, *arguments: str, **variables: str) -> Iterator[Served]:
-    """Run it so that nobody reads its standard error any more as soon as it serves."""
-    reader, writer = os.pipe()
-    with _serving(directory, arguments, variables, writer) as served:
-        os.close(writer)
-        served.base_url()
-        os.close(reader)
-        yield served
-
-
-@contextmanager
-def serving_unread(directory: Path, *arguments: str, **variables: str) -> Iterator[tuple[Served, int]]:
-    """Run it with a standard error that is full, and that nobody reads but who reads the descriptor."""
-    reader, writer = os.pipe()
-    fill(writer)
-    try:
-        with _serving(directory, arguments, variables, writer) as served:
-            os.close(writer)
-            yield served, reader
-    finally:
-        os.close(reader)
-
-
-def fill(writer: int) -> None:
-    """Write line breaks to a pipe until it takes no more."""
-    os.set_blocking(writer, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(writer, b"\n")
-    os.set_blocking(writer, True)
-
-
-@contextmanager
-def _serving(directory: Path, arguments: Sequence[str], variables: Mapping[str, str], stderr: int) -> Iterator[Served]:
+def serving_with_stderr(stderr: int, directory: Path, *arguments: str, **variables: str) -> Iterator[Served]:
+    """Do the same as `serving`, with this descriptor as standard error."""
     output = directory / "output"
     with output.open("w") as file:
         process = subprocess.Popen(  # noqa: S603 - our own command
@@ -156,9 +136,24 @@ def _serving(directory: Path, arguments: Sequence[str], variables: Mapping[str, 
         process.wait(PATIENCE)
 
 
+@contextmanager
+def blocked_pipe() -> Iterator[tuple[int, int]]:
+    """Yield the reader and the writer of a pipe that is full."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"\n")
+    os.set_blocking(writer, True)
+    yield reader, writer
+    for descriptor in (reader, writer):
+        with suppress(OSError):  # the test may have closed it
+            os.close(descriptor)
+
+
 def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
-    """Return when the condition holds; fail when it does not in time."""
+    """Wait until the condition is true. Raises AssertionError after `patience` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)

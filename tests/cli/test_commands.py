@@ -1,71 +1,107 @@
-"""The commands besides `serve`, and what is said about bad settings and bad words."""
+"""Tests for commands and their messages about settings and the database."""
 
+import asyncio
 import json
 import re
-import sys
+import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
+from structlog.testing import capture_logs
 
+from adapters.cli import migrate, serve
+from adapters.cli.check import seen
+from adapters.cli.errors import NotReadyError
 from adapters.cli.secrets import kept, key_peppers
 from adapters.settings import Settings, load_settings
 from application.credentials import Peppers
+from migrations.patience import MigrationError
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
+from tests.support.databases import Databases
+
+OUTDATED = "migrations behind this release: run the migrations"
 
 
-def test_all_bad_settings_are_named_at_once_without_their_values(hexapost: Hexapost) -> None:
+@pytest.fixture(scope="module")
+def unmigrated(databases: Databases) -> Iterator[URL]:
+    """A database without tables, for read-only tests."""
+    url = databases.empty().set(drivername="postgresql+asyncpg")
+    yield url
+    databases.drop(url)
+
+
+def test_all_invalid_settings_are_named_without_values(hexapost: Hexapost) -> None:
     outcome = hexapost(
         "serve",
+        "--workers=h1dden",
         DATABASE_URL="mysql://root:h1dden@db/x",
         HEXAPOST_POOL_SIZE="h1dden",
         HEXAPOST_COLOUR="h1dden",
         HEXAPOST_CURSOR_SECRET="h1dden",  # noqa: S106 - too short to be one
     )
     assert outcome.status == 2
-    lines = outcome.stderr.splitlines()
-    assert len(lines) == 4
-    for name in ("DATABASE_URL", "HEXAPOST_POOL_SIZE", "HEXAPOST_COLOUR", "HEXAPOST_CURSOR_SECRET"):
-        assert sum(line.startswith(f"hexapost: {name}: ") for line in lines) == 1
+    names = sorted(line.split(": ")[1] for line in outcome.stderr.splitlines())
+    assert names == [
+        "DATABASE_URL", "HEXAPOST_COLOUR", "HEXAPOST_CURSOR_SECRET", "HEXAPOST_POOL_SIZE", "HEXAPOST_WORKERS",
+    ]  # fmt: skip
     assert "h1dden" not in outcome.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "check", "purge", "keys list"])
-def test_a_database_is_asked_for(hexapost: Hexapost, command: str) -> None:
+def test_command_returns_2_without_a_database(hexapost: Hexapost, command: str) -> None:
     outcome = hexapost(*command.split())
     assert outcome.status == 2
     assert outcome.stderr == "hexapost: DATABASE_URL: must be set, or --embedded be given\n"
 
 
-def test_serve_refuses_a_database_behind_it(hexapost: Hexapost, empty: URL) -> None:
-    outcome = hexapost("serve", "--port", "0", DATABASE_URL=rendered(empty))
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("serve --port 0", f"cannot serve: {OUTDATED}"),
+        ("purge", OUTDATED),
+        ("keys list", OUTDATED),
+        ("keys create --name K --scope users:read", OUTDATED),
+    ],
+)
+def test_command_returns_1_when_schema_is_outdated(
+    hexapost: Hexapost, unmigrated: URL, command: str, message: str
+) -> None:
+    outcome = hexapost(*command.split(), DATABASE_URL=rendered(unmigrated))
     assert outcome.status == 1
-    assert "cannot serve: migrations behind this release: run the migrations" in outcome.stderr
-
-
-@pytest.mark.parametrize("command", ["purge", "keys list", "keys create --name K --scope users:read"])
-def test_a_command_refuses_a_database_behind_it(hexapost: Hexapost, empty: URL, command: str) -> None:
-    outcome = hexapost(*command.split(), DATABASE_URL=rendered(empty))
-    assert outcome.status == 1
-    assert outcome.stderr.splitlines()[-1] == "hexapost: migrations behind this release: run the migrations"
+    assert outcome.stderr.splitlines()[-1] == f"hexapost: {message}"
     assert "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-@pytest.mark.parametrize("command", ["serve", "check", "migrate", "purge", "keys list"])
-def test_a_database_out_of_reach_is_said_without_the_password(hexapost: Hexapost, command: str, driver: str) -> None:
-    outcome = hexapost(*command.split(), DATABASE_URL=f"postgresql+{driver}://hexapost:h1dden@127.0.0.1:1/nothing")
+def test_serve_warns_when_schema_is_newer(scratch: URL) -> None:
+    queried(scratch, "UPDATE alembic_version SET version_num = 'of_the_future'")
+    with capture_logs() as logs:
+        assert serve._is_ready(scratch.set(drivername="postgresql+asyncpg"), Settings())
+    assert logs == [{"event": "schema is ahead of this release", "log_level": "warning"}]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_returns_1_when_port_is_in_use(hexapost: Hexapost, database: URL, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        outcome = hexapost("serve", "--port", port, "--workers", workers, DATABASE_URL=rendered(database))
     assert outcome.status == 1
-    assert "reach" in outcome.stdout + outcome.stderr
-    assert "h1dden" not in outcome.stdout + outcome.stderr
+    assert "address already in use" in outcome.stderr
+    assert workers == "1" or f"cannot listen on 127.0.0.1:{port}: " in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-def test_migrate_and_check(hexapost: Hexapost, empty: URL, driver: str) -> None:
-    url = rendered(empty.set(drivername=f"postgresql+{driver}"))
+def test_serve_returns_2_for_unknown_trace_exporter(hexapost: Hexapost, database: URL) -> None:
+    outcome = hexapost("serve", "--port", "0", DATABASE_URL=rendered(database), OTEL_TRACES_EXPORTER="jaeger")
+    assert outcome.status == 2
+    assert "hexapost: OTEL_TRACES_EXPORTER: only otlp is known here" in outcome.stderr.splitlines()
+
+
+def test_migrate_applies_revisions_once(hexapost: Hexapost, empty: URL) -> None:
+    url = rendered(empty)
     before = hexapost("check", DATABASE_URL=url)
     assert before.status == 1
     assert "migrations: behind this release: run the migrations (NOT READY)" in before.stdout
@@ -73,22 +109,43 @@ def test_migrate_and_check(hexapost: Hexapost, empty: URL, driver: str) -> None:
     first = hexapost("migrate", DATABASE_URL=url)
     assert first.status == 0, first.stderr
     assert "applied revision" in first.stdout
-    second = hexapost("migrate", DATABASE_URL=url)
-    assert "applied revision" not in second.stdout
+    assert "ck_posts_status_known" in queried(empty, "SELECT conname FROM pg_constraint")
+    assert "applied revision" not in hexapost("migrate", DATABASE_URL=url).stdout
 
     after = hexapost("check", DATABASE_URL=url)
     assert after.status == 0
     assert "migrations: current" in after.stdout
 
 
-def test_with_database_hands_on_the_url_and_the_exit_status(hexapost: Hexapost) -> None:
-    script = "import os, sys; print(os.environ['DATABASE_URL']); sys.exit(7)"
-    outcome = hexapost("with-database", "--embedded", sys.executable, "-c", script)
-    assert outcome.status == 7
-    assert "postgresql+asyncpg://" in outcome.stdout
+def test_migrate_reports_a_failed_revision(database: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MigrationError("adding constraint x: no lock")
+
+    monkeypatch.setattr(migrate, "upgrade", fail)
+    with pytest.raises(NotReadyError, match="adding constraint x: no lock"):
+        migrate.migrate(database)
 
 
-def test_openapi_is_printed_written_and_compared(hexapost: Hexapost, tmp_path: Path) -> None:
+def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
+    settings = load_settings({})
+    assert asyncio.run(seen(database, settings)) == (
+        {"database": (True, "reachable"), "migrations": (True, "current")},
+        [],
+    )
+    _, lines = asyncio.run(seen(unmigrated, settings))
+    assert lines[0] == "pending: ccc0279a8e0d: users and posts (expand)"
+    assert any(line.startswith("  SHARE ROW EXCLUSIVE on users: CREATE TABLE api_keys") for line in lines)
+
+
+def test_check_lists_no_revisions_when_unreachable() -> None:
+    url = URL.create("postgresql+asyncpg", "x", database="x", query={"host": "/nowhere/at/all"})
+    assert asyncio.run(seen(url, load_settings({}))) == (
+        {"database": (False, "unreachable"), "migrations": (False, "unknown")},
+        [],
+    )
+
+
+def test_openapi_prints_writes_and_compares(hexapost: Hexapost, tmp_path: Path) -> None:
     printed = hexapost("openapi")
     assert json.loads(printed.stdout)["openapi"].startswith("3.1")
     assert printed.stdout == (ROOT / "openapi.json").read_text()
@@ -101,52 +158,45 @@ def test_openapi_is_printed_written_and_compared(hexapost: Hexapost, tmp_path: P
     assert hexapost("openapi", "--check", str(path)).status == 1
 
 
-def test_a_file_that_is_not_there_is_said_in_a_line(hexapost: Hexapost) -> None:
+def test_openapi_check_returns_1_for_missing_file(hexapost: Hexapost) -> None:
     outcome = hexapost("openapi", "--check", "nowhere.json")
     assert outcome.status == 1
     assert "Traceback" not in outcome.stderr
     assert "nowhere.json" in outcome.stderr
 
 
-def test_a_secret_is_made_once(tmp_path: Path) -> None:
+def test_secret_file_is_created_once(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "down" / "secret"
-    first = kept(path)
+    first = kept(path, "")
     assert re.fullmatch(rb"[0-9a-f]{64}", first)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert kept(path) == first
+    assert kept(path, "") == first
     assert list(path.parent.iterdir()) == [path]
-    assert kept(path.with_name("other")) != first
+    assert kept(path.with_name("other"), "") != first
 
 
-def test_a_secret_of_before_is_kept_and_one_that_was_lost_is_not_made_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"x" * 31])
+def test_short_secret_file_raises_and_is_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret"
-    path.write_bytes(b"\x00" * 32)
-    assert kept(path) == b"\x00" * 32
-    for lost in (b"", b"x" * 31):
-        path.write_bytes(lost)
-        with pytest.raises(OSError, match="holds no secret"):
-            kept(path)
-        assert path.read_bytes() == lost
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="shorter than 32 bytes. Restore it"):
+        kept(path, "")
+    assert path.read_bytes() == content
 
 
-def test_two_who_make_a_secret_at_once_get_the_same(tmp_path: Path) -> None:
+def test_concurrent_processes_get_the_same_secret(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
-        made = list(threads.map(lambda _: kept(tmp_path / "deep" / "secret"), range(32)))
-    assert len(set(made)) == 1
+        secrets = list(threads.map(lambda _: kept(tmp_path / "deep" / "secret", ""), range(32)))
+    assert len(set(secrets)) == 1
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["secret"]
 
 
-def test_peppers_are_those_of_the_environment_or_one_that_is_kept(tmp_path: Path) -> None:
-    made = key_peppers(Settings(state_directory=tmp_path))
-    hashed = made.hashed("a key")
+def test_peppers_come_from_environment_or_file(tmp_path: Path) -> None:
+    from_file = key_peppers(Settings(state_directory=tmp_path))
+    hashed = from_file.hashed("a key")
     assert hashed == Peppers({1: (tmp_path / "key.pepper").read_bytes()}).hashed("a key")
     assert (tmp_path / "key.pepper").stat().st_mode & 0o777 == 0o600
-    carried = f"2:{'x' * 32},1:{(tmp_path / 'key.pepper').read_text()}"
-    given = key_peppers(load_settings({"HEXAPOST_KEY_PEPPERS": carried}))
-    assert given.matches("a key", hashed)
-    assert given.hashed("a key") == Peppers({2: b"x" * 32}).hashed("a key")
-
-
-def test_the_schema_that_migrate_makes_refuses_what_the_rules_refuse(hexapost: Hexapost, empty: URL) -> None:
-    assert hexapost("migrate", DATABASE_URL=rendered(empty)).status == 0
-    assert "ck_posts_status_known" in queried(empty, "SELECT conname FROM pg_constraint")
+    variable = f"2:{'x' * 32},1:{(tmp_path / 'key.pepper').read_text()}"
+    from_environment = key_peppers(load_settings({"HEXAPOST_KEY_PEPPERS": variable}))
+    assert from_environment.matches("a key", hashed)
+    assert from_environment.hashed("a key") == Peppers({2: b"x" * 32}).hashed("a key")

@@ -1,4 +1,4 @@
-"""`hexapost keys` over a real database."""
+"""Tests for `hexapost keys`."""
 
 import os
 import subprocess
@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.cli.secrets import kept
+from adapters.cli.values import a_duration
 from application.credentials import Peppers, key_id_of
 from tests.cli.conftest import CREATE, Hexapost, Keys
 from tests.cli.support import COMMAND, PATIENCE, environment, queried, rendered
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
+EXPIRED = "created_at = '2020-01-01Z', expires_at = '2020-01-02Z'"
 
 
 @pytest.fixture
@@ -28,20 +30,24 @@ def user(keys: Keys) -> str:
     return str(user_id)
 
 
-def test_a_new_key_stands_alone_on_standard_output(keys: Keys, tmp_path: Path) -> None:
+def test_keys_create_prints_only_the_key_to_stdout(keys: Keys, tmp_path: Path) -> None:
     outcome = keys("create", "--name", "My app", "--scope", "users:read", "--scope", "posts:read")
     assert outcome.status == 0
     text = outcome.stdout.removesuffix("\n")
     (key_id,) = keys.stored()
     assert key_id_of(text) == key_id
-    assert f"hexapost: created key {key_id}; it does not expire" in outcome.stderr.splitlines()
+    lines = outcome.stderr.splitlines()
+    assert f"hexapost: created key {key_id}; it does not expire" in lines
+    assert (
+        "hexapost: using the pepper in .hexapost/key.pepper; the service needs the same (HEXAPOST_KEY_PEPPERS)" in lines
+    )
     assert text not in outcome.stderr
     (digest,) = keys.stored("digest")
-    assert bytes(digest) == Peppers({1: kept(tmp_path / ".hexapost" / "key.pepper")}).hashed(text).digest
+    assert bytes(digest) == Peppers({1: kept(tmp_path / ".hexapost" / "key.pepper", "")}).hashed(text).digest
     assert [set(scopes) for scopes in keys.stored("scopes")] == [{"users:read", "posts:read"}]
 
 
-def test_the_highest_pepper_of_the_environment_is_taken(keys: Keys, tmp_path: Path) -> None:
+def test_keys_create_uses_highest_pepper_version(keys: Keys, tmp_path: Path) -> None:
     outcome = keys(*CREATE, HEXAPOST_KEY_PEPPERS=f"3:{SECRET},7:{SECRET[::-1]}")
     assert keys.stored("pepper") == [7]
     assert "key.pepper" not in outcome.stderr
@@ -49,51 +55,50 @@ def test_the_highest_pepper_of_the_environment_is_taken(keys: Keys, tmp_path: Pa
     assert not (tmp_path / ".hexapost").exists()
 
 
-def test_it_is_said_when_the_pepper_is_of_this_machine_alone(keys: Keys) -> None:
-    line = "hexapost: using the pepper in .hexapost/key.pepper; the service needs the same (HEXAPOST_KEY_PEPPERS)"
-    assert line in keys(*CREATE).stderr.splitlines()
-
-
-def test_to_look_at_keys_no_pepper_is_made(keys: Keys, tmp_path: Path) -> None:
+def test_keys_list_creates_no_files(keys: Keys, tmp_path: Path) -> None:
     assert keys.rows() == []
-    assert not (tmp_path / ".hexapost").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_command_is_none_of_the_processes_that_serve(keys: Keys, tmp_path: Path) -> None:
-    (figures := tmp_path / "figures").mkdir()
-    keys.created(*CREATE, PROMETHEUS_MULTIPROC_DIR=str(figures))
-    assert list(figures.iterdir()) == []
+def test_keys_create_writes_no_metrics(keys: Keys, tmp_path: Path) -> None:
+    (metrics := tmp_path / "metrics").mkdir()
+    keys.created(*CREATE, PROMETHEUS_MULTIPROC_DIR=str(metrics))
+    assert list(metrics.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "lasts"),
+    ("text", "duration"),
     [
         ("90d", timedelta(days=90)),
         ("12h", timedelta(hours=12)),
         ("2w", timedelta(weeks=2)),
         ("90m", timedelta(hours=1.5)),
+        ("0s", timedelta(0)),
     ],
 )
-def test_a_key_ends_after_a_while(keys: Keys, words: str, lasts: timedelta) -> None:
-    keys.created(*CREATE, "--expires-in", words)
-    (lasting,) = keys.stored("expires_at - created_at")
-    assert abs(lasting - lasts) < timedelta(minutes=1)
+def test_duration_argument_is_parsed(text: str, duration: timedelta) -> None:
+    assert a_duration(text) == duration
 
 
-@pytest.mark.parametrize("words", ["2999-12-31T23:30:00+01:00", "2999-12-31t22:30:00.000z"])
-def test_a_key_ends_at_a_time(keys: Keys, words: str) -> None:
-    outcome = keys(*CREATE, "--expires-at", words)
+def test_keys_create_expires_in_sets_expiry(keys: Keys) -> None:
+    keys.created(*CREATE, "--expires-in", "90d")
+    assert keys.stored("expires_at - created_at BETWEEN interval '89.99 days' AND interval '90.01 days'") == [True]
+
+
+@pytest.mark.parametrize("text", ["2999-12-31T23:30:00+01:00", "2999-12-31t22:30:00.000z"])
+def test_keys_create_expires_at_sets_expiry(keys: Keys, text: str) -> None:
+    outcome = keys(*CREATE, "--expires-at", text)
     assert "it ends at 2999-12-31T22:30:00Z" in outcome.stderr
     assert keys.stored("expires_at") == [datetime(2999, 12, 31, 22, 30, tzinfo=UTC)]
 
 
-def test_a_key_is_bound_to_a_user(keys: Keys, user: str) -> None:
+def test_keys_create_user_id_binds_key(keys: Keys, user: str) -> None:
     keys.created(*CREATE, "--user-id", user)
     keys.created(*CREATE, "--user-id", user.replace("-", "").upper())
     assert keys.stored("user_id") == [UUID(user)] * 2
 
 
-def test_every_key_is_listed_newest_first(keys: Keys, user: str) -> None:
+def test_keys_list_prints_newest_first(keys: Keys, user: str) -> None:
     keys.created("create", "--name", "My app", "--scope", "users:read", "--scope", "posts:read")
     keys.created(*CREATE, "--user-id", user, "--expires-in", "1d", HEXAPOST_KEY_PEPPERS=f"12:{SECRET}")
     keys.created()
@@ -102,61 +107,56 @@ def test_every_key_is_listed_newest_first(keys: Keys, user: str) -> None:
     queried(
         keys.url,
         "UPDATE api_keys SET created_at = '2030-01-02T03:04:05Z', last_used_at = '2030-01-02T03:04:06.789Z', "
-        "expires_at = CASE WHEN user_id IS NOT NULL THEN timestamptz '2999-01-01T00:00:00Z' END RETURNING 1",
+        "expires_at = CASE WHEN user_id IS NOT NULL THEN timestamptz '2999-01-01T00:00:00Z' END",
     )
-    queried(keys.url, f"UPDATE api_keys SET revoked_at = now() WHERE id = '{third}' RETURNING 1")  # noqa: S608
-    queried(
-        keys.url,
-        f"UPDATE api_keys SET created_at = '2020-01-01Z', expires_at = '2020-01-02Z' WHERE id = '{fourth}' RETURNING 1",  # noqa: S608
-    )
-    made, used = "2030-01-02T03:04:05Z", "2030-01-02T03:04:06Z"
+    queried(keys.url, f"UPDATE api_keys SET revoked_at = now() WHERE id = '{third}'")  # noqa: S608
+    queried(keys.url, f"UPDATE api_keys SET {EXPIRED} WHERE id = '{fourth}'")  # noqa: S608
+    created, used = "2030-01-02T03:04:05Z", "2030-01-02T03:04:06Z"
     assert keys.rows() == [
         [fourth, "K", "users:read", "-", "2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z", used, "expired", "1"],
-        [third, "K", "users:read", "-", made, "-", used, "revoked", "1"],
-        [second, "K", "users:read", user, made, "2999-01-01T00:00:00Z", used, "live", "12"],
-        [first, "My app", "posts:read,users:read", "-", made, "-", used, "live", "1"],
+        [third, "K", "users:read", "-", created, "-", used, "revoked", "1"],
+        [second, "K", "users:read", user, created, "2999-01-01T00:00:00Z", used, "live", "12"],
+        [first, "My app", "posts:read,users:read", "-", created, "-", used, "live", "1"],
     ]
     lines = keys("list").stdout.splitlines()
     assert [lines[0].index(head) for head in ("NAME", "USER", "STATE")] == [38, 69, lines[4].index("live")]
 
 
-def test_all_pages_are_listed(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_list_reads_all_pages(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.cli.keys.PAGE", 2)
     for _ in range(5):
         keys.created()
     assert [row[0] for row in keys.rows()] == [str(key_id) for key_id in reversed(keys.stored())]
 
 
-@pytest.mark.parametrize("how", ["id", "without dashes", "key", "key cut off", "pasted"])
-def test_a_key_is_revoked(keys: Keys, how: str) -> None:
+@pytest.mark.parametrize("form", ["id", "without dashes", "key", "key cut off", "pasted"])
+def test_keys_revoke_accepts_id_or_key(keys: Keys, form: str) -> None:
     text = keys.created()
     (key_id,) = keys.stored()
-    words = {
+    argument = {
         "id": str(key_id),
         "without dashes": key_id.hex,
         "key": text,
         "key cut off": text[:45] + "…",
         "pasted": f" {text}\n",
-    }[how]
-    outcome = keys("revoke", words, HEXAPOST_KEY_CACHE_SECONDS="2.5")
+    }[form]
+    outcome = keys("revoke", argument, HEXAPOST_KEY_CACHE_SECONDS="2.5")
     assert (outcome.status, outcome.stdout) == (0, "")
-    said = [line.removeprefix("hexapost: ") for line in outcome.stderr.splitlines()[-2:]]
-    assert said == [f"revoked key {key_id}", "each process of the service lets go of it within 2.5 s"]
+    lines = [line.removeprefix("hexapost: ") for line in outcome.stderr.splitlines()[-2:]]
+    assert lines == [f"revoked key {key_id}", "each process of the service lets go of it within 2.5 s"]
     assert text[38:] not in outcome.stderr
     (revoked_at,) = keys.stored("revoked_at")
     assert revoked_at is not None
-    assert keys("revoke", str(key_id)).status == 0
-    assert keys.stored("revoked_at") == [revoked_at]
+    if form == "id":
+        assert keys("revoke", argument).status == 0
+        assert keys.stored("revoked_at") == [revoked_at]
 
 
-@pytest.mark.parametrize(
-    ("words", "overlap"),
-    [([], timedelta(hours=24)), (["--overlap", "90m"], timedelta(hours=1.5)), (["--overlap", "0s"], timedelta(0))],
-)
-def test_a_key_is_rotated(keys: Keys, words: list[str], overlap: timedelta) -> None:
+@pytest.mark.parametrize(("arguments", "overlap"), [([], timedelta(hours=24)), (["--overlap", "0s"], timedelta(0))])
+def test_keys_rotate_replaces_key_after_overlap(keys: Keys, arguments: list[str], overlap: timedelta) -> None:
     text = keys.created("create", "--name", "My app", "--scope", "users:read", "--scope", "posts:read")
     (before,) = keys.stored()
-    outcome = keys("rotate", str(before), *words)
+    outcome = keys("rotate", str(before), *arguments)
     assert outcome.status == 0, outcome.stderr
     assert keys.stored()[0] == before
     after = keys.stored()[1]
@@ -165,17 +165,18 @@ def test_a_key_is_rotated(keys: Keys, words: list[str], overlap: timedelta) -> N
     ends = keys.stored("expires_at")
     assert abs(datetime.now(UTC) + overlap - ends[0]) < timedelta(minutes=1)
     assert ends[1] is None
-    said = outcome.stderr.splitlines()[-2:]
-    assert said[0] == f"hexapost: created key {after}; it does not expire"
-    assert said[1] == f"hexapost: the key {before} ends at {ends[0]:%Y-%m-%dT%H:%M:%SZ}"
+    assert outcome.stderr.splitlines()[-2:] == [
+        f"hexapost: created key {after}; it does not expire",
+        f"hexapost: the key {before} ends at {ends[0]:%Y-%m-%dT%H:%M:%SZ}",
+    ]
     assert keys.stored("scopes")[0] == keys.stored("scopes")[1]
 
 
-@pytest.mark.parametrize("how", ["revoked_at = now()", "created_at = '2020-01-01Z', expires_at = '2020-01-02Z'"])
-def test_a_dead_key_is_not_rotated(keys: Keys, how: str) -> None:
+@pytest.mark.parametrize("change", ["revoked_at = now()", EXPIRED])
+def test_keys_rotate_returns_2_for_inactive_key(keys: Keys, change: str) -> None:
     keys.created()
     (key_id,) = keys.stored()
-    queried(keys.url, f"UPDATE api_keys SET {how} RETURNING 1")  # noqa: S608 - a word of this test
+    queried(keys.url, f"UPDATE api_keys SET {change}")  # noqa: S608 - a parameter of this test
     outcome = keys("rotate", str(key_id))
     assert (outcome.status, outcome.stdout) == (2, "")
     assert "This key was revoked or has expired: make a new one with `hexapost keys create`." in outcome.stderr
@@ -184,14 +185,14 @@ def test_a_dead_key_is_not_rotated(keys: Keys, how: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full (Linux)")
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_key_that_nobody_got_is_revoked(scratch: URL, tmp_path: Path, closed: bool) -> None:
+def test_keys_create_revokes_key_when_stdout_fails(database: URL, tmp_path: Path, closed: bool) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(  # noqa: S603 - our own command
             [*COMMAND, "keys", *CREATE],
             cwd=tmp_path,
-            env=environment(DATABASE_URL=rendered(scratch)),
+            env=environment(DATABASE_URL=rendered(database)),
             stdout=writer if closed else full,
             stderr=subprocess.PIPE,
             text=True,
@@ -201,23 +202,10 @@ def test_a_key_that_nobody_got_is_revoked(scratch: URL, tmp_path: Path, closed: 
     os.close(writer)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert queried(scratch, "SELECT revoked_at IS NOT NULL FROM api_keys") == [True]
+    assert queried(database, "SELECT revoked_at IS NOT NULL FROM api_keys") == [True]
 
 
-def test_the_embedded_database_has_keys_too(hexapost: Hexapost) -> None:
-    assert hexapost("migrate", "--embedded").status == 0
-    created = hexapost("keys", *CREATE, "--embedded")
-    assert created.status == 0, created.stderr
-    key_id = key_id_of(created.stdout.removesuffix("\n"))
-    assert key_id is not None
-    assert "pepper" not in created.stderr
-    listed = hexapost("keys", "list", "--embedded")
-    assert str(key_id) in listed.stdout.splitlines()[1]
-    assert hexapost("keys", "revoke", key_id.hex, "--embedded").status == 0
-    assert "revoked" in hexapost("keys", "list", "--embedded").stdout
-
-
-def test_the_help_says_that_a_key_will_do(hexapost: Hexapost) -> None:
+def test_keys_revoke_help_mentions_whole_key(hexapost: Hexapost) -> None:
     outcome = hexapost("keys", "revoke", "--help")
     assert outcome.status == 0
     assert "or the whole key" in outcome.stdout

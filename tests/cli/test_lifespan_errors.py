@@ -1,4 +1,4 @@
-"""What is told of an error at the start or the end of the service: of which kind it is, and where it came from."""
+"""Tests for errors when the service starts or ends."""
 
 import gc
 import io
@@ -18,22 +18,24 @@ from adapters.telemetry.logs import configure_logs
 from tests.http.support import serving
 
 NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
-SECRET = "permission denied for table s3cret\nDETAIL: s3cret"  # noqa: S105 - what a database might say
+SECRET = "permission denied for table s3cret\nDETAIL: s3cret"  # noqa: S105 - a message of a database
 
 pytestmark = pytest.mark.usefixtures("restored_logs", "_with_garbage_collected")
 
 
 @pytest.fixture
 def _with_garbage_collected() -> Iterator[None]:
+    thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
-async def _nothing(_: object) -> None:
-    """Be well."""
+async def _succeed(_: object) -> None:
+    """Do nothing."""
 
 
-async def _failing(_: object) -> None:
+async def _fail(_: object) -> None:
     raise RuntimeError(SECRET) from ValueError(SECRET)
 
 
@@ -42,29 +44,29 @@ async def _stop(server: Server) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-@pytest.mark.parametrize("fails", ["start", "end"])
-def test_neither_its_words_nor_a_traceback_of_them_are_written_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_format: Literal["json", "console"], fails: str
+@pytest.mark.parametrize("phase", ["start", "end"])
+def test_lifespan_error_is_logged_without_message_or_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_format: Literal["json", "console"], phase: str
 ) -> None:
-    monkeypatch.setattr(Watch, "look", _failing if fails == "start" else _nothing)
-    monkeypatch.setattr(Database, "close", _failing if fails == "end" else _nothing)
+    monkeypatch.setattr(Watch, "look", _fail if phase == "start" else _succeed)
+    monkeypatch.setattr(Database, "close", _fail if phase == "end" else _succeed)
     stream = io.StringIO()
     configure_logs(level="debug", log_format=log_format, stream=stream)
     server = made_server(Settings(database_url=NOWHERE, port=0, state_directory=tmp_path), _stop)
-    assert server.serve_until_told() == (1 if fails == "start" else 0)
-    said = stream.getvalue()
-    assert "s3cret" not in said
-    assert "permission" not in said
-    assert "Traceback" not in said
-    told, *more = said.splitlines()
-    assert f"service {'cannot start' if fails == 'start' else 'has not ended in order'}" in told
-    assert "builtins.RuntimeError from builtins.ValueError" in said
+    assert server.serve_until_told() == (1 if phase == "start" else 0)
+    log = stream.getvalue()
+    assert "s3cret" not in log
+    assert "permission" not in log
+    assert "Traceback" not in log
+    first, *more = log.splitlines()
+    assert f"service {'cannot start' if phase == 'start' else 'has not ended in order'}" in first
+    assert "builtins.RuntimeError from builtins.ValueError" in log
     assert "Exiting" in more[-1]
     if log_format == "json":
-        assert json.loads(told)["traceback"][-1].endswith("_failing")
+        assert json.loads(first)["traceback"][-1].endswith("_fail")
 
 
-async def test_an_error_of_those_who_use_the_application_is_theirs() -> None:
+async def test_error_of_the_embedding_application_propagates() -> None:
     with pytest.raises(KeyError):
         async with serving():
             raise KeyError

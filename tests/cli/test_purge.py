@@ -1,49 +1,28 @@
-"""`hexapost purge` over a real database, and the service that does the same by itself."""
+"""Tests for `hexapost purge`."""
 
 from pathlib import Path
 
-import pytest
 from sqlalchemy import URL
 
 from tests.cli.conftest import Hexapost
-from tests.cli.support import a_key, queried, rendered, serving, wait_until
+from tests.cli.support import a_key, queried, rendered
 
-ADD = """
+INSERT = """
 INSERT INTO outcomes (key_id, name, fingerprint, answer, created_at, expires_at)
 SELECT id, sha256(n::text::bytea), sha256('f'), 'a', now() - interval '2 days', now() {} interval '1 day'
-FROM api_keys, generate_series({}, {}) AS n RETURNING 1
+FROM api_keys, generate_series({}, {}) AS n
 """
 
 
-@pytest.fixture
-def filled(tmp_path: Path, scratch: URL) -> URL:
-    """A database with 1001 outcomes that have expired, and two that have not."""
-    a_key(tmp_path, DATABASE_URL=rendered(scratch))
-    queried(scratch, ADD.format("-", 1, 1001))
-    queried(scratch, ADD.format("+", 1002, 1003))
-    return scratch
-
-
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-def test_what_has_expired_is_removed_and_counted(hexapost: Hexapost, filled: URL, driver: str, tmp_path: Path) -> None:
-    url = rendered(filled.set(drivername=f"postgresql+{driver}"))
-    for removed in ("1001 expired outcomes", "0 expired outcomes"):
-        outcome = hexapost("purge", DATABASE_URL=url, HEXAPOST_STATE_DIRECTORY=str(tmp_path / "other"))
+def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: URL, tmp_path: Path) -> None:
+    a_key(tmp_path / "key", DATABASE_URL=rendered(database))
+    queried(database, INSERT.format("-", 1, 1001))
+    queried(database, INSERT.format("+", 1002, 1003))
+    for message in ("1001 expired outcomes", "1 expired outcome", "0 expired outcomes"):
+        if message == "1 expired outcome":
+            queried(database, INSERT.format("-", 1, 1))
+        outcome = hexapost("purge", DATABASE_URL=rendered(database))
         assert outcome.status == 0, outcome.stderr
-        assert f"hexapost: removed {removed} of requests" in outcome.stdout.splitlines()
-        assert queried(filled, "SELECT count(*) FROM outcomes") == [2]
-    assert not (tmp_path / "other").exists()
-
-
-def test_one_is_one(hexapost: Hexapost, filled: URL) -> None:
-    queried(filled, "DELETE FROM outcomes WHERE expires_at < now() RETURNING 1")
-    queried(filled, ADD.format("-", 1, 1))
-    assert "removed 1 expired outcome of requests" in hexapost("purge", DATABASE_URL=rendered(filled)).stdout
-
-
-def test_the_service_does_it_from_time_to_time(tmp_path: Path, filled: URL) -> None:
-    with serving(tmp_path, DATABASE_URL=rendered(filled), HEXAPOST_PURGE_INTERVAL_SECONDS="1") as served:
-        served.base_url()
-        wait_until(lambda: queried(filled, "SELECT count(*) FROM outcomes") == [2])
-        queried(filled, ADD.format("-", 1, 3))
-        wait_until(lambda: queried(filled, "SELECT count(*) FROM outcomes") == [2])
+        assert f"hexapost: removed {message} of requests" in outcome.stdout.splitlines()
+        assert queried(database, "SELECT count(*) FROM outcomes") == [2]
+    assert not (tmp_path / ".hexapost").exists()

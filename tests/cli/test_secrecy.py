@@ -1,23 +1,19 @@
-"""What commands say when they cannot be carried out: none of it is a secret, nor what the database said."""
-
-from pathlib import Path
+"""Tests that commands print neither secrets nor messages of the database."""
 
 import pytest
-from sqlalchemy import URL
 
 from tests.cli.conftest import Hexapost
-from tests.cli.support import rendered, serving
-from tests.support.databases import with_driver
+from tests.cli.support import rendered
+from tests.support.databases import Databases, with_driver
 from tests.telemetry.canaries import CANARY, SECRETS, leaks
 
 COMMANDS = [
     ["check"],
     ["migrate"],
-    ["keys", "list"],
-    ["keys", "create", "--name", CANARY, "--scope", "users:read"],
     ["purge"],
+    ["keys", "create", "--name", CANARY, "--scope", "users:read"],
+    ["serve"],
 ]
-MISUSED = ["keys", "revoke", CANARY]
 WRONG = {
     "role": {"username": "nobody"},
     "database": {"database": "nowhere"},
@@ -33,31 +29,29 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("words", [*COMMANDS, MISUSED], ids=" ".join)
-def test_commands_that_may_not_connect(
-    hexapost: Hexapost, scratch: URL, driver: str, words: list[str], wrong: dict[str, object]
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_command_returns_1_without_secrets_when_connection_fails(
+    hexapost: Hexapost, databases: Databases, driver: str, command: list[str], wrong: str
 ) -> None:
-    url = with_driver(scratch, driver).set(password=f"{CANARY}-password", **wrong)  # type: ignore[arg-type]
-    done = hexapost(*words, DATABASE_URL=rendered(url), **SECRETS)
-    assert done.status in {1, 2}
-    assert done.stdout + done.stderr
-    assert leaks(done.stdout + done.stderr) == []
-
-
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_a_service_that_may_not_connect(tmp_path: Path, scratch: URL, driver: str, wrong: dict[str, object]) -> None:
-    url = with_driver(scratch, driver).set(password=f"{CANARY}-password", **wrong)  # type: ignore[arg-type]
-    with serving(tmp_path, DATABASE_URL=rendered(url), HEXAPOST_LOG_LEVEL="debug", **SECRETS) as served:
-        assert served.process.wait(60) == 1
-    assert "Traceback" not in served.output
-    assert leaks(served.output) == []
+    url = with_driver(databases.url, driver).set(password=f"{CANARY}-password", **WRONG[wrong])  # type: ignore[arg-type]
+    done = hexapost(*command, DATABASE_URL=rendered(url), HEXAPOST_LOG_LEVEL="debug", **SECRETS)
+    assert done.status == 1
+    assert "reach" in done.output or "role" in done.output or "SQLSTATE" in done.output
+    assert "Traceback" not in done.output
+    assert leaks(done.output) == []
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("words", [*COMMANDS, ["serve"]], ids=" ".join)
-def test_commands_with_a_setting_that_is_wrong(hexapost: Hexapost, words: list[str], name: str) -> None:
-    done = hexapost(*words, **{name: SETTINGS[name]})
+@pytest.mark.parametrize("command", [*COMMANDS, ["keys", "list"]], ids=" ".join)
+def test_command_returns_2_without_value_of_invalid_setting(hexapost: Hexapost, command: list[str], name: str) -> None:
+    done = hexapost(*command, **{name: SETTINGS[name]})
     assert done.status == 2
     assert f"{name}: " in done.stderr
-    assert leaks(done.stdout + done.stderr) == []
+    assert leaks(done.output) == []
+
+
+def test_revoke_returns_2_without_repeating_an_invalid_id(hexapost: Hexapost) -> None:
+    done = hexapost("keys", "revoke", CANARY)
+    assert done.status == 2
+    assert leaks(done.output) == []

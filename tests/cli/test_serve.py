@@ -1,153 +1,195 @@
-"""`hexapost serve` as a process: what it starts, says, refuses, and leaves behind."""
+"""Tests for `hexapost serve` with one process."""
 
+import asyncio
+import ctypes
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import URL
 
-from tests.cli.support import COMMAND, PATIENCE, a_key, environment, queried, rendered, serving, wait_until
-from tests.embedded.support import all_gone, is_alive, keeper_pid, postmaster_pid
+from adapters.cli.serving import processes
+from tests.cli.support import (
+    COMMAND,
+    PATIENCE,
+    Served,
+    a_key,
+    blocked_pipe,
+    environment,
+    queried,
+    rendered,
+    serving,
+    serving_with_stderr,
+    wait_until,
+)
+from tests.cli.test_purge import INSERT
+from tests.drills.load.exchange import Connection
+from tests.embedded.support import is_alive
+from tests.support.databases import Databases
 
-ADA = json.dumps({"email": "ada@example.org"}).encode()
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_embedded_data_outlives_the_service_and_no_process_does(tmp_path: Path, stop: signal.Signals) -> None:
-    embedded = tmp_path / ".hexapost" / "postgres"
-    with serving(tmp_path, "--embedded", "--migrate", "--admin-key") as served:
-        served.base_url()
-        key = (tmp_path / ".hexapost" / "admin.key").read_text().strip()
-        location = served.get("/api/v1/users", method="POST", body=ADA, key=key).headers["Location"]
-        started = {keeper_pid(embedded), postmaster_pid(embedded)}
-        assert all(map(is_alive, started))
-        status = served.stop(stop)
-    assert status == (-stop if stop is signal.SIGKILL else 0)
-    wait_until(lambda: all_gone(started))
-
-    with serving(tmp_path, "--embedded", "--migrate") as served:
-        assert json.load(served.get(location, key=key))["email"] == "ada@example.org"
-
-
-def test_two_services_share_the_embedded_database(tmp_path: Path) -> None:
-    (tmp_path / "second").mkdir()
-    state = str(tmp_path / "state")
-    with (
-        serving(tmp_path, "--embedded", "--migrate", HEXAPOST_STATE_DIRECTORY=state) as first,
-        serving(tmp_path / "second", "--embedded", "--migrate", HEXAPOST_STATE_DIRECTORY=state) as second,
-    ):
-        first.base_url()
-        key = a_key(tmp_path, "--embedded", HEXAPOST_STATE_DIRECTORY=state)
-        location = first.get("/api/v1/users", method="POST", body=ADA, key=key).headers["Location"]
-        assert second.get(location, key=key).status == 200
-        assert first.stop(signal.SIGTERM) == 0
-        assert second.get(location, key=key).status == 200
+pytestmark = pytest.mark.xdist_group("serve")  # a single service per run
+HEAD = "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+SETTINGS = {
+    "HEXAPOST_MAX_HEADERS": "10",
+    "HEXAPOST_MAX_HEADER_BYTES": "1024",
+    "HEXAPOST_MAX_BODY_BYTES": "1024",
+    "HEXAPOST_MAX_JSON_DEPTH": "2",
+    "HEXAPOST_PURGE_INTERVAL_SECONDS": "1",
+}
 
 
-def test_cursors_of_one_process_are_good_in_the_next(tmp_path: Path, scratch: URL) -> None:
-    key = a_key(tmp_path, DATABASE_URL=rendered(scratch))
-    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
-        for name in ("ada", "bob"):
-            body = json.dumps({"email": f"{name}@example.org"}).encode()
-            served.get("/api/v1/users", method="POST", body=body, key=key)
-        cursor = json.load(served.get("/api/v1/users?limit=1", key=key))["next_cursor"]
-    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
-        page = json.load(served.get(f"/api/v1/users?limit=1&cursor={cursor}", key=key))
-    assert [user["email"] for user in page["items"]] == ["ada@example.org"]
-    assert (tmp_path / ".hexapost" / "cursor.secret").stat().st_mode & 0o777 == 0o600
+class Service(NamedTuple):
+    """A running service, its directory, its database, and an API key with all scopes."""
+
+    served: Served
+    directory: Path
+    url: URL
+    key: str
+
+    def exchange(self, *pieces: str) -> str:
+        """Send the pieces on a new connection and return the response when the service closes it."""
+        with socket.create_connection(self.served.address(), timeout=PATIENCE) as client:
+            for piece in pieces:
+                client.sendall(piece.encode())
+            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-def test_it_serves_the_database_it_is_given(tmp_path: Path, scratch: URL, driver: str) -> None:
-    url = scratch.set(drivername=f"postgresql+{driver}")
-    with serving(tmp_path, DATABASE_URL=rendered(url)) as served:
-        assert json.load(served.get("/readyz"))["status"] == "ready"
-        key = a_key(tmp_path, DATABASE_URL=rendered(url))
-        assert served.get("/api/v1/users", method="POST", body=ADA, key=key).status == 201
-    assert queried(scratch, "SELECT email FROM users") == ["ada@example.org"]
-    assert not (tmp_path / ".hexapost" / "postgres").exists()
+@pytest.fixture(scope="module")
+def service(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory, url = tmp_path_factory.mktemp("serve"), databases.clone()
+    key = a_key(directory, DATABASE_URL=rendered(url))
+    with serving(directory, DATABASE_URL=rendered(url), **SETTINGS) as served:
+        yield Service(served, directory, url, key)
+        assert served.stop(signal.SIGTERM) == 0
+        assert "Traceback" not in served.output
+    databases.drop(url)
 
 
-def test_it_serves_a_database_ahead_of_it_with_a_warning(tmp_path: Path, scratch: URL) -> None:
-    queried(scratch, "UPDATE alembic_version SET version_num = 'of_the_future' RETURNING 1")
-    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
-        assert json.load(served.get("/readyz"))["components"]["migrations"]["detail"] == "ahead of this release"
-        wait_until(lambda: "schema is ahead of this release" in served.output)
+def test_serve_uses_database_url(service: Service) -> None:
+    assert json.load(service.served.get("/readyz"))["status"] == "ready"
+    body = b'{"email": "ada@example.org"}'
+    assert service.served.get("/api/v1/users", method="POST", body=body, key=service.key).status == 201
+    assert queried(service.url, "SELECT email FROM users WHERE email LIKE 'ada@%'") == ["ada@example.org"]
+    assert not (service.directory / ".hexapost" / "postgres").exists()
 
 
-def test_it_says_when_the_port_is_taken(tmp_path: Path, scratch: URL) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        with serving(tmp_path, "--port", port, DATABASE_URL=rendered(scratch)) as served:
-            assert served.process.wait(PATIENCE) == 1
-    assert "address already in use" in served.output
+def test_serve_prints_no_admin_key_without_option(service: Service) -> None:
+    service.served.base_url()
+    assert "try:" not in service.served.output
+    assert "API key" not in service.served.output
+    assert not (service.directory / ".hexapost" / "admin.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (HEAD + "a: b\r\n" * 10 + "\r\n", " 431 "),
+        (f"{HEAD}a: {'b' * 1024}\r\n\r\n", " 431 "),
+        (f"{HEAD}Content-Length: 1025\r\n\r\n", " 413 "),
+        (f"{HEAD}X-API-Key: KEY\r\nConnection: close\r\nContent-Length: 6\r\n\r\n[[[]]]", "2 levels"),
+    ],
+    ids=["headers", "header bytes", "body bytes", "JSON depth"],
+)
+def test_serve_applies_configured_limit(service: Service, request_: str, expected: str) -> None:
+    assert expected in service.exchange(request_.replace("KEY", service.key))
+
+
+def test_serve_ignores_upgrade_offers(service: Service) -> None:
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+    body = '{"email": "upgrade@example.org"}'
+    post = f"{HEAD}{offer}X-API-Key: {service.key}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    last = f"GET /livez HTTP/1.1\r\nHost: x\r\n{offer}Connection: close\r\n\r\n"
+    answer = service.exchange(post[:-5], post[-5:], last)
+    assert re.findall(r"HTTP/1\.1 (\d+)", answer) == ["201", "200"]
+    assert "WebSocket" not in service.served.output
+
+
+def test_serve_purges_expired_records_repeatedly(service: Service) -> None:
+    count = "SELECT count(*) FROM outcomes"
+    for _ in range(2):
+        queried(service.url, INSERT.format("-", 1, 3))
+        wait_until(lambda: queried(service.url, count) == [0])
+
+
+async def test_serve_finishes_or_rejects_open_requests_on_sigterm(service: Service, tmp_path: Path) -> None:
+    probe = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+    variables = {"DATABASE_URL": rendered(service.url), "HEXAPOST_BODY_TIMEOUT_SECONDS": "600"}
+    with serving(tmp_path, HEXAPOST_STATE_DIRECTORY=str(service.directory / ".hexapost"), **variables) as served:
+        address = served.address()
+        idle, half_head, half_body = Connection(*address), *[await asyncio.open_connection(*address) for _ in range(2)]
+        assert (await idle.exchange(probe, seconds=PATIENCE)).status == 200
+        half_head[1].write(probe[:10])
+        body = f"{HEAD}X-API-Key: {service.key}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+        half_body[1].write(body.encode())
+        assert b"100 Continue" in await asyncio.wait_for(half_body[0].readuntil(b"\r\n\r\n"), PATIENCE)
+        served.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            while (answer := await idle.exchange(probe, seconds=PATIENCE)).status == 200:  # noqa: ASYNC110 - over HTTP
+                await asyncio.sleep(0.01)
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        assert json.loads(answer.body)["components"]["service"] == {"ready": False, "detail": "draining"}
+        for reader, writer in (half_head, half_body):
+            assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 408")
+            writer.close()
+        assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
+        (line,) = [event for event in served.events("request") if event["method"] == "POST"]
+    assert (line["status"], line["route"]) == (408, "/api/v1/users")
     assert "Traceback" not in served.output
 
 
-def test_each_request_is_one_line_of_json_with_its_id(tmp_path: Path, scratch: URL) -> None:
-    key = a_key(tmp_path, DATABASE_URL=rendered(scratch))
-    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
-        path = "/api/v1/users?email=canary@example.org"
-        request_id = served.get(path, key=key).headers["X-Request-ID"]
+def test_serve_writes_log_lines_after_blocked_stderr_is_read(service: Service, tmp_path: Path) -> None:
+    with (
+        blocked_pipe() as (reader, writer),
+        serving_with_stderr(writer, tmp_path, DATABASE_URL=rendered(service.url)) as served,
+    ):
+        os.close(writer)
+        sent = [served.get("/livez").headers["X-Request-ID"] for _ in range(10)]
+        text = b""
+        while text.count(sent[-1].encode()) == 0:
+            assert select.select([reader], [], [], PATIENCE)[0]
+            text += os.read(reader, 65536)
+        assert [json.loads(line)["request_id"] for line in text.split()] == sent
         assert served.stop(signal.SIGTERM) == 0
-        lines = [json.loads(line) for line in served.output.splitlines() if line.startswith("{")]
-    (line,) = [line for line in lines if line.get("request_id") == request_id]
-    assert (line["event"], line["method"], line["route"], line["status"]) == ("request", "GET", "/api/v1/users", 200)
-    assert "canary" not in served.output
-    assert key not in served.output
 
 
-def test_it_stops_when_the_process_that_started_it_ends(tmp_path: Path, scratch: URL) -> None:
+def test_serve_ends_with_parent_process(tmp_path: Path, service: Service) -> None:
     script = f"""
-import os, subprocess, sys, time
-words = {[*COMMAND, "serve", "--port", "0", "--with-parent"]!r}
-child = subprocess.Popen([*words, str(os.getpid())])
+import os, subprocess, sys
+command = {[*COMMAND, "serve", "--port", "0", "--with-parent"]!r}
+child = subprocess.Popen([*command, str(os.getpid())], stdin=subprocess.DEVNULL)
 print(child.pid, flush=True)
-time.sleep(600)
+sys.stdin.read()
 """
-    with subprocess.Popen(  # noqa: S603 - our own words
+    with subprocess.Popen(  # noqa: S603 - our own script
         [sys.executable, "-c", script],
         cwd=tmp_path,
-        env=environment(DATABASE_URL=rendered(scratch)),
+        env=environment(DATABASE_URL=rendered(service.url)),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert any("documentation at" in line for line in parent.stdout)
-        parent.kill()
+        parent.terminate()
     if sys.platform == "linux":
         wait_until(lambda: not is_alive(child))
     else:
         os.kill(child, signal.SIGTERM)
 
 
-def test_it_does_not_start_when_that_process_has_ended_already(tmp_path: Path, scratch: URL) -> None:
-    with serving(tmp_path, "--with-parent", "1", DATABASE_URL=rendered(scratch)) as served:
-        assert sys.platform != "linux" or served.process.wait(PATIENCE) == 128 + signal.SIGTERM
-
-
-def test_an_offer_to_upgrade_is_ignored(tmp_path: Path, scratch: URL) -> None:
-    key = a_key(tmp_path, DATABASE_URL=rendered(scratch))
-    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
-    with serving(tmp_path, DATABASE_URL=rendered(scratch)) as served:
-        host, port = served.base_url().removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
-            for name in ("ada", "bob"):
-                body = json.dumps({"email": f"{name}@example.org"})
-                head = f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{offer}"
-                head += f"Authorization: Bearer {key}\r\n"
-                request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
-                client.sendall(request[:-5])
-                client.sendall(request[-5:])
-            client.sendall(f"GET /livez HTTP/1.1\r\nHost: x\r\n{offer}Connection: close\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
-        assert re.findall(r"HTTP/1\.1 (\d+)", answer) == ["201", "201", "200"]
-        assert "WebSocket" not in served.output
-        assert served.stop(signal.SIGTERM) == 0
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is a system call of Linux")
+def test_stop_with_parent_exits_when_parent_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", Mock())  # the test process must not end with its parent
+    with pytest.raises(SystemExit):
+        processes.stop_with_parent(1)

@@ -1,4 +1,4 @@
-"""The server of one process: what it does about long turns of the event loop."""
+"""Tests for the server of one process."""
 
 import asyncio
 import gc
@@ -12,7 +12,6 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from adapters.cli.serving.server import ACCEPTED_IN_A_TURN, Server
-from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.http_protocol import bounded_protocol
 from adapters.http.middleware.limits import HeaderLimits
 from tests.support.waiting import LONGEST
@@ -26,13 +25,13 @@ def _with_garbage_collected() -> Iterator[None]:
     gc.set_threshold(*thresholds)
 
 
-def test_a_turn_accepts_many_connections() -> None:
+def test_server_accepts_many_connections_per_iteration() -> None:
     connections = 3 * ACCEPTED_IN_A_TURN
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(_turns_to_accept(connections)) < connections / 4
+        assert runner.run(_iterations_to_accept(connections)) < connections / 4
 
 
-def test_the_garbage_collector_leaves_out_what_was_there_before_the_first_request() -> None:
+def test_server_start_freezes_existing_objects() -> None:
     gc.unfreeze()
     assert gc.get_freeze_count() == 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -40,7 +39,7 @@ def test_the_garbage_collector_leaves_out_what_was_there_before_the_first_reques
     assert gc.get_freeze_count() > 0.9 * len(gc.get_objects())
 
 
-def test_the_garbage_collector_rarely_looks_at_all_that_is_alive() -> None:
+def test_server_start_makes_full_collections_rare() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_start_and_stop())
     gc.collect()
@@ -51,16 +50,16 @@ def test_the_garbage_collector_rarely_looks_at_all_that_is_alive() -> None:
     assert len(alive) == 100_000
 
 
-async def _turns_to_accept(number: int) -> int:
+async def _iterations_to_accept(number: int) -> int:
     async with _started() as server:
         clients = [socket.create_connection(server.address, LONGEST) for _ in range(number)]
-        turns = 0
+        iterations = 0
         while len(server.server_state.connections) < number:
             await asyncio.sleep(0)
-            turns += 1
+            iterations += 1
         for client in clients:
             client.close()
-    return turns
+    return iterations
 
 
 async def _start_and_stop() -> None:
@@ -70,13 +69,13 @@ async def _start_and_stop() -> None:
 
 @asynccontextmanager
 async def _started() -> AsyncIterator[Server]:
-    """Start a server as `serve` does, of an application that is never asked."""
+    """Start a server as `serve` does, without an application."""
 
     async def nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        """Answer nothing."""
+        """Return no response."""
 
     async def when_started(_: Server) -> None:
-        """Tell nobody."""
+        """Do nothing."""
 
     protocol = bounded_protocol(HeaderLimits())
     config = uvicorn.Config(nothing, port=0, http=protocol, ws="none", lifespan="off", log_config=None, backlog=2048)

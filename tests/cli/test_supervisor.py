@@ -1,157 +1,231 @@
-"""`hexapost serve --workers`, with workers that do not get ready, or not yet: what is given up, and what is stopped."""
+"""Tests for the supervisor of `hexapost serve --workers`, with workers that have no process."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
-from sqlalchemy import URL
+from structlog.testing import capture_logs
 
-from adapters.cli.serving import processes
-from adapters.cli.serving.processes import STOP_SECONDS, Worker
-from adapters.cli.serving.supervisor import MOST_FAILURES
-from tests.cli.support import PATIENCE, ROOT, Served, rendered, serving, wait_until
-from tests.cli.test_workers import READY, pids
-from tests.embedded.support import is_alive
+from adapters.cli.serving import supervisor
+from adapters.cli.serving.supervisor import MOST_FAILURES, Supervisor
+from tests.support.waiting import LONGEST, until
 
-# Python imports it at the start of each process that has it in its path.
-GATE = """
-import asyncio, errno, os, pathlib, sys, time
-
-place = pathlib.Path(__file__).parent
-if "worker" in sys.orig_argv:
-    with (place / "started").open("a") as file:
-        file.write(f"{os.getpid()}\\n")
-    if (place / "broken").exists():
-        os._exit(3)
-    while (place / "held").exists():
-        time.sleep(0.01)
-
-start = asyncio.create_subprocess_exec
-
-async def limited(*words, **more):
-    if (place / "full").exists():
-        raise BlockingIOError(errno.EAGAIN, "No room")
-    return await start(*words, **more)
-
-asyncio.create_subprocess_exec = limited
-"""
-DEAF = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); sys.stdin.read()"
+WORKERS = 2
 
 
-class Gate:
-    """What the workers have to pass when they start: they end there (`broken`), or wait (`held`)."""
+class FakeWorker:
+    """A worker without a process."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        (place / "sitecustomize.py").write_text(GATE)
-        (place / "started").touch()
+    def __init__(self, pid: int, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = pid
+        self.status: int | None = None
+        self.ready: asyncio.Future[bool] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.is_stopping = False
+        self.was_listening = True
+        self.can_drain = asyncio.Event()
+        self.can_drain.set()
+        self._listener = listener
 
-    def serving(self, url: URL) -> AbstractContextManager[Served]:
-        """Serve with two workers."""
-        path = f"{self._place}:{ROOT}"
-        return serving(self._place, "--workers", "2", DATABASE_URL=rendered(url), PYTHONPATH=path)
+    async def is_ready(self) -> bool:
+        return await self.ready
 
-    @contextmanager
-    def being(self, state: str) -> Iterator[None]:
-        """Be so for as long as the block."""
-        (self._place / state).touch()
-        yield
-        (self._place / state).unlink()
+    async def stop(self) -> None:
+        self.is_stopping = True
+        self.was_listening = self._listener.fileno() != -1
+        await self.can_drain.wait()
+        self.end(0)
 
-    @property
-    def started(self) -> list[int]:
-        """All workers that were started, in order."""
-        return [int(line) for line in (self._place / "started").read_text().splitlines()]
+    def end(self, status: int) -> None:
+        if not self.ended.done():
+            self.status = status
+            self.ended.set_result(None)
+        if not self.ready.done():
+            self.ready.set_result(False)
+
+
+class Crew:
+    """Starts workers that are ready at once, wait (`held`), end (`broken`), or cannot start (`full`)."""
+
+    def __init__(self) -> None:
+        self.mode = "ready"
+        self.workers: list[FakeWorker] = []
+        self.logs: list[MutableMapping[str, Any]] = []
+        self.listener = socket.socket()
+        self.announced = asyncio.Event()
+        self.run: asyncio.Task[int]
+
+    async def start(self) -> FakeWorker:
+        if self.mode == "full":
+            raise BlockingIOError(errno.EAGAIN, "No room")
+        worker = FakeWorker(len(self.workers), self.listener)
+        self.workers.append(worker)
+        if self.mode == "ready":
+            worker.ready.set_result(True)
+        elif self.mode == "broken":
+            worker.end(3)
+        return worker
+
+    def alive(self) -> list[int]:
+        return [worker.pid for worker in self.workers if worker.status is None]
+
+    def events(self, event: str) -> list[MutableMapping[str, Any]]:
+        return [line for line in self.logs if line["event"] == event]
+
+    async def announces(self) -> None:
+        await asyncio.wait_for(self.announced.wait(), LONGEST)
+
+    async def terminate(self) -> None:
+        """Send SIGTERM to the supervisor, and check that it ends in order."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(self.run, LONGEST) == 0
+        assert self.alive() == []
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path)
+def _signals() -> Iterator[None]:
+    """Restore the signal handlers that the supervisor replaces."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
-def ended_in_order(served: Served, gate: Gate) -> None:
-    """Send SIGTERM, and check that every process ends, and none of them has to be killed."""
-    since = time.monotonic()
-    assert served.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - since < STOP_SECONDS
-    assert not any(map(is_alive, gate.started))
+@pytest.fixture
+async def crew(monkeypatch: pytest.MonkeyPatch, _signals: None) -> AsyncIterator[Crew]:
+    monkeypatch.setattr(supervisor, "PAUSES", (0.001, 0.001))
+    crew = Crew()
+    yield crew
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().remove_signal_handler(number)
+    crew.listener.close()
 
 
-def test_it_gives_up_when_no_worker_gets_ready(gate: Gate, scratch: URL) -> None:
-    with gate.being("broken"), gate.serving(scratch) as served:
-        assert served.process.wait(PATIENCE) == 1
-    failures = served.events("worker did not get ready")
+@asynccontextmanager
+async def supervised(crew: Crew) -> AsyncIterator[None]:
+    """Run a supervisor of the crew, which must end in the block."""
+    with capture_logs() as crew.logs:
+        supervisor = Supervisor(WORKERS, crew.start, [crew.listener])  # type: ignore[arg-type]
+        crew.run = asyncio.create_task(supervisor.run(crew.announced.set))
+        try:
+            yield
+            assert crew.run.done()
+        finally:
+            crew.run.cancel()
+
+
+async def test_supervisor_gives_up_when_no_worker_becomes_ready(crew: Crew) -> None:
+    crew.mode = "broken"
+    async with supervised(crew):
+        assert await asyncio.wait_for(crew.run, LONGEST) == 1
+    failures = crew.events("worker did not get ready")
     assert len(failures) >= MOST_FAILURES
-    assert {(line["level"], line["exit_status"]) for line in failures} == {("warning", 3)}
-    assert served.events()[-1]["event"] == "no worker gets ready: giving up"
-    assert "documentation at" not in served.output
-    assert not any(map(is_alive, gate.started))
+    assert {(line["log_level"], line["exit_status"]) for line in failures} == {("warning", 3)}
+    assert crew.events("no worker gets ready: giving up")
+    assert not crew.announced.is_set()
+    assert crew.alive() == []
+
+
+async def test_supervisor_replaces_worker_that_ends(crew: Crew) -> None:
+    async with supervised(crew):
+        await crew.announces()
+        crew.workers[0].end(-signal.SIGKILL)
+        await until(lambda: crew.alive() == [1, 2])
+        await until(lambda: len(crew.events("worker is ready")) == 3)
+        await crew.terminate()
+    (ended,) = crew.events("worker has ended: another one takes over")
+    assert (ended["log_level"], ended["pid"], ended["exit_status"]) == ("warning", 0, -signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("state", "said"), [("broken", "worker did not get ready"), ("full", "no worker can be started")]
+    ("mode", "event"), [("broken", "worker did not get ready"), ("full", "no worker can be started")]
 )
-def test_it_does_not_give_up_while_one_is_at_work(gate: Gate, scratch: URL, state: str, said: str) -> None:
-    with gate.serving(scratch) as served:
-        served.base_url()
-        killed, left = pids(served)
-        with gate.being(state):
-            os.kill(killed, signal.SIGKILL)
-            wait_until(lambda: len(served.events(said)) > MOST_FAILURES)
-            assert pids(served) == [left]
-            assert served.get("/livez").status == 200
-        wait_until(lambda: len(pids(served)) == 2)
-        assert "giving up" not in served.output
-        assert {line.get("error") for line in served.events(said)} == {"No room" if state == "full" else None}
-        ended_in_order(served, gate)
+async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: str, event: str) -> None:
+    async with supervised(crew):
+        await crew.announces()
+        crew.mode = mode
+        crew.workers[0].end(1)
+        await until(lambda: len(crew.events(event)) > MOST_FAILURES)
+        assert crew.alive() == [1]
+        crew.mode = "ready"
+        await until(lambda: len(crew.alive()) == WORKERS)
+        await crew.terminate()
+    assert not crew.events("no worker gets ready: giving up")
+    assert {line.get("error") for line in crew.events(event)} == {"No room" if mode == "full" else None}
 
 
-def test_workers_that_start_are_stopped(gate: Gate, scratch: URL) -> None:
-    with gate.being("held"), gate.serving(scratch) as served:
-        wait_until(lambda: len(gate.started) == 2)
-        ended_in_order(served, gate)
-    assert served.events(READY) == []
+async def test_sigterm_stops_workers_that_start(crew: Crew) -> None:
+    crew.mode = "held"
+    async with supervised(crew):
+        await until(lambda: len(crew.workers) == WORKERS)
+        await crew.terminate()
+    assert not crew.announced.is_set()
 
 
-def test_a_roll_is_broken_off_while_the_new_worker_starts(gate: Gate, scratch: URL) -> None:
-    with gate.serving(scratch) as served:
-        served.base_url()
-        with gate.being("held"):
-            served.process.send_signal(signal.SIGHUP)
-            wait_until(lambda: len(gate.started) == 3)
-            ended_in_order(served, gate)
-    assert len(gate.started) == 3
+async def test_sigterm_closes_listeners_before_workers_stop(crew: Crew) -> None:
+    async with supervised(crew):
+        await crew.announces()
+        await crew.terminate()
+    assert [worker.was_listening for worker in crew.workers] == [False, False]
 
 
-def test_a_roll_is_broken_off_while_the_old_worker_drains(gate: Gate, scratch: URL) -> None:
-    with gate.serving(scratch) as served:
-        host, port = served.base_url().removeprefix("http://").split(":")
-        clients = [socket.create_connection((host, int(port))) for _ in range(20)]  # the old ones wait for them
-        served.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(served.events(READY)) >= 3)
-        ended_in_order(served, gate)
-        for client in clients:
-            client.close()
-    assert "all workers are new" not in served.output
+async def test_sighup_replaces_each_worker_when_new_is_ready(crew: Crew) -> None:
+    async with supervised(crew):
+        await crew.announces()
+        crew.mode = "held"
+        os.kill(os.getpid(), signal.SIGHUP)
+        for number in range(WORKERS):
+            await until(lambda: len(crew.workers) == WORKERS + number + 1)  # noqa: B023 - used at once
+            stopped = sum(worker.is_stopping for worker in crew.workers)
+            assert stopped == number
+            crew.workers[-1].ready.set_result(True)
+        await until(lambda: bool(crew.events("all workers are new")))
+        assert crew.alive() == [2, 3]
+        await crew.terminate()
+    assert all(worker.was_listening for worker in crew.workers[:WORKERS])
 
 
-async def test_a_worker_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "STOP_SECONDS", 0.05)
-    line, other = socket.socketpair()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", DEAF, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-    with other:
-        worker = Worker(process, line)
-        assert worker.status is None
-        await asyncio.wait_for(worker.stop(), PATIENCE)
-    assert worker.status == -signal.SIGKILL
+async def test_failed_rolling_restart_keeps_old_workers(crew: Crew) -> None:
+    async with supervised(crew):
+        await crew.announces()
+        crew.mode = "broken"
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: bool(crew.events("the new worker did not get ready: the others stay")))
+        assert crew.alive() == [0, 1]
+        crew.mode = "ready"
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: bool(crew.events("all workers are new")))
+        await crew.terminate()
+
+
+async def test_sigterm_aborts_rolling_restart_while_new_worker_starts(crew: Crew) -> None:
+    async with supervised(crew):
+        await crew.announces()
+        crew.mode = "held"
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: len(crew.workers) == WORKERS + 1)
+        await crew.terminate()
+    assert len(crew.workers) == WORKERS + 1
+
+
+async def test_sigterm_aborts_rolling_restart_while_old_worker_drains(crew: Crew) -> None:
+    async with supervised(crew):
+        await crew.announces()
+        old = crew.workers[0]
+        old.can_drain.clear()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: old.is_stopping)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: crew.listener.fileno() == -1)
+        old.can_drain.set()
+        assert await asyncio.wait_for(crew.run, LONGEST) == 0
+    assert crew.alive() == []
+    assert not crew.events("all workers are new")

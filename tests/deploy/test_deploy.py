@@ -1,4 +1,4 @@
-"""The dashboard, the alerts and the way to scrape, held against what the service really shows."""
+"""Tests for the dashboard, the alerts and the scrape configuration."""
 
 import json
 import re
@@ -18,6 +18,7 @@ from tests.cli.support import Served, a_key, queried, rendered, serving, wait_un
 from tests.support.databases import Databases
 from tests.telemetry.scrapes import Scrape
 
+pytestmark = pytest.mark.xdist_group("deploy")  # a single service per run
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/hexapost.json").read_text())
 RULES = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
@@ -27,13 +28,13 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 README = (ROOT / "README.md").read_text()
 
 OF_PROMETHEUS = {"job", "instance"}
-"""The labels that Prometheus adds to every sample."""
+"""Labels that Prometheus adds to every sample."""
 LABELS: dict[str, set[str]] = {"up": OF_PROMETHEUS}
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hexapost'"
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Yield where each PromQL expression is, and the expression, with Grafana's variables filled in."""
+    """Yield the title and the text of each PromQL expression, with Grafana's variables replaced."""
     for alert in ALERTS:
         yield alert["alert"], alert["expr"]
     for panel in PANELS:
@@ -43,7 +44,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def scrape(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrape]:
-    """What a service shows after it has met all there is to count."""
+    """The metrics of a service after a retry, an unknown path and a purge."""
     directory, url = tmp_path_factory.mktemp("scraped"), databases.clone()
     settings = {"DATABASE_URL": rendered(url), "HEXAPOST_PURGE_INTERVAL_SECONDS": "1"}
     key = a_key(directory, **settings)
@@ -77,7 +78,7 @@ def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
 
 
 def grouped(expression: str) -> set[str]:
-    """Return the labels that the expression groups by."""
+    """Return the labels of the `by` clauses."""
     found: set[str] = set()
 
     def visit(node: object) -> bool:
@@ -90,52 +91,48 @@ def grouped(expression: str) -> set[str]:
 
 
 def shown(scrape: Scrape) -> dict[str, set[str]]:
-    """Return the labels of each metric."""
+    """Return the labels of each exposed metric."""
     labels = {name: set(some) for name, some in LABELS.items()}
     for sample in scrape.samples:
         labels.setdefault(sample.name, set(OF_PROMETHEUS)).update(sample.labels)
     return labels
 
 
-@pytest.mark.parametrize(("place", "expression"), list(expressions()))
-def test_every_metric_and_label_exists(scrape: Scrape, place: str, expression: str) -> None:
+@pytest.mark.parametrize(("title", "expression"), list(expressions()))
+def test_promql_expressions_use_existing_metrics_and_labels(scrape: Scrape, title: str, expression: str) -> None:
     labels = shown(scrape)
     used = list(selectors(expression))
-    assert used, place
+    assert used, title
     for selector in used:
-        assert selector.name in labels, place
-        assert {matcher.name for matcher in selector.matchers.matchers} <= labels[selector.name], place
-    assert grouped(expression) <= set.union(*(labels[str(selector.name)] for selector in used)), place
+        assert selector.name in labels, title
+        assert {matcher.name for matcher in selector.matchers.matchers} <= labels[selector.name], title
+    assert grouped(expression) <= set.union(*(labels[str(selector.name)] for selector in used)), title
 
 
-def test_every_metric_is_on_the_dashboard(scrape: Scrape) -> None:
-    used = {str(one.name) for panel in PANELS for target in panel["targets"] for one in _of(target["expr"])}
+def test_dashboard_shows_every_metric(scrape: Scrape) -> None:
+    titles = {panel["title"] for panel in PANELS}
+    used = {str(one.name) for title, text in expressions() if title in titles for one in selectors(text)}
     shortened = {re.sub("_(bucket|count|sum)$", "", name) for name in used}
     assert {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in scrape.samples} == shortened
 
 
-def _of(expression: str) -> Iterator[promql_parser.VectorSelector]:
-    return selectors(expression.replace("$__rate_interval", "5m"))
-
-
-def test_what_is_matched_is_what_there_is(scrape: Scrape) -> None:
-    """A reason that is misspelt would never be matched."""
-    for place, expression in expressions():
+def test_promql_expressions_match_existing_rejection_reasons(scrape: Scrape) -> None:
+    for title, expression in expressions():
         for selector in selectors(expression):
             for matcher in selector.matchers.matchers:
                 if matcher.name == "reason":
-                    assert set(matcher.value.split("|")) <= REJECTIONS, place
+                    assert set(matcher.value.split("|")) <= REJECTIONS, title
     assert {sample.labels["reason"] for sample in scrape.found("hexapost_rejections_total")} == REJECTIONS
 
 
-def test_what_was_met_was_counted(scrape: Scrape) -> None:
+def test_scrape_counts_retries_errors_and_unknown_paths(scrape: Scrape) -> None:
     assert scrape.total("hexapost_retries_total", cause="storage-unavailable") >= 1
     assert scrape.total("hexapost_database_errors_total") >= 1
     assert scrape.total("hexapost_http_requests_total", route="unmatched", status="404") == 1
     assert scrape.total("hexapost_database_pool_size") == 10
 
 
-def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+def test_alerts_have_severity_and_runbook() -> None:
     names = [alert["alert"] for alert in ALERTS]
     assert len(set(names)) == len(names) >= 8
     for alert in ALERTS:
@@ -145,7 +142,7 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
         assert "\n" not in alert["annotations"]["runbook"].strip(), alert
 
 
-def test_runbooks_name_settings_and_alerts_that_there_are() -> None:
+def test_runbooks_name_existing_settings_and_alerts() -> None:
     for alert in ALERTS:
         runbook = alert["annotations"]["runbook"]
         for name in re.findall(r"HEXAPOST_[A-Z_]+", runbook):
@@ -154,28 +151,27 @@ def test_runbooks_name_settings_and_alerts_that_there_are() -> None:
             assert name in {other["alert"] for other in ALERTS}, name
 
 
-def test_a_pool_is_exhausted_although_that_of_another_process_is_not() -> None:
-    """Of 10 in use with 50 waiting and 3 in use, an instance with two processes shows 13 of 20 with 50 waiting."""
+def test_pool_alert_uses_only_waiting_requests() -> None:
+    """The pools of one instance are summed: 10 of 10 in use, plus 3 of 10, is 13 of 20 with requests waiting."""
     (expression,) = [alert["expr"] for alert in ALERTS if alert["alert"] == "HexapostPoolExhausted"]
     assert {selector.name for selector in selectors(expression)} == {"hexapost_database_pool_waiting"}
 
 
-def test_processes_are_summed_by_release() -> None:
-    """An instance shows the sum of its processes, and counts as one."""
+def test_build_info_panel_sums_processes_by_version() -> None:
     (panel,) = [panel for panel in PANELS if panel["description"] == "Processes by release."]
     assert panel["targets"][0]["expr"].startswith("sum by (version) (hexapost_build_info{")
 
 
-def test_the_dashboard_can_be_imported() -> None:
+def test_dashboard_has_unique_ids_and_no_overlaps() -> None:
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)
-    assert [one["name"] for one in DASHBOARD["templating"]["list"]] == ["datasource", "instance", "route"]
+    assert [variable["name"] for variable in DASHBOARD["templating"]["list"]] == ["datasource", "instance", "route"]
     cells = [
         (x, y)
         for panel in DASHBOARD["panels"]
-        for place in [panel["gridPos"]]
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
+        for position in [panel["gridPos"]]
+        for x in range(position["x"], position["x"] + position["w"])
+        for y in range(position["y"], position["y"] + position["h"])
     ]
     assert len(set(cells)) == len(cells), "panels overlap"
     assert max(x for x, _ in cells) == 23
@@ -189,7 +185,7 @@ def test_the_dashboard_can_be_imported() -> None:
             )
 
 
-def test_prometheus_asks_with_a_key() -> None:
+def test_prometheus_scrapes_with_a_key() -> None:
     (job,) = PROMETHEUS["scrape_configs"]
     assert job["job_name"] == "hexapost"
     assert job["metrics_path"] == "/metrics"

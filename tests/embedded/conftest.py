@@ -1,16 +1,17 @@
-"""Directories for the tests of the embedded PostgreSQL."""
+"""Fixtures for the tests of embedded PostgreSQL."""
 
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.embedded.support import quiet
+from adapters.embedded import EmbeddedPostgres
+from tests.embedded.support import copy_cluster, quiet
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a cluster that was made and stopped."""
+    """A directory with a new, stopped cluster."""
     directory = tmp_path_factory.mktemp("embedded") / "template"
     with quiet(directory):
         pass
@@ -19,11 +20,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(template: Path, tmp_path: Path) -> Path:
-    """A directory of the test's own with a cluster in it."""
+    """A directory with a stopped cluster for one test."""
     return copy_cluster(template, tmp_path / "postgres")
 
 
-def copy_cluster(template: Path, place: Path) -> Path:
-    place.mkdir(parents=True, mode=0o700)
-    shutil.copytree(template / "data", place / "data")
-    return place
+@pytest.fixture(scope="session")
+def running_directory(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of `running`."""
+    return copy_cluster(template, tmp_path_factory.mktemp("running") / "postgres")
+
+
+@pytest.fixture(scope="session")
+def running(running_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """A server for tests that neither stop nor configure it."""
+    running_directory.chmod(0o755)  # test_directory_and_sockets_are_private
+    with quiet(running_directory) as server:
+        yield server

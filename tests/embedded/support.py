@@ -1,7 +1,8 @@
-"""What the tests of the embedded PostgreSQL share: users in processes of their own, and a look at processes."""
+"""Processes that use embedded PostgreSQL, and functions that inspect processes."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,34 +14,26 @@ from typing import IO, Any
 import psycopg
 
 from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.account import choose_account
+from adapters.embedded.binaries import find_binaries
+from adapters.embedded.layout import create_socket_directory, prepare_directory
 
 PATIENCE = 30.0
 PROJECT = Path(__file__).resolve().parents[2]
-QUICK = {"fsync": "off"}
 USER = """
-import os, sys
+import sys
 from pathlib import Path
-from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from adapters.embedded import EmbeddedPostgres
 
-say = lambda line: print(line, flush=True)
-try:
-    with EmbeddedPostgres(Path(sys.argv[1]), report=say, settings={"fsync": "off"}) as server:
-        say("url " + server.url(driver=None))
-        sys.stdin.read()
-        say("leaving")
-        if sys.argv[2:] == ["raise"]:
-            raise ValueError("the user failed")
-        if sys.argv[2:] == ["check"]:
-            import psycopg
-            with psycopg.connect(server.url(driver=None)) as connection:
-                say("answer " + str(connection.execute("SELECT 41 + 1").fetchone()[0]))
-except EmbeddedPostgresError as error:
-    say("error " + str(error).replace(chr(10), " | "))
+report = lambda line: print(line, flush=True)
+with EmbeddedPostgres(Path(sys.argv[1]), report=report, settings={"fsync": "off"}) as server:
+    report("url " + server.url(driver=None))
+    sys.stdin.read()
 """
 
 
 class UserProcess:
-    """A process that uses the embedded PostgreSQL until its standard input ends."""
+    """A process that uses embedded PostgreSQL until its standard input ends."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -50,28 +43,30 @@ class UserProcess:
         self._input: IO[str] = process.stdin
         self.lines: list[str] = []
 
-    def read(self, prefix: str) -> str:
-        """Return the rest of the first line that begins so; the test's timeout bounds the wait."""
+    def url(self) -> str:
+        """Wait until the server is ready, and return its URL."""
         for line in self._output:
             self.lines.append(line.rstrip("\n"))
-            if line.startswith(prefix):
-                return line[len(prefix) :].strip()
-        raise AssertionError(f"no line {prefix!r} in {self.lines}")
+            if line.startswith("url "):
+                return line.removeprefix("url ").strip()
+        raise AssertionError(f"no URL in {self.lines}")
 
     def leave(self) -> int:
-        """End its input, wait for its end and return its exit status."""
+        """Close its input, wait for its end, and return its exit status."""
         self._input.close()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end of its output and of the process, and return the exit status."""
         self.lines += self._output.read().splitlines()
         return self.process.wait(PATIENCE)
 
 
 @contextmanager
-def user_process(
-    directory: Path, *arguments: str, env: dict[str, str] | None = None, **options: Any
-) -> Iterator[UserProcess]:
-    """Start a user in a process of its own, in a directory that is not the project's."""
+def user_process(directory: Path, *, env: dict[str, str] | None = None, **options: Any) -> Iterator[UserProcess]:
+    """Start a process that uses embedded PostgreSQL; its working directory is not the project."""
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", USER, directory, *arguments],
+        [sys.executable, "-c", USER, directory],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -88,8 +83,22 @@ def user_process(
 
 
 def quiet(directory: Path) -> EmbeddedPostgres:
-    """Return an embedded PostgreSQL that reports nothing."""
-    return EmbeddedPostgres(directory, report=lambda _: None, settings=QUICK)
+    """Return an embedded PostgreSQL without reports and without fsync."""
+    return EmbeddedPostgres(directory, report=lambda _: None, settings={"fsync": "off"})
+
+
+def copy_cluster(template: Path, directory: Path) -> Path:
+    """Copy the cluster of `template` to a new directory, and return that directory."""
+    directory.mkdir(parents=True, mode=0o700)
+    shutil.copytree(template / "data", directory / "data")
+    return directory
+
+
+def make_socket_directory(directory: Path) -> Path:
+    """Create the socket directory that the next server of `directory` will use."""
+    layout = prepare_directory(directory)
+    account = choose_account(layout.directory, find_binaries().directory / "postgres")
+    return create_socket_directory(layout.keeper_lock.stat(), uid=account.uid, gid=account.gid)
 
 
 def ask(url: str, statement: str) -> Any:
@@ -100,41 +109,41 @@ def ask(url: str, statement: str) -> Any:
         return row[0] if row else None
 
 
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until the condition holds, or fail after a generous time."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
-        time.sleep(0.02)
-
-
-def answers(url: str) -> bool:
-    """Tell whether a client can connect and ask."""
+def answers(server: EmbeddedPostgres) -> bool:
+    """Return True if a client can connect and run a query."""
     try:
-        return bool(ask(url, "SELECT true"))
+        return bool(ask(server.url(driver=None), "SELECT true"))
     except psycopg.OperationalError:
         return False
 
 
+def eventually(condition: Callable[[], bool], expected: str) -> None:
+    """Wait until the condition is true. Raises AssertionError after a generous time."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {expected}"
+        time.sleep(0.02)
+
+
 def keeper_pid(directory: Path) -> int:
-    """Return the process that keeps the server of `directory`."""
+    """Return the process ID of the keeper of `directory`."""
     return int(json.loads((directory / "keeper.lock").read_text())["pid"])
 
 
 def postmaster_pid(directory: Path) -> int:
-    """Return the server's main process."""
+    """Return the process ID of the postmaster."""
     return int((directory / "data" / "postmaster.pid").read_bytes().split(b"\n")[0])
 
 
 def server_pids(directory: Path, url: str) -> set[int]:
-    """Return the keeper, the postmaster and the processes behind it."""
+    """Return the process IDs of the keeper, the postmaster and its children."""
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
     return {keeper_pid(directory), postmaster_pid(directory)} | {row[0] for row in rows}
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that is dead but not reaped does not."""
+    """Return True if a process runs; a zombie does not."""
     if sys.platform == "linux":
         try:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -146,26 +155,5 @@ def is_alive(pid: int) -> bool:
 
 
 def all_gone(pids: Iterable[int]) -> bool:
-    """Tell whether none of the processes runs."""
+    """Return True if all processes have ended."""
     return not any(map(is_alive, pids))
-
-
-def find_process(*words: str) -> int | None:
-    """Return a process whose command line has all the words, None when there is none."""
-    for pid, command in _commands():
-        if all(word in command for word in words) and pid != os.getpid() and is_alive(pid):
-            return pid
-    return None
-
-
-def _commands() -> Iterator[tuple[int, str]]:
-    if sys.platform == "linux":
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                yield int(process.name), os.fsdecode((process / "cmdline").read_bytes().replace(b"\0", b" "))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        return
-    for line in subprocess.check_output(["/bin/ps", "-axww", "-o", "pid=,command="], text=True).splitlines():
-        pid, _, command = line.strip().partition(" ")
-        yield int(pid), command

@@ -1,14 +1,17 @@
-"""What the caller's surroundings must not change."""
+"""Tests for the influence of the caller's environment on embedded PostgreSQL."""
 
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgresError, binaries
+from adapters.embedded import EmbeddedPostgresError, binaries, logs
 from adapters.embedded.binaries import find_binaries
-from adapters.embedded.logs import last_lines
-from tests.embedded.support import quiet, user_process
+from adapters.embedded.layout import Layout
+from adapters.embedded.logs import begin_log, last_lines, limit_log, what_went_wrong
+from tests.embedded.support import ask, quiet, user_process
 
 JUNK = {
     "PGHOST": "nowhere.invalid",
@@ -30,40 +33,32 @@ JUNK = {
 }
 
 
-def test_variables_of_the_caller_do_not_matter(tmp_path: Path) -> None:
+def test_new_cluster_ignores_caller_variables(tmp_path: Path) -> None:
     with user_process(tmp_path / "new", env=JUNK) as user:
-        assert user.read("url ").startswith("postgresql://hexapost@/hexapost?")
+        url = user.url()
+        assert url.startswith("postgresql://hexapost@/hexapost?")
+        assert ask(url, "SHOW server_encoding") == "UTF8"
         assert user.leave() == 0
 
 
-def test_descriptors_of_the_caller_are_not_passed_on(directory: Path) -> None:
+def test_server_does_not_inherit_descriptors(directory: Path) -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     with quiet(directory):
         os.close(writer)
-        assert os.read(reader, 1) == b""  # nobody else can write: neither the keeper nor the server has it
+        assert os.read(reader, 1) == b""  # the end: neither the keeper nor the server has the writer
     os.close(reader)
 
 
-def test_the_output_of_a_killed_user_ends(directory: Path) -> None:
-    with user_process(directory) as user:
-        user.read("url ")
-        user.process.kill()
-        assert user.process.stdout
-        assert user.process.stdout.read() == ""
-
-
-def fake_installation(place: Path, version: str) -> Path:
-    place.mkdir(parents=True)
+def fake_installation(directory: Path, version: str) -> Path:
+    directory.mkdir(parents=True)
     for program in ("postgres", "initdb"):
-        (place / program).write_text(f"#!/bin/sh\necho '{program} (PostgreSQL) {version}'\n")
-        (place / program).chmod(0o755)
-    return place
+        (directory / program).write_text(f"#!/bin/sh\necho '{program} (PostgreSQL) {version}'\n")
+        (directory / program).chmod(0o755)
+    return directory
 
 
-def test_the_newest_of_the_system_is_taken_when_there_is_no_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_binaries_prefers_newest_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = [fake_installation(tmp_path / name, name) for name in ("9.6.24", "16.9", "17.10 (Debian 17.10-1)", "17.9")]
     (tmp_path / "19").mkdir()
     monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
@@ -76,7 +71,7 @@ def test_the_newest_of_the_system_is_taken_when_there_is_no_wheel(
     assert (find_binaries().directory, find_binaries().major) == (usual, 18)
 
 
-def test_a_wheel_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_binaries_skips_broken_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = fake_installation(tmp_path / "wheel", "18.6")
     (broken / "postgres").write_text("#!/bin/sh\nexit 127\n")
     system = fake_installation(tmp_path / "system", "15.1")
@@ -86,7 +81,7 @@ def test_a_wheel_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: p
     assert find_binaries().directory == system
 
 
-def test_without_any_programs_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_without_binaries_raises_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
     monkeypatch.setattr(binaries, "USUAL_PLACES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -95,17 +90,30 @@ def test_without_any_programs_the_error_says_what_to_do(tmp_path: Path, monkeypa
     assert not (tmp_path / "new").exists()
 
 
-def test_the_log_begins_anew_and_keeps_one_predecessor(directory: Path) -> None:
-    for _ in range(3):
-        with quiet(directory):
-            pass
-    logs = sorted(path.name for path in directory.glob("postgres.log*"))
-    assert logs == ["postgres.log", "postgres.log.1"]
-    assert (directory / "postgres.log").read_text().count("database system is ready") == 1
-
-
-def test_the_lines_that_are_shown_begin_with_the_first_error(tmp_path: Path) -> None:
+def test_last_lines_begin_with_first_error(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("\n".join(["FATAL: old", *(f"LOG: {n}" for n in range(9)), "FATAL: new", "HINT: do", "LOG: down"]))
     assert last_lines(log, since=len("FATAL: old")) == "FATAL: new\nHINT: do\nLOG: down"
     assert last_lines(tmp_path / "none") == ""
+
+
+def test_begin_log_keeps_a_single_previous_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path)
+    for text in (b"first", b"second", b"third"):
+        log = begin_log(layout)
+        os.write(log, text)
+        os.close(log)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "postgres.log": "third",
+        "postgres.log.1": "second",
+    }
+    monkeypatch.setattr(logs, "LARGEST", 4)
+    limit_log(layout)
+    assert (layout.log.read_text(), layout.previous_log.read_text()) == ("", "third")
+
+
+def test_full_disk_is_named_before_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "postgres.log").write_text("LOG: something")
+    assert what_went_wrong(Layout(tmp_path)) == "LOG: something"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    assert what_went_wrong(Layout(tmp_path)) == "Only 4 kB are free on its disk.\nLOG: something"

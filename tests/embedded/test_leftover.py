@@ -1,6 +1,7 @@
-"""A server that runs on the cluster already, without a keeper."""
+"""Tests for servers and files that an earlier run left behind."""
 
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgresError
+from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from adapters.embedded.account import choose_account, hand_over
 from adapters.embedded.binaries import find_binaries
 from adapters.embedded.layout import prepare_directory
 from adapters.embedded.locks import try_lock
-from tests.embedded.support import all_gone, answers, eventually, postmaster_pid, quiet
+from tests.embedded.support import all_gone, answers, eventually, make_socket_directory, postmaster_pid, quiet
 
 
 @contextmanager
 def server_without_keeper(directory: Path, *, holds_lock: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server that does not end with its parent; with the lock it is one that a killed keeper left."""
+    """Run a server that outlives its parent; a server that a killed keeper left holds the lock."""
     program = find_binaries().directory / "postgres"
     layout = prepare_directory(directory)
     account = choose_account(layout.directory, program)
@@ -44,28 +45,43 @@ def server_without_keeper(directory: Path, *, holds_lock: bool) -> Iterator[subp
                 server.terminate()
 
 
-def test_a_server_that_outlived_its_keeper_is_stopped_in_order(directory: Path) -> None:
+def test_server_without_keeper_is_stopped(directory: Path) -> None:
     with server_without_keeper(directory, holds_lock=True) as left, quiet(directory) as server:
         assert left.wait() == 0
-        assert answers(server.url(driver=None))
+        assert answers(server)
         assert postmaster_pid(directory) != left.pid
 
 
-def test_a_server_started_by_hand_is_left_alone(directory: Path) -> None:
-    with server_without_keeper(directory, holds_lock=False) as stranger:
-        with pytest.raises(EmbeddedPostgresError, match=f"process {stranger.pid}.*stop it first"), quiet(directory):
+def test_manually_started_server_keeps_running(directory: Path) -> None:
+    with server_without_keeper(directory, holds_lock=False) as manual:
+        with pytest.raises(EmbeddedPostgresError, match=f"process {manual.pid}.*stop it first"), quiet(directory):
             pass
-        assert not all_gone([stranger.pid])
-        assert postmaster_pid(directory) == stranger.pid
+        assert not all_gone([manual.pid])
+        assert postmaster_pid(directory) == manual.pid
 
 
-def test_a_cluster_in_use_under_another_name_is_left_alone(directory: Path, tmp_path: Path) -> None:
+def test_start_raises_when_another_directory_links_the_cluster(
+    running: EmbeddedPostgres, running_directory: Path, tmp_path: Path
+) -> None:
+    pid = postmaster_pid(running_directory)
+    (tmp_path / "data").symlink_to(running_directory / "data")
+    with pytest.raises(EmbeddedPostgresError, match=f"process {pid}.*stop it first"), quiet(tmp_path):
+        pass
+    assert postmaster_pid(running_directory) == pid
+    assert answers(running)
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 - 3], ids=["running process", "ended process"])
+def test_stale_pid_file_and_sockets_are_replaced(directory: Path, pid: int) -> None:
+    data = directory / "data"
+    lines = [str(pid), str(data), "1700000000", "5432", "", "", "  1234567    123456", "ready   "]
+    (data / "postmaster.pid").write_text("\n".join(lines) + "\n")
+    sockets = make_socket_directory(directory)
+    (sockets / ".s.PGSQL.5432.lock").write_text(f"{pid}\n{data}\n1700000000\n5432\n{sockets}\n")
+    for name in (".s.PGSQL.5432", "keeper.sock"):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(sockets / name))
     with quiet(directory) as server:
-        pid = postmaster_pid(directory)
-        other = tmp_path / "other"
-        other.mkdir()
-        (other / "data").symlink_to(directory / "data")
-        with pytest.raises(EmbeddedPostgresError, match=f"process {pid}.*stop it first"), quiet(other):
-            pass
-        assert postmaster_pid(directory) == pid
-        assert answers(server.url(driver=None))
+        assert Path(server.host) == sockets
+        assert answers(server)
+        assert postmaster_pid(directory) != pid

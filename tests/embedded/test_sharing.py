@@ -1,4 +1,4 @@
-"""One server for all users of a directory, from the first to the last of them."""
+"""Tests for a server that several processes share."""
 
 import asyncio
 import importlib
@@ -17,56 +17,56 @@ from tests.embedded.support import (
     answers,
     ask,
     eventually,
-    find_process,
     keeper_pid,
+    postmaster_pid,
     quiet,
     server_pids,
     user_process,
 )
 
 
-def test_a_stopped_server_leaves_no_process_and_no_socket(directory: Path) -> None:
-    with quiet(directory) as server:
+def test_stop_ends_all_processes_and_removes_sockets(directory: Path) -> None:
+    with pytest.raises(ValueError, match="the user failed"), quiet(directory) as server:
         pids = server_pids(directory, server.url(driver=None))
-        sockets = Path(server.host)
-        assert sockets.is_dir()
-    eventually(lambda: all_gone(pids), "the end of the server's processes")
-    assert not sockets.exists()
-
-
-def test_stop_returns_after_the_server_is_down(directory: Path) -> None:
-    with quiet(directory) as server:
-        pids = server_pids(directory, server.url(driver=None)) - {keeper_pid(directory)}
-    assert all_gone(pids)
+        keeper = keeper_pid(directory)
+        raise ValueError("the user failed")
+    assert all_gone(pids - {keeper})
     assert not (directory / "data" / "postmaster.pid").exists()
+    eventually(lambda: all_gone([keeper]), "the end of the keeper")
+    assert not Path(server.host).exists()
 
 
-def test_data_outlives_the_server(directory: Path) -> None:
-    with quiet(directory) as server:
-        ask(server.url(driver=None), "CREATE TABLE kept AS SELECT 7 AS number")
-    with quiet(directory) as server:
-        assert ask(server.url(driver=None), "SELECT number FROM kept") == 7
-
-
-def test_a_missing_database_is_created_again(directory: Path) -> None:
-    with quiet(directory) as server:
-        ask(server.url("postgres", driver=None), "DROP DATABASE hexapost")
-    with quiet(directory) as server:
+def test_second_start_keeps_data_and_recreates_database(directory: Path) -> None:
+    server = quiet(directory)
+    server.start()
+    with pytest.raises(EmbeddedPostgresError, match="already started"):
+        server.start()
+    maintenance = server.url("postgres", driver=None)
+    ask(maintenance, "CREATE TABLE kept AS SELECT 7 AS number")
+    ask(maintenance, "DROP DATABASE hexapost")
+    server.stop()
+    server.stop()
+    with server:
+        assert ask(maintenance, "SELECT number FROM kept") == 7
         assert ask(server.url(driver=None), "SELECT current_database()") == "hexapost"
 
 
-def test_one_object_can_be_started_again_but_not_twice(directory: Path) -> None:
-    server = quiet(directory)
-    for _ in range(2):
-        server.start()
-        with pytest.raises(EmbeddedPostgresError, match="already started"):
-            server.start()
-        assert answers(server.url(driver=None))
-        server.stop()
-        server.stop()
+def test_server_restarts_on_same_socket_when_postgres_exits(directory: Path) -> None:
+    with quiet(directory) as server:
+        stopped = postmaster_pid(directory)
+        os.kill(stopped, signal.SIGINT)
+        eventually(lambda: all_gone([stopped]) and answers(server), "a response of the new server")
+        assert postmaster_pid(directory) != stopped
 
 
-def test_a_new_cluster_is_reported_and_is_the_same_everywhere(tmp_path: Path) -> None:
+def test_sigterm_to_keeper_stops_the_server(directory: Path) -> None:
+    with quiet(directory) as server:
+        pids = server_pids(directory, server.url(driver=None))
+        os.kill(keeper_pid(directory), signal.SIGTERM)
+        eventually(lambda: all_gone(pids), "the end of the server's processes")
+
+
+def test_new_cluster_reports_and_has_fixed_defaults(tmp_path: Path) -> None:
     lines: list[str] = []
     with EmbeddedPostgres(tmp_path / "new", report=lines.append) as server:
         url = server.url(driver=None)
@@ -83,35 +83,29 @@ def test_a_new_cluster_is_reported_and_is_the_same_everywhere(tmp_path: Path) ->
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
-def test_urls_work_for_every_driver(directory: Path) -> None:
-    with quiet(directory) as server:
-        for driver in ("asyncpg", "psycopg"):
-            url = make_url(server.url("other name", driver=driver))
-            assert url.drivername == f"postgresql+{driver}"
-            assert (url.username, url.database) == ("hexapost", "other name")
-            assert url.query == {"host": server.host, "port": str(server.port)}
-        assert unquote(server.url(driver=None)).startswith("postgresql://hexapost@/hexapost?host=/")
-        assert ask(server.url(driver=None), "SELECT current_user") == server.user == "hexapost"
-
-
-def test_asyncpg_connects(directory: Path) -> None:
+def test_url_connects_with_each_driver(running: EmbeddedPostgres) -> None:
+    for driver in ("asyncpg", "psycopg"):
+        url = make_url(running.url("other name", driver=driver))
+        assert url.drivername == f"postgresql+{driver}"
+        assert (url.username, url.database) == ("hexapost", "other name")
+        assert url.query == {"host": running.host, "port": str(running.port)}
+    assert unquote(running.url(driver=None)).startswith("postgresql://hexapost@/hexapost?host=/")
+    assert ask(running.url(driver=None), "SELECT current_user") == running.user == "hexapost"
     asyncpg = importlib.import_module("asyncpg")  # it has no types
 
-    async def current_database(url: str) -> object:
-        connection = await asyncpg.connect(url)
+    async def current_database() -> object:
+        connection = await asyncpg.connect(running.url(driver=None))
         try:
             return await connection.fetchval("SELECT current_database()")
         finally:
             await connection.close()
 
-    with quiet(directory) as server:
-        assert asyncio.run(current_database(server.url(driver=None))) == "hexapost"
+    assert asyncio.run(current_database()) == "hexapost"
 
 
-def test_settings_reach_the_server_and_those_of_the_first_user_stay(directory: Path) -> None:
+def test_settings_of_the_first_user_apply_to_later_users(directory: Path) -> None:
     settings = {"max_connections": "300", "application_name": 'it\'s a "name" with spaces'}
     with EmbeddedPostgres(directory, report=lambda _: None, settings=settings) as first:
-        assert ask(first.url(driver=None), "SHOW max_connections") == "300"
         assert ask(first.url(driver=None), "SHOW application_name") == settings["application_name"]
         lines: list[str] = []
         with EmbeddedPostgres(directory, report=lines.append) as second:
@@ -119,75 +113,60 @@ def test_settings_reach_the_server_and_those_of_the_first_user_stay(directory: P
         assert "other settings" in lines[-1]
 
 
-def test_two_starters_at_once_share_a_new_server_that_outlives_the_first(tmp_path: Path) -> None:
+def test_concurrent_first_users_share_a_new_server(tmp_path: Path) -> None:
     directory = tmp_path / "new"
     with user_process(directory) as first, user_process(directory) as second:
-        url = first.read("url ")
-        assert second.read("url ") == url
-        made = [line for user in (first, second) for line in user.lines if line.startswith("creating")]
-        assert len(made) == 1
+        url = first.url()
+        assert second.url() == url
+        assert len([line for user in (first, second) for line in user.lines if line.startswith("creating")]) == 1
         pids = server_pids(directory, url)
-        keepers = (keeper_pid(directory), find_process("adapters.embedded.keeper", str(directory.resolve())))
-        assert keepers[0] == keepers[1]
-        with psycopg.connect(url) as connection:  # one connection throughout: the server is never restarted
+        with psycopg.connect(url) as connection:  # it breaks if the server restarts
             assert first.leave() == 0
             assert connection.execute("SELECT 1").fetchone() == (1,)
         assert second.leave() == 0
     eventually(lambda: all_gone(pids), "the end of the server's processes")
 
 
-def test_many_come_and_go_at_once(directory: Path) -> None:
-    for _ in range(3):
-        with user_process(directory, "check") as one, user_process(directory, "check") as two, quiet(directory) as here:
-            users = [one, two]
-            assert [user.leave() for user in users] == [0, 0]
-            assert all("answer 42" in user.lines for user in users)
-            assert answers(here.url(driver=None))
+def test_server_survives_users_that_come_and_go(directory: Path) -> None:
+    for _ in range(2):
+        with user_process(directory) as one, user_process(directory) as two, quiet(directory) as here:
+            assert [user.leave() for user in (one, two)] == [0, 0]
+            assert answers(here)
 
 
-def test_a_failing_user_stops_its_server(directory: Path) -> None:
-    with user_process(directory, "raise") as user:
-        pids = server_pids(directory, user.read("url "))
-        assert user.leave() == 1
-        assert "ValueError: the user failed" in user.lines
-    eventually(lambda: all_gone(pids), "the end of the server's processes")
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_the_server_ends_with_a_user_that_a_signal_ends(directory: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_server_ends_after_signal_to_its_only_user(directory: Path, number: signal.Signals) -> None:
     with user_process(directory) as user:
-        pids = server_pids(directory, user.read("url "))
+        pids = server_pids(directory, user.url())
         user.process.send_signal(number)
-        assert user.process.wait() == -number
+        assert user.wait() == -number  # its output ends: the server has not inherited it
     eventually(lambda: all_gone(pids), "the end of the server's processes")
 
 
-def test_ctrl_c_reaches_the_user_but_not_the_server(directory: Path) -> None:
-    with quiet(directory) as server, user_process(directory, process_group=0) as user:
-        user.read("url ")
-        with psycopg.connect(server.url(driver=None)) as connection:
+def test_ctrl_c_does_not_reach_a_shared_server(running: EmbeddedPostgres, running_directory: Path) -> None:
+    with user_process(running_directory, process_group=0) as user:
+        user.url()
+        with psycopg.connect(running.url(driver=None)) as connection:
             os.killpg(user.process.pid, signal.SIGINT)
-            assert user.process.wait() in {-signal.SIGINT, 130}
+            assert user.wait() in {-signal.SIGINT, 130}
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_ctrl_c_ends_the_server_of_its_only_user_in_order(directory: Path) -> None:
+def test_ctrl_c_of_the_only_user_shuts_the_server_down(directory: Path) -> None:
     with user_process(directory, process_group=0) as user:
-        pids = server_pids(directory, user.read("url "))
-        assert os.getsid(keeper_pid(directory)) != os.getsid(user.process.pid)  # no key of its terminal reaches it
+        pids = server_pids(directory, user.url())
+        assert os.getsid(keeper_pid(directory)) != os.getsid(user.process.pid)
         os.killpg(user.process.pid, signal.SIGINT)
-        user.process.wait()
+        user.wait()
     eventually(lambda: all_gone(pids), "the end of the server's processes")
     assert "database system is shut down" in (directory / "postgres.log").read_text()
 
 
-def test_a_forked_copy_of_a_user_does_not_stop_the_server(directory: Path) -> None:
+def test_stop_in_forked_child_keeps_the_server(directory: Path) -> None:
     with quiet(directory) as server:
         child = os.fork()
         if child == 0:
             server.stop()
             os._exit(0)
         os.waitpid(child, 0)
-        pid = keeper_pid(directory)
-        assert answers(server.url(driver=None))
-    eventually(lambda: all_gone([pid]), "the end of the keeper")
+        assert answers(server)

@@ -54,7 +54,7 @@ POSTS = [
     ("version", -1, "ck_posts_version_positive"),
     ("version", None, "version"),
 ]
-API_KEYS: list[tuple[str, Any, str]] = [
+API_KEYS: list[tuple[str, object, str]] = [
     ("name", "", "ck_api_keys_name_length"),
     ("name", "x" * (LONGEST_KEY_NAME + 1), "ck_api_keys_name_length"),
     ("name", None, "name"),

@@ -7,11 +7,11 @@ from application.ports import ConcurrentChangeError, UnitOfWork
 from domain.posts import PostStatus
 from domain.users import EmailAlreadyRegisteredError
 from tests.support.examples import (
-    a_request,
     CREATED,
     EXPIRES,
     a_key,
     a_post,
+    a_request,
     a_user,
     an_outcome,
     next_version,

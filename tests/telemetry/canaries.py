@@ -1,4 +1,4 @@
-"""Words that stand nowhere but in what clients and operators give, requests full of them, and a search for them."""
+"""Canaries: unique text in requests and settings, and a search for it in logs and responses."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from adapters.system import new_id
 from application.credentials import key_text
 
 CANARY = "c4n4ry"
-"""In every value that must not be repeated."""
+"""Part of every value that must not be repeated."""
 SECRETS = {
     "HEXAPOST_KEY_PEPPERS": f"2:{CANARY}-pepper-of-thirty-two-characters,1:{CANARY}-pepper-before-this-of-thirty-two",
     "HEXAPOST_CURSOR_SECRET": f"{CANARY}-cursor-secret-of-thirty-two-characters",
@@ -25,14 +25,14 @@ _DATABASE_TEXT = (
     "sqlalche.me", "[SQL:", "parameters:", "$1", "uq_users", "password authentication",
 )  # fmt: skip
 _ALLOWED = re.compile(r"asyncpg\.exceptions\.[A-Za-z_.]*Error|psycopg\.errors\.[A-Za-z]+|asyncpg/exceptions/\S+")
-"""The class of an error says what kind it is, and nothing of what the database said."""
+"""Names of error classes, which hold no message of the database."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Trap:
-    """A client whose every request is full of canaries; it keeps what was answered to those that were refused."""
+    """A client that sends canaries in every request, and keeps the error responses."""
 
     client: httpx.AsyncClient
     key: str
@@ -41,7 +41,7 @@ class Trap:
     async def send(
         self, method: str, path: str, status: int, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> httpx.Response:
-        """Send a request and return the answer, which has to have this status."""
+        """Send a request, check the status of the response, and return it."""
         given = {**_headers(), "Authorization": f"Bearer {self.key}", **(headers or {})}
         response = await self.client.request(method, path, headers=given, **more)
         self.keep(response)
@@ -49,12 +49,12 @@ class Trap:
         return response
 
     def keep(self, response: httpx.Response) -> None:
-        """Keep a refusal, to be searched."""
+        """Keep an error response for the search."""
         if response.status_code >= 400:
             self.refusals.append(f"{response.headers!r}\n{response.text}")
 
     async def user(self, email: str = "") -> Json:
-        """Register a user."""
+        """Create a user."""
         given = {"email": email or f"{CANARY}-{new_id().hex}@example.org", "full_name": f"{CANARY} name"}
         found: Json = (await self.send("POST", "/api/v1/users", 201, json=given)).json()
         return found
@@ -75,7 +75,7 @@ def _headers() -> dict[str, str]:
 
 
 def refused() -> Iterator[tuple[str, str, int, Json]]:
-    """Yield requests that are refused before the database is asked for anything but a key."""
+    """Yield requests that are rejected before a query other than the key lookup."""
     ours, theirs = f"/api/v1/users/{NOBODY}", f"{CANARY}@example.org"
     json_type = {"Content-Type": "application/json"}
     for path in (f"/{CANARY}", f"/api/v1/users/{CANARY}", f"/problems/{CANARY}", f"/docs/{CANARY}/..%2f{CANARY}"):
@@ -118,18 +118,18 @@ MALFORMED = [
     f"GET /{CANARY} HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: {CANARY}\r\n\r\n",
     f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{CANARY}\r\n",
 ]  # fmt: skip
-"""What is no HTTP/1.1."""
+"""Bytes that are not HTTP/1.1."""
 
 
 def leaks(text: str, *secrets: str) -> list[str]:
-    """Return what must not stand in the text and does, with what is around it."""
+    """Return the forbidden parts of a text, each with its context."""
     searched = _ALLOWED.sub("", text)
     found = [
         re.search(rf".{{0,200}}{re.escape(word)}.{{0,80}}", searched) for word in (CANARY, *secrets, *_DATABASE_TEXT)
     ]
-    return [one[0] for one in found if one]
+    return [match[0] for match in found if match]
 
 
 def parts(key: str) -> list[str]:
-    """Return the pieces of an API key that must not be shown: all of it, and its secret."""
+    """Return the parts of an API key that must stay secret."""
     return [key, key.rsplit("_", 1)[1], key.rsplit("_", 1)[1][:32], json.dumps(key)]

@@ -1,4 +1,4 @@
-"""A receiver of traces, as OTLP over HTTP has it, on a port of its own."""
+"""An OTLP/HTTP receiver of traces on a local port."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Receiver:
-    """What was received."""
+    """The received requests."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -38,14 +38,14 @@ class Receiver:
 
     @property
     def resource(self) -> dict[str, str]:
-        """The attributes of the service that sent the first spans."""
+        """The resource attributes of the first request."""
         attributes = self.requests[0].resource_spans[0].resource.attributes
-        return {one.key: one.value.string_value for one in attributes}
+        return {attribute.key: attribute.value.string_value for attribute in attributes}
 
 
 @contextmanager
 def receiving(*, answers: bool = True) -> Iterator[Receiver]:
-    """Receive until the block ends; without answers every request waits until then."""
+    """Run a receiver; with `answers=False` it responds only at the end of the block."""
     receiver, end = Receiver(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -59,12 +59,12 @@ def receiving(*, answers: bool = True) -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     receiver.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield receiver

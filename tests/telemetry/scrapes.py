@@ -1,4 +1,4 @@
-"""What Prometheus reads: the samples of an answer of /metrics."""
+"""The samples of a response of /metrics."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 class Sample(NamedTuple):
-    """One figure, with its labels."""
+    """One value with its labels."""
 
     name: str
     labels: dict[str, str]
@@ -15,7 +15,7 @@ class Sample(NamedTuple):
 
 
 class Scrape:
-    """All samples of an answer."""
+    """All samples of a response."""
 
     def __init__(self, text: str) -> None:
         self.families = list(text_string_to_metric_families(text))
@@ -26,13 +26,13 @@ class Scrape:
         ]
 
     def found(self, name: str, **labels: str) -> Iterator[Sample]:
-        """Yield the samples with this name and, at least, these labels."""
+        """Yield the samples with this name and at least these labels."""
         for sample in self.samples:
             if sample.name == name and labels.items() <= sample.labels.items():
                 yield sample
 
     def total(self, name: str, **labels: str) -> float:
-        """Return the sum of the samples that `found` finds; fail when there are none."""
+        """Return the sum of the samples that `found` yields. Raises AssertionError without a sample."""
         values = [sample.value for sample in self.found(name, **labels)]
-        assert values, f"there is no {name} with {labels}"
+        assert values, f"no sample {name} with {labels}"
         return sum(values)

@@ -1,4 +1,4 @@
-"""What the logs look like; each test puts the configuration of before back."""
+"""Tests for the format and the content of log lines."""
 
 import ast
 import contextlib
@@ -16,7 +16,7 @@ from typing import Literal, TextIO
 import pytest
 import structlog
 
-from adapters.telemetry.logs import FIELDS, configure_logs
+from adapters.telemetry.logs import FIELDS, LogFormat, configure_logs
 
 pytestmark = pytest.mark.usefixtures("restored_logs")
 ROOT = Path(__file__).parents[2]
@@ -32,6 +32,7 @@ REQUEST = {
 }
 LEVELS = {"debug", "info", "warning", "error", "_access_log"}
 IN_ORDER = ["request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id", "bytes"]
+FORMATS = pytest.mark.parametrize("log_format", ["json", "console"])
 
 
 class Terminal(io.StringIO):
@@ -39,9 +40,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_an_event_is_a_line_of_json() -> None:
-    stream = io.StringIO()
-    configure_logs(level="info", log_format="auto", stream=stream)
+def configured(
+    log_format: LogFormat = "json", *, level: str = "info", stream: io.StringIO | None = None
+) -> io.StringIO:
+    """Configure the log, and return its stream."""
+    stream = io.StringIO() if stream is None else stream
+    configure_logs(level=level, log_format=log_format, stream=stream)
+    return stream
+
+
+def test_log_line_is_json_with_time_and_level() -> None:
+    stream = configured("auto")
     structlog.get_logger("any").info("request", status=200, route="/api/v1/users")
     (line,) = stream.getvalue().splitlines()
     event = json.loads(line)
@@ -50,40 +59,28 @@ def test_an_event_is_a_line_of_json() -> None:
     assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
 
 
-def test_a_line_break_in_a_field_does_not_make_a_second_line() -> None:
-    stream = io.StringIO()
-    configure_logs(level="info", log_format="json", stream=stream)
+def test_line_break_in_a_field_is_escaped() -> None:
+    stream = configured()
     structlog.get_logger().info("request", route='a\n{"event": "forged"}')
     assert len(stream.getvalue().splitlines()) == 1
 
 
-def test_a_terminal_gets_readable_lines() -> None:
-    stream = Terminal()
-    configure_logs(level="info", log_format="auto", stream=stream)
-    structlog.get_logger().warning("schema is ahead")
-    assert "schema is ahead" in stream.getvalue()
-    assert not stream.getvalue().startswith("{")
-
-
-@pytest.mark.parametrize("log_format", ["json", "console"])
-def test_the_format_can_be_chosen_on_any_stream(log_format: str) -> None:
-    stream = Terminal() if log_format == "json" else io.StringIO()
-    configure_logs(level="info", log_format="json" if log_format == "json" else "console", stream=stream)
+@FORMATS
+def test_log_format_applies_to_any_stream(log_format: Literal["json", "console"]) -> None:
+    stream = configured(log_format, stream=Terminal() if log_format == "json" else None)
     structlog.get_logger().info("request")
     assert stream.getvalue().startswith("{") is (log_format == "json")
 
 
-def test_what_is_below_the_level_is_left_out() -> None:
-    stream = io.StringIO()
-    configure_logs(level="warning", log_format="json", stream=stream)
+def test_log_level_drops_lower_levels() -> None:
+    stream = configured(level="warning")
     structlog.get_logger().info("quiet")
     structlog.get_logger().error("loud")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
 
 
-def test_libraries_log_in_the_same_form_from_warnings_on() -> None:
-    stream = io.StringIO()
-    configure_logs(level="debug", log_format="json", stream=stream)
+def test_library_warnings_have_the_same_format() -> None:
+    stream = configured(level="debug")
     logging.getLogger("uvicorn.error").info("chatter")
     logging.getLogger("uvicorn.error").error("address already in use")
     (line,) = stream.getvalue().splitlines()
@@ -91,26 +88,23 @@ def test_libraries_log_in_the_same_form_from_warnings_on() -> None:
     assert (event["event"], event["level"], event["logger"]) == ("address already in use", "error", "uvicorn.error")
 
 
-def test_a_request_has_its_fields_in_order() -> None:
-    stream = io.StringIO()
-    configure_logs(level="info", log_format="json", stream=stream)
+def test_request_fields_have_a_fixed_order() -> None:
+    stream = configured()
     structlog.get_logger("hexapost.access").info("request", **REQUEST)
     assert list(json.loads(stream.getvalue())) == ["time", "level", "event", *IN_ORDER]
 
 
-def test_a_terminal_has_them_in_the_same_order() -> None:
-    stream = Terminal()
-    configure_logs(level="info", log_format="auto", stream=stream)
+def test_terminal_gets_readable_lines_in_the_same_order() -> None:
+    stream = configured("auto", stream=Terminal())
     structlog.get_logger("hexapost.access").info("request", **REQUEST)
     (line,) = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
     assert re.findall(r"(\w+)=", line) == IN_ORDER
     assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[info +\] request ", line)
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_field_that_is_not_listed_never_gets_out(log_format: Literal["json", "console"]) -> None:
-    stream = io.StringIO()
-    configure_logs(level="info", log_format=log_format, stream=stream)
+@FORMATS
+def test_unlisted_fields_are_dropped(log_format: Literal["json", "console"]) -> None:
+    stream = configured(log_format)
     structlog.get_logger().bind(email="s3cret").info("request", path="/s3cret", status=200, headers={"x": "s3cret"})
     structlog.get_logger().error("failed", exc_info=ValueError("s3cret"), stack_info=True, extra="s3cret")
     record = logging.LogRecord("library", logging.ERROR, "s3cret.py", 1, "it failed", (), None)
@@ -121,9 +115,8 @@ def test_a_field_that_is_not_listed_never_gets_out(log_format: Literal["json", "
     assert "s3cret" not in stream.getvalue()
 
 
-def test_of_an_exception_that_a_library_logs_the_class_is_told() -> None:
-    stream = io.StringIO()
-    configure_logs(level="info", log_format="json", stream=stream)
+def test_library_exception_is_logged_as_its_class() -> None:
+    stream = configured()
     try:
         raise json.JSONDecodeError("s3cret", "s3cret", 0)
     except ValueError:
@@ -132,25 +125,24 @@ def test_of_an_exception_that_a_library_logs_the_class_is_told() -> None:
     assert "s3cret" not in stream.getvalue()
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
-def test_of_what_a_library_says_only_its_own_words_are_told(log_format: Literal["json", "console"]) -> None:
-    stream = io.StringIO()
-    configure_logs(level="info", log_format=log_format, stream=stream)
+@FORMATS
+def test_library_message_is_logged_without_values(log_format: Literal["json", "console"]) -> None:
+    stream = configured(log_format)
     logger = logging.getLogger("uvicorn.error")
     logger.error("Traceback (most recent call last):\n  s3cret.py\nValueError: s3cret")
     logger.error("it failed\ns3cret")
     logger.error("%s failed\nwith %s", "s3cret", "s3cret")
     logger.error(ValueError("s3cret"))
     logger.error(OSError(98, "address already in use"))
-    said = stream.getvalue()
-    assert "s3cret" not in said
-    assert len(said.splitlines()) == 4
-    for words in ("it failed", "str failed", "builtins.ValueError", "address already in use"):
-        assert words in said
+    log = stream.getvalue()
+    assert "s3cret" not in log
+    assert len(log.splitlines()) == 4
+    for text in ("it failed", "str failed", "builtins.ValueError", "address already in use"):
+        assert text in log
 
 
 def broken() -> TextIO:
-    """Return a stream that nobody reads any more."""
+    """Return a stream to a pipe without a reader."""
     reader, writer = os.pipe()
     os.close(reader)
     return os.fdopen(writer, "w", encoding="utf-8", buffering=1)
@@ -162,37 +154,35 @@ def closed() -> TextIO:
     return stream
 
 
-@pytest.mark.parametrize("made", [broken, closed])
-@pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_line_that_cannot_be_written_is_lost_and_fails_nobody(
-    made: Callable[[], TextIO],
+@pytest.mark.parametrize("make", [broken, closed])
+@FORMATS
+def test_unwritable_log_line_is_dropped_without_error(
+    make: Callable[[], TextIO],
     log_format: Literal["json", "console"],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    stream = Terminal()
-    configure_logs(level="info", log_format=log_format, stream=stream)
-    monkeypatch.setattr(sys, "stderr", gone := made())
+    stream = configured(log_format, stream=Terminal())
+    monkeypatch.setattr(sys, "stderr", unwritable := make())
     for name in ("write", "flush"):
-        monkeypatch.setattr(stream, name, getattr(gone, name))
+        monkeypatch.setattr(stream, name, getattr(unwritable, name))
     for _ in range(3):
         structlog.get_logger("hexapost.access").info("request", **REQUEST)
         logging.getLogger("library").error("it failed")
     monkeypatch.undo()
     assert capfd.readouterr() == ("", "")
     with contextlib.suppress(BrokenPipeError):
-        gone.close()
+        unwritable.close()
 
 
-def test_without_a_standard_error_every_line_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_lines_are_dropped_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     configure_logs(level="info", log_format="auto")
     structlog.get_logger().info("request", **REQUEST)
     logging.getLogger("library").error("it failed")
 
 
-def test_every_field_that_the_service_logs_is_listed() -> None:
-    """One that is not would be dropped without a word."""
+def test_every_logged_field_is_listed() -> None:
     used = {
         keyword.arg
         for file in (ROOT / "adapters").rglob("*.py")

@@ -1,4 +1,4 @@
-"""What is counted, by one process and by several."""
+"""Tests for the metrics of one process."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from application.ports import (
     TransientError,
 )
 from tests.telemetry.scrapes import Scrape
-from tests.telemetry.workers import ROUTE, Worker
+from tests.telemetry.workers import ROUTE
 
 REQUESTS = "hexapost_http_requests_total"
 DURATION = "hexapost_http_request_duration_seconds"
@@ -34,7 +34,7 @@ def request(metrics: Metrics, *, status: int = 200, seconds: float = 0.02, rejec
     metrics.ended(route=ROUTE, method="GET", status=status, seconds=seconds, rejection=rejection)
 
 
-def test_requests_are_counted_and_timed(metrics: Metrics) -> None:
+def test_requests_are_counted_by_route_and_status(metrics: Metrics) -> None:
     request(metrics)
     request(metrics, seconds=0.3)
     request(metrics, status=404)
@@ -48,7 +48,7 @@ def test_requests_are_counted_and_timed(metrics: Metrics) -> None:
     assert len(list(found.found(f"{DURATION}_bucket"))) == len(SECONDS) + 1
 
 
-def test_requests_under_way_are_those_that_have_not_ended(metrics: Metrics) -> None:
+def test_requests_in_flight_are_counted_until_they_end(metrics: Metrics) -> None:
     metrics.began()
     metrics.began()
     assert scraped(metrics).total("hexapost_http_requests_in_flight") == 2
@@ -56,7 +56,7 @@ def test_requests_under_way_are_those_that_have_not_ended(metrics: Metrics) -> N
     assert scraped(metrics).total("hexapost_http_requests_in_flight") == 1
 
 
-def test_every_reason_to_turn_away_is_there_from_the_start(metrics: Metrics) -> None:
+def test_rejections_have_a_counter_for_each_reason(metrics: Metrics) -> None:
     assert {sample.labels["reason"] for sample in scraped(metrics).found("hexapost_rejections_total")} == REJECTIONS
     request(metrics, status=503, rejection="overloaded")
     request(metrics, status=404, rejection="user-not-found")
@@ -82,7 +82,7 @@ def test_retries_are_counted_by_cause(metrics: Metrics, failure: TransientError,
     assert found.total("hexapost_retries_total") == 1
 
 
-def test_the_pool_is_shown_as_it_is_now(metrics: Metrics) -> None:
+def test_pool_gauges_have_current_values(metrics: Metrics) -> None:
     usage = (10, 4, 0)
     metrics.watch(lambda: usage)
     assert scraped(metrics).total("hexapost_database_pool_in_use") == 4
@@ -92,7 +92,7 @@ def test_the_pool_is_shown_as_it_is_now(metrics: Metrics) -> None:
     assert tuple(found.total(f"hexapost_database_pool_{name}") for name in names) == usage
 
 
-def test_errors_purges_and_the_release_are_shown(metrics: Metrics) -> None:
+def test_database_errors_purges_and_build_are_exposed(metrics: Metrics) -> None:
     metrics.database_failed("40001")
     metrics.lags(12.5)
     found = scraped(metrics)
@@ -104,7 +104,7 @@ def test_errors_purges_and_the_release_are_shown(metrics: Metrics) -> None:
     assert scraped(metrics).total("hexapost_last_purge_timestamp_seconds") > 1.7e9
 
 
-def test_names_keep_the_conventions_and_everything_is_described(metrics: Metrics) -> None:
+def test_metrics_have_prefixed_names_and_help_texts(metrics: Metrics) -> None:
     request(metrics)
     families = scraped(metrics).families
     assert len(families) == 12
@@ -115,35 +115,12 @@ def test_names_keep_the_conventions_and_everything_is_described(metrics: Metrics
     assert {family.type for family in families} == {"counter", "gauge", "histogram"}
 
 
-def test_two_services_in_a_process_do_not_share_figures(metrics: Metrics) -> None:
+def test_metrics_of_two_services_are_separate(metrics: Metrics) -> None:
     request(metrics)
     assert list(scraped(Metrics(version="2")).found(REQUESTS)) == []
 
 
-@pytest.mark.parametrize("end", ["killed", "orderly"])
-def test_several_processes_are_shown_together_by_any_of_them(tmp_path: Path, end: str) -> None:
-    first, second = Worker(tmp_path, 2).ready(), Worker(tmp_path, 40, "orderly").ready()
-    third = Worker(tmp_path, 300).ready()
-    found = Scrape(first.ended("show"))
-    assert found.total(REQUESTS, route=ROUTE) == 342
-    assert found.total("hexapost_rejections_total", reason="overloaded") == 342
-    assert found.total(f"{DURATION}_count") == 342
-    assert found.total(f"{DURATION}_bucket", le="0.025") == 342
-    assert found.total("hexapost_http_requests_in_flight") == 3
-    assert found.total("hexapost_database_pool_size") == 30
-    assert found.total("hexapost_build_info", version="1") == 3
-    assert found.total("hexapost_purge_lag_seconds") == 300
-    assert not any("pid" in sample.labels for sample in found.samples)
-    if end == "killed":
-        second.killed()
-    else:
-        second.ended()
-    found = Scrape(third.ended("show"))
-    assert found.total(REQUESTS) == 342, "what was counted stays"
-    assert found.total("hexapost_database_pool_size") == 10, "what is no more does not"
-
-
-def test_those_who_serve_together_get_a_directory_that_goes_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_metrics_directory_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DIRECTORY, raising=False)
     with shared_figures() as variables:
         directory = Path(variables[DIRECTORY])
@@ -151,7 +128,7 @@ def test_those_who_serve_together_get_a_directory_that_goes_with_them(monkeypatc
     assert not directory.exists()
 
 
-def test_the_directory_of_an_operator_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_configured_metrics_directory_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
     with shared_figures() as variables:
         assert variables == {}

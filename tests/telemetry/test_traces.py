@@ -1,7 +1,7 @@
-"""The spans of requests, use cases and statements, and what never stands in them."""
+"""Tests for the spans of requests, use cases and statements."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import asyncpg
 import pytest
@@ -11,11 +11,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from adapters.http.translation import _KINDS
+from adapters.http.problems import STATUSES
 from adapters.telemetry.traces import _EXPECTED, Traces, _statement
-from application.ports import StorageUnavailableError
+from application.ports import StorageUnavailableError, TransientError
+from domain.users import UserNotFoundError
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY
-from tests.support.stores import Store
+from tests.support.stores import Store, cleared
 from tests.telemetry.traced import Traced, tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -24,45 +25,50 @@ CANARY = "canary7"
 
 
 @pytest.fixture
-async def traced(store: Store) -> AsyncIterator[Traced]:
-    async with tracing(store) as made:
-        yield made
+async def traced(stores: Mapping[str, Store]) -> AsyncIterator[Traced]:
+    async with cleared(stores["asyncpg"]) as store, tracing(store) as traced:
+        yield traced
 
 
 def attributes(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
-async def test_a_request_is_a_span_over_the_use_case_over_the_statement(traced: Traced) -> None:
-    created = await traced.client.post("/api/v1/users", json={"email": "ada@example.org"})
-    traced.spans()
-    await traced.client.get(f"/api/v1/users/{created.json()['id']}")
-    statement, use_case, request = traced.spans()
-    assert [one.name for one in (statement, use_case, request)] == [
-        "SELECT users", "UserService.get", "GET /api/v1/users/{user_id}",
-    ]  # fmt: skip
-    assert [one.kind for one in (statement, use_case, request)] == [SpanKind.CLIENT, SpanKind.INTERNAL, SpanKind.SERVER]
-    assert statement.parent == use_case.context
-    assert use_case.parent == request.context
-    assert request.parent is None
-    assert attributes(request) == {
-        "http.request.method": "GET",
-        "http.route": "/api/v1/users/{user_id}",
-        "http.response.status_code": 200,
-        "url.scheme": "http",
-    }
-    assert attributes(use_case) == {}
-    text = attributes(statement).pop("db.query.text")
-    assert attributes(statement) == {
-        "db.system.name": "postgresql",
-        "db.query.summary": "SELECT users",
-        "db.query.text": text,
-    }
-    assert str(text).startswith("SELECT users.id")
-    assert {one.status.status_code for one in (statement, use_case, request)} == {StatusCode.UNSET}
+async def test_request_use_case_and_statement_have_nested_spans(store: Store) -> None:
+    async with tracing(store) as traced:
+        created = await traced.client.post("/api/v1/users", json={"email": "ada@example.org"})
+        traced.spans()
+        await traced.client.get(f"/api/v1/users/{created.json()['id']}")
+        statement, use_case, request = traced.spans()
+        assert [one.name for one in (statement, use_case, request)] == [
+            "SELECT users", "UserService.get", "GET /api/v1/users/{user_id}",
+        ]  # fmt: skip
+        assert [one.kind for one in (statement, use_case, request)] == [
+            SpanKind.CLIENT,
+            SpanKind.INTERNAL,
+            SpanKind.SERVER,
+        ]
+        assert statement.parent == use_case.context
+        assert use_case.parent == request.context
+        assert request.parent is None
+        assert attributes(request) == {
+            "http.request.method": "GET",
+            "http.route": "/api/v1/users/{user_id}",
+            "http.response.status_code": 200,
+            "url.scheme": "http",
+        }
+        assert attributes(use_case) == {}
+        text = attributes(statement).pop("db.query.text")
+        assert attributes(statement) == {
+            "db.system.name": "postgresql",
+            "db.query.summary": "SELECT users",
+            "db.query.text": text,
+        }
+        assert str(text).startswith("SELECT users.id")
+        assert {one.status.status_code for one in (statement, use_case, request)} == {StatusCode.UNSET}
 
 
-async def test_a_write_of_two_shows_its_transaction(traced: Traced) -> None:
+async def test_idempotent_create_has_spans_for_its_transaction(traced: Traced) -> None:
     body = {"email": "ada@example.org"}
     await traced.client.post("/api/v1/users", json=body, headers={"Idempotency-Key": "one"})
     names = [span.name for span in traced.spans()]
@@ -72,14 +78,14 @@ async def test_a_write_of_two_shows_its_transaction(traced: Traced) -> None:
     ]  # fmt: skip
 
 
-async def test_the_line_of_the_log_names_the_trace(traced: Traced) -> None:
+async def test_log_line_has_the_trace_id(traced: Traced) -> None:
     await traced.client.get("/livez")
     (request,) = traced.spans()
     assert request.context is not None
     assert traced.log[-1]["trace_id"] == f"{request.context.trace_id:032x}"
 
 
-async def test_a_trace_of_the_caller_is_continued(traced: Traced) -> None:
+async def test_traceparent_continues_the_trace(traced: Traced) -> None:
     headers = [("traceparent", PARENT), ("tracestate", "one=1"), ("tracestate", "two=2"), ("baggage", "user=ada")]
     await traced.client.get("/livez", headers=headers)
     (request,) = traced.spans()
@@ -105,7 +111,7 @@ async def test_a_trace_of_the_caller_is_continued(traced: Traced) -> None:
         [("tracestate", "one=1")],
     ],
 )
-async def test_a_trace_that_is_not_well_formed_is_not(traced: Traced, given: list[tuple[str, str]]) -> None:
+async def test_malformed_traceparent_starts_a_new_trace(traced: Traced, given: list[tuple[str, str]]) -> None:
     headers = [(name.encode(), value.encode("latin-1")) for name, value in given]
     assert (await traced.client.get("/livez", headers=headers)).status_code == 200
     (request,) = traced.spans()
@@ -115,19 +121,19 @@ async def test_a_trace_that_is_not_well_formed_is_not(traced: Traced, given: lis
     assert dict(request.context.trace_state) == {}
 
 
-async def test_what_a_caller_does_not_sample_is_not_kept(traced: Traced) -> None:
+async def test_unsampled_traceparent_exports_no_span(traced: Traced) -> None:
     await traced.client.get("/livez", headers={"traceparent": f"{PARENT[:-2]}00"})
     assert traced.spans() == []
     assert traced.log[-1]["trace_id"] == TRACE
 
 
-async def test_the_sampler_decides(store: Store) -> None:
-    async with tracing(store, ALWAYS_OFF) as traced:
+async def test_sampler_that_drops_all_exports_no_span(stores: Mapping[str, Store]) -> None:
+    async with cleared(stores["asyncpg"]) as store, tracing(store, ALWAYS_OFF) as traced:
         assert (await traced.client.get("/api/v1/users")).status_code == 200
         assert traced.spans() == []
 
 
-async def test_requests_at_once_do_not_mix(traced: Traced) -> None:
+async def test_concurrent_requests_have_separate_spans(traced: Traced) -> None:
     await asyncio.gather(*(traced.client.get("/api/v1/posts") for _ in range(8)))
     spans = traced.spans()
     by_id = {span.context.span_id: span for span in spans if span.context}
@@ -142,30 +148,29 @@ async def test_requests_at_once_do_not_mix(traced: Traced) -> None:
     assert len(tops) == 8
 
 
-async def test_what_is_expected_is_no_failure(traced: Traced) -> None:
+async def test_expected_errors_do_not_mark_spans_as_failed(traced: Traced) -> None:
     await traced.client.get(f"/api/v1/users/{NOBODY}")
     *_, use_case, request = traced.spans()
     assert attributes(use_case) == {"error.type": "UserNotFoundError"}
     assert {use_case.status.status_code, request.status.status_code} == {StatusCode.UNSET}
     assert attributes(request)["http.response.status_code"] == 404
 
-
-async def test_a_repeated_request_is_no_failure(traced: Traced) -> None:
-    body, headers = {"email": "ada@example.org"}, {"Idempotency-Key": "one"}
-    await traced.client.post("/api/v1/users", json=body, headers=headers)
-    traced.spans()
-    assert (await traced.client.post("/api/v1/users", json=body, headers=headers)).status_code == 201
+    for _ in range(2):
+        traced.spans()
+        body, headers = {"email": "ada@example.org"}, {"Idempotency-Key": "one"}
+        assert (await traced.client.post("/api/v1/users", json=body, headers=headers)).status_code == 201
     *_, use_case, request = traced.spans()
     assert attributes(use_case) == {"error.type": "RepeatedError"}
     assert {use_case.status.status_code, request.status.status_code} == {StatusCode.UNSET}
 
 
-@pytest.mark.parametrize("kind", _KINDS)
-def test_a_use_case_fails_when_the_answer_is_that_the_service_has(kind: type[Exception]) -> None:
-    assert issubclass(kind, _EXPECTED) is (_KINDS[kind].status < 500)
+def test_use_case_span_fails_only_for_5xx_errors() -> None:
+    assert max(STATUSES.values()) < 500
+    assert issubclass(UserNotFoundError, _EXPECTED)
+    assert not issubclass(TransientError, _EXPECTED)
 
 
-async def test_failures_are_told_by_class_and_code(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_statement_marks_all_spans_with_its_class(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = type(traced.database.driver).__mro__[2]
 
     async def fail(*_: object) -> None:
@@ -181,7 +186,7 @@ async def test_failures_are_told_by_class_and_code(traced: Traced, monkeypatch: 
     assert not any(one.events or one.status.description for one in (statement, use_case, request))
 
 
-def test_an_error_of_the_database_has_its_sqlstate() -> None:
+def test_statement_span_has_sqlstate() -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with pytest.raises(asyncpg.UniqueViolationError), Traces(provider).statement("INSERT INTO users"):
@@ -191,7 +196,7 @@ def test_an_error_of_the_database_has_its_sqlstate() -> None:
     assert CANARY not in statement.to_json()
 
 
-async def test_unknown_routes_and_methods_have_one_name(traced: Traced) -> None:
+async def test_unknown_routes_and_methods_share_span_names(traced: Traced) -> None:
     await traced.client.get(f"/{CANARY}")
     await traced.client.request(CANARY.upper(), "/livez")
     nowhere, made_up = traced.spans()
@@ -201,7 +206,7 @@ async def test_unknown_routes_and_methods_have_one_name(traced: Traced) -> None:
     assert attributes(made_up)["http.request.method"] == "_OTHER"
 
 
-async def test_no_span_holds_what_a_client_sent(traced: Traced) -> None:
+async def test_spans_contain_no_client_values(traced: Traced) -> None:
     canary = {"x-request-id": CANARY, "user-agent": CANARY, "cookie": CANARY, "baggage": f"{CANARY}={CANARY}"}
     body = {"email": f"{CANARY}@example.org", "full_name": CANARY}
     user = (await traced.client.post("/api/v1/users", json=body, headers=canary)).json()
@@ -230,5 +235,5 @@ async def test_no_span_holds_what_a_client_sent(traced: Traced) -> None:
         ("COMMIT", "COMMIT"),
     ],
 )
-def test_a_statement_is_summed_up(sql: str, summary: str) -> None:
+def test_statement_summary_names_operation_and_table(sql: str, summary: str) -> None:
     assert _statement(sql)[0] == summary

@@ -1,4 +1,4 @@
-"""A service on a database that is traced into memory."""
+"""A service on a database that writes its spans to memory."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ from tests.support.stores import PATIENT, Store
 
 
 class Traced:
-    """A service on a database, its log, and the spans that have ended, the last one last."""
+    """A client of the service, its log, and its ended spans in order."""
 
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         self._exporter = exporter
@@ -31,7 +31,7 @@ class Traced:
         self.log: list[Json] = []
 
     def spans(self) -> list[ReadableSpan]:
-        """Return what has ended since the last time."""
+        """Return the spans that ended since the last call."""
         found = list(self._exporter.get_finished_spans())
         self._exporter.clear()
         return found
@@ -66,7 +66,7 @@ async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client:
         traced.client = client
-        await client.get("/api/v1/users")  # the key is known from now on
+        await client.get("/api/v1/users")  # caches the key
         await knows.close()
         traced.spans()
         yield traced

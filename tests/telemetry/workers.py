@@ -1,4 +1,4 @@
-"""Processes of several that share their figures."""
+"""Processes that share metrics."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from adapters.telemetry.metrics import DIRECTORY
 ROUTE = "/api/v1/users/{user_id}"
 ROOT = Path(__file__).parents[2]
 
-# What a process of several does: some requests, then its share is shown, or it waits to be killed.
+# Count some requests and leave one in flight. Then print the metrics of all processes, or wait for the end.
 WORKER = f"""
 import sys
 from adapters.telemetry.metrics import Metrics, shared_directory
@@ -26,17 +26,16 @@ metrics.refresh()
 print("ready", flush=True)
 if sys.stdin.readline() == "show\\n":
     sys.stdout.write(metrics.exposition().decode())
-if sys.argv[2:] == ["orderly"]:
-    metrics.close()
+metrics.close()
 """
 
 
 class Worker:
-    """A process of several that share a directory."""
+    """A process that shares a metrics directory."""
 
-    def __init__(self, directory: Path, requests: int, *words: str) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - our own words
-            [sys.executable, "-c", WORKER, str(requests), *words],
+    def __init__(self, directory: Path, requests: int) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - our own script
+            [sys.executable, "-c", WORKER, str(requests)],
             env=os.environ | {DIRECTORY: str(directory), "PYTHONPATH": str(ROOT)},
             cwd=directory,
             stdin=subprocess.PIPE,
@@ -45,16 +44,16 @@ class Worker:
         )
 
     def ready(self) -> "Worker":
-        """Return when its requests are counted."""
+        """Wait until its requests are counted."""
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
         return self
 
     def ended(self, word: str = "quiet") -> str:
-        """Have it end, and return what it shows when the word is `show`."""
+        """End it, and return the metrics if the word is `show`."""
         return self.process.communicate(f"{word}\n", timeout=30)[0]
 
     def killed(self) -> None:
-        """Kill it."""
+        """Kill it, so that it cannot remove its gauges."""
         self.process.kill()
         self.process.communicate(timeout=30)

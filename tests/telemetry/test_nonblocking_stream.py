@@ -1,4 +1,4 @@
-"""Lines that nobody reads, or not now: who writes them does not wait."""
+"""Tests for the stream that never blocks the writer."""
 
 import errno
 import io
@@ -21,22 +21,22 @@ WHOLE = select.PIPE_BUF
 
 
 class Pipe:
-    """A pipe, of which what was written is read when somebody asks."""
+    """A pipe that is read on request."""
 
     def __init__(self) -> None:
         self._reader, writer = os.pipe()
         self.stream: TextIO = os.fdopen(writer, "w", encoding="utf-8")
 
     def read(self, end: str) -> str:
-        """Return what was written as soon as it ends so."""
+        """Read until the text ends with `end`, and return it."""
         text = b""
         while not text.endswith(end.encode()):
-            assert select.select([self._reader], [], [], LONGEST)[0], "it was not written"
+            assert select.select([self._reader], [], [], LONGEST)[0], "nothing was written"
             text += os.read(self._reader, 65536)
         return text.decode()
 
     def close(self, *, reader: bool = True, writer: bool = True) -> None:
-        """Leave nobody who reads, or who writes."""
+        """Close one end or both."""
         if reader:
             os.close(self._reader)
         if writer:
@@ -57,29 +57,29 @@ def lines(pipe: Pipe) -> Iterator[Lines]:
     made.end(LONGEST)
 
 
-def test_all_is_written_in_order(pipe: Pipe, lines: Lines) -> None:
+def test_stream_writes_lines_in_order(pipe: Pipe, lines: Lines) -> None:
     for number in range(1000):
         assert lines.write(f"{number}\n") == len(f"{number}\n")
     assert pipe.read("999\n").split() == [str(number) for number in range(1000)]
 
 
-def test_who_writes_does_not_wait_for_who_reads_and_is_told_what_was_lost(pipe: Pipe, lines: Lines) -> None:
-    told: list[int] = []
-    lines.when_lost = told.append
+def test_stream_drops_and_counts_lines_when_buffer_is_full(pipe: Pipe, lines: Lines) -> None:
+    dropped: list[int] = []
+    lines.when_lost = dropped.append
     total = 4 * MOST_WAITING // len(LINE)
     for number in range(total):
         lines.write(f"{number:999}\n")
     numbers: list[int] = []
-    while len(numbers) + sum(told) < total:
+    while len(numbers) + sum(dropped) < total:
         numbers += map(int, pipe.read("\n").splitlines())
-    assert len(numbers) + sum(told) == total
+    assert len(numbers) + sum(dropped) == total
     assert numbers == sorted(numbers)
     assert MOST_WAITING // len(LINE) <= len(numbers) < 3 * MOST_WAITING // len(LINE)
     lines.write("as before\n")
     assert pipe.read("\n") == "as before\n"
 
 
-def test_in_a_log_the_loss_is_a_line_of_it(pipe: Pipe, restored_logs: None) -> None:  # noqa: ARG001 - it puts it back
+def test_log_reports_dropped_lines(pipe: Pipe, restored_logs: None) -> None:  # noqa: ARG001 - it restores the log
     configure_logs(level="info", log_format="json", stream=pipe.stream)
     total = 4 * MOST_WAITING // len(LINE)
     for _ in range(total):
@@ -96,8 +96,7 @@ def test_in_a_log_the_loss_is_a_line_of_it(pipe: Pipe, restored_logs: None) -> N
     assert lost > 0
 
 
-def test_lines_are_written_together_and_whole(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other processes write to the same pipe."""
+def test_stream_batches_whole_lines(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
 
     def write(descriptor: int, data: bytes) -> int:
@@ -117,7 +116,7 @@ def test_lines_are_written_together_and_whole(pipe: Pipe, monkeypatch: pytest.Mo
     assert all(len(piece) <= WHOLE or piece.count(b"\n") == 1 for piece in written)
 
 
-def test_a_descriptor_that_another_process_has_made_impatient_gets_it_all(pipe: Pipe) -> None:
+def test_stream_writes_all_to_nonblocking_descriptor(pipe: Pipe) -> None:
     os.set_blocking(pipe.stream.fileno(), False)
     lines = Lines(pipe.stream)
     for number in range(1000):
@@ -126,7 +125,7 @@ def test_a_descriptor_that_another_process_has_made_impatient_gets_it_all(pipe: 
     lines.end(LONGEST)
 
 
-def test_the_end_waits_for_what_is_written_and_not_for_ever(pipe: Pipe) -> None:
+def test_stream_end_waits_for_buffered_lines_with_a_timeout(pipe: Pipe) -> None:
     lines = Lines(pipe.stream)
     lines.write("the last\n")
     lines.end(LONGEST)
@@ -135,23 +134,23 @@ def test_the_end_waits_for_what_is_written_and_not_for_ever(pipe: Pipe) -> None:
     unread = Lines(pipe.stream)
     for number in range(1000):
         unread.write(f"{number:999}\n")
-    unread.end(0.1)
+    unread.end(0.01)
     assert len(pipe.read("999\n").splitlines()) == 1000
     unread.end(LONGEST)
 
 
-@pytest.mark.parametrize("gone", ["reader", "writer"])
-def test_what_is_broken_or_closed_takes_nothing_and_fails_nobody(gone: str) -> None:
+@pytest.mark.parametrize("end", ["reader", "writer"])
+def test_closed_pipe_drops_lines_without_error(end: str) -> None:
     pipe = Pipe()
     lines = Lines(pipe.stream)
-    pipe.close(reader=gone == "reader", writer=gone == "writer")
+    pipe.close(reader=end == "reader", writer=end == "writer")
     for _ in range(3):
         lines.write(LINE)
     lines.end(LONGEST)
-    pipe.close(reader=gone == "writer", writer=gone == "reader")
+    pipe.close(reader=end == "writer", writer=end == "reader")
 
 
-def test_without_a_stream_there_is_no_descriptor_and_no_terminal() -> None:
+def test_missing_stream_has_no_descriptor() -> None:
     lines = Lines(None)
     assert lines.write(LINE) == len(LINE)
     assert not lines.isatty()
@@ -159,13 +158,13 @@ def test_without_a_stream_there_is_no_descriptor_and_no_terminal() -> None:
         lines.fileno()
 
 
-def test_what_is_in_memory_is_there_at_once() -> None:
+def test_stream_in_memory_is_written_at_once() -> None:
     stream = io.StringIO()
     Lines(stream).write(LINE)
     assert stream.getvalue() == LINE
 
 
-def test_a_full_disk_loses_whole_lines_and_they_are_counted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_drops_and_counts_whole_lines(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     write, room = os.write, [LINE.encode()[:400], b"", b""]
     is_full = threading.Event()
 
@@ -179,9 +178,9 @@ def test_a_full_disk_loses_whole_lines_and_they_are_counted(pipe: Pipe, monkeypa
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(descriptor, taken)
 
-    told: list[int] = []
+    dropped: list[int] = []
     lines = Lines(pipe.stream)
-    lines.when_lost = told.append
+    lines.when_lost = dropped.append
     monkeypatch.setattr(os, "write", fill)
     lines.write(LINE)
     while not is_full.is_set():
@@ -192,4 +191,4 @@ def test_a_full_disk_loses_whole_lines_and_they_are_counted(pipe: Pipe, monkeypa
     cut, *rest = pipe.read("as before\n").splitlines()
     assert (cut, rest[-1]) == (LINE[:400], "as before")
     assert set(rest[:-1]) <= {"lost"}
-    assert sum(told) >= 2
+    assert sum(dropped) >= 2

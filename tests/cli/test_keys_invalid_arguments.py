@@ -1,17 +1,16 @@
-"""`hexapost keys` with words that make no sense."""
+"""Tests for invalid arguments of `hexapost keys`."""
 
 import pytest
-from sqlalchemy import URL
 
 from domain.keys import Scope
-from tests.cli.conftest import CREATE, Hexapost, Keys
+from tests.cli.conftest import CREATE, Keys
 
-NOWHERE = "0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f"
+UNKNOWN_ID = "0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f"
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["create", "--name", "K"], "required: --scope"),
         (["create", "--scope", "users:read"], "required: --name"),
@@ -33,27 +32,24 @@ SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
         ([*CREATE, "--expires-at", "9999-12-31T23:59:59-01:00"], "--expires-at: must be a time as in RFC 3339"),
         ([*CREATE, "--expires-in", "1d", "--expires-at", "2999-01-31T12:00:00Z"], "not allowed with"),
         ([*CREATE, "--user-id", "ada"], "--user-id: must be an id"),
-        ([*CREATE, "--user-id", NOWHERE], "--user-id: There is no user with this id."),
-        ([*CREATE, "--scope", "keys:admin", "--user-id", NOWHERE], "--scope: A key that is bound to a user can only"),
+        ([*CREATE, "--user-id", UNKNOWN_ID], "--user-id: There is no user with this id."),
+        ([*CREATE, "--scope", "keys:admin", "--user-id", UNKNOWN_ID], "--scope: A key that is bound to a user can"),
         (["revoke"], "required: ID"),
         (["revoke", "x"], "must be an id"),
-        (["revoke", NOWHERE[:-1]], "must be an id"),
-        (["revoke", NOWHERE], "There is no API key with this id."),
-        (["rotate", NOWHERE], "There is no API key with this id."),
-        (["rotate", NOWHERE, "--overlap", "1"], "--overlap: must be a whole number and its unit"),
+        (["revoke", UNKNOWN_ID[:-1]], "must be an id"),
+        (["revoke", UNKNOWN_ID], "There is no API key with this id."),
+        (["rotate", UNKNOWN_ID], "There is no API key with this id."),
+        (["rotate", UNKNOWN_ID, "--overlap", "1"], "--overlap: must be a whole number and its unit"),
         (["rotate", f"hexa_{'0' * 32}_{SECRET}"], "must be an id"),
         ([], "required: ACTION"),
         (["make"], "invalid choice"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_a_line_and_nothing_is_stored(
-    hexapost: Hexapost, scratch: URL, words: list[str], said: str
-) -> None:
-    keys = Keys(hexapost, scratch)
-    outcome = keys(*words)
+def test_keys_returns_2_and_names_the_invalid_argument(keys: Keys, arguments: list[str], message: str) -> None:
+    outcome = keys(*arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
     (line,) = [line for line in outcome.stderr.splitlines() if not line.startswith("hexapost: using the ")]
-    assert said in line
+    assert message in line
     assert line.startswith("hexapost")
     assert SECRET not in line
     assert keys.stored() == []

@@ -1,4 +1,4 @@
-"""docs/security.md: all ten risks are there, and each test that is named exists."""
+"""Tests for docs/security.md and the claims in it."""
 
 import ast
 import re
@@ -27,26 +27,26 @@ NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))
 HTTP_CLIENTS = {"httpx", "requests", "aiohttp", "urllib3", "httpcore", "http.client", "urllib.request"}
 
 
-def test_all_ten_risks_are_there_each_with_a_test() -> None:
+def test_security_docs_name_a_test_for_each_risk() -> None:
     assert [risk for risk, _, _ in ROWS] == [f"API{number} {name}" for number, name in enumerate(RISKS, start=1)]
-    for _, does, shown in ROWS:
-        assert does.endswith(".")
-        assert re.fullmatch(r"`[\w/]+\.py::test_\w+`(, `[\w/]+\.py::test_\w+`)*", shown)
+    for _, measure, tests in ROWS:
+        assert measure.endswith(".")
+        assert re.fullmatch(r"`[\w/]+\.py::test_\w+`(, `[\w/]+\.py::test_\w+`)*", tests)
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED)
-def test_every_test_that_is_named_exists(path: str, name: str) -> None:
+def test_security_docs_name_existing_tests(path: str, name: str) -> None:
     module = ast.parse((ROOT / path).read_text("utf-8"))
-    functions = [one.name for one in module.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert functions.count(name) == 1
 
 
-def test_the_readme_leads_to_the_page() -> None:
+def test_readme_links_to_security_docs() -> None:
     assert "(docs/security.md)" in (ROOT / "README.md").read_text("utf-8")
 
 
 def _imported(path: Path) -> set[str]:
-    """Return the modules that a module imports, also as members of their packages."""
+    """Return the imported modules, and imported names as members of their module."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -56,16 +56,16 @@ def _imported(path: Path) -> set[str]:
     return found
 
 
-def test_the_service_has_no_http_client() -> None:
+def test_service_imports_no_http_client() -> None:
     paths = [path for ring in ("domain", "application", "adapters") for path in (ROOT / ring).rglob("*.py")]
     assert len(paths) > 50
     imported = {name: path for path in paths for name in _imported(path)}
-    assert {"fastapi", "urllib.parse"} <= set(imported), "imports are found"
+    assert {"fastapi", "urllib.parse"} <= set(imported)
     clients = {name for name in imported if HTTP_CLIENTS & {name, name.split(".")[0]}}
     assert clients == set()
 
 
-async def test_no_other_origin_is_let_in() -> None:
+async def test_cross_origin_requests_get_no_cors_headers() -> None:
     async with serving() as api:
         headers = {"Origin": "https://elsewhere.example"}
         for response in [

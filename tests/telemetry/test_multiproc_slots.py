@@ -1,0 +1,97 @@
+"""Tests for the slots of processes that share a metrics directory."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from adapters.telemetry.slots import forget_the_dead, taken_slot
+from tests.telemetry.scrapes import Scrape
+from tests.telemetry.workers import ROUTE, Worker
+
+REQUESTS = "hexapost_http_requests_total"
+DURATION = "hexapost_http_request_duration_seconds"
+GAUGE = "gauge_livesum_0.db"
+
+
+def files(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir() if path.suffix in {".db", ".lock"})
+
+
+def test_metrics_of_all_processes_are_summed(tmp_path: Path) -> None:
+    first, second, third, last = [Worker(tmp_path, requests) for requests in (2, 40, 300, 1000)]
+    for worker in (first, second, third, last):
+        worker.ready()
+    assert sum(name.startswith("counter_") for name in files(tmp_path)) == 4
+    found = Scrape(first.ended("show"))
+    assert found.total(REQUESTS, route=ROUTE) == 1342
+    assert found.total("hexapost_rejections_total", reason="overloaded") == 1342
+    assert found.total(f"{DURATION}_count") == 1342
+    assert found.total(f"{DURATION}_bucket", le="0.025") == 1342
+    assert found.total("hexapost_http_requests_in_flight") == 4
+    assert found.total("hexapost_database_pool_size") == 40
+    assert found.total("hexapost_build_info", version="1") == 4
+    assert not any("pid" in sample.labels for sample in found.samples)
+    second.ended()
+    third.killed()
+    found = Scrape(last.ended("show"))
+    assert found.total(REQUESTS) == 1342  # counters of ended processes remain
+    assert found.total("hexapost_database_pool_size") == 10  # gauges of ended processes do not
+
+
+def test_metrics_directory_does_not_grow_with_ended_processes(tmp_path: Path) -> None:
+    lasting = Worker(tmp_path, 1).ready()
+    sizes = set()
+    for end in ("killed", "ended", "killed"):
+        worker = Worker(tmp_path, 10).ready()
+        sizes.add(len(files(tmp_path)))
+        getattr(worker, end)()
+    assert len(sizes) == 1
+    found = Scrape(lasting.ended("show"))
+    assert found.total(REQUESTS) == found.total(f"{DURATION}_count") == 31
+    assert found.total("hexapost_purge_lag_seconds") == 10
+    assert found.total("hexapost_http_requests_in_flight") == 1
+
+
+def test_slots_are_unique_and_start_without_old_gauges(tmp_path: Path) -> None:
+    (tmp_path / GAUGE).touch()
+    (tmp_path / "counter_0.db").touch()
+    assert [taken_slot(tmp_path) for _ in range(3)] == [0, 1, 2]
+    assert files(tmp_path) == ["0.lock", "1.lock", "2.lock", "counter_0.db"]
+
+
+def test_gauges_are_removed_only_for_ended_processes(tmp_path: Path) -> None:
+    taken_slot(tmp_path)
+    os.utime(tmp_path / "0.lock", (0, 0))
+    for name in (GAUGE, "gauge_livesum_1.db", "counter_1.db", "1.lock"):
+        (tmp_path / name).touch()
+    for _ in range(2):
+        forget_the_dead(tmp_path)
+        assert files(tmp_path) == ["0.lock", "1.lock", "counter_1.db", GAUGE]
+    assert (tmp_path / "0.lock").stat().st_mtime > 0  # so that a cleaner of temporary files keeps it
+    assert taken_slot(tmp_path) == 1
+
+
+def test_lock_of_another_account_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (GAUGE, "0.lock"):
+        (tmp_path / name).touch()
+    open_ = os.open
+
+    def refuse(path: Path, *rest: int) -> int:
+        if path.name == "0.lock":
+            raise PermissionError
+        return open_(path, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    forget_the_dead(tmp_path)
+    assert taken_slot(tmp_path) == 1
+    assert (tmp_path / GAUGE).exists()
+
+
+def test_unwritable_metrics_directory_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError):
+        taken_slot(tmp_path)
