@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import structlog
@@ -14,6 +15,9 @@ from tests.support.databases import Databases
 from tests.support.measuring import measure_keepers
 from tests.support.servers import AUTO, CONTAINER, describe, docker_problem, running_server
 from tests.support.stores import DRIVERS, Store, cleared, opened
+
+DRILL_DIRECTORIES = [Path(__file__).with_name(name) for name in ("benchmarks", "drills", "fuzz")]
+"""Directories that belong to `make test-drills` as a whole, with the unit tests of their own code."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, lambda *_: None)
     if config.getoption("--postgres") == CONTAINER and (problem := docker_problem()):
         raise pytest.UsageError(f"--postgres={CONTAINER} needs a Docker engine, and none answers: {problem}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests below the drill directories, before pytest selects by `-m`."""
+    for item in items:
+        if any(map(item.path.is_relative_to, DRILL_DIRECTORIES)):
+            item.add_marker(pytest.mark.drill)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
