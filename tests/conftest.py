@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests below the drill directories, before pytest selects by `-m`."""
+    """Mark the tests below the drill directories before pytest selects by `-m`, and start the longest test first."""
+    items.sort(key=lambda item: item.path.parent.name != "fuzz")
     for item in items:
         if any(map(item.path.is_relative_to, DRILL_DIRECTORIES)):
             item.add_marker(pytest.mark.drill)
@@ -56,6 +57,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     return describe(config.getoption("--postgres"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests have recorded, also from other processes."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figures" and report.when == "call":
+                terminalreporter.write(f"\n{value}")
 
 
 @pytest.fixture(scope="session")
