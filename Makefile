@@ -9,10 +9,11 @@ RUN_SETUP := .venv/.installed
 DEV_SETUP := .venv/.installed-dev
 # Another account than root cannot run, nor test, what changes accounts.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/account.py')
+PARALLEL := -n 2 --dist loadgroup
 # What must not depend on, or touch, the database of the environment.
 CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
 
-.PHONY: help run test check migrate migration bench drill prove fuzz openapi openapi-lint lock clean
+.PHONY: help run test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -20,8 +21,11 @@ help: ## say what each target does
 run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the embedded PostgreSQL unless DATABASE_URL is set
 	@exec $(BIN)/hexapost serve --embedded --migrate --admin-key --with-parent $$PPID $(if $(PORT),--port "$(PORT)")
 
-test: $(DEV_SETUP) ## run the whole test suite (args="-k users -x" are passed on to pytest)
-	@$(NOT_ROOT) $(BIN)/python -m pytest $(or $(args),-n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
+test: $(DEV_SETUP) ## test every behavior, without fault injection (args="-k users -x" are passed to pytest)
+	@$(NOT_ROOT) $(BIN)/python -m pytest -m "not drill" $(or $(args),$(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
+
+test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases and a small benchmark (args="-k overload" are passed to pytest)
+	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL))
 
 check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations (lint, locks) and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .

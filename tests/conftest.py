@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import structlog
@@ -14,6 +15,9 @@ from tests.support.databases import Databases
 from tests.support.measuring import measure_keepers
 from tests.support.servers import AUTO, CONTAINER, describe, docker_problem, running_server
 from tests.support.stores import DRIVERS, Store, cleared, opened
+
+DRILL_DIRECTORIES = [Path(__file__).with_name(name) for name in ("benchmarks", "drills", "fuzz")]
+"""Directories that belong to `make test-drills` as a whole, with the unit tests of their own code."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,8 +46,25 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--postgres={CONTAINER} needs a Docker engine, and none answers: {problem}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests below the drill directories before pytest selects by `-m`, and start the longest test first."""
+    items.sort(key=lambda item: item.path.parent.name != "fuzz")
+    for item in items:
+        if any(map(item.path.is_relative_to, DRILL_DIRECTORIES)):
+            item.add_marker(pytest.mark.drill)
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     return describe(config.getoption("--postgres"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests have recorded, also from other processes."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figures" and report.when == "call":
+                terminalreporter.write(f"\n{value}")
 
 
 @pytest.fixture(scope="session")

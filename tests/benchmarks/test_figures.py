@@ -1,4 +1,4 @@
-"""Percentiles, medians, ratios, the verdict, and their picture."""
+"""Tests for the results of benchmarks: percentiles, medians, ratios, verdict and chart."""
 
 import os
 import xml.etree.ElementTree as ET
@@ -22,7 +22,7 @@ CPU = {
     "f": (1000.0, 2000.0, 1000.0),
     "q": (160.0, 250.0, 100.0),
 }
-"""Microseconds of each service in each round."""
+"""Microseconds per service and round."""
 
 
 def _run(workload: str, service: str, number: int, *, rate: float | None) -> Run:
@@ -53,39 +53,39 @@ def results() -> list[Result]:
     return [summarize(workload, KEYS, runs) for workload in work]
 
 
-def test_ratios_are_taken_within_a_round(results: list[Result]) -> None:
+def test_benchmark_ratio_compares_services_within_a_round(results: list[Result]) -> None:
     ratio = results[0].cpu["b"]
     assert (ratio.median, ratio.least, ratio.most) == (2.0, 1.0, 3.0)
     assert results[0].cpu["f"].median == median([0.2, 0.15, 0.1])
     assert results[0].throughput["b"].median == 1.0
 
 
-def test_scores_are_medians(results: list[Result]) -> None:
+def test_benchmark_score_is_the_median_of_rounds(results: list[Result]) -> None:
     score = results[1].scores[0]
     assert (score.service, score.cpu_us, score.throughput, score.rate) == ("h", 200.0, 500.0, 50.0)
     assert score.latency_ms["p50"] == 52.0
 
 
-def test_the_verdict_tells_what_was_reached(results: list[Result]) -> None:
+def test_benchmark_verdict_lists_targets_and_ratios(results: list[Result]) -> None:
     assert verdict(results) == (
         "targets of CPU per request: h <= 2.5 x b met (W1 2, W2 2, W3 2); "
         "h <= 0.25 x f met (W1 0.15, W2 0.15, W3 0.15); h <= 1.11 x q MISSED (W1 1.2)"
     )
 
 
-def test_a_busy_generator_is_marked(results: list[Result]) -> None:
+def test_benchmark_table_marks_a_busy_load_generator(results: list[Result]) -> None:
     assert " 95% ! |\n" in table.render(SERVICES, results, MACHINE)
 
 
 @pytest.mark.parametrize("count", range(1, len(WORKLOADS) + 1))
-def test_the_picture_is_sound_whatever_was_measured(results: list[Result], count: int) -> None:
+def test_benchmark_chart_has_a_curve_per_service(results: list[Result], count: int) -> None:
     root = ET.fromstring(picture.render(SERVICES, results[:count], MACHINE, rounds=3))  # noqa: S314 - our own
     shapes = [shape.tag.rpartition("}")[2] for shape in root]
     assert shapes.count("polyline") == count * len(KEYS)
     assert {f"{number:g}" for number in (100, 200, 1000)} <= {(shape.text or "").replace(",", "") for shape in root}
 
 
-def test_percentiles_are_by_nearest_rank() -> None:
+def test_benchmark_percentile_uses_the_nearest_rank() -> None:
     found = percentiles([float(value) for value in range(100, 0, -1)])
     assert (found["p50"], found["p99"]) == (51.0, 100.0)
     assert percentiles([]) == {}
@@ -94,9 +94,9 @@ def test_percentiles_are_by_nearest_rank() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("0:00.25", 0.25), ("12:03.50", 723.5), ("01:00:01", 3601), ("2-00:00:01", 172_801)]
 )
-def test_times_of_ps_are_understood(text: str, seconds: float) -> None:
+def test_cpu_time_parses_the_format_of_ps(text: str, seconds: float) -> None:
     assert clock_seconds(text) == seconds
 
 
-def test_cpu_of_a_process_group_is_seen() -> None:
+def test_cpu_time_covers_a_process_group() -> None:
     assert group_cpu_seconds(os.getpgrp()) >= sum(os.times()[:2]) * 0.9 - 0.02

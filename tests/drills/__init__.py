@@ -1,6 +1,6 @@
-"""Drills: proofs by fault injection.
+"""Drills: fault-injection tests.
 
-`python -m tests.drills NAME` starts the real service as a process on a real PostgreSQL (`service`), puts load on it
-from another process (`load`), breaks something (`faults`) and compares what was acknowledged with what is stored
-(`ledger`). A new drill is a module with a `Drill` and a line in `registry`.
+`python -m tests.drills NAME` starts the service as a process on a real PostgreSQL (`service`), sends load from another
+process (`load`), injects faults (`faults`), and compares acknowledged writes with stored rows (`ledger`). A new drill
+is a module with a `Drill`, and a line in `registry`.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.drills NAME`: carry out a drill, or `all` of them and write report/index.html."""
+"""`python -m tests.drills NAME`: run a drill; with `all`, run every drill and write report/index.html."""
 
 import argparse
 import secrets
@@ -27,20 +27,21 @@ ALL = "all"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out the drills and return the exit status: 0 when every claim holds, 1 when one does not."""
+    """Run the drills and return the exit status: 0 if every claim holds, else 1."""
     options = _options(arguments)
     end_in_order()
     screen = Screen(sys.stderr)
     names = list(DRILLS) if options.name == ALL else [options.name]
     plan = [(DRILLS[name], driver) for name in names for driver in options.driver]
     try:
-        with measured_server("drill-postgres", screen.say) as url:
-            databases = Databases(url, run=secrets.token_hex(4), worker="drill")
-            with databases.opened():
-                done = []
-                for number, (drill, driver) in enumerate(plan, 1):
-                    screen.begin(f"{drill.name} over {driver} ({number} of {len(plan)}), seed {options.seed}")
-                    done.append(_carried_out(drill, driver, databases, options, screen))
+        with (
+            measured_server("drill-postgres", screen.say) as url,
+            Databases(url, run=secrets.token_hex(4), worker="drill").opened() as databases,
+        ):
+            done = []
+            for number, (drill, driver) in enumerate(plan, 1):
+                screen.begin(f"{drill.name} over {driver} ({number} of {len(plan)}), seed {options.seed}")
+                done.append(_carried_out(drill, driver, databases, options, screen))
     except (DrillError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         screen.say(f"no result: {error}")
         return 1
@@ -56,7 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carried_out(
     drill: Drill, driver: str, databases: Databases, options: argparse.Namespace, screen: Screen
 ) -> report.Done:
-    size = _size(drill, options)
     database = databases.clone()
     try:
         with tempfile.TemporaryDirectory(prefix="hexapost-drill-") as directory:
@@ -64,15 +64,16 @@ def _carried_out(
                 database=database,
                 driver=driver,
                 directory=Path(directory),
-                size=size,
+                size=_size(drill, options),
                 seed=options.seed,
                 say=screen.say,
                 progress=screen.progress,
                 release=options.release,
             )
             outcome = _outcome(drill, stage)
-            if not outcome.passed:
-                _keep_words(stage.directory, options.output / f"{drill.name}-{driver}.log")
+            if not outcome.passed and (output := stage.directory / "output").exists():
+                options.output.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(output, options.output / f"{drill.name}-{driver}.log")
     finally:
         screen.end()
         databases.drop(database)
@@ -80,19 +81,12 @@ def _carried_out(
 
 
 def _outcome(drill: Drill, stage: Stage) -> Outcome:
-    """Return what the drill found; one that cannot be carried out has failed, and the others go on."""
+    """Run the drill. A drill that ends with an error has failed, and the next one runs."""
     try:
         return drill.run(stage)
     except (DrillError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
         reason = f"{type(error).__name__}: {error}"
-        return Outcome(checks=[Check(claim="the drill can be carried out", figure="no", reason=reason)])
-
-
-def _keep_words(directory: Path, log: Path) -> None:
-    """Keep what the service has written as long as it was under the drill."""
-    if (output := directory / "output").exists():
-        log.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(output, log)
+        return Outcome(checks=[Check(claim="the drill runs to its end", figure="no", reason=reason)])
 
 
 def _size(drill: Drill, options: argparse.Namespace) -> Size:
@@ -102,31 +96,25 @@ def _size(drill: Drill, options: argparse.Namespace) -> Size:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
-    parser.add_argument("name", type=_name, metavar="NAME", help=f"{', '.join(DRILLS)}, or {ALL}")
-    parser.add_argument("--quick", action="store_true", help="much less of it: to see that it works")
-    parser.add_argument("--driver", choices=DRIVERS, action="append", help="may be given twice (both)")
-    parser.add_argument("--requests", type=_count, help="of a drill that counts requests")
-    parser.add_argument("--seconds", type=_count, help="of the load, or of the longest fault")
-    parser.add_argument("--times", type=_count, help="of a drill that counts faults")
-    parser.add_argument("--rows", type=_count, help="of a drill that fills tables")
+    parser.add_argument("name", choices=[*DRILLS, ALL], metavar="NAME", help=f"{', '.join(DRILLS)}, or {ALL}")
+    parser.add_argument("--quick", action="store_true", help="run the short form")
+    parser.add_argument("--driver", choices=DRIVERS, action="append", help="database driver; repeatable (both)")
+    parser.add_argument("--requests", type=_count, help="number of requests, if the drill counts them")
+    parser.add_argument("--seconds", type=_count, help="length of the load, or of the longest fault")
+    parser.add_argument("--times", type=_count, help="number of faults")
+    parser.add_argument("--rows", type=_count, help="number of posts before a migration")
     parser.add_argument(
         "--release",
         default=last_tag(),
         metavar="REF",
-        help="the release before, as a tag or commit, whose code serves while its schema changes: the last tag before "
-        "this commit, here '%(default)s', or else the own code stands in for it",
+        help="tag or commit that serves during migrations (the last tag before this commit: '%(default)s'; without a "
+        "tag, the working tree)",
     )
-    parser.add_argument("--seed", default=secrets.token_hex(4), help="of all that is random (%(default)s)")
+    parser.add_argument("--seed", default=secrets.token_hex(4), help="seed of random choices (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the report (%(default)s)")
     options = parser.parse_args(arguments)
     options.driver = options.driver or list(DRIVERS)
     return options
-
-
-def _name(text: str) -> str:
-    if text != ALL and text not in DRILLS:
-        raise argparse.ArgumentTypeError(f"there is no drill {text!r}; there are {', '.join(DRILLS)}, and {ALL}")
-    return text
 
 
 def _count(text: str) -> int:

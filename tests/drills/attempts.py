@@ -1,6 +1,4 @@
-"""Attempts that show drills the one and the other."""
-
-from collections.abc import Mapping
+"""Sample attempts for tests."""
 
 from tests.drills.load.exchange import ACKNOWLEDGED, REFUSED, UNKNOWN
 from tests.drills.load.jobs import Attempt
@@ -9,9 +7,6 @@ SHED = {"retry-after": "1", "content-type": "application/problem+json"}
 
 
 def attempt(due: float = 0.0, took: float = 0.01, outcome: str = ACKNOWLEDGED, status: int = 200) -> Attempt:
-    """Return an attempt that was due then, took so many seconds and ended so."""
-    body = '{"type": "/problems/overloaded"}'
-    headers: Mapping[str, str] = SHED if outcome == REFUSED else {}
     return Attempt(
         operation="drill 1",
         number=1,
@@ -20,8 +15,8 @@ def attempt(due: float = 0.0, took: float = 0.01, outcome: str = ACKNOWLEDGED, s
         done=due + took,
         outcome=outcome,
         status=status,
-        headers=headers,
-        body=body,
+        headers=SHED if outcome == REFUSED else {},
+        body='{"type": "/problems/overloaded"}',
         is_last=True,
     )
 

@@ -1,26 +1,23 @@
-"""The drill `conflicts`: deadlocks and serialization failures are the service's to deal with, not its clients'."""
+"""The drill `conflicts`: the service retries deadlocks and serialization failures."""
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
+from tests.cli.support import wait_until
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.load.exchange import ACKNOWLEDGED
 from tests.drills.load.jobs import NUMBER, Attempt, Operation
-from tests.drills.load.loading import loaded, whole
+from tests.drills.load.loading import loaded
 from tests.drills.load.mixture import READ, Seeds, seeded
-from tests.drills.service import errors, target
-from tests.drills.verdicts import answered, kept, outcome, right, succeeded
+from tests.drills.service import errors, sessions, target
+from tests.drills.verdicts import answered, kept, outcome, right, succeeded, whole
 from tests.support.databases import connected
-from tests.support.waiting import until
 
-CLIENTS = 20
 RATE = 60.0
-SETTLE_SECONDS = 60.0
 CONTENDED = 3
-"""Users that are changed again and again, by whoever comes."""
+"""Users that many requests change at the same time."""
 FAULTS = """
 CREATE SEQUENCE drill_40001;
 CREATE SEQUENCE drill_40p01;
@@ -38,9 +35,9 @@ BEGIN
         RAISE EXCEPTION 'drilled' USING ERRCODE = '40P01';
     END IF;
     IF random() < 0.2 THEN
-        -- Each comes in the opposite order to the one before: while that one sleeps, they are a deadlock, a real one.
+        -- Two calls in a row take two locks in opposite order. If they overlap, it is a real deadlock.
         first := 1 + nextval('drill_turns') % 2;
-        -- Nobody stands in line for the first: who came late would let statements run into their limit.
+        -- Do not wait for the first lock: a queue would reach the statement timeout.
         IF NOT pg_try_advisory_xact_lock(first) THEN
             RETURN NEW;
         END IF;
@@ -53,21 +50,18 @@ CREATE TRIGGER drill_users BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE
 CREATE TRIGGER drill_posts BEFORE INSERT OR UPDATE ON posts FOR EACH ROW EXECUTE FUNCTION drill_conflict();
 """
 SETTINGS = ("default_transaction_isolation = 'repeatable read'", "deadlock_timeout = '50ms'")
-"""The first makes every two changes of one row at once a serialization failure, a real one."""
+"""With repeatable read, two concurrent updates of a row are a real serialization failure."""
 INJECTED = """
-SELECT CASE WHEN a.is_called THEN a.last_value ELSE 0 END, CASE WHEN b.is_called THEN b.last_value ELSE 0 END
+SELECT CASE WHEN a.is_called THEN a.last_value ELSE 0 END, CASE WHEN b.is_called THEN b.last_value ELSE 0 END,
+       (SELECT deadlocks FROM pg_stat_database WHERE datname = current_database())
 FROM drill_40001 AS a, drill_40p01 AS b
-"""
-OTHERS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 SERIALIZATION_FAILURE = "40001"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflicts:
-    """How many there were; real serialization failures are those that the service has met and nobody has injected."""
+    """Numbers of conflicts. Real serialization failures are those that the service counted minus the injected ones."""
 
     injected_failures: int
     injected_deadlocks: int
@@ -76,18 +70,15 @@ class Conflicts:
 
 
 def run(stage: Stage) -> Outcome:
-    """Write to a database in which conflicts are frequent."""
-    database = stage.database.set(drivername=f"postgresql+{stage.driver}")
-    with target(stage, database) as service:
-        seeds = seeded(service.job([], clients=CLIENTS))
     with connected(stage.database) as connection:
         for setting in SETTINGS:
             connection.execute(f'ALTER DATABASE "{stage.database.database}" SET {setting}'.encode())
-        connection.execute(FAULTS.encode())
-    with target(stage, database) as service:
-        operations = [*seeds.mixture(reads=1, writes=2), *_changes(seeds)]
-        job = service.job(operations, clients=CLIENTS, rate=RATE, seconds=stage.size.seconds)
-        attempts = loaded(job, seconds=stage.size.seconds + SETTLE_SECONDS, progress=stage.progress)
+    with target(stage, stage.url) as service:
+        seeds = seeded(service.job())
+        with connected(stage.database) as connection:
+            connection.execute(FAULTS.encode())
+        operations = [*seeds.mixture(writes=2), *_changes(seeds)]
+        attempts = loaded(service.job(operations, rate=RATE, seconds=stage.size.seconds), stage.progress)
         met = errors(service, SERIALIZATION_FAILURE)
     checks = [
         _conflicts(_found(stage, met)),
@@ -105,7 +96,7 @@ def _contended(seeds: Seeds) -> Sequence[str]:
 
 
 def _changes(seeds: Seeds) -> list[Operation]:
-    """Return changes of few users. They store nothing that a ledger of rows would know."""
+    """Return updates of few users. They add no row, so their names start like those of reads."""
     return [
         Operation(
             name=f"{READ} {NUMBER} {id_}",
@@ -120,48 +111,44 @@ def _changes(seeds: Seeds) -> list[Operation]:
 
 
 def _found(stage: Stage, met: int) -> Conflicts:
+    wait_until(lambda: not sessions(stage.database))  # a session reports its deadlocks when it ends, at the latest
     with connected(stage.database) as connection:
-        # A session reports its deadlocks when it ends, at the latest.
-        asyncio.run(until(lambda: connection.execute(OTHERS).fetchone() == (0,)))
-        failures, deadlocks = connection.execute(INJECTED).fetchone() or (0, 0)
-        found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        (real,) = found.fetchone() or (0,)
+        (found,) = connection.execute(INJECTED).fetchall()
+    failures, deadlocks, real = (int(str(count)) for count in found)
     return Conflicts(
-        injected_failures=int(str(failures)),
-        injected_deadlocks=int(str(deadlocks)),
-        real_failures=met - int(str(failures)),
-        real_deadlocks=int(str(real)),
+        injected_failures=failures,
+        injected_deadlocks=deadlocks,
+        real_failures=met - failures,
+        real_deadlocks=real,
     )
 
 
 def _conflicts(found: Conflicts) -> Check:
-    """Return that there were some of each kind."""
     figure = (
         f"{found.real_deadlocks:,} real deadlocks and {found.injected_deadlocks:,} injected, "
         f"{found.real_failures:,} real serialization failures and {found.injected_failures:,} injected"
     )
-    return expect("there are conflicts of each kind", figure, min(astuple(found)) > 0)
+    return expect("conflicts of each kind occur", figure, min(astuple(found)) > 0)
 
 
 def _versions(attempts: Sequence[Attempt], stage: Stage, seeds: Seeds) -> Check:
-    """Compare how often each contended user was changed with its version: a change that is lost would be missing."""
+    """Compare the number of updates of each contended user with its version: a lost update would be missing."""
     names = (one.operation.split(" ") for one in attempts if one.outcome == ACKNOWLEDGED)
     changes = Counter(words[2] for words in names if words[0] == READ and len(words) > 2)
     with connected(stage.database) as connection:
         found = connection.execute("SELECT id::text, version FROM users").fetchall()
     versions = {str(id_): int(str(version)) for id_, version in found}
     wrong = [
-        f"user {id_} was changed {changes[id_]} times and has version {versions[id_]}"
+        f"user {id_} was updated {changes[id_]} times and has version {versions[id_]}"
         for id_ in _contended(seeds)
         if versions[id_] != 1 + changes[id_]
     ]
-    figure = f"{changes.total():,} changes of {CONTENDED} users"
-    return expect("no change is lost to another at the same time", figure, wrong)
+    return expect("no update is lost", f"{changes.total():,} updates of {CONTENDED} users", wrong)
 
 
 CONFLICTS = Drill(
     name="conflicts",
-    claim="Deadlocks and serialization failures, injected and real, fail no request of 20 clients and lose no change.",
+    claim="Deadlocks and serialization failures, injected and real, fail no request of 20 clients and lose no update.",
     run=run,
     full=Size(seconds=60.0),
     quick=Size(seconds=6.0, patient=True),

@@ -1,15 +1,20 @@
-import fcntl
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
+
+from tests.drills.drill import Size, Stage
 
 
 @pytest.fixture
-def alone() -> Iterator[None]:
-    """Wait for the drill that another process of this user's carries out: two at once would disturb each other."""
-    with (Path(tempfile.gettempdir()) / f"hexapost-drill-{os.getuid()}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def stage(scratch: URL, driver: str, tmp_path: Path) -> Stage:
+    """Input of a drill on an empty database; a test replaces the size."""
+    return Stage(
+        database=scratch,
+        driver=driver,
+        directory=tmp_path,
+        size=Size(),
+        seed="1",
+        say=lambda _line: None,
+        progress=lambda _done, _total: None,
+    )

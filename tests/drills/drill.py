@@ -1,4 +1,4 @@
-"""What a drill is, what it is given and what it returns."""
+"""Data types of drills: input, checks and result."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from tests.support.databases import with_driver
+
 
 class DrillError(Exception):
-    """The drill could not be carried out, so that it says nothing about the service."""
+    """The drill did not run to its end, so it has no result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much a drill does: requests for those that count them, seconds of load or of a fault, times of a fault.
+    """Amount of work: requests, seconds of load or of a fault, number of faults, rows stored before the load.
 
-    `rows` are there before, in a drill that asks for more than a few.
-
-    `slack` is how many times as long as claimed an answer may take: a short form runs beside other tests. Where the
-    service is `patient`, its own limits do not end what a stall of the machine holds up; the claim is not about them.
+    `slack` multiplies the latency bounds; short forms run beside other tests. With `patient`, the time limits of the
+    service are so long that a slow machine does not reach them; use it where the claim is not about time limits.
     """
 
     requests: int = 0
@@ -31,7 +31,11 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What a drill is given: a migrated database and a directory of its own, how much to do, and where to tell."""
+    """Input of a drill: a migrated database, an empty directory, the size, and callbacks for messages and progress.
+
+    `progress` takes the completed and the total amount. `release` is a tag or commit that serves in place of the
+    working tree; if empty, the working tree serves.
+    """
 
     database: URL
     driver: str
@@ -40,14 +44,16 @@ class Stage:
     seed: str
     say: Callable[[str], None]
     progress: Callable[[int, int], None]
-    """Takes how much is done, and of how much."""
     release: str = ""
-    """The tag or commit of the release before, for a drill that has one; empty where the own code stands in for it."""
+
+    @property
+    def url(self) -> URL:
+        return with_driver(self.database, self.driver)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One claim, the figure that was found, and the reason why it does not hold, if it does not."""
+    """A claim, the measured figure, and the reason if the claim failed."""
 
     claim: str
     figure: str
@@ -55,12 +61,11 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the claim holds."""
         return not self.reason
 
 
 def expect(claim: str, figure: str, reasons: Sequence[str] | bool) -> Check:
-    """Return the check of a claim, which holds when it is true or when there is no reason against it."""
+    """Return the check of a claim. It passes if `reasons` is True or empty."""
     if isinstance(reasons, bool):
         return Check(claim=claim, figure=figure, reason="" if reasons else figure)
     shown = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
@@ -69,7 +74,7 @@ def expect(claim: str, figure: str, reasons: Sequence[str] | bool) -> Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A fault, in seconds since the load began."""
+    """A fault, in seconds since the start of the load."""
 
     label: str
     start: float
@@ -78,10 +83,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a drill found, and for its pictures: when each operation was due, how long it took, where the faults were.
+    """Checks of a drill and the data of its charts, in seconds since the start of the load.
 
-    Samples are pairs in seconds, the first since the load began; refusals are when an operation was due that was not
-    acknowledged.
+    A sample is the due time and the latency of an acknowledged operation. A refusal is the due time of another one.
     """
 
     checks: Sequence[Check]
@@ -91,13 +95,12 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every claim holds."""
         return all(check.passed for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """A proof by fault injection: what it claims in a sentence, how it is run, and how much it does."""
+    """A fault-injection test: its claim in one sentence, its function, and its two sizes."""
 
     name: str
     claim: str

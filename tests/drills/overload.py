@@ -1,4 +1,4 @@
-"""The drill `overload`: five times the capacity is refused at once, and what is taken is answered as ever."""
+"""The drill `overload`: at five times the capacity, the service rejects the excess at once and serves the rest."""
 
 import time
 from collections.abc import Sequence
@@ -10,28 +10,26 @@ from tests.drills.load.apart import apart, move
 from tests.drills.load.capacity import capacity
 from tests.drills.load.exchange import ACKNOWLEDGED
 from tests.drills.load.jobs import Attempt, Job, Operation
-from tests.drills.load.loading import beginning, loaded, loading
+from tests.drills.load.loading import ENDLESS, loaded, loading
 from tests.drills.load.mixture import Seeds, reading, seeded
-from tests.drills.service import Target, target
-from tests.drills.verdicts import fast, latency, outcome
+from tests.drills.service import Target, sessions, target
+from tests.drills.verdicts import beginning, fast, latency, outcome
 from tests.support.databases import connected
 
 CLIENTS = 500
 POOL_SIZE = 10
 TIMES = 5.0
 CALM = 0.3
-"""The share of the capacity before and after."""
+"""Load before and after, as a share of the capacity."""
 LIVENESS_RATE = 50.0
 MILLISECONDS = 50.0
 FULL_SPEED = 0.5
-"""The share of the capacity that has to be answered under overload; of the rest, four times as much is refused."""
+"""Share of the capacity that the service must acknowledge under overload, while it rejects four times the capacity."""
 BACK = 5.0
-"""Seconds after which everything is as before."""
+"""Seconds until the service works as before; less in the short form."""
 SLICE = 0.5
 BEGUN = 1.0
-"""Seconds after which the load has begun that follows."""
-LONGEST_SECONDS = 3600.0
-SETTLE_SECONDS = 60.0
+"""Seconds until the load after the overload has begun."""
 PAGE = 100
 MORE_POSTS = """
 INSERT INTO posts (id, author_id, title, content, status, published_at, created_at, updated_at, version)
@@ -41,23 +39,25 @@ FROM posts, generate_series(2, %s) WHERE title = 'seed 0'
 
 
 def run(stage: Stage) -> Outcome:
-    """Measure the capacity for whole pages, whose load costs less than their answers, and ask for five times that."""
-    database = stage.database.set(drivername=f"postgresql+{stage.driver}")
-    with apart(stage) as cores, target(stage, database, HEXAPOST_POOL_SIZE=str(POOL_SIZE)) as service:
+    """Measure the capacity, and send five times that. A full page costs the service more than the load generator."""
+    slack, seconds = stage.size.slack, stage.size.seconds
+    back = min(BACK, seconds)
+    with apart(stage) as cores, target(stage, stage.url, HEXAPOST_POOL_SIZE=str(POOL_SIZE)) as service:
         move(service.served.process.pid, cores)
-        warm = _warm(stage)
-        seeds = seeded(service.job([], clients=20))
+        warm = _opened(len(sessions(stage.database)))
+        seeds = seeded(service.job())
         with connected(stage.database) as connection:
             connection.execute(MORE_POSTS, [PAGE])
         pages = _pages(seeds)
-        most = capacity(service.job([], clients=1), pages, seconds=max(2.0, stage.size.seconds / 4)).rate
-        stage.say(f"the capacity is {most:,.0f} pages a second; {TIMES:g} times that for {stage.size.seconds:g} s")
-        calm = service.job(pages, clients=CLIENTS, rate=CALM * most, seconds=stage.size.seconds / 2)
-        before = loaded(calm, seconds=SETTLE_SECONDS)
-        many = replace(calm, rate=TIMES * most, seconds=stage.size.seconds, connected=True)
-        over, after, probes = _overload(stage, service, many)
+        most = capacity(service.job(), pages, seconds=max(2.0, seconds / 4)).rate
+        stage.say(f"the capacity is {most:,.0f} pages a second; {TIMES:g} times that for {seconds:g} s")
+        calm = service.job(pages, clients=CLIENTS, rate=CALM * most, seconds=seconds / 2)
+        before = loaded(calm)
+        many = replace(calm, rate=TIMES * most, seconds=seconds, connected=True)
+        over, after, probes = _overload(stage, service, many, replace(calm, seconds=back + 1.0))
     ended = max(one.due for one in over)
-    checks = [warm, *_shedding(over, probes, most, stage.size.slack), _recovered(before, after, ended, BACK)]
+    usual = max(2 * latency(before, 99.0), MILLISECONDS * slack)
+    checks = [warm, *_shedding(over, probes, most, slack), _recovered(before, after, ended, back, usual=usual)]
     everything = [*before, *over, *after]
     start = beginning(everything)
     mark = Mark(label=f"{TIMES:g} times the capacity", start=beginning(over) - start, end=ended - start)
@@ -71,9 +71,9 @@ def _shedding(over: Sequence[Attempt], probes: Sequence[Attempt], most: float, s
     return [
         _rate(over, most),
         _shed(refused, over),
-        fast("503 is answered", as_meant, percent=percent, milliseconds=bound),
+        fast("the service sends a 503", as_meant, percent=percent, milliseconds=bound),
         _speed(over, most, FULL_SPEED / min(slack, 4.0)),
-        fast("liveness is answered meanwhile", probes, percent=percent, milliseconds=bound),
+        fast("liveness responds meanwhile", probes, percent=percent, milliseconds=bound),
     ]
 
 
@@ -82,38 +82,26 @@ def _pages(seeds: Seeds) -> list[Operation]:
     return [reading(f"/api/v1/posts?author_id={id_}&limit={PAGE}", expects=id_)]
 
 
-def _overload(stage: Stage, service: Target, job: Job) -> Sequence[Sequence[Attempt]]:
-    """Return what came of the overload, of the load after it, and of looking whether the process lives meanwhile."""
-    seconds = stage.size.seconds
-    alive = service.job([reading("/livez", expects="ok")], clients=10, rate=LIVENESS_RATE, seconds=LONGEST_SECONDS)
-    calm = replace(job, rate=(job.rate or 0.0) * CALM / TIMES, seconds=BACK + 1.0)
-    with loading(alive) as probes, loading(job, stage.progress) as load:
-        time.sleep(seconds)
+def _overload(stage: Stage, service: Target, many: Job, calm: Job) -> Sequence[Sequence[Attempt]]:
+    """Return the attempts of the overload, of the load after it, and of liveness probes meanwhile."""
+    alive = service.job([reading("/livez", expects="ok")], clients=10, rate=LIVENESS_RATE, seconds=ENDLESS)
+    with loading(alive) as probes, loading(many, stage.progress) as load:
+        time.sleep(many.seconds)
         with loading(calm) as following:
-            over, probed = load.wait(SETTLE_SECONDS), probes.finish(SETTLE_SECONDS)
-            return over, following.wait(SETTLE_SECONDS), probed
-
-
-def _warm(stage: Stage) -> Check:
-    """Count the connections of a service that has not been asked anything."""
-    with connected(stage.database) as connection:
-        found = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'hexapost'"
-        )
-        (count,) = found.fetchone() or (0,)
-    return _opened(int(str(count)))
+            over, probed = load.wait(), probes.finish()
+            return over, following.wait(), probed
 
 
 def _opened(count: int) -> Check:
-    figure = f"{count} connections, where the pool has {POOL_SIZE} and one more looks what is ready"
-    return expect("the pool is warm before the service is ready", figure, count > POOL_SIZE)
+    figure = f"{count} sessions: {POOL_SIZE} of the pool, and one of the readiness monitor"
+    return expect("the pool is full before the service is ready", figure, count > POOL_SIZE)
 
 
 def _rate(over: Sequence[Attempt], most: float) -> Check:
     dues = sorted(one.due for one in over)
     rate = len(dues) / (dues[-1] - dues[0])
-    figure = f"{rate:,.0f} a second, where the capacity is {most:,.0f}"
-    return expect(f"there are {TIMES:g} times as many requests as can be answered", figure, rate > 0.9 * TIMES * most)
+    figure = f"{rate:,.0f} per second, with a capacity of {most:,.0f}"
+    return expect(f"the load is {TIMES:g} times the capacity", figure, rate > 0.9 * TIMES * most)
 
 
 def _shed(refused: Sequence[Attempt], over: Sequence[Attempt]) -> Check:
@@ -123,24 +111,25 @@ def _shed(refused: Sequence[Attempt], over: Sequence[Attempt]) -> Check:
         if one.outcome != ACKNOWLEDGED
         and not (one.status == 503 and "retry-after" in one.headers and "/problems/overloaded" in one.body)
     ]
-    figure = f"{len(refused):,} of {len(over):,} are refused so, {len(wrong):,} fail otherwise"
-    return expect("what is too much is answered 503 overloaded with Retry-After", figure, wrong if refused else False)
+    figure = f"{len(refused):,} of {len(over):,} are rejected so, {len(wrong):,} fail otherwise"
+    return expect("excess requests get 503 overloaded with Retry-After", figure, wrong if refused else False)
 
 
 def _speed(over: Sequence[Attempt], most: float, least: float) -> Check:
     done = [one for one in over if one.outcome == ACKNOWLEDGED]
     begun, ended = beginning(over), max(one.due for one in over)
     speed = sum(one.done <= ended for one in done) / (ended - begun)
-    figure = f"{speed:,.0f} of {most:,.0f} a second ({speed / most:.0%}), p99 {latency(done, 99.0):,.0f} ms"
-    return expect(f"meanwhile it works at {least:.0%} of its capacity or more", figure, speed >= least * most)
+    figure = f"{speed:,.0f} of {most:,.0f} per second ({speed / most:.0%}), p99 {latency(done, 99.0):,.0f} ms"
+    return expect(f"the service acknowledges {least:.0%} of its capacity or more", figure, speed >= least * most)
 
 
-def _recovered(before: Sequence[Attempt], after: Sequence[Attempt], ended: float, within: float) -> Check:
-    """Find the last moment in which a request was refused, or one in ten took longer than nearly all did before.
+def _recovered(
+    before: Sequence[Attempt], after: Sequence[Attempt], ended: float, within: float, *, usual: float = MILLISECONDS
+) -> Check:
+    """Find the last slice of time with a rejected request, or with a p90 above the usual latency.
 
-    There have to be requests at any time, but for that in which the load begins.
+    Each slice must contain requests, except those in which the load begins.
     """
-    usual = max(2 * latency(before, 99.0), MILLISECONDS)
     slices: dict[int, list[Attempt]] = {}
     for one in after:
         slices.setdefault(int((one.due - ended) / SLICE), []).append(one)
@@ -150,19 +139,19 @@ def _recovered(before: Sequence[Attempt], after: Sequence[Attempt], ended: float
         if any(one.outcome != ACKNOWLEDGED for one in found) or latency(found, 90.0) > usual
     ]
     wrong = [described(one) for one in before if one.outcome != ACKNOWLEDGED]
-    wrong += [] if before else ["there is no request before"]
+    wrong += [] if before else ["no request before the overload"]
     needed = range(int(BEGUN / SLICE), int(within / SLICE) + 1)
-    wrong += [f"there is no request {number * SLICE:g} s after" for number in needed if number not in slices]
+    wrong += [f"no request {number * SLICE:g} s after the overload" for number in needed if number not in slices]
     seconds = (max(unusual) + 1) * SLICE if unusual else 0.0
-    wrong += [f"it takes {seconds:.1f} s"] if seconds > within else []
-    figure = f"after {seconds:.1f} s, where up to {usual:.0f} ms are usual"
-    return expect(f"it is back to normal within {within:g} s", figure, wrong)
+    wrong += [f"recovery takes {seconds:.1f} s"] if seconds > within else []
+    figure = f"after {seconds:.1f} s, with a usual latency of up to {usual:.0f} ms"
+    return expect(f"the service works as before within {within:g} s", figure, wrong)
 
 
 OVERLOAD = Drill(
     name="overload",
-    claim="At five times its capacity the service sheds at once what is too much, works on, and is soon as before.",
+    claim="At five times its capacity, the service rejects the excess at once, serves the rest, and recovers soon.",
     run=run,
     full=Size(seconds=30.0),
-    quick=Size(seconds=3.0),
+    quick=Size(seconds=2.0, slack=20.0, patient=True),
 )

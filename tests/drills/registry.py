@@ -27,5 +27,4 @@ _ALL = (
     ROLLING_RESTART,
     MIGRATIONS,
 )
-
 DRILLS: Mapping[str, Drill] = {drill.name: drill for drill in _ALL}

@@ -1,82 +1,86 @@
-"""The service under a drill: a process on the drill's database, which a proxy may stand before."""
+"""The service under test: a process on the database of the drill, with or without a proxy between them."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from psycopg.sql import SQL, Identifier, Placeholder
 from sqlalchemy import URL
 
+from tests.benchmarks.access import KEY, SETTINGS, key_row
 from tests.cli.support import Served, a_key, rendered, serving
 from tests.drills.drill import DrillError, Stage
 from tests.drills.faults.proxy import HOST
 from tests.drills.load.jobs import Job, Operation
+from tests.support.databases import connected
 from tests.telemetry.scrapes import Scrape
 
+CLIENTS = 20
 ERRORS = "hexapost_database_errors_total"
 _LIMITS = ("REQUEST", "POOL", "CONNECT", "ATTEMPT", "STATEMENT", "IDLE_IN_TRANSACTION")
-UNHURRIED: Mapping[str, str] = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in _LIMITS}
-"""Limits that no stall of a machine reaches."""
-
-
-def port(served: Served) -> int:
-    """Return the port that it serves on, as soon as it does."""
-    return int(served.base_url().rpartition(":")[2])
-
-
-@contextmanager
-def started(directory: Path, database: URL, *arguments: str, **variables: str) -> Iterator[Served]:
-    """Run the service on that database, and stop it in order at the end. Raises DrillError when it does not stop so."""
-    with serving(directory, *arguments, DATABASE_URL=rendered(database), **variables) as served:
-        served.base_url()
-        yield served
-        if (status := served.stop(signal.SIGTERM)) != 0:
-            raise DrillError(f"the service has ended with status {status}:\n{served.output[-2000:]}")
+UNHURRIED = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in _LIMITS}
+"""Time limits that a slow machine does not reach."""
+_SESSIONS = """
+SELECT state FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'hexapost' AND coalesce(wait_event_type, '') LIKE %s
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A service that runs, and the key that opens it."""
-
     served: Served
     port: int
     key: str
     seed: str
 
-    def job(self, operations: Sequence[Operation], *, clients: int, **others: Any) -> Job:
-        """Return a job for the load."""
-        headers = {"Authorization": f"Bearer {self.key}"}
+    def job(self, operations: Sequence[Operation] = (), *, clients: int = CLIENTS, **others: Any) -> Job:
         return Job(
+            **{"port": self.port} | others,
             host=HOST,
-            port=self.port,
             clients=clients,
             operations=operations,
-            headers=headers,
+            headers={"Authorization": f"Bearer {self.key}"},
             seed=self.seed,
-            **others,
         )
 
 
-def limits(stage: Stage) -> Mapping[str, str]:
-    """Return the limits of the service that are not the usual ones."""
-    return UNHURRIED if stage.size.patient else {}
+def variables_of(stage: Stage, database: URL, **variables: str) -> dict[str, str]:
+    """Return the environment of a service: no rate limit, and long time limits if the size is patient."""
+    limits = UNHURRIED if stage.size.patient else {}
+    access = {} if stage.release else SETTINGS
+    return {"DATABASE_URL": rendered(database), **access, "HEXAPOST_RATE_LIMIT": "none", **limits, **variables}
+
+
+def _create_key(database: URL) -> str:
+    """Insert the API key of the benchmark. The command takes a second, but works with the schema of any release."""
+    row = key_row()
+    columns, values = SQL(", ").join(map(Identifier, row)), SQL(", ").join(Placeholder() * len(row))
+    statement = SQL("INSERT INTO api_keys ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(columns, values)
+    with connected(database.difference_update_query(["ssl"])) as connection:
+        connection.execute(statement, list(row.values()))
+    return KEY
 
 
 @contextmanager
 def target(stage: Stage, database: URL, *arguments: str, **variables: str) -> Iterator[Target]:
-    """Run the service as `started` does, with a key and without a limit on what the key may ask.
-
-    Its own limits are those of the size, but for the variables.
-    """
-    variables = {**limits(stage), **variables}
-    key = a_key(stage.directory, DATABASE_URL=rendered(database), **variables)
-    with started(stage.directory, database, *arguments, HEXAPOST_RATE_LIMIT="none", **variables) as served:
-        yield Target(served=served, port=port(served), key=key, seed=stage.seed)
+    """Run the service, and stop it at the end of the block. Raises DrillError if it does not stop with status 0."""
+    variables = variables_of(stage, database, **variables)
+    key = a_key(stage.directory, **variables) if stage.release else _create_key(database)
+    with serving(stage.directory, *arguments, **variables) as served:
+        yield Target(served=served, port=int(served.base_url().rpartition(":")[2]), key=key, seed=stage.seed)
+        if (status := served.stop(signal.SIGTERM)) != 0:
+            raise DrillError(f"the service exited with status {status}:\n{served.output[-2000:]}")
 
 
 def errors(service: Target, sqlstate: str) -> int:
-    """Return how many errors of the database with that SQLSTATE the service has met since it was started."""
+    """Return the number of database errors with this SQLSTATE since the start of the service."""
     scrape = Scrape(service.served.get("/metrics", key=service.key).read().decode())
     return int(sum(sample.value for sample in scrape.found(ERRORS, sqlstate=sqlstate)))
+
+
+def sessions(database: URL, *, waiting_for: str = "%") -> list[str]:
+    """Return the states of the service's database sessions, or of those that wait for this type of event."""
+    with connected(database) as connection:
+        return [str(state) for (state,) in connection.execute(_SESSIONS, [waiting_for])]

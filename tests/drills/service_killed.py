@@ -1,52 +1,37 @@
-"""The drill `service-killed`: what the service has acknowledged outlives it, and retries do nothing twice."""
+"""The drill `service-killed`: kill -9 of the service loses no acknowledged write, and retries store no duplicate."""
 
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
-from tests.cli.support import a_key, rendered, serving
+from tests.cli.support import serving, wait_until
 from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.faults.ports import free_port
-from tests.drills.faults.proxy import HOST
 from tests.drills.ledger import Ledger, rows
 from tests.drills.load.exchange import UNKNOWN
 from tests.drills.load.jobs import Attempt, Job
-from tests.drills.load.loading import loading
+from tests.drills.load.loading import ENDLESS, loading
 from tests.drills.load.mixture import only_writes, seeded
-from tests.drills.service import limits, started
+from tests.drills.service import sessions, target, variables_of
 from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
 from tests.support.databases import connected
-from tests.support.stores import WAITING
 
-CLIENTS = 20
 RATE = 40.0
-LONGEST_SECONDS = 3600.0
-SETTLE_SECONDS = 120.0
 PATIENCE_SECONDS = 60.0
 PAUSES = (0.02, 0.2)
 WAITING_SECONDS = 10.0
 UP = (1.0, 2.5)
-"""How long the service lives, in seconds: the shortest and the longest time."""
+"""Shortest and longest time between start and kill, in seconds."""
 
 
 def run(stage: Stage) -> Outcome:
-    """Kill the service as often as the size says, under load, and start it again."""
+    """Kill the service under load and start it again, as often as the size says."""
     faults, kills = Faults(), list[float]()
-    job = Job(
-        host=HOST,
-        port=free_port(),
-        clients=CLIENTS,
-        operations=[],
-        headers={"Authorization": f"Bearer {a_key(stage.directory, DATABASE_URL=rendered(stage.database))}"},
-        seed=stage.seed,
-    )
-    database = stage.database.set(drivername=f"postgresql+{stage.driver}")
-    with started(stage.directory, database, "--port", str(job.port), HEXAPOST_RATE_LIMIT="none", **limits(stage)):
-        seeds = seeded(job)
-    operations = seeds.mixture(reads=1, writes=1)
-    job = replace(job, operations=operations, rate=RATE, seconds=LONGEST_SECONDS, patience=PATIENCE_SECONDS)
+    with target(stage, stage.url, "--port", str(free_port())) as service:
+        seeds = seeded(service.job())
+        job = service.job(seeds.mixture(), rate=RATE, seconds=ENDLESS, patience=PATIENCE_SECONDS)
     attempts = _attempts(stage, replace(job, pauses=PAUSES), faults, kills)
     everything = Ledger.of(attempts, {})
     checks = [
@@ -60,50 +45,44 @@ def run(stage: Stage) -> Outcome:
 
 def _attempts(stage: Stage, job: Job, faults: Faults, kills: list[float]) -> Sequence[Attempt]:
     chance = random.Random(stage.seed)  # noqa: S311 - the same moments for the same seed
-    arguments = "--port", str(job.port)
-    variables = {
-        "DATABASE_URL": rendered(stage.database.set(drivername=f"postgresql+{stage.driver}")),
-        "HEXAPOST_RATE_LIMIT": "none",
-        **limits(stage),
-    }
+    variables = variables_of(stage, stage.url)
     with loading(job) as load:
         for number in range(stage.size.times + 1):
-            with ExitStack() as held, serving(stage.directory, *arguments, **variables) as served:
-                with faults.during("the service is gone"):
+            with ExitStack() as held, serving(stage.directory, "--port", str(job.port), **variables) as served:
+                with faults.during("the service is down"):
                     served.base_url()
                 time.sleep(chance.uniform(*UP))
                 if number == stage.size.times:
-                    return load.finish(SETTLE_SECONDS)
-                if number % 2 == 0:  # at any moment, and in the middle of a write
+                    return load.finish()
+                if number % 2 == 0:  # alternate a kill during a write with a kill at a random moment
                     held.enter_context(_writes_waiting(stage))
                 kills.append(time.monotonic())
             stage.progress(number + 1, stage.size.times)
-    raise AssertionError("the last one returns")
+    raise AssertionError("the last iteration returns")
 
 
 @contextmanager
 def _writes_waiting(stage: Stage) -> Iterator[None]:
-    """Have writes wait for a lock, as soon as one does and until the end of the block."""
-    with connected(stage.database) as blocking, connected(stage.database) as looking, blocking.transaction():
+    """Block writes during the block, which starts when one waits for the lock."""
+    with connected(stage.database) as blocking, blocking.transaction():
         blocking.execute("LOCK TABLE users, posts IN SHARE ROW EXCLUSIVE MODE")
-        deadline = time.monotonic() + WAITING_SECONDS
-        while looking.execute(WAITING).fetchone() == (0,) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        with suppress(AssertionError):  # the check of the kills fails if no write came
+            wait_until(lambda: sessions(stage.database, waiting_for="Lock"), WAITING_SECONDS)
         yield
 
 
 def _kills(attempts: Sequence[Attempt], kills: Sequence[float], faults: Faults, times: int) -> Check:
-    """Return that requests were under way at half of the kills, or more: otherwise the drill shows little."""
+    """Check that at least half of the kills interrupted requests: otherwise the drill proves little."""
     unknown = [one for one in attempts if one.outcome == UNKNOWN]
     met = sum(any(one.sent < kill <= one.done for one in unknown) for kill in kills)
-    figure = f"{len(kills)} kills, requests under way at {met}, gone for up to {faults.longest:.1f} s"
-    return expect("kill -9 of the service meets requests", figure, len(kills) == times and 2 * met >= times)
+    figure = f"{len(kills)} kills, {met} during requests, down for up to {faults.longest:.1f} s"
+    return expect("kill -9 of the service interrupts requests", figure, len(kills) == times and 2 * met >= times)
 
 
 SERVICE_KILLED = Drill(
     name="service-killed",
-    claim="kill -9 of the service loses nothing it has acknowledged; retries with Idempotency-Key store nothing twice.",
+    claim="kill -9 of the service loses no acknowledged write; retries with Idempotency-Key store no duplicate.",
     run=run,
     full=Size(times=50),
-    quick=Size(times=3, patient=True),
+    quick=Size(times=2, patient=True),
 )

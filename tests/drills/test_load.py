@@ -1,4 +1,4 @@
-"""The load and the proxy before the service, over a service of a few lines that counts what it is asked."""
+"""Tests for the load generator and the HTTP proxy, against a stub service that counts requests."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from time import sleep
 
 import pytest
+from typing_extensions import override
 
 from tests.drills.drill import DrillError
 from tests.drills.faults.http_proxy import FAULTS, UNHEARD, HttpProxy, read_message
@@ -17,22 +18,22 @@ from tests.drills.faults.ports import free_port
 from tests.drills.faults.proxy import HOST, Pipe, Proxy, running
 from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, UNKNOWN, UNSENT
 from tests.drills.load.jobs import NUMBER, Attempt, Job, Operation
-from tests.drills.load.loading import loaded, loading, refusals, samples, whole
-
-LONGEST = 60.0
+from tests.drills.load.loading import ENDLESS, loaded, loading
 
 
 @dataclass(slots=True)
 class Stub(Proxy):
-    """A service: answers each request with the next status, after a while; a status of 0 is to hang up."""
+    """A service that responds to each attempt with the next status; a status of 0 closes the connection."""
 
     statuses: Sequence[int] = (201,)
     delay: float = 0.0
     asked: Counter[str] = field(default_factory=Counter)
 
+    @override
     async def connect(self) -> Pipe:
         raise NotImplementedError
 
+    @override
     async def _joined(self, client: Pipe) -> None:
         while True:
             request = await read_message(client.reader)
@@ -45,6 +46,7 @@ class Stub(Proxy):
             retry = "Retry-After: 1\r\n" if status == 409 else ""
             await client.send(f"HTTP/1.1 {status} Word\r\n{retry}content-length: 4\r\n\r\nbody".encode())
 
+    @override
     async def pass_on(self, client: Pipe, server: Pipe) -> None:
         raise NotImplementedError
 
@@ -56,21 +58,27 @@ def stub() -> Iterator[Stub]:
         yield stub
 
 
-def _job(port: int, count: int = 20) -> Job:
+def _job(port: int, **operation: object) -> Job:
     operations = [
-        Operation(name=f"n{number}", method="POST", path="/", body="{}", headers={"name": f"n{number}"})
-        for number in range(count)
+        replace(Operation(name=f"n{number}", method="POST", path="/", body="{}", headers={"name": f"n{number}"}))
+        for number in range(20)
     ]
-    return Job(host=HOST, port=port, clients=4, operations=operations, patience=30.0)
+    return Job(
+        host=HOST,
+        port=port,
+        clients=4,
+        operations=[replace(one, **operation) for one in operations],  # type: ignore[arg-type]
+        patience=30.0,
+    )
 
 
 def _last(attempts: Sequence[Attempt]) -> set[tuple[str, int, int]]:
     return {(attempt.outcome, attempt.status, attempt.number) for attempt in attempts if attempt.is_last}
 
 
-def test_every_operation_is_sent_once_and_acknowledged(stub: Stub) -> None:
+def test_load_sends_each_operation_once(stub: Stub) -> None:
     told: list[tuple[int, int]] = []
-    attempts = loaded(_job(stub.port), seconds=LONGEST, progress=lambda *how_much: told.append(how_much))
+    attempts = loaded(_job(stub.port), lambda *how_much: told.append(how_much))
     assert _last(attempts) == {(ACKNOWLEDGED, 201, 1)}
     assert attempts[0].body == "body"
     assert set(stub.asked.values()) == {1}
@@ -86,35 +94,29 @@ def test_every_operation_is_sent_once_and_acknowledged(stub: Stub) -> None:
         ((503, 404), (REFUSED, 404, 2)),
     ],
 )
-def test_what_may_be_acknowledged_later_is_tried_again(
-    stub: Stub, statuses: tuple[int, ...], last: tuple[str, int, int]
-) -> None:
+def test_load_retries_if_a_retry_may_succeed(stub: Stub, statuses: tuple[int, ...], last: tuple[str, int, int]) -> None:
     stub.statuses = statuses
-    assert _last(loaded(_job(stub.port), seconds=LONGEST)) == {last}
+    assert _last(loaded(_job(stub.port))) == {last}
 
 
-def test_an_answer_that_never_came_is_not_counted_as_failed(stub: Stub) -> None:
-    job = replace(_job(stub.port), patience=0.0, timeout=0.5)
-    stub.statuses = (0,)
-    assert _last(loaded(job, seconds=LONGEST)) == {(UNKNOWN, 0, 1)}
-    stub.statuses, stub.delay = (200,), 30.0
-    assert _last(loaded(job, seconds=LONGEST)) == {(UNKNOWN, 0, 1)}
+@pytest.mark.parametrize(("status", "delay"), [(0, 0.0), (200, 30.0)])
+def test_load_reports_a_missing_response_as_unknown(stub: Stub, status: int, delay: float) -> None:
+    stub.statuses, stub.delay = (status,), delay
+    assert _last(loaded(replace(_job(stub.port), patience=0.0, timeout=0.5))) == {(UNKNOWN, 0, 1)}
 
 
-def test_what_could_not_be_sent_is_told_apart() -> None:
-    job = replace(_job(free_port()), patience=0.0)
-    assert _last(loaded(job, seconds=LONGEST)) == {(UNSENT, 0, 1)}
+def test_load_reports_a_refused_connection_as_unsent() -> None:
+    assert _last(loaded(replace(_job(free_port()), patience=0.0))) == {(UNSENT, 0, 1)}
 
 
-def test_latency_counts_from_when_a_request_was_due(stub: Stub) -> None:
+def test_load_counts_latency_from_the_due_time(stub: Stub) -> None:
     stub.delay = 0.05
-    attempts = loaded(replace(_job(stub.port), clients=1, rate=1000.0), seconds=LONGEST)
-    # Each waits for those before it, so the last one has waited for nearly all.
-    assert max(seconds for _, seconds in samples(attempts)) > 15 * stub.delay
-    assert whole(attempts, "all").end > 15 * stub.delay
+    attempts = loaded(replace(_job(stub.port), clients=1, rate=1000.0))
+    # Each request waits for those before it, so the last one waits for nearly all.
+    assert max(one.done - one.due for one in attempts) > 15 * stub.delay
 
 
-def test_a_load_can_be_broken_off(stub: Stub) -> None:
+def test_load_can_be_killed(stub: Stub) -> None:
     stub.delay = 60.0
     with loading(_job(stub.port)) as load:
         while not stub.asked:
@@ -126,58 +128,48 @@ def test_a_load_can_be_broken_off(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_loses_the_request_or_the_answer(stub: Stub, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_proxy_drops_the_request_or_the_response(stub: Stub, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.drills.faults.http_proxy.FAULTS", (fault,))
-    proxy = HttpProxy(seed="1", server_port=stub.port, share=1.0, armed=True)
+    proxy = HttpProxy(seed="1", server_port=stub.port, share=1.0)
     with running(proxy):
-        attempts = loaded(replace(_job(proxy.port), patience=0.0), seconds=LONGEST)
+        assert _last(loaded(_job(proxy.port))) == {(ACKNOWLEDGED, 201, 1)}  # it is not armed
+        stub.asked.clear()
+        proxy.armed = True
+        attempts = loaded(replace(_job(proxy.port), patience=0.0))
     assert _last(attempts) == {(UNKNOWN, 0, 1)}
     assert proxy.cuts == {fault: 20}
     asked = sum(stub.asked.values())
-    # A request whose connection is cut while it is worked on may have been read or not.
+    # The stub may or may not read a request before its connection is cut.
     assert asked == (0 if fault == REQUEST_LOST else 20) or fault == UNHEARD
 
 
-def test_a_proxy_that_is_not_armed_does_nothing(stub: Stub) -> None:
-    proxy = HttpProxy(seed="1", server_port=stub.port, share=1.0)
-    with running(proxy):
-        assert _last(loaded(_job(proxy.port), seconds=LONGEST)) == {(ACKNOWLEDGED, 201, 1)}
-
-
-def test_clients_hang_up_and_are_told_apart(stub: Stub) -> None:
+def test_load_disconnects_before_the_response(stub: Stub) -> None:
     stub.delay = 60.0
-    job = _job(stub.port)
-    job = replace(job, operations=[replace(operation, hangs_up_within=0.2) for operation in job.operations])
-    assert _last(loaded(job, seconds=LONGEST)) == {(CANCELLED, 0, 1)}
-    assert refusals(loaded(job, seconds=LONGEST)) == []
+    assert _last(loaded(_job(stub.port, hangs_up_within=0.2))) == {(CANCELLED, 0, 1)}
 
 
-def test_an_answer_to_something_else_is_told_apart(stub: Stub) -> None:
-    job = _job(stub.port)
-    job = replace(job, operations=[replace(operation, expects="somebody") for operation in job.operations])
-    assert _last(loaded(job, seconds=LONGEST)) == {(MISTAKEN, 201, 1)}
+def test_load_reports_a_response_of_another_request(stub: Stub) -> None:
+    assert _last(loaded(_job(stub.port, expects="somebody"))) == {(MISTAKEN, 201, 1)}
 
 
 @pytest.mark.parametrize("rate", [None, 200.0])
-def test_operations_are_drawn_and_numbered_until_the_time_is_over_or_enough(stub: Stub, rate: float | None) -> None:
+def test_load_draws_numbered_operations_until_its_end(stub: Stub, rate: float | None) -> None:
     drawn = Operation(name=f"n{NUMBER}", method="POST", path="/", body="{}", headers={"name": f"n{NUMBER}"})
     job = replace(_job(stub.port), operations=[drawn], rate=rate, first=7)
-    for_a_second = loaded(replace(job, seconds=1.0), seconds=LONGEST)
-    assert {attempt.operation for attempt in for_a_second} == stub.asked.keys()
+    timed = loaded(replace(job, seconds=0.3))
+    assert {attempt.operation for attempt in timed} == stub.asked.keys()
     assert stub.asked["n7"] == 1
-    with loading(replace(job, seconds=10 * LONGEST, first=1_000_000)) as load:
+    with loading(replace(job, seconds=ENDLESS, first=1_000_000)) as load:
         while len(load.attempts) < 20:
             load.check()
             sleep(0.01)
-        enough = load.finish(LONGEST)
-    assert {attempt.operation for attempt in [*for_a_second, *enough]} == stub.asked.keys()
+        finished = load.finish()
+    assert {attempt.operation for attempt in [*timed, *finished]} == stub.asked.keys()
     assert set(stub.asked.values()) == {1}
 
 
-def test_a_job_survives_its_way_to_the_process() -> None:
-    job = replace(_job(1), rate=2.0, headers={"Authorization": "Bearer x"})
-    assert replace(Job.parsed(job.line()), pauses=job.pauses) == job
-    rendered = job.operations[0].rendered(job.headers).decode()
+def test_operation_renders_an_http_request() -> None:
+    rendered = _job(1).operations[0].rendered({"Authorization": "Bearer x"}).decode()
     assert rendered.startswith("POST / HTTP/1.1\r\n")
     assert "Authorization: Bearer x\r\n" in rendered
     assert json.loads(rendered.partition("\r\n\r\n")[2]) == {}

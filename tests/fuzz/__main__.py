@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: fuzz the service at length, on DATABASE_URL's server or an embedded one, and show how."""
+"""`python -m tests.fuzz`: fuzz the service on the server of DATABASE_URL or an embedded one, and print the progress."""
 
 import argparse
 import secrets
@@ -14,8 +14,11 @@ from tests.support.databases import Databases
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0 when no case failed and there were as many as were asked for."""
-    options = _options(arguments)
+    """Return the exit status: 0 if all requested cases ran and passed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--cases", type=int, default=10_000, help="minimum number of cases (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the cases (%(default)s)")
+    options = parser.parse_args(arguments)
     end_in_order()
     started = time.monotonic()
     with (
@@ -31,13 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = f"{fuzzed.cases} cases of {options.cases}, {fuzzed.scenarios} sequences, {seconds:.0f} s"
     _say(f"{'PASSED' if passed else 'FAILED'}: {made}\n")
     return 0 if passed else 1
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000, help="how many cases at least (10000)")
-    parser.add_argument("--seed", type=int, default=1, help="what the cases are drawn by (1)")
-    return parser.parse_args(arguments)
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Schemathesis over the running service on PostgreSQL: all checks, all phases, with a key of every scope."""
+"""Schemathesis against the running service: all checks, all phases, and an API key with all scopes."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from tests.cli.support import a_key, rendered, serving
 
 HERE = Path(__file__).parent
 EXAMPLES = 50
-"""How many cases a round draws for each operation. Rounds are short, because in each the stateful phase ends for good
-where hypothesis meets a state of the service that it cannot bring about again."""
+"""Cases per operation in a round. Rounds are short: the stateful phase of a round ends when Hypothesis meets a state
+of the service that it cannot reproduce."""
 FIRST_PHASES = "examples,coverage,fuzzing,stateful"
 MORE_PHASES = "fuzzing,stateful"
 
 
 @dataclass(frozen=True, slots=True)
 class Fuzzed:
-    """Whether no case failed, how many there were, how many sequences of them, and what was printed."""
+    """Result: numbers of cases and of sequences, and the output of Schemathesis."""
 
     passed: bool
     cases: int
@@ -31,22 +31,19 @@ class Fuzzed:
 
 
 def fuzz(directory: Path, database: URL, *, cases: int, seed: int, show: Callable[[str], object]) -> Fuzzed:
-    """Serve the database and fuzz the service, in rounds with a seed each, until there were so many cases.
-
-    It ends with the first round in which one fails. `show` gets each line that is printed.
-    """
+    """Run rounds until the number of cases is reached or a case fails. Pass each line of output to `show`."""
     url = rendered(database)
     done = Fuzzed(passed=True, cases=0, scenarios=0, output="")
     with serving(directory, DATABASE_URL=url, HEXAPOST_RATE_LIMIT="none") as served:
         while done.passed and done.cases < cases:
-            # A key of its own for each round, so that the idempotency keys of the rounds before are not known.
+            # With a new API key, the Idempotency-Keys of earlier rounds are unknown.
             variables = {"HEXAPOST_FUZZ_KEY": a_key(directory, DATABASE_URL=url), "PYTHONPATH": str(HERE)}
-            words: list[str | Path] = [
+            arguments: list[str | Path] = [
                 *("--config-file", HERE / "schemathesis.toml", "run", f"{served.base_url()}/openapi.json"),
                 *("--checks", "all", "--phases", MORE_PHASES if done.cases else FIRST_PHASES),
                 *("--max-examples", str(EXAMPLES), "--seed", str(seed), "--no-color"),
             ]
-            status, output = _shown(words, directory, variables, show)
+            status, output = _run(arguments, directory, variables, show)
             done = Fuzzed(
                 passed=status == 0,
                 cases=done.cases + _count(r"(\d+) generated", output),
@@ -58,19 +55,18 @@ def fuzz(directory: Path, database: URL, *, cases: int, seed: int, show: Callabl
 
 
 def _count(pattern: str, output: str) -> int:
-    """Return the number that the output names; it must be there, or a round without cases would never end."""
+    """Return the number in the output; without it, rounds would never end."""
     found = re.search(pattern, output)
     assert found is not None, output
     return int(found[1])
 
 
-def _shown(
-    words: list[str | Path], directory: Path, variables: dict[str, str], show: Callable[[str], object]
+def _run(
+    arguments: list[str | Path], directory: Path, variables: dict[str, str], show: Callable[[str], object]
 ) -> tuple[int, str]:
-    """Run schemathesis, and return its exit status and what it printed."""
     lines = []
-    with subprocess.Popen(  # noqa: S603 - our own words
-        [Path(sys.executable).with_name("schemathesis"), *words],
+    with subprocess.Popen(  # noqa: S603 - our own arguments
+        [Path(sys.executable).with_name("schemathesis"), *arguments],
         cwd=directory,
         env=os.environ | variables,
         stdout=subprocess.PIPE,

@@ -1,1 +1,1 @@
-"""What breaks: a PostgreSQL that may be harmed, and proxies that lose what passes them."""
+"""Fault injection: a disposable PostgreSQL, and proxies that drop messages."""

@@ -1,15 +1,17 @@
-"""Between a client and the service: loses requests and answers."""
+"""Proxy in front of the service that drops requests and responses."""
 
 import asyncio
 import re
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from tests.drills.faults.proxy import HOST, Pipe, Proxy
 
-UNSENT = "request lost"
-UNHEARD = "cut while it was at work"
-UNANSWERED = "answer lost"
-HALF = "answer lost half way"
+UNSENT = "request dropped"
+UNHEARD = "connection cut during the request"
+UNANSWERED = "response dropped"
+HALF = "response truncated"
 FAULTS = (UNSENT, UNHEARD, UNANSWERED, HALF)
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -18,17 +20,17 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNOREC
 
 @dataclass(slots=True, kw_only=True)
 class HttpProxy(Proxy):
-    """Cuts connections to a service at that share of its requests, each kind of fault as often as the others."""
+    """Cuts connections at a share of the requests, with each kind of fault equally often."""
 
     server_port: int
     share: float = 0.0
 
+    @override
     async def connect(self) -> Pipe:
-        """See `Proxy.connect`."""
         return Pipe(*await asyncio.open_connection(HOST, self.server_port))
 
+    @override
     async def pass_on(self, client: Pipe, server: Pipe) -> None:
-        """See `Proxy.pass_on`."""
         while True:
             request = await read_message(client.reader)
             fault = self.chance.choice(FAULTS) if self.armed and self.chance.random() < self.share else None
@@ -46,7 +48,7 @@ class HttpProxy(Proxy):
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:
-    """Return a whole request or response that tells its length. Raises IncompleteReadError where one ends early."""
+    """Read a request or response with Content-Length. Raises IncompleteReadError if it ends early."""
     head = await reader.readuntil(_END_OF_HEAD)
     length = _LENGTH.search(head)
     return head + await reader.readexactly(int(length[1])) if length else head

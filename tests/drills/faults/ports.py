@@ -7,11 +7,10 @@ from contextlib import suppress
 from tests.drills.faults.proxy import HOST
 
 LOWEST, HIGHEST = 15_000, 32_000
-"""Below those that systems give to who asks for any: what is free then stays free while nobody listens yet."""
+"""Below the ephemeral ports of the system, so that no other process gets the port before it is used."""
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
     chance = random.SystemRandom()
     while True:
         port = chance.randint(LOWEST, HIGHEST)

@@ -1,4 +1,4 @@
-"""A look at processes, by /proc or by ps."""
+"""Children and memory of processes, from /proc or ps."""
 
 import subprocess
 import sys
@@ -12,7 +12,6 @@ _PS = "/bin/ps"
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that live."""
     if sys.platform == "linux":
         with suppress(FileNotFoundError, ProcessLookupError):
             return [
@@ -27,7 +26,7 @@ def children(pid: int) -> list[int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory that a process and its children hold; 0 when it is gone."""
+    """Return the resident memory of a process and its children; 0 if it has exited."""
     return sum(_resident_bytes(one) for one in [pid, *children(pid)])
 
 
@@ -44,7 +43,7 @@ def _resident_bytes(pid: int) -> int:
 
 @contextmanager
 def memory_watched(pid: int, *, every: float = 1.0) -> Iterator[list[tuple[float, int]]]:
-    """Yield a list that grows: when, by the monotonic clock, and how many bytes the process and its children hold."""
+    """Yield a list that grows: monotonic time, and resident bytes of the process and its children."""
     found: list[tuple[float, int]] = []
     ended = threading.Event()
 

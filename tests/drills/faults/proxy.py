@@ -1,4 +1,4 @@
-"""What the proxies share: a thread with a loop of its own, connections that can be cut, and a count of cuts."""
+"""Base of the proxies: a thread with an event loop, connections that can be cut, and a count of cuts."""
 
 import asyncio
 import contextlib
@@ -18,28 +18,25 @@ STOP_SECONDS = 10
 
 @dataclass(slots=True)
 class Pipe:
-    """One side of a connection that is passed on."""
-
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     def cut(self) -> None:
-        """Break the side off; what has not been sent yet never will be."""
         self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
-        """Send the bytes, at the pace of the other end."""
+        """Send the bytes, and wait while the peer reads slowly."""
         self.writer.write(data)
         await self.writer.drain()
 
 
 class CutError(Exception):
-    """The connection is to be broken off now."""
+    """Raised to abort both sides of a connection."""
 
 
 @dataclass(slots=True)
 class Proxy(ABC):
-    """A proxy on a free port, which does no harm until `armed`. `cuts` counts its faults by their kind."""
+    """A proxy on a free port. It injects faults only if `armed`, and counts them by kind in `cuts`."""
 
     seed: str
     armed: bool = False
@@ -53,19 +50,19 @@ class Proxy(ABC):
 
     @abstractmethod
     async def connect(self) -> Pipe:
-        """Return a connection to what stands behind."""
+        """Connect to the server behind the proxy."""
 
     @abstractmethod
     async def pass_on(self, client: Pipe, server: Pipe) -> None:
-        """Pass on what both sides say until one of them ends. Raises CutError to break both off."""
+        """Forward data until one side closes. Raises CutError to abort both."""
 
     def cut(self, kind: str) -> CutError:
-        """Count a fault and return what breaks the connection off."""
+        """Count a fault and return the error that aborts the connection."""
         self.cuts[kind] += 1
         return CutError(kind)
 
     async def serve(self, started: Future[None], stop: asyncio.Event) -> None:
-        """Pass connections on until told to stop."""
+        """Accept connections until `stop` is set."""
         server = await asyncio.start_server(self._accept, HOST, 0)
         async with server:
             self.port = int(server.sockets[0].getsockname()[1])
@@ -80,7 +77,6 @@ class Proxy(ABC):
         self._open.add(task)
         client = Pipe(reader, writer)
         try:
-            # What ends a connection here, ends it there; a peer that is gone is the point of the drill.
             with contextlib.suppress(CutError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._joined(client)
         finally:
@@ -97,7 +93,6 @@ class Proxy(ABC):
 
 @contextlib.contextmanager
 def running(proxy: Proxy) -> Iterator[None]:
-    """Run the proxy in a thread for as long as the block."""
     loop, stop, started = asyncio.new_event_loop(), asyncio.Event(), Future[None]()
 
     def serve() -> None:
@@ -112,15 +107,3 @@ def running(proxy: Proxy) -> Iterator[None]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(STOP_SECONDS)
-
-
-async def first_of(*pumps: "asyncio.Future[None] | asyncio.Task[None]") -> None:
-    """Return, or raise, as the first of the tasks does; the others are cancelled."""
-    try:
-        done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in done:
-            pump.result()
-    finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)

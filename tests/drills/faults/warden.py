@@ -1,7 +1,7 @@
-"""The keeper of a PostgreSQL that a drill may harm: `python -m tests.drills.faults.warden DIRECTORY PORT`.
+"""Controller of a disposable PostgreSQL: `python -m tests.drills.faults.warden DIRECTORY PORT`.
 
-Makes a cluster, then reads a command a line and answers each with a line when it is done. It is a process of its own
-because its children must be started by a process of one thread; they die with it.
+It creates a cluster, reads a command per line from stdin, and prints a line after each. It is a separate process,
+because only a process with a single thread can start the server safely. The server ends with it.
 """
 
 import os
@@ -29,8 +29,6 @@ START_SECONDS = STOP_SECONDS = 60.0
 
 
 class Warden:
-    """One cluster, and the server that runs on it if one does. It is as durable as a server of production."""
-
     def __init__(self, directory: Path, port: int) -> None:
         become_subreaper()
         self._port = port
@@ -53,8 +51,7 @@ class Warden:
         }
 
     def _start(self) -> None:
-        """Start the server and return when it takes connections."""
-        # Every process of the last server is gone and reaped by now, so that this names none.
+        # All processes of the last server are gone, so a remaining file is stale.
         (self._layout.data / "postmaster.pid").unlink(missing_ok=True)
         options = {"listen_addresses": HOST, "port": str(self._port), "unix_socket_directories": ""}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -82,14 +79,14 @@ class Warden:
         kill_orphans()
 
     def kill(self) -> None:
-        """Kill every process of the server at once, and return when the last is gone."""
+        """Kill every process of the server, and wait for their end."""
         if self._postmaster is not None and self._postmaster.poll() is None:
             self._signal_all(signal.SIGKILL)
             self._postmaster.wait()
         kill_orphans()
 
     def _signal_all(self, number: signal.Signals) -> None:
-        """Send a signal to every process of the server; the first one is stopped before, so that it starts no more."""
+        """Send a signal to every process of the server. Suspend the postmaster first, so that it starts no other."""
         assert self._postmaster is not None
         first = self._postmaster.pid
         os.kill(first, signal.SIGSTOP)
@@ -105,8 +102,8 @@ class Warden:
 
 
 def main(directory: str, port: str) -> None:
-    """Do what is asked until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the drill, which ends us in order
+    """Execute commands until the end of stdin."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the drill stops this process
     warden = Warden(Path(directory), int(port))
     try:
         _say(DONE)

@@ -1,1 +1,1 @@
-"""The load: a process of its own that asks, and what drills say to it and hear of it."""
+"""Load generator in a separate process, and its workloads."""

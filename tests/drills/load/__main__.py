@@ -1,16 +1,17 @@
-"""The load, a process of its own: reads a job in a line of JSON from stdin, writes a line for each attempt to stdout.
+"""Load generator process: reads a pickled job from stdin, writes a pickled attempt per request to stdout.
 
-Without a rate the load is a closed loop: each client sends its next request when the last one is settled. With a rate
-it is an open one: requests are due at random times (a Poisson process) whatever became of the earlier ones, and all
-times count from when a request was due, so that a stall is seen by all that fall into it ("coordinated omission":
-G. Tene, "How NOT to Measure Latency", 2015).
+Without a rate, the load is a closed loop: each client sends its next request after the last response. With a rate, it
+is an open loop: requests are due at random times (a Poisson process), and latency counts from the due time. A stall
+therefore delays all requests that are due in it ("coordinated omission": G. Tene, "How NOT to Measure Latency", 2015).
 """
 
 import asyncio
 import os
+import pickle
 import random
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -19,13 +20,11 @@ import uvloop
 from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, Answer, Connection
 from tests.drills.load.jobs import Attempt, Job, Operation
 
-TELL_SECONDS = 0.1
-_ASK_AGAIN = {429}
+FLUSH_SECONDS = 0.1
+"""A flush after each attempt would cost more than the request."""
 
 
 class Load:
-    """The clients at work."""
-
     def __init__(self, job: Job) -> None:
         self._job = job
         self._chance = random.Random(job.seed)  # noqa: S311 - the same times for the same seed
@@ -33,10 +32,10 @@ class Load:
         self._ended = False
 
     async def run(self) -> None:
-        """Do the job."""
+        """Execute the job. With `seconds`, the end of stdin ends it earlier."""
         if self._job.seconds:
             asyncio.get_running_loop().add_reader(sys.stdin, self._hear)
-        telling = asyncio.create_task(_tell_for_ever())
+        flushing = asyncio.create_task(_flush_for_ever())
         operations = self._operations()
         connections = [Connection(self._job.host, self._job.port) for _ in range(self._job.clients)]
         try:
@@ -52,11 +51,10 @@ class Load:
         finally:
             for connection in connections:
                 connection.close()
-            telling.cancel()
-            sys.stdout.flush()
+            flushing.cancel()
+            sys.stdout.buffer.flush()
 
     def _hear(self) -> None:
-        """End when the stream of input does: whoever asked for the load needs no more of it."""
         if not os.read(sys.stdin.fileno(), 4096):
             self._ended = True
             asyncio.get_running_loop().remove_reader(sys.stdin)
@@ -97,7 +95,20 @@ class Load:
             answer = await self._answer(connection, operation, request)
             done = monotonic()
             is_last = not may_try_again(answer) or done - due > self._job.patience
-            _tell(operation, answer, number=number, due=due, sent=sent, done=done, is_last=is_last)
+            is_read = answer.outcome == ACKNOWLEDGED and operation.method == "GET"
+            attempt = Attempt(
+                operation=operation.name,
+                number=number,
+                due=due,
+                sent=sent,
+                done=done,
+                outcome=answer.outcome,
+                status=answer.status,
+                headers={} if is_read else answer.headers,
+                body="" if is_read else answer.body,
+                is_last=is_last,
+            )
+            pickle.dump(attempt, sys.stdout.buffer)
             if not is_last:
                 await asyncio.sleep(self._chance.uniform(*self._job.pauses))
 
@@ -112,54 +123,18 @@ class Load:
 
 
 def may_try_again(answer: Answer) -> bool:
-    """Tell whether the same request could be acknowledged later, for all that the answer says."""
+    """Return True if a retry of the request may succeed."""
     if answer.outcome != REFUSED:
         return answer.outcome not in {ACKNOWLEDGED, CANCELLED, MISTAKEN}
-    return answer.status >= 500 or answer.status in _ASK_AGAIN or "retry-after" in answer.headers
+    return answer.status >= 500 or answer.status == 429 or "retry-after" in answer.headers
 
 
-def _tell(
-    operation: Operation, answer: Answer, *, number: int, due: float, sent: float, done: float, is_last: bool
-) -> None:
-    is_read = answer.outcome == ACKNOWLEDGED and operation.method == "GET"
-    attempt = Attempt(
-        operation=operation.name,
-        number=number,
-        due=due,
-        sent=sent,
-        done=done,
-        outcome=answer.outcome,
-        status=answer.status,
-        headers={} if is_read else answer.headers,
-        body="" if is_read else answer.body,
-        is_last=is_last,
-    )
-    sys.stdout.write(attempt.line())
-
-
-async def _tell_for_ever() -> None:
-    """Hand on what was told now and then: at each line it would cost more than the request."""
+async def _flush_for_ever() -> None:
     while True:
-        await asyncio.sleep(TELL_SECONDS)
-        sys.stdout.flush()
-
-
-def main() -> int:
-    """Do the job on stdin."""
-    job = Job.parsed(_first_line())
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Load(job).run())
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-def _first_line() -> str:
-    """Return a line of stdin, and leave nothing of the rest in a buffer."""
-    with os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=65536) as stream:
-        return stream.readline().decode()
+        await asyncio.sleep(FLUSH_SECONDS)
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Load(pickle.load(sys.stdin.buffer)).run())  # noqa: S301 - from our own process

@@ -1,4 +1,4 @@
-"""A core for the load alone, so that what it asks for does not take away from what answers."""
+"""CPU affinity: one core for the load generator, so that it takes no time from the service."""
 
 import os
 import sys
@@ -12,9 +12,9 @@ from tests.support.databases import connected
 
 @contextmanager
 def apart(stage: Stage) -> Iterator[Collection[int]]:
-    """Have this process, and what it starts, on the last core, and PostgreSQL on the others, which are returned.
+    """Run this process and its children on the last core, and PostgreSQL on the other cores, which are returned.
 
-    Where there is but one core, or no way to choose (elsewhere than on Linux), all go on sharing, and none is returned.
+    On a machine with one core, and elsewhere than on Linux, change nothing and return no core.
     """
     if sys.platform != "linux" or len(cores := os.sched_getaffinity(0)) == 1:
         yield ()
@@ -32,14 +32,14 @@ def apart(stage: Stage) -> Iterator[Collection[int]]:
 
 
 def move(pid: int, cores: Collection[int]) -> None:
-    """Have a process, and what it starts from now on, on these cores, if there are any and it may be moved."""
+    """Run a process and its future children on these cores, if that is possible."""
     if sys.platform == "linux" and cores:
         with suppress(OSError):
             os.sched_setaffinity(pid, cores)
 
 
 def _postmaster(stage: Stage) -> int:
-    """Return the parent of a backend, -1 when the server is not on this machine."""
+    """Return the parent of a backend, or -1 if the server is on another machine."""
     with connected(stage.database) as connection:
         (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         status = Path(f"/proc/{pid}/status")

@@ -1,4 +1,4 @@
-"""How many requests a second the service answers on this machine, now."""
+"""Measurement of the requests per second that the service can handle on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,30 +6,29 @@ from dataclasses import dataclass, replace
 from tests.drills.drill import DrillError
 from tests.drills.load.exchange import ACKNOWLEDGED
 from tests.drills.load.jobs import Attempt, Job, Operation
-from tests.drills.load.loading import beginning, loaded
+from tests.drills.load.loading import loaded
+from tests.drills.verdicts import beginning
 
 CLIENTS = 16
-SETTLE_SECONDS = 60.0
 FIRST_NUMBER = 1_000_000_000
-"""Far from the numbers of the load that follows."""
-FIRST = 0.25
-"""The share of the time that is not counted: caches are cold."""
+"""Larger than any number of the load that follows."""
+WARM_UP = 0.25
+"""Share of the time that does not count, because caches are cold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Requests a second, and the attempts that showed it."""
+    """Requests per second, and the attempts of the measurement."""
 
     rate: float
     attempts: Sequence[Attempt]
 
 
 def capacity(job: Job, operations: Sequence[Operation], *, seconds: float) -> Capacity:
-    """Return the rate at which that many clients are answered that send one request after the other."""
     job = replace(job, operations=operations, clients=CLIENTS, rate=None, seconds=seconds, first=FIRST_NUMBER)
-    attempts = loaded(job, seconds=seconds + SETTLE_SECONDS)
-    begun, warm = beginning(attempts), FIRST * seconds
+    attempts = loaded(job)
+    begun, warm = beginning(attempts), WARM_UP * seconds
     counted = [one for one in attempts if one.outcome == ACKNOWLEDGED and warm < one.done - begun <= seconds]
     if not counted:
-        raise DrillError("without a fault, no request is answered")
+        raise DrillError("the service acknowledges no request without a fault")
     return Capacity(len(counted) / (seconds - warm), attempts)

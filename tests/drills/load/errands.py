@@ -1,4 +1,4 @@
-"""What a service that has been in use is asked for, besides what other drills ask: lists, old posts, changes, words."""
+"""Requests to a service in use, in addition to those of other drills: lists, earlier posts, updates, search."""
 
 import json
 import re
@@ -12,9 +12,9 @@ from tests.drills.migrating.filled import Filled
 from tests.drills.service import Target
 
 CHANGE = "change"
-"""How the names of those begin that change a post of before."""
+"""Prefix of the names of updates of earlier posts."""
 SOME = 20
-"""How many posts of before each kind of request goes to."""
+"""Number of earlier posts that each kind of request addresses."""
 OFTEN = 4
 _POSTS = "/api/v1/posts"
 _LISTS = (_POSTS, f"{_POSTS}?status=published", "/api/v1/users", "/api/v1/users?is_active=true")
@@ -23,7 +23,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def errands(service: Target, filled: Filled) -> list[Operation]:
-    """Return requests about these rows, as far as the release that serves knows them: reads, lists, changes."""
+    """Return reads, lists and updates of these rows that the serving release supports."""
     some = filled.sample[:SOME]
     known = [path for path in _lists(service, filled) if _answers(service, path)]
     return [
@@ -34,7 +34,7 @@ def errands(service: Target, filled: Filled) -> list[Operation]:
 
 
 def told_apart(operations: Sequence[Operation]) -> list[Operation]:
-    """Return the requests, each with a name that tells its kind: those which only read are else all called the same."""
+    """Add the path without ids to the names of reads, so that each kind has a name."""
     return [
         replace(one, name=f"{one.name} {_UUID.sub('', one.path)}") if one.name.startswith(READ) else one
         for one in operations
@@ -42,7 +42,6 @@ def told_apart(operations: Sequence[Operation]) -> list[Operation]:
 
 
 def kind(name: str) -> str:
-    """Return what requests have in their names that differ in nothing but the rows they are about."""
     return _NUMBER.sub("", name, count=1)
 
 

@@ -1,4 +1,4 @@
-"""One keep-alive connection of a client's, over a bare socket: what comes of each request is told apart."""
+"""Keep-alive HTTP connection of the load generator, over a plain socket."""
 
 import asyncio
 import re
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ACKNOWLEDGED = "acknowledged"
-"""Answered with 2xx."""
+"""The response has status 2xx."""
 REFUSED = "refused"
-"""Answered with another status. One of 5xx does not say that nothing was stored."""
+"""The response has another status. After a 5xx, the write may be stored or not."""
 UNKNOWN = "unknown"
-"""Sent, and not answered: the connection was cut, or the time was up. It may have been done or not."""
+"""Sent without a response: connection aborted or timeout. The write may be stored or not."""
 UNSENT = "unsent"
-"""There was no connection to send it on."""
+"""Connecting failed."""
 CANCELLED = "cancelled"
-"""Sent, and the client hung up before there was an answer. It may have been done or not."""
+"""Sent, and the client disconnected before the response. The write may be stored or not."""
 MISTAKEN = "mistaken"
-"""Answered with 2xx, and with something else than was asked for."""
+"""The response has status 2xx and the content of another request."""
 
 _END_OF_HEAD = b"\r\n\r\n"
 _FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
@@ -24,7 +24,7 @@ _FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a request; a status of 0 is none. The names of headers are in lower case."""
+    """Result of a request. Without a response, the status is 0. Header names are in lower case."""
 
     outcome: str
     status: int
@@ -37,14 +37,14 @@ def _nothing(outcome: str) -> Answer:
 
 
 class Connection:
-    """Carries one request at a time, and connects again where that is needed."""
+    """Sends one request at a time, and reconnects if needed."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def exchange(self, request: bytes, *, seconds: float) -> Answer:
-        """Return what came of a request within that time."""
+        """Send a request and return its result within that time."""
         try:
             async with asyncio.timeout(seconds):
                 reader, writer = await self._connected()
@@ -62,17 +62,15 @@ class Connection:
             return _nothing(UNSENT)
 
     async def open(self) -> None:
-        """Connect before the first request. Raises OSError when that fails."""
         await self._connected()
 
     def close(self) -> None:
-        """End the connection; the next request makes a new one."""
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        # A connection that was seen to end between two requests has lost none of them.
+        # If the server closed the connection between two requests, no request was lost.
         if self._streams is not None and (self._streams[0].at_eof() or self._streams[1].is_closing()):
             self.close()
         if self._streams is None:

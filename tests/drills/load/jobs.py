@@ -1,20 +1,18 @@
-"""What is asked of the load, and what it tells: both pass between two processes as lines of JSON."""
+"""Input and output of the load generator, pickled between two processes."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 NUMBER = "{n}"
-"""Stands for a number that no other operation has, in an operation's name, body, headers and what it expects."""
+"""Placeholder for a unique number in the name, body, headers and `expects` of an operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """A request that is to be done once; one with a body is in JSON. The name is the drill's own.
+    """A request to execute once, with a JSON body or none. A 2xx response must contain the text `expects`.
 
-    An answer of 2xx has to hold the words that it `expects`. A client that `hangs_up_within` some seconds waits for no
-    answer longer than a random part of them.
+    With `hangs_up_within`, the client disconnects after a random part of these seconds.
     """
 
     name: str
@@ -26,7 +24,7 @@ class Operation:
     hangs_up_within: float = 0.0
 
     def numbered(self, number: int) -> Self:
-        """Return the operation with a number in place of NUMBER."""
+        """Return the operation with the number in place of NUMBER."""
         if NUMBER not in self.name:
             return self
         text = str(number)
@@ -35,7 +33,7 @@ class Operation:
         return replace(self, name=name, body=body, expects=expects, headers=headers)
 
     def rendered(self, headers: Mapping[str, str]) -> bytes:
-        """Return the request as HTTP/1.1 sends it, with these headers besides its own."""
+        """Return the HTTP/1.1 request with these headers and its own."""
         body = self.body.encode()
         always = {"Host": "drill"} | ({"Content-Type": "application/json"} if body else {})
         lengths = always | {"Content-Length": str(len(body))} | dict(headers) | dict(self.headers)
@@ -45,13 +43,12 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is to be sent where, by how many clients, at that rate a second if any.
+    """Requests, target and number of clients. With `rate`, requests arrive at that rate per second.
 
-    With `seconds`, operations are drawn at random for that long or until the job's stream of input ends, and numbered
-    from `first` on; without, each is done once. Each attempt may take `timeout` seconds. An operation that is not
-    acknowledged is tried again for `patience` seconds, after a random pause between the two `pauses`, unless its answer
-    says that this is no use; the pauses are not those of a polite client. `headers` go with every request. Clients that
-    are `connected` are so before the first request is due.
+    With `seconds`, operations are drawn at random for that time, and numbered from `first`. Otherwise each is executed
+    once. An attempt takes at most `timeout` seconds. An operation is retried for `patience` seconds after a random
+    pause between the two `pauses`, unless the response excludes success. `headers` are added to every request. With
+    `connected`, all clients connect before the first request.
     """
 
     host: str
@@ -68,29 +65,17 @@ class Job:
     headers: Mapping[str, str] = field(default_factory=dict)
     seed: str = ""
 
-    def line(self) -> str:
-        """Return the job as the process takes it."""
-        return json.dumps(asdict(self)) + "\n"
-
-    @classmethod
-    def parsed(cls, line: str) -> Self:
-        """Return the job that was written as a line."""
-        values = json.loads(line)
-        values["operations"] = [Operation(**operation) for operation in values["operations"]]
-        return cls(**values)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One time that an operation was sent; times are of the system's monotonic clock, the same in every process.
+    """One attempt at an operation. Times are of the monotonic clock, which all processes share.
 
-    Headers and body are empty where the answer is what a reader asked for.
+    `due` is when the first attempt was due. `headers` and `body` are empty after a successful GET.
     """
 
     operation: str
     number: int
     due: float
-    """When the first attempt was to be sent."""
     sent: float
     done: float
     outcome: str
@@ -98,15 +83,3 @@ class Attempt:
     headers: Mapping[str, str]
     body: str
     is_last: bool
-
-    def line(self) -> str:
-        """Return the attempt as the process tells it."""
-        return json.dumps([getattr(self, name) for name in _ATTEMPT]) + "\n"
-
-    @classmethod
-    def parsed(cls, line: str) -> Self:
-        """Return the attempt that was written as a line."""
-        return cls(**dict(zip(_ATTEMPT, json.loads(line), strict=True)))
-
-
-_ATTEMPT = tuple(one.name for one in fields(Attempt))

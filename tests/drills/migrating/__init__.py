@@ -1,1 +1,1 @@
-"""What the drill `migrations` needs: revisions, rows, the release before, and its conclusions."""
+"""Parts of the drill `migrations`: revisions, rows, the previous release, and checks."""

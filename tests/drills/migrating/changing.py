@@ -1,8 +1,8 @@
-"""Changing the schema while it is in use: one revision after the other, up and then down."""
+"""Running revisions one by one, up and then down."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from alembic import command
@@ -15,8 +15,6 @@ from tests.drills.drill import DrillError, Mark
 from tests.support.databases import connected
 from tests.support.schemas import revisions
 
-LONGEST_SECONDS = 1800.0
-"""After which a revision is taken never to be applied."""
 _LEFT = """
     SELECT format('index %s is invalid', indexrelid::regclass) FROM pg_index WHERE NOT indisvalid
     UNION ALL
@@ -28,7 +26,7 @@ _LEFT = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A revision that was applied or undone: when, by the system's monotonic clock, and what it left unfinished."""
+    """An upgrade or downgrade of one revision: monotonic times, and unfinished work that it left."""
 
     revision: str
     doc: str
@@ -38,16 +36,19 @@ class Move:
     unfinished: Sequence[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.doc} ({self.revision}) {'up' if self.up else 'down'}"
+        return f"{self.doc} ({self.revision}) {self.direction}"
+
+    @property
+    def direction(self) -> str:
+        """Either "up" or "down"."""
+        return "up" if self.up else "down"
 
     def mark(self, begun: float) -> Mark:
-        """Return it for a picture that begins at that time."""
-        label = f"a revision goes {'up' if self.up else 'down'}"
-        return Mark(label=label, start=self.start - begun, end=self.end - begun)
+        return Mark(label=f"a revision goes {self.direction}", start=self.start - begun, end=self.end - begun)
 
 
 class Changes:
-    """The revisions that a database lacks and that the release which serves meanwhile bears."""
+    """Revisions that a database lacks, and with which the serving release is compatible."""
 
     def __init__(self, config: Config, database: URL, *, release: str) -> None:
         config.attributes |= {"phase": Phase.CONTRACT, "release": release}
@@ -61,18 +62,20 @@ class Changes:
         self.scripts: Sequence[Script] = [*expand, *(one for one in contract if _is_borne(one, release))]
 
     def moves(self) -> Iterator[Move]:
-        """Apply each, then undo each, the last one first. Raises DrillError when one cannot be."""
+        """Upgrade by each revision, then downgrade in reverse order. Raises DrillError on failure."""
         for script in self.scripts:
             yield self._moved(script, up=True)
         for script in reversed(self.scripts):
             yield self._moved(script, up=False)
 
     def _moved(self, script: Script, *, up: bool) -> Move:
+        change, goal = (command.upgrade, script.revision) if up else (command.downgrade, f"{script.revision}@-1")
         start = time.monotonic()
-        if up:
-            _within(LONGEST_SECONDS, lambda: command.upgrade(self._config, script.revision))
-        else:
-            _within(LONGEST_SECONDS, lambda: command.downgrade(self._config, f"{script.revision}@-1"))
+        try:
+            with ThreadPoolExecutor(1) as thread:  # Alembic's environment runs an event loop
+                thread.submit(change, self._config, goal).result()
+        except Exception as error:
+            raise DrillError(f"revision {script.revision} failed: {error}") from error
         end = time.monotonic()
         with connected(self._database) as connection:
             unfinished = [str(words) for (words,) in connection.execute(_LEFT)]
@@ -81,22 +84,3 @@ class Changes:
 
 def _is_borne(script: Script, release: str) -> bool:
     return ordered(safe_from(script)) <= ordered(release)
-
-
-def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Return when it is done. Raises DrillError when it takes longer, or fails."""
-    failed: list[Exception] = []
-
-    def attempt() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the drill is over
-            failed.append(error)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise DrillError(f"a revision is not applied after {seconds:g} s")
-    if failed:
-        raise DrillError(f"a revision is not applied: {failed[0]}") from failed[0]

@@ -1,4 +1,4 @@
-"""Rows that are there before a drill: posts by the hundred thousand, as a service has them that is in use."""
+"""Rows before a drill: hundreds of thousands of posts, as in a service in use."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from tests.drills.drill import DrillError
 from tests.support.databases import Connection, connected
 
 POSTS_OF_A_USER = 100
 SAMPLE = 200
 NAMES = r"^Before \d|@before\.example\.org$"
-"""What the names of these rows match, and of no others."""
+"""Pattern of the names of these rows only."""
 
-# One a minute until now; a key says when the row was made, as UUIDv7 does.
+# One row per minute until now. Each key has the time of its row, as in UUIDv7.
 _MADE = "date_trunc('minute', now()) - make_interval(mins => {rows} - n)"
 _KEY = """(
     lpad(to_hex((extract(epoch FROM made) * 1000)::bigint), 12, '0') || '7' || substr(digest, 1, 3) || '8'
@@ -25,7 +24,7 @@ _USERS = f"""
     SELECT {_KEY}, n || '@before.example.org', n || '@before.example.org', 'Number ' || n, true, made, made, 1
     FROM generate_series(1, %(users)s) AS n, LATERAL (SELECT {_MADE.format(rows="%(users)s")}, md5('user ' || n))
         AS row (made, digest)
-"""  # noqa: S608 - nothing in it comes from elsewhere
+"""  # noqa: S608 - constants only
 _POSTS = f"""
     WITH authors AS MATERIALIZED (SELECT array_agg(id) AS ids FROM users)
     INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
@@ -37,7 +36,7 @@ _POSTS = f"""
            made, made, 1
     FROM authors, generate_series(1, %(posts)s) AS n,
          LATERAL (SELECT {_MADE.format(rows="%(posts)s")}, md5('post ' || n)) AS row (made, digest)
-"""  # noqa: S608 - nothing in it comes from elsewhere
+"""  # noqa: S608 - constants only
 _INDEXES = """
     SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
     WHERE indrelid = 'posts'::regclass AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
@@ -47,7 +46,7 @@ _OURS = "FROM posts WHERE title LIKE 'Before %%'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """The rows, some of their keys, and how long it took to make them."""
+    """Number of posts, and a sample of post ids and author ids."""
 
     posts: int
     sample: Sequence[str]
@@ -55,7 +54,7 @@ class Filled:
 
 
 def fill(database: URL, posts: int) -> Filled:
-    """Make so many posts, and a hundredth of them users, in a database without rows, and leave it at rest."""
+    """Insert posts, and a hundredth as many users, into an empty database."""
     users = max(1, posts // POSTS_OF_A_USER)
     with connected(database) as connection:
         connection.execute(_USERS, {"users": users})
@@ -70,7 +69,7 @@ def fill(database: URL, posts: int) -> Filled:
 
 @contextmanager
 def _without_indexes(connection: Connection) -> Iterator[None]:
-    """Build the indexes of posts after the block: all at once takes a fraction of the time that row by row does."""
+    """Build the indexes of posts after the block, which takes a fraction of the time."""
     indexes = connection.execute(_INDEXES).fetchall()
     for name, _ in indexes:
         connection.execute(f"DROP INDEX {name}")
@@ -82,8 +81,6 @@ def _without_indexes(connection: Connection) -> Iterator[None]:
 
 
 def left(connection: Connection) -> tuple[int, int]:
-    """Return how many of these posts there are, and how often they were changed."""
-    found = connection.execute(f"SELECT count(*), coalesce(sum(version - 1), 0) {_OURS}").fetchone()
-    if found is None:
-        raise DrillError("the posts cannot be counted")
+    """Return the number of these posts, and the number of their updates."""
+    (found,) = connection.execute(f"SELECT count(*), coalesce(sum(version - 1), 0) {_OURS}").fetchall()
     return int(str(found[0])), int(str(found[1]))

@@ -1,18 +1,16 @@
-"""Revisions of the drill's own, after those of the tree: each safe operation on `posts`, and what is not safe."""
+"""Sample revisions after those of the tree: each safe operation on `posts`, and an unsafe one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.migrations.revisions import Revisions
 
-UNSAFE_SECONDS = 6
-_MORE = 'KEY = ("id", "author_id")  # in the order in which they were written: a batch is on few pages'
+UNSAFE_SECONDS = 3
+_MORE = 'KEY = ("id", "author_id")  # the order of insertion: a batch is on few pages'
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A revision: what it brings, and how."""
-
     doc: str
     upgrade: str
     downgrade: str
@@ -56,7 +54,7 @@ SAFE = (
         'op.remove_constraint("uq_posts_id_author_id", "posts")',
     ),
 )
-"""What the release before does not miss and does not notice."""
+"""Revisions with which the previous release is compatible."""
 
 UNSAFE = (
     Planted(
@@ -68,10 +66,9 @@ UNSAFE = (
         'op.drop_column("posts", "a")',
     ),
 )
-"""What everybody notices: readers and writers stand behind a lock for as long as the transaction lasts."""
+"""A revision that blocks readers and writers until the end of its transaction."""
 
 
 def plant(revisions: Revisions, planted: Sequence[Planted]) -> None:
-    """Write these revisions, one after the other."""
     for number, each in enumerate(planted, 1):
         revisions.add(each.upgrade, each.downgrade, revision=f"drill{number:02}", doc=each.doc, more=_MORE)

@@ -1,4 +1,4 @@
-"""The release before: its code, taken out of git, to serve in the virtual environment of the own code."""
+"""Code of the previous release, extracted from git, which runs in the current virtual environment."""
 
 import io
 import shutil
@@ -13,7 +13,7 @@ from sqlalchemy import URL
 
 from tests.cli.support import COMMAND, ROOT, environment, rendered
 from tests.drills.drill import DrillError
-from tests.support.databases import connected
+from tests.support.databases import connected, with_driver
 
 SECONDS = 120.0
 _PARTS = ("domain", "application", "adapters", "migrations", "pyproject.toml")
@@ -21,24 +21,23 @@ _PARTS = ("domain", "application", "adapters", "migrations", "pyproject.toml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Code that serves: where it is, and what it is in words."""
+    """Directory and description of the code that serves."""
 
     root: Path
     name: str
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What has a command take its code."""
+        """Environment in which a command imports this code."""
         return {"PYTHONPATH": str(self.root)}
 
     @property
     def version(self) -> str:
-        """Its number."""
         project = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return str(project["version"])
 
     def prepare(self, database: URL, directory: Path) -> None:
-        """Have a migrated database be as this release itself makes it, without rows. Raises DrillError if it fails."""
+        """Replace the schema of a database with that of the release. Raises DrillError on failure."""
         if self.root == ROOT:
             return
         with connected(database) as connection:
@@ -47,7 +46,7 @@ class Release:
         done = subprocess.run(  # noqa: S603 - our own command
             [*COMMAND, "migrate"],
             cwd=directory,
-            env=environment(DATABASE_URL=rendered(database.set(drivername="postgresql+asyncpg")), **self.variables),
+            env=environment(DATABASE_URL=rendered(with_driver(database, "asyncpg")), **self.variables),
             capture_output=True,
             text=True,
             check=False,
@@ -58,26 +57,25 @@ class Release:
 
 
 def taken(reference: str, directory: Path, *, repository: Path = ROOT) -> Release:
-    """Return the code of a tag or commit, put into a new directory; the own code when the reference is empty.
+    """Extract a tag or commit into a new directory. If the reference is empty, return the working tree.
 
-    Raises DrillError when git does not know it.
+    Raises DrillError for an unknown reference.
     """
     if not reference:
-        return Release(root=repository, name="the own code")
-    commit = _git(repository, "rev-parse", "--verify", "--short", "--end-of-options", f"{reference}^{{commit}}")
-    packed = _git(repository, "archive", "--format=zip", commit.decode().strip(), "--", *_PARTS)
+        return Release(root=repository, name="the working tree")
+    found = _git(repository, "rev-parse", "--verify", "--short", "--end-of-options", f"{reference}^{{commit}}")
+    commit = found.decode().strip()
+    packed = _git(repository, "archive", "--format=zip", commit, "--", *_PARTS)
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         archive.extractall(directory)
-    commit_words = commit.decode().strip()
-    name = f"commit {commit_words}" if reference.startswith(commit_words[:7]) else f"{reference} ({commit_words})"
-    return Release(root=directory, name=name)
+    return Release(root=directory, name=f"commit {commit}" if commit in reference else f"{reference} ({commit})")
 
 
 def last_tag(*, repository: Path = ROOT) -> str:
-    """Return the last tag before the commit that is checked out; nothing where there is none, or no git."""
+    """Return the last tag before the current commit; empty without a tag or a repository."""
     try:
         if Path(_git(repository, "rev-parse", "--show-toplevel").decode().strip()) != repository.resolve():
-            return ""  # the repository of somebody who has unpacked us in it
+            return ""  # the directory is part of another repository
         return _git(repository, "describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
     except DrillError:
         return ""
@@ -86,8 +84,8 @@ def last_tag(*, repository: Path = ROOT) -> str:
 def _git(repository: Path, *arguments: str) -> bytes:
     git = shutil.which("git")
     if git is None:
-        raise DrillError("there is no git, which knows the releases before")
-    done = subprocess.run(  # noqa: S603 - asked for by who runs the drill
+        raise DrillError("git is not installed")
+    done = subprocess.run(  # noqa: S603 - arguments of the command line
         [git, "-C", repository, *arguments], capture_output=True, check=False, timeout=SECONDS
     )
     if done.returncode:

@@ -1,1 +1,1 @@
-"""What is told of drills: on the screen, as a table, as a page with pictures."""
+"""Output of drills: terminal, table, and HTML page with charts."""

@@ -1,4 +1,4 @@
-"""The results as a table of text and as a page that stands by itself."""
+"""Results as a text table and as a self-contained HTML page."""
 
 import os
 import platform
@@ -9,56 +9,45 @@ from html import escape
 from pathlib import Path
 
 from tests.drills.drill import Drill, Outcome
-from tests.drills.reporting.pictures import curve_of_percentiles, latency_over_time
+from tests.drills.reporting.pictures import latency_over_time
 from tests.support.markdown import aligned
 
 HEADS = ("drill", "driver", "claim", "figure", "pass")
 STYLE = """
-body { font: 15px/1.5 system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif; color: #1f2328;
-  margin: 2rem auto; max-width: 1080px; padding: 0 1rem }
-h1 { margin-bottom: .2rem } h2 { margin: 3rem 0 .2rem; border-top: 1px solid #d8dee4; padding-top: 1.5rem }
-p { margin: .3rem 0 1rem } .faint { color: #59636e }
-table { border-collapse: collapse; width: 100%; font-size: 14px; line-height: 1.4 }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; margin: 2rem auto; max-width: 1080px; padding: 0 1rem }
+h2 { margin: 3rem 0 .2rem } .faint { color: #59636e } svg { max-width: 100%; height: auto; display: block }
+table { border-collapse: collapse; width: 100%; font-size: 14px } th, tr.drill td { background: #f6f8fa }
 td, th { border-bottom: 1px solid #d8dee4; padding: 5px 10px; text-align: left; vertical-align: top }
-th { background: #f6f8fa } tr.drill td { background: #f6f8fa; padding-top: 10px }
-td:first-child { width: 44% } td:last-child { width: 3rem; text-align: center; font-weight: 600 }
-tr.drill td:first-child { width: auto; text-align: left; font-weight: normal }
 .no { background: #ffebe9; color: #cf222e } .yes { background: #dafbe1; color: #1a7f37 }
-.reason { color: #cf222e; font-size: 13px; overflow-wrap: anywhere }
-.badge { border-radius: 1em; padding: .1em .7em; font-size: 14px; font-weight: 600; white-space: nowrap }
-svg { max-width: 100%; height: auto; display: block; margin: 1rem 0 }
-@media (max-width: 600px) { td, th { padding: 4px } td:first-child { width: auto } }
+.reason { color: #cf222e; overflow-wrap: anywhere } .badge { border-radius: 1em; padding: .1em .7em; font-size: 14px }
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A drill that was carried out."""
+    """Outcome of a drill over a driver."""
 
     drill: Drill
     driver: str
     seed: str
     outcome: Outcome
 
+    def __str__(self) -> str:
+        return f"{self.drill.name} over {self.driver}"
+
 
 def table(done: Sequence[Done]) -> str:
-    """Return the claims and figures, and a line for each claim that does not hold."""
+    """Return a table of claims and figures, and a line per failed claim."""
+    checks = [(one, check) for one in done for check in one.outcome.checks]
     rows = [
         (one.drill.name, one.driver, check.claim, check.figure, "yes" if check.passed else "NO")
-        for one in done
-        for check in one.outcome.checks
+        for one, check in checks
     ]
-    reasons = [
-        f"{one.drill.name} over {one.driver}: NOT {check.claim}: {check.reason}"
-        for one in done
-        for check in one.outcome.checks
-        if not check.passed
-    ]
+    reasons = [f"{one}: NOT {check.claim}: {check.reason}" for one, check in checks if not check.passed]
     return "\n".join([*aligned([HEADS, *rows], words=len(HEADS)), *reasons]) + "\n"
 
 
 def write(directory: Path, done: Sequence[Done]) -> Path:
-    """Write the page and return where it is."""
     directory.mkdir(parents=True, exist_ok=True)
     page = directory / "index.html"
     page.write_text("\n".join(_page(done)) + "\n", encoding="utf-8")
@@ -71,7 +60,7 @@ def _page(done: Sequence[Done]) -> Iterator[str]:
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()}, {os.cpu_count()} cores"
     yield '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Hexapost: drills</title>'
     yield '<meta name="viewport" content="width=device-width">'
-    yield f"<style>{STYLE}</style>\n<h1>Hexapost: proofs by fault injection</h1>"
+    yield f"<style>{STYLE}</style>\n<h1>Hexapost: fault-injection tests</h1>"
     yield f"<p>{_badge(verdict, passed=not failed)} <span class=faint>{escape(made)}</span></p>"
     yield "<table>\n<tr><th>claim</th><th>figure</th><th>pass</th></tr>"
     for one in done:
@@ -86,20 +75,18 @@ def _badge(words: str, *, passed: bool) -> str:
 
 
 def _rows(one: Done) -> Iterator[str]:
-    words = f"<b>{escape(one.drill.name)}</b> over {escape(one.driver)}"
-    yield f"<tr class=drill><td colspan=3>{words} <span class=faint>{escape(one.drill.claim)}</span></td></tr>"
+    claim = f"<b>{escape(str(one))}</b> <span class=faint>{escape(one.drill.claim)}</span>"
+    yield f"<tr class=drill><td colspan=3>{claim}</td></tr>"
     for check in one.outcome.checks:
-        reason = f"<div class=reason>{escape(check.reason)}</div>" if check.reason != check.figure else ""
-        figure = f"<td>{escape(check.figure)}{reason if check.reason else ''}</td>"
+        reason = f"<div class=reason>{escape(check.reason)}</div>" if check.reason not in {"", check.figure} else ""
+        figure = f"<td>{escape(check.figure)}{reason}</td>"
         yield f"<tr><td>{escape(check.claim)}</td>{figure}<td class={'yes>yes' if check.passed else 'no>NO'}</td></tr>"
 
 
 def _pictures(one: Done) -> Iterator[str]:
-    title = f"{one.drill.name} over {one.driver}"
     outcome = one.outcome
     verdict = _badge("passed" if outcome.passed else "failed", passed=outcome.passed)
-    yield f"<h2>{escape(title)} {verdict}</h2>"
+    yield f"<h2>{escape(str(one))} {verdict}</h2>"
     yield f"<p>{escape(one.drill.claim)} <span class=faint>Seed {escape(one.seed)}.</span></p>"
     if outcome.samples:
-        yield latency_over_time(outcome.samples, outcome.marks, outcome.refusals, title=f"{title}: latency over time")
-        yield curve_of_percentiles(outcome.samples, title=f"{title}: latency by percentile")
+        yield latency_over_time(outcome, title=f"{one}: latency over time")

@@ -1,4 +1,4 @@
-"""The load generator against a service of a few lines, which counts what it is asked."""
+"""Tests for the load generator of benchmarks, against a stub service that counts requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,14 +17,14 @@ RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\ncontent-LENGTH: 5\r\
 
 @dataclass(slots=True)
 class Stub:
-    """What the service does, and how often it was asked."""
+    """Response and request count of the service."""
 
     response: bytes = RESPONSE
     delay: float = 0.0
     asked: int = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer each request in two pieces."""
+        """Send each response in two chunks."""
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 self.asked += 1
@@ -38,13 +38,12 @@ class Stub:
 
 @asynccontextmanager
 async def _serving(stub: Stub) -> AsyncIterator[Job]:
-    """Yield a job for the service as long as it runs."""
     server = await asyncio.start_server(stub.answer, "127.0.0.1", 0)
     async with server:
         yield replace(JOB, port=server.sockets[0].getsockname()[1])
 
 
-async def test_a_closed_loop_counts_every_answer() -> None:
+async def test_closed_loop_counts_every_response() -> None:
     stub = Stub()
     async with _serving(stub) as job:
         outcome = await Load(job).run()
@@ -54,7 +53,7 @@ async def test_a_closed_loop_counts_every_answer() -> None:
     assert outcome.latencies == []
 
 
-async def test_an_open_loop_sends_what_is_due_and_times_each() -> None:
+async def test_open_loop_sends_due_requests_and_times_each() -> None:
     stub = Stub()
     async with _serving(stub) as job:
         first = await Load(replace(job, rate=500.0, seed=7)).run()
@@ -64,24 +63,24 @@ async def test_an_open_loop_sends_what_is_due_and_times_each() -> None:
     assert stub.asked == first.completed + second.completed
 
 
-async def test_latency_counts_from_when_a_request_was_due() -> None:
+async def test_open_loop_counts_latency_from_the_due_time() -> None:
     stub = Stub(delay=0.02)
     async with _serving(stub) as job:
         outcome = await Load(replace(job, connections=1, rate=200.0)).run()
 
-    # Each waits for those before it, so the last one has waited for nearly all.
+    # Each request waits for those before it, so the last one waits for nearly all.
     assert outcome.latencies[-1] > outcome.completed * stub.delay - job.seconds
 
 
 @pytest.mark.parametrize("rate", [None, 500.0])
-async def test_another_status_ends_the_run(rate: float | None) -> None:
+async def test_load_generator_fails_for_another_status(rate: float | None) -> None:
     async with _serving(Stub(response=RESPONSE.replace(b"200 OK", b"503 No"))) as job:
         with pytest.raises(BenchmarkError, match="status 503 instead of 200"):
             await Load(replace(job, rate=rate)).run()
 
 
 @pytest.mark.parametrize("rate", [None, 500.0])
-async def test_a_closed_connection_ends_the_run(rate: float | None) -> None:
+async def test_load_generator_fails_for_a_closed_connection(rate: float | None) -> None:
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
         await asyncio.sleep(0)
@@ -93,7 +92,7 @@ async def test_a_closed_connection_ends_the_run(rate: float | None) -> None:
             await Load(job).run()
 
 
-def test_a_response_may_arrive_in_any_pieces() -> None:
+def test_response_reader_accepts_any_chunks() -> None:
     for size in range(1, len(RESPONSE)):
         reader = ResponseReader()
         pieces = [RESPONSE[start : start + size] for start in range(0, len(RESPONSE), size)]
@@ -102,6 +101,6 @@ def test_a_response_may_arrive_in_any_pieces() -> None:
 
 
 @pytest.mark.parametrize("response", [RESPONSE + b"!", RESPONSE.replace(b"LENGTH", b"weight")])
-def test_a_response_must_be_as_long_as_it_says(response: bytes) -> None:
+def test_response_reader_rejects_a_wrong_length(response: bytes) -> None:
     with pytest.raises(BenchmarkError):
         ResponseReader().feed(response)

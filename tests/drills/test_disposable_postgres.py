@@ -1,4 +1,4 @@
-"""The PostgreSQL that drills may harm: that it is harmed as they say, and that damage is found."""
+"""Tests for the disposable PostgreSQL of drills."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def _users(postgres: OwnPostgres) -> int:
     return int(str(count))
 
 
-def test_it_is_stopped_killed_and_frozen_and_comes_back(tmp_path: Path) -> None:
+def test_disposable_postgres_stops_and_finds_damage(tmp_path: Path) -> None:
     with own_postgres(tmp_path) as postgres:
         for harm in (postgres.stop, postgres.crash, postgres.kill):
             harm()
@@ -28,20 +28,14 @@ def test_it_is_stopped_killed_and_frozen_and_comes_back(tmp_path: Path) -> None:
             postgres.start()
             assert _users(postgres) == 0
         postgres.freeze()
-        patience = postgres.url().update_query_dict({"connect_timeout": "2"})
-        with pytest.raises(psycopg.OperationalError), connected(patience):
+        impatient = postgres.url().update_query_dict({"connect_timeout": "2"})
+        with pytest.raises(psycopg.OperationalError), connected(impatient):
             pass
         postgres.thaw()
-        assert _users(postgres) == 0
-        assert all(check.passed for check in postgres.sound())
-
-
-def test_damage_is_found(tmp_path: Path) -> None:
-    with own_postgres(tmp_path) as postgres:
         with connected(postgres.url()) as connection:
             connection.execute("CREATE TABLE marred AS SELECT generate_series(1, 1000) AS number; CHECKPOINT")
             (path,) = connection.execute("SELECT pg_relation_filepath('marred')").fetchone() or ("",)
-        postgres.stop()
+        assert all(check.passed for check in postgres.sound())
         with (tmp_path / "postgres" / "data" / str(path)).open("r+b") as file:
             file.seek(4000)
             file.write(b"\0marred\0")
@@ -50,7 +44,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
             postgres.sound()
 
 
-def test_memory_is_watched() -> None:
+def test_memory_watch_records_resident_bytes() -> None:
     begun = monotonic()
     with memory_watched(os.getpid(), every=0.01) as found:
         while not found:

@@ -1,0 +1,81 @@
+"""Tests for `python -m tests.drills`."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.drills import __main__ as command
+from tests.drills.drill import Check, Drill, DrillError, Mark, Outcome, Size, Stage
+from tests.support.databases import Databases
+
+Plant = Callable[[Callable[[Stage], Outcome]], None]
+GOOD = Check(claim="it holds", figure="0 <lost>")
+BAD = Check(claim="it does not", figure="1 lost", reason="row 7 is lost")
+
+
+@pytest.fixture
+def plant(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """Replace all drills by one with the given function."""
+    monkeypatch.setenv("DATABASE_URL", databases.url.render_as_string(hide_password=False))
+    monkeypatch.setattr(command, "end_in_order", lambda: None)
+
+    def plant(run: Callable[[Stage], Outcome]) -> None:
+        drill = Drill(name="planted", claim="<It>.", run=run, full=Size(requests=9), quick=Size(requests=3))
+        monkeypatch.setattr(command, "DRILLS", {"planted": drill})
+
+    return plant
+
+
+@pytest.mark.parametrize(("checks", "status"), [([GOOD], 0), ([GOOD, BAD], 1)])
+def test_drill_command_exits_with_1_for_a_failed_claim(
+    plant: Plant, checks: list[Check], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(stage: Stage) -> Outcome:
+        stage.progress(stage.size.requests, stage.size.requests)
+        return Outcome(checks=checks)
+
+    plant(run)
+    assert command.main(["planted", "--quick", "--driver", "asyncpg"]) == status
+    printed = capsys.readouterr()
+    assert "[##############################] 3 of 3" in printed.err
+    assert "| planted | asyncpg | it holds" in printed.out
+    assert ("NOT it does not: row 7 is lost" in printed.out) == bool(status)
+
+
+def test_drill_command_reports_an_error_as_a_failed_claim(plant: Plant, tmp_path: Path) -> None:
+    def fail(stage: Stage) -> Outcome:
+        (stage.directory / "output").write_text("last lines")
+        raise DrillError("the load has failed")
+
+    plant(fail)
+    assert command.main(["all", "--driver", "asyncpg", "--output", str(tmp_path)]) == 1
+    assert "DrillError: the load has failed" in (tmp_path / "index.html").read_text()
+    assert (tmp_path / "planted-asyncpg.log").read_text() == "last lines"
+
+
+def test_drill_report_is_a_self_contained_page(plant: Plant, tmp_path: Path) -> None:
+    mark = Mark(label="<cut>", start=2.0, end=2.0)
+    samples = [(number / 10, 0.001 * (number % 7 + 1)) for number in range(100)]
+    plant(lambda _: Outcome(checks=[GOOD, BAD], samples=samples, marks=[mark, mark], refusals=[2.0, 2.5]))
+    assert command.main(["all", "--output", str(tmp_path)]) == 1
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("<svg") == 2
+    for words in ("not answered with 2xx: 2", "&lt;cut&gt; (2 times)", "0 &lt;lost&gt;", "row 7 is lost"):
+        assert words in page
+    assert not [word for word in ("href=", "src=", "url(", "@import") if word in page]
+    for picture in page.split("<svg")[1:]:
+        ET.fromstring("<svg" + picture.partition("</svg>")[0] + "</svg>")  # noqa: S314 - our own
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["nix"], "steady-load"), (["exactly-once", "--requests", "0"], "at least 2")],
+)
+def test_drill_command_names_an_invalid_argument(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    assert words in capsys.readouterr().err
