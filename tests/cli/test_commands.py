@@ -179,7 +179,7 @@ def test_secret_file_is_created_once(tmp_path: Path) -> None:
 def test_short_secret_file_raises_and_is_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
-    with pytest.raises(OSError, match="shorter than 32 bytes. Restore it"):
+    with pytest.raises(OSError, match="shorter than 32 bytes"):
         kept(path, "")
     assert path.read_bytes() == content
 
