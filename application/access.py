@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from domain.api_keys import Scope
 from domain.errors import DomainError, ErrorKind
-from domain.keys import Scope
 
 
 class UnauthenticatedError(DomainError):

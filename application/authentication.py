@@ -13,7 +13,7 @@ from application.access import Caller, UnauthenticatedError
 from application.credentials import Peppers, key_id_of
 from application.ports import Clock, Storage, TransientError, UnitOfWork
 from application.transactions import Retry, readonly, transactional
-from domain.keys import ApiKey, ApiKeyNotFoundError
+from domain.api_keys import ApiKey, ApiKeyNotFoundError
 
 MOST_REMEMBERED = 10_000
 
@@ -120,7 +120,7 @@ class Authenticator:
             key = await self._get(key_id)
         except ApiKeyNotFoundError:
             raise UnauthenticatedError from None
-        if not self._peppers.matches(text, key.secret) or not key.is_live(self._now()):
+        if not self._peppers.matches(text, key.secret_hash) or not key.is_active(self._now()):
             raise UnauthenticatedError
         return key
 

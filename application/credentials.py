@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
-from domain.keys import HashedSecret
+from domain.api_keys import ApiKeyHash
 
 KEY_PATTERN = "^hexa_[0-9a-f]{32}_[0-9A-Za-z]{38}$"
 KEY_LENGTH = 76
@@ -68,12 +68,12 @@ class Peppers:
     def __init__(self, versions: Mapping[int, bytes]) -> None:
         self._versions = dict(versions)
 
-    def hashed(self, text: str) -> HashedSecret:
+    def hashed(self, text: str) -> ApiKeyHash:
         """Return the hash of a key: HMAC-SHA256 (RFC 2104) under the latest pepper. Requires at least one pepper."""
         latest = max(self._versions)
-        return HashedSecret(pepper=latest, digest=_hmac(self._versions[latest], text))
+        return ApiKeyHash(pepper=latest, digest=_hmac(self._versions[latest], text))
 
-    def matches(self, text: str, kept: HashedSecret) -> bool:
+    def matches(self, text: str, kept: ApiKeyHash) -> bool:
         """Return True if the key has this hash, in constant time."""
         pepper = self._versions.get(kept.pepper)
         return pepper is not None and hmac.compare_digest(_hmac(pepper, text), kept.digest)

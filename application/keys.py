@@ -12,7 +12,7 @@ from application.idempotency import Created, Once, Outcome, created, outcome_of
 from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
-from domain.keys import ApiKey, ApiKeyNotFoundError, NewApiKey, Scope
+from domain.api_keys import ApiKey, ApiKeyNotFoundError, NewApiKey, Scope
 
 
 class IssuedKey(NamedTuple):
@@ -38,7 +38,7 @@ class ApiKeyService:
         """Create an API key, which is bound to a user if `user_id` is given.
 
         Raises ForbiddenError also for a scope that the caller lacks and for an expiry later than that of the caller's
-        own key, InvalidValueError, and KeyUserNotFoundError.
+        own key, FieldValidationError, and ApiKeyUserNotFoundError.
         """
         return (await self.create_once(caller, None, **fields)).value
 
@@ -95,11 +95,11 @@ class ApiKeyService:
         """Create a key with the same permissions, and let this one expire at `until`. Until then both are valid.
 
         Raises ApiKeyNotFoundError also for a revoked or expired key, ForbiddenError also for a scope that the principal
-        lacks and for a key that expires later than the principal's own, and InvalidValueError.
+        lacks and for a key that expires later than the principal's own, and FieldValidationError.
         """
         caller.require(Scope.KEYS_ADMIN)
         before = await self.get(caller, key_id)
-        if not before.is_live(self.now()):
+        if not before.is_active(self.now()):
             raise ApiKeyNotFoundError
         caller.require(*sorted(before.scopes))
         caller.require_end(before.expires_at)
@@ -120,5 +120,5 @@ class ApiKeyService:
     def _issued(self, **fields: Unpack[NewApiKey]) -> IssuedKey:
         key_id = self.new_id()
         text = key_text(key_id, self.new_secret())
-        key = ApiKey.created(id=key_id, secret=self.peppers.hashed(text), now=self.now(), **fields)
+        key = ApiKey.create(id=key_id, secret_hash=self.peppers.hashed(text), now=self.now(), **fields)
         return IssuedKey(key, text)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from application.idempotency import Outcome
 from application.search import Hit, Place
-from domain.keys import ApiKey
+from domain.api_keys import ApiKey
 from domain.posts import Post, PostStatus
 from domain.users import User
 
@@ -57,7 +57,7 @@ class UserRepository(ABC):
 
     @abstractmethod
     async def find_by_email(self, email: str) -> User | None:
-        """Return the user whose address has the same `email_key`, or None."""
+        """Return the user whose address has the same `normalize_email`, or None."""
 
     @abstractmethod
     async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
@@ -73,7 +73,7 @@ class UserRepository(ABC):
 
         Such a user was stored by an earlier attempt of the same use case whose commit result is unknown, because IDs
         are created once per call. Raises EmailAlreadyRegisteredError if a different user has an address with the same
-        `email_key`.
+        `normalize_email`.
         """
 
     @abstractmethod
@@ -81,7 +81,7 @@ class UserRepository(ABC):
         """Store the next version of a user.
 
         Raises ConcurrentChangeError unless the stored version is `user.version - 1`, and EmailAlreadyRegisteredError
-        if a different user has an address with the same `email_key`.
+        if a different user has an address with the same `normalize_email`.
         """
 
     @abstractmethod
@@ -133,8 +133,8 @@ class PostRepository(ABC):
     ) -> Sequence[Hit]:
         """Return up to `limit` posts whose title and content together contain all of these search tokens.
 
-        `domain.words.words_of` defines the tokens of a text. Adapters may differ for characters that are newer than
-        their Unicode version. The result is empty unless `can_find` is True for the tokens.
+        `domain.search_tokens.tokenize` defines the tokens of a text. Adapters may differ for characters that are newer
+        than their Unicode version. The result is empty unless `is_searchable` is True for the tokens.
 
         Posts whose title contains all tokens come first. Both groups are in descending order of ID. `after` selects
         posts after that position, at which a post does not have to exist. A post that changes between two pages can
@@ -145,8 +145,8 @@ class PostRepository(ABC):
     async def add(self, post: Post) -> None:
         """Store a new post. Do nothing if a post with this ID exists.
 
-        Raises the errors of `require_author` for the user with the ID `post.author_id`. That user is locked against
-        changes until the unit of work ends.
+        Raises the errors of `require_active_author` for the user with the ID `post.author_id`. That user is locked
+        against changes until the unit of work ends.
         """
 
     @abstractmethod
@@ -177,20 +177,20 @@ class ApiKeyRepository(ABC):
     async def add(self, key: ApiKey) -> None:
         """Store a new key. Do nothing if a key with this ID exists.
 
-        Raises KeyUserNotFoundError if it is bound to a user who does not exist.
+        Raises ApiKeyUserNotFoundError if it is bound to a user who does not exist.
         """
 
     @abstractmethod
     async def revoke(self, key_id: UUID, *, now: datetime) -> None:
-        """Apply `ApiKey.revoked`. Raises ApiKeyNotFoundError."""
+        """Apply `ApiKey.revoke`. Raises ApiKeyNotFoundError."""
 
     @abstractmethod
     async def end(self, key_id: UUID, *, at: datetime) -> None:
-        """Apply `ApiKey.ending`. Raises ApiKeyNotFoundError, also for a revoked key."""
+        """Apply `ApiKey.expire_at`. Raises ApiKeyNotFoundError, also for a revoked key."""
 
     @abstractmethod
     async def note_use(self, key_id: UUID, *, now: datetime) -> None:
-        """Apply `ApiKey.used`. Do nothing if the key does not exist."""
+        """Apply `ApiKey.record_use`. Do nothing if the key does not exist."""
 
 
 class OutcomeRepository(ABC):

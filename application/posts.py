@@ -12,9 +12,9 @@ from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.search import FoundPage, Place
 from application.transactions import Retry, readonly, transactional
 from application.versions import Revision, require_version
-from domain.keys import Scope
-from domain.posts import AuthorNotFoundError, NewPost, Post, PostChanges, PostNotFoundError, PostStatus, clean_query
-from domain.words import words_of
+from domain.api_keys import Scope
+from domain.posts import AuthorNotFoundError, NewPost, Post, PostChanges, PostNotFoundError, PostStatus, normalize_query
+from domain.search_tokens import tokenize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class PostService:
     retry: Retry = field(default_factory=Retry)
 
     async def write(self, caller: Caller, **fields: Unpack[NewPost]) -> Post:
-        """Create a post. Raises InvalidValueError, AuthorNotFoundError, and AuthorInactiveError."""
+        """Create a post. Raises FieldValidationError, AuthorNotFoundError, and AuthorInactiveError."""
         return (await self.create_once(caller, None, **fields)).value
 
     async def create_once(self, caller: Caller, once: Once[Post] | None, **fields: Unpack[NewPost]) -> Created[Post]:
@@ -42,7 +42,7 @@ class PostService:
         caller.require(Scope.POSTS_WRITE)
         if caller.is_kept_from(fields["author_id"]):
             raise AuthorNotFoundError
-        post = Post.written(id=self.new_id(), now=self.now(), **fields)
+        post = Post.create(id=self.new_id(), now=self.now(), **fields)
         earlier = await self._add(post, outcome_of(once, post, subject_id=post.author_id, now=post.created_at))
         return created(post, once, earlier)
 
@@ -95,11 +95,11 @@ class PostService:
         """Return a page of at most `limit` posts that contain every search token of the query, after a position.
 
         Matches in titles rank first, and newer posts before older ones. The filters are those of `list`. Raises
-        InvalidValueError if the query is blank or longer than 200 characters.
+        FieldValidationError if the query is blank or longer than 200 characters.
         """
         caller.require(Scope.POSTS_READ)
         hits = await work.posts.search(
-            words_of(clean_query(query)),
+            tokenize(normalize_query(query)),
             limit=limit + 1,
             after=after,
             author_id=author_id,
@@ -113,8 +113,8 @@ class PostService:
     ) -> Post:
         """Update a post and return it. Omitted fields keep their values; a no-op update does not change the version.
 
-        Raises PostNotFoundError, VersionMismatchError if the version is not an `expected` one, InvalidValueError,
-        InvalidTransitionError, and AuthorInactiveError if the update publishes a post of an inactive author.
+        Raises PostNotFoundError, VersionMismatchError if the version is not an `expected` one, FieldValidationError,
+        InvalidStatusTransitionError, and AuthorInactiveError if the update publishes a post of an inactive author.
         """
         caller.require(Scope.POSTS_WRITE)
         return await self._revise(post_id, caller.user_id, Revision(expected, self.now()), changes)
@@ -125,7 +125,7 @@ class PostService:
     ) -> Post:
         post = await work.posts.get(post_id, author_id=author_id)
         revision.check(post)
-        revised = post.changed(now=revision.now, **changes)
+        revised = post.update(now=revision.now, **changes)
         if revised is not post:
             revision.make(revised, work)
             publishes = revised.status is PostStatus.PUBLISHED and revised.status is not post.status

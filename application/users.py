@@ -11,8 +11,8 @@ from application.pages import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import Retry, readonly, transactional
 from application.versions import Revision, require_version
-from domain.email import email_key
-from domain.keys import Scope
+from domain.api_keys import Scope
+from domain.email import normalize_email
 from domain.users import NewUser, User, UserChanges, UserNotFoundError
 
 
@@ -32,8 +32,8 @@ class UserService:
     async def register(self, caller: Caller, **fields: Unpack[NewUser]) -> User:
         """Create a user.
 
-        Raises ForbiddenError also if the caller is bound to a user, InvalidValueError, and EmailAlreadyRegisteredError
-        if a different user has this address.
+        Raises ForbiddenError also if the caller is bound to a user, FieldValidationError, and
+        EmailAlreadyRegisteredError if a different user has this address.
         """
         return (await self.create_once(caller, None, **fields)).value
 
@@ -44,7 +44,7 @@ class UserService:
         """
         caller.require(Scope.USERS_WRITE)
         caller.require_unbound()
-        user = User.registered(id=self.new_id(), now=self.now(), **fields)
+        user = User.create(id=self.new_id(), now=self.now(), **fields)
         earlier = await self._add(user, outcome_of(once, user, subject_id=user.id, now=user.created_at))
         return created(user, once, earlier)
 
@@ -75,7 +75,7 @@ class UserService:
         """Return a page of at most `limit` users, newest first, below the ID `after`.
 
         `email` selects the user with that address, in any spelling. `is_active` selects active or inactive users.
-        Raises InvalidValueError if `email` is not a valid address.
+        Raises FieldValidationError if `email` is not a valid address.
         """
         caller.require(Scope.USERS_READ)
         if caller.user_id is not None:
@@ -88,12 +88,12 @@ class UserService:
 
     async def _only(self, work: UnitOfWork, user_id: UUID, email: str | None) -> User | None:
         """Return this user, None if it does not exist or has a different address."""
-        key = None if email is None else email_key(email)
+        key = None if email is None else normalize_email(email)
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:
             return None
-        return user if key in {None, email_key(user.email)} else None
+        return user if key in {None, normalize_email(user.email)} else None
 
     async def change(
         self, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[UserChanges]
@@ -101,8 +101,8 @@ class UserService:
         """Update a user and return it. Omitted fields keep their values; a no-op update does not change the version.
 
         Raises ForbiddenError also if a principal that is bound to a user changes `is_active`, UserNotFoundError,
-        VersionMismatchError if the version is not an `expected` one, InvalidValueError, and EmailAlreadyRegisteredError
-        if a different user has the new address.
+        VersionMismatchError if the version is not an `expected` one, FieldValidationError, and
+        EmailAlreadyRegisteredError if a different user has the new address.
         """
         _require_access(caller, Scope.USERS_WRITE, user_id)
         if "is_active" in changes:
@@ -113,7 +113,7 @@ class UserService:
     async def _change(self, work: UnitOfWork, user_id: UUID, revision: Revision, changes: UserChanges) -> User:
         user = await work.users.get(user_id)
         revision.check(user)
-        changed = user.changed(now=revision.now, **changes)
+        changed = user.update(now=revision.now, **changes)
         if changed is not user:
             revision.make(changed, work)
             await work.users.update(changed)

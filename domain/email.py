@@ -8,13 +8,13 @@ rejected.
 import re
 import unicodedata
 
-from domain.errors import InvalidValueError
+from domain.errors import FieldValidationError
 
-LONGEST_EMAIL = 254
+MAX_EMAIL_BYTES = 254
 """Octets of an address in UTF-8: a path of RFC 5321 section 4.5.3.1.3 without its angle brackets."""
 
-_LONGEST_LOCAL_PART = 64  # octets, RFC 5321 section 4.5.3.1.1
-_LONGEST_DOMAIN = 253  # octets of the ASCII form, RFC 1035 section 2.3.4 without the length octets
+_MAX_LOCAL_PART_BYTES = 64  # octets, RFC 5321 section 4.5.3.1.1
+_MAX_DOMAIN_LENGTH = 253  # octets of the ASCII form, RFC 1035 section 2.3.4 without the length octets
 # atext of RFC 5322 section 3.2.3, and any character beyond ASCII (RFC 6531 section 3.3)
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010FFFF-]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -27,33 +27,33 @@ _IGNORABLE = re.compile(
 )
 
 
-def clean_email(text: str) -> str:
-    """Return the address unchanged. Raises InvalidValueError if it is not a valid address."""
-    email_key(text)
+def validate_email(text: str) -> str:
+    """Return the address unchanged. Raises FieldValidationError if it is not a valid address."""
+    normalize_email(text)
     return text
 
 
-def email_key(text: str) -> str:
+def normalize_email(text: str) -> str:
     """Return the canonical form of an address, which is the same for all spellings of a mailbox.
 
     The local part is normalized by NFKC (Unicode Annex 15) and case folding, the domain to its ASCII form (IDNA, RFC
-    3490). Raises InvalidValueError if the text is not a valid address.
+    3490). Raises FieldValidationError if the text is not a valid address.
     """
     local_part, at, domain = text.rpartition("@")
-    folded = _folded(local_part)
+    folded = _fold(local_part)
     if (
         not at
         or not _is_visible(text)
         or not _LOCAL_PART.fullmatch(local_part)
         or not _LOCAL_PART.fullmatch(folded)
-        or len(local_part.encode()) > _LONGEST_LOCAL_PART
-        or len(text.encode()) > LONGEST_EMAIL
+        or len(local_part.encode()) > _MAX_LOCAL_PART_BYTES
+        or len(text.encode()) > MAX_EMAIL_BYTES
     ):
-        raise _refusal()
-    return f"{folded}@{_ascii_domain(domain)}"
+        raise _invalid_email_error()
+    return f"{folded}@{_domain_to_ascii(domain)}"
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     # Compatibility caseless matching (Unicode Standard, section 3.13, definition D146). Normalization and case folding
     # alternate, because each can undo the other.
     if text.isascii():
@@ -63,13 +63,13 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
-def _ascii_domain(domain: str) -> str:
+def _domain_to_ascii(domain: str) -> str:
     try:
-        name = _folded(domain).encode("idna").decode().lower()
+        name = _fold(domain).encode("idna").decode().lower()
     except UnicodeError:
-        raise _refusal() from None
-    if len(name) > _LONGEST_DOMAIN or not _DOMAIN.fullmatch(name):
-        raise _refusal()
+        raise _invalid_email_error() from None
+    if len(name) > _MAX_DOMAIN_LENGTH or not _DOMAIN.fullmatch(name):
+        raise _invalid_email_error()
     return name
 
 
@@ -79,5 +79,5 @@ def _is_visible(text: str) -> bool:
     return not _IGNORABLE.search(text) and not any(unicodedata.category(c) in _INVISIBLE for c in text)
 
 
-def _refusal() -> InvalidValueError:
-    return InvalidValueError("email", "Must be an e-mail address such as ada@example.org.")
+def _invalid_email_error() -> FieldValidationError:
+    return FieldValidationError("email", "Must be an e-mail address such as ada@example.org.")

@@ -38,7 +38,7 @@ class VersionMismatchError(DomainError):
     message = "The resource has changed since you read it."
 
 
-class InvalidValueError(DomainError, ValueError):
+class FieldValidationError(DomainError, ValueError):
     """A field breaks a rule. `rule` is the code of the rule.
 
     It is also a ValueError, so that validation libraries collect it with their own errors.
@@ -54,7 +54,7 @@ class InvalidValueError(DomainError, ValueError):
         self.field = field
 
 
-class ReferenceNotFoundError(InvalidValueError):
+class ReferenceNotFoundError(FieldValidationError):
     """A field refers to an entity that does not exist."""
 
     rule = "not_found"

@@ -6,15 +6,15 @@ from enum import StrEnum
 from typing import NotRequired, TypedDict, Unpack
 from uuid import UUID
 
-from domain.errors import DomainError, ErrorKind, InvalidValueError, ReferenceNotFoundError
-from domain.text import clean_line, clean_lines
+from domain.errors import DomainError, ErrorKind, FieldValidationError, ReferenceNotFoundError
+from domain.text_rules import normalize_multiline, normalize_single_line
 from domain.users import User
 
-LONGEST_TITLE = 200
+MAX_TITLE_LENGTH = 200
 """Code points."""
-LONGEST_CONTENT = 2000
+MAX_CONTENT_LENGTH = 2000
 """Code points."""
-LONGEST_QUERY = 200
+MAX_QUERY_LENGTH = 200
 """Code points."""
 
 
@@ -26,10 +26,10 @@ class PostStatus(StrEnum):
     ARCHIVED = "archived"
 
 
-FIRST_STATUSES = frozenset({PostStatus.DRAFT, PostStatus.PUBLISHED})
+INITIAL_STATUSES = frozenset({PostStatus.DRAFT, PostStatus.PUBLISHED})
 """The statuses of a new post."""
 
-NEXT_STATUSES = {
+ALLOWED_TRANSITIONS = {
     PostStatus.DRAFT: frozenset({PostStatus.PUBLISHED}),
     PostStatus.PUBLISHED: frozenset({PostStatus.ARCHIVED}),
     PostStatus.ARCHIVED: frozenset({PostStatus.PUBLISHED}),
@@ -63,7 +63,7 @@ class AuthorInactiveError(DomainError):
     message = "The author is inactive. Only active users can create and publish posts."
 
 
-class InvalidTransitionError(DomainError):
+class InvalidStatusTransitionError(DomainError):
     """The status of a post cannot change to the requested one."""
 
     code = "invalid-transition"
@@ -71,7 +71,7 @@ class InvalidTransitionError(DomainError):
     message = "The status cannot change to the requested one."
 
     def __init__(self, before: PostStatus, after: PostStatus) -> None:
-        allowed = ", ".join(sorted(NEXT_STATUSES[before]))
+        allowed = ", ".join(sorted(ALLOWED_TRANSITIONS[before]))
         super().__init__(f"Cannot change status from {before} to {after}. Allowed: {allowed}.")
 
 
@@ -92,19 +92,19 @@ class PostChanges(TypedDict, total=False):
     status: PostStatus
 
 
-def clean_title(text: str) -> str:
-    """Return the trimmed title. Raises InvalidValueError unless it is one line of 1-200 characters."""
-    return clean_line(text, field="title", longest=LONGEST_TITLE)
+def normalize_title(text: str) -> str:
+    """Return the trimmed title. Raises FieldValidationError unless it is one line of 1-200 characters."""
+    return normalize_single_line(text, field="title", max_length=MAX_TITLE_LENGTH)
 
 
-def clean_content(text: str) -> str:
-    r"""Return the trimmed text with `\n` line breaks. Raises InvalidValueError unless it has 1-2,000 characters."""
-    return clean_lines(text, field="content", longest=LONGEST_CONTENT)
+def normalize_content(text: str) -> str:
+    r"""Return the trimmed text with `\n` line breaks. Raises FieldValidationError unless it has 1-2,000 characters."""
+    return normalize_multiline(text, field="content", max_length=MAX_CONTENT_LENGTH)
 
 
-def clean_query(text: str) -> str:
-    """Return the trimmed search query. Raises InvalidValueError unless it is one line of 1-200 characters."""
-    return clean_line(text, field="q", longest=LONGEST_QUERY)
+def normalize_query(text: str) -> str:
+    """Return the trimmed search query. Raises FieldValidationError unless it is one line of 1-200 characters."""
+    return normalize_single_line(text, field="q", max_length=MAX_QUERY_LENGTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,19 +131,19 @@ class Post:
         return f"{self.title} {self.content}"
 
     @classmethod
-    def written(cls, *, id: UUID, now: datetime, **fields: Unpack[NewPost]) -> "Post":
+    def create(cls, *, id: UUID, now: datetime, **fields: Unpack[NewPost]) -> "Post":
         """Return a new post, which is a draft or published.
 
-        Raises InvalidValueError for an invalid title or content, and for a status in which no post starts.
+        Raises FieldValidationError for an invalid title or content, and for a status in which no post starts.
         """
         status = fields.get("status", PostStatus.DRAFT)
-        if status not in FIRST_STATUSES:
-            raise InvalidValueError("status", "A new post must be draft or published.")
+        if status not in INITIAL_STATUSES:
+            raise FieldValidationError("status", "A new post must be draft or published.")
         return cls(
             id=id,
             author_id=fields["author_id"],
-            title=clean_title(fields["title"]),
-            content=clean_content(fields["content"]),
+            title=normalize_title(fields["title"]),
+            content=normalize_content(fields["content"]),
             status=status,
             published_at=now if status is PostStatus.PUBLISHED else None,
             created_at=now,
@@ -151,22 +151,22 @@ class Post:
             version=1,
         )
 
-    def changed(self, *, now: datetime, **changes: Unpack[PostChanges]) -> "Post":
+    def update(self, *, now: datetime, **changes: Unpack[PostChanges]) -> "Post":
         """Return the next version of the post, or the post itself if the changes have no effect.
 
-        Raises InvalidTransitionError, and InvalidValueError for an invalid title or content.
+        Raises InvalidStatusTransitionError, and FieldValidationError for an invalid title or content.
         """
         if "title" in changes:
-            changes["title"] = clean_title(changes["title"])
+            changes["title"] = normalize_title(changes["title"])
         if "content" in changes:
-            changes["content"] = clean_content(changes["content"])
+            changes["content"] = normalize_content(changes["content"])
         after = replace(self, **changes)
         if after == self:
             return self
         published_at = self.published_at
         if after.status is not self.status:
-            if after.status not in NEXT_STATUSES[self.status]:
-                raise InvalidTransitionError(self.status, after.status)
+            if after.status not in ALLOWED_TRANSITIONS[self.status]:
+                raise InvalidStatusTransitionError(self.status, after.status)
             published_at = published_at or now
         return replace(
             after,
@@ -176,7 +176,7 @@ class Post:
         )
 
 
-def require_author(user: User | None) -> None:
+def require_active_author(user: User | None) -> None:
     """Raise AuthorNotFoundError if the user is None, AuthorInactiveError if the user is inactive."""
     if user is None:
         raise AuthorNotFoundError

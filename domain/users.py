@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import TypedDict, Unpack
 from uuid import UUID
 
-from domain.email import clean_email
+from domain.email import validate_email
 from domain.errors import DomainError, ErrorKind
-from domain.text import clean_line
+from domain.text_rules import normalize_single_line
 
-LONGEST_FULL_NAME = 200
+MAX_FULL_NAME_LENGTH = 200
 """Code points."""
 
 
@@ -48,9 +48,9 @@ class UserChanges(OptionalUserFields, total=False):
     email: str
 
 
-def clean_full_name(text: str) -> str:
-    """Return the trimmed name. Raises InvalidValueError unless it is one line of 1-200 characters."""
-    return clean_line(text, field="full_name", longest=LONGEST_FULL_NAME)
+def normalize_full_name(text: str) -> str:
+    """Return the trimmed name. Raises FieldValidationError unless it is one line of 1-200 characters."""
+    return normalize_single_line(text, field="full_name", max_length=MAX_FULL_NAME_LENGTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,29 +69,29 @@ class User:
     version: int
 
     @classmethod
-    def registered(cls, *, id: UUID, now: datetime, **fields: Unpack[NewUser]) -> "User":
-        """Return a new user. Raises InvalidValueError for an invalid address or name."""
+    def create(cls, *, id: UUID, now: datetime, **fields: Unpack[NewUser]) -> "User":
+        """Return a new user. Raises FieldValidationError for an invalid address or name."""
         full_name = fields.get("full_name")
         return cls(
             id=id,
-            email=clean_email(fields["email"]),
-            full_name=None if full_name is None else clean_full_name(full_name),
+            email=validate_email(fields["email"]),
+            full_name=None if full_name is None else normalize_full_name(full_name),
             is_active=fields.get("is_active", True),
             created_at=now,
             updated_at=now,
             version=1,
         )
 
-    def changed(self, *, now: datetime, **changes: Unpack[UserChanges]) -> "User":
+    def update(self, *, now: datetime, **changes: Unpack[UserChanges]) -> "User":
         """Return the next version of the user, or the user itself if the changes have no effect.
 
-        Raises InvalidValueError for an invalid address or name.
+        Raises FieldValidationError for an invalid address or name.
         """
         if "email" in changes:
-            changes["email"] = clean_email(changes["email"])
+            changes["email"] = validate_email(changes["email"])
         full_name = changes.get("full_name")
         if full_name is not None:
-            changes["full_name"] = clean_full_name(full_name)
+            changes["full_name"] = normalize_full_name(full_name)
         after = replace(self, **changes)
         if after == self:
             return self

@@ -17,7 +17,7 @@ from adapters.settings import Settings
 from application.access import OPERATOR
 from application.credentials import key_id_of
 from application.keys import ApiKeyService
-from domain.keys import ApiKey, ApiKeyNotFoundError, Scope
+from domain.api_keys import ApiKey, ApiKeyNotFoundError, Scope
 
 NAME = "admin"
 
@@ -50,7 +50,7 @@ async def _header(settings: Settings, url: URL) -> str | None:
         key = await _found(keys, _text_in(path))
         if key is None:
             return f"'Authorization: Bearer {await _made(keys, path)}'"
-        if key.is_live(keys.now()):
+        if key.is_active(keys.now()):
             return f'"Authorization: Bearer $(cat {shlex.quote(str(path))})"'
     ended = "has expired" if key.revoked_at is None else "was revoked"
     complain(f"the key in {path} {ended}. Remove the file and start again to create a new one.")
@@ -70,7 +70,7 @@ async def _found(keys: ApiKeyService, text: str) -> ApiKey | None:
         key = await keys.get(OPERATOR, key_id)
     except ApiKeyNotFoundError:
         return None
-    return key if keys.peppers.matches(text, key.secret) else None
+    return key if keys.peppers.matches(text, key.secret_hash) else None
 
 
 async def _made(keys: ApiKeyService, path: Path) -> str:

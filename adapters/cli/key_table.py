@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from domain.keys import ApiKey
+from domain.api_keys import ApiKey
 
 _HEAD = ("ID", "NAME", "SCOPES", "USER", "CREATED", "EXPIRES", "LAST USED", "STATE", "PEPPER")
 
@@ -19,7 +19,7 @@ def state(key: ApiKey, now: datetime) -> str:
     """Return `live`, `expired` or `revoked`."""
     if key.revoked_at is not None:
         return "revoked"
-    return "live" if key.is_live(now) else "expired"
+    return "live" if key.is_active(now) else "expired"
 
 
 def shown(at: datetime | None) -> str:
@@ -37,7 +37,7 @@ def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
         shown(key.expires_at),
         shown(key.last_used_at),
         state(key, now),
-        str(key.secret.pepper),
+        str(key.secret_hash.pepper),
     )
 
 

@@ -21,8 +21,8 @@ from adapters.system import utc_now
 from application.access import OPERATOR
 from application.credentials import Peppers
 from application.keys import ApiKeyService, IssuedKey
-from domain.errors import DomainError, InvalidValueError
-from domain.keys import ApiKey, ApiKeyNotFoundError
+from domain.api_keys import ApiKey, ApiKeyNotFoundError
+from domain.errors import DomainError, FieldValidationError
 
 PAGE = 100
 
@@ -32,7 +32,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     with with_database(settings, embedded=options.embedded, report=remark) as url:
         try:
             asyncio.run(_act(settings, url, options))
-        except InvalidValueError as error:
+        except FieldValidationError as error:
             raise MisusedError(f"{_option(error.field, options)}: {error}") from error
         except DomainError as error:
             raise MisusedError(str(error)) from error

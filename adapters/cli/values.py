@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.keys import Scope
+from domain.api_keys import Scope
 
 LONGEST = timedelta(days=36_525)
 

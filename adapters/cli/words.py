@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from adapters.cli.values import a_duration, a_moment, a_scope, an_id, an_id_or_key
-from domain.keys import Scope
+from domain.api_keys import Scope
 
 
 class Parser(argparse.ArgumentParser):

@@ -19,8 +19,8 @@ from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
 from application.credentials import KEY_LENGTH, KEY_PATTERN
 from application.keys import IssuedKey
-from domain.keys import LONGEST_KEY_NAME, ApiKey, ApiKeyNotFoundError, Scope, clean_key_name
-from domain.text import LINE_PATTERN
+from domain.api_keys import MAX_API_KEY_NAME_LENGTH, ApiKey, ApiKeyNotFoundError, Scope, normalize_api_key_name
+from domain.text_rules import SINGLE_LINE_PATTERN
 
 PATH = "/api/v1/api-keys"
 EXAMPLE: Json = {
@@ -56,11 +56,11 @@ _SCOPES_SCHEMA: Json = {
     "maxItems": len(Scope),
     "uniqueItems": True,
 }
-_NAME_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_KEY_NAME)
+_NAME_SCHEMA = fields.text_schema(SINGLE_LINE_PATTERN, MAX_API_KEY_NAME_LENGTH)
 _Name = Annotated[
     str,
-    Field(strict=True, max_length=LONGEST_KEY_NAME, description="Label for humans, in one line."),
-    AfterValidator(clean_key_name),
+    Field(strict=True, max_length=MAX_API_KEY_NAME_LENGTH, description="Label for humans, in one line."),
+    AfterValidator(normalize_api_key_name),
     WithJsonSchema(_NAME_SCHEMA),
 ]
 _Scopes = Annotated[

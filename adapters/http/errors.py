@@ -23,7 +23,7 @@ from adapters.http.translation import problem_of
 from adapters.http.validation import FieldError, field_errors
 from application.access import ForbiddenError, UnauthenticatedError
 from application.ports import AcknowledgementLostError, OutcomeUnknownError, TransientError
-from domain.errors import DomainError, InvalidValueError
+from domain.errors import DomainError, FieldValidationError
 
 CHALLENGE = 'Bearer realm="hexapost"'
 """The authentication challenge (RFC 6750 section 3)."""
@@ -52,11 +52,11 @@ def _detail(error: Exception) -> str | None:
     if isinstance(error, AcknowledgementLostError | OutcomeUnknownError):
         return OUTCOME_UNKNOWN
     # Domain messages are safe to show. The message of a field belongs in `errors`; port errors have no public message.
-    return str(error) if isinstance(error, DomainError) and not isinstance(error, InvalidValueError) else None
+    return str(error) if isinstance(error, DomainError) and not isinstance(error, FieldValidationError) else None
 
 
 def _findings(error: Exception) -> Sequence[FieldError]:
-    if not isinstance(error, InvalidValueError):
+    if not isinstance(error, FieldValidationError):
         return ()
     return [{"pointer": f"/{error.field}", "code": error.rule, "detail": str(error)}]
 

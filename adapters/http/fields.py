@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from pydantic_core import PydanticCustomError
 
 from adapters.http.cursors import CURSOR_LENGTH, CURSOR_PATTERN
-from domain.email import LONGEST_EMAIL, clean_email
+from domain.email import MAX_EMAIL_BYTES, validate_email
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LIMIT = re.compile(r"[1-9][0-9]?|100")
@@ -28,7 +28,7 @@ MOST_ITEMS = 100
 
 ID_DESCRIPTION = "Identifier; the order of IDs is the order of creation."
 ID_SCHEMA: dict[str, Any] = {"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36}
-EMAIL_SCHEMA: dict[str, Any] = {"type": "string", "format": "idn-email", "minLength": 3, "maxLength": LONGEST_EMAIL}
+EMAIL_SCHEMA: dict[str, Any] = {"type": "string", "format": "idn-email", "minLength": 3, "maxLength": MAX_EMAIL_BYTES}
 CURSOR_SCHEMA: dict[str, Any] = {
     "type": "string",
     "minLength": CURSOR_LENGTH,
@@ -118,7 +118,7 @@ Identifier = Annotated[UUID, PlainValidator(_identifier), WithJsonSchema(ID_SCHE
 """A UUID of any version in its canonical form, in upper or lower case."""
 
 Email = Annotated[
-    str, Field(strict=True, max_length=LONGEST_EMAIL), AfterValidator(clean_email), WithJsonSchema(EMAIL_SCHEMA)
+    str, Field(strict=True, max_length=MAX_EMAIL_BYTES), AfterValidator(validate_email), WithJsonSchema(EMAIL_SCHEMA)
 ]
 """An e-mail address."""
 
@@ -177,5 +177,5 @@ class ResponseModel(BaseModel):
 
 
 def text_schema(pattern: str, longest: int) -> dict[str, Any]:
-    """Return the schema of text with a pattern of `domain.text` and at most `longest` characters."""
+    """Return the schema of text with a pattern of `domain.text_rules` and at most `longest` characters."""
     return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern}

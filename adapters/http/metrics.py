@@ -10,7 +10,7 @@ from adapters.http.documentation import API, errors, response
 from adapters.http.problems import VALIDATION_FAILED
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
-from domain.keys import Scope
+from domain.api_keys import Scope
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the text format of Prometheus ("Exposition formats")."""

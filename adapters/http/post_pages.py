@@ -14,14 +14,14 @@ from adapters.http.pages import Listing
 from adapters.http.posts import EXAMPLE, PATH, STATUS_SCHEMA, PostResponse, Status, post_response
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
-from domain.keys import Scope
-from domain.posts import LONGEST_QUERY, PostStatus, clean_query
-from domain.text import LINE_PATTERN
+from domain.api_keys import Scope
+from domain.posts import MAX_QUERY_LENGTH, PostStatus, normalize_query
+from domain.text_rules import SINGLE_LINE_PATTERN
 
-_Words = Annotated[str, Field(max_length=LONGEST_QUERY), AfterValidator(clean_query)]
+_Words = Annotated[str, Field(max_length=MAX_QUERY_LENGTH), AfterValidator(normalize_query)]
 _Query = Annotated[
     _Words | None,
-    WithJsonSchema({**fields.text_schema(LINE_PATTERN, LONGEST_QUERY), "examples": ["analytical engine"]}),
+    WithJsonSchema({**fields.text_schema(SINGLE_LINE_PATTERN, MAX_QUERY_LENGTH), "examples": ["analytical engine"]}),
     Query(
         description="Search query: selects posts whose title and content contain all these words. White space and "
         "punctuation separate words. Case is ignored, accents are significant, and only whole words match. Matches in "

@@ -16,21 +16,21 @@ from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import once
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
-from domain.keys import Scope
+from domain.api_keys import Scope
 from domain.posts import (
-    FIRST_STATUSES,
-    LONGEST_CONTENT,
-    LONGEST_TITLE,
+    INITIAL_STATUSES,
+    MAX_CONTENT_LENGTH,
+    MAX_TITLE_LENGTH,
     AuthorInactiveError,
     AuthorNotFoundError,
-    InvalidTransitionError,
+    InvalidStatusTransitionError,
     Post,
     PostNotFoundError,
     PostStatus,
-    clean_content,
-    clean_title,
+    normalize_content,
+    normalize_title,
 )
-from domain.text import LINE_PATTERN, LINES_PATTERN
+from domain.text_rules import MULTILINE_PATTERN, SINGLE_LINE_PATTERN
 
 PATH = "/api/v1/posts"
 EXAMPLE: Json = {
@@ -55,25 +55,25 @@ AUTHOR_INACTIVE = problems.domain_problem(
     resolution='Activate the user first: PATCH /api/v1/users/{user_id} with {"is_active": true}.',
 )
 INVALID_TRANSITION = problems.domain_problem(
-    InvalidTransitionError,
+    InvalidStatusTransitionError,
     resolution="A draft can be published, a published post archived, and an archived post published again.",
 )
 PostId = Annotated[fields.Identifier, Path(description="ID of the post.", examples=[EXAMPLE["id"]])]
 
-_FIRST = tuple(status for status in PostStatus if status in FIRST_STATUSES)
+_FIRST = tuple(status for status in PostStatus if status in INITIAL_STATUSES)
 STATUS_SCHEMA: Json = {"type": "string", "enum": list(PostStatus)}
-_TITLE_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_TITLE)
-_CONTENT_SCHEMA = fields.text_schema(LINES_PATTERN, LONGEST_CONTENT)
+_TITLE_SCHEMA = fields.text_schema(SINGLE_LINE_PATTERN, MAX_TITLE_LENGTH)
+_CONTENT_SCHEMA = fields.text_schema(MULTILINE_PATTERN, MAX_CONTENT_LENGTH)
 _Title = Annotated[
     str,
-    Field(strict=True, max_length=LONGEST_TITLE, description="Title, in one line."),
-    AfterValidator(clean_title),
+    Field(strict=True, max_length=MAX_TITLE_LENGTH, description="Title, in one line."),
+    AfterValidator(normalize_title),
     WithJsonSchema(_TITLE_SCHEMA),
 ]
 _Content = Annotated[
     str,
-    Field(strict=True, max_length=LONGEST_CONTENT, description="Plain text; line breaks are allowed."),
-    AfterValidator(clean_content),
+    Field(strict=True, max_length=MAX_CONTENT_LENGTH, description="Plain text; line breaks are allowed."),
+    AfterValidator(normalize_content),
     WithJsonSchema(_CONTENT_SCHEMA),
 ]
 Status = Annotated[PostStatus, PlainValidator(fields.one_of(*PostStatus)), WithJsonSchema(STATUS_SCHEMA)]

@@ -5,7 +5,7 @@ Problems of HTTP itself are defined here. The problem of a domain error is defin
 
 from dataclasses import dataclass
 
-from domain.errors import DomainError, ErrorKind, InvalidValueError, VersionMismatchError
+from domain.errors import DomainError, ErrorKind, FieldValidationError, VersionMismatchError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ UNSUPPORTED_MEDIA_TYPE = http_problem(
     "charset=utf-8. Do not compress the body.",
 )
 VALIDATION_FAILED = domain_problem(
-    InvalidValueError,
+    FieldValidationError,
     resolution="Correct each entry of errors. pointer is a JSON Pointer (RFC 6901) into the body. parameter is the "
     "name of a path parameter, a query parameter or a header. code is the violated rule.",
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.http.components import Json
-from domain.keys import Scope
+from domain.api_keys import Scope
 
 REQUIRED_SCOPE = "x-required-scope"
 """The OpenAPI member with the scope of an operation. Linters allow scopes in `security` for OAuth only."""

@@ -17,14 +17,14 @@ from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
-from domain.keys import Scope
-from domain.text import LINE_PATTERN
+from domain.api_keys import Scope
+from domain.text_rules import SINGLE_LINE_PATTERN
 from domain.users import (
-    LONGEST_FULL_NAME,
+    MAX_FULL_NAME_LENGTH,
     EmailAlreadyRegisteredError,
     User,
     UserNotFoundError,
-    clean_full_name,
+    normalize_full_name,
 )
 
 PATH = "/api/v1/users"
@@ -48,9 +48,9 @@ EMAIL_ALREADY_REGISTERED = problems.domain_problem(
 )
 UserId = Annotated[fields.Identifier, Path(description="ID of the user.", examples=[EXAMPLE["id"]])]
 
-_NAME_SCHEMA = fields.text_schema(LINE_PATTERN, LONGEST_FULL_NAME)
+_NAME_SCHEMA = fields.text_schema(SINGLE_LINE_PATTERN, MAX_FULL_NAME_LENGTH)
 _FullName = Annotated[
-    Annotated[str, Field(strict=True, max_length=LONGEST_FULL_NAME), AfterValidator(clean_full_name)] | None,
+    Annotated[str, Field(strict=True, max_length=MAX_FULL_NAME_LENGTH), AfterValidator(normalize_full_name)] | None,
     WithJsonSchema(fields.nullable(_NAME_SCHEMA)),
     Field(description="Display name; null if unknown."),
 ]

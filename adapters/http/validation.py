@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from domain.errors import InvalidValueError
+from domain.errors import FieldValidationError
 
 
 class FieldError(TypedDict, total=False):
@@ -69,7 +69,7 @@ def _rule(finding: Mapping[str, Any]) -> tuple[str, str]:
     if kind in CODES:  # raised by our validators
         return kind, finding["msg"]
     error = context.get("error")
-    if isinstance(error, InvalidValueError):
+    if isinstance(error, FieldValidationError):
         return "format", str(error)
     code, detail = _RULES.get(kind, ("format", "Invalid value."))
     return code, detail.format_map(context)

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from adapters.memory.tables import Tables, View
 from application.ports import ApiKeyRepository
-from domain.keys import ApiKey, ApiKeyNotFoundError, KeyUserNotFoundError
+from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
 
 
 class InMemoryApiKeyRepository(ApiKeyRepository):
@@ -35,27 +35,27 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
         def write(tables: Tables) -> None:
             if key.id not in tables.keys:
                 if key.user_id is not None and key.user_id not in tables.users:
-                    raise KeyUserNotFoundError
+                    raise ApiKeyUserNotFoundError
                 tables.keys[key.id] = key
 
         self._view.write(write)
 
     @override
     async def revoke(self, key_id: UUID, *, now: datetime) -> None:
-        self._change(key_id, lambda key: key.revoked(now))
+        self._change(key_id, lambda key: key.revoke(now))
 
     @override
     async def end(self, key_id: UUID, *, at: datetime) -> None:
         def end(key: ApiKey) -> ApiKey:
             if key.revoked_at is not None:
                 raise ApiKeyNotFoundError
-            return key.ending(at)
+            return key.expire_at(at)
 
         self._change(key_id, end)
 
     @override
     async def note_use(self, key_id: UUID, *, now: datetime) -> None:
-        self._change(key_id, lambda key: key.used(now), missing_ok=True)
+        self._change(key_id, lambda key: key.record_use(now), missing_ok=True)
 
     def _change(self, key_id: UUID, change: Callable[[ApiKey], ApiKey], *, missing_ok: bool = False) -> None:
         def write(tables: Tables) -> None:

@@ -9,8 +9,8 @@ from typing_extensions import override
 from adapters.memory.tables import Tables, View
 from application.ports import PostRepository
 from application.search import Hit, Place
-from domain.posts import Post, PostNotFoundError, PostStatus, require_author
-from domain.words import can_find, words_of
+from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
+from domain.search_tokens import is_searchable, tokenize
 
 
 class InMemoryPostRepository(PostRepository):
@@ -58,15 +58,15 @@ class InMemoryPostRepository(PostRepository):
         reader_id: UUID | None = None,
     ) -> Sequence[Hit]:
         asked = frozenset(words)
-        if not can_find(asked):
+        if not is_searchable(asked):
             return []
         found = (
-            Hit(post=post, in_title=asked <= words_of(post.title))
+            Hit(post=post, in_title=asked <= tokenize(post.title))
             for post in self._view.tables().posts.values()
             if author_id in {None, post.author_id}
             and status in {None, post.status}
             and _is_readable(post, reader_id)
-            and asked <= words_of(post.text)
+            and asked <= tokenize(post.text)
         )
         start = None if after is None else _rank(after)
         return nlargest(
@@ -77,7 +77,7 @@ class InMemoryPostRepository(PostRepository):
     async def add(self, post: Post) -> None:
         def write(tables: Tables) -> None:
             if post.id not in tables.posts:
-                require_author(tables.users.get(post.author_id))
+                require_active_author(tables.users.get(post.author_id))
                 tables.posts[post.id] = post
 
         self._view.write(write)
@@ -87,7 +87,7 @@ class InMemoryPostRepository(PostRepository):
         def write(tables: Tables) -> None:
             tables.require_post(post.id, post.version - 1)
             if publishes:
-                require_author(tables.users.get(post.author_id))
+                require_active_author(tables.users.get(post.author_id))
             tables.posts[post.id] = post
 
         self._view.write(write)

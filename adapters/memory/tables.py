@@ -7,8 +7,8 @@ from uuid import UUID
 
 from application.idempotency import Outcome
 from application.ports import ConcurrentChangeError
-from domain.email import email_key
-from domain.keys import ApiKey
+from domain.api_keys import ApiKey
+from domain.email import normalize_email
 from domain.posts import Post
 from domain.users import EmailAlreadyRegisteredError, User
 
@@ -55,14 +55,14 @@ class Tables:
     def update_user(self, user: User) -> None:
         """Replace the previous version of a user. Raises ConcurrentChangeError, EmailAlreadyRegisteredError."""
         before = self.require_user(user.id, user.version - 1)
-        del self.user_ids[email_key(before.email)]
+        del self.user_ids[normalize_email(before.email)]
         self._put_user(user)
 
     def remove_user(self, user: User) -> None:
         """Delete a user and all dependent rows. Raises ConcurrentChangeError."""
         stored = self.require_user(user.id, user.version)
         del self.users[user.id]
-        del self.user_ids[email_key(stored.email)]
+        del self.user_ids[normalize_email(stored.email)]
         self.posts = {id_: post for id_, post in self.posts.items() if post.author_id != user.id}
         self.keys = {id_: key for id_, key in self.keys.items() if key.user_id != user.id}
         self.outcomes = {
@@ -85,7 +85,7 @@ class Tables:
             raise ConcurrentChangeError
 
     def _put_user(self, user: User) -> None:
-        if self.user_ids.setdefault(email_key(user.email), user.id) != user.id:
+        if self.user_ids.setdefault(normalize_email(user.email), user.id) != user.id:
             raise EmailAlreadyRegisteredError
         self.users[user.id] = user
 

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from adapters.memory.tables import View
 from application.ports import UserRepository
-from domain.email import email_key
+from domain.email import normalize_email
 from domain.users import User, UserNotFoundError
 
 
@@ -28,7 +28,7 @@ class InMemoryUserRepository(UserRepository):
     @override
     async def find_by_email(self, email: str) -> User | None:
         tables = self._view.tables()
-        user_id = tables.user_ids.get(email_key(email))
+        user_id = tables.user_ids.get(normalize_email(email))
         return None if user_id is None else tables.users[user_id]
 
     @override

@@ -14,7 +14,7 @@ from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import Session
 from adapters.postgres.tables import API_KEYS
 from application.ports import ApiKeyRepository
-from domain.keys import ApiKey, ApiKeyNotFoundError, HashedSecret, KeyUserNotFoundError, Scope
+from domain.api_keys import ApiKey, ApiKeyHash, ApiKeyNotFoundError, ApiKeyUserNotFoundError, Scope
 
 _SCOPES = {str(scope): scope for scope in Scope}
 
@@ -22,7 +22,7 @@ _SCOPES = {str(scope): scope for scope in Scope}
 def _key(*, scopes: Sequence[str], pepper: int, digest: bytes, **columns: Any) -> ApiKey:
     # A newer release can store scopes that this release does not know. They permit nothing here.
     known = frozenset(_SCOPES[scope] for scope in scopes if scope in _SCOPES)
-    return ApiKey(scopes=known, secret=HashedSecret(pepper=pepper, digest=digest), **columns)
+    return ApiKey(scopes=known, secret_hash=ApiKeyHash(pepper=pepper, digest=digest), **columns)
 
 
 _MAPPER: RowMapper[ApiKey] = RowMapper(
@@ -30,8 +30,8 @@ _MAPPER: RowMapper[ApiKey] = RowMapper(
     _key,
     write={
         "scopes": lambda key: sorted(map(str, key.scopes)),
-        "pepper": lambda key: key.secret.pepper,
-        "digest": lambda key: key.secret.digest,
+        "pepper": lambda key: key.secret_hash.pepper,
+        "digest": lambda key: key.secret_hash.digest,
     },
 )
 _GET = _MAPPER.select_by_key()
@@ -51,7 +51,7 @@ async def _refuse_missing() -> None:
     raise ApiKeyNotFoundError
 
 
-CONSTRAINT_ERRORS: ConstraintErrors = {"fk_api_keys_user_id_users": KeyUserNotFoundError}
+CONSTRAINT_ERRORS: ConstraintErrors = {"fk_api_keys_user_id_users": ApiKeyUserNotFoundError}
 
 
 class SqlAlchemyApiKeyRepository(ApiKeyRepository):

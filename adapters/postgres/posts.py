@@ -16,9 +16,9 @@ from adapters.postgres.tables import POSTS, USERS
 from adapters.postgres.users import SqlAlchemyUserRepository
 from application.ports import ConcurrentChangeError, PostRepository
 from application.search import Hit, Place
-from domain.posts import Post, PostNotFoundError, PostStatus, require_author
+from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
+from domain.search_tokens import is_searchable
 from domain.users import UserNotFoundError
-from domain.words import can_find
 
 # An active author, locked against changes until the end of the transaction.
 _AUTHOR = (
@@ -90,7 +90,7 @@ class SqlAlchemyPostRepository(PostRepository):
         reader_id: UUID | None = None,
     ) -> Sequence[Hit]:
         choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
-        if choice is None or not can_find(words):
+        if choice is None or not is_searchable(words):
             return []
         statement = found(after=None if after is None else after.in_title, **choice.given())
         parameters = {"query": all_of(words), "limit": limit, "after": after and after.id, **choice.parameters()}
@@ -134,4 +134,4 @@ class SqlAlchemyPostRepository(PostRepository):
             author = await SqlAlchemyUserRepository(self._session).get(post.author_id)
         except UserNotFoundError:
             author = None
-        require_author(author)
+        require_active_author(author)

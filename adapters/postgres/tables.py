@@ -26,7 +26,7 @@ LONGEST_EMAIL_KEY = 1000
 """Characters. NFKC can expand a local part of 64 octets by a factor of up to 18."""
 
 
-# The indexed expressions of the search. `words_of` is the SQL version of `domain.words.words_of`.
+# The indexed expressions of the search. `words_of` is the SQL version of `domain.search_tokens.tokenize`.
 IN_TITLE = func.words_of(literal_column("title", Text), type_=TSVECTOR)
 IN_TEXT = func.words_of(literal_column("(title || ' '::text) || content", Text), type_=TSVECTOR)
 
@@ -60,7 +60,7 @@ class Changing:
 
 
 class UserRow(Changing, Base):
-    """A user. `email_key` is the normalized address (`domain.email.email_key`)."""
+    """A user. `email_key` is the normalized address (`domain.email.normalize_email`)."""
 
     __tablename__ = "users"
     __table_args__ = (

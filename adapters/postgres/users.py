@@ -14,11 +14,11 @@ from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import Session, refuse_stale
 from adapters.postgres.tables import OUTCOMES, USERS
 from application.ports import UserRepository
-from domain.email import email_key
+from domain.email import normalize_email
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 
 _MAPPER: RowMapper[User] = RowMapper(
-    USERS, User, write={"email_key": lambda user: email_key(user.email)}, write_only=frozenset({"email_key"})
+    USERS, User, write={"email_key": lambda user: normalize_email(user.email)}, write_only=frozenset({"email_key"})
 )
 _GET = _MAPPER.select_by_key()
 _FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_key == bindparam("email_key"))
@@ -60,7 +60,7 @@ class SqlAlchemyUserRepository(UserRepository):
 
     @override
     async def find_by_email(self, email: str) -> User | None:
-        rows = await self._session.fetch(_FIND_BY_EMAIL, {"email_key": email_key(email)})
+        rows = await self._session.fetch(_FIND_BY_EMAIL, {"email_key": normalize_email(email)})
         return _MAPPER.entity(rows[0]) if rows else None
 
     @override

@@ -23,10 +23,10 @@ SEPARATORS = (
     r"\u1361-\u1368\u17D4-\u17DA\u2000-\u206F\u3000-\u303F\u30FB\uFE00-\uFE0F\uFEFF"
 )
 
-# What `domain.words.words_of` does, and no parser or dictionary of the server's. Letters change their case by Unicode's
-# tables whatever the locale of the database: those of PostgreSQL, since 17, or else of ICU. Words that no tsvector can
-# hold are longer than any that can be asked for. In PL/pgSQL because SQL would be inlined, and the cost with it: it is
-# meant to make every plan that works out words row by row look as bad as it is.
+# What `domain.search_tokens.tokenize` does, and no parser or dictionary of the server's. Letters change their case by
+# Unicode's tables whatever the locale of the database: those of PostgreSQL, since 17, or else of ICU. Words that no
+# tsvector can hold are longer than any that can be asked for. In PL/pgSQL because SQL would be inlined, and the cost
+# with it: it is meant to make every plan that works out words row by row look as bad as it is.
 WORDS_OF = rf"""
 DO $make$ BEGIN EXECUTE replace($function$
 CREATE OR REPLACE FUNCTION words_of(given text) RETURNS tsvector

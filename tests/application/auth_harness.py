@@ -6,7 +6,7 @@ from application.access import OPERATOR, UnauthenticatedError
 from application.authentication import Authenticator
 from application.keys import ApiKeyService, IssuedKey
 from application.transactions import Retry
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.support.callers import CountingStorage, Hook, HookedStorage
 from tests.support.services import PEPPERS, START, key_service
 

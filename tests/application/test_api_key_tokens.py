@@ -20,7 +20,7 @@ from application.credentials import (
     key_text,
     new_secret,
 )
-from domain.keys import HashedSecret
+from domain.api_keys import ApiKeyHash
 
 ID = UUID("0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f")
 DIGITS = string.digits + string.ascii_letters
@@ -110,8 +110,8 @@ def test_pepper_set_verify_rejects_other_keys_and_digests() -> None:
     peppers = Peppers({1: OLD})
     kept = peppers.hashed(TEXT)
     assert not peppers.matches(key_text(ID, "1123456789abcdefghijABCDEFGHIJ01"), kept)
-    assert not peppers.matches(TEXT, HashedSecret(pepper=1, digest=kept.digest[:-1]))
-    assert not peppers.matches(TEXT, HashedSecret(pepper=1, digest=b""))
+    assert not peppers.matches(TEXT, ApiKeyHash(pepper=1, digest=kept.digest[:-1]))
+    assert not peppers.matches(TEXT, ApiKeyHash(pepper=1, digest=b""))
 
 
 def test_pepper_set_verifies_hashes_of_older_peppers() -> None:

@@ -14,8 +14,8 @@ from application.keys import ApiKeyService
 from application.ports import StorageUnavailableError
 from application.transactions import Retry
 from application.users import UserService
-from domain.errors import InvalidValueError
-from domain.keys import ApiKeyNotFoundError, KeyUserNotFoundError, Scope
+from domain.api_keys import ApiKeyNotFoundError, ApiKeyUserNotFoundError, Scope
+from domain.errors import FieldValidationError
 from tests.support.callers import HookedStorage, bound, raising, unbound
 from tests.support.examples import stored_keys
 from tests.support.services import PEPPERS, START, key_service
@@ -35,8 +35,8 @@ async def test_create_key_returns_a_key_that_authenticates(storage: InMemoryStor
     assert (key.name, key.scopes, key.user_id, key.expires_at) == ("App", frozenset({Scope.USERS_READ}), None, SOON)
     assert await keys.get(OPERATOR, key.id) == key
     assert key_id_of(issued.text) == key.id
-    assert PEPPERS.matches(issued.text, key.secret)
-    assert key.secret.pepper == 2
+    assert PEPPERS.matches(issued.text, key.secret_hash)
+    assert key.secret_hash.pepper == 2
     assert (await keys.authenticator.authenticate(issued.text)).key_id == key.id
     assert issued.text not in repr(await stored_keys(storage))
 
@@ -62,7 +62,7 @@ async def test_create_key_raises_forbidden_for_bound_key(storage: InMemoryStorag
 
 
 async def test_create_key_binds_the_key_to_a_stored_user(keys: ApiKeyService, users: UserService) -> None:
-    with pytest.raises(KeyUserNotFoundError):
+    with pytest.raises(ApiKeyUserNotFoundError):
         await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], user_id=new_id())
     ada = await users.register(OPERATOR, email="ada@example.org")
     issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], user_id=ada.id)
@@ -72,7 +72,7 @@ async def test_create_key_binds_the_key_to_a_stored_user(keys: ApiKeyService, us
 @pytest.mark.parametrize("field", ["name", "scopes", "expires_at"])
 async def test_create_key_stores_no_invalid_key(storage: InMemoryStorage, keys: ApiKeyService, field: str) -> None:
     name, scopes = ("" if field == "name" else "K"), [] if field == "scopes" else [Scope.USERS_READ]
-    with pytest.raises(InvalidValueError) as raised:
+    with pytest.raises(FieldValidationError) as raised:
         await keys.create(OPERATOR, name=name, scopes=scopes, expires_at=START if field == "expires_at" else None)
     assert raised.value.field == field
     assert await stored_keys(storage) == []
@@ -104,7 +104,7 @@ async def test_rotate_keeps_both_keys_active_until_the_given_time(storage: InMem
     keys = key_service(storage, now=lambda: now, authenticator=authenticator)
     old = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], expires_at=START + 9 * HOUR)
     new = await keys.rotate(OPERATOR, old.key.id, until=START + HOUR)
-    assert new.key == replace(old.key, id=new.key.id, secret=new.key.secret)
+    assert new.key == replace(old.key, id=new.key.id, secret_hash=new.key.secret_hash)
     assert new.key.id != old.key.id
     assert new.text[38:] != old.text[38:]
     for issued in (old, new):

@@ -8,7 +8,7 @@ from adapters.system import new_id
 from application import authentication
 from application.access import OPERATOR, UnauthenticatedError
 from application.credentials import key_text, new_secret
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
 from tests.support.services import START
 

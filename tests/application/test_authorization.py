@@ -14,7 +14,7 @@ from application.access import OPERATOR, Caller, ForbiddenError
 from application.keys import ApiKeyService
 from application.posts import PostService
 from application.users import UserService
-from domain.keys import Scope
+from domain.api_keys import Scope
 from domain.posts import AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
 from tests.support.callers import bound, lacking, unbound
@@ -95,7 +95,7 @@ async def test_use_case_raises_forbidden_without_its_scope(
         await act(services, lacking(scope))
     assert raised.value.scope is scope
     assert (await stored_users(storage), await stored_posts(storage)) == before
-    assert all(key.is_live(START) for key in (await services.keys.list(OPERATOR, limit=9)).items)
+    assert all(key.is_active(START) for key in (await services.keys.list(OPERATOR, limit=9)).items)
 
 
 @use_cases

@@ -20,7 +20,7 @@ from application.idempotency import (
     outcome_of,
 )
 from application.users import UserService
-from domain.keys import Scope
+from domain.api_keys import Scope
 from domain.users import EmailAlreadyRegisteredError, User
 from tests.support.examples import a_request, a_user, an_outcome, store, stored_keys, stored_posts, stored_users
 from tests.support.services import START, key_service, post_service, user_service

@@ -5,8 +5,8 @@ import pytest
 from application.access import OPERATOR
 from application.posts import PostService
 from application.users import UserService
-from domain.errors import InvalidValueError, VersionMismatchError
-from domain.posts import AuthorInactiveError, InvalidTransitionError, Post, PostNotFoundError, PostStatus
+from domain.errors import FieldValidationError, VersionMismatchError
+from domain.posts import AuthorInactiveError, InvalidStatusTransitionError, Post, PostNotFoundError, PostStatus
 from domain.users import User
 
 
@@ -32,7 +32,7 @@ async def test_create_post_makes_a_draft_by_default(draft: Post) -> None:
 
 
 async def test_create_post_stores_no_invalid_post(posts: PostService, author: User) -> None:
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(FieldValidationError):
         await posts.write(OPERATOR, author_id=author.id, title="", content="C")
     assert (await posts.list(OPERATOR, limit=9)).items == []
 
@@ -50,7 +50,7 @@ async def test_noop_update_of_post_keeps_the_version(posts: PostService, draft: 
 
 
 async def test_update_post_stores_no_invalid_transition(posts: PostService, draft: Post) -> None:
-    with pytest.raises(InvalidTransitionError):
+    with pytest.raises(InvalidStatusTransitionError):
         await posts.revise(OPERATOR, draft.id, status=PostStatus.ARCHIVED, title="New")
     assert await posts.get(OPERATOR, draft.id) == draft
 

@@ -8,7 +8,7 @@ from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
 from application.access import OPERATOR
 from application.users import UserService
-from domain.errors import InvalidValueError, VersionMismatchError
+from domain.errors import FieldValidationError, VersionMismatchError
 from domain.users import UserNotFoundError
 from tests.support.services import START, user_service
 
@@ -35,7 +35,7 @@ async def test_create_user_makes_an_active_user_by_default(users: UserService) -
 
 
 async def test_create_user_stores_no_invalid_user(users: UserService) -> None:
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(FieldValidationError):
         await users.register(OPERATOR, email="ada")
     assert (await users.list(OPERATOR, limit=9)).items == []
 
@@ -93,5 +93,5 @@ async def test_list_users_combines_email_with_its_other_filters(users: UserServi
     assert (await users.list(OPERATOR, limit=9, email=spelled, is_active=False)).items == []
     assert (await users.list(OPERATOR, limit=9, email=spelled, after=user.id)).items == []
     assert (await users.list(OPERATOR, limit=9, email="absent@example.org")).items == []
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(FieldValidationError):
         await users.list(OPERATOR, limit=9, email="ada")

@@ -15,7 +15,7 @@ PACKAGES = ("domain", "application", "adapters", "migrations")
 PLANTED = [
     ("domain/users.py", "application.ports"),
     ("domain/posts.py", "adapters.postgres.database"),
-    ("domain/text.py", "sqlalchemy"),
+    ("domain/text_rules.py", "sqlalchemy"),
     ("application/users.py", "adapters.memory.storage"),
     ("application/ports.py", "fastapi"),
     ("adapters/http/fields.py", "adapters.postgres.database"),

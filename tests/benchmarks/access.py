@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from application.credentials import Peppers, key_text
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.benchmarks.dataset import FIRST_MOMENT, Row
 
 PEPPER = "a pepper of the benchmark which keys nothing else"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.email import email_key
+from domain.email import normalize_email
 
 Row = dict[str, Any]
 """A row of a table, by column."""
@@ -110,7 +110,7 @@ def _user(chance: random.Random, number: int) -> Row:
     return {
         "id": _id(chance, created),
         "email": email,
-        "email_key": email_key(email),
+        "email_key": normalize_email(email),
         "full_name": None if number % 7 == 0 else f"{chance.choice(_WORDS)} {chance.choice(_WORDS)}".title(),
         "is_active": number % _INACTIVE_OF != _INACTIVE_OF - 1,
         "created_at": created,

@@ -23,7 +23,7 @@ from adapters.cli.opened import opened
 from adapters.cli.secrets import key_peppers
 from adapters.settings import load_settings
 from application.access import OPERATOR
-from domain.keys import Scope
+from domain.api_keys import Scope
 
 PATIENCE = 120.0
 """Seconds after which an expected event counts as missing."""

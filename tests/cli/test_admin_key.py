@@ -15,7 +15,7 @@ from adapters.cli.admin_key import admin_header
 from adapters.cli.secrets import key_peppers
 from adapters.settings import Settings
 from application.credentials import key_id_of
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.cli.conftest import Hexapost
 from tests.cli.support import PATIENCE, ROOT, environment, queried, rendered
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.cli.conftest import CREATE, Keys
 
 UNKNOWN_ID = "0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f"

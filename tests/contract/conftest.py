@@ -10,7 +10,7 @@ from adapters.memory.storage import InMemoryStorage
 from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
-from domain.keys import ApiKey
+from domain.api_keys import ApiKey
 from tests.support.examples import a_key, store
 from tests.support.services import post_service, user_service
 from tests.support.stores import DRIVERS, Store, cleared

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.system import new_id
 from application.ports import Storage, UnitOfWork
-from domain.keys import ApiKey, ApiKeyNotFoundError, KeyUserNotFoundError
+from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
 from tests.support.examples import EXPIRES, REVOKED, USED, a_key, a_user, store, stored_keys, stored_users
 from tests.support.probes import Probe
 
@@ -20,9 +20,9 @@ SECOND = timedelta(seconds=1)
 Change = Callable[[UnitOfWork, UUID, datetime], Awaitable[None]]
 Rule = Callable[[ApiKey, datetime], ApiKey]
 CHANGES: dict[str, tuple[Change, Rule, str, datetime]] = {
-    "revoke": (lambda work, id_, at: work.keys.revoke(id_, now=at), ApiKey.revoked, "revoked_at", REVOKED),
-    "set expiry": (lambda work, id_, at: work.keys.end(id_, at=at), ApiKey.ending, "expires_at", EXPIRES),
-    "record use": (lambda work, id_, at: work.keys.note_use(id_, now=at), ApiKey.used, "last_used_at", USED),
+    "revoke": (lambda work, id_, at: work.keys.revoke(id_, now=at), ApiKey.revoke, "revoked_at", REVOKED),
+    "set expiry": (lambda work, id_, at: work.keys.end(id_, at=at), ApiKey.expire_at, "expires_at", EXPIRES),
+    "record use": (lambda work, id_, at: work.keys.note_use(id_, now=at), ApiKey.record_use, "last_used_at", USED),
 }
 
 
@@ -55,9 +55,9 @@ async def test_key_changes_keep_the_fields_of_each_other(storage: Storage) -> No
 async def test_key_add_raises_for_unknown_user(storage: Storage) -> None:
     owner = a_user()
     await store(storage, owner)
-    with pytest.raises(KeyUserNotFoundError):
+    with pytest.raises(ApiKeyUserNotFoundError):
         await store(storage, a_key(a_user()))
-    with pytest.raises(KeyUserNotFoundError):
+    with pytest.raises(ApiKeyUserNotFoundError):
         await store(storage, a_key(owner), a_key(a_user()))
     assert await stored_keys(storage) == []
 

@@ -11,7 +11,7 @@ from application.idempotency import IdempotencyKeyReusedError, OutcomeErasedErro
 from application.keys import IssuedKey
 from application.ports import ConcurrentChangeError, Storage
 from application.users import UserService
-from domain.keys import ApiKey, KeyUserNotFoundError, Scope
+from domain.api_keys import ApiKey, ApiKeyUserNotFoundError, Scope
 from domain.posts import AuthorNotFoundError
 from domain.users import User
 from tests.support.examples import (
@@ -103,7 +103,7 @@ async def test_delete_user_erases_response_of_concurrent_request(
             await work.users.list(limit=1)  # a read sends the writes before it
             erasing = asyncio.create_task(_erase(storage, user))
             await until(lambda: erasing.done() or is_waiting())
-    except (AuthorNotFoundError, KeyUserNotFoundError):
+    except (AuthorNotFoundError, ApiKeyUserNotFoundError):
         assert await told(storage, outcome) is None
     else:
         await erasing
@@ -130,5 +130,5 @@ async def test_delete_user_deletes_concurrently_created_keys(
     create = [keys.create(OPERATOR, name=f"{attempt}", scopes=[Scope.USERS_READ], user_id=user.id) for _ in range(20)]
     *created, erased = await asyncio.gather(*create, users.erase(OPERATOR, user.id), return_exceptions=True)
     assert erased is None
-    assert {type(result) for result in created} <= {IssuedKey, KeyUserNotFoundError}
+    assert {type(result) for result in created} <= {IssuedKey, ApiKeyUserNotFoundError}
     assert (await stored_users(storage), await stored_keys(storage)) == ([], [])

@@ -8,7 +8,7 @@ import pytest
 
 from application.idempotency import IdempotencyInFlightError
 from application.ports import Storage
-from domain.keys import ApiKey
+from domain.api_keys import ApiKey
 from tests.contract.conftest import AtOnce
 from tests.support.examples import EXPIRES, a_key, a_user, an_outcome, store, stored_users, told
 

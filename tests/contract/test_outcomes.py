@@ -10,7 +10,7 @@ from adapters.system import new_id
 from application.access import OPERATOR, UnauthenticatedError
 from application.idempotency import IdempotencyKeyReusedError, Outcome
 from application.ports import Storage, StorageUnavailableError
-from domain.keys import ApiKey
+from domain.api_keys import ApiKey
 from domain.users import EmailAlreadyRegisteredError
 from tests.support.callers import HookedStorage, raising
 from tests.support.examples import CREATED, EXPIRES, a_key, a_request, a_user, an_outcome, store, stored_users, told

@@ -8,7 +8,7 @@ import pytest
 
 from application.ports import Storage
 from application.retention import RetentionService
-from domain.keys import ApiKey
+from domain.api_keys import ApiKey
 from tests.contract.conftest import AtOnce
 from tests.support.examples import EXPIRES, an_outcome, store, told
 from tests.support.services import PATIENT

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.system import new_id
 from application.ports import ConcurrentChangeError, Storage
-from domain.keys import USER_SCOPES, ApiKeyNotFoundError, HashedSecret, Scope
+from domain.api_keys import USER_SCOPES, ApiKeyHash, ApiKeyNotFoundError, Scope
 from domain.posts import PostChanges, PostNotFoundError, PostStatus
 from domain.users import UserChanges, UserNotFoundError
 from tests.contract.entities import AUTHOR, KINDS, VERSIONED, listed, make, store_author
@@ -46,7 +46,7 @@ EXAMPLES = {
     "revoked key": a_key(revoked_at=REVOKED),
     "longest key": a_key(scopes=frozenset(Scope), name=OWL * 100),
     "shortest key": a_key(scopes=frozenset({Scope.METRICS_READ}), name="x"),
-    "other pepper": a_key(secret=HashedSecret(pepper=2_147_483_647, digest=bytes(32))),
+    "other pepper": a_key(secret=ApiKeyHash(pepper=2_147_483_647, digest=bytes(32))),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 versioned = pytest.mark.parametrize("kind", VERSIONED)

@@ -10,14 +10,14 @@ from adapters.system import new_id
 from application.ports import Storage
 from application.search import Hit, Place
 from domain.posts import Post, PostStatus
+from domain.search_tokens import tokenize
 from domain.users import User
-from domain.words import words_of
 from tests.support.examples import a_post, a_user, newest_first, next_version, store
 
 
 async def _search(storage: Storage, text: str, *, limit: int = 99, **filters: Any) -> Sequence[Hit]:
     async with storage.readonly() as work:
-        return await work.posts.search(words_of(text), limit=limit, **filters)
+        return await work.posts.search(tokenize(text), limit=limit, **filters)
 
 
 async def _found(storage: Storage, text: str, **arguments: Any) -> list[Post]:

@@ -77,7 +77,7 @@ async def test_list_posts_of_reader_is_complete_during_writes(storage: Storage, 
 async def test_post_is_visible_to_readers_after_its_publication(storage: Storage, filled: Filled) -> None:
     one, two, posts = filled
     draft = next(post for post in posts if post.author_id == two.id and post.status is PostStatus.DRAFT)
-    published = draft.changed(now=PUBLISHED, status=PostStatus.PUBLISHED)
+    published = draft.update(now=PUBLISHED, status=PostStatus.PUBLISHED)
     async with storage.transaction() as work:
         with pytest.raises(PostNotFoundError):
             await work.posts.get(draft.id, reader_id=one.id)

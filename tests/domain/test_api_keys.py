@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.system import new_id
-from domain.errors import ErrorKind, InvalidValueError
-from domain.keys import (
+from domain.api_keys import (
     USER_SCOPES,
     ApiKey,
+    ApiKeyHash,
     ApiKeyNotFoundError,
-    HashedSecret,
-    KeyUserNotFoundError,
+    ApiKeyUserNotFoundError,
     Scope,
-    clean_key_name,
+    normalize_api_key_name,
 )
+from domain.errors import ErrorKind, FieldValidationError
 from tests.support.examples import a_key, created
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -28,7 +28,7 @@ EXAMPLE = a_key(
     created_at=NOW,
     expires_at=None,
     last_used_at=None,
-    secret=HashedSecret(pepper=3, digest=b"d1gest"),
+    secret=ApiKeyHash(pepper=3, digest=b"d1gest"),
     scopes=frozenset({Scope.POSTS_READ}),
 )
 USER_ID = new_id()
@@ -36,12 +36,12 @@ OTHER_SCOPES = sorted(set(Scope) - USER_SCOPES)
 
 
 def create(**fields: Any) -> ApiKey:
-    return created(ApiKey.created, EXAMPLE, now=NOW, **fields)
+    return created(ApiKey.create, EXAMPLE, now=NOW, **fields)
 
 
 def test_key_create_stores_every_argument() -> None:
     key = a_key(created_at=NOW, last_used_at=None, user_id=USER_ID, scopes=frozenset({Scope.POSTS_READ}))
-    assert created(ApiKey.created, key, now=NOW) == key
+    assert created(ApiKey.create, key, now=NOW) == key
     assert create(name=" Zoë's App\u3000").name == "Zoë's App"
     scopes = [Scope.POSTS_WRITE, Scope.USERS_READ, Scope.POSTS_WRITE]
     assert create(scopes=scopes).scopes == frozenset(scopes)
@@ -57,7 +57,7 @@ def test_key_create_stores_every_argument() -> None:
     ],
 )
 def test_key_create_raises_for_invalid_field(fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidValueError) as raised:
+    with pytest.raises(FieldValidationError) as raised:
         create(**fields)
     assert raised.value.field == list(fields)[-1]
 
@@ -77,56 +77,56 @@ def test_user_scopes_exclude_keys_and_metrics() -> None:
 
 @pytest.mark.parametrize("right", ["x", "x" * 100, "🦉" * 100])
 def test_key_name_has_1_to_100_characters(right: str) -> None:
-    assert clean_key_name(right) == right
+    assert normalize_api_key_name(right) == right
 
 
 def test_key_is_active_until_its_expiry() -> None:
     key = create(expires_at=LATER)
-    assert key.is_live(NOW)
-    assert key.is_live(LATER - SECOND)
-    assert not key.is_live(LATER)
-    assert create().is_live(datetime.max.replace(tzinfo=UTC))
+    assert key.is_active(NOW)
+    assert key.is_active(LATER - SECOND)
+    assert not key.is_active(LATER)
+    assert create().is_active(datetime.max.replace(tzinfo=UTC))
 
 
 def test_revoked_key_is_inactive_at_every_time() -> None:
-    revoked = create(expires_at=LATER).revoked(NOW + SECOND)
+    revoked = create(expires_at=LATER).revoke(NOW + SECOND)
     assert revoked.revoked_at == NOW + SECOND
-    assert not revoked.is_live(NOW)
-    assert not revoked.is_live(NOW + SECOND)
+    assert not revoked.is_active(NOW)
+    assert not revoked.is_active(NOW + SECOND)
 
 
 def test_key_revoke_keeps_the_first_time() -> None:
-    revoked = create().revoked(NOW)
-    assert revoked.revoked(LATER) is revoked
+    revoked = create().revoke(NOW)
+    assert revoked.revoke(LATER) is revoked
 
 
 def test_key_expiry_moves_only_to_earlier_times() -> None:
-    key = create().ending(LATER)
+    key = create().expire_at(LATER)
     assert key.expires_at == LATER
-    assert key.ending(LATER) is key
-    assert key.ending(LATER + SECOND) is key
-    assert key.ending(LATER - SECOND).expires_at == LATER - SECOND
+    assert key.expire_at(LATER) is key
+    assert key.expire_at(LATER + SECOND) is key
+    assert key.expire_at(LATER - SECOND).expires_at == LATER - SECOND
 
 
 def test_key_last_use_moves_only_to_later_times() -> None:
-    key = create().used(LATER)
+    key = create().record_use(LATER)
     assert key.last_used_at == LATER
-    assert key.used(LATER) is key
-    assert key.used(NOW) is key
-    assert key.used(LATER + SECOND).last_used_at == LATER + SECOND
+    assert key.record_use(LATER) is key
+    assert key.record_use(NOW) is key
+    assert key.record_use(LATER + SECOND).last_used_at == LATER + SECOND
 
 
 Change = Callable[[ApiKey, datetime], ApiKey]
-all_changes = st.tuples(st.sampled_from([ApiKey.revoked, ApiKey.ending, ApiKey.used]), st.integers(0, 9))
+all_changes = st.tuples(st.sampled_from([ApiKey.revoke, ApiKey.expire_at, ApiKey.record_use]), st.integers(0, 9))
 
 
 @given(st.lists(all_changes, max_size=9))
 def test_inactive_key_stays_inactive_for_any_changes(changes: list[tuple[Change, int]]) -> None:
     key = create(expires_at=NOW + 9 * SECOND)
     for change, seconds in changes:
-        was_active = {number for number in range(20) if key.is_live(NOW + number * SECOND)}
+        was_active = {number for number in range(20) if key.is_active(NOW + number * SECOND)}
         key = change(key, NOW + seconds * SECOND)
-        assert {number for number in range(20) if key.is_live(NOW + number * SECOND)} <= was_active
+        assert {number for number in range(20) if key.is_active(NOW + number * SECOND)} <= was_active
 
 
 def test_key_repr_hides_the_secret_hash() -> None:
@@ -141,5 +141,5 @@ def test_key_is_immutable() -> None:
 
 def test_key_errors_have_their_kinds() -> None:
     assert ApiKeyNotFoundError.kind is ErrorKind.NOT_FOUND
-    assert isinstance(KeyUserNotFoundError(), InvalidValueError)
-    assert KeyUserNotFoundError().field == "user_id"
+    assert isinstance(ApiKeyUserNotFoundError(), FieldValidationError)
+    assert ApiKeyUserNotFoundError().field == "user_id"

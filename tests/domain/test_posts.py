@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import ErrorKind, InvalidValueError
+from domain.errors import ErrorKind, FieldValidationError
 from domain.posts import (
-    NEXT_STATUSES,
+    ALLOWED_TRANSITIONS,
     AuthorInactiveError,
     AuthorNotFoundError,
-    InvalidTransitionError,
+    InvalidStatusTransitionError,
     Post,
     PostChanges,
     PostNotFoundError,
     PostStatus,
-    require_author,
+    require_active_author,
 )
 from tests.support.examples import a_post, a_user, created, values
 
@@ -32,40 +32,40 @@ ALLOWED = {(DRAFT, PUBLISHED), (PUBLISHED, ARCHIVED), (ARCHIVED, PUBLISHED)}
 
 
 def create(**fields: Any) -> Post:
-    return created(Post.written, EXAMPLE, now=NOW, **fields)
+    return created(Post.create, EXAMPLE, now=NOW, **fields)
 
 
 def test_post_create_stores_every_argument() -> None:
     assert create() == EXAMPLE
     published = a_post(AUTHOR, published_at=NOW, created_at=NOW, updated_at=NOW)
-    assert created(Post.written, published, now=NOW) == published
+    assert created(Post.create, published, now=NOW) == published
     post = create(title=" T ", content="\nC\r\nD\n")
     assert (post.title, post.content) == ("T", "C\nD")
 
 
 def test_post_create_raises_for_status_archived() -> None:
-    with pytest.raises(InvalidValueError) as raised:
+    with pytest.raises(FieldValidationError) as raised:
         create(status=ARCHIVED)
     assert raised.value.field == "status"
 
 
 def test_require_active_author_raises_unless_user_is_active() -> None:
-    require_author(AUTHOR)
+    require_active_author(AUTHOR)
     with pytest.raises(AuthorInactiveError):
-        require_author(a_user(is_active=False))
+        require_active_author(a_user(is_active=False))
     with pytest.raises(AuthorNotFoundError):
-        require_author(None)
+        require_active_author(None)
 
 
 @pytest.mark.parametrize(
     ("field", "wrong"), [("title", " "), ("title", "x" * 201), ("content", ""), ("content", "x" * 2001)]
 )
 def test_post_create_and_update_raise_for_invalid_field(field: str, wrong: str) -> None:
-    with pytest.raises(InvalidValueError) as raised:
+    with pytest.raises(FieldValidationError) as raised:
         create(**{field: wrong})
     assert raised.value.field == field
-    with pytest.raises(InvalidValueError) as raised:
-        EXAMPLE.changed(now=LATER, **{field: wrong})  # type: ignore[arg-type]
+    with pytest.raises(FieldValidationError) as raised:
+        EXAMPLE.update(now=LATER, **{field: wrong})  # type: ignore[arg-type]
     assert raised.value.field == field
 
 
@@ -73,32 +73,32 @@ def test_post_create_and_update_raise_for_invalid_field(field: str, wrong: str) 
 def test_post_update_makes_only_allowed_transitions(before: PostStatus, after: PostStatus) -> None:
     post = a_post(AUTHOR, status=before)
     if before is after:
-        assert post.changed(now=LATER, status=after) is post
+        assert post.update(now=LATER, status=after) is post
     elif (before, after) in ALLOWED:
-        assert post.changed(now=LATER, status=after).status is after
+        assert post.update(now=LATER, status=after).status is after
     else:
-        with pytest.raises(InvalidTransitionError, match=f"{before} to {after}"):
-            post.changed(now=LATER, status=after)
-    assert (after in NEXT_STATUSES[before]) == ((before, after) in ALLOWED)
+        with pytest.raises(InvalidStatusTransitionError, match=f"{before} to {after}"):
+            post.update(now=LATER, status=after)
+    assert (after in ALLOWED_TRANSITIONS[before]) == ((before, after) in ALLOWED)
 
 
 def test_post_keeps_the_time_of_its_first_publication() -> None:
-    post = EXAMPLE.changed(now=LATER, status=PUBLISHED)
+    post = EXAMPLE.update(now=LATER, status=PUBLISHED)
     assert post.published_at == LATER
     for status in (ARCHIVED, PUBLISHED):
-        post = post.changed(now=LATER + timedelta(days=1), status=status)
+        post = post.update(now=LATER + timedelta(days=1), status=status)
         assert post.published_at == LATER
 
 
 @pytest.mark.parametrize("changes", [{}, {"title": " T "}, {"content": "C\r\n"}, {"status": DRAFT, "title": "T"}])
 def test_noop_update_returns_the_same_post(changes: PostChanges) -> None:
-    assert EXAMPLE.changed(now=LATER, **changes) is EXAMPLE
+    assert EXAMPLE.update(now=LATER, **changes) is EXAMPLE
 
 
 @pytest.mark.parametrize("field", PostChanges.__annotations__)
 def test_post_update_changes_the_named_field_alone(field: str) -> None:
     changes = values(OTHER, [field])
-    after = EXAMPLE.changed(now=LATER, **changes)
+    after = EXAMPLE.update(now=LATER, **changes)
     published_at = LATER if field == "status" else None
     expected = changes | {"version": 2, "updated_at": LATER, "published_at": published_at}
     assert after == a_post(AUTHOR, **(values(EXAMPLE, Post.__slots__) | expected))
@@ -106,8 +106,8 @@ def test_post_update_changes_the_named_field_alone(field: str) -> None:
 
 
 def test_post_update_never_decreases_updated_at() -> None:
-    post = EXAMPLE.changed(now=LATER, title="New")
-    assert post.changed(now=NOW, title="Newer").updated_at == LATER
+    post = EXAMPLE.update(now=LATER, title="New")
+    assert post.update(now=NOW, title="Newer").updated_at == LATER
 
 
 def test_post_is_immutable() -> None:
@@ -119,7 +119,7 @@ def test_post_is_immutable() -> None:
 def test_post_errors_have_their_kinds() -> None:
     assert PostNotFoundError.kind is ErrorKind.NOT_FOUND
     assert AuthorInactiveError.kind is ErrorKind.CONFLICT
-    assert InvalidTransitionError.kind is ErrorKind.CONFLICT
+    assert InvalidStatusTransitionError.kind is ErrorKind.CONFLICT
     assert AuthorNotFoundError().field == "author_id"
 
 
@@ -138,8 +138,8 @@ def test_post_lifecycle_holds_for_any_updates(first: PostStatus, steps: list[Pos
     post = create(status=first)
     for number, changes in enumerate(steps, start=1):
         try:
-            after = post.changed(now=NOW + timedelta(seconds=number), **changes)
-        except InvalidTransitionError:
+            after = post.update(now=NOW + timedelta(seconds=number), **changes)
+        except InvalidStatusTransitionError:
             continue
         differs = (after.title, after.content, after.status) != (post.title, post.content, post.status)
         assert (after is post) == (not differs)

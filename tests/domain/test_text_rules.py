@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from domain.errors import InvalidValueError
-from domain.posts import LONGEST_CONTENT, LONGEST_TITLE, clean_content, clean_title
-from domain.text import LINE_PATTERN, LINES_PATTERN, clean_line, clean_lines
-from domain.users import LONGEST_FULL_NAME, clean_full_name
+from domain.errors import FieldValidationError
+from domain.posts import MAX_CONTENT_LENGTH, MAX_TITLE_LENGTH, normalize_content, normalize_title
+from domain.text_rules import MULTILINE_PATTERN, SINGLE_LINE_PATTERN, normalize_multiline, normalize_single_line
+from domain.users import MAX_FULL_NAME_LENGTH, normalize_full_name
 
 BLANKS = (
     " \u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e\u2000\u200a\u200b\u200c\u200d\u200e\u200f"
@@ -23,11 +23,11 @@ Clean = Callable[[str], str]
 
 
 def _line(text: str) -> str:
-    return clean_line(text, field="x", longest=20)
+    return normalize_single_line(text, field="x", max_length=20)
 
 
 def _lines(text: str) -> str:
-    return clean_lines(text, field="x", longest=20)
+    return normalize_multiline(text, field="x", max_length=20)
 
 
 both = pytest.mark.parametrize("clean", [_line, _lines])
@@ -40,7 +40,7 @@ texts = st.text(
 def _is_rejected(clean: Clean, text: str) -> bool:
     try:
         clean(text)
-    except InvalidValueError:
+    except FieldValidationError:
         return True
     return False
 
@@ -64,7 +64,7 @@ def test_normalize_trims_blank_ends(clean: Clean, blank: str) -> None:
     "text", ["", *BLANKS, *SELECTORS, *OPENING, *CLOSING, BLANKS, " \ufe0f ", "\u2067 \u2069", "\u200d\ufe0f\u200d"]
 )
 def test_normalize_raises_for_blank_text(clean: Clean, text: str) -> None:
-    with pytest.raises(InvalidValueError) as raised:
+    with pytest.raises(FieldValidationError) as raised:
         clean(text)
     assert raised.value.field == "x"
 
@@ -114,7 +114,7 @@ def test_normalize_raises_for_lone_surrogates(clean: Clean) -> None:
 @both
 def test_normalize_limits_the_length_after_trimming(clean: Clean) -> None:
     assert clean("  " + "x" * 20 + "  ") == "x" * 20
-    with pytest.raises(InvalidValueError, match="at most 20 characters"):
+    with pytest.raises(FieldValidationError, match="at most 20 characters"):
         clean("x" * 21)
 
 
@@ -125,22 +125,22 @@ def test_normalize_multiline_counts_crlf_as_a_single_char() -> None:
 @pytest.mark.parametrize(
     ("clean", "field", "longest"),
     [
-        (clean_full_name, "full_name", LONGEST_FULL_NAME),
-        (clean_title, "title", LONGEST_TITLE),
-        (clean_content, "content", LONGEST_CONTENT),
+        (normalize_full_name, "full_name", MAX_FULL_NAME_LENGTH),
+        (normalize_title, "title", MAX_TITLE_LENGTH),
+        (normalize_content, "content", MAX_CONTENT_LENGTH),
     ],
 )
 def test_text_field_has_its_name_and_limits(clean: Clean, field: str, longest: int) -> None:
     assert clean("🦉" * longest) == "🦉" * longest
     for wrong in ("", "🦉" * (longest + 1)):
-        with pytest.raises(InvalidValueError) as raised:
+        with pytest.raises(FieldValidationError) as raised:
             clean(wrong)
         assert raised.value.field == field
     assert _is_rejected(clean, "a\nb") == (field != "content")
 
 
 def test_text_limits_match_the_api_contract() -> None:
-    assert (LONGEST_FULL_NAME, LONGEST_TITLE, LONGEST_CONTENT) == (200, 200, 2000)
+    assert (MAX_FULL_NAME_LENGTH, MAX_TITLE_LENGTH, MAX_CONTENT_LENGTH) == (200, 200, 2000)
 
 
 @both
@@ -164,6 +164,9 @@ def _published(pattern: str, text: str) -> bool:
 @given(texts)
 def test_published_patterns_accept_the_valid_texts(text: str) -> None:
     is_encodable = not re.search("[\ud800-\udfff]", text)
-    for pattern, cleaners in ((LINE_PATTERN, (clean_title, clean_full_name)), (LINES_PATTERN, (clean_content,))):
+    for pattern, cleaners in (
+        (SINGLE_LINE_PATTERN, (normalize_title, normalize_full_name)),
+        (MULTILINE_PATTERN, (normalize_content,)),
+    ):
         is_valid = _published(pattern, text) and is_encodable
         assert [_is_rejected(clean, text) for clean in cleaners] == [not is_valid] * len(cleaners)

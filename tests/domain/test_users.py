@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import ErrorKind, InvalidValueError
+from domain.errors import ErrorKind, FieldValidationError
 from domain.users import EmailAlreadyRegisteredError, User, UserChanges, UserNotFoundError
 from tests.support.examples import a_user, created, values
 
@@ -18,7 +18,7 @@ OTHER = a_user(is_active=False)
 
 
 def create(**fields: Any) -> User:
-    return created(User.registered, EXAMPLE, now=NOW, **fields)
+    return created(User.create, EXAMPLE, now=NOW, **fields)
 
 
 def test_user_create_stores_every_argument() -> None:
@@ -29,18 +29,18 @@ def test_user_create_stores_every_argument() -> None:
 
 @pytest.mark.parametrize(("field", "wrong"), [("email", "ada"), ("full_name", ""), ("full_name", "x" * 201)])
 def test_user_create_and_update_raise_for_invalid_field(field: str, wrong: str) -> None:
-    with pytest.raises(InvalidValueError) as raised:
+    with pytest.raises(FieldValidationError) as raised:
         create(**{field: wrong})
     assert raised.value.field == field
-    with pytest.raises(InvalidValueError) as raised:
-        EXAMPLE.changed(now=LATER, **{field: wrong})  # type: ignore[arg-type]
+    with pytest.raises(FieldValidationError) as raised:
+        EXAMPLE.update(now=LATER, **{field: wrong})  # type: ignore[arg-type]
     assert raised.value.field == field
 
 
 @pytest.mark.parametrize("field", UserChanges.__annotations__)
 def test_user_update_changes_the_named_field_alone(field: str) -> None:
     changes = values(OTHER, [field])
-    after = EXAMPLE.changed(now=LATER, **changes)
+    after = EXAMPLE.update(now=LATER, **changes)
     assert after == a_user(**(values(EXAMPLE, User.__slots__) | changes | {"version": 2, "updated_at": LATER}))
     assert after != EXAMPLE
 
@@ -49,12 +49,12 @@ def test_user_update_changes_the_named_field_alone(field: str) -> None:
     "changes", [{}, {"email": "ada@example.org"}, {"full_name": " Ada "}, {"is_active": True, "full_name": "Ada"}]
 )
 def test_noop_update_returns_the_same_user(changes: UserChanges) -> None:
-    assert EXAMPLE.changed(now=LATER, **changes) is EXAMPLE
+    assert EXAMPLE.update(now=LATER, **changes) is EXAMPLE
 
 
 def test_user_update_never_decreases_updated_at() -> None:
-    user = EXAMPLE.changed(now=LATER, is_active=False)
-    assert user.changed(now=NOW, is_active=True).updated_at == LATER
+    user = EXAMPLE.update(now=LATER, is_active=False)
+    assert user.update(now=NOW, is_active=True).updated_at == LATER
 
 
 def test_user_is_immutable() -> None:
@@ -66,7 +66,7 @@ def test_user_is_immutable() -> None:
 def test_user_errors_have_their_kinds() -> None:
     assert UserNotFoundError.kind is ErrorKind.NOT_FOUND
     assert EmailAlreadyRegisteredError.kind is ErrorKind.CONFLICT
-    assert isinstance(InvalidValueError("x", "y"), ValueError)
+    assert isinstance(FieldValidationError("x", "y"), ValueError)
 
 
 all_changes = st.fixed_dictionaries(
@@ -83,7 +83,7 @@ all_changes = st.fixed_dictionaries(
 def test_user_version_counts_the_updates(changes: list[UserChanges]) -> None:
     user = EXAMPLE
     for number, change in enumerate(changes):
-        after = user.changed(now=NOW + timedelta(seconds=number), **change)
+        after = user.update(now=NOW + timedelta(seconds=number), **change)
         differs = (after.email, after.full_name, after.is_active) != (user.email, user.full_name, user.is_active)
         assert (after is user) == (not differs)
         assert after.version == user.version + differs

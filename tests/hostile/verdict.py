@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from domain.text import BLANK
+from domain.text_rules import BLANK_CHARS
 from tests.hostile.corpus import Hostile
 from tests.hostile.places import Place
 from tests.http.support import RawResponse
@@ -21,7 +21,7 @@ _SAID = ("Infinity", "aaaaaaaa", "00000000")
 """Texts that occur in responses anyway."""
 _SANE_NAME = re.compile(rb"[A-Za-z0-9_]{1,64}")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_ENDS = re.compile(rf"[{BLANK}\t\n\r]*")
+_ENDS = re.compile(rf"[{BLANK_CHARS}\t\n\r]*")
 
 
 def check_answer(place: Place, value: Hostile, answer: RawResponse, vocabulary: str) -> None:

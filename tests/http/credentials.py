@@ -5,7 +5,7 @@ from typing import Any
 from adapters.system import new_id
 from application.credentials import key_text, new_secret
 from application.ports import Storage
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.support.examples import a_key, store_keys
 from tests.support.services import PEPPERS
 
@@ -24,6 +24,11 @@ async def stored_key(storage: Storage, *scopes: Scope, **fields: Any) -> str:
     """Store an API key with these scopes, or with all of them, and return its text."""
     key_id = new_id()
     text = key_text(key_id, new_secret())
-    given = {"id": key_id, "scopes": frozenset(scopes or Scope), "secret": PEPPERS.hashed(text), "expires_at": None}
+    given = {
+        "id": key_id,
+        "scopes": frozenset(scopes or Scope),
+        "secret_hash": PEPPERS.hashed(text),
+        "expires_at": None,
+    }
     await store_keys(storage, a_key(**{**given, **fields}))
     return text

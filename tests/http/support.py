@@ -18,7 +18,7 @@ from adapters.memory.storage import InMemoryStorage
 from application.credentials import key_text
 from application.ports import Storage, UnitOfWork
 from application.transactions import Retry
-from domain.keys import ApiKey, Scope
+from domain.api_keys import ApiKey, Scope
 from tests.support.services import PEPPERS, START, authenticator, key_service, post_service, user_service
 
 SECRET = b"a secret of thirty-two characters"
@@ -129,8 +129,14 @@ async def serving(
 
 async def store_key(storage: Storage, key_id: UUID, text: str) -> None:
     """Store an API key with all scopes, unless it is stored already."""
-    key = ApiKey.created(
-        id=key_id, name="admin", scopes=Scope, user_id=None, secret=PEPPERS.hashed(text), expires_at=None, now=START
+    key = ApiKey.create(
+        id=key_id,
+        name="admin",
+        scopes=Scope,
+        user_id=None,
+        secret_hash=PEPPERS.hashed(text),
+        expires_at=None,
+        now=START,
     )
     async with storage.transaction() as work:
         await work.keys.add(key)

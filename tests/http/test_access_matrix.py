@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from adapters.http.routes import StrictRoute
 from adapters.http.scopes import REQUIRED_SCOPE, secured
 from adapters.memory.tables import Tables
-from domain.keys import USER_SCOPES, Scope
+from domain.api_keys import USER_SCOPES, Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import NOBODY, Api, Json, check_problem
 from tests.http.test_openapi import operations

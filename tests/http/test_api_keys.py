@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, Json, check_problem, findings
 from tests.http.test_openapi import DOCUMENT, check, request_examples
@@ -65,7 +65,7 @@ async def test_api_key_secret_is_returned_only_on_creation(api: Api) -> None:
     for secret in (key, key.split("_")[2], ADMIN_KEY, "digest", "pepper"):
         assert secret not in sent
     stored = {stored.id: stored for stored in await stored_keys(api.storage)}[UUID(issued["id"])]
-    assert key.split("_")[2].encode() not in stored.secret.digest
+    assert key.split("_")[2].encode() not in stored.secret_hash.digest
 
 
 INVALID_TIMES = [

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.system import new_id
 from application.credentials import key_text
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, RawResponse, call, check_problem, findings
 from tests.support.callers import CountingStorage

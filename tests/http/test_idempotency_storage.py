@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from application.idempotency import Outcome
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.credentials import once
 from tests.http.support import ADMIN_KEY, Api, check_problem
 from tests.http.test_idempotency import KEYS, POSTS, USERS, Desk

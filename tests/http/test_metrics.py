@@ -12,7 +12,7 @@ from adapters.http.middleware.limits import RequestLimits
 from adapters.http.problems import REJECTIONS
 from adapters.telemetry.metrics import Metrics
 from application.ports import StorageOverloadedError, StorageUnavailableError
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.credentials import stored_key
 from tests.http.support import NOBODY, Api, FailingStorage, call, check_problem, serving
 from tests.support.callers import CountingStorage

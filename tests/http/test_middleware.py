@@ -18,7 +18,7 @@ from application.ports import (
     StorageUnavailableError,
     TransientError,
 )
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.support import ADA, ADMIN_ID, NOBODY, Api, FailingStorage, call, check_problem, scope_of, serving
 
 SECRET_TEXT = "duplicate key (ada@example.org)"  # noqa: S105 - it must not come out

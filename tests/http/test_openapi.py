@@ -15,7 +15,7 @@ from adapters.http.openapi import openapi_document
 from adapters.http.problem_responses import PROBLEM_JSON
 from adapters.http.problems import PROBLEMS
 from adapters.memory.storage import InMemoryStorage
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.support import ADA, Api, Json
 from tests.support.examples import a_post, a_user, store_posts, store_users
 

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.http.cursors import CURSOR_LENGTH, Cursors
 from adapters.http.problem_responses import ProblemError
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.support import ADMIN_ID, Api, Json, findings, serving
 
 ALPHABET = ascii_letters + digits + "-_"

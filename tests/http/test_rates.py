@@ -15,7 +15,7 @@ from limits.aio.storage.redis.bridge import RedisBridge
 from structlog.testing import capture_logs
 
 from adapters.http import rates
-from domain.keys import Scope
+from domain.api_keys import Scope
 from tests.http.credentials import bearer, once, stored_key
 from tests.http.support import ADA, NOBODY, Api, call, check_problem, serving
 from tests.http.test_openapi import DOCUMENT, check

@@ -7,9 +7,9 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from adapters.system import new_id
-from domain.keys import LONGEST_KEY_NAME
-from domain.posts import LONGEST_CONTENT, LONGEST_TITLE
-from domain.users import LONGEST_FULL_NAME
+from domain.api_keys import MAX_API_KEY_NAME_LENGTH
+from domain.posts import MAX_CONTENT_LENGTH, MAX_TITLE_LENGTH
+from domain.users import MAX_FULL_NAME_LENGTH
 from tests.support.examples import (
     a_key,
     a_post,
@@ -30,7 +30,7 @@ USERS = [
     ("email_key", "x" * 1001, "ck_users_email_key_length"),
     ("email_key", None, "email_key"),
     ("full_name", "", "ck_users_full_name_length"),
-    ("full_name", "x" * (LONGEST_FULL_NAME + 1), "ck_users_full_name_length"),
+    ("full_name", "x" * (MAX_FULL_NAME_LENGTH + 1), "ck_users_full_name_length"),
     ("is_active", None, "is_active"),
     ("created_at", None, "created_at"),
     ("updated_at", None, "updated_at"),
@@ -41,9 +41,9 @@ POSTS = [
     ("author_id", new_id(), "fk_posts_author_id_users"),
     ("author_id", None, "author_id"),
     ("title", "", "ck_posts_title_length"),
-    ("title", "x" * (LONGEST_TITLE + 1), "ck_posts_title_length"),
+    ("title", "x" * (MAX_TITLE_LENGTH + 1), "ck_posts_title_length"),
     ("content", "", "ck_posts_content_length"),
-    ("content", "x" * (LONGEST_CONTENT + 1), "ck_posts_content_length"),
+    ("content", "x" * (MAX_CONTENT_LENGTH + 1), "ck_posts_content_length"),
     ("status", "deleted", "ck_posts_status_known"),
     ("status", "Draft", "ck_posts_status_known"),
     ("status", "draft", "ck_posts_published_once_not_draft"),
@@ -56,7 +56,7 @@ POSTS = [
 ]
 API_KEYS: list[tuple[str, object, str]] = [
     ("name", "", "ck_api_keys_name_length"),
-    ("name", "x" * (LONGEST_KEY_NAME + 1), "ck_api_keys_name_length"),
+    ("name", "x" * (MAX_API_KEY_NAME_LENGTH + 1), "ck_api_keys_name_length"),
     ("name", None, "name"),
     ("scopes", [], "ck_api_keys_scopes_some"),
     ("scopes", None, "scopes"),
@@ -93,13 +93,13 @@ INVALID: dict[str, Sequence[tuple[str, object, str]]] = {
 VALID: list[tuple[str, str, object]] = [
     ("users", "email", "x" * 254),
     ("users", "email_key", "x" * 1000),
-    ("users", "full_name", "\U0001f989" * LONGEST_FULL_NAME),
+    ("users", "full_name", "\U0001f989" * MAX_FULL_NAME_LENGTH),
     ("users", "full_name", None),
-    ("posts", "title", "\U0001f989" * LONGEST_TITLE),
-    ("posts", "content", "\U0001f989" * LONGEST_CONTENT),
+    ("posts", "title", "\U0001f989" * MAX_TITLE_LENGTH),
+    ("posts", "content", "\U0001f989" * MAX_CONTENT_LENGTH),
     ("posts", "status", "archived"),
     ("posts", "version", 2**31 - 1),
-    ("api_keys", "name", "\U0001f989" * LONGEST_KEY_NAME),
+    ("api_keys", "name", "\U0001f989" * MAX_API_KEY_NAME_LENGTH),
     ("api_keys", "scopes", ["posts:read", "posts:write", "users:read", "users:write"]),
     ("api_keys", "user_id", None),
     ("api_keys", "expires_at", None),

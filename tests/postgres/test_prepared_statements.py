@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import URL
 
 from application.access import OPERATOR
-from domain.keys import Scope
+from domain.api_keys import Scope
 from domain.posts import PostStatus
 from tests.support.examples import a_request, stored_posts, stored_users
 from tests.support.probes import Probe, fetch, recorded

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from domain.words import words_of
+from domain.search_tokens import tokenize
 from tests.support.stores import Store
 
 IN_DATABASE = "SELECT tsvector_to_array(words_of(t)) FROM unnest(%s::text[]) WITH ORDINALITY AS x(t, n) ORDER BY n"
@@ -17,5 +17,5 @@ def test_search_tokens_of_every_character_match_the_domain(store: Store) -> None
     samples = [f"a{character}B {character} {character}{character}" for character in known]
     texts = [" ".join(samples[start : start + 50]) for start in range(0, len(samples), 50)]
     rows = store.admin.execute(IN_DATABASE, [texts]).fetchall()
-    differing = [text for text, (tokens,) in zip(texts, rows, strict=True) if set(tokens) != words_of(text)]  # type: ignore[call-overload]
+    differing = [text for text, (tokens,) in zip(texts, rows, strict=True) if set(tokens) != tokenize(text)]  # type: ignore[call-overload]
     assert differing == []

@@ -21,8 +21,8 @@ from application.posts import PostService
 from application.retention import RetentionService
 from application.search import Place
 from application.users import UserService
+from domain.api_keys import ApiKey, Scope
 from domain.errors import DomainError
-from domain.keys import ApiKey, Scope
 from domain.posts import Post, PostStatus
 from domain.users import User
 from tests.support.examples import a_request, stored_keys, stored_posts, stored_users

@@ -8,7 +8,7 @@ from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
 from adapters.system import new_id
 from application.access import Caller
 from application.ports import Storage, UnitOfWork
-from domain.keys import USER_SCOPES, Scope
+from domain.api_keys import USER_SCOPES, Scope
 
 Hook = Callable[[], Awaitable[object]]
 

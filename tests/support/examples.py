@@ -15,7 +15,7 @@ from uuid import UUID
 from adapters.system import new_id
 from application.idempotency import Once, Outcome, OutcomeErasedError
 from application.ports import Storage, UnitOfWork
-from domain.keys import ApiKey, HashedSecret, Scope
+from domain.api_keys import ApiKey, ApiKeyHash, Scope
 from domain.posts import Post, PostStatus
 from domain.users import User
 
@@ -70,7 +70,7 @@ def a_key(user: User | None = None, **fields: Any) -> ApiKey:
         name=f"Schlüssel {next(_numbers)} 🦉",
         scopes=frozenset({Scope.USERS_WRITE, Scope.POSTS_READ}),
         user_id=None if user is None else user.id,
-        secret=HashedSecret(pepper=7, digest=bytes(range(224, 256))),
+        secret_hash=ApiKeyHash(pepper=7, digest=bytes(range(224, 256))),
         created_at=CREATED,
         expires_at=EXPIRES,
         last_used_at=USED,

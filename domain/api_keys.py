@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import NotRequired, TypedDict, Unpack
 from uuid import UUID
 
-from domain.errors import DomainError, ErrorKind, InvalidValueError, ReferenceNotFoundError
-from domain.text import clean_line
+from domain.errors import DomainError, ErrorKind, FieldValidationError, ReferenceNotFoundError
+from domain.text_rules import normalize_single_line
 
-LONGEST_KEY_NAME = 100
+MAX_API_KEY_NAME_LENGTH = 100
 """Code points."""
 
 
@@ -37,7 +37,7 @@ class ApiKeyNotFoundError(DomainError):
     message = "No API key has this ID."
 
 
-class KeyUserNotFoundError(ReferenceNotFoundError):
+class ApiKeyUserNotFoundError(ReferenceNotFoundError):
     """The user to which an API key is bound does not exist."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class KeyUserNotFoundError(ReferenceNotFoundError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HashedSecret:
+class ApiKeyHash:
     """The stored hash of an API key, and the version of the pepper that keyed it."""
 
     pepper: int
@@ -73,51 +73,53 @@ class ApiKey:
     name: str
     scopes: frozenset[Scope]
     user_id: UUID | None
-    secret: HashedSecret
+    secret_hash: ApiKeyHash
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
 
     @classmethod
-    def created(cls, *, id: UUID, secret: HashedSecret, now: datetime, **fields: Unpack[NewApiKey]) -> "ApiKey":
-        """Return a new key. Raises InvalidValueError for an invalid name, scope or expiry."""
+    def create(cls, *, id: UUID, secret_hash: ApiKeyHash, now: datetime, **fields: Unpack[NewApiKey]) -> "ApiKey":
+        """Return a new key. Raises FieldValidationError for an invalid name, scope or expiry."""
         scopes, user_id, expires_at = frozenset(fields["scopes"]), fields.get("user_id"), fields.get("expires_at")
         if not scopes:
-            raise InvalidValueError("scopes", "An API key needs at least one scope.")
+            raise FieldValidationError("scopes", "An API key needs at least one scope.")
         if user_id is not None and not scopes <= USER_SCOPES:
-            raise InvalidValueError("scopes", "An API key that is bound to a user can only have user and post scopes.")
+            raise FieldValidationError(
+                "scopes", "An API key that is bound to a user can only have user and post scopes."
+            )
         if expires_at is not None and expires_at <= now:
-            raise InvalidValueError("expires_at", "Must be in the future.")
+            raise FieldValidationError("expires_at", "Must be in the future.")
         return cls(
             id=id,
-            name=clean_key_name(fields["name"]),
+            name=normalize_api_key_name(fields["name"]),
             scopes=scopes,
             user_id=user_id,
-            secret=secret,
+            secret_hash=secret_hash,
             created_at=now,
             expires_at=expires_at,
             last_used_at=None,
             revoked_at=None,
         )
 
-    def is_live(self, now: datetime) -> bool:
+    def is_active(self, now: datetime) -> bool:
         """Return True if the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
-    def revoked(self, now: datetime) -> "ApiKey":
+    def revoke(self, now: datetime) -> "ApiKey":
         """Return the revoked key. A revoked key is unchanged."""
         return self if self.revoked_at is not None else replace(self, revoked_at=now)
 
-    def ending(self, at: datetime) -> "ApiKey":
+    def expire_at(self, at: datetime) -> "ApiKey":
         """Return the key with this expiry. An earlier expiry is unchanged."""
         return self if self.expires_at is not None and self.expires_at <= at else replace(self, expires_at=at)
 
-    def used(self, now: datetime) -> "ApiKey":
+    def record_use(self, now: datetime) -> "ApiKey":
         """Return the key with this time of its last use. A later time is unchanged."""
         return self if self.last_used_at is not None and self.last_used_at >= now else replace(self, last_used_at=now)
 
 
-def clean_key_name(text: str) -> str:
-    """Return the trimmed name. Raises InvalidValueError unless it is one line of 1-100 characters."""
-    return clean_line(text, field="name", longest=LONGEST_KEY_NAME)
+def normalize_api_key_name(text: str) -> str:
+    """Return the trimmed name. Raises FieldValidationError unless it is one line of 1-100 characters."""
+    return normalize_single_line(text, field="name", max_length=MAX_API_KEY_NAME_LENGTH)

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Collection
 
-LONGEST_WORD = 255
+MAX_TOKEN_LENGTH = 255
 """Code points. No post is found by a longer token."""
 
 # White space, controls, punctuation and symbols of ASCII and Latin-1, format characters, and punctuation of the scripts
@@ -29,12 +29,12 @@ _SEPARATORS = re.compile(f"[{SEPARATORS}]+")
 _LOWER = str.maketrans({"\u0130": "i", "\u03a3": "\u03c3", "\u03c2": "\u03c3", "\u00df": "ss", "\u1e9e": "ss"})
 
 
-def words_of(text: str) -> frozenset[str]:
+def tokenize(text: str) -> frozenset[str]:
     """Return the search tokens of a text."""
     folded = unicodedata.normalize("NFKC", text).translate(_LOWER).lower()
     return frozenset(_SEPARATORS.split(folded)) - {""}
 
 
-def can_find(words: Collection[str]) -> bool:
+def is_searchable(tokens: Collection[str]) -> bool:
     """Return True if a post can contain all these tokens: False for an empty set and for a token that is too long."""
-    return 0 < max(map(len, words), default=0) <= LONGEST_WORD
+    return 0 < max(map(len, tokens), default=0) <= MAX_TOKEN_LENGTH

@@ -1,0 +1,82 @@
+"""Rules for text that people write: names, titles, contents.
+
+The rules are regular expressions in the syntax that Python and ECMAScript share, so that an interface can publish them.
+Lengths are in Unicode code points.
+"""
+
+import re
+
+from domain.errors import FieldValidationError
+
+# White space and invisible characters. They are trimmed, and text of only these characters is blank. Included are
+# spaces, joiners, directional marks, soft hyphen, grapheme joiner, Hangul fillers, Khmer inherent vowels, variation
+# selectors, invisible operators, deprecated format characters, and the empty Braille pattern.
+BLANK_CHARS = (
+    r"\u0020\u00A0\u00AD\u034F\u061C\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200F\u2028-\u202F\u205F-\u206F"
+    r"\u2800\u3000\u3164\uFE00-\uFE0F\uFEFF\uFFA0"
+)
+# Characters that change how a visible neighbor is displayed are not trimmed: selectors and ends of directional runs
+# after it, starts of directional runs before it.
+_KEEP_AFTER_VISIBLE = frozenset("\u180b\u180c\u180d\u180f\u202c\u2069") | frozenset(map(chr, range(0xFE00, 0xFE10)))
+_KEEP_BEFORE_VISIBLE = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
+# C0 and C1 control characters cannot be displayed.
+CONTROL_CHARS = r"\u0000-\u001F\u007F-\u009F"
+CONTROL_CHARS_EXCEPT_NEWLINES = r"\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F"
+
+SINGLE_LINE_PATTERN = rf"^[{BLANK_CHARS}]*[^{BLANK_CHARS}{CONTROL_CHARS}][^{CONTROL_CHARS}]*$"
+"""One line: at least one visible character, no control characters."""
+
+MULTILINE_PATTERN = rf"^[{BLANK_CHARS}\t\n\r]*[^{BLANK_CHARS}{CONTROL_CHARS}][^{CONTROL_CHARS_EXCEPT_NEWLINES}]*$"
+"""Several lines: like one line, but tabs and line breaks are allowed."""
+
+_SINGLE_LINE = re.compile(SINGLE_LINE_PATTERN[:-1] + r"\Z")
+_MULTILINE = re.compile(MULTILINE_PATTERN[:-1] + r"\Z")
+_LONE_SURROGATE = re.compile(r"[\uD800-\uDFFF]")  # cannot be encoded; ECMAScript patterns cannot express the rule
+_TRIM_CHARS = "".join(filter(re.compile(rf"[{BLANK_CHARS}\t\n\r]").match, map(chr, range(0x10000))))
+
+
+def normalize_single_line(text: str, *, field: str, max_length: int) -> str:
+    """Return one line of trimmed text.
+
+    Raises FieldValidationError if it is blank, longer than `max_length` code points, or contains a control character.
+    """
+    _require(_SINGLE_LINE, text, field, "Must not be blank or contain control characters.")
+    return _require_max_length(_strip(text), field, max_length)
+
+
+def normalize_multiline(text: str, *, field: str, max_length: int) -> str:
+    r"""Return trimmed text of several lines, with `\n` line breaks.
+
+    Raises FieldValidationError if it is blank, longer than `max_length` code points, or contains a control character.
+    """
+    _require(
+        _MULTILINE,
+        text,
+        field,
+        "Must not be blank or contain control characters other than tab and line break.",
+    )
+    normalized = _strip(text)
+    if "\r" in normalized:
+        normalized = normalized.replace("\r\n", "\n").replace("\r", "\n")
+    return _require_max_length(normalized, field, max_length)
+
+
+def _strip(text: str) -> str:
+    """Return the trimmed text. Precondition: it is not blank."""
+    start, end = len(text) - len(text.lstrip(_TRIM_CHARS)), len(text.rstrip(_TRIM_CHARS))
+    while start > 0 and text[start - 1] in _KEEP_BEFORE_VISIBLE:
+        start -= 1
+    while end < len(text) and text[end] in _KEEP_AFTER_VISIBLE:
+        end += 1
+    return text[start:end]
+
+
+def _require(rule: re.Pattern[str], text: str, field: str, detail: str) -> None:
+    if not rule.match(text) or _LONE_SURROGATE.search(text):
+        raise FieldValidationError(field, detail)
+
+
+def _require_max_length(text: str, field: str, max_length: int) -> str:
+    if len(text) > max_length:
+        raise FieldValidationError(field, f"Must be at most {max_length} characters long.")
+    return text
