@@ -22,12 +22,12 @@ from adapters.settings import Settings
 from adapters.system import new_id, utc_now
 from adapters.telemetry.metrics import Metrics
 from adapters.telemetry.tracing import made_traces
+from application.api_key_tokens import PepperSet, generate_secret
+from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
-from application.credentials import Peppers, new_secret
-from application.keys import ApiKeyService
 from application.posts import PostService
 from application.retention import RetentionService
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from application.users import UserService
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
     cursor_secret = providers.Dependency(instance_of=bytes)
-    peppers = providers.Dependency(instance_of=Peppers)
+    peppers = providers.Dependency(instance_of=PepperSet)
     version = providers.Dependency(instance_of=str)
     environment = providers.Object(os.environ)
 
@@ -125,31 +125,31 @@ class Container(containers.DeclarativeContainer):
     metrics = providers.Singleton(watching, counted, database)
     storage = providers.Singleton(SqlAlchemyStorage, database)
     retry = providers.Singleton(
-        Retry, deadline=settings.provided.retry_deadline_seconds, observer=counted.provided.retried
+        RetryPolicy, max_elapsed=settings.provided.retry_deadline_seconds, observer=counted.provided.retried
     )
     now = providers.Object(utc_now)
     new_id = providers.Object(new_id)
-    users = providers.Singleton(UserService, storage=storage, now=now, new_id=new_id, retry=retry)
-    posts = providers.Singleton(PostService, storage=storage, now=now, new_id=new_id, retry=retry)
+    users = providers.Singleton(UserService, storage=storage, clock=now, new_id=new_id, retry=retry)
+    posts = providers.Singleton(PostService, storage=storage, clock=now, new_id=new_id, retry=retry)
     authenticator = providers.Singleton(
         Authenticator,
         storage=storage,
-        now=now,
+        clock=now,
         peppers=peppers,
-        remembers=settings.provided.key_cache_seconds,
+        cache_ttl=settings.provided.key_cache_seconds,
         retry=retry,
     )
     keys = providers.Singleton(
         ApiKeyService,
         storage=storage,
-        now=now,
+        clock=now,
         new_id=new_id,
-        new_secret=providers.Object(new_secret),
+        generate_secret=providers.Object(generate_secret),
         peppers=peppers,
         authenticator=authenticator,
         retry=retry,
     )
-    retention = providers.Singleton(RetentionService, storage=storage, now=now, retry=retry)
+    retention = providers.Singleton(RetentionService, storage=storage, clock=now, retry=retry)
     watch = providers.Singleton(Watch, database)
     readiness = providers.Singleton(Probe, watch)
     services = providers.Singleton(

@@ -86,7 +86,7 @@ class Lifespan:
         self._metrics.purged()
 
     async def _measure_lag(self) -> None:
-        self._metrics.lags((await self._retention.lag()).total_seconds())
+        self._metrics.lags((await self._retention.purge_lag()).total_seconds())
 
     async def _try(self, what: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -16,17 +16,18 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class IdempotencyRecord:
     """The stored record of an idempotent request.
 
-    `key_id` (the API key) and `name` (a hash of the idempotency key) identify the record. `fingerprint` is a hash of
-    the request. `answer` is the sealed result. It is empty after the user whom it concerns (`subject_id`) was deleted.
+    `api_key_id` (the API key) and `key_hash` (a hash of the idempotency key) identify the record. `fingerprint` is a
+    hash of the request. `response` is the sealed result. It is empty after the user whom it concerns (`subject_id`) was
+    deleted.
     """
 
-    key_id: UUID
-    name: bytes
+    api_key_id: UUID
+    key_hash: bytes
     fingerprint: bytes
-    answer: bytes = field(repr=False)
+    response: bytes = field(repr=False)
     subject_id: UUID | None
     created_at: datetime
     expires_at: datetime
@@ -48,7 +49,7 @@ class IdempotencyKeyReusedError(DomainError):
     message = "This idempotency key was used with a different request."
 
 
-class OutcomeErasedError(DomainError):
+class IdempotencyRecordErasedError(DomainError):
     """The request was executed, and its recorded result was erased since."""
 
     code = "outcome-erased"
@@ -67,13 +68,13 @@ class ResultSeal(Protocol[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Once(Generic[T]):
+class IdempotentRequest(Generic[T]):
     """An idempotent request: its identity, its time to live, and the seal of its result."""
 
-    key_id: UUID
-    name: bytes
+    api_key_id: UUID
+    key_hash: bytes
     fingerprint: bytes
-    lasts: timedelta
+    ttl: timedelta
     seal: ResultSeal[T]
 
 
@@ -84,38 +85,41 @@ class Created(NamedTuple, Generic[T]):
     is_replay: bool = False
 
 
-def outcome_of(once: Once[T] | None, result: T, *, subject_id: UUID | None, now: datetime) -> Outcome | None:
+def build_idempotency_record(
+    request: IdempotentRequest[T] | None, result: T, *, subject_id: UUID | None, now: datetime
+) -> IdempotencyRecord | None:
     """Return the record to store with the effect of an idempotent request, None for any other request."""
-    if once is None:
+    if request is None:
         return None
-    return Outcome(
-        key_id=once.key_id,
-        name=once.name,
-        fingerprint=once.fingerprint,
-        answer=once.seal.seal(result),
+    return IdempotencyRecord(
+        api_key_id=request.api_key_id,
+        key_hash=request.key_hash,
+        fingerprint=request.fingerprint,
+        response=request.seal.seal(result),
         subject_id=subject_id,
         created_at=now,
-        expires_at=now + once.lasts,
+        expires_at=now + request.ttl,
     )
 
 
-def created(result: T, once: Once[T] | None, earlier: Outcome | None) -> Created[T]:
+def created(result: T, once: IdempotentRequest[T] | None, earlier: IdempotencyRecord | None) -> Created[T]:
     """Return `result`, or the result of the earlier execution of the same request, if there was one."""
     if once is None or earlier is None:
         return Created(result)
-    return Created(once.seal.unseal(earlier.answer), is_replay=True)
+    return Created(once.seal.unseal(earlier.response), is_replay=True)
 
 
-def earlier_execution(stored: Outcome, outcome: Outcome) -> Outcome | None:
+def earlier_execution(stored: IdempotencyRecord, record: IdempotencyRecord) -> IdempotencyRecord | None:
     """Return `stored` if it records an earlier execution of the same request, None if it is `outcome` itself.
 
     It is `outcome` itself if an earlier attempt stored it and the result of its commit was lost. Raises
-    IdempotencyKeyReusedError if the requests differ, and OutcomeErasedError if the recorded result was erased.
+    IdempotencyKeyReusedError if the requests differ, and IdempotencyRecordErasedError if the recorded result was
+    erased.
     """
-    if stored == outcome:
+    if stored == record:
         return None
-    if stored.fingerprint != outcome.fingerprint:
+    if stored.fingerprint != record.fingerprint:
         raise IdempotencyKeyReusedError
-    if not stored.answer:
-        raise OutcomeErasedError
+    if not stored.response:
+        raise IdempotencyRecordErasedError
     return stored

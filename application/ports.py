@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from uuid import UUID
 
-from application.idempotency import Outcome
-from application.search import Hit, Place
+from application.idempotency import IdempotencyRecord
+from application.search import SearchHit, SearchPosition
 from domain.api_keys import ApiKey
 from domain.posts import Post, PostStatus
 from domain.users import User
@@ -20,31 +20,31 @@ Clock = Callable[[], datetime]
 NewId = Callable[[], UUID]
 
 
-class TransientError(Exception):
+class TransientStorageError(Exception):
     """The storage failed, and a retry may succeed. No write is known to be stored."""
 
 
-class StorageUnavailableError(TransientError):
+class StorageUnavailableError(TransientStorageError):
     """The storage is unreachable, or the connection was lost."""
 
 
-class AcknowledgementLostError(StorageUnavailableError):
+class CommitResultUnknownError(StorageUnavailableError):
     """The connection was lost during a commit. The writes may or may not be stored."""
 
 
-class StorageSilentError(StorageUnavailableError):
+class StorageTimeoutError(StorageUnavailableError):
     """The storage accepted a statement and did not respond in time. A retry would take as long."""
 
 
-class StorageOverloadedError(TransientError):
+class StorageBusyError(TransientStorageError):
     """The connection pool is exhausted, or a statement exceeded its time limit."""
 
 
-class ConcurrentChangeError(TransientError):
+class ConcurrentUpdateError(TransientStorageError):
     """A concurrent unit of work changed an entity between the read and the write of this one."""
 
 
-class OutcomeUnknownError(Exception):
+class CommitResultUnresolvableError(Exception):
     """The result of a commit is unknown and cannot be determined, because the entity was changed again since."""
 
 
@@ -80,15 +80,15 @@ class UserRepository(ABC):
     async def update(self, user: User) -> None:
         """Store the next version of a user.
 
-        Raises ConcurrentChangeError unless the stored version is `user.version - 1`, and EmailAlreadyRegisteredError
+        Raises ConcurrentUpdateError unless the stored version is `user.version - 1`, and EmailAlreadyRegisteredError
         if a different user has an address with the same `normalize_email`.
         """
 
     @abstractmethod
-    async def remove(self, user: User) -> None:
+    async def delete(self, user: User) -> None:
         """Delete a user, their posts, the API keys bound to them, and the idempotent results that concern them.
 
-        Raises ConcurrentChangeError unless the stored version is `user.version`.
+        Raises ConcurrentUpdateError unless the stored version is `user.version`.
         """
 
 
@@ -123,14 +123,14 @@ class PostRepository(ABC):
     @abstractmethod
     async def search(
         self,
-        words: Collection[str],
+        tokens: Collection[str],
         *,
         limit: int,
-        after: Place | None = None,
+        after: SearchPosition | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
-    ) -> Sequence[Hit]:
+    ) -> Sequence[SearchHit]:
         """Return up to `limit` posts whose title and content together contain all of these search tokens.
 
         `domain.search_tokens.tokenize` defines the tokens of a text. Adapters may differ for characters that are newer
@@ -153,13 +153,13 @@ class PostRepository(ABC):
     async def update(self, post: Post, *, publishes: bool = False) -> None:
         """Store the next version of a post.
 
-        Raises ConcurrentChangeError unless the stored version is `post.version - 1`. If the change publishes the post,
+        Raises ConcurrentUpdateError unless the stored version is `post.version - 1`. If the change publishes the post,
         the author is checked and locked as in `add`.
         """
 
     @abstractmethod
-    async def remove(self, post: Post) -> None:
-        """Delete a post. Raises ConcurrentChangeError unless the stored version is `post.version`."""
+    async def delete(self, post: Post) -> None:
+        """Delete a post. Raises ConcurrentUpdateError unless the stored version is `post.version`."""
 
 
 class ApiKeyRepository(ABC):
@@ -185,19 +185,19 @@ class ApiKeyRepository(ABC):
         """Apply `ApiKey.revoke`. Raises ApiKeyNotFoundError."""
 
     @abstractmethod
-    async def end(self, key_id: UUID, *, at: datetime) -> None:
+    async def set_expiry(self, key_id: UUID, *, at: datetime) -> None:
         """Apply `ApiKey.expire_at`. Raises ApiKeyNotFoundError, also for a revoked key."""
 
     @abstractmethod
-    async def note_use(self, key_id: UUID, *, now: datetime) -> None:
+    async def record_use(self, key_id: UUID, *, now: datetime) -> None:
         """Apply `ApiKey.record_use`. Do nothing if the key does not exist."""
 
 
-class OutcomeRepository(ABC):
+class IdempotencyRepository(ABC):
     """The idempotency records in one unit of work."""
 
     @abstractmethod
-    async def add(self, outcome: Outcome) -> Outcome | None:
+    async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:
         """Store a record, and return None. An expired record of the same request is replaced.
 
         If the stored record has not expired, store nothing and return `earlier_execution` of it, which may raise.
@@ -213,7 +213,7 @@ class OutcomeRepository(ABC):
         """
 
     @abstractmethod
-    async def first_expiry(self) -> datetime | None:
+    async def oldest_expiry(self) -> datetime | None:
         """Return the earliest expiry of all records, None if no record exists."""
 
 
@@ -224,16 +224,16 @@ class UnitOfWork:
     itself, a later call or the end of the unit of work raises its error.
     """
 
-    lost: int = 0
+    lost_commits: int = 0
     """The number of earlier attempts of the same use case whose commit result is unknown. Each may be stored."""
 
     def __init__(
-        self, *, users: UserRepository, posts: PostRepository, keys: ApiKeyRepository, outcomes: OutcomeRepository
+        self, *, users: UserRepository, posts: PostRepository, keys: ApiKeyRepository, outcomes: IdempotencyRepository
     ) -> None:
         self.users = users
         self.posts = posts
-        self.keys = keys
-        self.outcomes = outcomes
+        self.api_keys = keys
+        self.idempotency = outcomes
 
 
 class Storage(ABC):
@@ -243,8 +243,8 @@ class Storage(ABC):
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Return a unit of work that commits all writes at the end of the block, or none if the block raises.
 
-        Raises a TransientError if a retry may succeed, and AcknowledgementLostError if the result of the commit is
-        unknown.
+        Raises a TransientStorageError if a retry may succeed, and CommitResultUnknownError if the result of the commit
+        is unknown.
         """
 
     @abstractmethod

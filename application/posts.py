@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Unpack
 from uuid import UUID
 
-from application.access import Caller
-from application.idempotency import Created, Once, Outcome, created, outcome_of
-from application.pages import Page
+from application.authorization import Principal
+from application.idempotency import Created, IdempotencyRecord, IdempotentRequest, build_idempotency_record, created
+from application.optimistic_locking import VersionedUpdate, require_expected_version
+from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
-from application.search import FoundPage, Place
-from application.transactions import Retry, readonly, transactional
-from application.versions import Revision, require_version
+from application.search import SearchPage, SearchPosition
+from application.transactions import RetryPolicy, readonly, transactional
 from domain.api_keys import Scope
 from domain.posts import AuthorNotFoundError, NewPost, Post, PostChanges, PostNotFoundError, PostStatus, normalize_query
 from domain.search_tokens import tokenize
@@ -26,44 +26,48 @@ class PostService:
     """
 
     storage: Storage
-    now: Clock
+    clock: Clock
     new_id: NewId
-    retry: Retry = field(default_factory=Retry)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
-    async def write(self, caller: Caller, **fields: Unpack[NewPost]) -> Post:
+    async def create(self, principal: Principal, **fields: Unpack[NewPost]) -> Post:
         """Create a post. Raises FieldValidationError, AuthorNotFoundError, and AuthorInactiveError."""
-        return (await self.create_once(caller, None, **fields)).value
+        return (await self.create_once(principal, None, **fields)).value
 
-    async def create_once(self, caller: Caller, once: Once[Post] | None, **fields: Unpack[NewPost]) -> Created[Post]:
+    async def create_once(
+        self, principal: Principal, once: IdempotentRequest[Post] | None, **fields: Unpack[NewPost]
+    ) -> Created[Post]:
         """Create a post, or return the post that an earlier execution of the same request created.
 
-        Raises the errors of `write` and of `OutcomeRepository.add`.
+        Raises the errors of `create` and of `IdempotencyRepository.add`.
         """
-        caller.require(Scope.POSTS_WRITE)
-        if caller.is_kept_from(fields["author_id"]):
+        principal.require_scopes(Scope.POSTS_WRITE)
+        if principal.cannot_see(fields["author_id"]):
             raise AuthorNotFoundError
-        post = Post.create(id=self.new_id(), now=self.now(), **fields)
-        earlier = await self._add(post, outcome_of(once, post, subject_id=post.author_id, now=post.created_at))
+        post = Post.create(id=self.new_id(), now=self.clock(), **fields)
+        earlier = await self._add(
+            post, build_idempotency_record(once, post, subject_id=post.author_id, now=post.created_at)
+        )
         return created(post, once, earlier)
 
     @transactional
-    async def _add(self, work: UnitOfWork, post: Post, outcome: Outcome | None) -> Outcome | None:
-        earlier = None if outcome is None else await work.outcomes.add(outcome)
+    async def _add(self, work: UnitOfWork, post: Post, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
+        earlier = None if record is None else await work.idempotency.add(record)
         if earlier is None:
             await work.posts.add(post)
         return earlier
 
     @readonly
-    async def get(self, work: UnitOfWork, caller: Caller, post_id: UUID) -> Post:
+    async def get(self, work: UnitOfWork, principal: Principal, post_id: UUID) -> Post:
         """Return a post. Raises PostNotFoundError."""
-        caller.require(Scope.POSTS_READ)
-        return await work.posts.get(post_id, reader_id=caller.user_id)
+        principal.require_scopes(Scope.POSTS_READ)
+        return await work.posts.get(post_id, reader_id=principal.user_id)
 
     @readonly
     async def list(
         self,
         work: UnitOfWork,
-        caller: Caller,
+        principal: Principal,
         *,
         limit: int,
         after: UUID | None = None,
@@ -74,78 +78,83 @@ class PostService:
 
         `author_id` and `status` select posts with these values.
         """
-        caller.require(Scope.POSTS_READ)
+        principal.require_scopes(Scope.POSTS_READ)
         posts = await work.posts.list(
-            limit=limit + 1, after=after, author_id=author_id, status=status, reader_id=caller.user_id
+            limit=limit + 1, after=after, author_id=author_id, status=status, reader_id=principal.user_id
         )
-        return Page.cut(posts, limit)
+        return Page.from_rows(posts, limit)
 
     @readonly
     async def search(
         self,
         work: UnitOfWork,
-        caller: Caller,
+        principal: Principal,
         query: str,
         *,
         limit: int,
-        after: Place | None = None,
+        after: SearchPosition | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
-    ) -> FoundPage:
+    ) -> SearchPage:
         """Return a page of at most `limit` posts that contain every search token of the query, after a position.
 
         Matches in titles rank first, and newer posts before older ones. The filters are those of `list`. Raises
         FieldValidationError if the query is blank or longer than 200 characters.
         """
-        caller.require(Scope.POSTS_READ)
+        principal.require_scopes(Scope.POSTS_READ)
         hits = await work.posts.search(
             tokenize(normalize_query(query)),
             limit=limit + 1,
             after=after,
             author_id=author_id,
             status=status,
-            reader_id=caller.user_id,
+            reader_id=principal.user_id,
         )
-        return FoundPage.cut(hits, limit)
+        return SearchPage.from_hits(hits, limit)
 
-    async def revise(
-        self, caller: Caller, post_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[PostChanges]
+    async def update(
+        self,
+        principal: Principal,
+        post_id: UUID,
+        *,
+        expected: Collection[int] | None = None,
+        **changes: Unpack[PostChanges],
     ) -> Post:
         """Update a post and return it. Omitted fields keep their values; a no-op update does not change the version.
 
         Raises PostNotFoundError, VersionMismatchError if the version is not an `expected` one, FieldValidationError,
         InvalidStatusTransitionError, and AuthorInactiveError if the update publishes a post of an inactive author.
         """
-        caller.require(Scope.POSTS_WRITE)
-        return await self._revise(post_id, caller.user_id, Revision(expected, self.now()), changes)
+        principal.require_scopes(Scope.POSTS_WRITE)
+        return await self._update(post_id, principal.user_id, VersionedUpdate(expected, self.clock()), changes)
 
     @transactional
-    async def _revise(
-        self, work: UnitOfWork, post_id: UUID, author_id: UUID | None, revision: Revision, changes: PostChanges
+    async def _update(
+        self, work: UnitOfWork, post_id: UUID, author_id: UUID | None, update: VersionedUpdate, changes: PostChanges
     ) -> Post:
         post = await work.posts.get(post_id, author_id=author_id)
-        revision.check(post)
-        revised = post.update(now=revision.now, **changes)
-        if revised is not post:
-            revision.make(revised, work)
-            publishes = revised.status is PostStatus.PUBLISHED and revised.status is not post.status
-            await work.posts.update(revised, publishes=publishes)
-        return revised
+        update.check_version(post)
+        changed = post.update(now=update.now, **changes)
+        if changed is not post:
+            update.check_write(changed, work)
+            publishes = changed.status is PostStatus.PUBLISHED and changed.status is not post.status
+            await work.posts.update(changed, publishes=publishes)
+        return changed
 
     @transactional
-    async def remove(
-        self, work: UnitOfWork, caller: Caller, post_id: UUID, *, expected: Collection[int] | None = None
+    async def delete(
+        self, work: UnitOfWork, principal: Principal, post_id: UUID, *, expected: Collection[int] | None = None
     ) -> None:
         """Delete a post.
 
         Raises PostNotFoundError, and VersionMismatchError if the version is not an `expected` one.
         """
-        caller.require(Scope.POSTS_WRITE)
+        principal.require_scopes(Scope.POSTS_WRITE)
         try:
-            post = await work.posts.get(post_id, author_id=caller.user_id)
+            post = await work.posts.get(post_id, author_id=principal.user_id)
         except PostNotFoundError:
-            if work.lost:
+            if work.lost_commits:
                 return
             raise
-        require_version(post, expected)
-        await work.posts.remove(post)
+        require_expected_version(post, expected)
+        await work.posts.delete(post)

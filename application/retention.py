@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from application.ports import Clock, Storage, UnitOfWork
-from application.transactions import Retry, readonly, transactional
+from application.transactions import RetryPolicy, readonly, transactional
 
-BATCH = 500
+PURGE_BATCH_SIZE = 500
 """Rows per transaction. Small batches keep the transactions short."""
 
 
@@ -15,26 +15,26 @@ class RetentionService:
     """Deletes expired records."""
 
     storage: Storage
-    now: Clock
-    retry: Retry = field(default_factory=Retry)
-    batch: int = BATCH
+    clock: Clock
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    batch_size: int = PURGE_BATCH_SIZE
 
     async def purge(self) -> int:
         """Delete all expired idempotency records in batches, and return their number."""
-        now = self.now()
+        now = self.clock()
         purged = 0
         while True:
             removed = await self._purge(now)
             purged += removed
-            if removed < self.batch:
+            if removed < self.batch_size:
                 return purged
 
     @transactional
     async def _purge(self, work: UnitOfWork, now: datetime) -> int:
-        return await work.outcomes.purge(now=now, limit=self.batch)
+        return await work.idempotency.purge(now=now, limit=self.batch_size)
 
     @readonly
-    async def lag(self, work: UnitOfWork) -> timedelta:
+    async def purge_lag(self, work: UnitOfWork) -> timedelta:
         """Return the age of the oldest expired record, zero if no record has expired."""
-        first = await work.outcomes.first_expiry()
-        return timedelta() if first is None else max(timedelta(), self.now() - first)
+        first = await work.idempotency.oldest_expiry()
+        return timedelta() if first is None else max(timedelta(), self.clock() - first)

@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from application.ports import (
-    AcknowledgementLostError,
+    CommitResultUnknownError,
     Storage,
-    StorageOverloadedError,
-    StorageSilentError,
+    StorageBusyError,
+    StorageTimeoutError,
     StorageUnavailableError,
-    TransientError,
+    TransientStorageError,
     UnitOfWork,
 )
 
-Observer = Callable[[TransientError], None]
+Observer = Callable[[TransientStorageError], None]
 """Receives each error that is followed by a retry. It must not raise."""
 
 
-def nobody(_: TransientError) -> None:
+def noop_observer(_: TransientStorageError) -> None:
     """Ignore the error."""
 
 
-_WAITED = (StorageOverloadedError, StorageSilentError)
+_NOT_RETRIED = (StorageBusyError, StorageTimeoutError)
 """Errors that are not retried: the attempt waited long, and other requests wait too."""
 
 P = ParamSpec("P")
@@ -35,25 +35,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class RetryPolicy:
     """The retry policy for transient errors. Times are in seconds.
 
-    The delay before attempt n+1 is uniform between 0 and `shortest * 2**n`, at most `longest` ("full jitter": M.
-    Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). No attempt starts after `deadline`.
+    The delay before attempt n+1 is uniform between 0 and `shortest * 2**n`, at most `max_delay` ("full jitter": M.
+    Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). No attempt starts after `max_elapsed`.
     """
 
-    deadline: float = 8.0
-    shortest: float = 0.005
-    longest: float = 0.25
-    observer: Observer = nobody
+    max_elapsed: float = 8.0
+    base_delay: float = 0.005
+    max_delay: float = 0.25
+    observer: Observer = noop_observer
 
-    def pause(self, attempt: int) -> float:
+    def backoff(self, attempt: int) -> float:
         """Return the delay after an attempt, which are numbered from 1."""
-        most = min(self.longest, self.shortest * 2 ** min(attempt, 30))
+        most = min(self.max_delay, self.base_delay * 2 ** min(attempt, 30))
         return random.uniform(0, most)  # noqa: S311 - not used for security
 
 
-class UseCases(Protocol):
+class SupportsTransactions(Protocol):
     """The attributes that the decorators use."""
 
     @property
@@ -61,11 +61,11 @@ class UseCases(Protocol):
         """Creates the units of work."""
 
     @property
-    def retry(self) -> Retry:
+    def retry(self) -> RetryPolicy:
         """The retry policy."""
 
 
-S = TypeVar("S", bound=UseCases)
+S = TypeVar("S", bound=SupportsTransactions)
 UseCase = Callable[Concatenate[S, UnitOfWork, P], Awaitable[T]]
 Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 
@@ -74,37 +74,37 @@ def transactional(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
     """Run the method in a transaction, which is committed before the method returns.
 
     The decorator passes the unit of work as the first argument. The method may run several times, so its caller creates
-    IDs and times. If the result of a commit is unknown, later attempts see it in `UnitOfWork.lost`. If none of them
-    succeeds, the method raises AcknowledgementLostError or a different StorageUnavailableError: the write may be
+    IDs and times. If the result of a commit is unknown, later attempts see it in `UnitOfWork.lost_commits`. If none of
+    them succeeds, the method raises CommitResultUnknownError or a different StorageUnavailableError: the write may be
     stored, so no error may claim otherwise.
     """
-    return _repeated(use_case, lambda storage: storage.transaction())
+    return _with_retries(use_case, lambda storage: storage.transaction())
 
 
 def readonly(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
     """Run the method in a read-only unit of work, with the retries of `transactional`."""
-    return _repeated(use_case, lambda storage: storage.readonly())
+    return _with_retries(use_case, lambda storage: storage.readonly())
 
 
-def _repeated(
+def _with_retries(
     use_case: UseCase[S, P, T], begin: Callable[[Storage], AbstractAsyncContextManager[UnitOfWork]]
 ) -> Method[S, P, T]:
     @functools.wraps(use_case)
     async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.monotonic()
-        attempt = lost = 0
+        attempt = lost_commits = 0
         while True:
             attempt += 1
             try:
                 async with begin(self.storage) as work:
-                    work.lost = lost
+                    work.lost_commits = lost_commits
                     return await use_case(self, work, *args, **kwargs)
-            except TransientError as failure:
-                lost += isinstance(failure, AcknowledgementLostError)
-                pause = self.retry.pause(attempt)
-                if isinstance(failure, _WAITED) or time.monotonic() + pause - started > self.retry.deadline:
-                    if lost and not isinstance(failure, StorageUnavailableError):
-                        raise AcknowledgementLostError from failure  # the failure would claim that no write was stored
+            except TransientStorageError as failure:
+                lost_commits += isinstance(failure, CommitResultUnknownError)
+                pause = self.retry.backoff(attempt)
+                if isinstance(failure, _NOT_RETRIED) or time.monotonic() + pause - started > self.retry.max_elapsed:
+                    if lost_commits and not isinstance(failure, StorageUnavailableError):
+                        raise CommitResultUnknownError from failure  # the failure would claim that no write was stored
                     raise
                 self.retry.observer(failure)
             await asyncio.sleep(pause)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Unpack
 from uuid import UUID
 
-from application.access import Caller
-from application.idempotency import Created, Once, Outcome, created, outcome_of
-from application.pages import Page
+from application.authorization import Principal
+from application.idempotency import Created, IdempotencyRecord, IdempotentRequest, build_idempotency_record, created
+from application.optimistic_locking import VersionedUpdate, require_expected_version
+from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
-from application.transactions import Retry, readonly, transactional
-from application.versions import Revision, require_version
+from application.transactions import RetryPolicy, readonly, transactional
 from domain.api_keys import Scope
 from domain.email import normalize_email
 from domain.users import NewUser, User, UserChanges, UserNotFoundError
@@ -25,47 +25,49 @@ class UserService:
     """
 
     storage: Storage
-    now: Clock
+    clock: Clock
     new_id: NewId
-    retry: Retry = field(default_factory=Retry)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
-    async def register(self, caller: Caller, **fields: Unpack[NewUser]) -> User:
+    async def create(self, principal: Principal, **fields: Unpack[NewUser]) -> User:
         """Create a user.
 
         Raises ForbiddenError also if the caller is bound to a user, FieldValidationError, and
         EmailAlreadyRegisteredError if a different user has this address.
         """
-        return (await self.create_once(caller, None, **fields)).value
+        return (await self.create_once(principal, None, **fields)).value
 
-    async def create_once(self, caller: Caller, once: Once[User] | None, **fields: Unpack[NewUser]) -> Created[User]:
+    async def create_once(
+        self, principal: Principal, once: IdempotentRequest[User] | None, **fields: Unpack[NewUser]
+    ) -> Created[User]:
         """Create a user, or return the user that an earlier execution of the same request created.
 
-        Raises the errors of `register` and of `OutcomeRepository.add`.
+        Raises the errors of `create` and of `IdempotencyRepository.add`.
         """
-        caller.require(Scope.USERS_WRITE)
-        caller.require_unbound()
-        user = User.create(id=self.new_id(), now=self.now(), **fields)
-        earlier = await self._add(user, outcome_of(once, user, subject_id=user.id, now=user.created_at))
+        principal.require_scopes(Scope.USERS_WRITE)
+        principal.require_not_user_bound()
+        user = User.create(id=self.new_id(), now=self.clock(), **fields)
+        earlier = await self._add(user, build_idempotency_record(once, user, subject_id=user.id, now=user.created_at))
         return created(user, once, earlier)
 
     @transactional
-    async def _add(self, work: UnitOfWork, user: User, outcome: Outcome | None) -> Outcome | None:
-        earlier = None if outcome is None else await work.outcomes.add(outcome)
+    async def _add(self, work: UnitOfWork, user: User, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
+        earlier = None if record is None else await work.idempotency.add(record)
         if earlier is None:
             await work.users.add(user)
         return earlier
 
     @readonly
-    async def get(self, work: UnitOfWork, caller: Caller, user_id: UUID) -> User:
+    async def get(self, work: UnitOfWork, principal: Principal, user_id: UUID) -> User:
         """Return a user. Raises UserNotFoundError."""
-        _require_access(caller, Scope.USERS_READ, user_id)
+        _require_access(principal, Scope.USERS_READ, user_id)
         return await work.users.get(user_id)
 
     @readonly
     async def list(
         self,
         work: UnitOfWork,
-        caller: Caller,
+        principal: Principal,
         *,
         limit: int,
         after: UUID | None = None,
@@ -77,26 +79,31 @@ class UserService:
         `email` selects the user with that address, in any spelling. `is_active` selects active or inactive users.
         Raises FieldValidationError if `email` is not a valid address.
         """
-        caller.require(Scope.USERS_READ)
-        if caller.user_id is not None:
-            user = await self._only(work, caller.user_id, email)
+        principal.require_scopes(Scope.USERS_READ)
+        if principal.user_id is not None:
+            user = await self._get_matching_user(work, principal.user_id, email)
         elif email is not None:
             user = await work.users.find_by_email(email)
         else:
-            return Page.cut(await work.users.list(limit=limit + 1, after=after, is_active=is_active), limit)
-        return Page.cut(_matching(user, after=after, is_active=is_active), limit)
+            return Page.from_rows(await work.users.list(limit=limit + 1, after=after, is_active=is_active), limit)
+        return Page.from_rows(_filter_user(user, after=after, is_active=is_active), limit)
 
-    async def _only(self, work: UnitOfWork, user_id: UUID, email: str | None) -> User | None:
+    async def _get_matching_user(self, work: UnitOfWork, user_id: UUID, email: str | None) -> User | None:
         """Return this user, None if it does not exist or has a different address."""
-        key = None if email is None else normalize_email(email)
+        normalized = None if email is None else normalize_email(email)
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:
             return None
-        return user if key in {None, normalize_email(user.email)} else None
+        return user if normalized in {None, normalize_email(user.email)} else None
 
-    async def change(
-        self, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None, **changes: Unpack[UserChanges]
+    async def update(
+        self,
+        principal: Principal,
+        user_id: UUID,
+        *,
+        expected: Collection[int] | None = None,
+        **changes: Unpack[UserChanges],
     ) -> User:
         """Update a user and return it. Omitted fields keep their values; a no-op update does not change the version.
 
@@ -104,48 +111,48 @@ class UserService:
         VersionMismatchError if the version is not an `expected` one, FieldValidationError, and
         EmailAlreadyRegisteredError if a different user has the new address.
         """
-        _require_access(caller, Scope.USERS_WRITE, user_id)
+        _require_access(principal, Scope.USERS_WRITE, user_id)
         if "is_active" in changes:
-            caller.require_unbound()
-        return await self._change(user_id, Revision(expected, self.now()), changes)
+            principal.require_not_user_bound()
+        return await self._update(user_id, VersionedUpdate(expected, self.clock()), changes)
 
     @transactional
-    async def _change(self, work: UnitOfWork, user_id: UUID, revision: Revision, changes: UserChanges) -> User:
+    async def _update(self, work: UnitOfWork, user_id: UUID, update: VersionedUpdate, changes: UserChanges) -> User:
         user = await work.users.get(user_id)
-        revision.check(user)
-        changed = user.update(now=revision.now, **changes)
+        update.check_version(user)
+        changed = user.update(now=update.now, **changes)
         if changed is not user:
-            revision.make(changed, work)
+            update.check_write(changed, work)
             await work.users.update(changed)
         return changed
 
     @transactional
-    async def erase(
-        self, work: UnitOfWork, caller: Caller, user_id: UUID, *, expected: Collection[int] | None = None
+    async def delete(
+        self, work: UnitOfWork, principal: Principal, user_id: UUID, *, expected: Collection[int] | None = None
     ) -> None:
         """Delete a user, their posts, and all other data about them.
 
         Raises UserNotFoundError, and VersionMismatchError if the version is not an `expected` one.
         """
-        _require_access(caller, Scope.USERS_WRITE, user_id)
+        _require_access(principal, Scope.USERS_WRITE, user_id)
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:
-            if work.lost:
+            if work.lost_commits:
                 return
             raise
-        require_version(user, expected)
-        await work.users.remove(user)
+        require_expected_version(user, expected)
+        await work.users.delete(user)
 
 
-def _require_access(caller: Caller, scope: Scope, user_id: UUID) -> None:
+def _require_access(principal: Principal, scope: Scope, user_id: UUID) -> None:
     """Raise ForbiddenError if the scope is missing, UserNotFoundError if the principal is bound to a different user."""
-    caller.require(scope)
-    if caller.is_kept_from(user_id):
+    principal.require_scopes(scope)
+    if principal.cannot_see(user_id):
         raise UserNotFoundError
 
 
-def _matching(user: User | None, *, after: UUID | None, is_active: bool | None) -> Sequence[User]:
+def _filter_user(user: User | None, *, after: UUID | None, is_active: bool | None) -> Sequence[User]:
     if user is None or (after is not None and user.id >= after):
         return []
     return [user] if is_active in {None, user.is_active} else []

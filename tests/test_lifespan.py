@@ -52,7 +52,7 @@ class Stage:
             watching=nullcontext,
             database=Database(NOWHERE, DatabaseOptions()),
             authenticator=authenticator(storage),
-            retention=RetentionService(storage=storage, now=lambda: START),
+            retention=RetentionService(storage=storage, clock=lambda: START),
             purge_interval=0.001,
             metrics=self.metrics,
         )
@@ -161,7 +161,7 @@ async def test_purge_sets_lag_and_timestamp_metrics(stage: Stage, monkeypatch: p
     async def lag(_: RetentionService) -> timedelta:
         return timedelta(seconds=lags.pop() if len(lags) > 1 else lags[0])
 
-    monkeypatch.setattr(RetentionService, "lag", lag)
+    monkeypatch.setattr(RetentionService, "purge_lag", lag)
     async with stage.purged(4):
         found = Scrape(stage.metrics.exposition().decode())
     assert found.total("hexapost_purge_lag_seconds") == 5
@@ -176,7 +176,7 @@ async def test_failed_purge_still_sets_lag_metric(stage: Stage, monkeypatch: pyt
         return timedelta(hours=2)
 
     stage.purge = failing
-    monkeypatch.setattr(RetentionService, "lag", lag)
+    monkeypatch.setattr(RetentionService, "purge_lag", lag)
     with capture_logs():
         async with stage.purged(3):
             found = Scrape(stage.metrics.exposition().decode())

@@ -8,7 +8,7 @@ import pytest
 from adapters.memory.storage import InMemoryStorage
 from adapters.settings import Settings, variable
 from adapters.system import new_id, utc_now
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.users import EmailAlreadyRegisteredError
 
@@ -31,7 +31,7 @@ async def test_readme_unit_test_example_passes() -> None:
     names = {
         "EmailAlreadyRegisteredError": EmailAlreadyRegisteredError,
         "InMemoryStorage": InMemoryStorage,
-        "OPERATOR": OPERATOR,
+        "SYSTEM_PRINCIPAL": SYSTEM_PRINCIPAL,
         "UserService": UserService,
         "new_id": new_id,
         "pytest": pytest,

@@ -14,7 +14,7 @@ from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
 from adapters.http.middleware.limits import HeaderLimits, RequestLimits
 from adapters.postgres.database import DatabaseOptions
 from adapters.settings import Settings, SettingsError, load_settings, variable
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 
 URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
@@ -195,7 +195,7 @@ def test_setting_defaults_equal_defaults_of_the_code() -> None:
     assert request_limits(settings) == RequestLimits()
     assert head_limits(settings) == HeaderLimits()
     assert settings.max_requests_in_work == MAX_CONCURRENT_REQUESTS
-    assert settings.retry_deadline_seconds == Retry().deadline
+    assert settings.retry_deadline_seconds == RetryPolicy().max_elapsed
     assert settings.send_timeout_seconds == WRITE_TIMEOUT_SECONDS
     assert timedelta(hours=settings.idempotency_hours) == KEPT
 

@@ -14,9 +14,9 @@ from adapters.cli.opened import opened
 from adapters.cli.output import complain, report
 from adapters.cli.secrets import drafted, key_peppers
 from adapters.settings import Settings
-from application.access import OPERATOR
-from application.credentials import key_id_of
-from application.keys import ApiKeyService
+from application.api_key_tokens import parse_api_key_id
+from application.api_keys import ApiKeyService
+from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import ApiKey, ApiKeyNotFoundError, Scope
 
 NAME = "admin"
@@ -37,7 +37,7 @@ def admin_header(settings: Settings, url: URL) -> str | None:
 
 async def _advise(settings: Settings, url: URL) -> None:
     async with opened(settings, url, is_ready=True) as container:
-        page = await container.keys().list(OPERATOR, limit=1)
+        page = await container.keys().list(SYSTEM_PRINCIPAL, limit=1)
     if not page.items:
         words = " ".join(f"--scope {scope}" for scope in Scope)
         report(f"no API key exists yet. Create one: hexapost keys create --name {NAME} {words}")
@@ -50,7 +50,7 @@ async def _header(settings: Settings, url: URL) -> str | None:
         key = await _found(keys, _text_in(path))
         if key is None:
             return f"'Authorization: Bearer {await _made(keys, path)}'"
-        if key.is_active(keys.now()):
+        if key.is_active(keys.clock()):
             return f'"Authorization: Bearer $(cat {shlex.quote(str(path))})"'
     ended = "has expired" if key.revoked_at is None else "was revoked"
     complain(f"the key in {path} {ended}. Remove the file and start again to create a new one.")
@@ -63,24 +63,24 @@ def _text_in(path: Path) -> str:
 
 async def _found(keys: ApiKeyService, text: str) -> ApiKey | None:
     """Return the key with this text, None if it is not a key of this database."""
-    key_id = key_id_of(text)
+    key_id = parse_api_key_id(text)
     if key_id is None:
         return None
     try:
-        key = await keys.get(OPERATOR, key_id)
+        key = await keys.get(SYSTEM_PRINCIPAL, key_id)
     except ApiKeyNotFoundError:
         return None
-    return key if keys.peppers.matches(text, key.secret_hash) else None
+    return key if keys.peppers.verify(text, key.secret_hash) else None
 
 
 async def _made(keys: ApiKeyService, path: Path) -> str:
     """Create a key with all scopes, and store it in the file. Revoke it if it cannot be stored."""
-    issued = await keys.create(OPERATOR, name=NAME, scopes=Scope)
+    issued = await keys.create(SYSTEM_PRINCIPAL, name=NAME, scopes=Scope)
     try:
         with drafted(path, f"{issued.text}\n".encode()) as draft:
             draft.replace(path)
     except BaseException:
-        await keys.revoke(OPERATOR, issued.key.id)
+        await keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
         raise
     report(f"created an API key with all scopes in {path}")
     return issued.text

@@ -14,7 +14,7 @@ from adapters.postgres.database import Database
 from adapters.postgres.pending import pending
 from adapters.postgres.readiness import readiness
 from adapters.settings import Settings
-from application.ports import TransientError
+from application.ports import TransientStorageError
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ async def seen(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, s
         components = await readiness(database)
         try:
             return components, [line for revision in await pending(database) for line in revision.lines()]
-        except TransientError:
+        except TransientStorageError:
             return components, []  # the readiness contains the cause
 
 

@@ -18,9 +18,9 @@ from adapters.cli.output import hand_over, remark
 from adapters.cli.secrets import key_peppers, pepper_file
 from adapters.settings import Settings
 from adapters.system import utc_now
-from application.access import OPERATOR
-from application.credentials import Peppers
-from application.keys import ApiKeyService, IssuedKey
+from application.api_key_tokens import PepperSet
+from application.api_keys import ApiKeyService, CreatedApiKey
+from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import ApiKey, ApiKeyNotFoundError
 from domain.errors import DomainError, FieldValidationError
 
@@ -47,7 +47,7 @@ async def _act(settings: Settings, url: URL, options: argparse.Namespace) -> Non
         remark(f"running processes reject the key within {settings.key_cache_seconds:g} s")
 
 
-def _peppers(settings: Settings) -> Peppers:
+def _peppers(settings: Settings) -> PepperSet:
     """Return the peppers. Print a hint if a local pepper is used with a shared database."""
     if settings.database_url is not None and settings.key_peppers is None:
         remark(f"using the pepper in {pepper_file(settings)}; the service needs the same (HEXAPOST_KEY_PEPPERS)")
@@ -57,46 +57,46 @@ def _peppers(settings: Settings) -> Peppers:
 async def _create(keys: ApiKeyService, options: argparse.Namespace) -> None:
     expires_at = options.expires_at if options.expires_in is None else utc_now() + options.expires_in
     issued = await keys.create(
-        OPERATOR, name=options.name, scopes=options.scopes, user_id=options.user_id, expires_at=expires_at
+        SYSTEM_PRINCIPAL, name=options.name, scopes=options.scopes, user_id=options.user_id, expires_at=expires_at
     )
     await _hand_over(keys, issued)
     remark(f"created key {issued.key.id}; it {_end(issued.key.expires_at)}")
 
 
 async def _rotate(keys: ApiKeyService, options: argparse.Namespace) -> None:
-    await keys.get(OPERATOR, options.id)  # fails with a different error for an unknown key
+    await keys.get(SYSTEM_PRINCIPAL, options.id)  # fails with a different error for an unknown key
     try:
-        issued = await keys.rotate(OPERATOR, options.id, until=utc_now() + options.overlap)
+        issued = await keys.rotate(SYSTEM_PRINCIPAL, options.id, until=utc_now() + options.overlap)
     except ApiKeyNotFoundError:
         message = "The key is revoked or expired. Create a new one with `hexapost keys create`."
         raise MisusedError(message) from None
     await _hand_over(keys, issued)
-    before = await keys.get(OPERATOR, options.id)
+    before = await keys.get(SYSTEM_PRINCIPAL, options.id)
     remark(f"created key {issued.key.id}; it {_end(issued.key.expires_at)}")
     remark(f"the key {before.id} {_end(before.expires_at)}")
 
 
 async def _revoke(keys: ApiKeyService, options: argparse.Namespace) -> None:
-    await keys.revoke(OPERATOR, options.id)
+    await keys.revoke(SYSTEM_PRINCIPAL, options.id)
     remark(f"revoked key {options.id}")
 
 
 async def _list(keys: ApiKeyService, _: argparse.Namespace) -> None:
     found: list[ApiKey] = []
     while True:
-        page = await keys.list(OPERATOR, limit=PAGE, after=found[-1].id if found else None)
+        page = await keys.list(SYSTEM_PRINCIPAL, limit=PAGE, after=found[-1].id if found else None)
         found += page.items
         if page.next_after is None:
             hand_over(key_table(found, utc_now()))
             return
 
 
-async def _hand_over(keys: ApiKeyService, issued: IssuedKey) -> None:
+async def _hand_over(keys: ApiKeyService, issued: CreatedApiKey) -> None:
     """Print the key. Revoke it if it cannot be printed."""
     try:
         hand_over(issued.text)
     except OSError:
-        await keys.revoke(OPERATOR, issued.key.id)
+        await keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
         raise
 
 

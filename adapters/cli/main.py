@@ -13,7 +13,7 @@ from adapters.cli.output import complain, let_go
 from adapters.cli.words import parser
 from adapters.embedded import EmbeddedPostgresError
 from adapters.settings import Settings, SettingsError, load_settings, variable
-from application.ports import TransientError
+from application.ports import TransientStorageError
 
 FAILED = 1
 MISUSED = 2
@@ -42,7 +42,7 @@ def _status(arguments: Sequence[str] | None) -> int:
     except MisusedError as error:
         complain(str(error))
         return MISUSED
-    except (EmbeddedPostgresError, NotReadyError, TransientError, OSError) as error:
+    except (EmbeddedPostgresError, NotReadyError, TransientStorageError, OSError) as error:
         complain(str(error) or "cannot connect to PostgreSQL. Check DATABASE_URL and the network.")
         return FAILED
     except KeyboardInterrupt:

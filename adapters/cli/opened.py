@@ -10,15 +10,15 @@ from adapters.cli.errors import NotReadyError
 from adapters.container import Container
 from adapters.postgres.readiness import readiness
 from adapters.settings import Settings
-from application.credentials import Peppers
+from application.api_key_tokens import PepperSet
 
-NO_PEPPERS = Peppers({})
+NO_PEPPERS = PepperSet({})
 """For commands that neither create nor verify API keys."""
 
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, url: URL, *, peppers: Peppers = NO_PEPPERS, is_ready: bool = False
+    settings: Settings, url: URL, *, peppers: PepperSet = NO_PEPPERS, is_ready: bool = False
 ) -> AsyncIterator[Container]:
     """Create the object graph of the service, and close the database when the block ends.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapters.settings import SHORTEST_SECRET, Settings
-from application.credentials import Peppers
+from application.api_key_tokens import PepperSet
 
 
 def cursor_secret(settings: Settings) -> bytes:
@@ -21,12 +21,12 @@ def cursor_secret(settings: Settings) -> bytes:
     )
 
 
-def key_peppers(settings: Settings) -> Peppers:
+def key_peppers(settings: Settings) -> PepperSet:
     """Return the peppers of the API key hashes. A generated pepper has version 1."""
     if settings.key_peppers is not None:
-        return Peppers({version: secret.get_secret_value() for version, secret in settings.key_peppers.items()})
+        return PepperSet({version: secret.get_secret_value() for version, secret in settings.key_peppers.items()})
     consequence = "Deleting it creates a new pepper and invalidates all existing API keys."
-    return Peppers({1: kept(pepper_file(settings), consequence)})
+    return PepperSet({1: kept(pepper_file(settings), consequence)})
 
 
 def pepper_file(settings: Settings) -> Path:

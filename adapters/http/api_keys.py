@@ -17,8 +17,8 @@ from adapters.http.idempotency import once
 from adapters.http.pages import Listing
 from adapters.http.routes import StrictRoute, operation_id
 from adapters.http.scopes import secured
-from application.credentials import KEY_LENGTH, KEY_PATTERN
-from application.keys import IssuedKey
+from application.api_key_tokens import API_KEY_LENGTH, API_KEY_PATTERN
+from application.api_keys import CreatedApiKey
 from domain.api_keys import MAX_API_KEY_NAME_LENGTH, ApiKey, ApiKeyNotFoundError, Scope, normalize_api_key_name
 from domain.text_rules import SINGLE_LINE_PATTERN
 
@@ -127,9 +127,9 @@ class IssuedApiKeyResponse(ApiKeyResponse):
     key: Annotated[
         str,
         Field(
-            min_length=KEY_LENGTH,
-            max_length=KEY_LENGTH,
-            pattern=KEY_PATTERN,
+            min_length=API_KEY_LENGTH,
+            max_length=API_KEY_LENGTH,
+            pattern=API_KEY_PATTERN,
             description="The API key, for `Authorization: Bearer …`. Store it: it is not shown again.",
         ),
     ]
@@ -150,7 +150,7 @@ def api_key_response(key: ApiKey) -> dict[str, Any]:
     return {**_projection(key), "scopes": sorted(key.scopes)}
 
 
-_RESULT = TypeAdapter(IssuedKey, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
+_RESULT = TypeAdapter(CreatedApiKey, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
 
 
 _LINKS = doc.links("key_id", "id", get_api_key="Get the API key.", revoke_api_key="Revoke the API key.")

@@ -7,17 +7,17 @@ from starlette.types import Scope as AsgiScope
 
 from adapters.http.context import services
 from adapters.http.middleware.request_context import request_context
-from application.access import Caller, UnauthenticatedError
+from application.authorization import Principal, UnauthenticatedError
 
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 
 
-async def authenticate(request: Request, *, in_outage: bool = False) -> Caller:
+async def authenticate(request: Request, *, in_outage: bool = False) -> Principal:
     """Return the principal, and store it in the request context. Raises UnauthenticatedError.
 
-    `in_outage` is the parameter of `Authenticator.authenticate`.
+    `allow_stale` is the parameter of `Authenticator.authenticate`.
     """
-    caller = await services(request).authenticator.authenticate(presented(request.scope), in_outage=in_outage)
+    caller = await services(request).authenticator.authenticate(presented(request.scope), allow_stale=in_outage)
     request_context(request).principal = caller
     return caller
 

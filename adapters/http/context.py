@@ -13,9 +13,9 @@ from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.limits import RequestLimits
 from adapters.http.middleware.request_context import request_context
 from adapters.http.rates import IN_PROCESS, RateLimits
-from application.access import Caller, UnauthenticatedError
+from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
-from application.keys import ApiKeyService
+from application.authorization import Principal, UnauthenticatedError
 from application.posts import PostService
 from application.users import UserService
 
@@ -133,7 +133,7 @@ def cursors(request: Request) -> Cursors:
     return found
 
 
-def caller(request: Request) -> Caller:
+def caller(request: Request) -> Principal:
     """Return the authenticated principal of the request."""
     principal = request_context(request).principal
     if principal is None:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import VALIDATION_FAILED
-from application.search import Place
+from application.search import SearchPosition
 
 CURSOR_LENGTH = 44
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{44}$"
@@ -36,9 +36,9 @@ class Cursors:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def make(self, last: UUID | Place, *, resource: str, filters: Filters) -> str:
+    def make(self, last: UUID | SearchPosition, *, resource: str, filters: Filters) -> str:
         """Return the cursor of the page after `last`."""
-        if isinstance(last, Place):
+        if isinstance(last, SearchPosition):
             head = bytes([_RANKS[last.in_title]]) + last.id.bytes
         else:
             head = bytes([_BY_ID]) + last.bytes
@@ -54,7 +54,7 @@ class Cursors:
             raise _refusal()
         return last
 
-    def read_place(self, cursor: str, *, resource: str, filters: Filters) -> Place:
+    def read_place(self, cursor: str, *, resource: str, filters: Filters) -> SearchPosition:
         """Return the position after which a page of search results starts.
 
         Raises ProblemError unless `make` returned this cursor for a position, this resource and these filters.
@@ -62,7 +62,7 @@ class Cursors:
         number, last = self._opened(cursor, resource, filters)
         if number not in _RANKS.values():
             raise _refusal()
-        return Place(in_title=number == _RANKS[True], id=last)
+        return SearchPosition(in_title=number == _RANKS[True], id=last)
 
     def _opened(self, cursor: str, resource: str, filters: Filters) -> tuple[int, UUID]:
         if not _FORM.fullmatch(cursor):

@@ -21,8 +21,8 @@ from adapters.http.problems import (
 )
 from adapters.http.translation import problem_of
 from adapters.http.validation import FieldError, field_errors
-from application.access import ForbiddenError, UnauthenticatedError
-from application.ports import AcknowledgementLostError, OutcomeUnknownError, TransientError
+from application.authorization import ForbiddenError, UnauthenticatedError
+from application.ports import CommitResultUnknownError, CommitResultUnresolvableError, TransientStorageError
 from domain.errors import DomainError, FieldValidationError
 
 CHALLENGE = 'Bearer realm="hexapost"'
@@ -49,7 +49,7 @@ def _challenge(error: Exception) -> Mapping[str, str]:
 
 
 def _detail(error: Exception) -> str | None:
-    if isinstance(error, AcknowledgementLostError | OutcomeUnknownError):
+    if isinstance(error, CommitResultUnknownError | CommitResultUnresolvableError):
         return OUTCOME_UNKNOWN
     # Domain messages are safe to show. The message of a field belongs in `errors`; port errors have no public message.
     return str(error) if isinstance(error, DomainError) and not isinstance(error, FieldValidationError) else None
@@ -87,8 +87,8 @@ def _allowed(request: Request) -> str:
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     DomainError: _refused,
-    TransientError: _refused,
-    OutcomeUnknownError: _refused,
+    TransientStorageError: _refused,
+    CommitResultUnresolvableError: _refused,
     RequestValidationError: _invalid,
     HTTPException: _http,
 }

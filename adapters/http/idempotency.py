@@ -20,7 +20,12 @@ from adapters.http.headers import header_lines
 from adapters.http.problem_responses import ProblemError
 from adapters.http.problems import VALIDATION_FAILED, domain_problem
 from adapters.http.validation import FieldError
-from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReusedError, Once, OutcomeErasedError
+from application.idempotency import (
+    IdempotencyInFlightError,
+    IdempotencyKeyReusedError,
+    IdempotencyRecordErasedError,
+    IdempotentRequest,
+)
 
 LONGEST_KEY = 255
 """The maximum length of a key, without the quotes."""
@@ -43,7 +48,7 @@ PROBLEMS = (
         resolution="Use a new key for each new request. Retry a request with its key only if it is unchanged.",
     ),
     domain_problem(
-        OutcomeErasedError,
+        IdempotencyRecordErasedError,
         resolution="Do not retry. To create the resource again, send a new request with a new idempotency key.",
     ),
 )
@@ -52,23 +57,23 @@ PROBLEMS = (
 T = TypeVar("T")
 
 
-async def once(request: Request, results: TypeAdapter[T]) -> Once[T] | None:
+async def once(request: Request, results: TypeAdapter[T]) -> IdempotentRequest[T] | None:
     """Return the identity of an idempotent request, None without an Idempotency-Key. `results` serializes its result.
 
     Raises ProblemError for a malformed header.
     """
     key = _idempotency_key(request)
-    key_id = caller(request).key_id
+    key_id = caller(request).api_key_id
     if key is None or key_id is None:
         return None
     scope = request.scope
     told = b"\0".join([scope["method"].encode(), scope["path"].encode(), await request.body()])
     name, secret = _hashed(request, b"name", key), _hashed(request, b"secret", key)
-    return Once(
-        key_id=key_id,
-        name=name,
+    return IdempotentRequest(
+        api_key_id=key_id,
+        key_hash=name,
         fingerprint=hmac.digest(secret, told, "sha256"),
-        lasts=request.app.state.idempotency,
+        ttl=request.app.state.idempotency,
         seal=AesGcmSeal(results, name=name, secret=secret),
     )
 

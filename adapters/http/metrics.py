@@ -44,7 +44,7 @@ async def get_metrics(request: Request) -> PlainTextResponse:
 
     During a database outage, a process accepts API keys that it verified in the last hour.
     """
-    caller(request).require(Scope.METRICS_READ)
+    caller(request).require_scopes(Scope.METRICS_READ)
     # In a thread, because each worker process has files to read.
     shown = await asyncio.to_thread(metrics(request).exposition)
     return PlainTextResponse(shown, media_type=EXPOSITION)

@@ -11,8 +11,8 @@ from fastapi import Request, Response
 from adapters.http.context import cursors
 from adapters.http.cursors import Filters
 from adapters.http.responses import REVALIDATE, Body, ok
-from application.pages import Page
-from application.search import FoundPage, Place
+from application.pagination import Page
+from application.search import SearchPage, SearchPosition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +31,13 @@ class Listing:
             return None
         return cursors(self.request).read(self.cursor, resource=self.path, filters=self.filters)
 
-    def behind(self) -> Place | None:
+    def behind(self) -> SearchPosition | None:
         """Return the position after which the page starts. Raises ProblemError for an invalid cursor."""
         if self.cursor is None:
             return None
         return cursors(self.request).read_place(self.cursor, resource=self.path, filters=self.filters)
 
-    def next_cursor(self, found: Page[Any] | FoundPage) -> str | None:
+    def next_cursor(self, found: Page[Any] | SearchPage) -> str | None:
         """Return the cursor of the next page, None after the last page."""
         if found.next_after is None:
             return None

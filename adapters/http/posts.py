@@ -212,7 +212,7 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
     Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
     expected = expected_versions(request.scope)
-    post = await services(request).posts.revise(caller(request), post_id, expected=expected, **body)
+    post = await services(request).posts.update(caller(request), post_id, expected=expected, **body)
     return responses.changed(post_response(post), post.version)
 
 
@@ -229,5 +229,5 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
 async def delete_post(request: Request, post_id: PostId) -> Response:
     """Delete a post permanently. On a mismatch of `If-Match` the response is 412."""
     expected = expected_versions(request.scope)
-    await services(request).posts.remove(caller(request), post_id, expected=expected)
+    await services(request).posts.delete(caller(request), post_id, expected=expected)
     return Response(status_code=204)

@@ -42,7 +42,7 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             caller = await authenticate(request, in_outage=in_outage)
-            await rate_limits(request).count(request_context(request), str(caller.key_id))
+            await rate_limits(request).count(request_context(request), str(caller.api_key_id))
             query = request.scope["query_string"]
             if query:
                 _check_query(query, known)

@@ -1,7 +1,7 @@
 """The problem of each error of the domain or of a port."""
 
 from adapters.http.problems import DATABASE_UNAVAILABLE, OVERLOADED, PROBLEMS, STATUSES, Problem
-from application.ports import OutcomeUnknownError, StorageUnavailableError
+from application.ports import CommitResultUnresolvableError, StorageUnavailableError
 from domain.errors import DomainError
 
 
@@ -12,7 +12,7 @@ def problem_of(error: Exception) -> Problem:
     """
     if isinstance(error, DomainError):
         return PROBLEMS.get(error.code) or _undocumented(error)
-    if isinstance(error, StorageUnavailableError | OutcomeUnknownError):
+    if isinstance(error, StorageUnavailableError | CommitResultUnresolvableError):
         return DATABASE_UNAVAILABLE
     return OVERLOADED
 

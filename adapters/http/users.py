@@ -225,7 +225,7 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
     Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
     expected = expected_versions(request.scope)
-    user = await services(request).users.change(caller(request), user_id, expected=expected, **body)
+    user = await services(request).users.update(caller(request), user_id, expected=expected, **body)
     return responses.changed(user_response(user), user.version)
 
 
@@ -242,5 +242,5 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
 async def delete_user(request: Request, user_id: UserId) -> Response:
     """Delete a user, their posts and their API keys permanently. On a mismatch of `If-Match` the response is 412."""
     expected = expected_versions(request.scope)
-    await services(request).users.erase(caller(request), user_id, expected=expected)
+    await services(request).users.delete(caller(request), user_id, expected=expected)
     return Response(status_code=204)

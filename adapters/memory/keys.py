@@ -45,7 +45,7 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
         self._change(key_id, lambda key: key.revoke(now))
 
     @override
-    async def end(self, key_id: UUID, *, at: datetime) -> None:
+    async def set_expiry(self, key_id: UUID, *, at: datetime) -> None:
         def end(key: ApiKey) -> ApiKey:
             if key.revoked_at is not None:
                 raise ApiKeyNotFoundError
@@ -54,7 +54,7 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
         self._change(key_id, end)
 
     @override
-    async def note_use(self, key_id: UUID, *, now: datetime) -> None:
+    async def record_use(self, key_id: UUID, *, now: datetime) -> None:
         self._change(key_id, lambda key: key.record_use(now), missing_ok=True)
 
     def _change(self, key_id: UUID, change: Callable[[ApiKey], ApiKey], *, missing_ok: bool = False) -> None:

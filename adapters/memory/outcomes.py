@@ -6,26 +6,26 @@ from heapq import nsmallest
 from typing_extensions import override
 
 from adapters.memory.tables import OutcomeId, Tables, View, outcome_id
-from application.access import UnauthenticatedError
-from application.idempotency import IdempotencyInFlightError, Outcome, earlier_execution
-from application.ports import OutcomeRepository
+from application.authorization import UnauthenticatedError
+from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
+from application.ports import IdempotencyRepository
 
 
-class InMemoryOutcomeRepository(OutcomeRepository):
+class InMemoryOutcomeRepository(IdempotencyRepository):
     """Stores idempotency records in memory."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
     @override
-    async def add(self, outcome: Outcome) -> Outcome | None:
+    async def add(self, outcome: IdempotencyRecord) -> IdempotencyRecord | None:
         tables = self._view.tables()
         stored = tables.outcomes.get(outcome_id(outcome))
         if stored is not None and stored.expires_at > outcome.created_at:
             return earlier_execution(stored, outcome)
         if not self._view.claim("add", outcome_id(outcome)):
             raise IdempotencyInFlightError
-        if outcome.key_id not in tables.keys:
+        if outcome.api_key_id not in tables.keys:
             raise UnauthenticatedError
 
         def write(tables: Tables) -> None:
@@ -54,5 +54,5 @@ class InMemoryOutcomeRepository(OutcomeRepository):
         return len(removed)
 
     @override
-    async def first_expiry(self) -> datetime | None:
+    async def oldest_expiry(self) -> datetime | None:
         return min((outcome.expires_at for outcome in self._view.tables().outcomes.values()), default=None)

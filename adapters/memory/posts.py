@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from adapters.memory.tables import Tables, View
 from application.ports import PostRepository
-from application.search import Hit, Place
+from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
 from domain.search_tokens import is_searchable, tokenize
 
@@ -52,16 +52,16 @@ class InMemoryPostRepository(PostRepository):
         words: Collection[str],
         *,
         limit: int,
-        after: Place | None = None,
+        after: SearchPosition | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
-    ) -> Sequence[Hit]:
+    ) -> Sequence[SearchHit]:
         asked = frozenset(words)
         if not is_searchable(asked):
             return []
         found = (
-            Hit(post=post, in_title=asked <= tokenize(post.title))
+            SearchHit(post=post, in_title=asked <= tokenize(post.title))
             for post in self._view.tables().posts.values()
             if author_id in {None, post.author_id}
             and status in {None, post.status}
@@ -70,7 +70,9 @@ class InMemoryPostRepository(PostRepository):
         )
         start = None if after is None else _rank(after)
         return nlargest(
-            limit, (hit for hit in found if start is None or _rank(hit.place) < start), key=lambda hit: _rank(hit.place)
+            limit,
+            (hit for hit in found if start is None or _rank(hit.position) < start),
+            key=lambda hit: _rank(hit.position),
         )
 
     @override
@@ -93,7 +95,7 @@ class InMemoryPostRepository(PostRepository):
         self._view.write(write)
 
     @override
-    async def remove(self, post: Post) -> None:
+    async def delete(self, post: Post) -> None:
         def write(tables: Tables) -> None:
             tables.require_post(post.id, post.version)
             del tables.posts[post.id]
@@ -101,7 +103,7 @@ class InMemoryPostRepository(PostRepository):
         self._view.write(write)
 
 
-def _rank(place: Place) -> tuple[bool, UUID]:
+def _rank(place: SearchPosition) -> tuple[bool, UUID]:
     return place.in_title, place.id
 
 

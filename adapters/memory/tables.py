@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID
 
-from application.idempotency import Outcome
-from application.ports import ConcurrentChangeError
+from application.idempotency import IdempotencyRecord
+from application.ports import ConcurrentUpdateError
 from domain.api_keys import ApiKey
 from domain.email import normalize_email
 from domain.posts import Post
@@ -17,9 +17,9 @@ Claims = dict[tuple[Literal["add", "purge"], OutcomeId], "View"]
 """The active unit of work that added or purged each idempotency record."""
 
 
-def outcome_id(outcome: Outcome) -> OutcomeId:
+def outcome_id(outcome: IdempotencyRecord) -> OutcomeId:
     """Return the key of an idempotency record."""
-    return outcome.key_id, outcome.name
+    return outcome.api_key_id, outcome.key_hash
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Tables:
     user_ids: dict[str, UUID] = field(default_factory=dict)
     posts: dict[UUID, Post] = field(default_factory=dict)
     keys: dict[UUID, ApiKey] = field(default_factory=dict)
-    outcomes: dict[OutcomeId, Outcome] = field(default_factory=dict)
+    outcomes: dict[OutcomeId, IdempotencyRecord] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """Return a copy for writes."""
@@ -53,36 +53,36 @@ class Tables:
             self._put_user(user)
 
     def update_user(self, user: User) -> None:
-        """Replace the previous version of a user. Raises ConcurrentChangeError, EmailAlreadyRegisteredError."""
+        """Replace the previous version of a user. Raises ConcurrentUpdateError, EmailAlreadyRegisteredError."""
         before = self.require_user(user.id, user.version - 1)
         del self.user_ids[normalize_email(before.email)]
         self._put_user(user)
 
     def remove_user(self, user: User) -> None:
-        """Delete a user and all dependent rows. Raises ConcurrentChangeError."""
+        """Delete a user and all dependent rows. Raises ConcurrentUpdateError."""
         stored = self.require_user(user.id, user.version)
         del self.users[user.id]
         del self.user_ids[normalize_email(stored.email)]
         self.posts = {id_: post for id_, post in self.posts.items() if post.author_id != user.id}
         self.keys = {id_: key for id_, key in self.keys.items() if key.user_id != user.id}
         self.outcomes = {
-            id_: replace(outcome, answer=b"") if outcome.subject_id == user.id else outcome
+            id_: replace(outcome, response=b"") if outcome.subject_id == user.id else outcome
             for id_, outcome in self.outcomes.items()
-            if outcome.key_id in self.keys
+            if outcome.api_key_id in self.keys
         }
 
     def require_user(self, user_id: UUID, version: int) -> User:
-        """Return the user if it has this version. Raises ConcurrentChangeError otherwise."""
+        """Return the user if it has this version. Raises ConcurrentUpdateError otherwise."""
         user = self.users.get(user_id)
         if user is None or user.version != version:
-            raise ConcurrentChangeError
+            raise ConcurrentUpdateError
         return user
 
     def require_post(self, post_id: UUID, version: int) -> None:
-        """Raise ConcurrentChangeError unless the post exists and has this version."""
+        """Raise ConcurrentUpdateError unless the post exists and has this version."""
         post = self.posts.get(post_id)
         if post is None or post.version != version:
-            raise ConcurrentChangeError
+            raise ConcurrentUpdateError
 
     def _put_user(self, user: User) -> None:
         if self.user_ids.setdefault(normalize_email(user.email), user.id) != user.id:

@@ -49,5 +49,5 @@ class InMemoryUserRepository(UserRepository):
         self._view.write(lambda tables: tables.update_user(user))
 
     @override
-    async def remove(self, user: User) -> None:
+    async def delete(self, user: User) -> None:
         self._view.write(lambda tables: tables.remove_user(user))

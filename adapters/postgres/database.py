@@ -16,7 +16,7 @@ from adapters.postgres.drivers import DRIVERS, Driver
 from adapters.postgres.errors import sqlstate_of
 from adapters.postgres.observed import NO_SQLSTATE, ErrorObserver, PoolUsage, StatementObserver, ignore, made_driver
 from adapters.postgres.turns import Turns
-from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError, TransientError
+from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
 
 DISCARD_SECONDS = 0.1
 """The time limit of closing a connection: a frozen server does not respond."""
@@ -78,8 +78,8 @@ class Database:
     async def connect(self) -> PoolProxiedConnection:
         """Return a connection from the pool. The caller releases or discards it.
 
-        Raises StorageOverloadedError if no connection becomes free in time, StorageUnavailableError if none can be
-        opened, and StorageSilentError if the server does not respond.
+        Raises StorageBusyError if no connection becomes free in time, StorageUnavailableError if none can be
+        opened, and StorageTimeoutError if the server does not respond.
         """
         if not self._places.locked():
             await self._places.acquire()
@@ -91,7 +91,7 @@ class Database:
             async with asyncio.timeout_at(due):
                 return await self._connection()
         except TimeoutError:  # the wait left less time than `connect_timeout`
-            raise StorageOverloadedError from None
+            raise StorageBusyError from None
 
     async def _connection(self) -> PoolProxiedConnection:
         try:
@@ -101,7 +101,7 @@ class Database:
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
                 self._unopened(error)
                 if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
-                    raise StorageSilentError from error
+                    raise StorageTimeoutError from error
                 raise StorageUnavailableError from error
             raise
         self._has_failed = False
@@ -114,7 +114,7 @@ class Database:
     async def opens(self) -> bool:
         """Return True if connections can be opened. If the last attempt failed, try again."""
         if self._has_failed and not self._places.locked():
-            with suppress(TransientError):
+            with suppress(TransientStorageError):
                 self.hand_back(await self.connect())
         return not self._has_failed
 
@@ -137,7 +137,7 @@ class Database:
             async with asyncio.timeout(self.options.pool_timeout):
                 await self._places.acquire()
         except TimeoutError:
-            raise StorageOverloadedError from None
+            raise StorageBusyError from None
         finally:
             self._waiting -= 1
 

@@ -9,10 +9,10 @@ import asyncpg
 import psycopg
 
 from application.ports import (
-    ConcurrentChangeError,
-    StorageOverloadedError,
+    ConcurrentUpdateError,
+    StorageBusyError,
     StorageUnavailableError,
-    TransientError,
+    TransientStorageError,
 )
 
 ConstraintErrors = Mapping[str, Callable[[], Exception]]
@@ -67,13 +67,13 @@ def is_refusal(error: BaseException) -> bool:
 
 def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Exception | None:
     if state in _CONFLICTS:
-        return ConcurrentChangeError()
+        return ConcurrentUpdateError()
     if state in _UNAVAILABLE or state.startswith(_CONNECTION_EXCEPTION):
         return StorageUnavailableError()
     if state == _QUERY_CANCELED:
-        return StorageOverloadedError()
+        return StorageBusyError()
     if (state, _detail(error, psycopg="source_function", asyncpg="server_source_function")) == _OUTDATED_PLAN:
-        return TransientError()
+        return TransientStorageError()
     meaning = constraints.get(_detail(error, psycopg="constraint_name", asyncpg="constraint_name") or "")
     return meaning() if meaning else None
 

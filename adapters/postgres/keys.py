@@ -81,9 +81,9 @@ class SqlAlchemyApiKeyRepository(ApiKeyRepository):
         self._session.write(_REVOKE, {"stored_id": key_id, "time": now}, when_nothing=_refuse_missing)
 
     @override
-    async def end(self, key_id: UUID, *, at: datetime) -> None:
+    async def set_expiry(self, key_id: UUID, *, at: datetime) -> None:
         self._session.write(_END, {"stored_id": key_id, "time": at}, when_nothing=_refuse_missing)
 
     @override
-    async def note_use(self, key_id: UUID, *, now: datetime) -> None:
+    async def record_use(self, key_id: UUID, *, now: datetime) -> None:
         self._session.write(_NOTE_USE, {"stored_id": key_id, "time": now})

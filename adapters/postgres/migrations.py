@@ -48,7 +48,7 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
 
 
 async def schema_state(database: Database) -> SchemaState:
-    """Return the state of the schema. Raises a TransientError if the database is unavailable."""
+    """Return the state of the schema. Raises a TransientStorageError if the database is unavailable."""
     applied = await applied_revisions(database)
     if applied <= with_ancestors(scripts(), applied):
         return state_of(scripts(), applied)

@@ -11,16 +11,16 @@ from adapters.postgres.errors import ConstraintErrors
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import Session
 from adapters.postgres.tables import OUTCOMES
-from application.access import UnauthenticatedError
-from application.idempotency import IdempotencyInFlightError, Outcome, earlier_execution
-from application.ports import OutcomeRepository
+from application.authorization import UnauthenticatedError
+from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
+from application.ports import IdempotencyRepository
 
-_MAPPER: RowMapper[Outcome] = RowMapper(OUTCOMES, Outcome)
+_MAPPER: RowMapper[IdempotencyRecord] = RowMapper(OUTCOMES, IdempotencyRecord)
 
 
-def _lock(outcome: Outcome) -> dict[str, int]:
+def _lock(outcome: IdempotencyRecord) -> dict[str, int]:
     """Return the key of the advisory lock of a record: 64 bits of its identity."""
-    bits = int.from_bytes(outcome.name[:8]) ^ (outcome.key_id.int & 0xFFFF_FFFF_FFFF_FFFF)
+    bits = int.from_bytes(outcome.key_hash[:8]) ^ (outcome.api_key_id.int & 0xFFFF_FFFF_FFFF_FFFF)
     high, low = struct.unpack(">ii", bits.to_bytes(8))
     return {"lock_high": high, "lock_low": low}
 
@@ -58,17 +58,17 @@ _FIRST_EXPIRY = select(func.min(OUTCOMES.c.expires_at))
 CONSTRAINT_ERRORS: ConstraintErrors = {"fk_outcomes_key_id_api_keys": UnauthenticatedError}
 
 
-class SqlAlchemyOutcomeRepository(OutcomeRepository):
+class SqlAlchemyOutcomeRepository(IdempotencyRepository):
     """Stores idempotency records in PostgreSQL."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     @override
-    async def add(self, outcome: Outcome) -> Outcome | None:
+    async def add(self, outcome: IdempotencyRecord) -> IdempotencyRecord | None:
         if await self._session.write_at_once(_ADD, _MAPPER.values(outcome) | _lock(outcome)):
             return None
-        rows = await self._session.fetch(_GET, {"key_id": outcome.key_id, "name": outcome.name})
+        rows = await self._session.fetch(_GET, {"key_id": outcome.api_key_id, "name": outcome.key_hash})
         stored = _MAPPER.entity(rows[0]) if rows else None
         if stored is None or stored.expires_at <= outcome.created_at:
             raise IdempotencyInFlightError
@@ -79,7 +79,7 @@ class SqlAlchemyOutcomeRepository(OutcomeRepository):
         return len(await self._session.write_at_once(_PURGE, {"now": now, "limit": limit}))
 
     @override
-    async def first_expiry(self) -> datetime | None:
+    async def oldest_expiry(self) -> datetime | None:
         rows = await self._session.fetch(_FIRST_EXPIRY, {})
         found: datetime | None = rows[0][0]
         return found

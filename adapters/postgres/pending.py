@@ -31,7 +31,7 @@ class Pending:
 async def pending(database: Database) -> list[Pending]:
     """Return the pending revisions of both phases in order.
 
-    Raises a TransientError if the database is unavailable.
+    Raises a TransientStorageError if the database is unavailable.
     """
     directory = scripts()
     there = with_ancestors(directory, await applied_revisions(database))

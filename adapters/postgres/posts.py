@@ -14,8 +14,8 @@ from adapters.postgres.row_mapper import WRITTEN
 from adapters.postgres.session import Session, refuse_stale
 from adapters.postgres.tables import POSTS, USERS
 from adapters.postgres.users import SqlAlchemyUserRepository
-from application.ports import ConcurrentChangeError, PostRepository
-from application.search import Hit, Place
+from application.ports import ConcurrentUpdateError, PostRepository
+from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
 from domain.search_tokens import is_searchable
 from domain.users import UserNotFoundError
@@ -84,25 +84,25 @@ class SqlAlchemyPostRepository(PostRepository):
         words: Collection[str],
         *,
         limit: int,
-        after: Place | None = None,
+        after: SearchPosition | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
-    ) -> Sequence[Hit]:
+    ) -> Sequence[SearchHit]:
         choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
         if choice is None or not is_searchable(words):
             return []
         statement = found(after=None if after is None else after.in_title, **choice.given())
         parameters = {"query": all_of(words), "limit": limit, "after": after and after.id, **choice.parameters()}
         rows = await self._session.fetch(statement, parameters)
-        return [Hit(post=MAPPER.entity(row[:-1]), in_title=row[-1]) for row in rows]
+        return [SearchHit(post=MAPPER.entity(row[:-1]), in_title=row[-1]) for row in rows]
 
     @override
     async def add(self, post: Post) -> None:
         async def explain() -> None:
             if await self._find(post.id) is None:
                 await self._require_author(post)
-                raise ConcurrentChangeError
+                raise ConcurrentUpdateError
 
         self._session.write(_ADD, MAPPER.values(post) | {"held_author_id": post.author_id}, when_nothing=explain)
 
@@ -112,7 +112,7 @@ class SqlAlchemyPostRepository(PostRepository):
             stored = await self._find(post.id)
             if stored is not None and stored.version == post.version - 1:
                 await self._require_author(post)
-            raise ConcurrentChangeError
+            raise ConcurrentUpdateError
 
         values = MAPPER.values(post) | MAPPER.stored(post, post.version - 1)
         if publishes:
@@ -121,7 +121,7 @@ class SqlAlchemyPostRepository(PostRepository):
             self._session.write(_UPDATE, values, when_nothing=refuse_stale)
 
     @override
-    async def remove(self, post: Post) -> None:
+    async def delete(self, post: Post) -> None:
         self._session.write(_REMOVE, MAPPER.stored(post, post.version), when_nothing=refuse_stale)
 
     async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:

@@ -9,7 +9,7 @@ import structlog
 from adapters.postgres.database import Database
 from adapters.postgres.migrations import SchemaState, schema_state
 from adapters.postgres.schema import SchemaUnreadableError
-from application.ports import StorageOverloadedError, TransientError
+from application.ports import StorageBusyError, TransientStorageError
 
 AHEAD = (True, "newer than this release")
 _SCHEMA = {
@@ -27,12 +27,12 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
     """Return the readiness of each component by name, with a public status text."""
     try:
         schema = await schema_state(database)
-    except StorageOverloadedError:
+    except StorageBusyError:
         # A busy service stays ready.
         return {"database": (True, "pool busy"), "migrations": (True, "not checked")}
     except SchemaUnreadableError as error:
         return {"database": (False, str(error)), "migrations": (False, "unknown")}
-    except TransientError:
+    except TransientStorageError:
         return {"database": (False, "unreachable"), "migrations": (False, "unknown")}
     return {"database": (True, "reachable"), "migrations": _SCHEMA[schema]}
 

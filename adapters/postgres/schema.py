@@ -8,14 +8,14 @@ from sqlalchemy import Select, Text, column, func, literal_column, select, table
 from adapters.postgres.database import Database
 from adapters.postgres.errors import sqlstate_of
 from adapters.postgres.session import Session
-from application.ports import TransientError
+from application.ports import TransientStorageError
 
 _APPLIED = select(column("version_num", Text)).select_from(table("alembic_version"))
 _RECORD = select(func.obj_description(literal_column("'alembic_version'::regclass"), literal_column("'pg_class'")))
 _UNDEFINED_TABLE = "42P01"
 
 
-class SchemaUnreadableError(TransientError):
+class SchemaUnreadableError(TransientStorageError):
     """The schema version cannot be read, for example because of a missing privilege.
 
     The message contains the SQLSTATE, but no database text.
@@ -29,7 +29,7 @@ class SchemaUnreadableError(TransientError):
 async def applied_revisions(database: Database) -> frozenset[str]:
     """Return the latest applied revisions, without their ancestors. The set is empty for an empty database.
 
-    Raises a TransientError if the database is unavailable.
+    Raises a TransientStorageError if the database is unavailable.
     """
     return frozenset(str(row[0]) for row in await _asked(database, _APPLIED))
 
@@ -37,7 +37,7 @@ async def applied_revisions(database: Database) -> frozenset[str]:
 async def record_of_revisions(database: Database) -> str:
     """Return the record of all applied revisions that the last migration wrote.
 
-    Raises a TransientError if the database is unavailable.
+    Raises a TransientStorageError if the database is unavailable.
     """
     return "".join(str(row[0] or "") for row in await _asked(database, _RECORD))
 
@@ -51,7 +51,7 @@ async def _asked(database: Database, question: Select[Any]) -> Sequence[Any]:
         await session.rollback()
         if getattr(error, "sqlstate", None) == _UNDEFINED_TABLE:
             return []
-        if isinstance(error, Exception) and not isinstance(error, TransientError):
+        if isinstance(error, Exception) and not isinstance(error, TransientStorageError):
             raise SchemaUnreadableError(error) from error
         raise
     await session.commit()

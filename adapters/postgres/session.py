@@ -19,16 +19,16 @@ from adapters.postgres.drivers import Row
 from adapters.postgres.errors import NO_CONSTRAINTS, ConstraintErrors, is_integrity_error, is_refusal, translated
 from adapters.postgres.turns import FEW
 from application.ports import (
-    AcknowledgementLostError,
-    ConcurrentChangeError,
-    StorageSilentError,
+    CommitResultUnknownError,
+    ConcurrentUpdateError,
+    StorageTimeoutError,
     StorageUnavailableError,
 )
 
 
 async def refuse_stale() -> None:
-    """Raise ConcurrentChangeError: the version that a write changes is not stored."""
-    raise ConcurrentChangeError
+    """Raise ConcurrentUpdateError: the version that a write changes is not stored."""
+    raise ConcurrentUpdateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +199,9 @@ class Session:
             meaning = translated(error, connection_lost=lost or self._is_late, constraints=self._constraints)
             if isinstance(meaning, StorageUnavailableError):
                 if self._is_late:
-                    raise StorageSilentError from error
+                    raise StorageTimeoutError from error
                 if lasts and not is_refusal(error):
-                    raise AcknowledgementLostError from error
+                    raise CommitResultUnknownError from error
             if meaning is not None:
                 raise meaning from error
 

@@ -83,7 +83,7 @@ class SqlAlchemyUserRepository(UserRepository):
         self._session.write(_UPDATE, parameters, when_nothing=refuse_stale)
 
     @override
-    async def remove(self, user: User) -> None:
+    async def delete(self, user: User) -> None:
         stored = _MAPPER.stored(user, user.version)
         self._session.write(_REMOVE, stored, when_nothing=refuse_stale)
         self._session.write(_FORGET, stored)

@@ -16,7 +16,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
 from adapters.telemetry.slots import forget, forget_the_dead, taken_slot
-from application.ports import ConcurrentChangeError, StorageUnavailableError, TransientError
+from application.ports import ConcurrentUpdateError, StorageUnavailableError, TransientStorageError
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 REFRESH_SECONDS = 1.0
@@ -28,10 +28,10 @@ UNMATCHED = "unmatched"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The upper bounds of the histogram buckets."""
 
-_CAUSES: dict[type[TransientError], str] = {
-    ConcurrentChangeError: "concurrent-change",
+_CAUSES: dict[type[TransientStorageError], str] = {
+    ConcurrentUpdateError: "concurrent-change",
     StorageUnavailableError: "storage-unavailable",
-    TransientError: "transient",
+    TransientStorageError: "transient",
 }
 
 
@@ -152,7 +152,7 @@ class Metrics:
         self._children[route, method, status] = request
         return request
 
-    def retried(self, failure: TransientError) -> None:
+    def retried(self, failure: TransientStorageError) -> None:
         """Record a retry after this error."""
         next(self._retries[kind] for kind in type(failure).__mro__ if kind in self._retries).inc()
 

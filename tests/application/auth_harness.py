@@ -2,10 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from application.access import OPERATOR, UnauthenticatedError
+from application.api_keys import ApiKeyService, CreatedApiKey
 from application.authentication import Authenticator
-from application.keys import ApiKeyService, IssuedKey
-from application.transactions import Retry
+from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
+from application.transactions import RetryPolicy
 from domain.api_keys import Scope
 from tests.support.callers import CountingStorage, Hook, HookedStorage
 from tests.support.services import PEPPERS, START, key_service
@@ -24,17 +24,17 @@ class AuthHarness:
         self.monotonic = 1000.0
         self.authenticator = self.second_process()
         self.keys: ApiKeyService = key_service(
-            self.storage, now=lambda: self.time, authenticator=self.authenticator, retry=Retry(deadline=0)
+            self.storage, now=lambda: self.time, authenticator=self.authenticator, retry=RetryPolicy(max_elapsed=0)
         )
 
     def second_process(self, cache_ttl: float = CACHE_TTL) -> Authenticator:
         """Return an authenticator with a separate cache, as a second process has."""
         return Authenticator(
             storage=self._lookups,
-            now=lambda: self.time,
+            clock=lambda: self.time,
             peppers=PEPPERS,
-            remembers=cache_ttl,
-            retry=Retry(deadline=0),
+            cache_ttl=cache_ttl,
+            retry=RetryPolicy(max_elapsed=0),
             monotonic=lambda: self.monotonic,
         )
 
@@ -46,12 +46,12 @@ class AuthHarness:
         """Run the hook in the next unit of work of the authenticator, after the key was read."""
         self._lookups.within, self._lookups.times = hook, 1
 
-    async def create_key(self, expires_at: datetime | None = None) -> IssuedKey:
-        return await self.keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at)
+    async def create_key(self, expires_at: datetime | None = None) -> CreatedApiKey:
+        return await self.keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at)
 
-    async def last_use(self, issued: IssuedKey) -> datetime | None:
+    async def last_use(self, issued: CreatedApiKey) -> datetime | None:
         await self.authenticator.close()
-        return (await self.keys.get(OPERATOR, issued.key.id)).last_used_at
+        return (await self.keys.get(SYSTEM_PRINCIPAL, issued.key.id)).last_used_at
 
     async def is_accepted(self, text: str, authenticator: Authenticator | None = None) -> bool:
         try:

@@ -10,51 +10,51 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application import credentials
-from application.credentials import (
-    KEY_LENGTH,
-    KEY_PATTERN,
+from application import api_key_tokens
+from application.api_key_tokens import (
+    API_KEY_LENGTH,
+    API_KEY_PATTERN,
     SECRET_LENGTH,
-    Peppers,
-    key_id_of,
-    key_text,
-    new_secret,
+    PepperSet,
+    format_api_key,
+    generate_secret,
+    parse_api_key_id,
 )
 from domain.api_keys import ApiKeyHash
 
 ID = UUID("0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f")
 DIGITS = string.digits + string.ascii_letters
-TEXT = key_text(ID, "0123456789abcdefghijABCDEFGHIJ01")
+TEXT = format_api_key(ID, "0123456789abcdefghijABCDEFGHIJ01")
 OLD, NEW = b"old pepper of these tests, 32 bytes", b"new pepper of these tests, 32 bytes"
 
 
 def test_format_api_key_matches_the_published_pattern() -> None:
     assert TEXT.startswith("hexa_0193e0b87f6a7c3d9b1e2f4a6c8d0e1f_0123456789abcdefghijABCDEFGHIJ01")
-    assert len(TEXT) == KEY_LENGTH
-    assert credentials._FORM.fullmatch(TEXT)
-    assert re.fullmatch(KEY_PATTERN, TEXT)
-    assert KEY_PATTERN[1:-1] == re.sub("[()]", "", credentials._FORM.pattern)
+    assert len(TEXT) == API_KEY_LENGTH
+    assert api_key_tokens._API_KEY_REGEX.fullmatch(TEXT)
+    assert re.fullmatch(API_KEY_PATTERN, TEXT)
+    assert API_KEY_PATTERN[1:-1] == re.sub("[()]", "", api_key_tokens._API_KEY_REGEX.pattern)
 
 
 def test_format_api_key_appends_crc_32_in_base_62() -> None:
-    assert key_text(UUID(int=0), "0" * 32) == f"hexa_{'0' * 32}_{'0' * 32}4Td7DV"
+    assert format_api_key(UUID(int=0), "0" * 32) == f"hexa_{'0' * 32}_{'0' * 32}4Td7DV"
 
 
 @given(st.uuids(), st.text(DIGITS, min_size=SECRET_LENGTH, max_size=SECRET_LENGTH))
 def test_parse_api_key_id_returns_the_formatted_id(key_id: UUID, secret: str) -> None:
-    assert key_id_of(key_text(key_id, secret)) == key_id
+    assert parse_api_key_id(format_api_key(key_id, secret)) == key_id
 
 
 def test_parse_api_key_id_rejects_every_changed_character() -> None:
     for place, right in enumerate(TEXT):
         for wrong in set(string.printable) - {right}:
-            assert key_id_of(TEXT[:place] + wrong + TEXT[place + 1 :]) is None, (place, wrong)
+            assert parse_api_key_id(TEXT[:place] + wrong + TEXT[place + 1 :]) is None, (place, wrong)
 
 
 def test_parse_api_key_id_rejects_every_swap_of_neighbors() -> None:
     for place in range(len(TEXT) - 1):
         swapped = TEXT[:place] + TEXT[place + 1] + TEXT[place] + TEXT[place + 2 :]
-        assert swapped == TEXT or key_id_of(swapped) is None
+        assert swapped == TEXT or parse_api_key_id(swapped) is None
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_parse_api_key_id_rejects_every_swap_of_neighbors() -> None:
         TEXT[:-1] + "é",
         TEXT[:-1] + "\udcff",
         TEXT + TEXT,
-        "\x00" * KEY_LENGTH,
+        "\x00" * API_KEY_LENGTH,
     ],
 )
 def test_parse_api_key_id_rejects_malformed_text(text: str) -> None:
-    assert key_id_of(text) is None
+    assert parse_api_key_id(text) is None
 
 
 def test_generate_secret_draws_evenly_from_62_characters() -> None:
-    secrets = [new_secret() for _ in range(2000)]
+    secrets = [generate_secret() for _ in range(2000)]
     assert {len(secret) for secret in secrets} == {SECRET_LENGTH}
     assert len(set(secrets)) == len(secrets)
     assert SECRET_LENGTH * math.log2(len(DIGITS)) > 190
@@ -93,33 +93,33 @@ def test_generate_secret_draws_evenly_from_62_characters() -> None:
 
 
 def test_pepper_set_hashes_with_the_latest_pepper() -> None:
-    peppers = Peppers({1: OLD, 3: NEW, 2: OLD})
-    kept = peppers.hashed(TEXT)
+    peppers = PepperSet({1: OLD, 3: NEW, 2: OLD})
+    kept = peppers.hash(TEXT)
     assert (kept.pepper, len(kept.digest)) == (3, 32)
-    assert kept.digest == Peppers({3: NEW}).hashed(TEXT).digest != Peppers({3: OLD}).hashed(TEXT).digest
-    assert peppers.matches(TEXT, kept)
+    assert kept.digest == PepperSet({3: NEW}).hash(TEXT).digest != PepperSet({3: OLD}).hash(TEXT).digest
+    assert peppers.verify(TEXT, kept)
 
 
 def test_pepper_set_hash_is_hmac_sha_256() -> None:
     # RFC 4231 section 4.3
-    kept = Peppers({1: b"Jefe"}).hashed("what do ya want for nothing?")
+    kept = PepperSet({1: b"Jefe"}).hash("what do ya want for nothing?")
     assert kept.digest.hex() == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 
 
 def test_pepper_set_verify_rejects_other_keys_and_digests() -> None:
-    peppers = Peppers({1: OLD})
-    kept = peppers.hashed(TEXT)
-    assert not peppers.matches(key_text(ID, "1123456789abcdefghijABCDEFGHIJ01"), kept)
-    assert not peppers.matches(TEXT, ApiKeyHash(pepper=1, digest=kept.digest[:-1]))
-    assert not peppers.matches(TEXT, ApiKeyHash(pepper=1, digest=b""))
+    peppers = PepperSet({1: OLD})
+    kept = peppers.hash(TEXT)
+    assert not peppers.verify(format_api_key(ID, "1123456789abcdefghijABCDEFGHIJ01"), kept)
+    assert not peppers.verify(TEXT, ApiKeyHash(pepper=1, digest=kept.digest[:-1]))
+    assert not peppers.verify(TEXT, ApiKeyHash(pepper=1, digest=b""))
 
 
 def test_pepper_set_verifies_hashes_of_older_peppers() -> None:
-    kept = Peppers({1: OLD}).hashed(TEXT)
-    assert Peppers({1: OLD, 2: NEW}).matches(TEXT, kept)
-    assert not Peppers({2: NEW}).matches(TEXT, kept)
-    assert not Peppers({1: NEW, 2: OLD}).matches(TEXT, kept)
+    kept = PepperSet({1: OLD}).hash(TEXT)
+    assert PepperSet({1: OLD, 2: NEW}).verify(TEXT, kept)
+    assert not PepperSet({2: NEW}).verify(TEXT, kept)
+    assert not PepperSet({1: NEW, 2: OLD}).verify(TEXT, kept)
 
 
 def test_pepper_set_repr_hides_peppers() -> None:
-    assert "pepper of these tests" not in repr(Peppers({1: OLD}))
+    assert "pepper of these tests" not in repr(PepperSet({1: OLD}))

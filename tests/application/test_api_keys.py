@@ -7,12 +7,12 @@ import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
-from application.access import OPERATOR, ForbiddenError, UnauthenticatedError
+from application.api_key_tokens import parse_api_key_id
+from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
-from application.credentials import key_id_of
-from application.keys import ApiKeyService
+from application.authorization import SYSTEM_PRINCIPAL, ForbiddenError, UnauthenticatedError
 from application.ports import StorageUnavailableError
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from application.users import UserService
 from domain.api_keys import ApiKeyNotFoundError, ApiKeyUserNotFoundError, Scope
 from domain.errors import FieldValidationError
@@ -30,19 +30,19 @@ def keys(storage: InMemoryStorage) -> ApiKeyService:
 
 
 async def test_create_key_returns_a_key_that_authenticates(storage: InMemoryStorage, keys: ApiKeyService) -> None:
-    issued = await keys.create(OPERATOR, name=" App ", scopes=[Scope.USERS_READ], expires_at=SOON)
+    issued = await keys.create(SYSTEM_PRINCIPAL, name=" App ", scopes=[Scope.USERS_READ], expires_at=SOON)
     key = issued.key
     assert (key.name, key.scopes, key.user_id, key.expires_at) == ("App", frozenset({Scope.USERS_READ}), None, SOON)
-    assert await keys.get(OPERATOR, key.id) == key
-    assert key_id_of(issued.text) == key.id
-    assert PEPPERS.matches(issued.text, key.secret_hash)
+    assert await keys.get(SYSTEM_PRINCIPAL, key.id) == key
+    assert parse_api_key_id(issued.text) == key.id
+    assert PEPPERS.verify(issued.text, key.secret_hash)
     assert key.secret_hash.pepper == 2
-    assert (await keys.authenticator.authenticate(issued.text)).key_id == key.id
+    assert (await keys.authenticator.authenticate(issued.text)).api_key_id == key.id
     assert issued.text not in repr(await stored_keys(storage))
 
 
 async def test_create_key_generates_a_new_secret_for_every_key(keys: ApiKeyService) -> None:
-    texts = {(await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])).text for _ in range(9)}
+    texts = {(await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])).text for _ in range(9)}
     assert len({text[38:70] for text in texts}) == 9
 
 
@@ -63,9 +63,9 @@ async def test_create_key_raises_forbidden_for_bound_key(storage: InMemoryStorag
 
 async def test_create_key_binds_the_key_to_a_stored_user(keys: ApiKeyService, users: UserService) -> None:
     with pytest.raises(ApiKeyUserNotFoundError):
-        await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], user_id=new_id())
-    ada = await users.register(OPERATOR, email="ada@example.org")
-    issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], user_id=ada.id)
+        await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], user_id=new_id())
+    ada = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
+    issued = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], user_id=ada.id)
     assert (await keys.authenticator.authenticate(issued.text)).user_id == ada.id
 
 
@@ -73,16 +73,18 @@ async def test_create_key_binds_the_key_to_a_stored_user(keys: ApiKeyService, us
 async def test_create_key_stores_no_invalid_key(storage: InMemoryStorage, keys: ApiKeyService, field: str) -> None:
     name, scopes = ("" if field == "name" else "K"), [] if field == "scopes" else [Scope.USERS_READ]
     with pytest.raises(FieldValidationError) as raised:
-        await keys.create(OPERATOR, name=name, scopes=scopes, expires_at=START if field == "expires_at" else None)
+        await keys.create(
+            SYSTEM_PRINCIPAL, name=name, scopes=scopes, expires_at=START if field == "expires_at" else None
+        )
     assert raised.value.field == field
     assert await stored_keys(storage) == []
 
 
 async def test_key_use_cases_raise_not_found_for_unknown_ids(storage: InMemoryStorage, keys: ApiKeyService) -> None:
     for attempt in (
-        keys.get(OPERATOR, new_id()),
-        keys.revoke(OPERATOR, new_id()),
-        keys.rotate(OPERATOR, new_id(), until=SOON),
+        keys.get(SYSTEM_PRINCIPAL, new_id()),
+        keys.revoke(SYSTEM_PRINCIPAL, new_id()),
+        keys.rotate(SYSTEM_PRINCIPAL, new_id(), until=SOON),
     ):
         with pytest.raises(ApiKeyNotFoundError):
             await attempt
@@ -90,61 +92,61 @@ async def test_key_use_cases_raise_not_found_for_unknown_ids(storage: InMemorySt
 
 
 async def test_revoke_keeps_the_time_of_the_first_revocation(keys: ApiKeyService) -> None:
-    issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])
-    await keys.revoke(OPERATOR, issued.key.id)
-    revoked = await keys.get(OPERATOR, issued.key.id)
+    issued = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])
+    await keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
+    revoked = await keys.get(SYSTEM_PRINCIPAL, issued.key.id)
     assert revoked.revoked_at is not None
-    await keys.revoke(OPERATOR, issued.key.id)
-    assert await keys.get(OPERATOR, issued.key.id) == revoked
+    await keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
+    assert await keys.get(SYSTEM_PRINCIPAL, issued.key.id) == revoked
 
 
 async def test_rotate_keeps_both_keys_active_until_the_given_time(storage: InMemoryStorage) -> None:
     now = START
-    authenticator = Authenticator(storage=storage, now=lambda: now, peppers=PEPPERS, remembers=0)
+    authenticator = Authenticator(storage=storage, clock=lambda: now, peppers=PEPPERS, cache_ttl=0)
     keys = key_service(storage, now=lambda: now, authenticator=authenticator)
-    old = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], expires_at=START + 9 * HOUR)
-    new = await keys.rotate(OPERATOR, old.key.id, until=START + HOUR)
+    old = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=START + 9 * HOUR)
+    new = await keys.rotate(SYSTEM_PRINCIPAL, old.key.id, until=START + HOUR)
     assert new.key == replace(old.key, id=new.key.id, secret_hash=new.key.secret_hash)
     assert new.key.id != old.key.id
     assert new.text[38:] != old.text[38:]
     for issued in (old, new):
-        assert (await authenticator.authenticate(issued.text)).key_id == issued.key.id
+        assert (await authenticator.authenticate(issued.text)).api_key_id == issued.key.id
     now = START + HOUR
     with pytest.raises(UnauthenticatedError):
         await authenticator.authenticate(old.text)
-    assert (await authenticator.authenticate(new.text)).key_id == new.key.id
-    assert (await keys.get(OPERATOR, old.key.id)).revoked_at is None
+    assert (await authenticator.authenticate(new.text)).api_key_id == new.key.id
+    assert (await keys.get(SYSTEM_PRINCIPAL, old.key.id)).revoked_at is None
     await authenticator.close()
 
 
 async def test_rotate_does_not_extend_the_old_key(keys: ApiKeyService) -> None:
-    old = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], expires_at=START + HOUR)
-    new = await keys.rotate(OPERATOR, old.key.id, until=SOON)
-    assert (await keys.get(OPERATOR, old.key.id)).expires_at == START + HOUR
+    old = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=START + HOUR)
+    new = await keys.rotate(SYSTEM_PRINCIPAL, old.key.id, until=SOON)
+    assert (await keys.get(SYSTEM_PRINCIPAL, old.key.id)).expires_at == START + HOUR
     assert new.key.expires_at == START + HOUR
 
 
 async def test_rotate_keeps_the_user_of_the_key(keys: ApiKeyService, users: UserService) -> None:
-    ada = await users.register(OPERATOR, email="ada@example.org")
-    old = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], user_id=ada.id)
-    assert (await keys.rotate(OPERATOR, old.key.id, until=SOON)).key.user_id == ada.id
+    ada = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
+    old = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], user_id=ada.id)
+    assert (await keys.rotate(SYSTEM_PRINCIPAL, old.key.id, until=SOON)).key.user_id == ada.id
 
 
 @pytest.mark.parametrize("state", ["revoked", "expired"])
 async def test_rotate_raises_not_found_for_inactive_key(storage: InMemoryStorage, state: str) -> None:
     now = START
     keys = key_service(storage, now=lambda: now)
-    old = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ], expires_at=SOON)
+    old = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=SOON)
     if state == "revoked":
-        await keys.revoke(OPERATOR, old.key.id)
+        await keys.revoke(SYSTEM_PRINCIPAL, old.key.id)
     now = SOON if state == "expired" else now
     with pytest.raises(ApiKeyNotFoundError):
-        await keys.rotate(OPERATOR, old.key.id, until=SOON + HOUR)
+        await keys.rotate(SYSTEM_PRINCIPAL, old.key.id, until=SOON + HOUR)
     assert len(await stored_keys(storage)) == 1
 
 
 async def test_rotate_raises_forbidden_for_scopes_not_held(storage: InMemoryStorage, keys: ApiKeyService) -> None:
-    old = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ, Scope.USERS_WRITE])
+    old = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ, Scope.USERS_WRITE])
     with pytest.raises(ForbiddenError) as raised:
         await keys.rotate(unbound(Scope.KEYS_ADMIN, Scope.USERS_READ), old.key.id, until=SOON)
     assert raised.value.scope is Scope.USERS_WRITE
@@ -158,7 +160,7 @@ async def test_new_key_expires_no_later_than_the_key_of_its_creator(
     for expires_at in (None, SOON + HOUR):
         with pytest.raises(ForbiddenError):
             await keys.create(admin, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at)
-    old = (await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])).key
+    old = (await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])).key
     with pytest.raises(ForbiddenError):
         await keys.rotate(admin, old.id, until=SOON)
     assert await stored_keys(storage) == [old]
@@ -166,13 +168,13 @@ async def test_new_key_expires_no_later_than_the_key_of_its_creator(
 
 
 async def test_revoke_invalidates_the_cache_when_the_commit_is_lost(storage: InMemoryStorage) -> None:
-    authenticator = Authenticator(storage=storage, now=lambda: START, peppers=PEPPERS, remembers=60)
+    authenticator = Authenticator(storage=storage, clock=lambda: START, peppers=PEPPERS, cache_ttl=60)
     keys = key_service(storage, now=lambda: START, authenticator=authenticator)
-    issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])
+    issued = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])
     await authenticator.authenticate(issued.text)
     failing = HookedStorage(storage, after=raising(StorageUnavailableError))
-    keys = key_service(failing, now=lambda: START, authenticator=authenticator, retry=Retry(deadline=0))
+    keys = key_service(failing, now=lambda: START, authenticator=authenticator, retry=RetryPolicy(max_elapsed=0))
     with pytest.raises(StorageUnavailableError):
-        await keys.revoke(OPERATOR, issued.key.id)
+        await keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
     with pytest.raises(UnauthenticatedError):
         await authenticator.authenticate(issued.text)

@@ -6,8 +6,8 @@ import pytest
 
 from adapters.system import new_id
 from application import authentication
-from application.access import OPERATOR, UnauthenticatedError
-from application.credentials import key_text, new_secret
+from application.api_key_tokens import format_api_key, generate_secret
+from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from domain.api_keys import Scope
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
 from tests.support.services import START
@@ -16,7 +16,7 @@ from tests.support.services import START
 async def test_authenticator_returns_principal_of_key(auth: AuthHarness) -> None:
     issued = await auth.create_key()
     principal = await auth.authenticator.authenticate(issued.text)
-    assert (principal.key_id, principal.scopes, principal.user_id) == (
+    assert (principal.api_key_id, principal.scopes, principal.user_id) == (
         issued.key.id,
         frozenset({Scope.USERS_READ}),
         None,
@@ -34,18 +34,18 @@ async def test_authenticator_rejects_malformed_keys_without_a_lookup(auth: AuthH
 
 async def test_authenticator_rejects_unknown_keys_and_wrong_secrets(auth: AuthHarness) -> None:
     issued = await auth.create_key()
-    assert not await auth.is_accepted(key_text(new_id(), new_secret()))
-    assert not await auth.is_accepted(key_text(issued.key.id, new_secret()))
+    assert not await auth.is_accepted(format_api_key(new_id(), generate_secret()))
+    assert not await auth.is_accepted(format_api_key(issued.key.id, generate_secret()))
     assert await auth.is_accepted(issued.text)
-    assert not await auth.is_accepted(key_text(issued.key.id, new_secret()))
+    assert not await auth.is_accepted(format_api_key(issued.key.id, generate_secret()))
 
 
 async def test_authenticator_raises_the_same_error_for_every_cause(auth: AuthHarness) -> None:
     revoked, expired = await auth.create_key(), await auth.create_key(START + timedelta(minutes=1))
-    await auth.keys.revoke(OPERATOR, revoked.key.id)
+    await auth.keys.revoke(SYSTEM_PRINCIPAL, revoked.key.id)
     auth.advance_clock(60)
     errors = set()
-    for text in ("x", revoked.text, expired.text, key_text(new_id(), new_secret())):
+    for text in ("x", revoked.text, expired.text, format_api_key(new_id(), generate_secret())):
         with pytest.raises(UnauthenticatedError) as raised:
             await auth.authenticator.authenticate(text)
         errors.add((str(raised.value), raised.value.__cause__))
@@ -53,12 +53,12 @@ async def test_authenticator_raises_the_same_error_for_every_cause(auth: AuthHar
 
 
 async def test_authenticator_does_not_cache_rejections(auth: AuthHarness) -> None:
-    text = key_text(new_id(), new_secret())
+    text = format_api_key(new_id(), generate_secret())
     for _ in range(3):
         before = auth.storage.begun
         assert not await auth.is_accepted(text)
         assert auth.storage.begun == before + 1
-    assert auth.authenticator._known == {}
+    assert auth.authenticator._cache == {}
 
 
 async def test_authenticator_caches_keys_for_the_cache_ttl(auth: AuthHarness) -> None:
@@ -75,7 +75,7 @@ async def test_authenticator_caches_keys_for_the_cache_ttl(auth: AuthHarness) ->
 async def test_authenticator_cache_holds_no_secret(auth: AuthHarness) -> None:
     issued = await auth.create_key()
     await auth.authenticator.authenticate(issued.text)
-    assert len(auth.authenticator._known) == 1
+    assert len(auth.authenticator._cache) == 1
     assert issued.text[38:70] not in repr(vars(auth.authenticator))
 
 
@@ -83,7 +83,7 @@ async def test_revoke_invalidates_only_the_revoked_key(auth: AuthHarness) -> Non
     issued, other = await auth.create_key(), await auth.create_key()
     assert await auth.is_accepted(issued.text)
     assert await auth.is_accepted(other.text)
-    await auth.keys.revoke(OPERATOR, issued.key.id)
+    await auth.keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
     assert not await auth.is_accepted(issued.text)
     assert await auth.is_cached(other.text)
 
@@ -93,7 +93,7 @@ async def test_second_process_accepts_revoked_key_for_the_cache_ttl(auth: AuthHa
     second = auth.second_process()
     assert await auth.is_accepted(issued.text, second)
     await second.close()
-    await auth.keys.revoke(OPERATOR, issued.key.id)
+    await auth.keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
     auth.advance_clock(CACHE_TTL - 0.01)
     assert await auth.is_accepted(issued.text, second)
     auth.advance_clock(0.01)
@@ -102,7 +102,7 @@ async def test_second_process_accepts_revoked_key_for_the_cache_ttl(auth: AuthHa
 
 async def test_authenticator_does_not_cache_key_revoked_during_lookup(auth: AuthHarness) -> None:
     issued = await auth.create_key()
-    auth.in_next_lookup(lambda: auth.keys.revoke(OPERATOR, issued.key.id))
+    auth.in_next_lookup(lambda: auth.keys.revoke(SYSTEM_PRINCIPAL, issued.key.id))
     assert await auth.is_accepted(issued.text)
     assert not await auth.is_accepted(issued.text)
 
@@ -130,7 +130,7 @@ async def test_authenticator_rejects_cached_key_after_its_expiry(auth: AuthHarne
 async def test_rotate_invalidates_the_old_key(auth: AuthHarness) -> None:
     issued = await auth.create_key()
     assert await auth.is_accepted(issued.text)
-    await auth.keys.rotate(OPERATOR, issued.key.id, until=auth.time)
+    await auth.keys.rotate(SYSTEM_PRINCIPAL, issued.key.id, until=auth.time)
     assert not await auth.is_accepted(issued.text)
 
 
@@ -139,14 +139,14 @@ async def test_authenticator_caches_no_key_when_cache_ttl_is_zero(auth: AuthHarn
     second = auth.second_process(cache_ttl=0)
     assert await auth.is_accepted(issued.text, second)
     await second.close()
-    await auth.keys.revoke(OPERATOR, issued.key.id)
+    await auth.keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
     assert not await auth.is_accepted(issued.text, second)
 
 
 async def test_authenticator_cache_evicts_the_oldest_keys(auth: AuthHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(authentication, "MAX_CACHE_ENTRIES", 3)
     texts = [(await auth.create_key()).text for _ in range(5)]
     for text in texts:
         assert await auth.is_accepted(text)
-        assert len(auth.authenticator._known) <= 3
+        assert len(auth.authenticator._cache) <= 3
     assert [await auth.is_cached(text) for text in texts[2:]] == [True] * 3

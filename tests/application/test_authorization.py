@@ -10,8 +10,8 @@ import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
-from application.access import OPERATOR, Caller, ForbiddenError
-from application.keys import ApiKeyService
+from application.api_keys import ApiKeyService
+from application.authorization import SYSTEM_PRINCIPAL, ForbiddenError, Principal
 from application.posts import PostService
 from application.users import UserService
 from domain.api_keys import Scope
@@ -37,29 +37,29 @@ class Services:
 
 @pytest.fixture
 async def services(storage: InMemoryStorage, users: UserService, posts: PostService) -> Services:
-    ada, bob = [await users.register(OPERATOR, email=f"{name}@example.org") for name in ("ada", "bob")]
+    ada, bob = [await users.create(SYSTEM_PRINCIPAL, email=f"{name}@example.org") for name in ("ada", "bob")]
     draft, published = [
-        await posts.write(OPERATOR, author_id=ada.id, title="T", content="C", status=status)
+        await posts.create(SYSTEM_PRINCIPAL, author_id=ada.id, title="T", content="C", status=status)
         for status in (PostStatus.DRAFT, PostStatus.PUBLISHED)
     ]
     keys = key_service(storage)
-    issued = await keys.create(OPERATOR, name="K", scopes=[Scope.USERS_READ])
+    issued = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])
     return Services(users, posts, keys, ada, bob, draft, published, issued.key.id)
 
 
-Act = Callable[[Services, Caller], Awaitable[Any]]
+Act = Callable[[Services, Principal], Awaitable[Any]]
 END = datetime.max.replace(tzinfo=START.tzinfo)
 
 Case = tuple[Callable[..., Any], Scope, Act]
 USE_CASES: list[Case] = [
-    (UserService.register, Scope.USERS_WRITE, lambda s, c: s.users.register(c, email="eve@example.org")),
+    (UserService.create, Scope.USERS_WRITE, lambda s, c: s.users.create(c, email="eve@example.org")),
     (UserService.create_once, Scope.USERS_WRITE, lambda s, c: s.users.create_once(c, None, email="eve@example.org")),
     (UserService.get, Scope.USERS_READ, lambda s, c: s.users.get(c, s.ada.id)),
     (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9)),
     (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9, email="ada@example.org")),
-    (UserService.change, Scope.USERS_WRITE, lambda s, c: s.users.change(c, s.ada.id, full_name="Ada")),
-    (UserService.erase, Scope.USERS_WRITE, lambda s, c: s.users.erase(c, s.ada.id)),
-    (PostService.write, Scope.POSTS_WRITE, lambda s, c: s.posts.write(c, author_id=s.ada.id, title="T", content="C")),
+    (UserService.update, Scope.USERS_WRITE, lambda s, c: s.users.update(c, s.ada.id, full_name="Ada")),
+    (UserService.delete, Scope.USERS_WRITE, lambda s, c: s.users.delete(c, s.ada.id)),
+    (PostService.create, Scope.POSTS_WRITE, lambda s, c: s.posts.create(c, author_id=s.ada.id, title="T", content="C")),
     (
         PostService.create_once,
         Scope.POSTS_WRITE,
@@ -68,8 +68,8 @@ USE_CASES: list[Case] = [
     (PostService.get, Scope.POSTS_READ, lambda s, c: s.posts.get(c, s.draft.id)),
     (PostService.list, Scope.POSTS_READ, lambda s, c: s.posts.list(c, limit=9)),
     (PostService.search, Scope.POSTS_READ, lambda s, c: s.posts.search(c, "t", limit=9)),
-    (PostService.revise, Scope.POSTS_WRITE, lambda s, c: s.posts.revise(c, s.draft.id, title="New")),
-    (PostService.remove, Scope.POSTS_WRITE, lambda s, c: s.posts.remove(c, s.draft.id)),
+    (PostService.update, Scope.POSTS_WRITE, lambda s, c: s.posts.update(c, s.draft.id, title="New")),
+    (PostService.delete, Scope.POSTS_WRITE, lambda s, c: s.posts.delete(c, s.draft.id)),
     (ApiKeyService.create, Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, name="K", scopes=[Scope.USERS_READ])),
     (
         ApiKeyService.create_once,
@@ -95,7 +95,7 @@ async def test_use_case_raises_forbidden_without_its_scope(
         await act(services, lacking(scope))
     assert raised.value.scope is scope
     assert (await stored_users(storage), await stored_posts(storage)) == before
-    assert all(key.is_active(START) for key in (await services.keys.list(OPERATOR, limit=9)).items)
+    assert all(key.is_active(START) for key in (await services.keys.list(SYSTEM_PRINCIPAL, limit=9)).items)
 
 
 @use_cases
@@ -116,7 +116,7 @@ def test_use_case_table_is_complete() -> None:
 
 async def test_create_user_raises_forbidden_for_bound_key(services: Services, storage: InMemoryStorage) -> None:
     with pytest.raises(ForbiddenError) as raised:
-        await services.users.register(bound(services.ada.id), email="eve@example.org")
+        await services.users.create(bound(services.ada.id), email="eve@example.org")
     assert raised.value.scope is None
     assert len(await stored_users(storage)) == 2
 
@@ -124,16 +124,16 @@ async def test_create_user_raises_forbidden_for_bound_key(services: Services, st
 async def test_bound_key_without_scope_gets_forbidden_before_not_found(services: Services) -> None:
     reader = bound(services.bob.id, [Scope.USERS_READ, Scope.POSTS_READ])
     with pytest.raises(ForbiddenError):
-        await services.users.erase(reader, services.ada.id)
+        await services.users.delete(reader, services.ada.id)
     with pytest.raises(ForbiddenError):
-        await services.posts.write(reader, author_id=services.ada.id, title="T", content="C")
+        await services.posts.create(reader, author_id=services.ada.id, title="T", content="C")
 
 
 async def test_bound_key_gets_updates_and_deletes_its_user(services: Services) -> None:
     principal = bound(services.ada.id)
     assert await services.users.get(principal, services.ada.id) == services.ada
-    assert (await services.users.change(principal, services.ada.id, full_name="Ada")).full_name == "Ada"
-    await services.users.erase(principal, services.ada.id)
+    assert (await services.users.update(principal, services.ada.id, full_name="Ada")).full_name == "Ada"
+    await services.users.delete(principal, services.ada.id)
     with pytest.raises(UserNotFoundError):
         await services.users.get(principal, services.ada.id)
     assert (await services.users.list(principal, limit=9)).items == []
@@ -163,7 +163,7 @@ async def test_bound_key_lists_only_its_user(services: Services) -> None:
 
 async def test_bound_key_reads_published_posts_and_its_own(services: Services) -> None:
     posts, ada, bob = services.posts, bound(services.ada.id), bound(services.bob.id)
-    own = await posts.write(bob, author_id=services.bob.id, title="T", content="C")
+    own = await posts.create(bob, author_id=services.bob.id, title="T", content="C")
     with pytest.raises(PostNotFoundError):
         await posts.get(bob, services.draft.id)
     visible = {bob: [own, services.published], ada: [services.published, services.draft]}
@@ -179,25 +179,25 @@ async def test_bound_key_creates_posts_only_for_its_user(services: Services, sto
     bob = bound(services.bob.id)
     for author_id in (services.ada.id, new_id()):
         with pytest.raises(AuthorNotFoundError):
-            await services.posts.write(bob, author_id=author_id, title="T", content="C")
+            await services.posts.create(bob, author_id=author_id, title="T", content="C")
     assert len(await stored_posts(storage)) == 2
-    assert (await services.posts.write(bob, author_id=services.bob.id, title="T", content="C")).version == 1
+    assert (await services.posts.create(bob, author_id=services.bob.id, title="T", content="C")).version == 1
 
 
 async def test_bound_key_updates_and_deletes_only_its_posts(services: Services, storage: InMemoryStorage) -> None:
     posts, ada, bob = services.posts, bound(services.ada.id), bound(services.bob.id)
     for post in (services.draft, services.published):
-        for attempt in (posts.revise(bob, post.id, title="Eve"), posts.remove(bob, post.id)):
+        for attempt in (posts.update(bob, post.id, title="Eve"), posts.delete(bob, post.id)):
             with pytest.raises(PostNotFoundError):
                 await attempt
     assert await stored_posts(storage) == [services.published, services.draft]
-    assert (await posts.revise(ada, services.draft.id, title="New")).title == "New"
-    await posts.remove(ada, services.published.id)
+    assert (await posts.update(ada, services.draft.id, title="New")).title == "New"
+    await posts.delete(ada, services.published.id)
     assert len(await stored_posts(storage)) == 1
 
 
 @pytest.mark.parametrize("is_active", [True, False])
 async def test_bound_key_update_of_is_active_raises_forbidden(services: Services, is_active: bool) -> None:
     with pytest.raises(ForbiddenError):
-        await services.users.change(bound(services.ada.id), services.ada.id, is_active=is_active)
-    assert (await services.users.get(OPERATOR, services.ada.id)) == services.ada
+        await services.users.update(bound(services.ada.id), services.ada.id, is_active=is_active)
+    assert (await services.users.get(SYSTEM_PRINCIPAL, services.ada.id)) == services.ada

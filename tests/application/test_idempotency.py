@@ -9,15 +9,15 @@ import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from application.idempotency import (
     Created,
     IdempotencyKeyReusedError,
-    Once,
-    OutcomeErasedError,
+    IdempotencyRecordErasedError,
+    IdempotentRequest,
+    build_idempotency_record,
     created,
     earlier_execution,
-    outcome_of,
 )
 from application.users import UserService
 from domain.api_keys import Scope
@@ -27,16 +27,16 @@ from tests.support.services import START, key_service, post_service, user_servic
 
 HOUR = timedelta(hours=1)
 STORED = an_outcome(new_id(), subject_id=new_id(), created_at=START, expires_at=START + HOUR)
-AGAIN = replace(STORED, answer=b"another", subject_id=new_id(), created_at=START + HOUR, expires_at=START + 2 * HOUR)
+AGAIN = replace(STORED, response=b"another", subject_id=new_id(), created_at=START + HOUR, expires_at=START + 2 * HOUR)
 
 
 @pytest.mark.parametrize(
     ("stored", "repeated", "error"),
     [
         pytest.param(STORED, replace(AGAIN, fingerprint=b"else"), IdempotencyKeyReusedError, id="reuse"),
-        pytest.param(replace(STORED, answer=b""), AGAIN, OutcomeErasedError, id="erased"),
+        pytest.param(replace(STORED, response=b""), AGAIN, IdempotencyRecordErasedError, id="erased"),
         pytest.param(
-            replace(STORED, answer=b""),
+            replace(STORED, response=b""),
             replace(AGAIN, fingerprint=b"else"),
             IdempotencyKeyReusedError,
             id="reuse after erasure",
@@ -57,27 +57,27 @@ def test_stored_idempotency_record_accepts_the_same_attempt() -> None:
 
 
 def test_idempotency_record_holds_the_request_and_its_result() -> None:
-    once = a_request(STORED.key_id, lasts=HOUR)
-    record = outcome_of(once, "result", subject_id=STORED.subject_id, now=START)
+    once = a_request(STORED.api_key_id, lasts=HOUR)
+    record = build_idempotency_record(once, "result", subject_id=STORED.subject_id, now=START)
     assert record is not None
-    assert record == replace(STORED, name=once.name, fingerprint=once.fingerprint, answer=record.answer)
+    assert record == replace(STORED, key_hash=once.key_hash, fingerprint=once.fingerprint, response=record.response)
     assert created("different", once, record) == ("result", True)
     assert created("different", once, None) == ("different", False)
-    assert outcome_of(None, "result", subject_id=None, now=START) is None
+    assert build_idempotency_record(None, "result", subject_id=None, now=START) is None
 
 
 def test_idempotency_record_hides_its_result() -> None:
     assert "answer" not in repr(STORED)
 
 
-Create = Callable[[InMemoryStorage, User, Once[Any]], Awaitable[Created[Any]]]
+Create = Callable[[InMemoryStorage, User, IdempotentRequest[Any]], Awaitable[Created[Any]]]
 CREATE: dict[str, Create] = {
-    "user": lambda storage, _, once: user_service(storage).create_once(OPERATOR, once, email="ada@example.org"),
+    "user": lambda storage, _, once: user_service(storage).create_once(SYSTEM_PRINCIPAL, once, email="ada@example.org"),
     "post": lambda storage, user, once: post_service(storage).create_once(
-        OPERATOR, once, author_id=user.id, title="T", content="C"
+        SYSTEM_PRINCIPAL, once, author_id=user.id, title="T", content="C"
     ),
     "key": lambda storage, user, once: key_service(storage).create_once(
-        OPERATOR, once, name="K", scopes=[Scope.USERS_READ], user_id=user.id
+        SYSTEM_PRINCIPAL, once, name="K", scopes=[Scope.USERS_READ], user_id=user.id
     ),
 }
 
@@ -90,7 +90,7 @@ async def _count(storage: InMemoryStorage) -> int:
 async def test_create_executes_once_per_idempotency_key(storage: InMemoryStorage, create: Create) -> None:
     user = a_user()
     await store(storage, user)
-    key_id = (await key_service(storage).create(OPERATOR, name="K", scopes=[Scope.USERS_WRITE])).key.id
+    key_id = (await key_service(storage).create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_WRITE])).key.id
     result = await create(storage, user, a_request(key_id))
     assert not result.is_replay
     assert await create(storage, user, a_request(key_id)) == (result.value, True)
@@ -103,18 +103,18 @@ async def test_create_executes_once_per_idempotency_key(storage: InMemoryStorage
 async def test_idempotent_result_is_erased_with_its_user(storage: InMemoryStorage, create: Create) -> None:
     user = a_user()
     await store(storage, user)
-    key_id = (await key_service(storage).create(OPERATOR, name="K", scopes=[Scope.USERS_WRITE])).key.id
+    key_id = (await key_service(storage).create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_WRITE])).key.id
     result = (await create(storage, user, a_request(key_id))).value
-    await user_service(storage).erase(OPERATOR, result.id if isinstance(result, User) else user.id)
-    with pytest.raises(OutcomeErasedError):
+    await user_service(storage).delete(SYSTEM_PRINCIPAL, result.id if isinstance(result, User) else user.id)
+    with pytest.raises(IdempotencyRecordErasedError):
         await create(storage, user, a_request(key_id))
 
 
 async def test_rejected_create_leaves_no_idempotency_record(storage: InMemoryStorage, users: UserService) -> None:
-    key_id = (await key_service(storage).create(OPERATOR, name="K", scopes=[Scope.USERS_WRITE])).key.id
-    await users.register(OPERATOR, email="ada@example.org")
+    key_id = (await key_service(storage).create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_WRITE])).key.id
+    await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
     for _ in range(2):
         with pytest.raises(EmailAlreadyRegisteredError):
-            await users.create_once(OPERATOR, a_request(key_id), email="ada@example.org")
-    await users.create_once(OPERATOR, a_request(key_id), email="bob@example.org")
+            await users.create_once(SYSTEM_PRINCIPAL, a_request(key_id), email="ada@example.org")
+    await users.create_once(SYSTEM_PRINCIPAL, a_request(key_id), email="bob@example.org")
     assert len(await stored_users(storage)) == 2

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from adapters.memory.keys import InMemoryApiKeyRepository
-from application.access import OPERATOR
-from application.credentials import key_text, new_secret
+from application.api_key_tokens import format_api_key, generate_secret
+from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import StorageUnavailableError
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
 from tests.support.services import START
@@ -29,19 +29,19 @@ async def test_authenticator_records_use_at_most_once_a_minute(auth: AuthHarness
 
 async def test_authenticator_does_not_record_rejected_use(auth: AuthHarness) -> None:
     issued = await auth.create_key()
-    assert not await auth.is_accepted(key_text(issued.key.id, new_secret()))
+    assert not await auth.is_accepted(format_api_key(issued.key.id, generate_secret()))
     assert await auth.last_use(issued) is None
 
 
 async def test_authenticator_records_use_in_the_background(auth: AuthHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     issued = await auth.create_key()
-    released, note_use = asyncio.Event(), InMemoryApiKeyRepository.note_use
+    released, note_use = asyncio.Event(), InMemoryApiKeyRepository.record_use
 
     async def slow(self: InMemoryApiKeyRepository, _: UUID, *, now: datetime) -> None:
         await released.wait()
         await note_use(self, issued.key.id, now=now)
 
-    monkeypatch.setattr(InMemoryApiKeyRepository, "note_use", slow)
+    monkeypatch.setattr(InMemoryApiKeyRepository, "record_use", slow)
     async with asyncio.timeout(30):
         assert await auth.is_accepted(issued.text)
     closing = asyncio.create_task(auth.authenticator.close())
@@ -49,7 +49,7 @@ async def test_authenticator_records_use_in_the_background(auth: AuthHarness, mo
     assert not closing.done()
     released.set()
     await closing
-    assert (await auth.keys.get(OPERATOR, issued.key.id)).last_used_at == START
+    assert (await auth.keys.get(SYSTEM_PRINCIPAL, issued.key.id)).last_used_at == START
 
 
 async def test_authenticator_accepts_key_when_recording_its_use_fails(
@@ -61,7 +61,7 @@ async def test_authenticator_accepts_key_when_recording_its_use_fails(
         raise StorageUnavailableError
 
     with monkeypatch.context() as patch:
-        patch.setattr(InMemoryApiKeyRepository, "note_use", failing)
+        patch.setattr(InMemoryApiKeyRepository, "record_use", failing)
         assert await auth.is_accepted(issued.text)
         assert await auth.last_use(issued) is None
     auth.advance_clock(CACHE_TTL)

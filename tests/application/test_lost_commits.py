@@ -8,19 +8,19 @@ import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import utc_now
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import (
-    AcknowledgementLostError,
-    ConcurrentChangeError,
-    OutcomeUnknownError,
-    StorageOverloadedError,
-    StorageSilentError,
+    CommitResultUnknownError,
+    CommitResultUnresolvableError,
+    ConcurrentUpdateError,
+    StorageBusyError,
+    StorageTimeoutError,
     StorageUnavailableError,
-    TransientError,
+    TransientStorageError,
     UnitOfWork,
 )
 from application.posts import PostService
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from domain.errors import VersionMismatchError
 from domain.posts import Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
@@ -29,8 +29,8 @@ from tests.support.examples import a_post, a_user, store, stored_posts, stored_u
 from tests.support.probes import Probe
 from tests.support.services import post_service, user_service
 
-LOST = AcknowledgementLostError
-QUICK = Retry(deadline=9, shortest=0, longest=0)
+LOST = CommitResultUnknownError
+QUICK = RetryPolicy(max_elapsed=9, base_delay=0, max_delay=0)
 Update = Callable[[], Awaitable[Post]]
 
 
@@ -66,30 +66,30 @@ def _posts(storage: InMemoryStorage | HookedStorage) -> PostService:
 
 def _update(storage: InMemoryStorage, post: Post, **changes: Any) -> Update:
     """Return a function that updates the post as another client does."""
-    return lambda: post_service(storage, now=utc_now).revise(OPERATOR, post.id, **changes)
+    return lambda: post_service(storage, now=utc_now).update(SYSTEM_PRINCIPAL, post.id, **changes)
 
 
 async def test_delete_succeeds_when_its_first_commit_was_lost(storage: InMemoryStorage, post: Post) -> None:
     lossy = _lossy(storage, is_committed=True)
-    await _posts(lossy).remove(OPERATOR, post.id, expected=[post.version])
+    await _posts(lossy).delete(SYSTEM_PRINCIPAL, post.id, expected=[post.version])
     lossy.times = 1
-    await user_service(lossy, retry=QUICK).erase(OPERATOR, post.author_id, expected=[1])
+    await user_service(lossy, retry=QUICK).delete(SYSTEM_PRINCIPAL, post.author_id, expected=[1])
     assert (await stored_users(storage), await stored_posts(storage)) == ([], [])
 
 
-@pytest.mark.parametrize("error", [ConcurrentChangeError, StorageUnavailableError])
+@pytest.mark.parametrize("error", [ConcurrentUpdateError, StorageUnavailableError])
 async def test_delete_raises_not_found_after_an_earlier_delete(
     storage: InMemoryStorage, user: User, post: Post, error: type[Exception]
 ) -> None:
     lossy = _lossy(
-        storage, is_committed=False, error=error, then=lambda: user_service(storage).erase(OPERATOR, user.id)
+        storage, is_committed=False, error=error, then=lambda: user_service(storage).delete(SYSTEM_PRINCIPAL, user.id)
     )
     with pytest.raises(UserNotFoundError):
-        await user_service(lossy, retry=QUICK).erase(OPERATOR, user.id)
+        await user_service(lossy, retry=QUICK).delete(SYSTEM_PRINCIPAL, user.id)
     await store(storage, user, post)
     lossy.times = 1
     with pytest.raises(PostNotFoundError):
-        await _posts(lossy).remove(OPERATOR, post.id)
+        await _posts(lossy).delete(SYSTEM_PRINCIPAL, post.id)
 
 
 @pytest.mark.parametrize("expected", [None, [1]])
@@ -98,7 +98,7 @@ async def test_update_is_made_once_when_its_commit_was_lost(
     storage: InMemoryStorage, user: User, expected: list[int] | None, is_committed: bool
 ) -> None:
     service = user_service(_lossy(storage, is_committed=is_committed), retry=QUICK)
-    changed = await service.change(OPERATOR, user.id, expected=expected, full_name="x")
+    changed = await service.update(SYSTEM_PRINCIPAL, user.id, expected=expected, full_name="x")
     assert (changed.version, changed.full_name) == (2, "x")
     assert await stored_users(storage) == [changed]
 
@@ -107,39 +107,39 @@ async def test_update_raises_when_a_lost_commit_cannot_be_resolved(storage: InMe
     archive = _update(storage, post, status=PostStatus.ARCHIVED)
     await archive()
     lossy = _lossy(storage, is_committed=True, then=archive)
-    with pytest.raises(OutcomeUnknownError):
-        await _posts(lossy).revise(OPERATOR, post.id, status=PostStatus.PUBLISHED)
+    with pytest.raises(CommitResultUnresolvableError):
+        await _posts(lossy).update(SYSTEM_PRINCIPAL, post.id, status=PostStatus.PUBLISHED)
     (stored,) = await stored_posts(storage)
     assert (stored.status, stored.version) == (PostStatus.ARCHIVED, 4)
 
 
 async def test_update_recognizes_its_lost_commit_below_a_later_update(storage: InMemoryStorage, post: Post) -> None:
     lossy = _lossy(storage, is_committed=True, then=_update(storage, post, title="theirs"))
-    revised = await _posts(lossy).revise(OPERATOR, post.id, content="ours")
+    revised = await _posts(lossy).update(SYSTEM_PRINCIPAL, post.id, content="ours")
     assert (revised.title, revised.content, revised.version) == ("theirs", "ours", 3)
 
 
 async def test_update_is_retried_on_top_of_an_earlier_update(storage: InMemoryStorage, post: Post) -> None:
     lossy = _lossy(storage, is_committed=False, then=_update(storage, post, title="theirs"))
-    revised = await _posts(lossy).revise(OPERATOR, post.id, title="ours")
+    revised = await _posts(lossy).update(SYSTEM_PRINCIPAL, post.id, title="ours")
     assert (revised.title, revised.version) == ("ours", 3)
 
 
 async def test_update_raises_version_mismatch_after_an_earlier_update(storage: InMemoryStorage, post: Post) -> None:
     lossy = _lossy(storage, is_committed=False, then=_update(storage, post, title="theirs"))
     with pytest.raises(VersionMismatchError):
-        await _posts(lossy).revise(OPERATOR, post.id, expected=[1], title="ours")
+        await _posts(lossy).update(SYSTEM_PRINCIPAL, post.id, expected=[1], title="ours")
 
 
 async def test_retry_resolves_two_lost_commits_and_a_race(storage: InMemoryStorage) -> None:
     lost: list[int] = []
 
     async def body(work: UnitOfWork) -> None:
-        lost.append(work.lost)
+        lost.append(work.lost_commits)
         if len(lost) in {1, 3}:
             raise LOST
         if len(lost) == 2:
-            raise ConcurrentChangeError
+            raise ConcurrentUpdateError
 
     await Probe(storage, retry=QUICK).change(body)
     assert lost == [0, 1, 1, 2]
@@ -148,10 +148,10 @@ async def test_retry_resolves_two_lost_commits_and_a_race(storage: InMemoryStora
 @pytest.mark.parametrize(
     ("then", "raised"),
     [
-        (StorageOverloadedError, AcknowledgementLostError),
-        (ConcurrentChangeError, AcknowledgementLostError),
-        (TransientError, AcknowledgementLostError),
-        (StorageSilentError, StorageSilentError),
+        (StorageBusyError, CommitResultUnknownError),
+        (ConcurrentUpdateError, CommitResultUnknownError),
+        (TransientStorageError, CommitResultUnknownError),
+        (StorageTimeoutError, StorageTimeoutError),
         (StorageUnavailableError, StorageUnavailableError),
     ],
 )
@@ -160,11 +160,11 @@ async def test_failed_retry_of_a_lost_commit_raises_unavailable(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("application.transactions.time", SimpleNamespace(monotonic=lambda: now[0]))
-    probe = Probe(HookedStorage(storage, after=raising(LOST)), retry=Retry(deadline=1))
+    probe = Probe(HookedStorage(storage, after=raising(LOST)), retry=RetryPolicy(max_elapsed=1))
     user = a_user()
 
     async def body(work: UnitOfWork) -> None:
-        if work.lost:
+        if work.lost_commits:
             now[0] += 2
             raise then
         await work.users.add(user)

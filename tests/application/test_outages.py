@@ -6,15 +6,15 @@ from datetime import timedelta
 import pytest
 
 from application import authentication
-from application.access import OPERATOR, UnauthenticatedError
-from application.authentication import OUTAGE_SECONDS
-from application.keys import IssuedKey
-from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError, TransientError
+from application.api_keys import CreatedApiKey
+from application.authentication import STALE_CACHE_TTL_SECONDS
+from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
+from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
 from tests.support.services import START
 
 
-async def _stale_key(auth: AuthHarness, seconds: float | None = None) -> IssuedKey:
+async def _stale_key(auth: AuthHarness, seconds: float | None = None) -> CreatedApiKey:
     """Return a key with a cache entry that is past the cache TTL. The key expires after `seconds`."""
     issued = await auth.create_key(None if seconds is None else START + timedelta(seconds=seconds))
     await auth.authenticator.authenticate(issued.text)
@@ -23,19 +23,19 @@ async def _stale_key(auth: AuthHarness, seconds: float | None = None) -> IssuedK
     return issued
 
 
-async def _accepts(auth: AuthHarness, issued: IssuedKey) -> bool:
-    principal = await auth.authenticator.authenticate(issued.text, in_outage=True)
-    return principal.key_id == issued.key.id
+async def _accepts(auth: AuthHarness, issued: CreatedApiKey) -> bool:
+    principal = await auth.authenticator.authenticate(issued.text, allow_stale=True)
+    return principal.api_key_id == issued.key.id
 
 
-@pytest.mark.parametrize("failure", [StorageUnavailableError, StorageSilentError, StorageOverloadedError])
+@pytest.mark.parametrize("failure", [StorageUnavailableError, StorageTimeoutError, StorageBusyError])
 async def test_authenticator_accepts_stale_key_for_an_hour_of_outage(
-    auth: AuthHarness, failure: type[TransientError]
+    auth: AuthHarness, failure: type[TransientStorageError]
 ) -> None:
     issued = await _stale_key(auth)
     auth.storage.away = failure()
     assert await _accepts(auth, issued)
-    auth.advance_clock(OUTAGE_SECONDS - CACHE_TTL - 0.01)
+    auth.advance_clock(STALE_CACHE_TTL_SECONDS - CACHE_TTL - 0.01)
     assert await _accepts(auth, issued)
     auth.advance_clock(0.01)
     with pytest.raises(failure):
@@ -71,10 +71,10 @@ async def test_authenticator_rejects_stale_key_after_its_expiry(auth: AuthHarnes
 async def test_authenticator_rejects_stale_key_after_revocation(auth: AuthHarness, process: str) -> None:
     issued = await _stale_key(auth)
     if process == "this":
-        await auth.keys.revoke(OPERATOR, issued.key.id)
+        await auth.keys.revoke(SYSTEM_PRINCIPAL, issued.key.id)
     else:
         async with auth.storage.transaction() as work:
-            await work.keys.revoke(issued.key.id, now=auth.time)
+            await work.api_keys.revoke(issued.key.id, now=auth.time)
         with pytest.raises(UnauthenticatedError):
             await _accepts(auth, issued)
     auth.storage.away = StorageUnavailableError()
@@ -84,10 +84,10 @@ async def test_authenticator_rejects_stale_key_after_revocation(auth: AuthHarnes
 
 async def test_successful_lookup_restarts_the_stale_hour(auth: AuthHarness) -> None:
     issued = await _stale_key(auth)
-    auth.advance_clock(OUTAGE_SECONDS - CACHE_TTL - 1)
+    auth.advance_clock(STALE_CACHE_TTL_SECONDS - CACHE_TTL - 1)
     assert await _accepts(auth, issued)
     await auth.authenticator.close()
-    auth.advance_clock(OUTAGE_SECONDS - 1)
+    auth.advance_clock(STALE_CACHE_TTL_SECONDS - 1)
     auth.storage.away = StorageUnavailableError()
     assert await _accepts(auth, issued)
 
@@ -100,10 +100,10 @@ async def test_authenticator_stops_waiting_for_an_unresponsive_storage(
 
     async def unresponsive() -> None:
         if is_revoked:
-            auth.authenticator.forget(issued.key.id)
+            auth.authenticator.invalidate(issued.key.id)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(authentication, "OUTAGE_PATIENCE", 0.01)
+    monkeypatch.setattr(authentication, "STALE_LOOKUP_TIMEOUT_SECONDS", 0.01)
     auth.in_next_lookup(unresponsive)
     if is_revoked:
         with pytest.raises(UnauthenticatedError):

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from adapters.memory.storage import InMemoryStorage
-from application.access import OPERATOR
-from application.pages import Page
+from application.authorization import SYSTEM_PRINCIPAL
+from application.pagination import Page
 from tests.support.examples import a_key, a_post, a_user, store
 from tests.support.services import key_service, post_service, user_service
 
@@ -21,7 +21,7 @@ ListPage = Callable[..., Awaitable[Any]]
 )
 def test_page_has_next_cursor_when_rows_exceed_limit(rows: int, limit: int, items: int, has_next: bool) -> None:
     users = [a_user(id=UUID(int=9 - number)) for number in range(rows)]
-    page = Page.cut(users, limit)
+    page = Page.from_rows(users, limit)
     assert page.items == users[:items]
     assert page.next_after == (users[items - 1].id if has_next else None)
 
@@ -47,9 +47,9 @@ async def _fill(storage: InMemoryStorage, kind: str) -> tuple[Sequence[Any], Lis
 @pytest.mark.parametrize("kind", ["users", "posts", "keys", "search"])
 async def test_list_returns_consecutive_pages(storage: InMemoryStorage, kind: str) -> None:
     expected, list_page = await _fill(storage, kind)
-    first = await list_page(OPERATOR, limit=2)
-    second = await list_page(OPERATOR, limit=2, after=first.next_after)
-    last = await list_page(OPERATOR, limit=2, after=second.next_after)
+    first = await list_page(SYSTEM_PRINCIPAL, limit=2)
+    second = await list_page(SYSTEM_PRINCIPAL, limit=2, after=first.next_after)
+    last = await list_page(SYSTEM_PRINCIPAL, limit=2, after=second.next_after)
     assert [first.items, second.items, last.items] == [expected[:2], expected[2:4], expected[4:]]
     assert last.next_after is None
-    assert (await list_page(OPERATOR, limit=5)).next_after is None
+    assert (await list_page(SYSTEM_PRINCIPAL, limit=5)).next_after is None

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.memory.outcomes import InMemoryOutcomeRepository
 from adapters.memory.storage import InMemoryStorage
-from application.retention import BATCH, RetentionService
+from application.retention import PURGE_BATCH_SIZE, RetentionService
 from tests.support.callers import CountingStorage, HookedStorage
 from tests.support.examples import a_key, an_outcome, store
 from tests.support.services import START
@@ -43,7 +43,7 @@ async def test_purge_deletes_all_expired_records_in_batches(
     active = [START + SECOND, START + 2 * SECOND]
     await _store(storage, [*[START - number * SECOND for number in range(expired)], *active])
     before = storage.begun
-    service = RetentionService(storage=storage, now=lambda: START, batch=3)
+    service = RetentionService(storage=storage, clock=lambda: START, batch_size=3)
     assert await service.purge() == expired
     assert storage.begun - before == batches
     assert purges == [(START, 3)] * batches
@@ -61,9 +61,9 @@ async def test_purge_keeps_earlier_batches_when_a_batch_fails(storage: InMemoryS
 
     failing = HookedStorage(storage, within=fail_in_second_batch, times=2)
     with pytest.raises(RuntimeError):
-        await RetentionService(storage=failing, now=lambda: START, batch=3).purge()
+        await RetentionService(storage=failing, clock=lambda: START, batch_size=3).purge()
     assert len(storage._tables.outcomes) == 1
 
 
 def test_purge_batch_size_is_500(storage: InMemoryStorage) -> None:
-    assert RetentionService(storage=storage, now=lambda: START).batch == BATCH == 500
+    assert RetentionService(storage=storage, clock=lambda: START).batch_size == PURGE_BATCH_SIZE == 500

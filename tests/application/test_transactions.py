@@ -11,23 +11,23 @@ import pytest
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import (
-    ConcurrentChangeError,
-    StorageOverloadedError,
-    StorageSilentError,
+    ConcurrentUpdateError,
+    StorageBusyError,
+    StorageTimeoutError,
     StorageUnavailableError,
-    TransientError,
+    TransientStorageError,
     UnitOfWork,
 )
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from domain.users import UserNotFoundError
 from tests.support.callers import HookedStorage, raising
 from tests.support.examples import a_user, stored_users
 from tests.support.probes import Body, Probe
 from tests.support.services import user_service
 
-RETRIED = [TransientError, StorageUnavailableError, ConcurrentChangeError]
+RETRIED = [TransientStorageError, StorageUnavailableError, ConcurrentUpdateError]
 Run = Callable[[Probe, Body[Any]], Awaitable[Any]]
 modes = pytest.mark.parametrize("run", [Probe.change, Probe.look])
 
@@ -63,8 +63,8 @@ def _failing(error: type[Exception], times: int) -> HookedStorage:
 @modes
 @pytest.mark.parametrize("error", RETRIED)
 async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error: type[Exception], run: Run) -> None:
-    observed: list[TransientError] = []
-    probe = Probe(_failing(error, 3), retry=Retry(deadline=9, observer=observed.append))
+    observed: list[TransientStorageError] = []
+    probe = Probe(_failing(error, 3), retry=RetryPolicy(max_elapsed=9, observer=observed.append))
     assert await run(probe, _do_nothing) == "done"
     assert (probe.attempts, len(time.pauses)) == (1, 3)
     assert [type(failure) for failure in observed] == [error] * 3
@@ -73,11 +73,11 @@ async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error:
 @modes
 @pytest.mark.parametrize(
     "error",
-    [UserNotFoundError, StorageOverloadedError, StorageSilentError, RuntimeError, OSError, asyncio.CancelledError],
+    [UserNotFoundError, StorageBusyError, StorageTimeoutError, RuntimeError, OSError, asyncio.CancelledError],
 )
 async def test_use_case_is_not_retried_after_other_errors(time: FakeTime, error: type[BaseException], run: Run) -> None:
-    observed: list[TransientError] = []
-    probe = Probe(InMemoryStorage(), retry=Retry(deadline=9, observer=observed.append))
+    observed: list[TransientStorageError] = []
+    probe = Probe(InMemoryStorage(), retry=RetryPolicy(max_elapsed=9, observer=observed.append))
 
     async def body(_: UnitOfWork) -> None:
         raise error
@@ -94,7 +94,7 @@ async def test_retry_restarts_the_use_case_without_earlier_writes(time: FakeTime
     async def body(work: UnitOfWork) -> None:
         await work.users.add(users[0])
         if probe.attempts < 3:
-            raise ConcurrentChangeError
+            raise ConcurrentUpdateError
         await work.users.add(users[1])
 
     await probe.change(body)
@@ -104,16 +104,18 @@ async def test_retry_restarts_the_use_case_without_earlier_writes(time: FakeTime
 
 @pytest.mark.parametrize("error", RETRIED)
 async def test_use_case_is_not_retried_when_deadline_is_zero(time: FakeTime, error: type[Exception]) -> None:
-    observed: list[TransientError] = []
+    observed: list[TransientStorageError] = []
     storage = _failing(error, 1)
     with pytest.raises(error):
-        await user_service(storage, retry=Retry(deadline=0, observer=observed.append)).get(OPERATOR, new_id())
+        await user_service(storage, retry=RetryPolicy(max_elapsed=0, observer=observed.append)).get(
+            SYSTEM_PRINCIPAL, new_id()
+        )
     assert (time.pauses, storage.times, observed) == ([], 0, [])
 
 
 async def test_retry_starts_no_attempt_after_the_deadline(time: FakeTime) -> None:
     started = time.now
-    probe = Probe(_failing(StorageUnavailableError, 10**6), retry=Retry(deadline=2))
+    probe = Probe(_failing(StorageUnavailableError, 10**6), retry=RetryPolicy(max_elapsed=2))
     with pytest.raises(StorageUnavailableError):
         await probe.look(_do_nothing)
     assert 1.5 < time.now - started <= 2
@@ -121,7 +123,7 @@ async def test_retry_starts_no_attempt_after_the_deadline(time: FakeTime) -> Non
 
 
 async def test_retry_deadline_includes_the_time_of_attempts(time: FakeTime) -> None:
-    probe = Probe(InMemoryStorage(), retry=Retry(deadline=5))
+    probe = Probe(InMemoryStorage(), retry=RetryPolicy(max_elapsed=5))
 
     async def body(_: UnitOfWork) -> None:
         time.now += 2
@@ -136,7 +138,7 @@ async def test_create_user_uses_the_same_id_for_all_attempts(time: FakeTime) -> 
     storage = InMemoryStorage()
     lossy = HookedStorage(storage, after=raising(StorageUnavailableError))
     ids = iter([new_id()])  # a second call raises StopIteration
-    user = await user_service(lossy, ids=lambda: next(ids)).register(OPERATOR, email="ada@example.org")
+    user = await user_service(lossy, ids=lambda: next(ids)).create(SYSTEM_PRINCIPAL, email="ada@example.org")
     assert await stored_users(storage) == [user]
     assert len(time.pauses) == 1
 
@@ -149,10 +151,10 @@ def test_retry_backoff_is_drawn_evenly_below_a_growing_limit(monkeypatch: pytest
         return high
 
     monkeypatch.setattr(random, "uniform", uniform)
-    retry = Retry(deadline=9, shortest=0.01, longest=0.1)
-    assert [retry.pause(attempt) for attempt in (1, 2, 3, 4, 5, 1000)] == [0.02, 0.04, 0.08, 0.1, 0.1, 0.1]
+    retry = RetryPolicy(max_elapsed=9, base_delay=0.01, max_delay=0.1)
+    assert [retry.backoff(attempt) for attempt in (1, 2, 3, 4, 5, 1000)] == [0.02, 0.04, 0.08, 0.1, 0.1, 0.1]
     assert lows == {0}
-    assert Retry().pause(9) == 0.25
+    assert RetryPolicy().backoff(9) == 0.25
 
 
 def test_transactional_keeps_the_name_of_the_use_case() -> None:

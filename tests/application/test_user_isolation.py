@@ -6,7 +6,7 @@ import pytest
 
 from adapters.memory.users import InMemoryUserRepository
 from adapters.system import new_id
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from domain.posts import AuthorNotFoundError, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
 from tests.support.callers import CountingStorage, bound
@@ -39,7 +39,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
 
 async def test_bound_key_list_loads_only_its_user(storage: CountingStorage, loaded: list[UUID]) -> None:
     users = user_service(storage)
-    ada, bob = [await users.register(OPERATOR, email=f"{name}@example.org") for name in ("ada", "bob")]
+    ada, bob = [await users.create(SYSTEM_PRINCIPAL, email=f"{name}@example.org") for name in ("ada", "bob")]
     for email in (None, ada.email, bob.email, "absent@example.org"):
         await users.list(bound(ada.id), limit=9, email=email)
     assert set(loaded) == {ada.id}
@@ -47,14 +47,14 @@ async def test_bound_key_list_loads_only_its_user(storage: CountingStorage, load
 
 async def test_bound_key_gets_not_found_without_a_lookup(storage: CountingStorage, loaded: list[UUID]) -> None:
     users, posts = user_service(storage), post_service(storage)
-    bob = await users.register(OPERATOR, email="bob@example.org")
+    bob = await users.create(SYSTEM_PRINCIPAL, email="bob@example.org")
     before = storage.begun
     with pytest.raises(UserNotFoundError):
-        await users.change(bound(new_id()), bob.id, full_name="Eve")
+        await users.update(bound(new_id()), bob.id, full_name="Eve")
     with pytest.raises(AuthorNotFoundError):
-        await posts.write(bound(new_id()), author_id=bob.id, title="T", content="C")
+        await posts.create(bound(new_id()), author_id=bob.id, title="T", content="C")
     assert storage.begun == before
-    for use_case in (users.get, users.erase):
+    for use_case in (users.get, users.delete):
         with pytest.raises(UserNotFoundError):
             await use_case(bound(new_id()), bob.id)
     assert loaded == []
@@ -62,8 +62,8 @@ async def test_bound_key_gets_not_found_without_a_lookup(storage: CountingStorag
 
 async def test_hidden_post_raises_the_error_of_a_missing_post(storage: CountingStorage) -> None:
     users, posts = user_service(storage), post_service(storage)
-    ada = await users.register(OPERATOR, email="ada@example.org")
-    draft = await posts.write(OPERATOR, author_id=ada.id, title="T", content="C", status=PostStatus.DRAFT)
+    ada = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
+    draft = await posts.create(SYSTEM_PRINCIPAL, author_id=ada.id, title="T", content="C", status=PostStatus.DRAFT)
     messages = set()
     for post_id in (draft.id, new_id()):
         with pytest.raises(PostNotFoundError) as raised:

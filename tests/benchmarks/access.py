@@ -2,13 +2,13 @@
 
 from uuid import UUID
 
-from application.credentials import Peppers, key_text
+from application.api_key_tokens import PepperSet, format_api_key
 from domain.api_keys import Scope
 from tests.benchmarks.dataset import FIRST_MOMENT, Row
 
 PEPPER = "a pepper of the benchmark which keys nothing else"
 KEY_ID = UUID("019b7a2c-0000-7000-8000-000000000001")
-KEY = key_text(KEY_ID, "0" * 32)
+KEY = format_api_key(KEY_ID, "0" * 32)
 AUTHORIZATION = f"Bearer {KEY}"
 
 SETTINGS = {
@@ -20,7 +20,7 @@ SETTINGS = {
 
 def key_row() -> Row:
     """Return the key as a row of its table."""
-    kept = Peppers({1: PEPPER.encode()}).hashed(KEY)
+    kept = PepperSet({1: PEPPER.encode()}).hash(KEY)
     return {
         "id": KEY_ID,
         "name": "benchmark",

@@ -22,7 +22,7 @@ from sqlalchemy import URL
 from adapters.cli.opened import opened
 from adapters.cli.secrets import key_peppers
 from adapters.settings import load_settings
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
 
 PATIENCE = 120.0
@@ -59,7 +59,7 @@ def a_key(directory: Path, **variables: str) -> str:
 
     async def create() -> str:
         async with opened(settings, url, peppers=key_peppers(settings), is_ready=True) as container:
-            return (await container.keys().create(OPERATOR, name="test", scopes=Scope)).text
+            return (await container.keys().create(SYSTEM_PRINCIPAL, name="test", scopes=Scope)).text
 
     with ThreadPoolExecutor(1) as thread:  # an event loop may run in the thread of the test
         return thread.submit(asyncio.run, create()).result()

@@ -14,7 +14,7 @@ from adapters.cli import opened
 from adapters.cli.admin_key import admin_header
 from adapters.cli.secrets import key_peppers
 from adapters.settings import Settings
-from application.credentials import key_id_of
+from application.api_key_tokens import parse_api_key_id
 from domain.api_keys import Scope
 from tests.cli.conftest import Hexapost
 from tests.cli.support import PATIENCE, ROOT, environment, queried, rendered
@@ -66,10 +66,10 @@ def test_admin_key_is_created_once(
     assert starter.path.read_text() == f"{text}\n"
     assert starter.path.stat().st_mode & 0o777 == 0o600
     assert starter.files() == ["admin.key", "key.pepper"]
-    assert (starter.stored("name"), starter.stored()) == (["admin"], [key_id_of(text)])
+    assert (starter.stored("name"), starter.stored()) == (["admin"], [parse_api_key_id(text)])
     assert set(starter.stored("scopes")[0]) == set(Scope)
     (digest,) = starter.stored("digest")
-    assert bytes(digest) == key_peppers(starter.settings).hashed(text).digest
+    assert bytes(digest) == key_peppers(starter.settings).hash(text).digest
     assert f"made a key that may do everything; it is kept in {starter.path}" in capfd.readouterr().out
 
     assert starter.start() == starter.header_from_file

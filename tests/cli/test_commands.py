@@ -17,7 +17,7 @@ from adapters.cli.check import seen
 from adapters.cli.errors import NotReadyError
 from adapters.cli.secrets import kept, key_peppers
 from adapters.settings import Settings, load_settings
-from application.credentials import Peppers
+from application.api_key_tokens import PepperSet
 from migrations.patience import MigrationError
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
@@ -193,10 +193,10 @@ def test_concurrent_processes_get_the_same_secret(tmp_path: Path) -> None:
 
 def test_peppers_come_from_environment_or_file(tmp_path: Path) -> None:
     from_file = key_peppers(Settings(state_directory=tmp_path))
-    hashed = from_file.hashed("a key")
-    assert hashed == Peppers({1: (tmp_path / "key.pepper").read_bytes()}).hashed("a key")
+    hashed = from_file.hash("a key")
+    assert hashed == PepperSet({1: (tmp_path / "key.pepper").read_bytes()}).hash("a key")
     assert (tmp_path / "key.pepper").stat().st_mode & 0o777 == 0o600
     variable = f"2:{'x' * 32},1:{(tmp_path / 'key.pepper').read_text()}"
     from_environment = key_peppers(load_settings({"HEXAPOST_KEY_PEPPERS": variable}))
-    assert from_environment.matches("a key", hashed)
-    assert from_environment.hashed("a key") == Peppers({2: b"x" * 32}).hashed("a key")
+    assert from_environment.verify("a key", hashed)
+    assert from_environment.hash("a key") == PepperSet({2: b"x" * 32}).hash("a key")

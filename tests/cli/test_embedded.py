@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from application.credentials import key_id_of
+from application.api_key_tokens import parse_api_key_id
 from tests.cli.conftest import CREATE, Hexapost
 from tests.cli.support import serving, wait_until
 from tests.embedded.conftest import template
@@ -44,7 +44,7 @@ def test_keys_work_on_embedded_database(hexapost: Hexapost, running_state: str) 
         assert "pepper" not in outcome.stderr
         return outcome.stdout
 
-    key_id = key_id_of(keys(*CREATE).removesuffix("\n"))
+    key_id = parse_api_key_id(keys(*CREATE).removesuffix("\n"))
     assert key_id is not None
     assert str(key_id) in keys("list").splitlines()[1]
     keys("revoke", key_id.hex)

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 
 from adapters.cli.secrets import kept
 from adapters.cli.values import a_duration
-from application.credentials import Peppers, key_id_of
+from application.api_key_tokens import PepperSet, parse_api_key_id
 from tests.cli.conftest import CREATE, Hexapost, Keys
 from tests.cli.support import COMMAND, PATIENCE, environment, queried, rendered
 
@@ -35,7 +35,7 @@ def test_keys_create_prints_only_the_key_to_stdout(keys: Keys, tmp_path: Path) -
     assert outcome.status == 0
     text = outcome.stdout.removesuffix("\n")
     (key_id,) = keys.stored()
-    assert key_id_of(text) == key_id
+    assert parse_api_key_id(text) == key_id
     lines = outcome.stderr.splitlines()
     assert f"hexapost: created key {key_id}; it does not expire" in lines
     assert (
@@ -43,7 +43,7 @@ def test_keys_create_prints_only_the_key_to_stdout(keys: Keys, tmp_path: Path) -
     )
     assert text not in outcome.stderr
     (digest,) = keys.stored("digest")
-    assert bytes(digest) == Peppers({1: kept(tmp_path / ".hexapost" / "key.pepper", "")}).hashed(text).digest
+    assert bytes(digest) == PepperSet({1: kept(tmp_path / ".hexapost" / "key.pepper", "")}).hash(text).digest
     assert [set(scopes) for scopes in keys.stored("scopes")] == [{"users:read", "posts:read"}]
 
 
@@ -160,7 +160,7 @@ def test_keys_rotate_replaces_key_after_overlap(keys: Keys, arguments: list[str]
     assert outcome.status == 0, outcome.stderr
     assert keys.stored()[0] == before
     after = keys.stored()[1]
-    assert key_id_of(outcome.stdout.removesuffix("\n")) == after != before
+    assert parse_api_key_id(outcome.stdout.removesuffix("\n")) == after != before
     assert outcome.stdout != text
     ends = keys.stored("expires_at")
     assert abs(datetime.now(UTC) + overlap - ends[0]) < timedelta(minutes=1)

@@ -27,6 +27,6 @@ async def store_author(storage: Storage, kind: str) -> None:
 
 async def listed(storage: Storage, kind: str, *, limit: int = 99, **arguments: Any) -> Sequence[Any]:
     async with storage.readonly() as work:
-        repositories: dict[str, Any] = {"users": work.users, "posts": work.posts, "keys": work.keys}
+        repositories: dict[str, Any] = {"users": work.users, "posts": work.posts, "keys": work.api_keys}
         found: Sequence[Any] = await repositories[kind].list(limit=limit, **arguments)
         return found

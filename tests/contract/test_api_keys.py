@@ -20,9 +20,14 @@ SECOND = timedelta(seconds=1)
 Change = Callable[[UnitOfWork, UUID, datetime], Awaitable[None]]
 Rule = Callable[[ApiKey, datetime], ApiKey]
 CHANGES: dict[str, tuple[Change, Rule, str, datetime]] = {
-    "revoke": (lambda work, id_, at: work.keys.revoke(id_, now=at), ApiKey.revoke, "revoked_at", REVOKED),
-    "set expiry": (lambda work, id_, at: work.keys.end(id_, at=at), ApiKey.expire_at, "expires_at", EXPIRES),
-    "record use": (lambda work, id_, at: work.keys.note_use(id_, now=at), ApiKey.record_use, "last_used_at", USED),
+    "revoke": (lambda work, id_, at: work.api_keys.revoke(id_, now=at), ApiKey.revoke, "revoked_at", REVOKED),
+    "set expiry": (lambda work, id_, at: work.api_keys.set_expiry(id_, at=at), ApiKey.expire_at, "expires_at", EXPIRES),
+    "record use": (
+        lambda work, id_, at: work.api_keys.record_use(id_, now=at),
+        ApiKey.record_use,
+        "last_used_at",
+        USED,
+    ),
 }
 
 
@@ -74,8 +79,8 @@ async def test_set_expiry_raises_not_found_for_revoked_key(storage: Storage) -> 
     await store(storage, key)
     with pytest.raises(ApiKeyNotFoundError):
         async with storage.transaction() as work:
-            await work.keys.end(key.id, at=EXPIRES)
-            await work.keys.add(a_key())
+            await work.api_keys.set_expiry(key.id, at=EXPIRES)
+            await work.api_keys.add(a_key())
     assert await stored_keys(storage) == [key]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from application.ports import ConcurrentChangeError, Storage, UnitOfWork
+from application.ports import ConcurrentUpdateError, Storage, UnitOfWork
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post
 from domain.users import User
 from tests.support.examples import a_post, a_user, delete, next_version, store, stored_posts, stored_users, update
@@ -54,7 +54,7 @@ async def test_post_write_raises_for_inactive_author(storage: Storage, guarded: 
 async def test_post_write_raises_for_unknown_author(storage: Storage) -> None:
     author, post = await _author_with_post(storage)
     await delete(storage, author)
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         async with storage.transaction() as work:
             await _publish(work, post)
     with pytest.raises(AuthorNotFoundError):
@@ -76,7 +76,7 @@ async def test_post_write_accepts_an_author_updated_since(storage: Storage, guar
 async def test_stale_publication_raises_before_the_author_check(storage: Storage) -> None:
     author, post = await _author_with_post(storage)
     await update(storage, next_version(author, is_active=False))
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         await update(storage, next_version(next_version(post)), publishes=True)
 
 
@@ -102,7 +102,7 @@ async def test_post_write_locks_the_author_until_commit(
             if change == "update":
                 await work.users.update(next_version(author, is_active=False))
             else:
-                await work.users.remove(author)
+                await work.users.delete(author)
         ended.append("author changed")
 
     refused = False
@@ -113,7 +113,7 @@ async def test_post_write_locks_the_author_until_commit(
             other = asyncio.create_task(change_the_author())
             await until(lambda: other.done() or is_waiting())
             ended.append("work")
-    except (AuthorInactiveError, AuthorNotFoundError, ConcurrentChangeError):
+    except (AuthorInactiveError, AuthorNotFoundError, ConcurrentUpdateError):
         refused = True
     await other
     # A storage either blocks the change until the commit, or rejects the commit after the change.

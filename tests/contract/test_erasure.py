@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from application.access import OPERATOR, UnauthenticatedError
-from application.idempotency import IdempotencyKeyReusedError, OutcomeErasedError
-from application.keys import IssuedKey
-from application.ports import ConcurrentChangeError, Storage
+from application.api_keys import CreatedApiKey
+from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
+from application.idempotency import IdempotencyKeyReusedError, IdempotencyRecordErasedError
+from application.ports import ConcurrentUpdateError, Storage
 from application.users import UserService
 from domain.api_keys import ApiKey, ApiKeyUserNotFoundError, Scope
 from domain.posts import AuthorNotFoundError
@@ -41,7 +41,7 @@ async def user(storage: Storage) -> User:
 
 
 async def _erase(storage: Storage, user: User) -> None:
-    await Probe(storage).change(lambda work: work.users.remove(user))
+    await Probe(storage).change(lambda work: work.users.delete(user))
 
 
 async def test_delete_user_deletes_keys_and_their_records(storage: Storage, user: User, key: ApiKey) -> None:
@@ -61,9 +61,9 @@ async def test_delete_user_erases_responses_about_the_user(storage: Storage, use
     kept = [an_outcome(key), an_outcome(key, subject_id=a_user().id)]
     await store(storage, *about, *kept)
     await _erase(storage, user)
-    assert [await told(storage, outcome) for outcome in about] == [OutcomeErasedError] * 3
+    assert [await told(storage, outcome) for outcome in about] == [IdempotencyRecordErasedError] * 3
     assert [await told(storage, outcome) for outcome in kept] == kept
-    with pytest.raises(OutcomeErasedError):  # a retry of the same attempt, too
+    with pytest.raises(IdempotencyRecordErasedError):  # a retry of the same attempt, too
         await store(storage, about[0], user)
     with pytest.raises(IdempotencyKeyReusedError):
         await store(storage, replace(about[0], fingerprint=b"\1" * 32))
@@ -74,7 +74,7 @@ async def test_stale_delete_of_user_erases_no_data(storage: Storage, user: User,
     own, outcome = a_key(user), an_outcome(key, subject_id=user.id)
     await store(storage, own, outcome)
     for version in (1, 3):
-        with pytest.raises(ConcurrentChangeError):
+        with pytest.raises(ConcurrentUpdateError):
             await delete(storage, replace(user, version=version))
     assert await told(storage, outcome) == outcome
     assert (await stored_users(storage), await stored_keys(storage)) == ([user], [own, key])
@@ -85,7 +85,7 @@ async def test_rolled_back_delete_of_user_erases_no_data(storage: Storage, user:
     await store(storage, outcome)
     with pytest.raises(KeyError):
         async with storage.transaction() as work:
-            await work.users.remove(user)
+            await work.users.delete(user)
             await work.users.list(limit=1)
             raise KeyError
     assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [user])
@@ -98,8 +98,8 @@ async def test_delete_user_erases_response_of_concurrent_request(
     outcome = an_outcome(key, subject_id=user.id)
     try:
         async with storage.transaction() as work:
-            await work.outcomes.add(outcome)
-            await (work.posts.add(a_post(user)) if effect == "post" else work.keys.add(a_key(user)))
+            await work.idempotency.add(outcome)
+            await (work.posts.add(a_post(user)) if effect == "post" else work.api_keys.add(a_key(user)))
             await work.users.list(limit=1)  # a read sends the writes before it
             erasing = asyncio.create_task(_erase(storage, user))
             await until(lambda: erasing.done() or is_waiting())
@@ -107,7 +107,7 @@ async def test_delete_user_erases_response_of_concurrent_request(
         assert await told(storage, outcome) is None
     else:
         await erasing
-        assert await told(storage, outcome) is OutcomeErasedError
+        assert await told(storage, outcome) is IdempotencyRecordErasedError
     await erasing
     assert (await stored_users(storage), await stored_posts(storage), await stored_keys(storage)) == ([], [], [key])
 
@@ -116,10 +116,10 @@ async def test_delete_user_erases_response_of_the_same_unit_of_work(storage: Sto
     outcome = an_outcome(key, subject_id=user.id)
     changed = next_version(user)
     async with storage.transaction() as work:
-        await work.outcomes.add(outcome)
+        await work.idempotency.add(outcome)
         await work.users.update(changed)
-        await work.users.remove(changed)
-    assert await told(storage, outcome) is OutcomeErasedError
+        await work.users.delete(changed)
+    assert await told(storage, outcome) is IdempotencyRecordErasedError
 
 
 @pytest.mark.parametrize("attempt", range(3))
@@ -127,8 +127,10 @@ async def test_delete_user_deletes_concurrently_created_keys(
     storage: Storage, users: UserService, user: User, attempt: int
 ) -> None:
     keys = key_service(storage)
-    create = [keys.create(OPERATOR, name=f"{attempt}", scopes=[Scope.USERS_READ], user_id=user.id) for _ in range(20)]
-    *created, erased = await asyncio.gather(*create, users.erase(OPERATOR, user.id), return_exceptions=True)
+    create = [
+        keys.create(SYSTEM_PRINCIPAL, name=f"{attempt}", scopes=[Scope.USERS_READ], user_id=user.id) for _ in range(20)
+    ]
+    *created, erased = await asyncio.gather(*create, users.delete(SYSTEM_PRINCIPAL, user.id), return_exceptions=True)
     assert erased is None
-    assert {type(result) for result in created} <= {IssuedKey, ApiKeyUserNotFoundError}
+    assert {type(result) for result in created} <= {CreatedApiKey, ApiKeyUserNotFoundError}
     assert (await stored_users(storage), await stored_keys(storage)) == ([], [])

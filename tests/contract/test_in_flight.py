@@ -26,7 +26,7 @@ async def test_second_record_raises_in_flight_without_waiting(
         await store(storage, replace(outcome, expires_at=outcome.created_at))
     second = outcome if same else replace(outcome, fingerprint=b"\1" * 32)
     async with storage.transaction() as work:
-        await work.outcomes.add(outcome)
+        await work.idempotency.add(outcome)
         await work.users.add(user)
         await work.users.get(user.id)  # a read sends the writes before it
         with pytest.raises(IdempotencyInFlightError):
@@ -40,9 +40,9 @@ async def test_records_of_other_keys_and_names_are_not_in_flight(
     other_key = a_key()
     await store(storage, other_key)
     outcome = an_outcome(key)
-    others = [replace(outcome, key_id=other_key.id), replace(outcome, name=b"n" * 32)]
+    others = [replace(outcome, api_key_id=other_key.id), replace(outcome, key_hash=b"n" * 32)]
     async with storage.transaction() as work:
-        await work.outcomes.add(outcome)
+        await work.idempotency.add(outcome)
         await work.users.list(limit=1)
         for other in others:
             await at_once(store(storage, other))
@@ -54,10 +54,10 @@ async def test_record_is_not_in_flight_after_its_unit_of_work_ends(
     storage: Storage, key: ApiKey, end: type[BaseException] | None
 ) -> None:
     outcome = an_outcome(key)
-    repetition = replace(outcome, answer=b"again")
+    repetition = replace(outcome, response=b"again")
     try:
         async with storage.transaction() as work:
-            await work.outcomes.add(outcome)
+            await work.idempotency.add(outcome)
             await work.users.list(limit=1)
             if end is not None:
                 raise end
@@ -74,7 +74,7 @@ async def test_record_is_not_in_flight_after_its_task_is_cancelled(
 
     async def add_and_wait() -> None:
         async with storage.transaction() as work:
-            await work.outcomes.add(outcome)
+            await work.idempotency.add(outcome)
             await work.users.list(limit=1)
             is_added.set()
             await asyncio.Event().wait()
@@ -94,9 +94,9 @@ async def test_swallowed_in_flight_error_still_rolls_back(storage: Storage, key:
         async with storage.transaction() as work:
             with pytest.raises(KeyError):
                 async with storage.transaction() as first:
-                    await first.outcomes.add(outcome)
+                    await first.idempotency.add(outcome)
                     await first.users.list(limit=1)
-                    await work.outcomes.add(outcome)
+                    await work.idempotency.add(outcome)
                     with pytest.raises(IdempotencyInFlightError):
                         await at_once(work.users.list(limit=1))
                     raise KeyError
@@ -110,7 +110,7 @@ async def test_concurrent_duplicates_execute_once(storage: Storage, key: ApiKey,
     await store(storage, *[expired] * is_replacement)
     people = [a_user(email="ada@example.org") for _ in range(CALLERS)]
     later = replace(expired, created_at=EXPIRES, expires_at=EXPIRES + timedelta(days=1))
-    tries = [replace(later, answer=user.id.bytes, subject_id=user.id) for user in people]
+    tries = [replace(later, response=user.id.bytes, subject_id=user.id) for user in people]
     calls = [store(storage, each, user) for each, user in zip(tries, people, strict=True)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     (winner,) = await stored_users(storage)

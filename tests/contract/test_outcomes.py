@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from adapters.system import new_id
-from application.access import OPERATOR, UnauthenticatedError
-from application.idempotency import IdempotencyKeyReusedError, Outcome
+from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
+from application.idempotency import IdempotencyKeyReusedError, IdempotencyRecord
 from application.ports import Storage, StorageUnavailableError
 from domain.api_keys import ApiKey
 from domain.users import EmailAlreadyRegisteredError
@@ -24,8 +24,8 @@ INSTANT = timedelta(microseconds=1)
     [
         pytest.param({}, id="without a subject"),
         pytest.param({"subject_id": new_id()}, id="with a subject"),
-        pytest.param({"answer": bytes(range(256)) * 256}, id="longest response"),
-        pytest.param({"name": b"\xff" * 32, "fingerprint": b"\0" * 32}, id="highest name"),
+        pytest.param({"response": bytes(range(256)) * 256}, id="longest response"),
+        pytest.param({"key_hash": b"\xff" * 32, "fingerprint": b"\0" * 32}, id="highest name"),
     ],
 )
 async def test_repeated_request_gets_the_stored_record(storage: Storage, key: ApiKey, fields: dict[str, Any]) -> None:
@@ -33,8 +33,8 @@ async def test_repeated_request_gets_the_stored_record(storage: Storage, key: Ap
     await store(storage, outcome, an_outcome(key))
     stored = await told(storage, outcome)
     assert stored == outcome
-    assert isinstance(stored, Outcome)
-    assert {type(stored.name), type(stored.fingerprint), type(stored.answer)} == {bytes}
+    assert isinstance(stored, IdempotencyRecord)
+    assert {type(stored.key_hash), type(stored.fingerprint), type(stored.response)} == {bytes}
 
 
 @pytest.mark.parametrize("effects", [0, 1])
@@ -47,7 +47,7 @@ async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage,
 
 
 @pytest.mark.parametrize("effects", [0, 1])
-@pytest.mark.parametrize("fields", [{"answer": b"other"}, {"created_at": CREATED + INSTANT}])
+@pytest.mark.parametrize("fields", [{"response": b"other"}, {"created_at": CREATED + INSTANT}])
 async def test_record_add_returns_the_earlier_record(
     storage: Storage, key: ApiKey, fields: dict[str, Any], effects: int
 ) -> None:
@@ -69,7 +69,7 @@ async def test_record_is_identified_by_api_key_and_name(storage: Storage, key: A
     other_key = a_key()
     await store(storage, other_key)
     outcome = an_outcome(key)
-    others = [replace(outcome, key_id=other_key.id), replace(outcome, name=b"n" * 32)]
+    others = [replace(outcome, api_key_id=other_key.id), replace(outcome, key_hash=b"n" * 32)]
     await store(storage, outcome, *[replace(other, fingerprint=b"f" * 32) for other in others])
     assert await told(storage, outcome) == outcome
 
@@ -77,7 +77,7 @@ async def test_record_is_identified_by_api_key_and_name(storage: Storage, key: A
 async def test_record_add_replaces_an_expired_record(storage: Storage, key: ApiKey) -> None:
     before = an_outcome(key, subject_id=new_id())
     expires_at = EXPIRES + timedelta(days=1)
-    after = replace(before, fingerprint=b"\1" * 32, answer=b"after", created_at=EXPIRES, expires_at=expires_at)
+    after = replace(before, fingerprint=b"\1" * 32, response=b"after", created_at=EXPIRES, expires_at=expires_at)
     await store(storage, before)
     await store(storage, after)
     assert await told(storage, after) == after
@@ -97,14 +97,14 @@ async def test_rolled_back_request_leaves_records_as_they_were(
     expired, user = an_outcome(key), a_user()
     await store(storage, user, *[expired] * is_replacement)
     with pytest.raises(EmailAlreadyRegisteredError):
-        await store(storage, replace(expired, answer=b"x", created_at=EXPIRES), a_user(email=user.email))
+        await store(storage, replace(expired, response=b"x", created_at=EXPIRES), a_user(email=user.email))
     assert await told(storage, expired) == (expired if is_replacement else None)
     assert await stored_users(storage) == [user]
 
 
 async def test_create_user_executes_once_when_its_commit_is_lost(storage: Storage, key: ApiKey) -> None:
     lossy = HookedStorage(storage, after=raising(StorageUnavailableError))
-    user, is_replay = await user_service(lossy).create_once(OPERATOR, a_request(key), email="ada@example.org")
+    user, is_replay = await user_service(lossy).create_once(SYSTEM_PRINCIPAL, a_request(key), email="ada@example.org")
     assert not is_replay
     assert (lossy.times, await stored_users(storage)) == (-1, [user])
 

@@ -18,7 +18,7 @@ INSTANT = timedelta(microseconds=1)
 
 async def _purge(storage: Storage, limit: int) -> int:
     async with storage.transaction() as work:
-        return await work.outcomes.purge(now=EXPIRES, limit=limit)
+        return await work.idempotency.purge(now=EXPIRES, limit=limit)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 5])
@@ -37,10 +37,10 @@ async def test_purge_counts_records_of_the_same_unit_of_work(storage: Storage, k
     outcomes = [an_outcome(key, expires_at=EXPIRES) for _ in range(3)]
     async with storage.transaction() as work:
         for outcome in outcomes:
-            await work.outcomes.add(outcome)
-        assert await work.outcomes.purge(now=EXPIRES, limit=2) == 2
-        assert await work.outcomes.purge(now=EXPIRES, limit=2) == 1
-        assert await work.outcomes.purge(now=EXPIRES, limit=2) == 0
+            await work.idempotency.add(outcome)
+        assert await work.idempotency.purge(now=EXPIRES, limit=2) == 2
+        assert await work.idempotency.purge(now=EXPIRES, limit=2) == 1
+        assert await work.idempotency.purge(now=EXPIRES, limit=2) == 0
     assert [await told(storage, outcome) for outcome in outcomes] == [None] * 3
 
 
@@ -49,7 +49,7 @@ async def test_rolled_back_purge_deletes_no_record(storage: Storage, key: ApiKey
     await store(storage, outcome)
     with pytest.raises(KeyError):
         async with storage.transaction() as work:
-            assert await work.outcomes.purge(now=EXPIRES, limit=9) == 1
+            assert await work.idempotency.purge(now=EXPIRES, limit=9) == 1
             raise KeyError
     assert await told(storage, outcome) == outcome
 
@@ -60,7 +60,7 @@ async def test_concurrent_purges_skip_the_records_of_each_other(storage: Storage
 
     with pytest.raises(KeyError):
         async with storage.transaction() as first:
-            assert await first.outcomes.purge(now=EXPIRES, limit=2) == 2
+            assert await first.idempotency.purge(now=EXPIRES, limit=2) == 2
             assert await at_once(_purge(storage, 2)) == 2
             assert await at_once(_purge(storage, 9)) == 1
             raise KeyError
@@ -70,10 +70,10 @@ async def test_concurrent_purges_skip_the_records_of_each_other(storage: Storage
 async def test_purge_skips_a_record_that_is_being_replaced(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
     first, second = (an_outcome(key) for _ in range(2))
     await store(storage, first, second)
-    after = replace(first, answer=b"after", created_at=EXPIRES, expires_at=EXPIRES + timedelta(days=1))
+    after = replace(first, response=b"after", created_at=EXPIRES, expires_at=EXPIRES + timedelta(days=1))
 
     async with storage.transaction() as work:
-        await work.outcomes.add(after)
+        await work.idempotency.add(after)
         await work.users.list(limit=1)
         assert await at_once(_purge(storage, 9)) == 1
     assert (await told(storage, after), await told(storage, second)) == (after, None)
@@ -84,7 +84,7 @@ async def test_concurrent_batched_purges_delete_each_record_once(storage: Storag
     expired = [an_outcome(key) for _ in range(60)]
     kept = [an_outcome(key, expires_at=EXPIRES + timedelta(days=1)) for _ in range(7)]
     await store(storage, *expired, *kept)
-    services = [RetentionService(storage=storage, now=lambda: EXPIRES, retry=PATIENT, batch=7) for _ in range(5)]
+    services = [RetentionService(storage=storage, clock=lambda: EXPIRES, retry=PATIENT, batch_size=7) for _ in range(5)]
     removed = await asyncio.gather(*[service.purge() for service in services])
     assert sum(removed) == len(expired)
     assert [await told(storage, outcome) for outcome in kept] == kept
@@ -93,17 +93,17 @@ async def test_concurrent_batched_purges_delete_each_record_once(storage: Storag
 
 async def test_oldest_expiry_returns_the_earliest_time(storage: Storage, key: ApiKey) -> None:
     async with storage.readonly() as work:
-        assert await work.outcomes.first_expiry() is None
+        assert await work.idempotency.oldest_expiry() is None
     await store(storage, *[an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0)])
     async with storage.readonly() as work:
-        assert await work.outcomes.first_expiry() == EXPIRES - timedelta(hours=3)
+        assert await work.idempotency.oldest_expiry() == EXPIRES - timedelta(hours=3)
 
 
 @pytest.mark.parametrize(("late", "lag"), [(-1, 0), (0, 0), (90, 90)])
 async def test_purge_lag_is_the_age_of_the_oldest_expired_record(
     storage: Storage, key: ApiKey, late: int, lag: int
 ) -> None:
-    retention = RetentionService(storage=storage, now=lambda: EXPIRES + timedelta(seconds=late), retry=PATIENT)
-    assert await retention.lag() == timedelta()
+    retention = RetentionService(storage=storage, clock=lambda: EXPIRES + timedelta(seconds=late), retry=PATIENT)
+    assert await retention.purge_lag() == timedelta()
     await store(storage, an_outcome(key, expires_at=EXPIRES), an_outcome(key, expires_at=EXPIRES + INSTANT))
-    assert await retention.lag() == timedelta(seconds=lag)
+    assert await retention.purge_lag() == timedelta(seconds=lag)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
@@ -24,9 +24,9 @@ def _count(results: Sequence[object]) -> Counter[str]:
 
 
 async def test_concurrent_updates_of_a_field_are_all_versions(storage: Storage, users: UserService) -> None:
-    user = await users.register(OPERATOR, email="ada@example.org")
+    user = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
     names = [f"name {number}" for number in range(CALLERS)]
-    changed = await asyncio.gather(*[users.change(OPERATOR, user.id, full_name=name) for name in names])
+    changed = await asyncio.gather(*[users.update(SYSTEM_PRINCIPAL, user.id, full_name=name) for name in names])
     assert sorted(result.version for result in changed) == list(range(2, CALLERS + 2))
     assert {result.full_name for result in changed} == set(names)
     (stored,) = await stored_users(storage)
@@ -34,11 +34,11 @@ async def test_concurrent_updates_of_a_field_are_all_versions(storage: Storage, 
 
 
 async def test_concurrent_updates_of_different_fields_are_merged(storage: Storage, users: UserService) -> None:
-    user = await users.register(OPERATOR, email="ada@example.org", full_name="Ada")
+    user = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org", full_name="Ada")
     await asyncio.gather(
-        users.change(OPERATOR, user.id, full_name="Ada L."),
-        users.change(OPERATOR, user.id, email="lovelace@example.org"),
-        users.change(OPERATOR, user.id, is_active=False),
+        users.update(SYSTEM_PRINCIPAL, user.id, full_name="Ada L."),
+        users.update(SYSTEM_PRINCIPAL, user.id, email="lovelace@example.org"),
+        users.update(SYSTEM_PRINCIPAL, user.id, is_active=False),
     )
     (stored,) = await stored_users(storage)
     assert (stored.full_name, stored.email) == ("Ada L.", "lovelace@example.org")
@@ -49,11 +49,13 @@ async def test_concurrent_updates_of_different_fields_are_merged(storage: Storag
 async def test_concurrent_use_cases_store_an_email_once(storage: Storage, users: UserService, verb: str) -> None:
     spellings = ["ada@example.org", "ADA@example.org", "\uff41da@EXAMPLE.org", "Ada@Example.Org"] * (CALLERS // 4)
     if verb == "create":
-        calls = [users.register(OPERATOR, email=spelling) for spelling in spellings]
+        calls = [users.create(SYSTEM_PRINCIPAL, email=spelling) for spelling in spellings]
     else:
         people = [a_user(email=f"{number}@example.org") for number in range(CALLERS)]
         await store(storage, *people)
-        calls = [users.change(OPERATOR, user.id, email=email) for user, email in zip(people, spellings, strict=True)]
+        calls = [
+            users.update(SYSTEM_PRINCIPAL, user.id, email=email) for user, email in zip(people, spellings, strict=True)
+        ]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert _count(results) == {"User": 1, EmailAlreadyRegisteredError.__name__: CALLERS - 1}
     winners = [user for user in await stored_users(storage) if user.email in spellings]
@@ -73,8 +75,8 @@ async def _add(storage: Storage, user: User) -> None:
 
 Call = Callable[[PostService, Post], Coroutine[Any, Any, Post]]
 CALLS: dict[str, Call] = {
-    "create": lambda posts, draft: posts.write(OPERATOR, author_id=draft.author_id, title="New", content="x"),
-    "publish": lambda posts, draft: posts.revise(OPERATOR, draft.id, title="New", status=PostStatus.PUBLISHED),
+    "create": lambda posts, draft: posts.create(SYSTEM_PRINCIPAL, author_id=draft.author_id, title="New", content="x"),
+    "publish": lambda posts, draft: posts.update(SYSTEM_PRINCIPAL, draft.id, title="New", status=PostStatus.PUBLISHED),
 }
 calls = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
@@ -93,7 +95,7 @@ async def test_post_use_case_fails_after_concurrent_deactivation(
     drafts = await _drafts(storage)
 
     async def deactivate() -> list[Post]:
-        await users.change(OPERATOR, drafts[0].author_id, is_active=False)
+        await users.update(SYSTEM_PRINCIPAL, drafts[0].author_id, is_active=False)
         return await stored_posts(storage)
 
     tasks = [call(posts, draft) for draft in drafts]
@@ -114,7 +116,7 @@ async def test_delete_user_deletes_concurrently_written_posts(
 ) -> None:
     drafts = await _drafts(storage)
     tasks = [call(posts, draft) for draft in drafts[attempt:]]
-    erase = users.erase(OPERATOR, drafts[0].author_id)
+    erase = users.delete(SYSTEM_PRINCIPAL, drafts[0].author_id)
     *results, erased = await asyncio.gather(*tasks, erase, return_exceptions=True)
     assert erased is None
     assert _count(results).keys() <= {"Post", AuthorNotFoundError.__name__, PostNotFoundError.__name__}
@@ -122,8 +124,10 @@ async def test_delete_user_deletes_concurrently_written_posts(
 
 
 async def test_concurrent_delete_user_succeeds_once(users: UserService) -> None:
-    user = await users.register(OPERATOR, email="ada@example.org")
-    results = await asyncio.gather(*[users.erase(OPERATOR, user.id) for _ in range(CALLERS)], return_exceptions=True)
+    user = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
+    results = await asyncio.gather(
+        *[users.delete(SYSTEM_PRINCIPAL, user.id) for _ in range(CALLERS)], return_exceptions=True
+    )
     assert _count(results) == {"NoneType": 1, UserNotFoundError.__name__: CALLERS - 1}
 
 
@@ -132,7 +136,7 @@ async def test_concurrent_status_updates_are_allowed_transitions(storage: Storag
     post = a_post(author)
     await store(storage, author, post)
     targets = [PostStatus.ARCHIVED, PostStatus.PUBLISHED] * (CALLERS // 2)
-    results = await asyncio.gather(*[posts.revise(OPERATOR, post.id, status=target) for target in targets])
+    results = await asyncio.gather(*[posts.update(SYSTEM_PRINCIPAL, post.id, status=target) for target in targets])
     history = {result.version: result.status for result in results} | {1: PostStatus.PUBLISHED}
     assert sorted(history) == list(range(1, max(history) + 1))
     assert all(history[version] is not history[version + 1] for version in range(1, max(history)))

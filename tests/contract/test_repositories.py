@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from adapters.system import new_id
-from application.ports import ConcurrentChangeError, Storage
+from application.ports import ConcurrentUpdateError, Storage
 from domain.api_keys import USER_SCOPES, ApiKeyHash, ApiKeyNotFoundError, Scope
 from domain.posts import PostChanges, PostNotFoundError, PostStatus
 from domain.users import UserChanges, UserNotFoundError
@@ -139,7 +139,7 @@ async def test_repository_update_raises_unless_version_is_next(
     await store_author(storage, kind)
     entity = make(kind, version=2)
     await store(storage, entity)
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         await update(storage, replace(entity, version=version), **arguments)
     assert await listed(storage, kind) == [entity]
 
@@ -149,7 +149,7 @@ async def test_repository_update_raises_for_unknown_entity(
     storage: Storage, kind: str, arguments: dict[str, bool]
 ) -> None:
     await store_author(storage, kind)
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         await update(storage, make(kind, version=2), **arguments)
     assert await listed(storage, kind) == []
 
@@ -169,7 +169,7 @@ async def test_repository_delete_raises_for_another_version(storage: Storage, ki
     await store_author(storage, kind)
     entity = make(kind, version=2)
     await store(storage, entity)
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         await delete(storage, replace(entity, version=version))
     assert await listed(storage, kind) == [entity]
 
@@ -177,5 +177,5 @@ async def test_repository_delete_raises_for_another_version(storage: Storage, ki
 @versioned
 async def test_repository_delete_raises_for_unknown_entity(storage: Storage, kind: str) -> None:
     await store_author(storage, kind)
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         await delete(storage, make(kind))

@@ -8,14 +8,14 @@ import pytest
 
 from adapters.system import new_id
 from application.ports import Storage
-from application.search import Hit, Place
+from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostStatus
 from domain.search_tokens import tokenize
 from domain.users import User
 from tests.support.examples import a_post, a_user, newest_first, next_version, store
 
 
-async def _search(storage: Storage, text: str, *, limit: int = 99, **filters: Any) -> Sequence[Hit]:
+async def _search(storage: Storage, text: str, *, limit: int = 99, **filters: Any) -> Sequence[SearchHit]:
     async with storage.readonly() as work:
         return await work.posts.search(tokenize(text), limit=limit, **filters)
 
@@ -69,14 +69,14 @@ async def test_search_matches_tokens_of_title_or_content(
 ) -> None:
     post = a_post(author, **{"title": "T", "content": "C", field: text})
     await store(storage, post)
-    expected = [Hit(post=post, in_title=field == "title")] if is_found else []
+    expected = [SearchHit(post=post, in_title=field == "title")] if is_found else []
     assert await _search(storage, query) == expected
 
 
 async def test_search_matches_title_and_content_together(storage: Storage, author: User) -> None:
     post = a_post(author, title="Analytical", content="engine")
     await store(storage, post)
-    assert await _search(storage, "analytical engine") == [Hit(post=post, in_title=False)]
+    assert await _search(storage, "analytical engine") == [SearchHit(post=post, in_title=False)]
     assert await _found(storage, "analyticalengine") == []
 
 
@@ -105,7 +105,7 @@ async def test_search_returns_title_matches_first_then_newest(storage: Storage, 
     hits = await _search(storage, "owl")
     for number, hit in enumerate(hits):
         for limit in (1, 2, 9):
-            assert await _found(storage, "owl", after=hit.place, limit=limit) == expected[number + 1 :][:limit]
+            assert await _found(storage, "owl", after=hit.position, limit=limit) == expected[number + 1 :][:limit]
 
 
 async def test_search_pages_are_complete_during_concurrent_writes(storage: Storage, author: User) -> None:
@@ -114,25 +114,25 @@ async def test_search_pages_are_complete_during_concurrent_writes(storage: Stora
 
     await store(storage, *[some(number) for number in range(20)])
     unseen = list(await _search(storage, "owl"))
-    seen: list[Hit] = []
-    expected: list[Hit] = []
-    after: Place | None = None
+    seen: list[SearchHit] = []
+    expected: list[SearchHit] = []
+    after: SearchPosition | None = None
     while page := await _search(storage, "owl", limit=3, after=after):
-        after = page[-1].place
+        after = page[-1].position
         expected += unseen[: len(page)]
         seen += page
         gone = [page[-1], *unseen[len(page) : len(page) + 1]]
         unseen = unseen[len(page) + 1 :]
         if after.in_title:
             newer = a_post(author, title="T", content="owl")
-            unseen = [*[hit for hit in unseen if hit.in_title], Hit(post=newer, in_title=False)] + [
+            unseen = [*[hit for hit in unseen if hit.in_title], SearchHit(post=newer, in_title=False)] + [
                 hit for hit in unseen if not hit.in_title
             ]
             await store(storage, newer)
         await store(storage, a_post(author, title="owl"))
         async with storage.transaction() as work:
             for hit in gone:
-                await work.posts.remove(hit.post)
+                await work.posts.delete(hit.post)
     assert seen == expected
     assert len(seen) > 15
 
@@ -143,8 +143,8 @@ async def test_search_finds_an_updated_post_by_its_new_text(storage: Storage, au
     changed = next_version(post, title="eagle", content="an owl")
     async with storage.transaction() as work:
         await work.posts.update(changed)
-        assert await work.posts.search(["owl"], limit=9) == [Hit(post=changed, in_title=False)]
-    assert await _search(storage, "eagle") == [Hit(post=changed, in_title=True)]
+        assert await work.posts.search(["owl"], limit=9) == [SearchHit(post=changed, in_title=False)]
+    assert await _search(storage, "eagle") == [SearchHit(post=changed, in_title=True)]
 
 
 @pytest.mark.parametrize("status", [None, *PostStatus])
@@ -158,7 +158,7 @@ async def test_search_combines_author_status_reader_and_cursor(storage: Storage,
     await store(storage, *posts)
     for author_id, reader_id in product((None, one.id, two.id), (None, one.id, two.id, new_id())):
         visible = [
-            Hit(post=post, in_title=post.title == "second")
+            SearchHit(post=post, in_title=post.title == "second")
             for post in newest_first(posts)
             if author_id in {None, post.author_id}
             and status in {None, post.status}
@@ -167,6 +167,6 @@ async def test_search_combines_author_status_reader_and_cursor(storage: Storage,
         expected = sorted(visible, key=lambda hit: not hit.in_title)
         filters = {"author_id": author_id, "status": status, "reader_id": reader_id}
         for limit, (start, after) in product(
-            (99, 2), [(0, None), *[(n + 1, expected[n].place) for n in range(0, len(expected), 3)]]
+            (99, 2), [(0, None), *[(n + 1, expected[n].position) for n in range(0, len(expected), 3)]]
         ):
             assert await _search(storage, "second", limit=limit, after=after, **filters) == expected[start:][:limit]

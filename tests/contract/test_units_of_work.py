@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from application.ports import ConcurrentChangeError, Storage, UnitOfWork
+from application.ports import ConcurrentUpdateError, Storage, UnitOfWork
 from domain.posts import AuthorNotFoundError, PostNotFoundError
 from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
 from tests.support.examples import (
@@ -39,10 +39,10 @@ async def test_unit_of_work_reads_its_writes(storage: Storage) -> None:
         assert await work.users.find_by_email(user.email) is None
         await work.posts.update(edited)
         assert await work.posts.get(post.id) == edited
-        await work.posts.remove(edited)
+        await work.posts.delete(edited)
         with pytest.raises(PostNotFoundError):
             await work.posts.get(post.id)
-        await work.users.remove(changed)
+        await work.users.delete(changed)
         with pytest.raises(UserNotFoundError):
             await work.users.get(user.id)
         assert await work.users.list(limit=9) == []
@@ -80,7 +80,7 @@ async def test_unit_of_work_reads_data_committed_since_its_begin(storage: Storag
         await store(storage, user)
         assert await work.users.list(limit=9) == [user]
         if mode == "transaction":
-            await work.users.remove(user)
+            await work.users.delete(user)
             await store(storage, other)
             assert await work.users.list(limit=9) == [other]
 
@@ -97,7 +97,7 @@ async def test_unit_of_work_rolls_back_when_its_block_raises(
         async with storage.transaction() as work:
             for _ in range(writes):
                 await work.users.add(a_user())
-            await work.users.remove(kept)
+            await work.users.delete(kept)
             if look:
                 await work.users.list(limit=9)
             raise error
@@ -107,7 +107,7 @@ async def test_unit_of_work_rolls_back_when_its_block_raises(
 async def test_unit_of_work_rolls_back_when_a_write_fails(storage: Storage) -> None:
     kept, stale = a_user(), a_user(version=7)
     await store(storage, kept)
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         async with storage.transaction() as work:
             await work.users.add(a_user())
             await work.users.update(stale)
@@ -116,7 +116,7 @@ async def test_unit_of_work_rolls_back_when_a_write_fails(storage: Storage) -> N
         await store(storage, a_user(), a_user(email=kept.email))
     with pytest.raises(AuthorNotFoundError):
         async with storage.transaction() as work:
-            await work.users.remove(kept)
+            await work.users.delete(kept)
             await work.posts.add(a_post(kept))
     assert await stored_users(storage) == [kept]
 
@@ -125,7 +125,7 @@ async def test_unit_of_work_rolls_back_when_a_write_fails(storage: Storage) -> N
 async def test_failed_write_raises_at_the_next_read_at_the_latest(storage: Storage, kind: str) -> None:
     user = a_user()
     await store(storage, user)
-    error = EmailAlreadyRegisteredError if kind == "duplicate" else ConcurrentChangeError
+    error = EmailAlreadyRegisteredError if kind == "duplicate" else ConcurrentUpdateError
 
     async def write_and_read(work: UnitOfWork) -> None:
         await work.users.add(a_user())
@@ -169,17 +169,17 @@ async def test_readonly_unit_of_work_raises_for_every_write(storage: Storage) ->
     writes: list[Callable[[UnitOfWork], Awaitable[object]]] = [
         lambda work: work.users.add(a_user()),
         lambda work: work.users.update(next_version(user)),
-        lambda work: work.users.remove(user),
+        lambda work: work.users.delete(user),
         lambda work: work.posts.add(a_post(user)),
         lambda work: work.posts.update(next_version(post)),
         lambda work: work.posts.update(next_version(post), publishes=True),
-        lambda work: work.posts.remove(post),
-        lambda work: work.keys.add(a_key()),
-        lambda work: work.keys.revoke(key.id, now=EXPIRES),
-        lambda work: work.keys.end(key.id, at=EXPIRES),
-        lambda work: work.keys.note_use(key.id, now=EXPIRES),
-        lambda work: work.outcomes.add(an_outcome(key)),
-        lambda work: work.outcomes.purge(now=EXPIRES, limit=9),
+        lambda work: work.posts.delete(post),
+        lambda work: work.api_keys.add(a_key()),
+        lambda work: work.api_keys.revoke(key.id, now=EXPIRES),
+        lambda work: work.api_keys.set_expiry(key.id, at=EXPIRES),
+        lambda work: work.api_keys.record_use(key.id, now=EXPIRES),
+        lambda work: work.idempotency.add(an_outcome(key)),
+        lambda work: work.idempotency.purge(now=EXPIRES, limit=9),
     ]
     for write in writes:
         with pytest.raises(RuntimeError):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from application.ports import ConcurrentChangeError, Storage
+from application.ports import ConcurrentUpdateError, Storage
 from domain.users import EmailAlreadyRegisteredError
 from tests.support.examples import a_post, a_user, delete, next_version, store, stored_posts, stored_users, update
 
@@ -66,7 +66,7 @@ async def test_user_repository_delete_includes_the_posts(storage: Storage) -> No
     own, kept = a_post(user), a_post(bystander)
     await store(storage, user, bystander, own, kept)
     for version in (1, 3):
-        with pytest.raises(ConcurrentChangeError):
+        with pytest.raises(ConcurrentUpdateError):
             await delete(storage, replace(user, version=version))
     assert await stored_posts(storage) == [kept, own]
     await delete(storage, user)

@@ -2,7 +2,7 @@
 
 from adapters.http.cursors import Cursors
 from adapters.http.users import PATH
-from application.credentials import key_text
+from application.api_key_tokens import format_api_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, SECRET
 
 CURSOR = Cursors(SECRET).make(ADMIN_ID, resource=PATH, filters={"email": "nobody@example.org"})
@@ -123,9 +123,9 @@ TEXTS: dict[str, list[str]] = {
         ", ".join(['"9"'] * 200), '"1";q=1', '"\u0661"', "'1'", '""', '"-1"', '"01"', '"99999999999"', '"2147483648"',
     ],
     "malformed API keys": [
-        ADMIN_KEY[:-1], ADMIN_KEY[:-1] + "!", ADMIN_KEY.upper(), key_text(ADMIN_ID, "1" * 32), ADMIN_KEY.replace("_",
+        ADMIN_KEY[:-1], ADMIN_KEY[:-1] + "!", ADMIN_KEY.upper(), format_api_key(ADMIN_ID, "1" * 32), ADMIN_KEY.replace("_",
         "-"), "Bearer",
-        "Bearer " + key_text(ADMIN_ID, "2" * 32), "Basic YWRtaW46YWRtaW4=", "Bearer a, Bearer b",
+        "Bearer " + format_api_key(ADMIN_ID, "2" * 32), "Basic YWRtaW46YWRtaW4=", "Bearer a, Bearer b",
         "Bearer\t" + ADMIN_KEY, "bearer  null",
         ADMIN_KEY + "\0", "Bearer " + ADMIN_KEY + " ", "Bearer eyJhbGciOiJub25lIn0.e30.",
         "hexa_" + "0" * 32 + "_" + "0" * 38, "Token " + ADMIN_KEY,

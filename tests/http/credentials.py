@@ -3,7 +3,7 @@
 from typing import Any
 
 from adapters.system import new_id
-from application.credentials import key_text, new_secret
+from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import Storage
 from domain.api_keys import Scope
 from tests.support.examples import a_key, store_keys
@@ -23,11 +23,11 @@ def once(name: str, key: str | None = None) -> dict[str, str]:
 async def stored_key(storage: Storage, *scopes: Scope, **fields: Any) -> str:
     """Store an API key with these scopes, or with all of them, and return its text."""
     key_id = new_id()
-    text = key_text(key_id, new_secret())
+    text = format_api_key(key_id, generate_secret())
     given = {
         "id": key_id,
         "scopes": frozenset(scopes or Scope),
-        "secret_hash": PEPPERS.hashed(text),
+        "secret_hash": PEPPERS.hash(text),
         "expires_at": None,
     }
     await store_keys(storage, a_key(**{**given, **fields}))

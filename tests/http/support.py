@@ -15,9 +15,9 @@ from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
 from adapters.http.middleware.limits import RequestLimits
 from adapters.memory.storage import InMemoryStorage
-from application.credentials import key_text
+from application.api_key_tokens import format_api_key
 from application.ports import Storage, UnitOfWork
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from domain.api_keys import ApiKey, Scope
 from tests.support.services import PEPPERS, START, authenticator, key_service, post_service, user_service
 
@@ -26,7 +26,7 @@ NOBODY = "0198a3c4-6f2b-7d31-a6f0-000000000000"
 ADA = {"email": "ada@example.org", "full_name": "Ada Lovelace"}
 
 ADMIN_ID = UUID("0198a3c7-2b51-7e04-8d3a-94c1f0b27e58")
-ADMIN_KEY = key_text(ADMIN_ID, "0" * 32)
+ADMIN_KEY = format_api_key(ADMIN_ID, "0" * 32)
 """An API key with all scopes, stored in each application of these tests."""
 
 AUTHORIZATION = (b"authorization", f"Bearer {ADMIN_KEY}".encode())
@@ -85,7 +85,7 @@ async def _services(storage: Storage, components: dict[str, Component]) -> Servi
     async def readiness() -> Mapping[str, Component]:
         return components
 
-    retry = Retry(deadline=0)
+    retry = RetryPolicy(max_elapsed=0)
     verifier = authenticator(keys, retry=retry)
     return Services(
         users=user_service(storage, retry=retry),
@@ -134,12 +134,12 @@ async def store_key(storage: Storage, key_id: UUID, text: str) -> None:
         name="admin",
         scopes=Scope,
         user_id=None,
-        secret_hash=PEPPERS.hashed(text),
+        secret_hash=PEPPERS.hash(text),
         expires_at=None,
         now=START,
     )
     async with storage.transaction() as work:
-        await work.keys.add(key)
+        await work.api_keys.add(key)
 
 
 class FailingStorage(Storage):

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 
 from adapters.http.middleware.admission import METRICS_RESERVE, AdmissionController
 from adapters.system import new_id
-from application.credentials import key_text, new_secret
+from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import UnitOfWork
 from tests.http.credentials import bearer
 from tests.http.support import ADA, Api, check_problem, serving
@@ -133,7 +133,7 @@ class HeldStorage(CountingStorage):
 async def test_metrics_requests_have_a_reserve_of_slots() -> None:
     storage = HeldStorage()
     async with serving(storage, admission=AdmissionController(CAPACITY)) as api, busy(api):
-        forged = [bearer(key_text(new_id(), new_secret())) for _ in range(METRICS_RESERVE)]
+        forged = [bearer(format_api_key(new_id(), generate_secret())) for _ in range(METRICS_RESERVE)]
         tasks = [asyncio.ensure_future(api.client.get("/metrics", headers=key)) for key in forged]
         await until(lambda: storage.asked == METRICS_RESERVE)
         for path in ("/metrics", "/metrics/"):

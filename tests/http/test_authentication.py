@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from adapters.system import new_id
-from application.credentials import key_text
+from application.api_key_tokens import format_api_key
 from domain.api_keys import Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, RawResponse, call, check_problem, findings
 from tests.support.callers import CountingStorage
 
 KEY = ADMIN_KEY.encode()
-OTHER = key_text(new_id(), "1" * 32).encode()
+OTHER = format_api_key(new_id(), "1" * 32).encode()
 USERS = "/api/v1/users"
 Headers = list[tuple[bytes, bytes]]
 
@@ -94,7 +94,9 @@ async def test_malformed_keys_get_the_same_401_without_a_lookup(
     assert api.log[-1]["key_id"] is None
 
 
-@pytest.mark.parametrize("key", [OTHER.decode(), key_text(ADMIN_ID, "1" * 32)], ids=["unknown id", "other secret"])
+@pytest.mark.parametrize(
+    "key", [OTHER.decode(), format_api_key(ADMIN_ID, "1" * 32)], ids=["unknown id", "other secret"]
+)
 async def test_unknown_keys_get_the_same_401(api: Api, key: str) -> None:
     refused = await send(api, [(b"x-api-key", key.encode())])
     assert refused.messages == (await send(api, [])).messages

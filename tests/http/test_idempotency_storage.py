@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from application.idempotency import Outcome
+from application.idempotency import IdempotencyRecord
 from domain.api_keys import Scope
 from tests.http.credentials import once
 from tests.http.support import ADMIN_KEY, Api, check_problem
@@ -20,21 +20,21 @@ async def desk(api: Api, storage: CountingStorage) -> Desk:
     return Desk(api, storage, await api.user(email="author@example.org"))
 
 
-def records(desk: Desk) -> list[Outcome]:
+def records(desk: Desk) -> list[IdempotencyRecord]:
     """Return the stored idempotency records, oldest first."""
     return list(desk.storage._tables.outcomes.values())
 
 
-def store(desk: Desk, record: Outcome) -> None:
+def store(desk: Desk, record: IdempotencyRecord) -> None:
     """Replace the idempotency record with the same key."""
-    desk.storage._tables.outcomes[record.key_id, record.name] = record
+    desk.storage._tables.outcomes[record.api_key_id, record.key_hash] = record
 
 
 async def test_idempotency_records_contain_no_plaintext(desk: Desk) -> None:
     issued = (await desk.send(KEYS, NAME)).json()
     user = (await desk.send(USERS, NAME + "2")).json()
     post = (await desk.send(POSTS, NAME + "3", title="A secret title")).json()
-    dump = b"".join(record.name + record.fingerprint + record.answer for record in records(desk))
+    dump = b"".join(record.key_hash + record.fingerprint + record.response for record in records(desk))
     assert len(records(desk)) == 3
     for secret in [
         issued["key"], issued["key"].split("_")[2], ADMIN_KEY, NAME, user["email"], user["full_name"], user["id"],
@@ -52,8 +52,8 @@ async def test_idempotency_records_use_fresh_nonces(desk: Desk) -> None:
     desk.storage._tables.outcomes.clear()
     await desk.send(POSTS)
     (second,) = records(desk)
-    assert first.name == second.name
-    assert first.answer[:12] != second.answer[:12]
+    assert first.key_hash == second.key_hash
+    assert first.response[:12] != second.response[:12]
 
 
 async def test_idempotency_hashes_depend_on_the_api_key(desk: Desk) -> None:
@@ -62,17 +62,17 @@ async def test_idempotency_hashes_depend_on_the_api_key(desk: Desk) -> None:
     second = await desk.api.client.post(KEYS, json=desk.body(KEYS), headers=once("a", other))
     assert (second.status_code, second.json()["id"] == first.json()["id"]) == (201, False)
     own, foreign = records(desk)
-    assert own.name != foreign.name
+    assert own.key_hash != foreign.key_hash
     assert own.fingerprint != foreign.fingerprint
 
 
 async def test_tampered_idempotency_record_returns_500(desk: Desk) -> None:
     await desk.send(KEYS)
     (record,) = records(desk)
-    sealed = record.answer
+    sealed = record.response
     for position in (0, 11, 12, 40, len(sealed) - 1):
         changed = sealed[:position] + bytes([sealed[position] ^ 1]) + sealed[position + 1 :]
-        store(desk, replace(record, answer=changed))
+        store(desk, replace(record, response=changed))
         check_problem(await desk.send(KEYS), 500, "internal-error")
     store(desk, record)
     assert (await desk.send(KEYS)).status_code == 201
@@ -82,5 +82,5 @@ async def test_swapped_idempotency_record_returns_500(desk: Desk) -> None:
     await desk.send(KEYS)
     await desk.send(KEYS, "b", name="another")
     first, second = records(desk)
-    store(desk, replace(first, answer=second.answer))
+    store(desk, replace(first, response=second.response))
     check_problem(await desk.send(KEYS), 500, "internal-error")

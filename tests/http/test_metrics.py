@@ -11,7 +11,7 @@ from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.limits import RequestLimits
 from adapters.http.problems import REJECTIONS
 from adapters.telemetry.metrics import Metrics
-from application.ports import StorageOverloadedError, StorageUnavailableError
+from application.ports import StorageBusyError, StorageUnavailableError
 from domain.api_keys import Scope
 from tests.http.credentials import stored_key
 from tests.http.support import NOBODY, Api, FailingStorage, call, check_problem, serving
@@ -52,7 +52,7 @@ async def test_metrics_returns_the_prometheus_text_format(counted: Api) -> None:
 async def test_metrics_accepts_cached_keys_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = CountingStorage()
     async with serving(storage, metrics=made()) as api:
-        monkeypatch.setattr(api.app.state.services.authenticator, "_remembers", 0)
+        monkeypatch.setattr(api.app.state.services.authenticator, "_cache_ttl", 0)
         key, unknown = await api.key(Scope.METRICS_READ), await api.key(Scope.METRICS_READ)
         other = await api.key(Scope.USERS_READ)
         await call(api.app, "GET", "/metrics", key=key)
@@ -101,7 +101,7 @@ async def test_metrics_have_bounded_labels(counted: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(StorageOverloadedError, "overloaded"), (StorageUnavailableError, "database-unavailable")]
+    ("error", "reason"), [(StorageBusyError, "overloaded"), (StorageUnavailableError, "database-unavailable")]
 )
 async def test_metrics_count_storage_failures_as_rejections(counted: Api, error: type[Exception], reason: str) -> None:
     async with counted.over(FailingStorage(error)):

@@ -11,12 +11,12 @@ from fastapi import Response
 from starlette.responses import StreamingResponse
 
 from application.ports import (
-    AcknowledgementLostError,
-    ConcurrentChangeError,
-    OutcomeUnknownError,
-    StorageOverloadedError,
+    CommitResultUnknownError,
+    CommitResultUnresolvableError,
+    ConcurrentUpdateError,
+    StorageBusyError,
     StorageUnavailableError,
-    TransientError,
+    TransientStorageError,
 )
 from domain.api_keys import Scope
 from tests.http.support import ADA, ADMIN_ID, NOBODY, Api, FailingStorage, call, check_problem, scope_of, serving
@@ -139,9 +139,9 @@ async def test_unknown_path_returns_404(api: Api, path: str) -> None:
     ("error", "code", "seconds"),
     [
         (StorageUnavailableError, "database-unavailable", "5"),
-        (StorageOverloadedError, "overloaded", "1"),
-        (ConcurrentChangeError, "overloaded", "1"),
-        (TransientError, "overloaded", "1"),
+        (StorageBusyError, "overloaded", "1"),
+        (ConcurrentUpdateError, "overloaded", "1"),
+        (TransientStorageError, "overloaded", "1"),
     ],
 )
 async def test_storage_failure_returns_503(api: Api, error: type[Exception], code: str, seconds: str) -> None:
@@ -152,7 +152,7 @@ async def test_storage_failure_returns_503(api: Api, error: type[Exception], cod
             assert "ada@" not in response.text
 
 
-@pytest.mark.parametrize("error", [AcknowledgementLostError, OutcomeUnknownError])
+@pytest.mark.parametrize("error", [CommitResultUnknownError, CommitResultUnresolvableError])
 async def test_unknown_commit_result_returns_503_with_a_warning(api: Api, error: type[Exception]) -> None:
     async with api.over(FailingStorage(lambda: error(SECRET_TEXT))):
         response = await api.client.patch(f"/api/v1/users/{NOBODY}", json={"full_name": None})

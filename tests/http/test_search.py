@@ -7,7 +7,7 @@ import pytest
 
 from adapters.http.cursors import CURSOR_LENGTH, Cursors
 from adapters.http.problem_responses import ProblemError
-from application.search import Place
+from application.search import SearchPosition
 from tests.http.support import Api, findings
 from tests.http.test_pages import walked
 
@@ -52,7 +52,7 @@ async def test_search_cursor_returns_422_for_another_query(api: Api) -> None:
 
 @pytest.mark.parametrize("in_title", [False, True])
 def test_search_cursor_contains_rank_and_id(in_title: bool) -> None:
-    cursors, position = Cursors(b"secret"), Place(in_title=in_title, id=UUID(int=2**128 - 1))
+    cursors, position = Cursors(b"secret"), SearchPosition(in_title=in_title, id=UUID(int=2**128 - 1))
     cursor = cursors.make(position, resource="/x", filters={"q": "a"})
     assert len(cursor) == CURSOR_LENGTH
     assert cursors.read_place(cursor, resource="/x", filters={"q": "a"}) == position

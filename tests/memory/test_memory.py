@@ -33,7 +33,7 @@ async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
     changed = next_version(user, email="new@example.org")
     async with storage.transaction() as work:
         await work.users.update(changed)
-        await work.users.remove(changed)
+        await work.users.delete(changed)
     assert storage._tables == Tables()
 
 
@@ -45,7 +45,7 @@ async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
     await store(storage, outcome)
     assert await told(storage, outcome) == outcome
     async with storage.transaction() as work:
-        assert await work.outcomes.purge(now=outcome.expires_at, limit=1) == 1
+        assert await work.idempotency.purge(now=outcome.expires_at, limit=1) == 1
         assert len(storage._claims) == 1
     assert storage._claims == {}
 
@@ -56,6 +56,6 @@ async def test_memory_storage_keeps_results_of_earlier_reads() -> None:
     await store(storage, user)
     before = await stored_users(storage)
     async with storage.transaction() as work:
-        await work.users.remove(user)
+        await work.users.delete(user)
     assert (before, await stored_users(storage)) == ([user], [])
     assert await stored_posts(storage) == []

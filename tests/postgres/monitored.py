@@ -12,7 +12,7 @@ from adapters.postgres.database import Database
 from adapters.postgres.readiness import Watch
 from adapters.postgres.storage import SqlAlchemyStorage
 from application.ports import StorageUnavailableError
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from tests.support.databases import with_driver
 from tests.support.probes import Probe, backend
 from tests.support.stores import PATIENT, taken
@@ -44,7 +44,7 @@ class Monitored:
 
     async def query(self) -> int:
         """Run one query through the pool, without a retry."""
-        return await Probe(SqlAlchemyStorage(self.database), retry=Retry(deadline=0)).look(backend)
+        return await Probe(SqlAlchemyStorage(self.database), retry=RetryPolicy(max_elapsed=0)).look(backend)
 
     async def fail_queries(self, times: int) -> None:
         for _ in range(times):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from application.ports import AcknowledgementLostError, StorageUnavailableError, UnitOfWork
-from application.transactions import Retry
+from application.ports import CommitResultUnknownError, StorageUnavailableError, UnitOfWork
+from application.transactions import RetryPolicy
 from tests.support.examples import a_user, next_version, store_users
 from tests.support.probes import Body, Probe, fetch
 from tests.support.stores import Store
@@ -45,8 +45,8 @@ async def _add_two(work: UnitOfWork) -> None:
 @pytest.mark.parametrize(
     ("body", "verb", "error"),
     [
-        (_add_one, "INSERT", AcknowledgementLostError),
-        (_add_two, "COMMIT", AcknowledgementLostError),
+        (_add_one, "INSERT", CommitResultUnknownError),
+        (_add_two, "COMMIT", CommitResultUnknownError),
         (_add_two, "BEGIN", StorageUnavailableError),
         (_add_two, "INSERT", StorageUnavailableError),
         (lambda work: fetch(work, "SELECT 1"), "SELECT", StorageUnavailableError),
@@ -57,7 +57,7 @@ async def test_lost_response_is_unknown_for_statements_that_commit(
 ) -> None:
     _lose_response(store, monkeypatch, verb)
     with pytest.raises(StorageUnavailableError) as raised:
-        await Probe(store.storage, retry=Retry(deadline=0)).change(body)
+        await Probe(store.storage, retry=RetryPolicy(max_elapsed=0)).change(body)
     assert type(raised.value) is error
     await until(lambda: store.taken == 0)
 
@@ -68,6 +68,8 @@ async def test_commit_rejected_by_standby_is_not_unknown(single: Store) -> None:
     read_only = "SELECT set_config('default_transaction_read_only', 'on', false)"
     await Probe(single.storage).look(lambda work: fetch(work, read_only))
     with pytest.raises(StorageUnavailableError) as raised:
-        await Probe(single.storage, retry=Retry(deadline=0)).change(lambda work: work.users.update(next_version(user)))
+        await Probe(single.storage, retry=RetryPolicy(max_elapsed=0)).change(
+            lambda work: work.users.update(next_version(user))
+        )
     assert type(raised.value) is StorageUnavailableError
     await Probe(single.storage).change(lambda work: work.users.update(next_version(user)))

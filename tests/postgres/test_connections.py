@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from application.ports import ConcurrentChangeError, StorageUnavailableError, UnitOfWork
-from application.transactions import Retry
+from application.ports import ConcurrentUpdateError, StorageUnavailableError, UnitOfWork
+from application.transactions import RetryPolicy
 from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
 from tests.support.examples import a_user, next_version, store_users
 from tests.support.probes import Probe, backend, fetch
@@ -89,8 +89,8 @@ REUSED: list[tuple[Body, type[Exception]]] = [
     (_update_to_duplicate_email, EmailAlreadyRegisteredError),
     (_update_to_duplicate_email_in_transaction, EmailAlreadyRegisteredError),
     (_violate_check, Exception),
-    (_update_stale_version, ConcurrentChangeError),
-    (_update_stale_version_in_transaction, ConcurrentChangeError),
+    (_update_stale_version, ConcurrentUpdateError),
+    (_update_stale_version_in_transaction, ConcurrentUpdateError),
     (_get_missing, UserNotFoundError),
     (_raise_after_sent_write, UnforeseenError),
     (_raise_before_sent_write, UnforeseenError),
@@ -114,7 +114,7 @@ async def _fail(single: Store, body: Body, error: type[Exception]) -> tuple[int,
         await body(work)
 
     with pytest.raises(error):
-        await Probe(single.storage, retry=Retry(deadline=0)).change(note_and_fail)
+        await Probe(single.storage, retry=RetryPolicy(max_elapsed=0)).change(note_and_fail)
     async with single.storage.readonly() as work:
         pids.append(await backend(work))
         assert await work.users.list(limit=9) == [OTHER, KNOWN]

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from adapters.postgres.turns import FEW, MOST_IN_A_TURN, Turns
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from tests.support.examples import a_post, a_user, store_posts, store_users
 from tests.support.services import post_service
 from tests.support.stores import Store
@@ -88,8 +88,8 @@ async def test_only_large_pages_use_the_fair_scheduler(store: Store, monkeypatch
     turns = CountingTurns()
     monkeypatch.setattr(store.database, "turns", turns)
     service = post_service(store.storage)
-    await service.get(OPERATOR, posts[0].id)
-    assert len((await service.list(OPERATOR, limit=FEW - 1)).items) == FEW - 1
+    await service.get(SYSTEM_PRINCIPAL, posts[0].id)
+    assert len((await service.list(SYSTEM_PRINCIPAL, limit=FEW - 1)).items) == FEW - 1
     assert turns.pages == 0
-    assert len((await service.list(OPERATOR, limit=FEW + 1)).items) == FEW + 1
+    assert len((await service.list(SYSTEM_PRINCIPAL, limit=FEW + 1)).items) == FEW + 1
     assert turns.pages == 1

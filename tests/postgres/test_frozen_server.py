@@ -9,7 +9,7 @@ import pytest
 from adapters.http.middleware.limits import RequestLimits
 from adapters.postgres.database import Database
 from adapters.postgres.storage import SqlAlchemyStorage
-from application.ports import StorageOverloadedError, StorageSilentError
+from application.ports import StorageBusyError, StorageTimeoutError
 from tests.http.support import check_problem, serving
 from tests.postgres.monitored import BROKEN, READY, monitored
 from tests.support.databases import with_driver
@@ -57,7 +57,7 @@ async def test_frozen_server_fails_each_attempt_without_retry(store: Store, driv
         attempts = [probe.change(lambda work: work.users.add(a_user())) for probe in probes]
         async with asyncio.timeout(LONGEST):
             results = await asyncio.gather(*attempts, return_exceptions=True)
-        assert {type(result) for result in results} == {StorageSilentError, StorageOverloadedError}
+        assert {type(result) for result in results} == {StorageTimeoutError, StorageBusyError}
         assert {probe.attempts for probe in probes} == {1}
         proxy.thaw()
         await until(lambda: taken(database) == 0)

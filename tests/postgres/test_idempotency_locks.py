@@ -7,10 +7,10 @@ import pytest
 
 from adapters.postgres.outcomes import _lock
 from adapters.system import new_id
-from application.access import UnauthenticatedError
-from application.idempotency import IdempotencyInFlightError, Outcome
+from application.authorization import UnauthenticatedError
+from application.idempotency import IdempotencyInFlightError, IdempotencyRecord
 from application.ports import StorageUnavailableError, UnitOfWork
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from domain.users import EmailAlreadyRegisteredError
 from tests.support.examples import a_key, a_user, an_outcome, store_keys, store_outcomes, store_users, told
 from tests.support.probes import Body, Probe, backend, fetch
@@ -30,7 +30,7 @@ def _held(store: Store) -> int:
 
 
 @pytest.fixture
-async def outcome(store: Store) -> Outcome:
+async def outcome(store: Store) -> IdempotencyRecord:
     key = a_key()
     await store_keys(store.storage, key)
     await store_users(store.storage, KNOWN)
@@ -63,29 +63,31 @@ async def _cancel(work: UnitOfWork) -> None:
     ],
 )
 async def test_idempotency_lock_is_released_after_failure(
-    store: Store, outcome: Outcome, body: Body[None], error: type[Exception]
+    store: Store, outcome: IdempotencyRecord, body: Body[None], error: type[Exception]
 ) -> None:
     async def add_and_fail(work: UnitOfWork) -> None:
-        await work.outcomes.add(outcome)
+        await work.idempotency.add(outcome)
         await backend(work)
         assert _held(store) == 1
         await body(work)
 
     with pytest.raises(error):
-        await Probe(store.storage, retry=Retry(deadline=0)).change(add_and_fail)
+        await Probe(store.storage, retry=RetryPolicy(max_elapsed=0)).change(add_and_fail)
     await until(lambda: _held(store) == 0)
     assert await told(store.storage, outcome) is None
 
 
-async def test_idempotency_lock_is_released_after_commit_and_rejection(store: Store, outcome: Outcome) -> None:
+async def test_idempotency_lock_is_released_after_commit_and_rejection(
+    store: Store, outcome: IdempotencyRecord
+) -> None:
     await store_outcomes(store.storage, outcome)
     assert _held(store) == 0
-    assert await store_outcomes(store.storage, replace(outcome, answer=b"again")) == outcome
+    assert await store_outcomes(store.storage, replace(outcome, response=b"again")) == outcome
     with pytest.raises(UnauthenticatedError):
         await store_outcomes(store.storage, an_outcome(new_id()))
-    second = an_outcome(outcome.key_id)
+    second = an_outcome(outcome.api_key_id)
     async with store.storage.transaction() as work:
-        await work.outcomes.add(second)
+        await work.idempotency.add(second)
         await backend(work)
         assert _held(store) == 1
         with pytest.raises(IdempotencyInFlightError):
@@ -93,7 +95,7 @@ async def test_idempotency_lock_is_released_after_commit_and_rejection(store: St
     assert _held(store) == 0
 
 
-async def test_idempotency_lock_differs_from_bigint_lock(store: Store, outcome: Outcome) -> None:
+async def test_idempotency_lock_differs_from_bigint_lock(store: Store, outcome: IdempotencyRecord) -> None:
     lock = _lock(outcome)
     number = lock["lock_high"] << 32 | lock["lock_low"] & 0xFFFF_FFFF
     store.admin.execute("SELECT pg_advisory_lock(%s)", [number])

@@ -11,15 +11,15 @@ from sqlalchemy import URL
 from adapters.postgres.database import Database
 from adapters.postgres.observed import NO_SQLSTATE, PoolUsage
 from adapters.postgres.storage import SqlAlchemyStorage
-from application.ports import StorageOverloadedError, StorageUnavailableError, UnitOfWork
-from application.transactions import Retry
+from application.ports import StorageBusyError, StorageUnavailableError, UnitOfWork
+from application.transactions import RetryPolicy
 from domain.users import EmailAlreadyRegisteredError
 from tests.support.examples import a_user, store_users
 from tests.support.probes import Probe, backend, fetch
 from tests.support.stores import PATIENT, Store, opened
 from tests.support.waiting import until
 
-ONCE = Retry(deadline=0)
+ONCE = RetryPolicy(max_elapsed=0)
 
 
 async def test_pool_usage_counts_connections_and_waiters(driver: str, store: Store) -> None:
@@ -43,7 +43,7 @@ async def test_pool_timeout_is_not_counted_as_waiting(driver: str, store: Store)
         probe = Probe(pool.storage, retry=ONCE)
         async with pool.storage.readonly() as holder:
             await backend(holder)
-            with pytest.raises(StorageOverloadedError):
+            with pytest.raises(StorageBusyError):
                 await probe.look(backend)
             assert pool.database.usage == PoolUsage(1, 1, 0)
 

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from adapters.postgres.database import Database
 from adapters.postgres.storage import SqlAlchemyStorage
 from application.ports import StorageUnavailableError, UnitOfWork
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from domain.users import User
 from tests.support.databases import Databases, connected
 from tests.support.examples import stored_users
@@ -44,7 +44,7 @@ async def test_pool_slot_is_returned_when_connecting_is_cancelled(store: Store, 
 async def test_pool_slot_is_returned_when_server_rejects_connection(
     scratch: URL, driver: str, databases: Databases
 ) -> None:
-    once = Retry(deadline=0)
+    once = RetryPolicy(max_elapsed=0)
     allow = f'ALTER DATABASE "{scratch.database}" ALLOW_CONNECTIONS '
     async with opened(scratch, driver, ONE) as pool:
         with connected(databases.url) as admin:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import URL
 
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
 from domain.posts import PostStatus
 from tests.support.examples import a_request, stored_posts, stored_users
@@ -21,19 +21,19 @@ either = pytest.mark.parametrize("prepared", [True, False])
 
 async def _use(store: Store) -> None:
     users, posts, keys = user_service(store.storage), post_service(store.storage), key_service(store.storage)
-    key = (await keys.create(OPERATOR, name="key", scopes=[Scope.USERS_READ])).key
+    key = (await keys.create(SYSTEM_PRINCIPAL, name="key", scopes=[Scope.USERS_READ])).key
     for number in range(8):  # a driver may prepare a statement only after some executions
         request = a_request(key, name=bytes([number]) * 32)
-        user, _ = await users.create_once(OPERATOR, request, email=f"ada{number}@example.org")
-        await users.change(OPERATOR, user.id, full_name="Ada")
-        await users.list(OPERATOR, limit=3, after=user.id, is_active=True)
-        await users.list(OPERATOR, limit=3, email=user.email)
-        post = await posts.write(OPERATOR, author_id=user.id, title="x", content="x")
-        await posts.revise(OPERATOR, post.id, status=PostStatus.PUBLISHED)
-        await posts.list(OPERATOR, limit=3, author_id=user.id)
+        user, _ = await users.create_once(SYSTEM_PRINCIPAL, request, email=f"ada{number}@example.org")
+        await users.update(SYSTEM_PRINCIPAL, user.id, full_name="Ada")
+        await users.list(SYSTEM_PRINCIPAL, limit=3, after=user.id, is_active=True)
+        await users.list(SYSTEM_PRINCIPAL, limit=3, email=user.email)
+        post = await posts.create(SYSTEM_PRINCIPAL, author_id=user.id, title="x", content="x")
+        await posts.update(SYSTEM_PRINCIPAL, post.id, status=PostStatus.PUBLISHED)
+        await posts.list(SYSTEM_PRINCIPAL, limit=3, author_id=user.id)
         if number % 2:
-            await posts.remove(OPERATOR, post.id)
-            await users.erase(OPERATOR, user.id)
+            await posts.delete(SYSTEM_PRINCIPAL, post.id)
+            await users.delete(SYSTEM_PRINCIPAL, user.id)
     assert len(await stored_users(store.storage)) == len(await stored_posts(store.storage)) == 4
 
 
@@ -61,6 +61,6 @@ async def test_prepared_statements_setting_is_applied(
 async def test_timestamps_are_utc_in_any_server_time_zone(scratch: URL, driver: str, prepared: bool) -> None:
     async with opened(scratch, driver, replace(ONE, prepared_statements=prepared)) as store:
         store.admin.execute(f"ALTER DATABASE {scratch.database} SET timezone = 'Asia/Kathmandu'")
-        user = await user_service(store.storage).register(OPERATOR, email="ada@example.org")
-        read = await user_service(store.storage).get(OPERATOR, user.id)
+        user = await user_service(store.storage).create(SYSTEM_PRINCIPAL, email="ada@example.org")
+        read = await user_service(store.storage).get(SYSTEM_PRINCIPAL, user.id)
         assert (read, read.created_at.utcoffset()) == (user, timedelta(0))

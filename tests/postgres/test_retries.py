@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import URL
 
-from application.access import OPERATOR
-from application.ports import ConcurrentChangeError, UnitOfWork
-from application.transactions import Retry
+from application.authorization import SYSTEM_PRINCIPAL
+from application.ports import ConcurrentUpdateError, UnitOfWork
+from application.transactions import RetryPolicy
 from domain.users import User
 from tests.support.examples import a_user, next_version, store_users, stored_users
 from tests.support.probes import Probe, backend, fetch
@@ -63,7 +63,7 @@ async def test_use_case_is_retried_when_all_pooled_connections_ended(store: Stor
 async def test_single_write_is_retried_on_ended_connection(store: Store, probe: Probe) -> None:
     user = a_user()
     await _terminate(store, *await _open_connections(probe, 1))
-    await user_service(store.storage).register(OPERATOR, email=user.email)
+    await user_service(store.storage).create(SYSTEM_PRINCIPAL, email=user.email)
     assert [stored.email for stored in await stored_users(store.storage)] == [user.email]
 
 
@@ -115,7 +115,7 @@ async def test_repeatable_read_conflict_is_retried(store: Store, single: Store) 
         await work.users.update(next_version(await work.users.get(other.id)))
         await fetch(work, "SELECT 1")
         if probe.attempts == 1:
-            await user_service(store.storage).change(OPERATOR, user.id, full_name="first")
+            await user_service(store.storage).update(SYSTEM_PRINCIPAL, user.id, full_name="first")
         changed: User = next_version(await work.users.get(user.id), full_name="second")
         await work.users.update(changed)
         return changed
@@ -152,13 +152,13 @@ async def test_added_column_needs_no_retry(scratch: URL, driver: str) -> None:
     user, new = a_user(), a_user()
     async with opened(scratch, driver) as store:
         await store_users(store.storage, user)
-        probe = Probe(store.storage, retry=Retry(deadline=0))
+        probe = Probe(store.storage, retry=RetryPolicy(max_elapsed=0))
 
         async def body(work: UnitOfWork) -> None:
             assert await work.users.get(user.id) == user
             await work.users.add(new)
             assert await work.users.get(user.id) == user
-            await work.users.remove(new)
+            await work.users.delete(new)
 
         await probe.change(body)
         store.admin.execute("ALTER TABLE users ADD COLUMN column_of_a_later_release text")
@@ -184,7 +184,7 @@ async def test_failed_commit_is_retried(store: Store, at_commit: Callable[[str],
     assert await stored_users(store.storage) == users[::-1]
 
 
-@pytest.mark.parametrize(("code", "error"), [("RAISE 'no';", Exception), (CONFLICT, ConcurrentChangeError)])
+@pytest.mark.parametrize(("code", "error"), [("RAISE 'no';", Exception), (CONFLICT, ConcurrentUpdateError)])
 async def test_failed_commit_stores_nothing(
     store: Store, at_commit: Callable[[str], None], code: str, error: type[Exception]
 ) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import literal_column
 from adapters.memory.storage import InMemoryStorage
 from adapters.postgres import post_pages
 from application.ports import Storage
-from application.search import Hit
+from application.search import SearchHit
 from domain.posts import PostStatus
 from tests.support.examples import PUBLISHED, a_post, a_user, store_posts, store_users
 from tests.support.stores import Store
@@ -60,11 +60,11 @@ def _published(status: PostStatus) -> datetime | None:
     return None if status is PostStatus.DRAFT else PUBLISHED
 
 
-async def _pages(storage: Storage, tokens: list[str], **filters: Any) -> list[list[Hit]]:
+async def _pages(storage: Storage, tokens: list[str], **filters: Any) -> list[list[SearchHit]]:
     """Return all pages of four hits each."""
-    pages: list[list[Hit]] = [[]]
+    pages: list[list[SearchHit]] = [[]]
     async with storage.readonly() as work:
         while len(pages) == 1 or pages[-1]:
-            after = pages[-1][-1].place if pages[-1] else None
+            after = pages[-1][-1].position if pages[-1] else None
             pages.append(list(await work.posts.search(tokens, limit=4, after=after, **filters)))
     return pages

@@ -5,8 +5,8 @@ from sqlalchemy import URL
 
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.storage import SqlAlchemyStorage
-from application.ports import StorageUnavailableError, TransientError, UnitOfWork
-from application.transactions import Retry
+from application.ports import StorageUnavailableError, TransientStorageError, UnitOfWork
+from application.transactions import RetryPolicy
 from domain.errors import DomainError
 from tests.support.examples import a_post, a_user, next_version, store_users
 from tests.support.probes import Body, Probe, fetch
@@ -45,8 +45,8 @@ async def _fail(work: UnitOfWork) -> None:
 )
 async def test_port_errors_hide_database_messages(probe: Probe, body: Body[None]) -> None:
     await store_users(probe.storage, KNOWN)
-    probe.retry = Retry(deadline=0)
-    with pytest.raises((DomainError, TransientError)) as raised:
+    probe.retry = RetryPolicy(max_elapsed=0)
+    with pytest.raises((DomainError, TransientStorageError)) as raised:
         await probe.change(body)
     assert _secrets(raised.value) == []
 
@@ -55,6 +55,6 @@ async def test_port_errors_hide_database_address(driver: str) -> None:
     url = URL.create(f"postgresql+{driver}", "zoe", "secret", database="posts", query={"host": "/secret/hexapost"})
     database = Database(url, DatabaseOptions())
     with pytest.raises(StorageUnavailableError) as raised:
-        await Probe(SqlAlchemyStorage(database), retry=Retry(deadline=0)).look(_get_missing)
+        await Probe(SqlAlchemyStorage(database), retry=RetryPolicy(max_elapsed=0)).look(_get_missing)
     assert _secrets(raised.value) == []
     await database.close()

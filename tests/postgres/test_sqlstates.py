@@ -3,17 +3,17 @@
 import pytest
 
 from application.ports import (
-    ConcurrentChangeError,
-    StorageOverloadedError,
+    ConcurrentUpdateError,
+    StorageBusyError,
     StorageUnavailableError,
 )
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from tests.support.probes import Probe, fetch
 
 MAPPED = {
-    "40001": ConcurrentChangeError,  # serialization_failure
-    "40P01": ConcurrentChangeError,  # deadlock_detected
-    "57014": StorageOverloadedError,  # query_canceled
+    "40001": ConcurrentUpdateError,  # serialization_failure
+    "40P01": ConcurrentUpdateError,  # deadlock_detected
+    "57014": StorageBusyError,  # query_canceled
     "57P01": StorageUnavailableError,  # admin_shutdown
     "57P02": StorageUnavailableError,  # crash_shutdown
     "57P03": StorageUnavailableError,  # cannot_connect_now
@@ -53,7 +53,7 @@ UNMAPPED = [
 
 @pytest.mark.parametrize(("state", "error"), MAPPED.items())
 async def test_sqlstate_maps_to_port_error_without_text(probe: Probe, state: str, error: type[Exception]) -> None:
-    probe.retry = Retry(deadline=0)
+    probe.retry = RetryPolicy(max_elapsed=0)
     with pytest.raises(error) as raised:
         await probe.look(lambda work: fetch(work, "SELECT fail(:state)", state=state))
     assert (type(raised.value), str(raised.value), probe.attempts) == (error, "", 1)

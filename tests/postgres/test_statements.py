@@ -2,8 +2,8 @@
 
 import pytest
 
-from application.access import OPERATOR
-from application.ports import ConcurrentChangeError, UnitOfWork
+from application.authorization import SYSTEM_PRINCIPAL
+from application.ports import ConcurrentUpdateError, UnitOfWork
 from domain.posts import PostStatus
 from domain.users import EmailAlreadyRegisteredError
 from tests.support.examples import (
@@ -44,15 +44,15 @@ def sent(store: Store, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 async def test_user_operations_send_few_statements(store: Store, sent: Recorder) -> None:
     users = user_service(store.storage)
-    user = await users.register(OPERATOR, email="ada@example.org")
+    user = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
     assert sent.take() == ["INSERT"]
-    await users.get(OPERATOR, user.id)
+    await users.get(SYSTEM_PRINCIPAL, user.id)
     assert sent.take() == ["SELECT"]
-    await users.list(OPERATOR, limit=9)
+    await users.list(SYSTEM_PRINCIPAL, limit=9)
     assert sent.take() == ["SELECT"]
-    await users.change(OPERATOR, user.id, full_name="Ada")
+    await users.update(SYSTEM_PRINCIPAL, user.id, full_name="Ada")
     assert sent.take() == ["SELECT", "UPDATE"]
-    await users.erase(OPERATOR, user.id)
+    await users.delete(SYSTEM_PRINCIPAL, user.id)
     assert sent.take() == ["SELECT", "BEGIN", "DELETE", "UPDATE", "COMMIT"]
 
 
@@ -60,11 +60,11 @@ async def test_post_operations_send_few_statements(store: Store, sent: Recorder)
     posts, author = post_service(store.storage), a_user()
     await store_users(store.storage, author)
     sent.take()
-    post = await posts.write(OPERATOR, author_id=author.id, title="x", content="x")
+    post = await posts.create(SYSTEM_PRINCIPAL, author_id=author.id, title="x", content="x")
     assert sent.take() == ["INSERT"]
-    await posts.revise(OPERATOR, post.id, status=PostStatus.PUBLISHED)
+    await posts.update(SYSTEM_PRINCIPAL, post.id, status=PostStatus.PUBLISHED)
     assert sent.take() == ["SELECT", "UPDATE"]
-    await posts.remove(OPERATOR, post.id)
+    await posts.delete(SYSTEM_PRINCIPAL, post.id)
     assert sent.take() == ["SELECT", "DELETE"]
 
 
@@ -72,12 +72,12 @@ async def test_api_key_operations_send_single_statements(store: Store, sent: Rec
     key, probe = a_key(), Probe(store.storage)
     await store_keys(store.storage, key)
     assert sent.take() == ["INSERT"]
-    await probe.look(lambda work: work.keys.get(key.id))
+    await probe.look(lambda work: work.api_keys.get(key.id))
     assert sent.take() == ["SELECT"]
     for change in (
-        lambda work: work.keys.end(key.id, at=EXPIRES),
-        lambda work: work.keys.revoke(key.id, now=EXPIRES),
-        lambda work: work.keys.note_use(key.id, now=EXPIRES),
+        lambda work: work.api_keys.end(key.id, at=EXPIRES),
+        lambda work: work.api_keys.revoke(key.id, now=EXPIRES),
+        lambda work: work.api_keys.record_use(key.id, now=EXPIRES),
     ):
         await probe.change(change)
         assert sent.take() == ["UPDATE"]
@@ -88,20 +88,20 @@ async def test_idempotent_request_sends_single_transaction(store: Store, sent: R
     await store_keys(store.storage, key)
     users = user_service(store.storage)
     sent.take()
-    await users.create_once(OPERATOR, a_request(key), email="ada@example.org")
+    await users.create_once(SYSTEM_PRINCIPAL, a_request(key), email="ada@example.org")
     assert "INTO outcomes" in sent.statements[1]
     assert sent.take() == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
-    await users.create_once(OPERATOR, a_request(key), email="ada@example.org")
+    await users.create_once(SYSTEM_PRINCIPAL, a_request(key), email="ada@example.org")
     assert sent.take() == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
     await store_outcomes(store.storage, an_outcome(key))
     assert sent.take() == ["BEGIN", "INSERT", "COMMIT"]
-    await Probe(store.storage).change(lambda work: work.outcomes.purge(now=CREATED, limit=9))
+    await Probe(store.storage).change(lambda work: work.idempotency.purge(now=CREATED, limit=9))
     assert sent.take() == ["BEGIN", "WITH", "COMMIT"]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_single_write_is_the_last_statement_on_the_server(store: Store) -> None:
-    await user_service(store.storage).register(OPERATOR, email="ada@example.org")
+    await user_service(store.storage).create(SYSTEM_PRINCIPAL, email="ada@example.org")
     (query,) = store.admin.execute(LATEST).fetchone() or ("",)
     assert str(query).startswith("INSERT INTO users")
 
@@ -146,7 +146,7 @@ async def test_failed_transaction_is_rolled_back(store: Store, sent: Recorder) -
             await work.users.add(a_user())
             await work.users.update(next_version(other, email=user.email))
     assert sent.take() == ["BEGIN", "INSERT", "UPDATE", "ROLLBACK"]
-    with pytest.raises(ConcurrentChangeError):
+    with pytest.raises(ConcurrentUpdateError):
         async with store.storage.transaction() as work:
             await work.users.update(a_user(version=5))
             await work.users.list(limit=1)
@@ -164,13 +164,13 @@ async def test_statements_name_their_columns(store: Store, sent: Recorder) -> No
         await work.users.list(limit=1, after=user.id, is_active=True)
         await work.posts.get(post.id, author_id=user.id, reader_id=user.id)
         await work.posts.list(limit=1, after=post.id, author_id=user.id, status=PostStatus.DRAFT, reader_id=user.id)
-        await work.keys.add(key)
-        await work.keys.get(key.id)
-        await work.keys.list(limit=1, after=key.id)
-        await work.outcomes.add(an_outcome(key))
-        await work.outcomes.purge(now=CREATED, limit=1)
+        await work.api_keys.add(key)
+        await work.api_keys.get(key.id)
+        await work.api_keys.list(limit=1, after=key.id)
+        await work.idempotency.add(an_outcome(key))
+        await work.idempotency.purge(now=CREATED, limit=1)
         await work.posts.update(next_version(post), publishes=True)
-        await work.posts.remove(next_version(post))
-        await work.users.remove(user)
+        await work.posts.delete(next_version(post))
+        await work.users.delete(user)
     assert len(sent.statements) == 18
     assert [statement for statement in sent.statements if "*" in statement] == []

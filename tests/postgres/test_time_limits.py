@@ -7,8 +7,8 @@ import pytest
 
 from adapters.postgres.database import DatabaseOptions
 from adapters.postgres.drivers import DRIVERS
-from application.ports import StorageOverloadedError, StorageSilentError, StorageUnavailableError, UnitOfWork
-from application.transactions import Retry
+from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, UnitOfWork
+from application.transactions import RetryPolicy
 from tests.support.databases import connected
 from tests.support.examples import a_user, next_version, store_users, stored_users
 from tests.support.probes import Probe, backend, fetch
@@ -51,7 +51,7 @@ def test_migration_connections_have_no_statement_timeout(driver: str) -> None:
 
 async def test_statement_timeout_raises_overloaded_error_without_retry(quick: Store) -> None:
     probe = Probe(quick.storage)
-    with pytest.raises(StorageOverloadedError):
+    with pytest.raises(StorageBusyError):
         await probe.look(lambda work: fetch(work, "SELECT pg_sleep(600)"))
     assert probe.attempts == 1
     await until(lambda: quick.taken == 0)
@@ -62,7 +62,7 @@ async def test_write_that_waits_for_row_lock_times_out(quick: Store, store: Stor
     await store_users(store.storage, user)
     with connected(store.url) as holder, holder.transaction():
         holder.execute("SELECT FROM users FOR UPDATE")
-        with pytest.raises(StorageOverloadedError):
+        with pytest.raises(StorageBusyError):
             await Probe(quick.storage).change(lambda work: work.users.update(next_version(user)))
     assert await stored_users(store.storage) == [user]
     await until(lambda: quick.taken == 0)
@@ -71,7 +71,7 @@ async def test_write_that_waits_for_row_lock_times_out(quick: Store, store: Stor
 async def test_attempt_timeout_raises_timeout_error_without_retry(store: Store, driver: str) -> None:
     async with opened(store.url, driver, replace(PATIENT, attempt_timeout=0.1)) as pool:
         probe = Probe(pool.storage)
-        with pytest.raises(StorageSilentError):
+        with pytest.raises(StorageTimeoutError):
             await probe.look(lambda work: fetch(work, "SELECT pg_sleep(600)"))
         assert probe.attempts == 1
         await until(lambda: pool.taken == 0)
@@ -91,6 +91,6 @@ async def test_idle_transaction_timeout_is_retried(store: Store) -> None:
     probe = Probe(store.storage)
     await probe.change(body)
     assert (probe.attempts, await stored_users(store.storage), store.taken) == (2, [user], 0)
-    probe = Probe(store.storage, retry=Retry(deadline=0))
+    probe = Probe(store.storage, retry=RetryPolicy(max_elapsed=0))
     with pytest.raises(StorageUnavailableError):
         await probe.change(body)

@@ -12,8 +12,8 @@ from sqlalchemy import URL, PoolProxiedConnection
 
 from adapters.postgres.database import Database
 from adapters.postgres.storage import SqlAlchemyStorage
-from application.ports import StorageOverloadedError, StorageUnavailableError, UnitOfWork
-from application.transactions import Retry
+from application.ports import StorageBusyError, StorageUnavailableError, UnitOfWork
+from application.transactions import RetryPolicy
 from domain.users import User
 from tests.support.databases import connected, with_driver
 from tests.support.examples import a_user
@@ -22,7 +22,7 @@ from tests.support.roles import Role, a_role
 from tests.support.stores import PATIENT, Store, opened, taken
 from tests.support.waiting import until
 
-ONCE = Retry(deadline=0)
+ONCE = RetryPolicy(max_elapsed=0)
 
 
 async def _list(work: UnitOfWork) -> Sequence[User]:
@@ -49,9 +49,9 @@ async def test_exhausted_pool_raises_overloaded_error(
 
         monkeypatch.setattr(Database, "connect", counted)
         probe = Probe(pool.storage, retry=ONCE)
-        with pytest.raises(StorageOverloadedError):
+        with pytest.raises(StorageBusyError):
             await asyncio.wait_for(probe.look(_list), 30)
-        with pytest.raises(StorageOverloadedError):
+        with pytest.raises(StorageBusyError):
             await asyncio.wait_for(probe.change(_add_two), 30)
         # Each attempt waits once: a rollback without a transaction needs no connection.
         assert (probe.attempts, len(connects), pool.taken) == (2, 2, 1)

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.observed import NO_SQLSTATE
 from adapters.postgres.storage import SqlAlchemyStorage
-from application.ports import StorageOverloadedError, StorageSilentError
+from application.ports import StorageBusyError, StorageTimeoutError
 from tests.support.probes import Probe
 from tests.support.waiting import until
 
@@ -53,7 +53,7 @@ async def server(driver: str) -> AsyncIterator[UnresponsiveServer]:
 async def test_connect_timeout_is_counted_once_per_attempt(server: UnresponsiveServer) -> None:
     server.open(connect_timeout=0.05)
     for attempts in (1, 2):
-        with pytest.raises(StorageSilentError):
+        with pytest.raises(StorageTimeoutError):
             await server.database.connect()
         assert server.errors == [NO_SQLSTATE] * attempts
 
@@ -61,14 +61,14 @@ async def test_connect_timeout_is_counted_once_per_attempt(server: UnresponsiveS
 async def test_connect_timeout_is_not_retried(server: UnresponsiveServer) -> None:
     server.open(connect_timeout=0.05)
     probe = Probe(SqlAlchemyStorage(server.database))
-    with pytest.raises(StorageSilentError):
+    with pytest.raises(StorageTimeoutError):
         await asyncio.wait_for(probe.look(lambda work: work.users.list(limit=1)), 30)
     assert probe.attempts == 1
 
 
 async def test_connect_timeout_after_pool_wait_is_counted_once(server: UnresponsiveServer) -> None:
     server.open(connect_timeout=0.05)
-    with pytest.raises(StorageSilentError):
+    with pytest.raises(StorageTimeoutError):
         await server.connect_after_waiting()
     assert server.errors == [NO_SQLSTATE]
 
@@ -76,7 +76,7 @@ async def test_connect_timeout_after_pool_wait_is_counted_once(server: Unrespons
 @pytest.mark.parametrize("attempt_timeout", [0, 0.05])
 async def test_attempt_timeout_after_pool_wait_is_overload(server: UnresponsiveServer, attempt_timeout: float) -> None:
     server.open(attempt_timeout=attempt_timeout)
-    with pytest.raises(StorageOverloadedError):
+    with pytest.raises(StorageBusyError):
         await server.connect_after_waiting()
     assert server.errors == []
     assert await server.database.opens()

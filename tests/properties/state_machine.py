@@ -12,14 +12,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from adapters.memory.storage import InMemoryStorage
 from adapters.system import new_id
-from application.access import OPERATOR
+from application.api_keys import ApiKeyService, CreatedApiKey
+from application.authorization import SYSTEM_PRINCIPAL
 from application.idempotency import Created
-from application.keys import ApiKeyService, IssuedKey
-from application.pages import Page
+from application.pagination import Page
 from application.ports import Storage
 from application.posts import PostService
 from application.retention import RetentionService
-from application.search import Place
+from application.search import SearchPosition
 from application.users import UserService
 from domain.api_keys import ApiKey, Scope
 from domain.errors import DomainError
@@ -90,8 +90,8 @@ class StorageEquivalence(RuleBasedStateMachine):
             storage=storage,
             users=user_service(storage, ids=lambda: self.id, now=now),
             posts=post_service(storage, ids=lambda: self.id, now=now),
-            keys=replace(key_service(storage, ids=lambda: self.id, now=now), new_secret=lambda: "s" * 32),
-            retention=RetentionService(storage=storage, now=now, retry=PATIENT, batch=1),
+            keys=replace(key_service(storage, ids=lambda: self.id, now=now), generate_secret=lambda: "s" * 32),
+            retention=RetentionService(storage=storage, clock=now, retry=PATIENT, batch_size=1),
         )
 
     def compare(self, use_case: Any) -> Any:
@@ -107,13 +107,13 @@ class StorageEquivalence(RuleBasedStateMachine):
         result = self.compare(use_case)
         if isinstance(result, Created):
             result = result.value
-        if isinstance(result, IssuedKey):
+        if isinstance(result, CreatedApiKey):
             return result.key.id
         return result.id if isinstance(result, User | Post) else multiple()
 
     @rule(target=people, again=st.booleans(), email=EMAILS, full_name=NAMES, is_active=st.booleans())
     def create_user(self, again: bool, **fields: Any) -> Any:
-        return self.create(lambda side: side.users.register(OPERATOR, **fields), again)
+        return self.create(lambda side: side.users.register(SYSTEM_PRINCIPAL, **fields), again)
 
     @rule(
         user_id=people,
@@ -121,23 +121,23 @@ class StorageEquivalence(RuleBasedStateMachine):
         expected=EXPECTED,
     )
     def update_user(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.users.change(OPERATOR, user_id, expected=expected, **changes))
+        self.compare(lambda side: side.users.change(SYSTEM_PRINCIPAL, user_id, expected=expected, **changes))
 
     @rule(user_id=consumes(people), expected=EXPECTED)
     def delete_user(self, user_id: UUID, expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.users.erase(OPERATOR, user_id, expected=expected))
+        self.compare(lambda side: side.users.erase(SYSTEM_PRINCIPAL, user_id, expected=expected))
 
     @rule(user_id=people)
     def get_user(self, user_id: UUID) -> None:
-        self.compare(lambda side: side.users.get(OPERATOR, user_id))
+        self.compare(lambda side: side.users.get(SYSTEM_PRINCIPAL, user_id))
 
     @rule(limit=LIMITS, after=st.none() | people, email=st.none() | EMAILS, is_active=st.none() | st.booleans())
     def list_users(self, **page: Any) -> None:
-        self.compare(lambda side: side.users.list(OPERATOR, **page))
+        self.compare(lambda side: side.users.list(SYSTEM_PRINCIPAL, **page))
 
     @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
     def create_post(self, **fields: Any) -> Any:
-        return self.create(lambda side: side.posts.write(OPERATOR, **fields))
+        return self.create(lambda side: side.posts.write(SYSTEM_PRINCIPAL, **fields))
 
     @rule(
         post_id=texts,
@@ -145,59 +145,59 @@ class StorageEquivalence(RuleBasedStateMachine):
         expected=EXPECTED,
     )
     def update_post(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.posts.revise(OPERATOR, post_id, expected=expected, **changes))
+        self.compare(lambda side: side.posts.revise(SYSTEM_PRINCIPAL, post_id, expected=expected, **changes))
 
     @rule(post_id=consumes(texts), expected=EXPECTED)
     def delete_post(self, post_id: UUID, expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.posts.remove(OPERATOR, post_id, expected=expected))
+        self.compare(lambda side: side.posts.remove(SYSTEM_PRINCIPAL, post_id, expected=expected))
 
     @rule(post_id=texts | people)
     def get_post(self, post_id: UUID) -> None:
-        self.compare(lambda side: side.posts.get(OPERATOR, post_id))
+        self.compare(lambda side: side.posts.get(SYSTEM_PRINCIPAL, post_id))
 
     @rule(limit=LIMITS, after=st.none() | texts, author_id=st.none() | people, status=st.none() | STATUSES)
     def list_posts(self, **page: Any) -> None:
-        self.compare(lambda side: side.posts.list(OPERATOR, **page))
+        self.compare(lambda side: side.posts.list(SYSTEM_PRINCIPAL, **page))
 
     @rule(
         query=QUERIES,
         reader_id=st.none() | people,
         limit=LIMITS,
-        after=st.none() | st.builds(Place, in_title=st.booleans(), id=texts),
+        after=st.none() | st.builds(SearchPosition, in_title=st.booleans(), id=texts),
         author_id=st.none() | people,
         status=st.none() | STATUSES,
     )
     def search(self, query: str, reader_id: UUID | None, **page: Any) -> None:
-        reader = replace(OPERATOR, user_id=reader_id)
+        reader = replace(SYSTEM_PRINCIPAL, user_id=reader_id)
         self.compare(lambda side: side.posts.search(reader, query, **page))
 
     @rule(reader_id=people, post_id=texts, limit=LIMITS, after=st.none() | texts, author_id=st.none() | people)
     def read_as_user(self, reader_id: UUID, post_id: UUID, **page: Any) -> None:
-        reader = replace(OPERATOR, user_id=reader_id)
+        reader = replace(SYSTEM_PRINCIPAL, user_id=reader_id)
         self.compare(lambda side: side.posts.get(reader, post_id))
         self.compare(lambda side: side.posts.list(reader, **page))
         self.compare(lambda side: side.posts.revise(reader, post_id, status=PostStatus.PUBLISHED))
 
     @rule(target=keys, again=st.booleans(), name=TITLES, scopes=SCOPES, user_id=st.none() | people)
     def create_key(self, again: bool, **fields: Any) -> Any:
-        return self.create(lambda side: side.keys.create(OPERATOR, **fields), again)
+        return self.create(lambda side: side.keys.create(SYSTEM_PRINCIPAL, **fields), again)
 
     @rule(target=keys, key_id=keys, in_seconds=st.integers(min_value=-9, max_value=99))
     def rotate(self, key_id: UUID, in_seconds: int) -> Any:
         until = START + timedelta(seconds=in_seconds)
-        return self.create(lambda side: side.keys.rotate(OPERATOR, key_id, until=until))
+        return self.create(lambda side: side.keys.rotate(SYSTEM_PRINCIPAL, key_id, until=until))
 
     @rule(key_id=keys | people)
     def revoke(self, key_id: UUID) -> None:
-        self.compare(lambda side: side.keys.revoke(OPERATOR, key_id))
+        self.compare(lambda side: side.keys.revoke(SYSTEM_PRINCIPAL, key_id))
 
     @rule(limit=LIMITS, after=st.none() | keys)
     def list_keys(self, **page: Any) -> None:
-        self.compare(lambda side: side.keys.list(OPERATOR, **page))
+        self.compare(lambda side: side.keys.list(SYSTEM_PRINCIPAL, **page))
 
     @rule(target=people, email=EMAILS, key=keys, name=REQUEST_NAMES, fingerprint=FINGERPRINTS, lasts=TTLS)
     def create_user_once(self, email: str, **request: Any) -> Any:
-        return self.create(lambda side: side.users.create_once(OPERATOR, a_request(**request), email=email))
+        return self.create(lambda side: side.users.create_once(SYSTEM_PRINCIPAL, a_request(**request), email=email))
 
     @rule()
     def purge(self) -> None:

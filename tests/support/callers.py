@@ -6,24 +6,24 @@ from uuid import UUID
 
 from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
 from adapters.system import new_id
-from application.access import Caller
+from application.authorization import Principal
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import USER_SCOPES, Scope
 
 Hook = Callable[[], Awaitable[object]]
 
 
-def unbound(*scopes: Scope) -> Caller:
+def unbound(*scopes: Scope) -> Principal:
     """Return a principal with these scopes that is not bound to a user."""
-    return Caller(key_id=new_id(), scopes=frozenset(scopes), user_id=None)
+    return Principal(api_key_id=new_id(), scopes=frozenset(scopes), user_id=None)
 
 
-def bound(user_id: UUID, scopes: Iterable[Scope] = USER_SCOPES) -> Caller:
+def bound(user_id: UUID, scopes: Iterable[Scope] = USER_SCOPES) -> Principal:
     """Return a principal that is bound to this user."""
-    return Caller(key_id=new_id(), scopes=frozenset(scopes), user_id=user_id)
+    return Principal(api_key_id=new_id(), scopes=frozenset(scopes), user_id=user_id)
 
 
-def lacking(*scopes: Scope) -> Caller:
+def lacking(*scopes: Scope) -> Principal:
     """Return a principal with every scope except these."""
     return unbound(*set(Scope) - set(scopes))
 

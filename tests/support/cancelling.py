@@ -8,7 +8,7 @@ from uuid import UUID
 
 from adapters.postgres.database import Database
 from adapters.postgres.storage import SqlAlchemyStorage
-from application.access import OPERATOR
+from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.users import User
 from tests.support.services import user_service
@@ -41,9 +41,9 @@ async def cancel_many(database: Database, users: Sequence[User], times: int, see
 
 async def _one(service: UserService, user: User, chance: random.Random, found: Cancelled) -> None:
     if chance.random() < 0.3:
-        task = asyncio.create_task(service.change(OPERATOR, user.id, full_name=f"{chance.random()}"))
+        task = asyncio.create_task(service.update(SYSTEM_PRINCIPAL, user.id, full_name=f"{chance.random()}"))
     else:
-        task = asyncio.create_task(service.get(OPERATOR, user.id))
+        task = asyncio.create_task(service.get(SYSTEM_PRINCIPAL, user.id))
     if chance.random() < 0.9:
         await asyncio.sleep(chance.choice((0.0, chance.uniform(0, 0.03))))
         task.cancel()

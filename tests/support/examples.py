@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from uuid import UUID
 
 from adapters.system import new_id
-from application.idempotency import Once, Outcome, OutcomeErasedError
+from application.idempotency import IdempotencyRecord, IdempotencyRecordErasedError, IdempotentRequest
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import ApiKey, ApiKeyHash, Scope
 from domain.posts import Post, PostStatus
@@ -79,13 +79,13 @@ def a_key(user: User | None = None, **fields: Any) -> ApiKey:
     return replace(key, **fields)
 
 
-def an_outcome(key: ApiKey | UUID, **fields: Any) -> Outcome:
+def an_outcome(key: ApiKey | UUID, **fields: Any) -> IdempotencyRecord:
     """Return a unique idempotency record of a request with the API key, with these fields."""
-    outcome = Outcome(
-        key_id=key.id if isinstance(key, ApiKey) else key,
-        name=next(_numbers).to_bytes(32),
+    outcome = IdempotencyRecord(
+        api_key_id=key.id if isinstance(key, ApiKey) else key,
+        key_hash=next(_numbers).to_bytes(32),
         fingerprint=bytes(range(128, 160)),
-        answer=b"\0sealed\xff\\x41",
+        response=b"\0sealed\xff\\x41",
         subject_id=None,
         created_at=CREATED,
         expires_at=EXPIRES,
@@ -113,7 +113,9 @@ def next_version(entity: Any, **fields: Any) -> Any:
 
 def repository(work: UnitOfWork, entity: Any) -> Any:
     """Return the repository of this entity."""
-    return {User: work.users, Post: work.posts, ApiKey: work.keys, Outcome: work.outcomes}[type(entity)]
+    return {User: work.users, Post: work.posts, ApiKey: work.api_keys, IdempotencyRecord: work.idempotency}[
+        type(entity)
+    ]
 
 
 class InProcessSeal:
@@ -130,14 +132,14 @@ class InProcessSeal:
         return self._results[int(sealed)]
 
 
-def a_request(key: ApiKey | UUID, **fields: Any) -> Once[Any]:
+def a_request(key: ApiKey | UUID, **fields: Any) -> IdempotentRequest[Any]:
     """Return an idempotent request with the API key and with these fields."""
     key_id = key.id if isinstance(key, ApiKey) else key
-    request: Once[Any] = Once(
-        key_id=key_id,
-        name=bytes(range(32)),
+    request: IdempotentRequest[Any] = IdempotentRequest(
+        api_key_id=key_id,
+        key_hash=bytes(range(32)),
         fingerprint=bytes(range(128, 160)),
-        lasts=timedelta(days=1),
+        ttl=timedelta(days=1),
         seal=_SEAL,
     )
     return replace(request, **fields)
@@ -146,11 +148,11 @@ def a_request(key: ApiKey | UUID, **fields: Any) -> Once[Any]:
 _SEAL = InProcessSeal()
 
 
-async def store(storage: Storage, *entities: Any) -> Outcome | None:
+async def store(storage: Storage, *entities: Any) -> IdempotencyRecord | None:
     """Store entities. Stop at an idempotency record that replays an earlier one, and return the earlier one."""
     async with storage.transaction() as work:
         for entity in entities:
-            earlier: Outcome | None = await repository(work, entity).add(entity)
+            earlier: IdempotencyRecord | None = await repository(work, entity).add(entity)
             if earlier is not None:
                 return earlier
     return None
@@ -182,23 +184,25 @@ async def stored_posts(storage: Storage) -> list[Post]:
 
 async def stored_keys(storage: Storage) -> list[ApiKey]:
     async with storage.readonly() as work:
-        return list(await work.keys.list(limit=1000))
+        return list(await work.api_keys.list(limit=1000))
 
 
 class _CarriedOutError(Exception):
     """The repeated request is executed."""
 
 
-async def told(storage: Storage, outcome: Outcome) -> Outcome | type[OutcomeErasedError] | None:
+async def told(
+    storage: Storage, outcome: IdempotencyRecord
+) -> IdempotencyRecord | type[IdempotencyRecordErasedError] | None:
     """Repeat the request of the record. Return the stored record, the error, or None if the request is executed."""
     try:
         async with storage.transaction() as work:
-            earlier = await work.outcomes.add(replace(outcome, answer=b"that of a repetition"))
+            earlier = await work.idempotency.add(replace(outcome, response=b"that of a repetition"))
             if earlier is None:
                 raise _CarriedOutError  # noqa: TRY301 - it rolls the unit of work back
             return earlier
-    except OutcomeErasedError:
-        return OutcomeErasedError
+    except IdempotencyRecordErasedError:
+        return IdempotencyRecordErasedError
     except _CarriedOutError:
         return None
 

@@ -10,7 +10,7 @@ from sqlalchemy import ClauseElement, text
 from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
 from application.ports import Storage, UnitOfWork
-from application.transactions import Retry, readonly, transactional
+from application.transactions import RetryPolicy, readonly, transactional
 from tests.support.services import PATIENT
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class Probe:
     """Runs a body as a use case, and counts the attempts."""
 
     storage: Storage
-    retry: Retry = PATIENT
+    retry: RetryPolicy = PATIENT
     attempts: int = 0
 
     @transactional

@@ -5,17 +5,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from adapters.system import new_id
+from application.api_key_tokens import PepperSet, generate_secret
+from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
-from application.credentials import Peppers, new_secret
-from application.keys import ApiKeyService
 from application.ports import Clock, NewId, Storage
 from application.posts import PostService
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from application.users import UserService
 
-PATIENT = Retry(deadline=60)
+PATIENT = RetryPolicy(max_elapsed=60)
 SECOND_PEPPER = b"the second pepper of these tests"
-PEPPERS = Peppers({1: b"the first pepper, for tests only", 2: SECOND_PEPPER})
+PEPPERS = PepperSet({1: b"the first pepper, for tests only", 2: SECOND_PEPPER})
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -26,21 +26,23 @@ def ticking_clock() -> Callable[[], datetime]:
 
 
 def user_service(
-    storage: Storage, *, now: Clock | None = None, ids: NewId = new_id, retry: Retry = PATIENT
+    storage: Storage, *, now: Clock | None = None, ids: NewId = new_id, retry: RetryPolicy = PATIENT
 ) -> UserService:
-    return UserService(storage=storage, now=now or ticking_clock(), new_id=ids, retry=retry)
+    return UserService(storage=storage, clock=now or ticking_clock(), new_id=ids, retry=retry)
 
 
 def post_service(
-    storage: Storage, *, now: Clock | None = None, ids: NewId = new_id, retry: Retry = PATIENT
+    storage: Storage, *, now: Clock | None = None, ids: NewId = new_id, retry: RetryPolicy = PATIENT
 ) -> PostService:
-    return PostService(storage=storage, now=now or ticking_clock(), new_id=ids, retry=retry)
+    return PostService(storage=storage, clock=now or ticking_clock(), new_id=ids, retry=retry)
 
 
 def authenticator(
-    storage: Storage, *, now: Clock | None = None, remembers: float = 5, retry: Retry = PATIENT
+    storage: Storage, *, now: Clock | None = None, remembers: float = 5, retry: RetryPolicy = PATIENT
 ) -> Authenticator:
-    return Authenticator(storage=storage, now=now or ticking_clock(), peppers=PEPPERS, remembers=remembers, retry=retry)
+    return Authenticator(
+        storage=storage, clock=now or ticking_clock(), peppers=PEPPERS, cache_ttl=remembers, retry=retry
+    )
 
 
 def key_service(
@@ -48,17 +50,17 @@ def key_service(
     *,
     now: Clock | None = None,
     ids: NewId = new_id,
-    retry: Retry = PATIENT,
+    retry: RetryPolicy = PATIENT,
     authenticator: Authenticator | None = None,
 ) -> ApiKeyService:
     clock = now or ticking_clock()
     return ApiKeyService(
         storage=storage,
-        now=clock,
+        clock=clock,
         new_id=ids,
-        new_secret=new_secret,
+        generate_secret=generate_secret,
         peppers=PEPPERS,
         authenticator=authenticator
-        or Authenticator(storage=storage, now=clock, peppers=PEPPERS, remembers=5, retry=retry),
+        or Authenticator(storage=storage, clock=clock, peppers=PEPPERS, cache_ttl=5, retry=retry),
         retry=retry,
     )

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from adapters.system import new_id
-from application.credentials import key_text
+from application.api_key_tokens import format_api_key
 
 CANARY = "c4n4ry"
 """Part of every value that must not be repeated."""
@@ -105,7 +105,12 @@ def refused() -> Iterator[tuple[str, str, int, Json]]:
             "headers": {name: f'"{CANARY}'}, **({"json": {}} if name == "If-Match" else {}),
         }  # fmt: skip
     yield "POST", "/api/v1/users", 422, {"json": {"email": theirs}, "headers": {"Idempotency-Key": f'{CANARY}"\\'}}
-    for wrong in (CANARY, f"Bearer {CANARY}", f"Bearer {key_text(UUID(NOBODY), (CANARY * 8)[:32])}", f"Basic {CANARY}"):
+    for wrong in (
+        CANARY,
+        f"Bearer {CANARY}",
+        f"Bearer {format_api_key(UUID(NOBODY), (CANARY * 8)[:32])}",
+        f"Basic {CANARY}",
+    ):
         yield "GET", ours, 401, {"headers": {"Authorization": wrong}}
     yield "GET", ours, 401, {"headers": {"X-API-Key": CANARY}}
 

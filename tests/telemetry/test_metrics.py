@@ -7,11 +7,11 @@ import pytest
 from adapters.http.problems import REJECTIONS
 from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics, shared_figures
 from application.ports import (
-    AcknowledgementLostError,
-    ConcurrentChangeError,
-    StorageOverloadedError,
+    CommitResultUnknownError,
+    ConcurrentUpdateError,
+    StorageBusyError,
     StorageUnavailableError,
-    TransientError,
+    TransientStorageError,
 )
 from tests.telemetry.scrapes import Scrape
 from tests.telemetry.workers import ROUTE
@@ -68,14 +68,14 @@ def test_rejections_have_a_counter_for_each_reason(metrics: Metrics) -> None:
 @pytest.mark.parametrize(
     ("failure", "cause"),
     [
-        (ConcurrentChangeError(), "concurrent-change"),
+        (ConcurrentUpdateError(), "concurrent-change"),
         (StorageUnavailableError(), "storage-unavailable"),
-        (AcknowledgementLostError(), "storage-unavailable"),
-        (TransientError(), "transient"),
-        (StorageOverloadedError(), "transient"),
+        (CommitResultUnknownError(), "storage-unavailable"),
+        (TransientStorageError(), "transient"),
+        (StorageBusyError(), "transient"),
     ],
 )
-def test_retries_are_counted_by_cause(metrics: Metrics, failure: TransientError, cause: str) -> None:
+def test_retries_are_counted_by_cause(metrics: Metrics, failure: TransientStorageError, cause: str) -> None:
     metrics.retried(failure)
     found = scraped(metrics)
     assert found.total("hexapost_retries_total", cause=cause) == 1

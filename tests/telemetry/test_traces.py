@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from adapters.http.problems import STATUSES
 from adapters.telemetry.traces import _EXPECTED, Traces, _statement
-from application.ports import StorageUnavailableError, TransientError
+from application.ports import StorageUnavailableError, TransientStorageError
 from domain.users import UserNotFoundError
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY
 from tests.support.stores import Store, cleared
@@ -73,7 +73,7 @@ async def test_idempotent_create_has_spans_for_its_transaction(traced: Traced) -
     await traced.client.post("/api/v1/users", json=body, headers={"Idempotency-Key": "one"})
     names = [span.name for span in traced.spans()]
     assert names == [
-        "BEGIN", "INSERT outcomes", "INSERT users", "COMMIT", "UserService.register",
+        "BEGIN", "INSERT outcomes", "INSERT users", "COMMIT", "UserService.create",
         "POST /api/v1/users",
     ]  # fmt: skip
 
@@ -167,7 +167,7 @@ async def test_expected_errors_do_not_mark_spans_as_failed(traced: Traced) -> No
 def test_use_case_span_fails_only_for_5xx_errors() -> None:
     assert max(STATUSES.values()) < 500
     assert issubclass(UserNotFoundError, _EXPECTED)
-    assert not issubclass(TransientError, _EXPECTED)
+    assert not issubclass(TransientStorageError, _EXPECTED)
 
 
 async def test_failed_statement_marks_all_spans_with_its_class(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from adapters.http.context import HttpOptions, Services
 from adapters.postgres.database import Database
 from adapters.postgres.storage import SqlAlchemyStorage
 from adapters.telemetry.traces import Traces
-from application.transactions import Retry
+from application.transactions import RetryPolicy
 from tests.http.support import ADMIN_ID, ADMIN_KEY, SECRET, Json, store_key
 from tests.support.services import authenticator, key_service, post_service, user_service
 from tests.support.stores import PATIENT, Store
@@ -47,7 +47,7 @@ async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     traces, traced = Traces(provider), Traced(exporter)
     traced.database = Database(store.url, replace(PATIENT, pool_size=2), statements=traces.statement)
-    storage, once = SqlAlchemyStorage(traced.database), Retry(deadline=0)
+    storage, once = SqlAlchemyStorage(traced.database), RetryPolicy(max_elapsed=0)
     await store_key(storage, ADMIN_ID, ADMIN_KEY)
     knows = authenticator(storage, retry=once)
 

@@ -14,7 +14,7 @@ from adapters.http.middleware.header_validation import Header
 from adapters.http.middleware.write_timeout import WriteTimeoutMonitor
 from adapters.http.problem_responses import ProblemError, problem_response
 from adapters.http.problems import BODY_TOO_LARGE, Problem
-from application.access import Caller
+from application.authorization import Principal
 
 STATUS_CLIENT_CLOSED_REQUEST = 499
 """The logged status of a request whose client disconnected before the response, as in nginx."""
@@ -47,7 +47,7 @@ class RequestContext:
         self.body: RequestBodyStream | None = None
         self.close_after = False
         self.is_sending = False
-        self.principal: Caller | None = None
+        self.principal: Principal | None = None
         self.problem_code: str | None = None
         self.rate_limit_headers: Sequence[Header] = ()
         self.rejection: ProblemError | None = None

@@ -118,7 +118,7 @@ class RequestMiddleware:
             method=method,
             status=context.status,
             duration_ms=round(seconds * 1000, 3),
-            key_id=None if context.principal is None else str(context.principal.key_id),
+            key_id=None if context.principal is None else str(context.principal.api_key_id),
             bytes=context.response_bytes,
         )
 

@@ -6,7 +6,7 @@ from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 
-class Identified(Protocol):
+class HasId(Protocol):
     """An entity that pages are sorted by: its ID defines the order."""
 
     @property
@@ -14,7 +14,7 @@ class Identified(Protocol):
         """The ID."""
 
 
-T = TypeVar("T", bound=Identified)
+T = TypeVar("T", bound=HasId)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Page(Generic[T]):
     next_after: UUID | None
 
     @classmethod
-    def cut(cls, found: Sequence[T], limit: int) -> "Page[T]":
+    def from_rows(cls, rows: Sequence[T], limit: int) -> "Page[T]":
         """Return a page of the first `limit` items. A further item means that a next page exists."""
-        items = found[:limit]
-        return cls(items=items, next_after=items[-1].id if len(found) > limit else None)
+        items = rows[:limit]
+        return cls(items=items, next_after=items[-1].id if len(rows) > limit else None)

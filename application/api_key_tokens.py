@@ -16,35 +16,35 @@ from uuid import UUID
 
 from domain.api_keys import ApiKeyHash
 
-KEY_PATTERN = "^hexa_[0-9a-f]{32}_[0-9A-Za-z]{38}$"
-KEY_LENGTH = 76
+API_KEY_PATTERN = "^hexa_[0-9a-f]{32}_[0-9A-Za-z]{38}$"
+API_KEY_LENGTH = 76
 """Characters."""
 
 SECRET_LENGTH = 32
 """Characters of base 62: 190 bits."""
 
-NewSecret = Callable[[], str]
+GenerateSecret = Callable[[], str]
 """Returns the secret of a new key: `SECRET_LENGTH` random letters and digits."""
 
-_DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_FORM = re.compile(r"hexa_([0-9a-f]{32})_[0-9A-Za-z]{38}")
+_BASE62_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_API_KEY_REGEX = re.compile(r"hexa_([0-9a-f]{32})_[0-9A-Za-z]{38}")
 _CHECKSUM_LENGTH = 6
 
 
-def new_secret() -> str:
+def generate_secret() -> str:
     """Return the secret of a new key, from the random generator of the operating system."""
-    return "".join(secrets.choice(_DIGITS) for _ in range(SECRET_LENGTH))
+    return "".join(secrets.choice(_BASE62_ALPHABET) for _ in range(SECRET_LENGTH))
 
 
-def key_text(key_id: UUID, secret: str) -> str:
+def format_api_key(key_id: UUID, secret: str) -> str:
     """Return the API key in its text form."""
     head = f"hexa_{key_id.hex}_{secret}"
     return head + _checksum(head)
 
 
-def key_id_of(text: str) -> UUID | None:
+def parse_api_key_id(text: str) -> UUID | None:
     """Return the ID in an API key, None if the text is malformed or its checksum is wrong."""
-    found = _FORM.fullmatch(text)
+    found = _API_KEY_REGEX.fullmatch(text)
     if found is None or text[-_CHECKSUM_LENGTH:] != _checksum(text[:-_CHECKSUM_LENGTH]):
         return None
     return UUID(hex=found[1])
@@ -54,12 +54,12 @@ def _checksum(head: str) -> str:
     number = zlib.crc32(head.encode("ascii"))
     digits = ""
     for _ in range(_CHECKSUM_LENGTH):
-        number, digit = divmod(number, len(_DIGITS))
-        digits = _DIGITS[digit] + digits
+        number, digit = divmod(number, len(_BASE62_ALPHABET))
+        digits = _BASE62_ALPHABET[digit] + digits
     return digits
 
 
-class Peppers:
+class PepperSet:
     """The secrets that key the hashes, by version. The highest version is used for new hashes.
 
     Peppers are stored outside the database, so that neither the database nor the peppers alone suffice to test a key.
@@ -68,15 +68,15 @@ class Peppers:
     def __init__(self, versions: Mapping[int, bytes]) -> None:
         self._versions = dict(versions)
 
-    def hashed(self, text: str) -> ApiKeyHash:
+    def hash(self, text: str) -> ApiKeyHash:
         """Return the hash of a key: HMAC-SHA256 (RFC 2104) under the latest pepper. Requires at least one pepper."""
         latest = max(self._versions)
         return ApiKeyHash(pepper=latest, digest=_hmac(self._versions[latest], text))
 
-    def matches(self, text: str, kept: ApiKeyHash) -> bool:
+    def verify(self, text: str, expected: ApiKeyHash) -> bool:
         """Return True if the key has this hash, in constant time."""
-        pepper = self._versions.get(kept.pepper)
-        return pepper is not None and hmac.compare_digest(_hmac(pepper, text), kept.digest)
+        pepper = self._versions.get(expected.pepper)
+        return pepper is not None and hmac.compare_digest(_hmac(pepper, text), expected.digest)
 
 
 def _hmac(pepper: bytes, text: str) -> bytes:

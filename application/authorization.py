@@ -32,40 +32,40 @@ class ForbiddenError(DomainError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Principal:
     """The principal that calls a use case.
 
-    `key_id` is the ID of its API key, which expires at `expires_at`. `key_id` is None for the operator. If `user_id` is
-    set, the principal is bound to that user: it can read and change only that user and their posts, and read published
-    posts of other users. All other entities look as if they did not exist. It cannot change `is_active`.
+    `api_key_id` is the ID of its API key, which expires at `expires_at`. `api_key_id` is None for the operator. If
+    `user_id` is set, the principal is bound to that user: it can read and change only that user and their posts, and
+    read published posts of other users. All other entities look as if they did not exist. It cannot change `is_active`.
     """
 
-    key_id: UUID | None
+    api_key_id: UUID | None
     scopes: frozenset[Scope]
     user_id: UUID | None
     expires_at: datetime | None = None
 
-    def require(self, *scopes: Scope) -> None:
+    def require_scopes(self, *scopes: Scope) -> None:
         """Raise ForbiddenError if the principal lacks one of these scopes."""
         for scope in scopes:
             if scope not in self.scopes:
                 raise ForbiddenError(f"The API key lacks the scope {scope}.", scope)
 
-    def require_unbound(self) -> None:
+    def require_not_user_bound(self) -> None:
         """Raise ForbiddenError if the principal is bound to a user."""
         if self.user_id is not None:
             raise ForbiddenError("This operation requires an API key that is not bound to a user.")
 
-    def require_end(self, at: datetime | None) -> None:
+    def require_expiry_within_own(self, at: datetime | None) -> None:
         """Raise ForbiddenError if an expiry, where None means never, is later than that of the principal's own key."""
         if self.expires_at is not None and (at is None or at > self.expires_at):
             end = self.expires_at.isoformat().replace("+00:00", "Z")
             raise ForbiddenError(f"expires_at must not be later than the expiry of the API key you use ({end}).")
 
-    def is_kept_from(self, user_id: UUID) -> bool:
+    def cannot_see(self, user_id: UUID) -> bool:
         """Return True if the principal is bound to a different user."""
         return self.user_id is not None and self.user_id != user_id
 
 
-OPERATOR = Caller(key_id=None, scopes=frozenset(Scope), user_id=None)
+SYSTEM_PRINCIPAL = Principal(api_key_id=None, scopes=frozenset(Scope), user_id=None)
 """The operator, who has all scopes: the command line, and tests of other subjects."""
