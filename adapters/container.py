@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dependency_injector import containers, providers
 
+from adapters.clock import new_id, utc_now
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
 from adapters.http.middleware.admission import AdmissionController
@@ -19,7 +20,6 @@ from adapters.postgres.database import Database, DatabaseOptions
 from adapters.postgres.readiness import Watch
 from adapters.postgres.storage import SqlAlchemyStorage
 from adapters.settings import Settings
-from adapters.system import new_id, utc_now
 from adapters.telemetry.metrics import Metrics
 from adapters.telemetry.tracing import made_traces
 from application.api_key_tokens import PepperSet, generate_secret
@@ -39,13 +39,13 @@ T = TypeVar("T")
 def database_options(settings: Settings) -> DatabaseOptions:
     """Return the database options in the settings."""
     return DatabaseOptions(
-        pool_size=settings.pool_size,
-        pool_timeout=settings.pool_timeout_seconds,
-        connect_timeout=settings.connect_timeout_seconds,
-        attempt_timeout=settings.attempt_timeout_seconds,
-        prepared_statements=settings.prepared_statements,
-        statement_timeout=settings.statement_timeout_seconds,
-        idle_in_transaction_timeout=settings.idle_in_transaction_timeout_seconds,
+        pool_size=settings.db_pool_size,
+        pool_timeout=settings.db_pool_timeout_seconds,
+        connect_timeout=settings.db_connect_timeout_seconds,
+        attempt_timeout=settings.db_attempt_timeout_seconds,
+        prepared_statements=settings.db_prepared_statements,
+        statement_timeout=settings.db_statement_timeout_seconds,
+        idle_in_transaction_timeout=settings.db_idle_in_transaction_timeout_seconds,
     )
 
 
@@ -59,44 +59,44 @@ def request_limits(settings: Settings) -> RequestLimits:
     )
 
 
-def head_limits(settings: Settings) -> HeaderLimits:
+def header_limits(settings: Settings) -> HeaderLimits:
     """Return the limits of the request line and headers."""
     return HeaderLimits(
         max_headers=settings.max_headers,
         max_header_bytes=settings.max_header_bytes,
-        timeout=settings.head_timeout_seconds,
+        timeout=settings.header_timeout_seconds,
     )
 
 
-class Probe:
+class ReadinessProbe:
     """The readiness of the service and the last known readiness of its dependencies."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, monitor: Watch) -> None:
+        self._monitor = monitor
         self._is_draining = False
 
-    def drain(self) -> None:
+    def mark_draining(self) -> None:
         """Report the service as not ready, because the process is about to end."""
         self._is_draining = True
 
     @property
     def is_ready(self) -> bool:
         """Whether all components are ready."""
-        return not self._is_draining and all(ready for ready, _ in self._watch.seen.values())
+        return not self._is_draining and all(ready for ready, _ in self._monitor.seen.values())
 
     async def __call__(self) -> Mapping[str, Component]:
         """Return the status of each component by name."""
         service = Component(ready=not self._is_draining, detail="draining" if self._is_draining else "serving")
-        return {"service": service} | {name: Component(*state) for name, state in self._watch.seen.items()}
+        return {"service": service} | {name: Component(*state) for name, state in self._monitor.seen.items()}
 
 
-def watching(metrics: Metrics, database: Database) -> Metrics:
+def with_pool_metrics(metrics: Metrics, database: Database) -> Metrics:
     """Add the usage of the connection pool to the metrics, and return them."""
     metrics.watch(lambda: database.usage)
     return metrics
 
 
-def traced(service: T, traces: "Traces | None") -> T:
+def with_tracing(service: T, traces: "Traces | None") -> T:
     """Return the service, with a span around each use case if tracing is enabled."""
     return service if traces is None else traces.use_cases(service)
 
@@ -111,62 +111,62 @@ class Container(containers.DeclarativeContainer):
     environment = providers.Object(os.environ)
 
     traces = providers.Singleton(made_traces, environment, version)
-    figures: providers.Provider[Path | None] = providers.Object(None)
+    metrics_directory: providers.Provider[Path | None] = providers.Object(None)
     """The directory in which the worker processes share their metrics."""
-    counted = providers.Singleton(Metrics, version=version, rejections=REJECTIONS, directory=figures)
+    metrics_recorder = providers.Singleton(Metrics, version=version, rejections=REJECTIONS, directory=metrics_directory)
     options = providers.Singleton(database_options, settings)
     database = providers.Singleton(
         Database,
         settings.provided.database_url,
         options,
-        errors=counted.provided.database_failed,
+        errors=metrics_recorder.provided.database_failed,
         statements=providers.Callable(lambda traces: traces and traces.statement, traces),
     )
-    metrics = providers.Singleton(watching, counted, database)
+    metrics = providers.Singleton(with_pool_metrics, metrics_recorder, database)
     storage = providers.Singleton(SqlAlchemyStorage, database)
     retry = providers.Singleton(
-        RetryPolicy, max_elapsed=settings.provided.retry_deadline_seconds, observer=counted.provided.retried
+        RetryPolicy, max_elapsed=settings.provided.db_retry_deadline_seconds, observer=metrics_recorder.provided.retried
     )
-    now = providers.Object(utc_now)
+    clock = providers.Object(utc_now)
     new_id = providers.Object(new_id)
-    users = providers.Singleton(UserService, storage=storage, clock=now, new_id=new_id, retry=retry)
-    posts = providers.Singleton(PostService, storage=storage, clock=now, new_id=new_id, retry=retry)
+    users = providers.Singleton(UserService, storage=storage, clock=clock, new_id=new_id, retry=retry)
+    posts = providers.Singleton(PostService, storage=storage, clock=clock, new_id=new_id, retry=retry)
     authenticator = providers.Singleton(
         Authenticator,
         storage=storage,
-        clock=now,
+        clock=clock,
         peppers=peppers,
-        cache_ttl=settings.provided.key_cache_seconds,
+        cache_ttl=settings.provided.api_key_cache_seconds,
         retry=retry,
     )
-    keys = providers.Singleton(
+    api_keys = providers.Singleton(
         ApiKeyService,
         storage=storage,
-        clock=now,
+        clock=clock,
         new_id=new_id,
         generate_secret=providers.Object(generate_secret),
         peppers=peppers,
         authenticator=authenticator,
         retry=retry,
     )
-    retention = providers.Singleton(RetentionService, storage=storage, clock=now, retry=retry)
-    watch = providers.Singleton(Watch, database)
-    readiness = providers.Singleton(Probe, watch)
+    retention = providers.Singleton(RetentionService, storage=storage, clock=clock, retry=retry)
+    readiness_monitor = providers.Singleton(Watch, database)
+    readiness = providers.Singleton(ReadinessProbe, readiness_monitor)
     services = providers.Singleton(
         Services,
-        users=providers.Callable(traced, users, traces),
-        posts=providers.Callable(traced, posts, traces),
-        keys=providers.Callable(traced, keys, traces),
+        users=providers.Callable(with_tracing, users, traces),
+        posts=providers.Callable(with_tracing, posts, traces),
+        keys=providers.Callable(with_tracing, api_keys, traces),
         authenticator=authenticator,
         readiness=readiness,
     )
-    admission = providers.Singleton(AdmissionController, settings.provided.max_requests_in_work)
+    admission = providers.Singleton(AdmissionController, settings.provided.max_concurrent_requests)
     http_options = providers.Singleton(
         HttpOptions,
         cursor_secret=cursor_secret,
         limits=providers.Singleton(request_limits, settings),
         admission=admission,
-        idempotency=providers.Factory(timedelta, hours=settings.provided.idempotency_hours),
+        idempotency=providers.Factory(timedelta, hours=settings.provided.idempotency_retention_hours),
         rate_limit=settings.provided.rate_limit,
         rate_limit_store=settings.provided.rate_limit_store,
         version=version,
@@ -175,17 +175,17 @@ class Container(containers.DeclarativeContainer):
     )
     protocol = providers.Singleton(
         bounded_protocol,
-        providers.Singleton(head_limits, settings),
-        write_timeout=settings.provided.send_timeout_seconds,
+        providers.Singleton(header_limits, settings),
+        write_timeout=settings.provided.write_timeout_seconds,
     )
     lifespan = providers.Singleton(
         Lifespan,
-        watching=watch.provided.running,
+        run_readiness_monitor=readiness_monitor.provided.running,
         database=database,
         authenticator=authenticator,
-        retention=providers.Callable(traced, retention, traces),
+        retention=providers.Callable(with_tracing, retention, traces),
         purge_interval=settings.provided.purge_interval_seconds,
         metrics=metrics,
-        traces_end=providers.Callable(lambda traces: traces and traces.close, traces),
+        shutdown_tracing=providers.Callable(lambda traces: traces and traces.close, traces),
     )
     app = providers.Singleton(create_app, services, http_options, lifespan=lifespan)

@@ -13,39 +13,39 @@ from adapters.telemetry.metrics import REFRESH_SECONDS, Metrics
 from application.authentication import Authenticator
 from application.retention import RetentionService
 
-Ending = Callable[[], Awaitable[None]]
+ShutdownHook = Callable[[], Awaitable[None]]
 
 
 class Lifespan:
     """Monitors readiness, deletes expired records about every `purge_interval` seconds, and closes all resources.
 
-    `traces_end` is called last, after the last span has ended.
+    `shutdown_tracing` is called last, after the last span has ended.
     """
 
     def __init__(
         self,
         *,
-        watching: Callable[[], AbstractAsyncContextManager[None]],
+        run_readiness_monitor: Callable[[], AbstractAsyncContextManager[None]],
         database: Database,
         authenticator: Authenticator,
         retention: RetentionService,
         purge_interval: float,
         metrics: Metrics,
-        traces_end: Ending | None = None,
+        shutdown_tracing: ShutdownHook | None = None,
     ) -> None:
-        self._watching = watching
+        self._run_readiness_monitor = run_readiness_monitor
         self._database = database
         self._authenticator = authenticator
         self._retention = retention
         self._purge_interval = purge_interval
         self._metrics = metrics
-        self._traces_end = traces_end
+        self._shutdown_tracing = shutdown_tracing
 
     @asynccontextmanager
     async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI passes it
         """Run the lifespan of an application."""
         try:
-            async with self._watching(), self._beside():
+            async with self._run_readiness_monitor(), self._background_tasks():
                 yield
         finally:
             try:
@@ -53,14 +53,14 @@ class Lifespan:
             finally:
                 await self._database.close()
                 self._metrics.close()
-                if self._traces_end is not None:
-                    await self._traces_end()
+                if self._shutdown_tracing is not None:
+                    await self._shutdown_tracing()
 
     @asynccontextmanager
-    async def _beside(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self._purge_for_ever())]
+    async def _background_tasks(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._purge_loop())]
         if self._metrics.directory is not None:
-            tasks.append(asyncio.create_task(self._refresh_for_ever()))
+            tasks.append(asyncio.create_task(self._metrics_refresh_loop()))
         try:
             yield
         finally:
@@ -68,18 +68,18 @@ class Lifespan:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _refresh_for_ever(self) -> None:
+    async def _metrics_refresh_loop(self) -> None:
         """Publish the state of the pool to the other processes, any of which can serve /metrics."""
         while True:
             self._metrics.refresh()
             await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _purge_for_ever(self) -> None:
+    async def _purge_loop(self) -> None:
         while True:
             # Random, so that processes that start together do not purge at the same time.
             await asyncio.sleep(self._purge_interval * random.uniform(0.5, 1.5))  # noqa: S311 - not used for security
-            await self._try(self._purge)
-            await self._try(self._measure_lag)
+            await self._run_logged(self._purge)
+            await self._run_logged(self._measure_lag)
 
     async def _purge(self) -> None:
         await self._retention.purge()
@@ -88,9 +88,9 @@ class Lifespan:
     async def _measure_lag(self) -> None:
         self._metrics.lags((await self._retention.purge_lag()).total_seconds())
 
-    async def _try(self, what: Callable[[], Awaitable[None]]) -> None:
+    async def _run_logged(self, operation: Callable[[], Awaitable[None]]) -> None:
         try:
-            await what()
+            await operation()
         except Exception as error:  # noqa: BLE001 - the next run may succeed
             # The error itself may contain database text.
             structlog.get_logger("hexapost").warning("purge failed", error=type(error).__name__)

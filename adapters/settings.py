@@ -26,21 +26,21 @@ DATABASE_URL = "DATABASE_URL"
 EXAMPLE_URL = "postgresql+asyncpg://user:password@localhost:5432/hexapost"
 DEFAULT_DRIVER = "asyncpg"
 DRIVERS = (DEFAULT_DRIVER, "psycopg")
-SHORTEST_SECRET = 32
+MIN_SECRET_BYTES = 32
 """Bytes, or characters of text: the length of the hashes."""
 
-NO_LIMIT = "none"
+RATE_LIMIT_OFF = "none"
 
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
 _PEPPER = re.compile(r"([1-9][0-9]{0,3}):([^,]*)", re.ASCII | re.DOTALL)
 
 
 class SettingsError(Exception):
-    """The environment is invalid. `problems` has one line per variable, without its value."""
+    """The environment is invalid. `errors` has one line per variable, without its value."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.errors = problems
 
 
 def parse_database_url(value: object) -> URL:
@@ -71,8 +71,8 @@ def parse_peppers(value: object) -> Mapping[int, SecretBytes]:
         if found is None:
             raise ValueError("must look like 2:<secret>,1:<secret>, with versions of 1 to 9999")
         version = int(found[1])
-        if len(found[2]) < SHORTEST_SECRET:
-            raise ValueError(f"the secret of version {version} must be at least {SHORTEST_SECRET} characters long")
+        if len(found[2]) < MIN_SECRET_BYTES:
+            raise ValueError(f"the secret of version {version} must be at least {MIN_SECRET_BYTES} characters long")
         if version in peppers:
             raise ValueError(f"version {version} must appear only once")
         peppers[version] = SecretBytes(os.fsencode(found[2]))
@@ -81,10 +81,10 @@ def parse_peppers(value: object) -> Mapping[int, SecretBytes]:
 
 def parse_rate_limit(value: object) -> str | None:
     """Return the rate limit, or None if it is off. Raises ValueError."""
-    if str(value) == NO_LIMIT:
+    if str(value) == RATE_LIMIT_OFF:
         return None
     if not _RATE.fullmatch(str(value)):
-        raise ValueError(f"must look like 100/second, with second, minute, hour or day, or be {NO_LIMIT}")
+        raise ValueError(f"must look like 100/second, with second, minute, hour or day, or be {RATE_LIMIT_OFF}")
     return str(value)
 
 
@@ -117,7 +117,7 @@ class Settings(BaseModel):
     max_header_bytes: int = Field(
         default=32_768, ge=1024, le=1_048_576, description="maximum size of the request line and headers"
     )
-    head_timeout_seconds: PositiveFloat = Field(
+    header_timeout_seconds: PositiveFloat = Field(
         default=10.0, le=600, description="time limit for receiving the request line and headers"
     )
     body_timeout_seconds: PositiveFloat = Field(
@@ -126,10 +126,10 @@ class Settings(BaseModel):
     request_timeout_seconds: PositiveFloat = Field(
         default=10.0, le=600, description="time limit from the end of the body to the response"
     )
-    send_timeout_seconds: PositiveFloat = Field(
+    write_timeout_seconds: PositiveFloat = Field(
         default=20.0, le=600, description="time limit for a client that does not read its response"
     )
-    max_requests_in_work: int = Field(
+    max_concurrent_requests: int = Field(
         default=256,
         ge=1,
         le=100_000,
@@ -141,47 +141,49 @@ class Settings(BaseModel):
         le=256,
         description="number of worker processes; with more than one, a supervisor restarts failed workers",
     )
-    pool_size: int = Field(default=10, ge=1, le=1000, description="maximum number of database connections per process")
-    pool_timeout_seconds: PositiveFloat = Field(
+    db_pool_size: int = Field(
+        default=10, ge=1, le=1000, description="maximum number of database connections per process"
+    )
+    db_pool_timeout_seconds: PositiveFloat = Field(
         default=2.0, le=60, description="time limit for getting a connection from the pool"
     )
-    connect_timeout_seconds: PositiveFloat = Field(
+    db_connect_timeout_seconds: PositiveFloat = Field(
         default=2.0, le=60, description="time limit for opening a database connection"
     )
-    attempt_timeout_seconds: PositiveFloat = Field(
+    db_attempt_timeout_seconds: PositiveFloat = Field(
         default=2.25,
         ge=0.05,
         le=600,
         description="time limit of one attempt of a transaction, also if the server does not respond",
     )
-    statement_timeout_seconds: PositiveFloat = Field(
+    db_statement_timeout_seconds: PositiveFloat = Field(
         default=2.0, ge=0.001, le=600, description="time limit of one SQL statement"
     )
-    idle_in_transaction_timeout_seconds: PositiveFloat = Field(
+    db_idle_in_transaction_timeout_seconds: PositiveFloat = Field(
         default=10.0, ge=0.001, le=600, description="time after which the server ends an idle transaction"
     )
-    prepared_statements: bool = Field(
+    db_prepared_statements: bool = Field(
         default=True, description="set to `false` behind a connection pooler in transaction mode, such as PgBouncer"
     )
-    retry_deadline_seconds: NonNegativeFloat = Field(
+    db_retry_deadline_seconds: NonNegativeFloat = Field(
         default=8.0, le=60, description="how long a request is retried if the database fails"
     )
     cursor_secret: SecretBytes | None = Field(
         default=None,
-        min_length=SHORTEST_SECRET,
+        min_length=MIN_SECRET_BYTES,
         description="secret that signs page cursors, identical in all processes; by default generated and kept",
     )
-    key_peppers: Annotated[Mapping[int, SecretBytes], BeforeValidator(parse_peppers)] | None = Field(
+    api_key_peppers: Annotated[Mapping[int, SecretBytes], BeforeValidator(parse_peppers)] | None = Field(
         default=None,
         description="secrets of the API key hashes, such as `2:…,1:…`, identical in all processes; new keys use the "
         "highest version; by default generated and kept",
     )
-    key_cache_seconds: NonNegativeFloat = Field(
+    api_key_cache_seconds: NonNegativeFloat = Field(
         default=5.0,
         le=300,
         description="how long each process caches a verified API key; a revoked key can work for this long",
     )
-    idempotency_hours: PositiveFloat = Field(
+    idempotency_retention_hours: PositiveFloat = Field(
         default=24.0, le=720, description="how long a repeated request with an `Idempotency-Key` gets the same response"
     )
     purge_interval_seconds: float = Field(
@@ -203,17 +205,17 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     given: dict[str, Any] = {name.removeprefix(PREFIX).lower(): ours[name] for name in ours if name.isupper()}
     given.pop("database_url", None)
-    problems = [f"{name}: unknown setting. Names of settings are in capitals" for name in ours if not name.isupper()]
+    errors = [f"{name}: unknown setting. Names of settings are in capitals" for name in ours if not name.isupper()]
     if f"{PREFIX}DATABASE_URL" in ours:
-        problems.append(f"{PREFIX}DATABASE_URL: unknown setting. Did you mean {DATABASE_URL}?")
+        errors.append(f"{PREFIX}DATABASE_URL: unknown setting. Did you mean {DATABASE_URL}?")
     if environment.get(DATABASE_URL):
         given["database_url"] = environment[DATABASE_URL]
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
-        raise SettingsError(problems + [_problem(dict(item)) for item in error.errors()]) from None
-    if problems:
-        raise SettingsError(problems)
+        raise SettingsError(errors + [_format_error(dict(item)) for item in error.errors()]) from None
+    if errors:
+        raise SettingsError(errors)
     return settings
 
 
@@ -230,7 +232,7 @@ def database_url() -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _problem(error: Mapping[str, Any]) -> str:
+def _format_error(error: Mapping[str, Any]) -> str:
     name = variable(str(error["loc"][0]))
     if error["type"] == "extra_forbidden":
         fields = [variable(field) for field in Settings.model_fields]

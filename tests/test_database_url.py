@@ -46,7 +46,7 @@ def test_database_url_scheme_selects_driver(text: str, driver: str) -> None:
 def test_unsupported_database_url_raises_without_its_text(text: str) -> None:
     with pytest.raises(SettingsError) as raised:
         load_settings({"DATABASE_URL": text})
-    (problem,) = raised.value.problems
+    (problem,) = raised.value.errors
     assert problem.startswith("DATABASE_URL: must ")
     assert "s3cret" not in problem
     assert raised.value.__cause__ is None

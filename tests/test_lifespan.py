@@ -49,7 +49,7 @@ class Stage:
 
         monkeypatch.setattr(RetentionService, "purge", purge)
         self.lifespan = Lifespan(
-            watching=nullcontext,
+            run_readiness_monitor=nullcontext,
             database=Database(NOWHERE, DatabaseOptions()),
             authenticator=authenticator(storage),
             retention=RetentionService(storage=storage, clock=lambda: START),
@@ -206,7 +206,7 @@ async def test_shutdown_ends_traces_last(stage: Stage) -> None:
     async def end() -> None:
         stage.happened.append("traces")
 
-    stage.lifespan._traces_end = end
+    stage.lifespan._shutdown_tracing = end
     async with stage.purged(1):
         pass
     assert stage.happened[-2:] == ["Database.close", "traces"]

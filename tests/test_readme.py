@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from adapters.clock import new_id, utc_now
 from adapters.memory.storage import InMemoryStorage
 from adapters.settings import Settings, variable
-from adapters.system import new_id, utc_now
 from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.users import EmailAlreadyRegisteredError

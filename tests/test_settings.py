@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretBytes, ValidationError
 
-from adapters.container import database_options, head_limits, request_limits
+from adapters.container import database_options, header_limits, request_limits
 from adapters.http.context import KEPT
 from adapters.http.middleware.admission import MAX_CONCURRENT_REQUESTS
 from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
@@ -27,21 +27,21 @@ RANGES = [
     ("max_json_depth", "0", "1", "256", "257"),
     ("max_headers", "9", "10", "10000", "10001"),
     ("max_header_bytes", "1023", "1024", "1048576", "1048577"),
-    ("head_timeout_seconds", "0", "0.5", "600", "601"),
+    ("header_timeout_seconds", "0", "0.5", "600", "601"),
     ("body_timeout_seconds", "0", "0.5", "600", "601"),
     ("request_timeout_seconds", "0", "0.5", "600", "nan"),
-    ("send_timeout_seconds", "0", "0.5", "600", "601"),
-    ("max_requests_in_work", "0", "1", "100000", "100001"),
+    ("write_timeout_seconds", "0", "0.5", "600", "601"),
+    ("max_concurrent_requests", "0", "1", "100000", "100001"),
     ("workers", "0", "1", "256", "257"),
-    ("pool_size", "0", "1", "1000", "1001"),
-    ("pool_timeout_seconds", "0", "0.5", "60", "60.1"),
-    ("connect_timeout_seconds", "-1", "0.1", "60", "inf"),
-    ("attempt_timeout_seconds", "0", "0.05", "600", "601"),
-    ("statement_timeout_seconds", "0", "0.001", "600", "601"),
-    ("idle_in_transaction_timeout_seconds", "0", "0.001", "600", "601"),
-    ("retry_deadline_seconds", "-0.1", "0", "60", "nan"),
-    ("key_cache_seconds", "-0.1", "0", "300", "300.1"),
-    ("idempotency_hours", "0", "0.01", "720", "720.1"),
+    ("db_pool_size", "0", "1", "1000", "1001"),
+    ("db_pool_timeout_seconds", "0", "0.5", "60", "60.1"),
+    ("db_connect_timeout_seconds", "-1", "0.1", "60", "inf"),
+    ("db_attempt_timeout_seconds", "0", "0.05", "600", "601"),
+    ("db_statement_timeout_seconds", "0", "0.001", "600", "601"),
+    ("db_idle_in_transaction_timeout_seconds", "0", "0.001", "600", "601"),
+    ("db_retry_deadline_seconds", "-0.1", "0", "60", "nan"),
+    ("api_key_cache_seconds", "-0.1", "0", "300", "300.1"),
+    ("idempotency_retention_hours", "0", "0.01", "720", "720.1"),
     ("purge_interval_seconds", "0.9", "1", "86400", "inf"),
 ]
 VALID: list[tuple[str, str, Any]] = [
@@ -55,17 +55,17 @@ VALID: list[tuple[str, str, Any]] = [
     ("log_level", "error", "error"),
     ("log_format", "json", "json"),
     ("log_format", "console", "console"),
-    ("prepared_statements", "false", False),
-    ("prepared_statements", "true", True),
+    ("db_prepared_statements", "false", False),
+    ("db_prepared_statements", "true", True),
     ("cursor_secret", SECRET, SecretBytes(SECRET.encode())),
-    ("key_peppers", f"1:{SECRET}", {1: SecretBytes(SECRET.encode())}),
+    ("api_key_peppers", f"1:{SECRET}", {1: SecretBytes(SECRET.encode())}),
     (
-        "key_peppers",
+        "api_key_peppers",
         f"12:{OTHER},9999:{SECRET}",
         {12: SecretBytes(OTHER.encode()), 9999: SecretBytes(SECRET.encode())},
     ),
-    ("key_peppers", "1:" + "ß" * 32, {1: SecretBytes(("ß" * 32).encode())}),
-    ("key_peppers", "1:" + "\udcff" * 32, {1: SecretBytes(b"\xff" * 32)}),
+    ("api_key_peppers", "1:" + "ß" * 32, {1: SecretBytes(("ß" * 32).encode())}),
+    ("api_key_peppers", "1:" + "\udcff" * 32, {1: SecretBytes(b"\xff" * 32)}),
     ("rate_limit", "none", None),
     ("rate_limit", "6000/minute", "6000/minute"),
     ("rate_limit_store", "redis://user:secret@store.example:6379/0", "redis://user:secret@store.example:6379/0"),
@@ -79,21 +79,21 @@ INVALID = [
     ("log_level", "loud"),
     ("log_level", "INFO "),
     ("log_format", "xml"),
-    ("prepared_statements", "perhaps"),
+    ("db_prepared_statements", "perhaps"),
     ("cursor_secret", SECRET[1:]),
-    ("key_peppers", ""),
-    ("key_peppers", SECRET),
-    ("key_peppers", f":{SECRET}"),
-    ("key_peppers", f"0:{SECRET}"),
-    ("key_peppers", f"-1:{SECRET}"),
-    ("key_peppers", f"01:{SECRET}"),
-    ("key_peppers", f"10000:{SECRET}"),
-    ("key_peppers", f"\u0661:{SECRET}"),
-    ("key_peppers", f"1:{SECRET[1:]}"),
-    ("key_peppers", f"2:{SECRET},1:{SECRET[1:]}"),
-    ("key_peppers", f"1:{SECRET},1:{OTHER}"),
-    ("key_peppers", f"1:{SECRET},"),
-    ("key_peppers", f"1:{SECRET}, 2:{OTHER}"),
+    ("api_key_peppers", ""),
+    ("api_key_peppers", SECRET),
+    ("api_key_peppers", f":{SECRET}"),
+    ("api_key_peppers", f"0:{SECRET}"),
+    ("api_key_peppers", f"-1:{SECRET}"),
+    ("api_key_peppers", f"01:{SECRET}"),
+    ("api_key_peppers", f"10000:{SECRET}"),
+    ("api_key_peppers", f"\u0661:{SECRET}"),
+    ("api_key_peppers", f"1:{SECRET[1:]}"),
+    ("api_key_peppers", f"2:{SECRET},1:{SECRET[1:]}"),
+    ("api_key_peppers", f"1:{SECRET},1:{OTHER}"),
+    ("api_key_peppers", f"1:{SECRET},"),
+    ("api_key_peppers", f"1:{SECRET}, 2:{OTHER}"),
     ("rate_limit", ""),
     ("rate_limit", "0/hour"),
     ("rate_limit", "1000"),
@@ -108,15 +108,15 @@ def problems_of(environment: dict[str, str]) -> list[str]:
     """Return the problems of an invalid environment."""
     with pytest.raises(SettingsError) as raised:
         load_settings(environment)
-    assert str(raised.value).splitlines() == raised.value.problems
-    return raised.value.problems
+    assert str(raised.value).splitlines() == raised.value.errors
+    return raised.value.errors
 
 
 def test_settings_have_defaults_and_ignore_other_variables() -> None:
     settings = load_settings({"PATH": "/bin", "PORT": "9", "hexapost_port": "x"})
     assert settings == Settings()
     assert (settings.database_url, settings.host, settings.port) == (None, "127.0.0.1", 8000)
-    assert (settings.pool_size, settings.prepared_statements, settings.cursor_secret) == (10, True, None)
+    assert (settings.db_pool_size, settings.db_prepared_statements, settings.cursor_secret) == (10, True, None)
     assert all(field.description for field in Settings.model_fields.values())
 
 
@@ -148,13 +148,19 @@ def test_all_invalid_settings_are_reported_at_once() -> None:
         {
             "DATABASE_URL": "mysql://x",
             "HEXAPOST_PORT": "x",
-            "HEXAPOST_POOL_SIZE": "0",
+            "HEXAPOST_DB_POOL_SIZE": "0",
             "HEXAPOST_COLOUR": "red",
             "HEXAPOST_DATABASE_URL": URL,
         }
     )
     names = sorted(problem.split(":")[0] for problem in problems)
-    assert names == ["DATABASE_URL", "HEXAPOST_COLOUR", "HEXAPOST_DATABASE_URL", "HEXAPOST_POOL_SIZE", "HEXAPOST_PORT"]
+    assert names == [
+        "DATABASE_URL",
+        "HEXAPOST_COLOUR",
+        "HEXAPOST_DATABASE_URL",
+        "HEXAPOST_DB_POOL_SIZE",
+        "HEXAPOST_PORT",
+    ]
     assert "s3cret" not in " ".join(problems)
     assert "red" not in " ".join(problems)
 
@@ -164,13 +170,13 @@ def test_all_invalid_settings_are_reported_at_once() -> None:
     [
         ("HEXAPOST_PROT", "8000", "there is no such setting"),
         ("HEXAPOST_port", "1", "settings are written in capitals"),
-        ("HEXAPOST_KEY_PEPPERS", SECRET, "must look like 2:<secret>,1:<secret>, with versions of 1 to 9999"),
+        ("HEXAPOST_API_KEY_PEPPERS", SECRET, "must look like 2:<secret>,1:<secret>, with versions of 1 to 9999"),
         (
-            "HEXAPOST_KEY_PEPPERS",
+            "HEXAPOST_API_KEY_PEPPERS",
             f"2:{SECRET},1:short",
             "the secret of version 1 must be at least 32 characters long",
         ),
-        ("HEXAPOST_KEY_PEPPERS", f"3:{SECRET},3:{SECRET}", "version 3 must be there only once"),
+        ("HEXAPOST_API_KEY_PEPPERS", f"3:{SECRET},3:{SECRET}", "version 3 must be there only once"),
     ],
 )
 def test_invalid_setting_has_a_specific_message(name: str, text: str, problem: str) -> None:
@@ -179,7 +185,9 @@ def test_invalid_setting_has_a_specific_message(name: str, text: str, problem: s
 
 def test_settings_are_immutable_and_hide_secrets() -> None:
     peppers = f"2:{SECRET},1:{OTHER}"
-    settings = load_settings({"DATABASE_URL": URL, "HEXAPOST_CURSOR_SECRET": SECRET, "HEXAPOST_KEY_PEPPERS": peppers})
+    settings = load_settings(
+        {"DATABASE_URL": URL, "HEXAPOST_CURSOR_SECRET": SECRET, "HEXAPOST_API_KEY_PEPPERS": peppers}
+    )
     with pytest.raises(ValidationError):
         settings.port = 1  # type: ignore[misc]
     for text in (repr(settings), str(settings), settings.model_dump_json(exclude={"database_url"})):
@@ -193,21 +201,21 @@ def test_setting_defaults_equal_defaults_of_the_code() -> None:
     settings = Settings()
     assert database_options(settings) == DatabaseOptions()
     assert request_limits(settings) == RequestLimits()
-    assert head_limits(settings) == HeaderLimits()
-    assert settings.max_requests_in_work == MAX_CONCURRENT_REQUESTS
-    assert settings.retry_deadline_seconds == RetryPolicy().max_elapsed
-    assert settings.send_timeout_seconds == WRITE_TIMEOUT_SECONDS
-    assert timedelta(hours=settings.idempotency_hours) == KEPT
+    assert header_limits(settings) == HeaderLimits()
+    assert settings.max_concurrent_requests == MAX_CONCURRENT_REQUESTS
+    assert settings.db_retry_deadline_seconds == RetryPolicy().max_elapsed
+    assert settings.write_timeout_seconds == WRITE_TIMEOUT_SECONDS
+    assert timedelta(hours=settings.idempotency_retention_hours) == KEPT
 
 
 def test_each_limit_setting_reaches_its_option() -> None:
     settings = Settings(
-        max_headers=11, max_header_bytes=1025, head_timeout_seconds=1, max_body_bytes=1026, max_json_depth=2,
-        body_timeout_seconds=3, request_timeout_seconds=4, pool_size=5, pool_timeout_seconds=6,
-        connect_timeout_seconds=7, attempt_timeout_seconds=8, statement_timeout_seconds=9,
-        idle_in_transaction_timeout_seconds=10, prepared_statements=False,
+        max_headers=11, max_header_bytes=1025, header_timeout_seconds=1, max_body_bytes=1026, max_json_depth=2,
+        body_timeout_seconds=3, request_timeout_seconds=4, db_pool_size=5, db_pool_timeout_seconds=6,
+        db_connect_timeout_seconds=7, db_attempt_timeout_seconds=8, db_statement_timeout_seconds=9,
+        db_idle_in_transaction_timeout_seconds=10, db_prepared_statements=False,
     )  # fmt: skip
-    assert head_limits(settings) == HeaderLimits(max_headers=11, max_header_bytes=1025, timeout=1)
+    assert header_limits(settings) == HeaderLimits(max_headers=11, max_header_bytes=1025, timeout=1)
     assert request_limits(settings) == RequestLimits(
         max_body_bytes=1026, max_json_depth=2, body_timeout=3, request_timeout=4
     )

@@ -37,7 +37,7 @@ def admin_header(settings: Settings, url: URL) -> str | None:
 
 async def _advise(settings: Settings, url: URL) -> None:
     async with opened(settings, url, is_ready=True) as container:
-        page = await container.keys().list(SYSTEM_PRINCIPAL, limit=1)
+        page = await container.api_keys().list(SYSTEM_PRINCIPAL, limit=1)
     if not page.items:
         words = " ".join(f"--scope {scope}" for scope in Scope)
         report(f"no API key exists yet. Create one: hexapost keys create --name {NAME} {words}")
@@ -46,7 +46,7 @@ async def _advise(settings: Settings, url: URL) -> None:
 async def _header(settings: Settings, url: URL) -> str | None:
     path = settings.state_directory / "admin.key"
     async with opened(settings, url, peppers=key_peppers(settings), is_ready=True) as container:
-        keys = container.keys()
+        keys = container.api_keys()
         key = await _found(keys, _text_in(path))
         if key is None:
             return f"'Authorization: Bearer {await _made(keys, path)}'"

@@ -16,8 +16,8 @@ from adapters.cli.key_table import key_table, shown
 from adapters.cli.opened import NO_PEPPERS, opened
 from adapters.cli.output import hand_over, remark
 from adapters.cli.secrets import key_peppers, pepper_file
+from adapters.clock import utc_now
 from adapters.settings import Settings
-from adapters.system import utc_now
 from application.api_key_tokens import PepperSet
 from application.api_keys import ApiKeyService, CreatedApiKey
 from application.authorization import SYSTEM_PRINCIPAL
@@ -42,15 +42,15 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 async def _act(settings: Settings, url: URL, options: argparse.Namespace) -> None:
     peppers = _peppers(settings) if options.action in _MAKING else NO_PEPPERS
     async with opened(settings, url, peppers=peppers) as container:
-        await _ACTIONS[options.action](container.keys(), options)
+        await _ACTIONS[options.action](container.api_keys(), options)
     if options.action == "revoke":
-        remark(f"running processes reject the key within {settings.key_cache_seconds:g} s")
+        remark(f"running processes reject the key within {settings.api_key_cache_seconds:g} s")
 
 
 def _peppers(settings: Settings) -> PepperSet:
     """Return the peppers. Print a hint if a local pepper is used with a shared database."""
-    if settings.database_url is not None and settings.key_peppers is None:
-        remark(f"using the pepper in {pepper_file(settings)}; the service needs the same (HEXAPOST_KEY_PEPPERS)")
+    if settings.database_url is not None and settings.api_key_peppers is None:
+        remark(f"using the pepper in {pepper_file(settings)}; the service needs the same (HEXAPOST_API_KEY_PEPPERS)")
     return key_peppers(settings)
 
 

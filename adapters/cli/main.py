@@ -36,7 +36,7 @@ def _status(arguments: Sequence[str] | None) -> int:
         run: Callable[[Settings, argparse.Namespace], int] = importlib.import_module(options.module).run
         return run(settings, options)
     except SettingsError as error:
-        for problem in error.problems:
+        for problem in error.errors:
             complain(problem)
         return MISUSED
     except MisusedError as error:

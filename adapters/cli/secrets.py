@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapters.settings import SHORTEST_SECRET, Settings
+from adapters.settings import MIN_SECRET_BYTES, Settings
 from application.api_key_tokens import PepperSet
 
 
@@ -23,8 +23,8 @@ def cursor_secret(settings: Settings) -> bytes:
 
 def key_peppers(settings: Settings) -> PepperSet:
     """Return the peppers of the API key hashes. A generated pepper has version 1."""
-    if settings.key_peppers is not None:
-        return PepperSet({version: secret.get_secret_value() for version, secret in settings.key_peppers.items()})
+    if settings.api_key_peppers is not None:
+        return PepperSet({version: secret.get_secret_value() for version, secret in settings.api_key_peppers.items()})
     consequence = "Deleting it creates a new pepper and invalidates all existing API keys."
     return PepperSet({1: kept(pepper_file(settings), consequence)})
 
@@ -41,11 +41,11 @@ def kept(path: Path, consequence: str) -> bytes:
     it, for the error message.
     """
     if not path.exists():
-        with drafted(path, secrets.token_hex(SHORTEST_SECRET).encode()) as draft, suppress(FileExistsError):
+        with drafted(path, secrets.token_hex(MIN_SECRET_BYTES).encode()) as draft, suppress(FileExistsError):
             os.link(draft, path)  # unlike a rename, it does not replace the file of a concurrent process
     secret = path.read_bytes()
-    if len(secret) < SHORTEST_SECRET:
-        raise OSError(f"{path} is shorter than {SHORTEST_SECRET} bytes. Restore it from a backup. {consequence}")
+    if len(secret) < MIN_SECRET_BYTES:
+        raise OSError(f"{path} is shorter than {MIN_SECRET_BYTES} bytes. Restore it from a backup. {consequence}")
     return secret
 
 

@@ -233,7 +233,7 @@ async def create_api_key(
     openapi_extra=secured(Scope.KEYS_ADMIN),
 )
 async def revoke_api_key(request: Request, key_id: KeyId) -> Response:
-    """Revoke the key. It is rejected at once by this process and within `HEXAPOST_KEY_CACHE_SECONDS` by all others.
+    """Revoke the key. It is rejected at once by this process and within `HEXAPOST_API_KEY_CACHE_SECONDS` by all others.
 
     Revoked keys stay in the list. A second revocation has no effect.
     """

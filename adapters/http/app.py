@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from adapters.failures import kinds, places
+from adapters.exception_summary import exception_types, traceback_locations
 from adapters.http import api_keys, docs, health, metrics, post_pages, posts, problem_pages, users
 from adapters.http.context import HttpOptions, Services
 from adapters.http.cursors import Cursors
@@ -107,5 +107,7 @@ def _logged(failure: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - its message may contain database text
-        structlog.get_logger("hexapost").error(failure, exception=kinds(error), traceback=places(error))
+        structlog.get_logger("hexapost").error(
+            failure, exception=exception_types(error), traceback=traceback_locations(error)
+        )
         raise LifespanError from None

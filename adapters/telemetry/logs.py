@@ -11,7 +11,7 @@ import structlog
 from pydantic_core import to_json
 from structlog.typing import EventDict, Processor
 
-from adapters.failures import kinds, places
+from adapters.exception_summary import exception_types, traceback_locations
 from adapters.telemetry.lines import Lines
 
 _WORDS = re.compile(r"[^\n(<{]*")
@@ -42,7 +42,7 @@ class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
         """Return the line of a record."""
         plain = copy.copy(record)
         if isinstance(record.msg, Exception):
-            plain.msg = getattr(record.msg, "strerror", None) or kinds(record.msg)
+            plain.msg = getattr(record.msg, "strerror", None) or exception_types(record.msg)
         if isinstance(record.args, tuple):
             plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
         elif record.args:
@@ -62,7 +62,7 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     error = (event.pop("exc_info", None) or (None, None))[1]
     event.pop("stack_info", None)
     if error is not None:
-        event.update(exception=kinds(error), traceback=places(error))
+        event.update(exception=exception_types(error), traceback=traceback_locations(error))
     return event
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application import authentication
 from application.api_key_tokens import format_api_key, generate_secret
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError

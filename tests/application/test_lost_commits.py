@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from adapters.clock import utc_now
 from adapters.memory.storage import InMemoryStorage
-from adapters.system import utc_now
 from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import (
     CommitResultUnknownError,

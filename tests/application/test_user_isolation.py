@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
+from adapters.clock import new_id
 from adapters.memory.users import InMemoryUserRepository
-from adapters.system import new_id
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.posts import AuthorNotFoundError, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError

@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
+from adapters.clock import new_id
 from adapters.memory.storage import InMemoryStorage
-from adapters.system import new_id
 from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.errors import FieldValidationError, VersionMismatchError

@@ -31,7 +31,7 @@ PLANTED = [
     ("adapters/cli/main.py", "dependency_injector"),
     ("adapters/lifespan.py", "adapters.container"),
     ("adapters/postgres/storage.py", "adapters.lifespan"),
-    ("migrations/patience.py", "adapters.system"),
+    ("migrations/patience.py", "adapters.clock"),
 ]
 
 

@@ -12,7 +12,7 @@ KEY = format_api_key(KEY_ID, "0" * 32)
 AUTHORIZATION = f"Bearer {KEY}"
 
 SETTINGS = {
-    "HEXAPOST_KEY_PEPPERS": f"1:{PEPPER}",
+    "HEXAPOST_API_KEY_PEPPERS": f"1:{PEPPER}",
     # So high that it refuses nobody: requests are counted as in production.
     "HEXAPOST_RATE_LIMIT": "900000000/minute",
 }

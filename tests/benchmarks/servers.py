@@ -120,7 +120,7 @@ def _environment(database: BenchDatabase, directory: Path) -> Mapping[str, str]:
     return inherited | {
         "DATABASE_URL": database.url,
         "DATABASE_DSN": database.dsn,
-        "HEXAPOST_POOL_SIZE": str(POOL_SIZE),
+        "HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE),
         **SETTINGS,
         "HEXAPOST_STATE_DIRECTORY": str(directory / "state"),
     }

@@ -59,7 +59,7 @@ def a_key(directory: Path, **variables: str) -> str:
 
     async def create() -> str:
         async with opened(settings, url, peppers=key_peppers(settings), is_ready=True) as container:
-            return (await container.keys().create(SYSTEM_PRINCIPAL, name="test", scopes=Scope)).text
+            return (await container.api_keys().create(SYSTEM_PRINCIPAL, name="test", scopes=Scope)).text
 
     with ThreadPoolExecutor(1) as thread:  # an event loop may run in the thread of the test
         return thread.submit(asyncio.run, create()).result()

@@ -39,14 +39,14 @@ def test_all_invalid_settings_are_named_without_values(hexapost: Hexapost) -> No
         "serve",
         "--workers=h1dden",
         DATABASE_URL="mysql://root:h1dden@db/x",
-        HEXAPOST_POOL_SIZE="h1dden",
+        HEXAPOST_DB_POOL_SIZE="h1dden",
         HEXAPOST_COLOUR="h1dden",
         HEXAPOST_CURSOR_SECRET="h1dden",  # noqa: S106 - too short to be one
     )
     assert outcome.status == 2
     names = sorted(line.split(": ")[1] for line in outcome.stderr.splitlines())
     assert names == [
-        "DATABASE_URL", "HEXAPOST_COLOUR", "HEXAPOST_CURSOR_SECRET", "HEXAPOST_POOL_SIZE", "HEXAPOST_WORKERS",
+        "DATABASE_URL", "HEXAPOST_COLOUR", "HEXAPOST_CURSOR_SECRET", "HEXAPOST_DB_POOL_SIZE", "HEXAPOST_WORKERS",
     ]  # fmt: skip
     assert "h1dden" not in outcome.stderr
 
@@ -197,6 +197,6 @@ def test_peppers_come_from_environment_or_file(tmp_path: Path) -> None:
     assert hashed == PepperSet({1: (tmp_path / "key.pepper").read_bytes()}).hash("a key")
     assert (tmp_path / "key.pepper").stat().st_mode & 0o777 == 0o600
     variable = f"2:{'x' * 32},1:{(tmp_path / 'key.pepper').read_text()}"
-    from_environment = key_peppers(load_settings({"HEXAPOST_KEY_PEPPERS": variable}))
+    from_environment = key_peppers(load_settings({"HEXAPOST_API_KEY_PEPPERS": variable}))
     assert from_environment.verify("a key", hashed)
     assert from_environment.hash("a key") == PepperSet({2: b"x" * 32}).hash("a key")

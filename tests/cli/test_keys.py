@@ -39,7 +39,8 @@ def test_keys_create_prints_only_the_key_to_stdout(keys: Keys, tmp_path: Path) -
     lines = outcome.stderr.splitlines()
     assert f"hexapost: created key {key_id}; it does not expire" in lines
     assert (
-        "hexapost: using the pepper in .hexapost/key.pepper; the service needs the same (HEXAPOST_KEY_PEPPERS)" in lines
+        "hexapost: using the pepper in .hexapost/key.pepper; the service needs the same (HEXAPOST_API_KEY_PEPPERS)"
+        in lines
     )
     assert text not in outcome.stderr
     (digest,) = keys.stored("digest")
@@ -48,7 +49,7 @@ def test_keys_create_prints_only_the_key_to_stdout(keys: Keys, tmp_path: Path) -
 
 
 def test_keys_create_uses_highest_pepper_version(keys: Keys, tmp_path: Path) -> None:
-    outcome = keys(*CREATE, HEXAPOST_KEY_PEPPERS=f"3:{SECRET},7:{SECRET[::-1]}")
+    outcome = keys(*CREATE, HEXAPOST_API_KEY_PEPPERS=f"3:{SECRET},7:{SECRET[::-1]}")
     assert keys.stored("pepper") == [7]
     assert "key.pepper" not in outcome.stderr
     assert SECRET not in outcome.stderr
@@ -100,7 +101,7 @@ def test_keys_create_user_id_binds_key(keys: Keys, user: str) -> None:
 
 def test_keys_list_prints_newest_first(keys: Keys, user: str) -> None:
     keys.created("create", "--name", "My app", "--scope", "users:read", "--scope", "posts:read")
-    keys.created(*CREATE, "--user-id", user, "--expires-in", "1d", HEXAPOST_KEY_PEPPERS=f"12:{SECRET}")
+    keys.created(*CREATE, "--user-id", user, "--expires-in", "1d", HEXAPOST_API_KEY_PEPPERS=f"12:{SECRET}")
     keys.created()
     keys.created()
     first, second, third, fourth = map(str, keys.stored())
@@ -140,7 +141,7 @@ def test_keys_revoke_accepts_id_or_key(keys: Keys, form: str) -> None:
         "key cut off": text[:45] + "…",
         "pasted": f" {text}\n",
     }[form]
-    outcome = keys("revoke", argument, HEXAPOST_KEY_CACHE_SECONDS="2.5")
+    outcome = keys("revoke", argument, HEXAPOST_API_KEY_CACHE_SECONDS="2.5")
     assert (outcome.status, outcome.stdout) == (0, "")
     lines = [line.removeprefix("hexapost: ") for line in outcome.stderr.splitlines()[-2:]]
     assert lines == [f"revoked key {key_id}", "each process of the service lets go of it within 2.5 s"]

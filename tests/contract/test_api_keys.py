@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
 from tests.support.examples import EXPIRES, REVOKED, USED, a_key, a_user, store, stored_keys, stored_users

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from adapters.system import new_id, utc_now
+from adapters.clock import new_id, utc_now
 
 
 def test_utc_now_returns_aware_utc_time() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from adapters.system import utc_now
+from adapters.clock import utc_now
 from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import Storage
 from application.posts import PostService

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from application.idempotency import IdempotencyKeyReusedError, IdempotencyRecord
 from application.ports import Storage, StorageUnavailableError

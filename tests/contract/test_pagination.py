@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.ports import Storage
 from tests.contract.entities import KINDS, VERSIONED, listed, make, store_author
 from tests.support.examples import a_user, delete, newest_first, store

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.ports import ConcurrentUpdateError, Storage
 from domain.api_keys import USER_SCOPES, ApiKeyHash, ApiKeyNotFoundError, Scope
 from domain.posts import PostChanges, PostNotFoundError, PostStatus

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.ports import Storage
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostStatus

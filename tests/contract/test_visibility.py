@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.ports import Storage
 from domain.posts import Post, PostNotFoundError, PostStatus
 from domain.users import User

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from domain.api_keys import (
     USER_SCOPES,
     ApiKey,

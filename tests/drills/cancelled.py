@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.1
 
 def run(stage: Stage) -> Outcome:
     """Let clients disconnect as often as the size says, with requests of patient clients in between."""
-    variables = {**UNHURRIED, "HEXAPOST_POOL_SIZE": str(POOL_SIZE), "HEXAPOST_MAX_REQUESTS_IN_WORK": UNLIMITED}
+    variables = {**UNHURRIED, "HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE), "HEXAPOST_MAX_CONCURRENT_REQUESTS": UNLIMITED}
     with target(stage, stage.url, **variables) as service:
         seeds = seeded(service.job())
         attempts = _attempts(stage, service.job(_operations(seeds), clients=CLIENTS, rate=RATE, seconds=ENDLESS))

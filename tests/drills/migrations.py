@@ -38,7 +38,7 @@ def run(stage: Stage, planted: Sequence[Planted] = SAFE) -> Outcome:
     stage.say(f"{filled.posts:,} posts are stored; {release.name} serves")
     changes = Changes(_config(stage, planted), stage.database, release=release.version)
     before = _state(stage)
-    with target(stage, stage.url, HEXAPOST_POOL_SIZE=str(POOL), **release.variables) as service:
+    with target(stage, stage.url, HEXAPOST_DB_POOL_SIZE=str(POOL), **release.variables) as service:
         seeds = seeded(service.job())
         operations = told_apart([*seeds.mixture(), *errands(service, filled)])
         first = [one.numbered(number) for number, one in enumerate(operations * WARM_UP, FIRST_NUMBER)]

@@ -42,7 +42,7 @@ def run(stage: Stage) -> Outcome:
     """Measure the capacity, and send five times that. A full page costs the service more than the load generator."""
     slack, seconds = stage.size.slack, stage.size.seconds
     back = min(BACK, seconds)
-    with apart(stage) as cores, target(stage, stage.url, HEXAPOST_POOL_SIZE=str(POOL_SIZE)) as service:
+    with apart(stage) as cores, target(stage, stage.url, HEXAPOST_DB_POOL_SIZE=str(POOL_SIZE)) as service:
         move(service.served.process.pid, cores)
         warm = _opened(len(sessions(stage.database)))
         seeds = seeded(service.job())

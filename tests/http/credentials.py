@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import Storage
 from domain.api_keys import Scope

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import Request, Response
 
+from adapters.clock import new_id
 from adapters.http.middleware.admission import METRICS_RESERVE, AdmissionController
-from adapters.system import new_id
 from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import UnitOfWork
 from tests.http.credentials import bearer

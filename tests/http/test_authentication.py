@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.api_key_tokens import format_api_key
 from domain.api_keys import Scope
 from tests.http.credentials import bearer, stored_key

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from domain.api_keys import MAX_API_KEY_NAME_LENGTH
 from domain.posts import MAX_CONTENT_LENGTH, MAX_TITLE_LENGTH
 from domain.users import MAX_FULL_NAME_LENGTH

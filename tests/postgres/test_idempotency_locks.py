@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.clock import new_id
 from adapters.postgres.outcomes import _lock
-from adapters.system import new_id
 from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord
 from application.ports import StorageUnavailableError, UnitOfWork

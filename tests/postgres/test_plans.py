@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import ClauseElement, make_url
 
+from adapters.clock import new_id
 from adapters.postgres import keys, outcomes, post_pages, posts, users
 from adapters.postgres.drivers import PsycopgDriver
-from adapters.system import new_id
 from domain.posts import PostStatus
 from tests.support.databases import Connection, Databases, connected
 from tests.support.examples import CREATED

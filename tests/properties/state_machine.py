@@ -10,8 +10,8 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
+from adapters.clock import new_id
 from adapters.memory.storage import InMemoryStorage
-from adapters.system import new_id
 from application.api_keys import ApiKeyService, CreatedApiKey
 from application.authorization import SYSTEM_PRINCIPAL
 from application.idempotency import Created

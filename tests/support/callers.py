@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
+from adapters.clock import new_id
 from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
-from adapters.system import new_id
 from application.authorization import Principal
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import USER_SCOPES, Scope

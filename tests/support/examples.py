@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, TypeVar, get_args, get_type_hints
 from uuid import UUID
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.idempotency import IdempotencyRecord, IdempotencyRecordErasedError, IdempotentRequest
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import ApiKey, ApiKeyHash, Scope

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.api_key_tokens import PepperSet, generate_secret
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator

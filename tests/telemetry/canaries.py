@@ -9,13 +9,15 @@ from uuid import UUID
 
 import httpx
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from application.api_key_tokens import format_api_key
 
 CANARY = "c4n4ry"
 """Part of every value that must not be repeated."""
 SECRETS = {
-    "HEXAPOST_KEY_PEPPERS": f"2:{CANARY}-pepper-of-thirty-two-characters,1:{CANARY}-pepper-before-this-of-thirty-two",
+    "HEXAPOST_API_KEY_PEPPERS": (
+        f"2:{CANARY}-pepper-of-thirty-two-characters,1:{CANARY}-pepper-before-this-of-thirty-two"
+    ),
     "HEXAPOST_CURSOR_SECRET": f"{CANARY}-cursor-secret-of-thirty-two-characters",
 }
 NOBODY = "0198a3c4-6f2b-7d31-a6f0-000000000000"

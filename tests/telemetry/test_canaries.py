@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import URL
 
-from adapters.system import new_id
+from adapters.clock import new_id
 from tests.cli.support import Served, a_key, rendered, serving
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.proxies import Proxy, proxied
@@ -18,8 +18,8 @@ from tests.telemetry.canaries import CANARY, MALFORMED, SECRETS, Trap, leaks, pa
 
 OPTIONS = {
     "HEXAPOST_LOG_LEVEL": "debug",
-    "HEXAPOST_RETRY_DEADLINE_SECONDS": "0",
-    "HEXAPOST_KEY_CACHE_SECONDS": "300",
+    "HEXAPOST_DB_RETRY_DEADLINE_SECONDS": "0",
+    "HEXAPOST_API_KEY_CACHE_SECONDS": "300",
     **SECRETS,
 }
 TIMEOUTS = tuple(f"HEXAPOST_{name}_TIMEOUT_SECONDS" for name in ("STATEMENT", "CONNECT", "POOL", "ATTEMPT", "REQUEST"))
@@ -111,7 +111,7 @@ async def _break_schema(trap: Trap, admin: Connection, user_id: str) -> None:
 @pytest.mark.drill
 async def test_database_outages_leak_nothing(tmp_path: Path, scratch: URL, driver: str, log_format: str) -> None:
     database = with_driver(scratch, driver)
-    limits = {"HEXAPOST_STATEMENT_TIMEOUT_SECONDS": "1", "HEXAPOST_CONNECT_TIMEOUT_SECONDS": "1"}
+    limits = {"HEXAPOST_DB_STATEMENT_TIMEOUT_SECONDS": "1", "HEXAPOST_DB_CONNECT_TIMEOUT_SECONDS": "1"}
     async with proxied(database) as (url, proxy), trapped(tmp_path, url, log_format, **limits) as (trap, _):
         user = await trap.user()
         with connected(database) as admin:

@@ -60,7 +60,7 @@ async def test_traces_are_enabled_by_endpoint_or_exporter(environment: dict[str,
 def test_unknown_trace_exporter_or_protocol_raises(environment: dict[str, str], problem: str) -> None:
     with pytest.raises(SettingsError) as raised:
         made_traces(environment, "1")
-    assert raised.value.problems == [problem]
+    assert raised.value.errors == [problem]
 
 
 def test_traces_without_extra_raise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def made_server(settings: Settings, when_started: Started) -> "Server":
         cursor_secret=cursor_secret(settings),
         peppers=key_peppers(settings),
         version=version("hexapost"),
-        figures=shared_directory(),
+        metrics_directory=shared_directory(),
     )
     config = uvicorn.Config(
         container.app(),
@@ -124,7 +124,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Report not ready, stop accepting connections, and complete the requests in progress."""
-        self.container.readiness().drain()
+        self.container.readiness().mark_draining()
         stragglers = asyncio.get_running_loop().call_later(STRAGGLER_SECONDS, self._end_stragglers)
         await super().shutdown(sockets=sockets)
         stragglers.cancel()

@@ -7,7 +7,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.failures import kinds, places
+from adapters.exception_summary import exception_types, traceback_locations
 from adapters.http.context import REFUSED, AccessLog, Metrics, RequestSpan, Trace
 from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.limits import RequestLimits
@@ -89,7 +89,10 @@ class RequestMiddleware:
         is_cancelled = deadline.is_cancelled_externally and isinstance(error, asyncio.CancelledError)
         if deadline.problem is None and not is_cancelled:
             self._logger.error(
-                "request failed", request_id=context.request_id, exception=kinds(error), traceback=places(error)
+                "request failed",
+                request_id=context.request_id,
+                exception=exception_types(error),
+                traceback=traceback_locations(error),
             )
             await context.send_or_abort(INTERNAL_ERROR)
         elif not context.is_sending:

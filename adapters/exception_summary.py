@@ -6,7 +6,7 @@ Messages and values are left out, because they may contain input or database tex
 import traceback
 
 
-def kinds(error: BaseException) -> str:
+def exception_types(error: BaseException) -> str:
     """Return the type of an exception, followed by the types of its causes."""
     names = []
     found: BaseException | None = error
@@ -16,7 +16,7 @@ def kinds(error: BaseException) -> str:
     return " from ".join(names)
 
 
-def places(error: BaseException) -> list[str]:
+def traceback_locations(error: BaseException) -> list[str]:
     """Return the locations in the traceback, the innermost last."""
     frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
