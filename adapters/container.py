@@ -16,9 +16,9 @@ from adapters.http.middleware.http_protocol import bounded_protocol
 from adapters.http.middleware.limits import HeaderLimits, RequestLimits
 from adapters.http.problems import REJECTIONS
 from adapters.lifespan import Lifespan
-from adapters.postgres.database import Database, DatabaseOptions
-from adapters.postgres.readiness import Watch
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database, DatabaseOptions
+from adapters.postgres.schema.readiness import ReadinessMonitor
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.settings import Settings
 from adapters.telemetry.metrics import Metrics
 from adapters.telemetry.tracing import made_traces
@@ -71,7 +71,7 @@ def header_limits(settings: Settings) -> HeaderLimits:
 class ReadinessProbe:
     """The readiness of the service and the last known readiness of its dependencies."""
 
-    def __init__(self, monitor: Watch) -> None:
+    def __init__(self, monitor: ReadinessMonitor) -> None:
         self._monitor = monitor
         self._is_draining = False
 
@@ -82,12 +82,12 @@ class ReadinessProbe:
     @property
     def is_ready(self) -> bool:
         """Whether all components are ready."""
-        return not self._is_draining and all(ready for ready, _ in self._monitor.seen.values())
+        return not self._is_draining and all(ready for ready, _ in self._monitor.last_result.values())
 
     async def __call__(self) -> Mapping[str, Component]:
         """Return the status of each component by name."""
         service = Component(ready=not self._is_draining, detail="draining" if self._is_draining else "serving")
-        return {"service": service} | {name: Component(*state) for name, state in self._monitor.seen.items()}
+        return {"service": service} | {name: Component(*state) for name, state in self._monitor.last_result.items()}
 
 
 def with_pool_metrics(metrics: Metrics, database: Database) -> Metrics:
@@ -150,7 +150,7 @@ class Container(containers.DeclarativeContainer):
         retry=retry,
     )
     retention = providers.Singleton(RetentionService, storage=storage, clock=clock, retry=retry)
-    readiness_monitor = providers.Singleton(Watch, database)
+    readiness_monitor = providers.Singleton(ReadinessMonitor, database)
     readiness = providers.Singleton(ReadinessProbe, readiness_monitor)
     services = providers.Singleton(
         Services,
@@ -180,7 +180,7 @@ class Container(containers.DeclarativeContainer):
     )
     lifespan = providers.Singleton(
         Lifespan,
-        run_readiness_monitor=readiness_monitor.provided.running,
+        run_readiness_monitor=readiness_monitor.provided.run,
         database=database,
         authenticator=authenticator,
         retention=providers.Callable(with_tracing, retention, traces),

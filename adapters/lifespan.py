@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from adapters.postgres.database import Database
+from adapters.postgres.pool import Database
 from adapters.telemetry.metrics import REFRESH_SECONDS, Metrics
 from application.authentication import Authenticator
 from application.retention import RetentionService

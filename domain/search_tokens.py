@@ -5,7 +5,7 @@ spellings of a character are equal. A final sigma equals any other sigma, and `Ã
 `Ã©` differs from `e`. The rules are the same for all languages: no stemming, no stop words. Text without spaces is one
 token.
 
-The PostgreSQL function `words_of` has the same rules. A test compares both, character by character.
+The PostgreSQL function `search_tokens` has the same rules. A test compares both, character by character.
 """
 
 import re

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations.operations  # noqa: F401 - registers them
 from adapters.postgres.drivers import DRIVERS
-from adapters.postgres.tables import Base
+from adapters.postgres.models import Base
 from adapters.settings import database_url
 from migrations.lock import one_at_a_time
 from migrations.patience import Patience

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from adapters.lifespan import Lifespan
 from adapters.memory.storage import InMemoryStorage
-from adapters.postgres.database import Database, DatabaseOptions
+from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.telemetry.metrics import DIRECTORY, Metrics
 from application.authentication import Authenticator
 from application.ports import StorageUnavailableError

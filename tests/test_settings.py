@@ -12,7 +12,7 @@ from adapters.http.context import KEPT
 from adapters.http.middleware.admission import MAX_CONCURRENT_REQUESTS
 from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
 from adapters.http.middleware.limits import HeaderLimits, RequestLimits
-from adapters.postgres.database import DatabaseOptions
+from adapters.postgres.pool import DatabaseOptions
 from adapters.settings import Settings, SettingsError, load_settings, variable
 from application.transactions import RetryPolicy
 

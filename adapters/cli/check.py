@@ -10,9 +10,9 @@ from sqlalchemy import URL
 from adapters.cli.databases import with_database
 from adapters.cli.output import report
 from adapters.container import database_options
-from adapters.postgres.database import Database
-from adapters.postgres.pending import pending
-from adapters.postgres.readiness import readiness
+from adapters.postgres.pool import Database
+from adapters.postgres.schema.pending import pending_revisions
+from adapters.postgres.schema.readiness import readiness
 from adapters.settings import Settings
 from application.ports import TransientStorageError
 
@@ -40,7 +40,7 @@ async def seen(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, s
     async with _opened(url, settings) as database:
         components = await readiness(database)
         try:
-            return components, [line for revision in await pending(database) for line in revision.lines()]
+            return components, [line for revision in await pending_revisions(database) for line in revision.lines()]
         except TransientStorageError:
             return components, []  # the readiness contains the cause
 

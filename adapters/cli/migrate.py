@@ -7,7 +7,7 @@ from sqlalchemy import URL
 from adapters.cli.databases import with_database
 from adapters.cli.errors import NotReadyError
 from adapters.cli.output import report
-from adapters.postgres.migrations import upgrade
+from adapters.postgres.schema.state import upgrade
 from adapters.settings import Settings
 from migrations.patience import MigrationError
 from migrations.phases import Phase

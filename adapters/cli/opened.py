@@ -8,7 +8,7 @@ from sqlalchemy import URL
 
 from adapters.cli.errors import NotReadyError
 from adapters.container import Container
-from adapters.postgres.readiness import readiness
+from adapters.postgres.schema.readiness import readiness
 from adapters.settings import Settings
 from application.api_key_tokens import PepperSet
 

@@ -17,7 +17,7 @@ from adapters.cli.secrets import cursor_secret, key_peppers
 from adapters.cli.serving.processes import Worker, listening, stop_with_parent
 from adapters.cli.serving.server import Server, announce, made_server
 from adapters.cli.serving.supervisor import Supervisor
-from adapters.postgres.readiness import AHEAD
+from adapters.postgres.schema.readiness import SCHEMA_AHEAD
 from adapters.settings import DATABASE_URL, Settings
 from adapters.telemetry.logs import configure_logs
 from adapters.telemetry.metrics import shared_figures
@@ -44,7 +44,7 @@ def _is_ready(url: URL, settings: Settings) -> bool:
     for name, (ready, detail) in components.items():
         if not ready:
             complain(f"cannot serve: {name}: {detail}")
-        elif (ready, detail) == AHEAD:
+        elif (ready, detail) == SCHEMA_AHEAD:
             structlog.get_logger("hexapost").warning("schema is newer than this release")
     return all(ready for ready, _ in components.values())
 

@@ -32,11 +32,11 @@ NO_SETTINGS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class CompiledStatement:
     """SQL in the dialect of the driver, and the names of its parameters in order."""
 
     sql: str
-    names: tuple[str, ...]
+    parameter_names: tuple[str, ...]
 
 
 class Driver(ABC):
@@ -46,15 +46,15 @@ class Driver(ABC):
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._queries: dict[ClauseElement, Query] = {}
+        self._compiled: dict[ClauseElement, CompiledStatement] = {}
 
-    def query(self, statement: ClauseElement) -> Query:
+    def compile(self, statement: ClauseElement) -> CompiledStatement:
         """Return the compiled statement, from a cache."""
-        query = self._queries.get(statement)
+        query = self._compiled.get(statement)
         if query is None:
             compiled = cast("SQLCompiler", statement.compile(dialect=self._dialect))
             names = compiled.positiontup or list(compiled.binds)
-            query = self._queries[statement] = Query(compiled.string, tuple(names))
+            query = self._compiled[statement] = CompiledStatement(compiled.string, tuple(names))
         return query
 
     @staticmethod
@@ -77,7 +77,7 @@ class Driver(ABC):
         """Execute a statement, and return its rows."""
 
     @abstractmethod
-    async def run(self, connection: Any, command: LiteralString) -> None:
+    async def execute(self, connection: Any, command: LiteralString) -> None:
         """Execute a command without parameters and rows."""
 
     @abstractmethod
@@ -86,11 +86,11 @@ class Driver(ABC):
 
     @staticmethod
     @abstractmethod
-    def end(connection: Any) -> None:
+    def close(connection: Any) -> None:
         """Close an idle connection without waiting for the server."""
 
     @abstractmethod
-    def break_off(self, connection: Any) -> None:
+    def abort(self, connection: Any) -> None:
         """Abort the connection locally, so that all waiting calls fail at once."""
 
     @abstractmethod
@@ -122,12 +122,12 @@ class AsyncpgDriver(Driver):
 
     @override
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        query = self.query(statement)
-        rows: Sequence[Row] = await connection.fetch(query.sql, *[parameters[name] for name in query.names])
+        query = self.compile(statement)
+        rows: Sequence[Row] = await connection.fetch(query.sql, *[parameters[name] for name in query.parameter_names])
         return rows
 
     @override
-    async def run(self, connection: Any, command: LiteralString) -> None:
+    async def execute(self, connection: Any, command: LiteralString) -> None:
         await connection.execute(command)
 
     @override
@@ -136,11 +136,11 @@ class AsyncpgDriver(Driver):
 
     @staticmethod
     @override
-    def end(connection: asyncpg.Connection) -> None:
+    def close(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
     @override
-    def break_off(self, connection: asyncpg.Connection) -> None:
+    def abort(self, connection: asyncpg.Connection) -> None:
         connection.terminate()
 
     @override
@@ -174,12 +174,12 @@ class PsycopgDriver(Driver):
 
     @override
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        cursor = await connection.execute(self.query(statement).sql, parameters)
+        cursor = await connection.execute(self.compile(statement).sql, parameters)
         rows: Sequence[Row] = await cursor.fetchall()
         return rows
 
     @override
-    async def run(self, connection: Any, command: LiteralString) -> None:
+    async def execute(self, connection: Any, command: LiteralString) -> None:
         await connection.execute(command)
 
     @override
@@ -188,11 +188,11 @@ class PsycopgDriver(Driver):
 
     @staticmethod
     @override
-    def end(connection: psycopg.AsyncConnection[Any]) -> None:
+    def close(connection: psycopg.AsyncConnection[Any]) -> None:
         connection.pgconn.finish()
 
     @override
-    def break_off(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def abort(self, connection: psycopg.AsyncConnection[Any]) -> None:
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as found:
             found.shutdown(socket.SHUT_RDWR)
 

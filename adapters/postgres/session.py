@@ -14,10 +14,16 @@ from typing import Any, LiteralString
 
 from sqlalchemy import ClauseElement, PoolProxiedConnection
 
-from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
-from adapters.postgres.errors import NO_CONSTRAINTS, ConstraintErrors, is_integrity_error, is_refusal, translated
-from adapters.postgres.turns import FEW
+from adapters.postgres.event_loop_fairness import SMALL_PAGE_ROWS
+from adapters.postgres.pool import Database
+from adapters.postgres.sqlstate import (
+    NO_CONSTRAINTS,
+    ConstraintErrors,
+    is_integrity_error,
+    is_server_rejection,
+    to_port_error,
+)
 from application.ports import (
     CommitResultUnknownError,
     ConcurrentUpdateError,
@@ -26,7 +32,7 @@ from application.ports import (
 )
 
 
-async def refuse_stale() -> None:
+async def raise_concurrent_update() -> None:
     """Raise ConcurrentUpdateError: the version that a write changes is not stored."""
     raise ConcurrentUpdateError
 
@@ -37,10 +43,10 @@ class Write:
 
     statement: ClauseElement
     parameters: Mapping[str, Any]
-    when_nothing: Callable[[], Awaitable[None]] | None
+    on_no_row: Callable[[], Awaitable[None]] | None
 
 
-class Session:
+class PgSession:
     """A connection, which is taken from the pool at the first statement and released at the end.
 
     The session has the time limit of one attempt. After it, the client aborts the connection, so that the driver fails
@@ -54,8 +60,8 @@ class Session:
         "_constraints",
         "_database",
         "_failure",
-        "_is_late",
         "_readonly",
+        "_timed_out",
         "_timer",
         "_writes",
     )
@@ -68,31 +74,31 @@ class Session:
         self._writes: list[Write] = []
         self._begun = False
         self._broken = False
-        self._is_late = False
+        self._timed_out = False
         self._failure: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Execute a statement that reads, and return its rows."""
-        rows = await self._at_once(statement, parameters, in_transaction=bool(self._writes))
-        if len(rows) > FEW:
-            await self._database.turns.wait()
+        rows = await self._execute_immediately(statement, parameters, in_transaction=bool(self._writes))
+        if len(rows) > SMALL_PAGE_ROWS:
+            await self._database.scheduler.wait()
         return rows
 
     def write(
         self,
         statement: ClauseElement,
         parameters: Mapping[str, Any],
-        when_nothing: Callable[[], Awaitable[None]] | None = None,
+        on_no_row: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Defer a statement that writes. `when_nothing` is called if it writes no row, and may raise."""
+        """Defer a statement that writes. `on_no_row` is called if it writes no row, and may raise."""
         self._require_writable()
-        self._writes.append(Write(statement, parameters, when_nothing))
+        self._writes.append(Write(statement, parameters, on_no_row))
 
-    async def write_at_once(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+    async def write_immediately(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Execute a statement that writes, and return its rows. The writes are committed with the unit of work."""
         self._require_writable()
-        return await self._at_once(statement, parameters, in_transaction=True)
+        return await self._execute_immediately(statement, parameters, in_transaction=True)
 
     async def commit(self) -> None:
         """Send the deferred writes, commit, and release the connection.
@@ -103,32 +109,32 @@ class Session:
         if self._failure is not None:
             raise self._failure
         if len(self._writes) == 1 and not self._begun:
-            await self._send(self._writes.pop(), lasts=True)
+            await self._send(self._writes.pop(), is_commit=True)
         elif self._writes:
             await self._flush()
         if self._begun:
-            await self._run("COMMIT", lasts=True)
+            await self._execute("COMMIT", is_commit=True)
             self._begun = False
-        await self._hand_back()
+        await self._release()
 
     async def rollback(self) -> None:
         """Roll back, and release the connection. Raises no database error."""
         try:
             if self._begun and self._connection is not None and not self._broken:
-                await self._run("ROLLBACK")
+                await self._execute("ROLLBACK")
         except Exception:  # noqa: BLE001 - closing the connection rolls back too
             self._broken = True
         except BaseException:
             self._broken = True
             raise
         finally:
-            await self._hand_back()
+            await self._release()
 
     def _require_writable(self) -> None:
         if self._readonly:
             raise RuntimeError("This unit of work is read-only.")
 
-    async def _at_once(
+    async def _execute_immediately(
         self, statement: ClauseElement, parameters: Mapping[str, Any], *, in_transaction: bool
     ) -> Sequence[Row]:
         """Execute a statement immediately, and keep its error for `commit`."""
@@ -146,37 +152,37 @@ class Session:
         for write in writes:
             await self._send(write)
 
-    async def _send(self, write: Write, *, lasts: bool = False) -> None:
-        rows = await self._fetch(write.statement, write.parameters, lasts=lasts)
-        if not rows and write.when_nothing is not None:
-            await write.when_nothing()
+    async def _send(self, write: Write, *, is_commit: bool = False) -> None:
+        rows = await self._fetch(write.statement, write.parameters, is_commit=is_commit)
+        if not rows and write.on_no_row is not None:
+            await write.on_no_row()
 
     async def _fetch(
-        self, statement: ClauseElement, parameters: Mapping[str, Any], *, lasts: bool = False
+        self, statement: ClauseElement, parameters: Mapping[str, Any], *, is_commit: bool = False
     ) -> Sequence[Row]:
-        """Execute a statement. `lasts` is True if it commits by itself, unless a transaction has started."""
+        """Execute a statement. `is_commit` is True if it commits by itself, unless a transaction has started."""
         connection = self._connection
         if connection is None:
             connection = await self._connect()
         try:
             return await self._database.driver.fetch(connection.driver_connection, statement, parameters)
         except BaseException as error:
-            self._failed(connection, error, lasts=lasts and not self._begun)
+            self._handle_error(connection, error, is_commit=is_commit and not self._begun)
             raise
 
-    async def _run(self, command: LiteralString, *, lasts: bool = False) -> None:
+    async def _execute(self, command: LiteralString, *, is_commit: bool = False) -> None:
         connection = self._connection or await self._connect()
         try:
-            await self._database.driver.run(connection.driver_connection, command)
+            await self._database.driver.execute(connection.driver_connection, command)
         except BaseException as error:
-            self._failed(connection, error, lasts=lasts)
+            self._handle_error(connection, error, is_commit=is_commit)
             raise
 
     async def _connect(self) -> PoolProxiedConnection:
         loop = asyncio.get_running_loop()
         due = loop.time() + self._database.options.attempt_timeout
         connection = self._connection = await self._database.connect()
-        self._timer = loop.call_at(due, self._break_off, connection)
+        self._timer = loop.call_at(due, self._abort, connection)
         if not self._database.options.prepared_statements:
             await self._begin()
         return connection
@@ -184,28 +190,28 @@ class Session:
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self._run(self._database.begin)
+            await self._execute(self._database.begin)
 
-    def _break_off(self, connection: PoolProxiedConnection) -> None:
-        self._is_late = self._broken = True
-        self._database.driver.break_off(connection.driver_connection)
+    def _abort(self, connection: PoolProxiedConnection) -> None:
+        self._timed_out = self._broken = True
+        self._database.driver.abort(connection.driver_connection)
 
-    def _failed(self, connection: PoolProxiedConnection, error: BaseException, *, lasts: bool) -> None:
+    def _handle_error(self, connection: PoolProxiedConnection, error: BaseException, *, is_commit: bool) -> None:
         """Mark the connection as broken if needed, and raise the port error of a driver error, if any."""
         self._broken = self._broken or not is_integrity_error(error)
         if isinstance(error, Exception):
-            self._database.failed(error)
+            self._database.report_error(error)
             lost = self._database.driver.is_closed(connection.driver_connection)
-            meaning = translated(error, connection_lost=lost or self._is_late, constraints=self._constraints)
-            if isinstance(meaning, StorageUnavailableError):
-                if self._is_late:
+            port_error = to_port_error(error, connection_lost=lost or self._timed_out, constraints=self._constraints)
+            if isinstance(port_error, StorageUnavailableError):
+                if self._timed_out:
                     raise StorageTimeoutError from error
-                if lasts and not is_refusal(error):
+                if is_commit and not is_server_rejection(error):
                     raise CommitResultUnknownError from error
-            if meaning is not None:
-                raise meaning from error
+            if port_error is not None:
+                raise port_error from error
 
-    async def _hand_back(self) -> None:
+    async def _release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -214,4 +220,4 @@ class Session:
         if self._broken or not self._database.driver.is_idle(connection.driver_connection):
             await self._database.discard(connection)
         else:
-            self._database.hand_back(connection)
+            self._database.release(connection)

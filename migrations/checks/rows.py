@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, text
 
 _USERS = """
-    INSERT INTO users (id, email, email_key, full_name, is_active, created_at, updated_at, version)
+    INSERT INTO users (id, email, email_normalized, full_name, is_active, created_at, updated_at, version)
     SELECT md5(n::text)::uuid, n || '@example.org', n || '@example.org', 'Number ' || n, true, now(), now(), 1
     FROM generate_series(1, :rows / 100) AS n
 """
@@ -19,11 +19,11 @@ _API_KEYS = """
     FROM generate_series(1, :rows / 100) AS n
 """
 _OUTCOMES = """
-    INSERT INTO outcomes (key_id, name, fingerprint, answer, created_at, expires_at)
+    INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, created_at, expires_at)
     SELECT md5('key ' || (1 + n % (:rows / 100)))::uuid, sha256(n::text::bytea), sha256('f'), 'answer', now(), now()
     FROM generate_series(1, :rows / 10) AS n
 """
-_FILLINGS = {"users": _USERS, "posts": _POSTS, "api_keys": _API_KEYS, "outcomes": _OUTCOMES}
+_FILLINGS = {"users": _USERS, "posts": _POSTS, "api_keys": _API_KEYS, "idempotency_records": _OUTCOMES}
 LEAST_ROWS = 100
 
 _TABLES = text("""

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from sqlalchemy import URL
 
-from adapters.postgres.migrations import upgrade
+from adapters.postgres.schema.state import upgrade
 from tests.benchmarks.access import key_row
 from tests.benchmarks.dataset import Dataset, Row
 from tests.benchmarks.errors import WrongAnswerError

@@ -94,7 +94,7 @@ def generated(*, users: int, posts: int) -> Dataset:
 
 def shown(row: Row) -> Row:
     """Return the row as JSON shows it."""
-    return {name: _shown(value) for name, value in row.items() if name != "email_key"}
+    return {name: _shown(value) for name, value in row.items() if name != "email_normalized"}
 
 
 def _shown(value: Any) -> Any:
@@ -110,7 +110,7 @@ def _user(chance: random.Random, number: int) -> Row:
     return {
         "id": _id(chance, created),
         "email": email,
-        "email_key": normalize_email(email),
+        "email_normalized": normalize_email(email),
         "full_name": None if number % 7 == 0 else f"{chance.choice(_WORDS)} {chance.choice(_WORDS)}".title(),
         "is_active": number % _INACTIVE_OF != _INACTIVE_OF - 1,
         "created_at": created,

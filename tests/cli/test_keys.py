@@ -24,7 +24,7 @@ def user(keys: Keys) -> str:
     """The id of a user."""
     (user_id,) = queried(
         keys.url,
-        "INSERT INTO users (id, email, email_key, is_active, created_at, updated_at, version) VALUES "
+        "INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version) VALUES "
         "(gen_random_uuid(), 'ada@example.org', 'ada@example.org', true, now(), now(), 1) RETURNING id",
     )
     return str(user_id)

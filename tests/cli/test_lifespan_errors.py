@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import make_url
 
 from adapters.cli.serving.server import Server, made_server
-from adapters.postgres.database import Database
-from adapters.postgres.readiness import Watch
+from adapters.postgres.pool import Database
+from adapters.postgres.schema.readiness import ReadinessMonitor
 from adapters.settings import Settings
 from adapters.telemetry.logs import configure_logs
 from tests.http.support import serving
@@ -48,7 +48,7 @@ async def _stop(server: Server) -> None:
 def test_lifespan_error_is_logged_without_message_or_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_format: Literal["json", "console"], phase: str
 ) -> None:
-    monkeypatch.setattr(Watch, "look", _fail if phase == "start" else _succeed)
+    monkeypatch.setattr(ReadinessMonitor, "check", _fail if phase == "start" else _succeed)
     monkeypatch.setattr(Database, "close", _fail if phase == "end" else _succeed)
     stream = io.StringIO()
     configure_logs(level="debug", log_format=log_format, stream=stream)

@@ -8,7 +8,7 @@ from tests.cli.conftest import Hexapost
 from tests.cli.support import a_key, queried, rendered
 
 INSERT = """
-INSERT INTO outcomes (key_id, name, fingerprint, answer, created_at, expires_at)
+INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, created_at, expires_at)
 SELECT id, sha256(n::text::bytea), sha256('f'), 'a', now() - interval '2 days', now() {} interval '1 day'
 FROM api_keys, generate_series({}, {}) AS n
 """
@@ -24,5 +24,5 @@ def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: 
         outcome = hexapost("purge", DATABASE_URL=rendered(database))
         assert outcome.status == 0, outcome.stderr
         assert f"hexapost: removed {message} of requests" in outcome.stdout.splitlines()
-        assert queried(database, "SELECT count(*) FROM outcomes") == [2]
+        assert queried(database, "SELECT count(*) FROM idempotency_records") == [2]
     assert not (tmp_path / ".hexapost").exists()

@@ -115,7 +115,7 @@ def test_serve_ignores_upgrade_offers(service: Service) -> None:
 
 
 def test_serve_purges_expired_records_repeatedly(service: Service) -> None:
-    count = "SELECT count(*) FROM outcomes"
+    count = "SELECT count(*) FROM idempotency_records"
     for _ in range(2):
         queried(service.url, INSERT.format("-", 1, 3))
         wait_until(lambda: queried(service.url, count) == [0])

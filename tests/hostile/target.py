@@ -56,7 +56,9 @@ class Target:
         """Restore the initial rows, in one round trip."""
         insert = SQL("; INSERT INTO {0} SELECT * FROM jsonb_populate_recordset(NULL::{0}, {1}::jsonb)")
         inserts = [insert.format(Identifier(name), self.before[name]) for name in ("users", "posts", "api_keys")]
-        self.admin.execute(SQL("DELETE FROM outcomes; DELETE FROM users; DELETE FROM api_keys") + Composed(inserts))
+        self.admin.execute(
+            SQL("DELETE FROM idempotency_records; DELETE FROM users; DELETE FROM api_keys") + Composed(inserts)
+        )
 
 
 @asynccontextmanager

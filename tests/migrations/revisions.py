@@ -16,7 +16,7 @@ from tests.support.databases import Connection
 (EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(configuration()))
 IMPATIENT = Patience(attempts=3, lock_timeout=0.05, longest_pause=0.01)
 USERS = """
-    INSERT INTO users (id, email, email_key, is_active, created_at, updated_at, version)
+    INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)
     SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', true, now(), now(), 1 FROM generate_series(1, %s) n
 """
 

@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
-from adapters.postgres.migrations import upgrade
+from adapters.postgres.schema.state import upgrade
 from migrations.configuration import configuration
 from migrations.lock import one_at_a_time
 from migrations.patience import MigrationError, Patience

@@ -26,12 +26,14 @@ UNSAFE = {
     "own-machinery": "from migrations.operations.steps import steps",
     "require-concurrent-index-creation": 'op.create_index("ix_t", "posts", ["title"])',
     "require-concurrent-index-deletion": 'op.drop_index("ix_posts_id", "posts")',
-    "adding-foreign-key-constraint": 'op.create_foreign_key("fk", "outcomes", "users", ["subject_id"], ["id"])',
+    "adding-foreign-key-constraint": (
+        'op.create_foreign_key("fk", "idempotency_records", "users", ["subject_id"], ["id"])'
+    ),
     "constraint-missing-not-valid": 'op.create_check_constraint("ck_t", "users", "version > 0")',
     "adding-not-nullable-field": 'op.alter_column("users", "full_name", nullable=False)',
     "disallowed-unique-constraint": 'op.create_unique_constraint("uq_t", "users", ["email"])',
     "ban-drop-column": 'op.drop_column("users", "full_name")',
-    "ban-drop-table": 'op.drop_table("outcomes")',
+    "ban-drop-table": 'op.drop_table("idempotency_records")',
     "renaming-column": 'op.alter_column("users", "full_name", new_column_name="name")',
     "adding-field-with-default": """
         op.add_column("users", sa.Column("a", sa.Uuid(), server_default=sa.text("gen_random_uuid()")))
@@ -45,7 +47,7 @@ MORE_UNSAFE = [
     ("rewrite", 'op.execute("ALTER TABLE posts ADD COLUMN n integer GENERATED ALWAYS AS (version + 1) STORED")'),
     ("rewrite", 'op.execute("ALTER TABLE posts SET UNLOGGED")'),
     ("rewrite", 'op.execute("VACUUM FULL posts")'),
-    ("several-tables", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE outcomes")'),
+    ("several-tables", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE idempotency_records")'),
 ]
 COMBINED_SQL = [
     "SET search_path = public; ALTER TABLE users ADD COLUMN a text",
@@ -147,8 +149,9 @@ def test_lint_accepts_revision_that_only_looks_unsafe(own: Revisions, upgrade: s
 
 def test_lint_accepts_removed_constraint_in_contract_revision(own: Revisions) -> None:
     own.add(
-        'op.remove_constraint("fk_outcomes_key_id_api_keys", "outcomes")',
-        'op.add_foreign_key("fk_outcomes_key_id_api_keys", "outcomes", "api_keys", ["key_id"], ["id"])',
+        'op.remove_constraint("fk_idempotency_records_api_key_id_api_keys", "idempotency_records")',
+        'op.add_foreign_key("fk_idempotency_records_api_key_id_api_keys", "idempotency_records", "api_keys", '
+        '["api_key_id"], ["id"])',
         more=CONTRACT,
     )
     assert [str(finding) for finding in _findings(own)] == []
@@ -215,12 +218,12 @@ SAFE = """
     op.create_index_concurrently("ix_a", "users", ["a"], postgresql_where=sa.text("is_active"))
     op.add_unique("uq_a", "users", ["a"])
     op.add_check("ck_a", "users", "a <> id OR a IS NULL")
-    op.add_foreign_key("fk_a", "outcomes", "users", ["subject_id"], ["id"])
+    op.add_foreign_key("fk_a", "idempotency_records", "users", ["subject_id"], ["id"])
 """
 
 
 def test_lint_accepts_safe_operations(own: Revisions) -> None:
-    own.add(SAFE, 'op.remove_constraint("fk_a", "outcomes")\nop.drop_column("users", "a", if_exists=True)')
+    own.add(SAFE, 'op.remove_constraint("fk_a", "idempotency_records")\nop.drop_column("users", "a", if_exists=True)')
     assert [str(finding) for finding in _findings(own)] == []
 
 

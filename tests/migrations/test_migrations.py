@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from adapters.postgres.migrations import upgrade
+from adapters.postgres.schema.state import upgrade
 from application.ports import StorageUnavailableError
 from migrations.configuration import configuration
 from migrations.sql import split
@@ -46,7 +46,9 @@ DIFFERENCES = {
     "ALTER TABLE posts ADD COLUMN summary text": "('remove_column', None, 'posts', Column('summary'",
     "ALTER TABLE posts ALTER COLUMN version SET DEFAULT 1": "('modify_default', None, 'posts', 'version'",
     "DROP INDEX ix_posts_id": "('add_index', Index('ix_posts_id'",
-    "ALTER TABLE users DROP CONSTRAINT uq_users_email_key": "('add_constraint', UniqueConstraint(Column('email_key'",
+    "ALTER TABLE users DROP CONSTRAINT uq_users_email_normalized": (
+        "('add_constraint', UniqueConstraint(Column('email_normalized'"
+    ),
     "ALTER TABLE posts DROP CONSTRAINT fk_posts_author_id_users": "name='fk_posts_author_id_users'",
 }
 

@@ -15,8 +15,8 @@ OPERATIONS = {
         'op.drop_index_concurrently("ix_t", "users")',
     ),
     "foreign key": (
-        'op.add_foreign_key("fk_t", "outcomes", "users", ["subject_id"], ["id"], ondelete="CASCADE")',
-        'op.remove_constraint("fk_t", "outcomes")',
+        'op.add_foreign_key("fk_t", "idempotency_records", "users", ["subject_id"], ["id"], ondelete="CASCADE")',
+        'op.remove_constraint("fk_t", "idempotency_records")',
     ),
     "check": (
         """op.add_check("ck_t", "users", "email <> 'a:b'::text")""",
@@ -59,7 +59,7 @@ OTHER_OBJECTS = [
     ("ALTER TABLE users ADD CONSTRAINT ck_t CHECK (email <> 'c') NOT VALID", OPERATIONS["check"][0]),
     ("ALTER TABLE users ADD CONSTRAINT users_full_name_not_null CHECK (version > 0)", OPERATIONS["not null"][0]),
     (
-        "ALTER TABLE outcomes ADD CONSTRAINT fk_t FOREIGN KEY (subject_id) REFERENCES users (id)",
+        "ALTER TABLE idempotency_records ADD CONSTRAINT fk_t FOREIGN KEY (subject_id) REFERENCES users (id)",
         OPERATIONS["foreign key"][0],
     ),
 ]

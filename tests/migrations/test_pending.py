@@ -4,8 +4,8 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from adapters.postgres.migrations import SchemaState, schema_state
-from adapters.postgres.pending import pending
+from adapters.postgres.schema.pending import pending_revisions
+from adapters.postgres.schema.state import SchemaState, schema_state
 from migrations.locking import known, locked, locks
 from tests.migrations.revisions import EXPAND_HEAD, Revisions
 from tests.support.stores import Store, opened
@@ -17,8 +17,8 @@ async def test_pending_revisions_list_their_phases_and_locks(
 ) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))', revision="e1")
     own.add('op.drop_column("users", "full_name")', revision="c1", more='phase = "contract"\nsafe_from = "0.2.0"')
-    monkeypatch.setattr("adapters.postgres.pending.scripts", lambda: ScriptDirectory.from_config(own.config()))
-    first, second = await pending(store.database)
+    monkeypatch.setattr("adapters.postgres.schema.pending.scripts", lambda: ScriptDirectory.from_config(own.config()))
+    first, second = await pending_revisions(store.database)
     assert (first.revision, first.safe_from, second.safe_from) == ("e1", None, "0.2.0")
     assert first.lines() == [
         "pending: e1: Test e1 (expand)",
@@ -30,11 +30,11 @@ async def test_pending_revisions_list_their_phases_and_locks(
 def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
     own.add("""
         op.drop_index_concurrently("ix_posts_published_id", "posts")
-        op.remove_constraint("fk_outcomes_key_id_api_keys", "outcomes")
-        op.add_foreign_key("fk_t", "outcomes", "users", ["subject_id"], ["id"])
-        op.remove_constraint("fk_t", "outcomes")
+        op.remove_constraint("fk_idempotency_records_api_key_id_api_keys", "idempotency_records")
+        op.add_foreign_key("fk_t", "idempotency_records", "users", ["subject_id"], ["id"])
+        op.remove_constraint("fk_t", "idempotency_records")
         op.remove_constraint("ck_users_email_length", "users")
-        op.execute("DROP TABLE outcomes, api_keys")
+        op.execute("DROP TABLE idempotency_records, api_keys")
         op.execute("CREATE TABLE t (a uuid)")
         op.execute("CREATE INDEX ix_t ON t (a)")
         op.execute("DROP INDEX ix_t")
@@ -43,22 +43,22 @@ def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
     found = [taken for _, taken in locked(scripts.get_revision(own.last), known(scripts.walk_revisions()))]
     assert found == [
         {"posts": "SHARE UPDATE EXCLUSIVE"},
-        {"outcomes": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE"},
-        {"outcomes": "SHARE ROW EXCLUSIVE", "users": "SHARE ROW EXCLUSIVE"},
-        {"outcomes": "SHARE UPDATE EXCLUSIVE"},
-        {"outcomes": "ACCESS EXCLUSIVE", "users": "ACCESS EXCLUSIVE"},
+        {"idempotency_records": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE"},
+        {"idempotency_records": "SHARE ROW EXCLUSIVE", "users": "SHARE ROW EXCLUSIVE"},
+        {"idempotency_records": "SHARE UPDATE EXCLUSIVE"},
+        {"idempotency_records": "ACCESS EXCLUSIVE", "users": "ACCESS EXCLUSIVE"},
         {"users": "ACCESS EXCLUSIVE"},
-        {"outcomes": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE", "users": "ACCESS EXCLUSIVE"},
+        {"idempotency_records": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE", "users": "ACCESS EXCLUSIVE"},
     ]
 
 
 async def test_pending_revisions_are_empty_for_current_schema(store: Store) -> None:
-    assert await pending(store.database) == []
+    assert await pending_revisions(store.database) == []
 
 
 async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: str) -> None:
     async with opened(empty, driver) as store:
-        found = await pending(store.database)
+        found = await pending_revisions(store.database)
         assert await schema_state(store.database) is SchemaState.BEHIND
         await until(lambda: store.taken == 0)
     assert found[-1].revision == EXPAND_HEAD

@@ -8,7 +8,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from adapters.postgres.migrations import SchemaState, state_of
+from adapters.postgres.schema.state import SchemaState, compare_revisions
 from migrations.configuration import configuration
 from migrations.patience import MigrationError
 from migrations.phases import Phase, expand_heads, phase_of, recorded
@@ -49,7 +49,7 @@ def test_upgrade_applies_contract_revisions_in_contract_phase(scratch: URL, line
     command.upgrade(config, "heads")
     assert not {"users.b", "users.full_name"} & _columns(scratch)
     scripts = ScriptDirectory.from_config(config)
-    assert state_of(scripts, frozenset(revisions(scratch))) is SchemaState.CURRENT
+    assert compare_revisions(scripts, frozenset(revisions(scratch))) is SchemaState.CURRENT
     command.downgrade(config, EXPAND_HEAD)
     assert (revisions(scratch), "users.a" in _columns(scratch)) == ([EXPAND_HEAD], False)
     command.upgrade(config, "heads")
@@ -73,7 +73,7 @@ def test_schema_state_depends_on_expand_revisions_only(lines: Revisions) -> None
         ({"e3", "c1"}, SchemaState.BEHIND),
         ({"e3", "e2"}, SchemaState.AHEAD),
     ):
-        assert state_of(scripts, frozenset(applied)) is expected, applied
+        assert compare_revisions(scripts, frozenset(applied)) is expected, applied
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_schema_state_depends_on_expand_revisions_only(lines: Revisions) -> None
         ("e1 e3", SchemaState.BEHIND),
         ("e1 e2 e3", SchemaState.AHEAD),
         ("e1 e2 e3 c1>=0.1.0 c3>=0.1", SchemaState.AHEAD),
-        ("e1 e2 e3 c1>=0.1.0 c3>=0.1.1", SchemaState.TOO_NEW),
+        ("e1 e2 e3 c1>=0.1.0 c3>=0.1.1", SchemaState.INCOMPATIBLE),
     ],
 )
 def test_schema_state_of_unknown_revision_depends_on_record(
     lines: Revisions, record: str, expected: SchemaState
 ) -> None:
     scripts = ScriptDirectory.from_config(lines.config())
-    assert state_of(scripts, frozenset({"e3"}), recorded(record)) is expected
+    assert compare_revisions(scripts, frozenset({"e3"}), recorded(record)) is expected
 
 
 def test_migration_updates_the_record(scratch: URL, lines: Revisions) -> None:

@@ -66,9 +66,9 @@ DIFFERENCES = {
         """op.drop_index_concurrently("i", "users")""",
         """op.create_index_concurrently(op.f("i"), "users", ["email"], unique=True)""",
     ),
-    "ALTER TABLE users DROP CONSTRAINT uq_users_email_key": (
-        """op.add_unique("uq_users_email_key", "users", ["email_key"])""",
-        """op.remove_constraint("uq_users_email_key", "users")""",
+    "ALTER TABLE users DROP CONSTRAINT uq_users_email_normalized": (
+        """op.add_unique("uq_users_email_normalized", "users", ["email_normalized"])""",
+        """op.remove_constraint("uq_users_email_normalized", "users")""",
     ),
     "ALTER TABLE posts DROP CONSTRAINT fk_posts_author_id_users": (
         """op.add_foreign_key("fk_posts_author_id_users", "posts", "users", ["author_id"], ["id"], ondelete="CASC""",
@@ -105,7 +105,7 @@ def test_new_revision_uses_safe_operations(scratch: URL, own: Revisions, change:
 
 def test_new_revision_creates_plain_indexes_for_new_table(scratch: URL, own: Revisions) -> None:
     with connected(scratch) as connection:
-        connection.execute("DROP TABLE outcomes")
+        connection.execute("DROP TABLE idempotency_records")
     script = _write(own, scratch, Phase.EXPAND)
     written = (own.directory / script.path).read_text()
     assert ("op.create_index(" in written, "concurrently" in written, "if_not_exists" in written) == (

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database, DatabaseOptions
-from adapters.postgres.migrations import SchemaState, schema_state
-from adapters.postgres.readiness import readiness
+from adapters.postgres.pool import Database, DatabaseOptions
+from adapters.postgres.schema.readiness import readiness
+from adapters.postgres.schema.state import SchemaState, schema_state
 from application.ports import StorageUnavailableError
 from tests.migrations.revisions import EXPAND_HEAD
 from tests.support.databases import Connection
@@ -42,7 +42,7 @@ def version_table(store: Store) -> Iterator[Connection]:
         (f"{UNKNOWN}; {COMMENT} NULL", SchemaState.BEHIND, OUTDATED),
         (
             f"{LATER}; {COMMENT} 'f00dfeedbeef>=99.0'",
-            SchemaState.TOO_NEW,
+            SchemaState.INCOMPATIBLE,
             (False, "without what this release needs: a later one has removed it"),
         ),
     ],

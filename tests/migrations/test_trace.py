@@ -12,7 +12,7 @@ UNSAFE = {
     "set not null": ('op.alter_column("users", "full_name", nullable=False)', "scan-under-lock"),
     "check": ('op.create_check_constraint("ck_t", "users", "version > 0")', "scan-under-lock"),
     "foreign key": (
-        'op.create_foreign_key("fk_t", "outcomes", "users", ["subject_id"], ["id"])',
+        'op.create_foreign_key("fk_t", "idempotency_records", "users", ["subject_id"], ["id"])',
         "scan-under-lock",
     ),
     "index": ('op.create_index("ix_t", "posts", ["title"])', "scan-under-lock"),
@@ -75,7 +75,7 @@ SLOW = """
 SAFE = {
     "not null": 'op.add_not_null("users", "full_name")',
     "check": 'op.add_check("ck_t", "users", "version > 0")',
-    "foreign key": 'op.add_foreign_key("fk_t", "outcomes", "users", ["subject_id"], ["id"])',
+    "foreign key": 'op.add_foreign_key("fk_t", "idempotency_records", "users", ["subject_id"], ["id"])',
     "index": 'op.create_index_concurrently("ix_t", "posts", ["title"])',
     "unique": 'op.add_unique("uq_t", "users", ["email"])',
     "column": 'op.add_column("users", sa.Column("a", sa.Integer(), server_default="1"))',

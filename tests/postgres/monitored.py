@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database
-from adapters.postgres.readiness import Watch
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database
+from adapters.postgres.schema.readiness import ReadinessMonitor
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageUnavailableError
 from application.transactions import RetryPolicy
 from tests.support.databases import with_driver
@@ -28,13 +28,13 @@ NOT_OPENED = (False, "not opened yet")
 class Monitored:
     """A database and its readiness monitor."""
 
-    watch: Watch
+    watch: ReadinessMonitor
     database: Database
 
     async def look(self) -> object:
         """Return the result of one check."""
-        await self.watch.look()
-        return self.watch.seen
+        await self.watch.check()
+        return self.watch.last_result
 
     async def look_until(self, expected: object) -> None:
         """Check until the result is as expected: the server counts an ended connection a little longer."""
@@ -56,8 +56,8 @@ class Monitored:
 async def monitored(url: URL, driver: str) -> AsyncIterator[Monitored]:
     """Open a database and its monitor; every connection must be back in the pool at the end."""
     database = Database(with_driver(url, driver), OPTIONS)
-    watch = Watch(database)
+    watch = ReadinessMonitor(database)
     yield Monitored(watch, database)
     assert taken(database) == 0
-    await watch._own.close()
+    await watch._pool.close()
     await database.close()

@@ -16,14 +16,14 @@ from tests.support.waiting import until
 def _lose_response(store: Store, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """Abort the connection after the server has executed the next statement that begins with the verb."""
     driver = store.database.driver
-    calls: dict[str, Callable[..., Awaitable[Any]]] = {"fetch": driver.fetch, "run": driver.run}
+    calls: dict[str, Callable[..., Awaitable[Any]]] = {"fetch": driver.fetch, "run": driver.execute}
 
     def losing(name: str) -> Callable[..., Awaitable[Any]]:
         async def call(connection: Any, statement: Any, *parameters: Any) -> Any:
             result = await calls[name](connection, statement, *parameters)
-            sql = statement if isinstance(statement, str) else driver.query(statement).sql
+            sql = statement if isinstance(statement, str) else driver.compile(statement).sql
             if sql.startswith(verb):
-                driver.break_off(connection)
+                driver.abort(connection)
                 raise ConnectionResetError
             return result
 

@@ -26,9 +26,9 @@ USERS = [
     ("email", "xy", "ck_users_email_length"),
     ("email", "x" * 255, "ck_users_email_length"),
     ("email", None, "email"),
-    ("email_key", "xy", "ck_users_email_key_length"),
-    ("email_key", "x" * 1001, "ck_users_email_key_length"),
-    ("email_key", None, "email_key"),
+    ("email_normalized", "xy", "ck_users_email_normalized_length"),
+    ("email_normalized", "x" * 1001, "ck_users_email_normalized_length"),
+    ("email_normalized", None, "email_normalized"),
     ("full_name", "", "ck_users_full_name_length"),
     ("full_name", "x" * (MAX_FULL_NAME_LENGTH + 1), "ck_users_full_name_length"),
     ("is_active", None, "is_active"),
@@ -69,16 +69,16 @@ API_KEYS: list[tuple[str, object, str]] = [
     ("created_at", None, "created_at"),
 ]
 OUTCOMES = [
-    ("key_id", new_id(), "fk_outcomes_key_id_api_keys"),
-    ("key_id", None, "key_id"),
-    ("name", b"x" * 31, "ck_outcomes_name_length"),
-    ("name", b"x" * 33, "ck_outcomes_name_length"),
-    ("name", None, "name"),
-    ("fingerprint", b"x" * 31, "ck_outcomes_fingerprint_length"),
-    ("fingerprint", b"x" * 33, "ck_outcomes_fingerprint_length"),
+    ("api_key_id", new_id(), "fk_idempotency_records_api_key_id_api_keys"),
+    ("api_key_id", None, "api_key_id"),
+    ("key_hash", b"x" * 31, "ck_idempotency_records_key_hash_length"),
+    ("key_hash", b"x" * 33, "ck_idempotency_records_key_hash_length"),
+    ("key_hash", None, "key_hash"),
+    ("fingerprint", b"x" * 31, "ck_idempotency_records_fingerprint_length"),
+    ("fingerprint", b"x" * 33, "ck_idempotency_records_fingerprint_length"),
     ("fingerprint", None, "fingerprint"),
-    ("answer", b"x" * 65537, "ck_outcomes_answer_length"),
-    ("answer", None, "answer"),
+    ("response", b"x" * 65537, "ck_idempotency_records_response_length"),
+    ("response", None, "response"),
     ("created_at", None, "created_at"),
     ("expires_at", None, "expires_at"),
 ]
@@ -86,13 +86,13 @@ INVALID: dict[str, Sequence[tuple[str, object, str]]] = {
     "users": USERS,
     "posts": POSTS,
     "api_keys": API_KEYS,
-    "outcomes": OUTCOMES,
+    "idempotency_records": OUTCOMES,
 }
 
 
 VALID: list[tuple[str, str, object]] = [
     ("users", "email", "x" * 254),
-    ("users", "email_key", "x" * 1000),
+    ("users", "email_normalized", "x" * 1000),
     ("users", "full_name", "\U0001f989" * MAX_FULL_NAME_LENGTH),
     ("users", "full_name", None),
     ("posts", "title", "\U0001f989" * MAX_TITLE_LENGTH),
@@ -103,10 +103,10 @@ VALID: list[tuple[str, str, object]] = [
     ("api_keys", "scopes", ["posts:read", "posts:write", "users:read", "users:write"]),
     ("api_keys", "user_id", None),
     ("api_keys", "expires_at", None),
-    ("outcomes", "answer", b"x" * 65536),
-    ("outcomes", "answer", b""),
-    ("outcomes", "subject_id", None),
-    ("outcomes", "subject_id", new_id()),
+    ("idempotency_records", "response", b"x" * 65536),
+    ("idempotency_records", "response", b""),
+    ("idempotency_records", "subject_id", None),
+    ("idempotency_records", "subject_id", new_id()),
 ]
 ALL_SCOPES = ["keys:admin", "metrics:read", "posts:read", "posts:write", "users:read", "users:write"]
 pytestmark = pytest.mark.parametrize("driver", ["psycopg"])
@@ -165,8 +165,8 @@ async def test_repository_stores_scopes_in_order(filled: Store) -> None:
 @pytest.mark.parametrize(
     ("statement", "name"),
     [
-        ("UPDATE users SET email_key = (SELECT min(email_key) FROM users)", "uq_users_email_key"),
-        ("INSERT INTO outcomes SELECT * FROM outcomes", "pk_outcomes"),
+        ("UPDATE users SET email_normalized = (SELECT min(email_normalized) FROM users)", "uq_users_email_normalized"),
+        ("INSERT INTO idempotency_records SELECT * FROM idempotency_records", "pk_idempotency_records"),
     ],
 )
 async def test_unique_constraint_rejects_duplicate(filled: Store, statement: str, name: str) -> None:

@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
-from adapters.postgres.turns import FEW, MOST_IN_A_TURN, Turns
+from adapters.postgres.event_loop_fairness import MAX_PAGES_PER_ITERATION, SMALL_PAGE_ROWS, FairScheduler
 from application.authorization import SYSTEM_PRINCIPAL
 from tests.support.examples import a_post, a_user, store_posts, store_users
 from tests.support.services import post_service
 from tests.support.stores import Store
 
-PAGES = 5 * MOST_IN_A_TURN
+PAGES = 5 * MAX_PAGES_PER_ITERATION
 
 
 class IterationCounter:
@@ -31,7 +31,7 @@ class IterationCounter:
 
 
 async def test_fair_scheduler_limits_pages_per_iteration_in_order() -> None:
-    turns, counter = Turns(), IterationCounter()
+    turns, counter = FairScheduler(), IterationCounter()
     decoded: list[tuple[int, int]] = []
 
     async def page(number: int) -> None:
@@ -42,12 +42,12 @@ async def test_fair_scheduler_limits_pages_per_iteration_in_order() -> None:
     counter.stop()
     assert [number for _, number in decoded] == list(range(PAGES))
     per_iteration = Counter(iteration for iteration, _ in decoded)
-    assert max(per_iteration.values()) == MOST_IN_A_TURN
-    assert len(per_iteration) == PAGES / MOST_IN_A_TURN
+    assert max(per_iteration.values()) == MAX_PAGES_PER_ITERATION
+    assert len(per_iteration) == PAGES / MAX_PAGES_PER_ITERATION
 
 
 async def test_fair_scheduler_does_not_delay_a_lone_page() -> None:
-    turns = Turns()
+    turns = FairScheduler()
     for _ in range(3):
         with pytest.raises(StopIteration):
             turns.wait().send(None)
@@ -55,19 +55,19 @@ async def test_fair_scheduler_does_not_delay_a_lone_page() -> None:
 
 
 async def test_fair_scheduler_skips_cancelled_pages() -> None:
-    turns = Turns()
+    turns = FairScheduler()
     tasks = [asyncio.create_task(turns.wait()) for _ in range(PAGES)]
     await asyncio.sleep(0)
-    for task in tasks[MOST_IN_A_TURN:-1]:
+    for task in tasks[MAX_PAGES_PER_ITERATION:-1]:
         task.cancel()
     async with asyncio.timeout(30):
         results = await asyncio.gather(*tasks, return_exceptions=True)
         await turns.wait()
-    assert [type(result) for result in results].count(asyncio.CancelledError) == PAGES - MOST_IN_A_TURN - 1
+    assert [type(result) for result in results].count(asyncio.CancelledError) == PAGES - MAX_PAGES_PER_ITERATION - 1
     assert results[-1] is None
 
 
-class CountingTurns(Turns):
+class CountingTurns(FairScheduler):
     __slots__ = ("pages",)
 
     def __init__(self) -> None:
@@ -82,14 +82,14 @@ class CountingTurns(Turns):
 @pytest.mark.parametrize("driver", ["asyncpg"])
 async def test_only_large_pages_use_the_fair_scheduler(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     user = a_user()
-    posts = [a_post(user) for _ in range(FEW + 1)]
+    posts = [a_post(user) for _ in range(SMALL_PAGE_ROWS + 1)]
     await store_users(store.storage, user)
     await store_posts(store.storage, *posts)
     turns = CountingTurns()
     monkeypatch.setattr(store.database, "turns", turns)
     service = post_service(store.storage)
     await service.get(SYSTEM_PRINCIPAL, posts[0].id)
-    assert len((await service.list(SYSTEM_PRINCIPAL, limit=FEW - 1)).items) == FEW - 1
+    assert len((await service.list(SYSTEM_PRINCIPAL, limit=SMALL_PAGE_ROWS - 1)).items) == SMALL_PAGE_ROWS - 1
     assert turns.pages == 0
-    assert len((await service.list(SYSTEM_PRINCIPAL, limit=FEW + 1)).items) == FEW + 1
+    assert len((await service.list(SYSTEM_PRINCIPAL, limit=SMALL_PAGE_ROWS + 1)).items) == SMALL_PAGE_ROWS + 1
     assert turns.pages == 1

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from adapters.http.middleware.limits import RequestLimits
-from adapters.postgres.database import Database
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageTimeoutError
 from tests.http.support import check_problem, serving
 from tests.postgres.monitored import BROKEN, READY, monitored
@@ -49,7 +49,7 @@ async def _list(client: httpx.AsyncClient) -> httpx.Response:
 async def test_frozen_server_fails_each_attempt_without_retry(store: Store, driver: str) -> None:
     async with proxied(store.url) as (url, proxy):
         database = Database(with_driver(url, driver), replace(PATIENT, pool_size=3))
-        assert await database.warm() == 3
+        assert await database.prewarm() == 3
         options = database.options
         database.options = replace(options, pool_timeout=0.05, attempt_timeout=0.5)
         proxy.freeze()
@@ -73,7 +73,7 @@ async def _sleep(database: Database) -> None:
 async def test_readiness_reports_frozen_server_and_recovery(store: Store, driver: str) -> None:
     async with proxied(store.url) as (url, proxy), monitored(url, driver) as monitor:
         assert await monitor.look() == READY
-        own = monitor.watch._own
+        own = monitor.watch._pool
         options, own.options = own.options, replace(own.options, attempt_timeout=0.1)
         proxy.freeze()
         assert await monitor.look() == BROKEN
@@ -87,15 +87,15 @@ async def test_readiness_monitor_stops_while_server_is_frozen(
     store: Store, driver: str, during_check: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = asyncio.all_tasks()
-    monkeypatch.setattr("adapters.postgres.readiness.LOOK_SECONDS", 0.01 if during_check else 600)
+    monkeypatch.setattr("adapters.postgres.schema.readiness.CHECK_INTERVAL_SECONDS", 0.01 if during_check else 600)
     async with (
         proxied(store.url) as (url, proxy),
         asyncio.timeout(LONGEST),
         monitored(url, driver) as monitor,
-        monitor.watch.running(),
+        monitor.watch.run(),
     ):
-        monitor.watch._own.options = replace(monitor.watch._own.options, attempt_timeout=0.2)
+        monitor.watch._pool.options = replace(monitor.watch._pool.options, attempt_timeout=0.2)
         proxy.freeze()
         if during_check:
-            await until(lambda: monitor.watch._own.usage.in_use == 1)
+            await until(lambda: monitor.watch._pool.usage.in_use == 1)
     await until(lambda: asyncio.all_tasks() <= before)

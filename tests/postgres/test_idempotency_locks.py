@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.clock import new_id
-from adapters.postgres.outcomes import _lock
+from adapters.postgres.repositories.idempotency import _lock_id
 from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord
 from application.ports import StorageUnavailableError, UnitOfWork
@@ -96,7 +96,7 @@ async def test_idempotency_lock_is_released_after_commit_and_rejection(
 
 
 async def test_idempotency_lock_differs_from_bigint_lock(store: Store, outcome: IdempotencyRecord) -> None:
-    lock = _lock(outcome)
+    lock = _lock_id(outcome)
     number = lock["lock_high"] << 32 | lock["lock_low"] & 0xFFFF_FFFF
     store.admin.execute("SELECT pg_advisory_lock(%s)", [number])
     try:
@@ -109,6 +109,6 @@ async def test_idempotency_lock_differs_from_bigint_lock(store: Store, outcome: 
 def test_idempotency_lock_is_unique_per_request() -> None:
     key_ids = [new_id() for _ in range(100)]
     hashes = [number.to_bytes() * 32 for number in range(100)]
-    locks = {tuple(_lock(an_outcome(key_id, name=key_hash)).values()) for key_id in key_ids for key_hash in hashes}
+    locks = {tuple(_lock_id(an_outcome(key_id, name=key_hash)).values()) for key_id in key_ids for key_hash in hashes}
     assert len(locks) == 100 * 100
     assert all(-(2**31) <= number < 2**31 for lock in locks for number in lock)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database
-from adapters.postgres.observed import NO_SQLSTATE, PoolUsage
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.instrumentation import NO_SQLSTATE, PoolUsage
+from adapters.postgres.pool import Database
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.users import EmailAlreadyRegisteredError

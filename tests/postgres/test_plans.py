@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import ClauseElement, make_url
 
 from adapters.clock import new_id
-from adapters.postgres import keys, outcomes, post_pages, posts, users
 from adapters.postgres.drivers import PsycopgDriver
+from adapters.postgres.repositories import api_keys, idempotency, post_search, posts, users
 from domain.posts import PostStatus
 from tests.support.databases import Connection, Databases, connected
 from tests.support.examples import CREATED
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("plans")  # one process fills the databases
 
 # Enough rows for the planner to have exactly one cheapest plan.
 ROWS = """
-    INSERT INTO users (id, email, email_key, is_active, created_at, updated_at, version)
+    INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)
     SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', true, now(), now(), 1 FROM generate_series(1, 20) AS n;
     INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
     SELECT users.id, gen_random_uuid(), 'title', 'content', CASE n % 5 WHEN 0 THEN 'draft' ELSE 'published' END,
@@ -26,7 +26,7 @@ ROWS = """
     INSERT INTO api_keys (id, name, scopes, user_id, pepper, digest, created_at)
     SELECT gen_random_uuid(), 'key', '{users:read}', users.id, 1, sha256('key'), now()
     FROM users, generate_series(1, 25);
-    INSERT INTO outcomes (key_id, name, fingerprint, answer, subject_id, created_at, expires_at)
+    INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, subject_id, created_at, expires_at)
     SELECT api_keys.id, sha256(n::text::bytea), sha256('request'), 'answer',
         CASE n % 2 WHEN 0 THEN api_keys.user_id END, now(), now() + n * interval '1 hour'
     FROM api_keys, generate_series(1, 10) AS n;
@@ -55,7 +55,7 @@ def _filled(databases: Databases, more: str = "") -> Iterator[Connection]:
     url = databases.clone()
     with connected(url) as connection:
         connection.execute((ROWS + more).encode())
-        connection.execute("VACUUM ANALYZE users, posts, api_keys, outcomes")
+        connection.execute("VACUUM ANALYZE users, posts, api_keys, idempotency_records")
         yield connection
     databases.drop(url)
 
@@ -79,7 +79,7 @@ def long_posts(databases: Databases) -> Iterator[Connection]:
 
 
 def _sql(statement: ClauseElement) -> str:
-    return PsycopgDriver(make_url("postgresql+psycopg://").get_dialect()()).query(statement).sql
+    return PsycopgDriver(make_url("postgresql+psycopg://").get_dialect()()).compile(statement).sql
 
 
 def _plan(
@@ -96,7 +96,9 @@ def _author(connection: Connection) -> object:
 
 
 def _page(*, status: PostStatus | None = None, **filters: bool) -> ClauseElement:
-    return post_pages.page(status=status, **{"after": False, "author_id": False, "reader_id": False} | filters)
+    return post_search.list_statement(
+        status=status, **{"after": False, "author_id": False, "reader_id": False} | filters
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,12 +113,14 @@ def _page(*, status: PostStatus | None = None, **filters: bool) -> ClauseElement
         pytest.param(_page(after=True, author_id=True), "pk_posts", id="page of an author"),
         pytest.param(_page(status=PostStatus.PUBLISHED), "ix_posts_published_id", id="first page of published posts"),
         pytest.param(_page(after=True, status=PostStatus.PUBLISHED), "ix_posts_published_id", id="published posts"),
-        pytest.param(keys._GET, "pk_api_keys", id="API key"),
-        pytest.param(keys._PAGES[True], "pk_api_keys", id="page of API keys"),
-        pytest.param(outcomes._GET, "pk_outcomes", id="idempotency record"),
-        pytest.param(outcomes._PURGE, "ix_outcomes_expires_at", id="purge"),
-        pytest.param(outcomes._FIRST_EXPIRY, "ix_outcomes_expires_at", id="oldest expiry"),
-        pytest.param(users._FORGET, "ix_outcomes_subject_id", id="responses about a user"),
+        pytest.param(api_keys._GET, "pk_api_keys", id="API key"),
+        pytest.param(api_keys._PAGES[True], "pk_api_keys", id="page of API keys"),
+        pytest.param(idempotency._GET, "pk_idempotency_records", id="idempotency record"),
+        pytest.param(idempotency._PURGE, "ix_idempotency_records_expires_at", id="purge"),
+        pytest.param(idempotency._OLDEST_EXPIRY, "ix_idempotency_records_expires_at", id="oldest expiry"),
+        pytest.param(
+            users._DELETE_IDEMPOTENCY_RESPONSES, "ix_idempotency_records_subject_id", id="responses about a user"
+        ),
     ],
 )
 def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement, index: str) -> None:
@@ -152,15 +156,17 @@ def test_reader_page_plan_merges_two_index_ranges(filled: Connection, after: boo
 @pytest.mark.parametrize("reader_id", [False, True])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_search_plan_uses_index_for_word_of_every_post(filled: Connection, reader_id: bool, mode: str) -> None:
-    statement = post_pages.found(after=None, author_id=False, status=None, reader_id=reader_id)
+    statement = post_search.search_statement(after=None, author_id=False, status=None, reader_id=reader_id)
     plan = _plan(filled, statement, mode=mode, query="content", limit=20, reader_id=LOW)
-    assert plan.count("Bitmap Index Scan on ix_posts_words") == 3  # one per rank, and one that excludes titles
+    assert plan.count("Bitmap Index Scan on ix_posts_search_tokens") == 3  # one per rank, and one that excludes titles
 
 
 def _blocks_read(connection: Connection, query: str, **filters: Any) -> int:
     """Return the number of blocks that the first page of a search reads."""
-    statement = post_pages.found(**{"after": None, "author_id": False, "status": None, "reader_id": False} | filters)
-    parameters = {"query": post_pages.all_of(query.split()), "limit": 20, "after": HALF, "reader_id": LOW}
+    statement = post_search.search_statement(
+        **{"after": None, "author_id": False, "status": None, "reader_id": False} | filters
+    )
+    parameters = {"query": post_search.all_of(query.split()), "limit": 20, "after": HALF, "reader_id": LOW}
     rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {_sql(statement)}".encode(), parameters).fetchall()
     plan: Any = rows[0][0]
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
@@ -173,7 +179,7 @@ def test_search_reads_few_blocks(common_words: Connection, query: str) -> None:
     assert _blocks_read(common_words, query) < 5_000
 
 
-CALLS = "SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = 'words_of'"
+CALLS = "SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = 'search_tokens'"
 
 
 def _calls(connection: Connection) -> int:

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.users import User

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres import readiness
-from adapters.postgres.database import Database
-from adapters.postgres.migrations import schema_state
+from adapters.postgres.pool import Database
+from adapters.postgres.schema import readiness
+from adapters.postgres.schema.state import schema_state
 from tests.postgres.conftest import FAIL
 from tests.postgres.monitored import BROKEN, NOT_OPENED, OPTIONS, READY, Monitored, monitored
 from tests.support.databases import connected
@@ -41,9 +41,9 @@ async def monitor(role: Role, driver: str) -> AsyncIterator[Monitored]:
 
 
 async def test_readiness_monitor_checks_and_opens_pool_at_start(role: Role, monitor: Monitored) -> None:
-    assert not any(ready for ready, _ in monitor.watch.seen.values())
-    async with monitor.watch.running():
-        assert monitor.watch.seen == READY
+    assert not any(ready for ready, _ in monitor.watch.last_result.values())
+    async with monitor.watch.run():
+        assert monitor.watch.last_result == READY
         assert role.connections == POOL + OWN
     await monitor.database.close()
     await until(lambda: role.connections == 0)
@@ -55,14 +55,14 @@ async def test_readiness_monitor_recovers_after_unexpected_error(
     async def fail(_: Database) -> object:
         raise RuntimeError("s3cret")
 
-    monkeypatch.setattr(readiness, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(readiness, "CHECK_INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr(readiness, "schema_state", fail)
-    async with monitor.watch.running():
-        assert monitor.watch.seen == UNEXPECTED
+    async with monitor.watch.run():
+        assert monitor.watch.last_result == UNEXPECTED
         monkeypatch.setattr(readiness, "schema_state", schema_state)
-        await until(lambda: monitor.watch.seen == READY)
+        await until(lambda: monitor.watch.last_result == READY)
         monkeypatch.setattr(readiness, "schema_state", fail)
-        await until(lambda: monitor.watch.seen == UNEXPECTED)
+        await until(lambda: monitor.watch.last_result == UNEXPECTED)
 
 
 async def test_readiness_reports_pool_without_connections(role: Role, monitor: Monitored) -> None:
@@ -87,7 +87,7 @@ async def test_readiness_accepts_pool_with_some_connections(role: Role, monitor:
     await monitor.database.discard(connections.pop())
     await monitor.fail_queries(1)
     for connection in connections:
-        monitor.database.hand_back(connection)
+        monitor.database.release(connection)
     assert await monitor.look() == READY
 
 
@@ -105,10 +105,10 @@ async def test_readiness_check_does_not_wait_for_busy_pool(monitor: Monitored) -
     connections = [await monitor.database.connect() for _ in range(POOL)]
     assert await asyncio.wait_for(monitor.look(), 30) == READY
     monitor.database._has_failed = True
-    assert not await monitor.database.opens()
+    assert not await monitor.database.can_connect()
     for connection in connections:
-        monitor.database.hand_back(connection)
-    assert await monitor.database.opens()
+        monitor.database.release(connection)
+    assert await monitor.database.can_connect()
 
 
 async def test_readiness_reports_unreadable_schema(role: Role, monitor: Monitored) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import literal_column
 
 from adapters.memory.storage import InMemoryStorage
-from adapters.postgres import post_pages
+from adapters.postgres.repositories import post_search
 from application.ports import Storage
 from application.search import SearchHit
 from domain.posts import PostStatus
@@ -30,11 +30,11 @@ QUERIES = (["owl"], ["eagle", "owl"])
 @pytest.fixture(params=list(PLANS.values()), ids=list(PLANS))
 def _plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Select the plan by the limits of the scan."""
-    for name, number in zip(("_SOON", "_SHORT"), request.param, strict=True):
-        monkeypatch.setattr(post_pages, name, literal_column(str(number)))
-    post_pages.found.cache_clear()
+    for name, number in zip(("_SCAN_ROWS_PER_ITEM", "_SCAN_BYTES_PER_ITEM"), request.param, strict=True):
+        monkeypatch.setattr(post_search, name, literal_column(str(number)))
+    post_search.search_statement.cache_clear()
     yield
-    post_pages.found.cache_clear()
+    post_search.search_statement.cache_clear()
 
 
 @pytest.mark.parametrize("driver", ["asyncpg"])  # contract/test_search.py runs on both

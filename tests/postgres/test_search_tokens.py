@@ -7,7 +7,7 @@ import pytest
 from domain.search_tokens import tokenize
 from tests.support.stores import Store
 
-IN_DATABASE = "SELECT tsvector_to_array(words_of(t)) FROM unnest(%s::text[]) WITH ORDINALITY AS x(t, n) ORDER BY n"
+IN_DATABASE = "SELECT tsvector_to_array(search_tokens(t)) FROM unnest(%s::text[]) WITH ORDINALITY AS x(t, n) ORDER BY n"
 
 
 @pytest.mark.parametrize("driver", ["psycopg"])

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database, DatabaseOptions
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database, DatabaseOptions
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageUnavailableError, TransientStorageError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.errors import DomainError

@@ -89,7 +89,7 @@ async def test_idempotent_request_sends_single_transaction(store: Store, sent: R
     users = user_service(store.storage)
     sent.take()
     await users.create_once(SYSTEM_PRINCIPAL, a_request(key), email="ada@example.org")
-    assert "INTO outcomes" in sent.statements[1]
+    assert "INTO idempotency_records" in sent.statements[1]
     assert sent.take() == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
     await users.create_once(SYSTEM_PRINCIPAL, a_request(key), email="ada@example.org")
     assert sent.take() == ["BEGIN", "INSERT", "SELECT", "COMMIT"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.postgres.database import DatabaseOptions
 from adapters.postgres.drivers import DRIVERS
+from adapters.postgres.pool import DatabaseOptions
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
 from tests.support.databases import connected

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, PoolProxiedConnection
 
-from adapters.postgres.database import Database
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.users import User

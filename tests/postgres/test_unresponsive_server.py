@@ -8,9 +8,9 @@ from contextlib import closing
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database, DatabaseOptions
-from adapters.postgres.observed import NO_SQLSTATE
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.instrumentation import NO_SQLSTATE
+from adapters.postgres.pool import Database, DatabaseOptions
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageTimeoutError
 from tests.support.probes import Probe
 from tests.support.waiting import until
@@ -33,10 +33,10 @@ class UnresponsiveServer:
         self.database = Database(self._url, options, errors=self.errors.append)
 
     async def connect_after_waiting(self) -> None:
-        await self.database._places.acquire()
+        await self.database._slots.acquire()
         task = asyncio.create_task(self.database.connect())
         await until(lambda: self.database.usage.waiting == 1)
-        self.database._places.release()
+        self.database._slots.release()
         await task
 
 
@@ -46,7 +46,7 @@ async def server(driver: str) -> AsyncIterator[UnresponsiveServer]:
         made = UnresponsiveServer(driver, listener.getsockname()[1])
         yield made
         assert made.database.usage == (1, 0, 0)
-        assert not made.database._places.locked()
+        assert not made.database._slots.locked()
         await made.database.close()
 
 
@@ -79,13 +79,13 @@ async def test_attempt_timeout_after_pool_wait_is_overload(server: UnresponsiveS
     with pytest.raises(StorageBusyError):
         await server.connect_after_waiting()
     assert server.errors == []
-    assert await server.database.opens()
+    assert await server.database.can_connect()
 
 
 async def test_cancelled_connect_is_not_counted_as_error(server: UnresponsiveServer) -> None:
     server.open()
     task = asyncio.create_task(server.database.connect())
-    await until(server.database._places.locked)
+    await until(server.database._slots.locked)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

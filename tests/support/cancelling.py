@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from adapters.postgres.database import Database
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.users import User

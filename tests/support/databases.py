@@ -15,7 +15,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import URL
 
-from adapters.postgres.migrations import upgrade
+from adapters.postgres.schema.state import upgrade
 
 PREFIX = "hexapost_test_"
 NAME = re.compile(PREFIX + r"([0-9a-f]{8})_.+")

@@ -7,8 +7,8 @@ from typing import Any, LiteralString, TypeVar
 import pytest
 from sqlalchemy import ClauseElement, text
 
-from adapters.postgres.database import Database
 from adapters.postgres.drivers import Row
+from adapters.postgres.pool import Database
 from application.ports import Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
 from tests.support.services import PATIENT
@@ -64,10 +64,10 @@ def recorded(database: Database, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Record the statements that the driver receives from now on."""
     recorder = Recorder()
     driver = database.driver
-    fetch_, run_ = driver.fetch, driver.run
+    fetch_, run_ = driver.fetch, driver.execute
 
     async def fetch(connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        recorder.statements.append(driver.query(statement).sql)
+        recorder.statements.append(driver.compile(statement).sql)
         return await fetch_(connection, statement, parameters)
 
     async def run(connection: Any, command: LiteralString) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database, DatabaseOptions
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database, DatabaseOptions
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.waiting import until
 

@@ -73,7 +73,7 @@ async def test_idempotent_create_has_spans_for_its_transaction(traced: Traced) -
     await traced.client.post("/api/v1/users", json=body, headers={"Idempotency-Key": "one"})
     names = [span.name for span in traced.spans()]
     assert names == [
-        "BEGIN", "INSERT outcomes", "INSERT users", "COMMIT", "UserService.create",
+        "BEGIN", "INSERT idempotency_records", "INSERT users", "COMMIT", "UserService.create",
         "POST /api/v1/users",
     ]  # fmt: skip
 
@@ -229,8 +229,11 @@ async def test_spans_contain_no_client_values(traced: Traced) -> None:
         ("SELECT users.id FROM users WHERE users.id = $1", "SELECT users"),
         ("INSERT INTO posts (id) VALUES ($1)", "INSERT posts"),
         ("UPDATE users SET email=$1", "UPDATE users"),
-        ("DELETE FROM outcomes WHERE true", "DELETE outcomes"),
-        ("WITH expired AS \n(SELECT a FROM b)\n DELETE FROM outcomes USING expired", "DELETE outcomes"),
+        ("DELETE FROM idempotency_records WHERE true", "DELETE idempotency_records"),
+        (
+            "WITH expired AS \n(SELECT a FROM b)\n DELETE FROM idempotency_records USING expired",
+            "DELETE idempotency_records",
+        ),
         ("BEGIN; SET LOCAL timezone = 'UTC'", "BEGIN"),
         ("COMMIT", "COMMIT"),
     ],

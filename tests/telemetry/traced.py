@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from adapters.http.app import create_app
 from adapters.http.context import HttpOptions, Services
-from adapters.postgres.database import Database
-from adapters.postgres.storage import SqlAlchemyStorage
+from adapters.postgres.pool import Database
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.telemetry.traces import Traces
 from application.transactions import RetryPolicy
 from tests.http.support import ADMIN_ID, ADMIN_KEY, SECRET, Json, store_key

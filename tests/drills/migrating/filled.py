@@ -20,7 +20,7 @@ _KEY = """(
     || substr(digest, 4, 15)
 )::uuid"""
 _USERS = f"""
-    INSERT INTO users (id, email, email_key, full_name, is_active, created_at, updated_at, version)
+    INSERT INTO users (id, email, email_normalized, full_name, is_active, created_at, updated_at, version)
     SELECT {_KEY}, n || '@before.example.org', n || '@before.example.org', 'Number ' || n, true, made, made, 1
     FROM generate_series(1, %(users)s) AS n, LATERAL (SELECT {_MADE.format(rows="%(users)s")}, md5('user ' || n))
         AS row (made, digest)

@@ -1,4 +1,4 @@
-"""api keys and outcomes
+"""create api keys and idempotency records
 
 Revision ID: a14e5ab6726e
 Revises: ccc0279a8e0d
@@ -38,39 +38,39 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_api_keys_user_id"), "api_keys", ["user_id"], unique=False)
     op.create_table(
-        "outcomes",
-        sa.Column("key_id", sa.Uuid(), nullable=False),
-        sa.Column("name", sa.LargeBinary(), nullable=False),
+        "idempotency_records",
+        sa.Column("api_key_id", sa.Uuid(), nullable=False),
+        sa.Column("key_hash", sa.LargeBinary(), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
-        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.Column("response", sa.LargeBinary(), nullable=False),
         sa.Column("subject_id", sa.Uuid(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("octet_length(answer) <= 65536", name=op.f("ck_outcomes_answer_length")),
-        sa.CheckConstraint("octet_length(fingerprint) = 32", name=op.f("ck_outcomes_fingerprint_length")),
-        sa.CheckConstraint("octet_length(name) = 32", name=op.f("ck_outcomes_name_length")),
+        sa.CheckConstraint("octet_length(response) <= 65536", name=op.f("ck_idempotency_records_response_length")),
+        sa.CheckConstraint("octet_length(fingerprint) = 32", name=op.f("ck_idempotency_records_fingerprint_length")),
+        sa.CheckConstraint("octet_length(key_hash) = 32", name=op.f("ck_idempotency_records_key_hash_length")),
         sa.ForeignKeyConstraint(
-            ["key_id"], ["api_keys.id"], name=op.f("fk_outcomes_key_id_api_keys"), ondelete="CASCADE"
+            ["api_key_id"], ["api_keys.id"], name=op.f("fk_idempotency_records_api_key_id_api_keys"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("key_id", "name", name=op.f("pk_outcomes")),
+        sa.PrimaryKeyConstraint("api_key_id", "key_hash", name=op.f("pk_idempotency_records")),
     )
-    op.create_index(op.f("ix_outcomes_expires_at"), "outcomes", ["expires_at"], unique=False)
+    op.create_index(op.f("ix_idempotency_records_expires_at"), "idempotency_records", ["expires_at"], unique=False)
     op.create_index(
-        op.f("ix_outcomes_subject_id"),
-        "outcomes",
+        op.f("ix_idempotency_records_subject_id"),
+        "idempotency_records",
         ["subject_id"],
         unique=False,
-        postgresql_where=sa.text("subject_id IS NOT NULL AND answer <> ''"),
+        postgresql_where=sa.text("subject_id IS NOT NULL AND response <> ''"),
     )
 
 
 def downgrade() -> None:
     op.drop_index(
-        op.f("ix_outcomes_subject_id"),
-        table_name="outcomes",
-        postgresql_where=sa.text("subject_id IS NOT NULL AND answer <> ''"),
+        op.f("ix_idempotency_records_subject_id"),
+        table_name="idempotency_records",
+        postgresql_where=sa.text("subject_id IS NOT NULL AND response <> ''"),
     )
-    op.drop_index(op.f("ix_outcomes_expires_at"), table_name="outcomes")
-    op.drop_table("outcomes")
+    op.drop_index(op.f("ix_idempotency_records_expires_at"), table_name="idempotency_records")
+    op.drop_table("idempotency_records")
     op.drop_index(op.f("ix_api_keys_user_id"), table_name="api_keys")
     op.drop_table("api_keys")

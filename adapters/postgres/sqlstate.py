@@ -19,12 +19,12 @@ ConstraintErrors = Mapping[str, Callable[[], Exception]]
 """The error that a violation of each constraint means, by the name of the constraint."""
 
 NO_CONSTRAINTS: ConstraintErrors = {}
-_CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+_SERIALIZATION_ERRORS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 # admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, idle_in_transaction_session_timeout,
 # too_many_connections. Rejected connections: invalid_authorization_specification, invalid_password,
 # invalid_catalog_name. After a failover to a standby: read_only_sql_transaction.
 _UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300", "28000", "28P01", "3D000", "25006"}
-_REFUSALS = {"57P03", "25P03", "53300", "28000", "28P01", "3D000", "25006"}
+_SERVER_REJECTIONS = {"57P03", "25P03", "53300", "28000", "28P01", "3D000", "25006"}
 _QUERY_CANCELED = "57014"  # statement_timeout, because of a lock or an overloaded server
 _CONNECTION_EXCEPTION = "08"
 # "cached plan must not change result type", after a migration. The text depends on the language of the server.
@@ -32,7 +32,7 @@ _OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")
 _INTEGRITY_CONSTRAINT_VIOLATION = "23"
 
 
-def translated(
+def to_port_error(
     error: BaseException, *, connection_lost: bool = False, constraints: ConstraintErrors = NO_CONSTRAINTS
 ) -> Exception | None:
     """Return the port error for an error of a driver or of the pool, None for an unexpected error.
@@ -60,13 +60,13 @@ def is_integrity_error(error: BaseException) -> bool:
     return any((_sqlstate(cause) or "").startswith(_INTEGRITY_CONSTRAINT_VIOLATION) for cause in _causes(error))
 
 
-def is_refusal(error: BaseException) -> bool:
+def is_server_rejection(error: BaseException) -> bool:
     """Return True if the server reported that it did not execute the statement."""
-    return any(_sqlstate(cause) in _REFUSALS for cause in _causes(error))
+    return any(_sqlstate(cause) in _SERVER_REJECTIONS for cause in _causes(error))
 
 
 def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Exception | None:
-    if state in _CONFLICTS:
+    if state in _SERIALIZATION_ERRORS:
         return ConcurrentUpdateError()
     if state in _UNAVAILABLE or state.startswith(_CONNECTION_EXCEPTION):
         return StorageUnavailableError()

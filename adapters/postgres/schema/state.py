@@ -10,9 +10,9 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from adapters.postgres.database import Database
-from adapters.postgres.errors import translated
-from adapters.postgres.schema import applied_revisions, record_of_revisions
+from adapters.postgres.pool import Database
+from adapters.postgres.schema.version import applied_revisions, record_of_revisions
+from adapters.postgres.sqlstate import to_port_error
 from migrations.configuration import configuration
 from migrations.patience import MigrationError
 from migrations.phases import Phase, expand_heads, ordered, recorded, with_ancestors
@@ -24,11 +24,11 @@ class SchemaState(StrEnum):
     CURRENT = "current"
     BEHIND = "behind"
     AHEAD = "ahead"
-    TOO_NEW = "too new"
+    INCOMPATIBLE = "too new"
 
 
 @cache
-def scripts() -> ScriptDirectory:
+def script_directory() -> ScriptDirectory:
     """Return the revisions of this release."""
     return ScriptDirectory.from_config(configuration())
 
@@ -41,7 +41,7 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
     try:
         command.upgrade(configuration(url=url, report=report, phase=phase), "heads")
     except Exception as error:
-        meaning = translated(error, connection_lost=True)
+        meaning = to_port_error(error, connection_lost=True)
         if meaning is None or isinstance(error, MigrationError):
             raise
         raise meaning from error
@@ -50,12 +50,12 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
 async def schema_state(database: Database) -> SchemaState:
     """Return the state of the schema. Raises a TransientStorageError if the database is unavailable."""
     applied = await applied_revisions(database)
-    if applied <= with_ancestors(scripts(), applied):
-        return state_of(scripts(), applied)
-    return state_of(scripts(), applied, recorded(await record_of_revisions(database)))
+    if applied <= with_ancestors(script_directory(), applied):
+        return compare_revisions(script_directory(), applied)
+    return compare_revisions(script_directory(), applied, recorded(await record_of_revisions(database)))
 
 
-def state_of(
+def compare_revisions(
     directory: ScriptDirectory, applied: frozenset[str], record: Mapping[str, str | None] = MappingProxyType({})
 ) -> SchemaState:
     """Return the state of a schema with the given applied revisions.
@@ -69,5 +69,5 @@ def state_of(
         return SchemaState.CURRENT if needed <= there else SchemaState.BEHIND
     # An unknown revision belongs to a later release, whose expand revisions are applied before its rollout.
     if any(release and ordered(release) > ordered(version("hexapost")) for release in record.values()):
-        return SchemaState.TOO_NEW
+        return SchemaState.INCOMPATIBLE
     return SchemaState.AHEAD if needed <= there | record.keys() else SchemaState.BEHIND

@@ -22,13 +22,13 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
-LONGEST_EMAIL_KEY = 1000
+MAX_NORMALIZED_EMAIL_LENGTH = 1000
 """Characters. NFKC can expand a local part of 64 octets by a factor of up to 18."""
 
 
-# The indexed expressions of the search. `words_of` is the SQL version of `domain.search_tokens.tokenize`.
-IN_TITLE = func.words_of(literal_column("title", Text), type_=TSVECTOR)
-IN_TEXT = func.words_of(literal_column("(title || ' '::text) || content", Text), type_=TSVECTOR)
+# The indexed expressions of the search. `search_tokens` is the SQL version of `domain.search_tokens.tokenize`.
+TITLE_TOKENS = func.search_tokens(literal_column("title", Text), type_=TSVECTOR)
+TEXT_TOKENS = func.search_tokens(literal_column("(title || ' '::text) || content", Text), type_=TSVECTOR)
 
 
 class Base(DeclarativeBase):
@@ -51,7 +51,7 @@ class Base(DeclarativeBase):
     }
 
 
-class Changing:
+class VersionedMixin:
     """The columns of entities that have a version."""
 
     created_at: Mapped[datetime]
@@ -59,25 +59,27 @@ class Changing:
     version: Mapped[int]
 
 
-class UserRow(Changing, Base):
-    """A user. `email_key` is the normalized address (`domain.email.normalize_email`)."""
+class UserRow(VersionedMixin, Base):
+    """A user. `email_normalized` is the normalized address (`domain.email.normalize_email`)."""
 
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint("char_length(email) BETWEEN 3 AND 254", name="email_length"),
-        CheckConstraint(f"char_length(email_key) BETWEEN 3 AND {LONGEST_EMAIL_KEY}", name="email_key_length"),
+        CheckConstraint(
+            f"char_length(email_normalized) BETWEEN 3 AND {MAX_NORMALIZED_EMAIL_LENGTH}", name="email_normalized_length"
+        ),
         CheckConstraint("char_length(full_name) BETWEEN 1 AND 200", name="full_name_length"),
         CheckConstraint("version >= 1", name="version_positive"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str]
-    email_key: Mapped[str] = mapped_column(unique=True)
+    email_normalized: Mapped[str] = mapped_column(unique=True)
     full_name: Mapped[str | None]
     is_active: Mapped[bool]
 
 
-class PostRow(Changing, Base):
+class PostRow(VersionedMixin, Base):
     """A post. The primary key starts with the author, so that a page of one author is one range of the index."""
 
     __tablename__ = "posts"
@@ -90,7 +92,13 @@ class PostRow(Changing, Base):
         Index(None, "id"),
         Index("ix_posts_published_id", "id", postgresql_where=text("status = 'published'")),
         # Without fastupdate: its pending list slows down searches, and some writes have to merge it.
-        Index("ix_posts_words", IN_TITLE, IN_TEXT, postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+        Index(
+            "ix_posts_search_tokens",
+            TITLE_TOKENS,
+            TEXT_TOKENS,
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+        ),
     )
 
     author_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
@@ -124,25 +132,25 @@ class ApiKeyRow(Base):
     revoked_at: Mapped[datetime | None]
 
 
-class OutcomeRow(Base):
+class IdempotencyRecordRow(Base):
     """The record of an idempotent request.
 
     `subject_id` refers to a user, but not by a foreign key: the record remains after the user was deleted, so that a
     retry does not create the user again.
     """
 
-    __tablename__ = "outcomes"
+    __tablename__ = "idempotency_records"
     __table_args__ = (
-        CheckConstraint("octet_length(name) = 32", name="name_length"),
+        CheckConstraint("octet_length(key_hash) = 32", name="key_hash_length"),
         CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint_length"),
-        CheckConstraint("octet_length(answer) <= 65536", name="answer_length"),
-        Index(None, "subject_id", postgresql_where=text("subject_id IS NOT NULL AND answer <> ''")),
+        CheckConstraint("octet_length(response) <= 65536", name="response_length"),
+        Index(None, "subject_id", postgresql_where=text("subject_id IS NOT NULL AND response <> ''")),
     )
 
-    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[bytes] = mapped_column(primary_key=True)
+    api_key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
     fingerprint: Mapped[bytes]
-    answer: Mapped[bytes]
+    response: Mapped[bytes]
     subject_id: Mapped[UUID | None]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
@@ -151,4 +159,4 @@ class OutcomeRow(Base):
 USERS = cast("Table", UserRow.__table__)
 POSTS = cast("Table", PostRow.__table__)
 API_KEYS = cast("Table", ApiKeyRow.__table__)
-OUTCOMES = cast("Table", OutcomeRow.__table__)
+IDEMPOTENCY_RECORDS = cast("Table", IdempotencyRecordRow.__table__)

@@ -1,4 +1,4 @@
-"""the index of published posts
+"""add published posts index
 
 Revision ID: 5d1f0c7a9b24
 Revises: a14e5ab6726e

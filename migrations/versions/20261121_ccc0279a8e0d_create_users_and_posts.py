@@ -1,4 +1,4 @@
-"""users and posts
+"""create users and posts
 
 Revision ID: ccc0279a8e0d
 Revises: nothing
@@ -21,18 +21,20 @@ def upgrade() -> None:
         "users",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
-        sa.Column("email_key", sa.Text(), nullable=False),
+        sa.Column("email_normalized", sa.Text(), nullable=False),
         sa.Column("full_name", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.CheckConstraint("char_length(email) BETWEEN 3 AND 254", name=op.f("ck_users_email_length")),
-        sa.CheckConstraint("char_length(email_key) BETWEEN 3 AND 1000", name=op.f("ck_users_email_key_length")),
+        sa.CheckConstraint(
+            "char_length(email_normalized) BETWEEN 3 AND 1000", name=op.f("ck_users_email_normalized_length")
+        ),
         sa.CheckConstraint("char_length(full_name) BETWEEN 1 AND 200", name=op.f("ck_users_full_name_length")),
         sa.CheckConstraint("version >= 1", name=op.f("ck_users_version_positive")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
-        sa.UniqueConstraint("email_key", name=op.f("uq_users_email_key")),
+        sa.UniqueConstraint("email_normalized", name=op.f("uq_users_email_normalized")),
     )
     op.create_table(
         "posts",

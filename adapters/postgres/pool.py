@@ -13,12 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from adapters.postgres.drivers import DRIVERS, Driver
-from adapters.postgres.errors import sqlstate_of
-from adapters.postgres.observed import NO_SQLSTATE, ErrorObserver, PoolUsage, StatementObserver, ignore, made_driver
-from adapters.postgres.turns import Turns
+from adapters.postgres.event_loop_fairness import FairScheduler
+from adapters.postgres.instrumentation import (
+    NO_SQLSTATE,
+    ErrorObserver,
+    PoolUsage,
+    StatementObserver,
+    create_driver,
+    noop_observer,
+)
+from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
 
-DISCARD_SECONDS = 0.1
+DISCARD_TIMEOUT_SECONDS = 0.1
 """The time limit of closing a connection: a frozen server does not respond."""
 
 _WORK_MEMORY = "32MB"
@@ -57,7 +64,7 @@ class Database:
         url: URL,
         options: DatabaseOptions,
         *,
-        errors: ErrorObserver = ignore,
+        errors: ErrorObserver = noop_observer,
         statements: StatementObserver | None = None,
     ) -> None:
         self.options = options
@@ -66,11 +73,11 @@ class Database:
         # True if the last attempt to open a connection failed.
         self._has_failed = False
         self._engine = _engine(url, options)
-        self.driver: Driver = made_driver(self._engine.dialect, statements)
+        self.driver: Driver = create_driver(self._engine.dialect, statements)
         # Callers wait at this semaphore: a wait inside the pool costs a task each.
-        self._places = asyncio.Semaphore(options.pool_size)
+        self._slots = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
-        self.turns = Turns()
+        self.scheduler = FairScheduler()
         """Limits the decoding of large results per event-loop iteration."""
         self.begin = _begin(options)
         """The command that starts a transaction."""
@@ -81,12 +88,12 @@ class Database:
         Raises StorageBusyError if no connection becomes free in time, StorageUnavailableError if none can be
         opened, and StorageTimeoutError if the server does not respond.
         """
-        if not self._places.locked():
-            await self._places.acquire()
+        if not self._slots.locked():
+            await self._slots.acquire()
             return await self._connection()
         loop = asyncio.get_running_loop()
         due = loop.time() + self.options.attempt_timeout
-        await self._wait_for_place()
+        await self._wait_for_slot()
         try:
             async with asyncio.timeout_at(due):
                 return await self._connection()
@@ -97,9 +104,9 @@ class Database:
         try:
             connection = await self._engine.raw_connection()
         except BaseException as error:
-            self._places.release()
+            self._slots.release()
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
-                self._unopened(error)
+                self._report_connect_error(error)
                 if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
                     raise StorageTimeoutError from error
                 raise StorageUnavailableError from error
@@ -107,35 +114,35 @@ class Database:
         self._has_failed = False
         return connection
 
-    def _unopened(self, error: BaseException) -> None:
+    def _report_connect_error(self, error: BaseException) -> None:
         self._has_failed = True
-        self.failed(error)
+        self.report_error(error)
 
-    async def opens(self) -> bool:
+    async def can_connect(self) -> bool:
         """Return True if connections can be opened. If the last attempt failed, try again."""
-        if self._has_failed and not self._places.locked():
+        if self._has_failed and not self._slots.locked():
             with suppress(TransientStorageError):
-                self.hand_back(await self.connect())
+                self.release(await self.connect())
         return not self._has_failed
 
-    async def warm(self) -> int:
+    async def prewarm(self) -> int:
         """Open all connections of the pool, and return their number."""
-        asked = [self.connect() for _ in range(self.options.pool_size)]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        opened = [answer for answer in answers if not isinstance(answer, BaseException)]
+        connects = [self.connect() for _ in range(self.options.pool_size)]
+        results = await asyncio.gather(*connects, return_exceptions=True)
+        opened = [answer for answer in results if not isinstance(answer, BaseException)]
         for connection in opened:
-            self.hand_back(connection)
+            self.release(connection)
         return len(opened)
 
-    def beside(self) -> "Database":
+    def dedicated_pool(self) -> "Database":
         """Return a separate pool with one connection, which does not wait behind requests."""
         return Database(self._engine.url, replace(self.options, pool_size=1))
 
-    async def _wait_for_place(self) -> None:
+    async def _wait_for_slot(self) -> None:
         self._waiting += 1
         try:
             async with asyncio.timeout(self.options.pool_timeout):
-                await self._places.acquire()
+                await self._slots.acquire()
         except TimeoutError:
             raise StorageBusyError from None
         finally:
@@ -147,14 +154,14 @@ class Database:
         pool = cast("AsyncAdaptedQueuePool", self._engine.pool)
         return PoolUsage(self.options.pool_size, pool.checkedout(), self._waiting)
 
-    def failed(self, error: BaseException) -> None:
+    def report_error(self, error: BaseException) -> None:
         """Report a driver error to the observer."""
         self._errors(sqlstate_of(error) or NO_SQLSTATE)
 
-    def hand_back(self, connection: PoolProxiedConnection) -> None:
+    def release(self, connection: PoolProxiedConnection) -> None:
         """Return an idle connection to the pool."""
         connection.close()
-        self._places.release()
+        self._slots.release()
 
     async def discard(self, connection: PoolProxiedConnection) -> None:
         """Abort a connection, and free its slot in the pool.
@@ -166,11 +173,11 @@ class Database:
         task = asyncio.create_task(greenlet_spawn(connection.invalidate))
         self._discarding.add(task)
         task.add_done_callback(self._discarded)
-        await asyncio.wait([task], timeout=DISCARD_SECONDS)
+        await asyncio.wait([task], timeout=DISCARD_TIMEOUT_SECONDS)
 
     def _discarded(self, task: asyncio.Task[None]) -> None:
         self._discarding.discard(task)
-        self._places.release()
+        self._slots.release()
         if not task.cancelled() and task.exception() is not None:
             structlog.get_logger("hexapost").debug(
                 "closing a database connection failed", error=type(task.exception()).__name__
@@ -181,7 +188,7 @@ class Database:
         await asyncio.gather(*self._discarding, return_exceptions=True)
         for _ in range(self.options.pool_size):
             with suppress(TimeoutError):
-                async with asyncio.timeout(DISCARD_SECONDS):
+                async with asyncio.timeout(DISCARD_TIMEOUT_SECONDS):
                     await self._engine.dispose()
                     return
 
@@ -197,7 +204,7 @@ def _begin(options: DatabaseOptions) -> LiteralString:
 
 def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:
     if not connecting.cancelled() and connecting.exception() is None:
-        driver.end(connecting.result())
+        driver.close(connecting.result())
 
 
 def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:

@@ -9,11 +9,18 @@ from sqlalchemy import Select, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.post_pages import MAPPER, READABLE, Choice, all_of, found, page
+from adapters.postgres.models import POSTS, USERS
+from adapters.postgres.repositories.post_search import (
+    MAPPER,
+    READABLE,
+    PostFilter,
+    all_of,
+    list_statement,
+    search_statement,
+)
+from adapters.postgres.repositories.users import SqlAlchemyUserRepository
 from adapters.postgres.row_mapper import WRITTEN
-from adapters.postgres.session import Session, refuse_stale
-from adapters.postgres.tables import POSTS, USERS
-from adapters.postgres.users import SqlAlchemyUserRepository
+from adapters.postgres.session import PgSession, raise_concurrent_update
 from application.ports import ConcurrentUpdateError, PostRepository
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
@@ -35,7 +42,7 @@ _ADD = (
 )
 _UPDATE = MAPPER.update_version()
 _PUBLISH = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
-_REMOVE = MAPPER.delete_version()
+_DELETE = MAPPER.delete_version()
 
 
 @cache
@@ -51,7 +58,7 @@ def _get(*, author_id: bool, reader_id: bool) -> Select[Any]:
 class SqlAlchemyPostRepository(PostRepository):
     """Stores posts in PostgreSQL."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: PgSession) -> None:
         self._session = session
 
     @override
@@ -71,10 +78,10 @@ class SqlAlchemyPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Post]:
-        choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
+        choice = PostFilter(author_id=author_id, status=status, reader_id=reader_id).simplify()
         if choice is None:
             return []
-        statement = page(after=after is not None, **choice.given())
+        statement = list_statement(after=after is not None, **choice.statement_arguments())
         rows = await self._session.fetch(statement, {"limit": limit, "after": after, **choice.parameters()})
         return MAPPER.entities(rows)
 
@@ -89,10 +96,10 @@ class SqlAlchemyPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[SearchHit]:
-        choice = Choice(author_id=author_id, status=status, reader_id=reader_id).narrowed()
+        choice = PostFilter(author_id=author_id, status=status, reader_id=reader_id).simplify()
         if choice is None or not is_searchable(words):
             return []
-        statement = found(after=None if after is None else after.in_title, **choice.given())
+        statement = search_statement(after=None if after is None else after.in_title, **choice.statement_arguments())
         parameters = {"query": all_of(words), "limit": limit, "after": after and after.id, **choice.parameters()}
         rows = await self._session.fetch(statement, parameters)
         return [SearchHit(post=MAPPER.entity(row[:-1]), in_title=row[-1]) for row in rows]
@@ -104,7 +111,7 @@ class SqlAlchemyPostRepository(PostRepository):
                 await self._require_author(post)
                 raise ConcurrentUpdateError
 
-        self._session.write(_ADD, MAPPER.values(post) | {"held_author_id": post.author_id}, when_nothing=explain)
+        self._session.write(_ADD, MAPPER.values(post) | {"held_author_id": post.author_id}, on_no_row=explain)
 
     @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
@@ -116,13 +123,13 @@ class SqlAlchemyPostRepository(PostRepository):
 
         values = MAPPER.values(post) | MAPPER.stored(post, post.version - 1)
         if publishes:
-            self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, when_nothing=explain)
+            self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, on_no_row=explain)
         else:
-            self._session.write(_UPDATE, values, when_nothing=refuse_stale)
+            self._session.write(_UPDATE, values, on_no_row=raise_concurrent_update)
 
     @override
     async def delete(self, post: Post) -> None:
-        self._session.write(_REMOVE, MAPPER.stored(post, post.version), when_nothing=refuse_stale)
+        self._session.write(_DELETE, MAPPER.stored(post, post.version), on_no_row=raise_concurrent_update)
 
     async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:
         statement = _get(author_id=author_id is not None, reader_id=reader_id is not None)

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Select, Text, column, func, literal_column, select, table
 
-from adapters.postgres.database import Database
-from adapters.postgres.errors import sqlstate_of
-from adapters.postgres.session import Session
+from adapters.postgres.pool import Database
+from adapters.postgres.session import PgSession
+from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import TransientStorageError
 
 _APPLIED = select(column("version_num", Text)).select_from(table("alembic_version"))
@@ -31,7 +31,7 @@ async def applied_revisions(database: Database) -> frozenset[str]:
 
     Raises a TransientStorageError if the database is unavailable.
     """
-    return frozenset(str(row[0]) for row in await _asked(database, _APPLIED))
+    return frozenset(str(row[0]) for row in await _query(database, _APPLIED))
 
 
 async def record_of_revisions(database: Database) -> str:
@@ -39,14 +39,14 @@ async def record_of_revisions(database: Database) -> str:
 
     Raises a TransientStorageError if the database is unavailable.
     """
-    return "".join(str(row[0] or "") for row in await _asked(database, _RECORD))
+    return "".join(str(row[0] or "") for row in await _query(database, _RECORD))
 
 
-async def _asked(database: Database, question: Select[Any]) -> Sequence[Any]:
+async def _query(database: Database, statement: Select[Any]) -> Sequence[Any]:
     """Return the rows of a query, or no rows if the table does not exist."""
-    session = Session(database, readonly=True)
+    session = PgSession(database, readonly=True)
     try:
-        rows = await session.fetch(question, {})
+        rows = await session.fetch(statement, {})
     except BaseException as error:
         await session.rollback()
         if getattr(error, "sqlstate", None) == _UNDEFINED_TABLE:

@@ -5,16 +5,16 @@ from typing import Self
 
 from typing_extensions import override
 
-from adapters.postgres import keys, outcomes, users
-from adapters.postgres.database import Database
-from adapters.postgres.keys import SqlAlchemyApiKeyRepository
-from adapters.postgres.outcomes import SqlAlchemyOutcomeRepository
-from adapters.postgres.posts import SqlAlchemyPostRepository
-from adapters.postgres.session import Session
-from adapters.postgres.users import SqlAlchemyUserRepository
+from adapters.postgres.pool import Database
+from adapters.postgres.repositories import api_keys, idempotency, users
+from adapters.postgres.repositories.api_keys import SqlAlchemyApiKeyRepository
+from adapters.postgres.repositories.idempotency import SqlAlchemyIdempotencyRepository
+from adapters.postgres.repositories.posts import SqlAlchemyPostRepository
+from adapters.postgres.repositories.users import SqlAlchemyUserRepository
+from adapters.postgres.session import PgSession
 from application.ports import Storage, UnitOfWork
 
-_CONSTRAINT_ERRORS = {**users.CONSTRAINT_ERRORS, **keys.CONSTRAINT_ERRORS, **outcomes.CONSTRAINT_ERRORS}
+_CONSTRAINT_ERRORS = {**users.CONSTRAINT_ERRORS, **api_keys.CONSTRAINT_ERRORS, **idempotency.CONSTRAINT_ERRORS}
 
 
 class SqlAlchemyStorage(Storage):
@@ -25,22 +25,22 @@ class SqlAlchemyStorage(Storage):
 
     @override
     def transaction(self) -> "SqlAlchemyUnitOfWork":
-        return SqlAlchemyUnitOfWork(Session(self._database, readonly=False, constraints=_CONSTRAINT_ERRORS))
+        return SqlAlchemyUnitOfWork(PgSession(self._database, readonly=False, constraints=_CONSTRAINT_ERRORS))
 
     @override
     def readonly(self) -> "SqlAlchemyUnitOfWork":
-        return SqlAlchemyUnitOfWork(Session(self._database, readonly=True, constraints=_CONSTRAINT_ERRORS))
+        return SqlAlchemyUnitOfWork(PgSession(self._database, readonly=True, constraints=_CONSTRAINT_ERRORS))
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
     """A unit of work that commits at the end of its block, or rolls back if the block raises."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: PgSession) -> None:
         super().__init__(
             users=SqlAlchemyUserRepository(session),
             posts=SqlAlchemyPostRepository(session),
             keys=SqlAlchemyApiKeyRepository(session),
-            outcomes=SqlAlchemyOutcomeRepository(session),
+            outcomes=SqlAlchemyIdempotencyRepository(session),
         )
         self._session = session
 

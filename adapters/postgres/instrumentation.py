@@ -26,39 +26,39 @@ class PoolUsage(NamedTuple):
     waiting: int
 
 
-def ignore(_: str) -> None:
+def noop_observer(_: str) -> None:
     """Ignore the error."""
 
 
-class _Observed(Driver):
+class _Instrumented(Driver):
     _observer: StatementObserver
 
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        with self._observer(self.query(statement).sql):
+        with self._observer(self.compile(statement).sql):
             return await super().fetch(connection, statement, parameters)  # type: ignore[safe-super]
 
-    async def run(self, connection: Any, command: LiteralString) -> None:
+    async def execute(self, connection: Any, command: LiteralString) -> None:
         with self._observer(command):
-            await super().run(connection, command)  # type: ignore[safe-super]
+            await super().execute(connection, command)  # type: ignore[safe-super]
 
 
-class _ObservedAsyncpgDriver(_Observed, AsyncpgDriver):
+class _InstrumentedAsyncpgDriver(_Instrumented, AsyncpgDriver):
     pass
 
 
-class _ObservedPsycopgDriver(_Observed, PsycopgDriver):
+class _InstrumentedPsycopgDriver(_Instrumented, PsycopgDriver):
     pass
 
 
-_OBSERVED: Mapping[str, type[_Observed]] = {
-    driver.name: driver for driver in (_ObservedAsyncpgDriver, _ObservedPsycopgDriver)
+_INSTRUMENTED: Mapping[str, type[_Instrumented]] = {
+    driver.name: driver for driver in (_InstrumentedAsyncpgDriver, _InstrumentedPsycopgDriver)
 }
 
 
-def made_driver(dialect: Dialect, observer: StatementObserver | None) -> Driver:
+def create_driver(dialect: Dialect, observer: StatementObserver | None) -> Driver:
     """Return the driver of a dialect. Without an observer, statements have no overhead."""
     if observer is None:
         return DRIVERS[dialect.driver](dialect)
-    driver = _OBSERVED[dialect.driver](dialect)
+    driver = _INSTRUMENTED[dialect.driver](dialect)
     driver._observer = observer  # noqa: SLF001 - a class of this module
     return driver

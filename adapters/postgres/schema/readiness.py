@@ -6,20 +6,23 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from adapters.postgres.database import Database
-from adapters.postgres.migrations import SchemaState, schema_state
-from adapters.postgres.schema import SchemaUnreadableError
+from adapters.postgres.pool import Database
+from adapters.postgres.schema.state import SchemaState, schema_state
+from adapters.postgres.schema.version import SchemaUnreadableError
 from application.ports import StorageBusyError, TransientStorageError
 
-AHEAD = (True, "newer than this release")
+SCHEMA_AHEAD = (True, "newer than this release")
 _SCHEMA = {
     SchemaState.CURRENT: (True, "current"),
     SchemaState.BEHIND: (False, "outdated; run `hexapost migrate`"),
-    SchemaState.AHEAD: AHEAD,
-    SchemaState.TOO_NEW: (False, "incompatible; a later release removed columns or tables that this release needs"),
+    SchemaState.AHEAD: SCHEMA_AHEAD,
+    SchemaState.INCOMPATIBLE: (
+        False,
+        "incompatible; a later release removed columns or tables that this release needs",
+    ),
 }
 
-LOOK_SECONDS = 1.0
+CHECK_INTERVAL_SECONDS = 1.0
 """The interval of the checks."""
 
 
@@ -37,7 +40,7 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
     return {"database": (True, "reachable"), "migrations": _SCHEMA[schema]}
 
 
-class Watch:
+class ReadinessMonitor:
     """Checks the readiness once a second, so that probes get the last result at once. Opens the pool first.
 
     It uses a separate connection: behind a busy pool it would wait, and report a healthy database as not ready.
@@ -45,43 +48,43 @@ class Watch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._own = database.beside()
+        self._pool = database.dedicated_pool()
         self._opened = 0
-        self.seen: Mapping[str, tuple[bool, str]] = {"database": (False, "not checked yet")}
+        self.last_result: Mapping[str, tuple[bool, str]] = {"database": (False, "not checked yet")}
         """The result of the last check: the readiness of each component by name, and a status text."""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def run(self) -> AsyncIterator[None]:
         """Run the monitor during the block. The first check is complete when the block starts."""
-        await self.look()
-        looking = asyncio.create_task(self._look_for_ever())
+        await self.check()
+        polling = asyncio.create_task(self._poll())
         try:
             yield
         finally:
-            looking.cancel()
-            await asyncio.wait([looking])
-            await self._own.close()
+            polling.cancel()
+            await asyncio.wait([polling])
+            await self._pool.close()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check the readiness."""
         try:
-            found = await readiness(self._own)
-            self.seen = {**found, "pool": await self._pool(is_reachable=found["database"][0])}
+            found = await readiness(self._pool)
+            self.last_result = {**found, "pool": await self._check_pool(is_reachable=found["database"][0])}
         except Exception as error:  # noqa: BLE001 - the monitor must continue
-            self.seen = {"database": (False, "check failed")}
+            self.last_result = {"database": (False, "check failed")}
             structlog.get_logger("hexapost").warning("readiness check failed", error=type(error).__name__)
 
-    async def _pool(self, *, is_reachable: bool) -> tuple[bool, str]:
+    async def _check_pool(self, *, is_reachable: bool) -> tuple[bool, str]:
         """Return the readiness of the pool: it was opened once, and can open connections."""
         if is_reachable and not self._opened:
-            self._opened = await self._database.warm()
+            self._opened = await self._database.prewarm()
         if not self._opened:
             return False, "not opened yet"
-        if is_reachable and not await self._database.opens():
+        if is_reachable and not await self._database.can_connect():
             return False, "cannot open connections"
         return True, f"opened {self._opened} of {self._database.options.pool_size}"
 
-    async def _look_for_ever(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
+            await self.check()

@@ -32,8 +32,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY, distinct_on
 
+from adapters.postgres.models import POSTS, TEXT_TOKENS, TITLE_TOKENS
 from adapters.postgres.row_mapper import RowMapper
-from adapters.postgres.tables import IN_TEXT, IN_TITLE, POSTS
 from domain.posts import Post, PostStatus
 
 _STATUSES = {str(status): status for status in PostStatus}
@@ -48,37 +48,37 @@ Where = Collection[ColumnElement[bool]]
 
 # The scan budget per requested post before the search index is used: posts, and bytes of text. To tokenize 1,000 bytes
 # takes about 0.2 ms.
-_SOON = literal_column("25", BigInteger)
-_SHORT = literal_column("3000", BigInteger)
+_SCAN_ROWS_PER_ITEM = literal_column("25", BigInteger)
+_SCAN_BYTES_PER_ITEM = literal_column("3000", BigInteger)
 _LIMIT = bindparam("limit", type_=BigInteger)
 _QUERY = cast(bindparam("query", type_=Text), TSQUERY)
 _AFTER = POSTS.c.id < bindparam("after")
 _OWN = POSTS.c.author_id == bindparam("reader_id")
 READABLE = or_(_OWN, literal_column(f"posts.status = '{PostStatus.PUBLISHED}'"))
-_IN_TITLE = IN_TITLE.bool_op("@@")(_QUERY)
-_IN_TEXT = IN_TEXT.bool_op("@@")(_QUERY)
+_IN_TITLE = TITLE_TOKENS.bool_op("@@")(_QUERY)
+_IN_TEXT = TEXT_TOKENS.bool_op("@@")(_QUERY)
 # Hidden from the planner, which then assumes that 1 post of 200 matches, and uses the index.
 _UNSEEN = select(_QUERY).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class PostFilter:
     """A filter of posts: by author, by status, and by the reader who must be able to read them. None matches all."""
 
     author_id: UUID | None = None
     status: PostStatus | None = None
     reader_id: UUID | None = None
 
-    def narrowed(self) -> "Choice | None":
+    def simplify(self) -> "PostFilter | None":
         """Return an equivalent filter without a reader, if possible. Return None if no post can match."""
         if self.reader_id is None or self.reader_id == self.author_id or self.status is PostStatus.PUBLISHED:
-            return Choice(author_id=self.author_id, status=self.status)
+            return PostFilter(author_id=self.author_id, status=self.status)
         if self.author_id is not None:
-            return Choice(author_id=self.author_id, status=PostStatus.PUBLISHED) if self.status is None else None
-        return self if self.status is None else Choice(author_id=self.reader_id, status=self.status)
+            return PostFilter(author_id=self.author_id, status=PostStatus.PUBLISHED) if self.status is None else None
+        return self if self.status is None else PostFilter(author_id=self.reader_id, status=self.status)
 
-    def given(self) -> dict[str, Any]:
-        """Return the arguments of `page` and `found` for this filter."""
+    def statement_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `list_statement` and `search_statement` for this filter."""
         return {
             "author_id": self.author_id is not None,
             "status": self.status,
@@ -90,20 +90,20 @@ class Choice:
         return {"author_id": self.author_id, "reader_id": self.reader_id}
 
 
-def all_of(words: Collection[str]) -> str:
+def all_of(tokens: Collection[str]) -> str:
     """Return the tsquery that matches all these tokens."""
-    return " & ".join("'" + word.replace("\\", r"\\").replace("'", "''") + "'" for word in sorted(words))
+    return " & ".join("'" + word.replace("\\", r"\\").replace("'", "''") + "'" for word in sorted(tokens))
 
 
 @cache
-def page(*, after: bool, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
+def list_statement(*, after: bool, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
     """Return the statement for a page of a list. A reader is combined neither with an author nor with a status."""
     where = [_AFTER] if after else []
     return _newest(where, author_id=author_id, status=status, reader_id=reader_id)
 
 
 @cache
-def found(*, after: bool | None, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
+def search_statement(*, after: bool | None, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
     """Return the statement for a page of search results. `in_title` follows the columns of the post.
 
     `after` is `in_title` of the last post on the previous page, None for the first page. Matches in titles come first.
@@ -127,8 +127,8 @@ def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]
     """
     rank = (true() if in_title else false()).label("in_title")
     has = [_IN_TITLE] if in_title else [_IN_TEXT, not_(_IN_TITLE)]
-    passed = _passed(_newest(where, most=_SOON * _LIMIT, **choice), in_title=in_title)
-    walk = select(*passed.c[:-1], rank).where(passed.c.length <= _SHORT * _LIMIT, *has)
+    passed = _scan_budget(_newest(where, max_rows=_SCAN_ROWS_PER_ITEM * _LIMIT, **choice), in_title=in_title)
+    walk = select(*passed.c[:-1], rank).where(passed.c.length <= _SCAN_BYTES_PER_ITEM * _LIMIT, *has)
     met = walk.order_by(passed.c.id.desc()).limit(_LIMIT).cte("met_title" if in_title else "met_text")
     newest = _sorted([*where, _count(met) < _LIMIT], in_title=in_title, **choice)
     return [
@@ -137,7 +137,7 @@ def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]
     ]
 
 
-def _passed(posts: Select[Any], *, in_title: bool) -> Subquery:
+def _scan_budget(posts: Select[Any], *, in_title: bool) -> Subquery:
     """Return these posts with `length`: the bytes of text of the post and all newer ones."""
     each = posts.subquery("posts")
     title, content = func.octet_length(each.c.title), func.octet_length(each.c.content)
@@ -148,19 +148,19 @@ def _passed(posts: Select[Any], *, in_title: bool) -> Subquery:
 def _sorted(where: Where, *, in_title: bool, **choice: Any) -> Select[Any]:
     """Return the statement for the IDs of the newest posts of one rank among all matches of the search index."""
     # Not in the order of the ID index, which would tokenize each text.
-    ids = _fenced(_indexed(where, in_title=in_title, **choice)).subquery("ids")
+    ids = _optimization_barrier(_indexed(where, in_title=in_title, **choice)).subquery("ids")
     newest = select(ids.c.id).order_by(ids.c.id.desc()).limit(_LIMIT)
     if in_title:
         return newest
     # Both from the search index: to tokenize each title would take ten times as long.
-    titles = _fenced(_indexed(where, in_title=True, **choice)).subquery("titles")
+    titles = _optimization_barrier(_indexed(where, in_title=True, **choice)).subquery("titles")
     return newest.where(not_(exists().where(titles.c.id == ids.c.id)))
 
 
 def _indexed(where: Where, *, in_title: bool, reader_id: bool, **choice: Any) -> Select[Any]:
     """Return the statement for the IDs of all matches of the search index, without order."""
-    has = (IN_TITLE if in_title else IN_TEXT).bool_op("@@")(_UNSEEN)
-    some = _of(select(POSTS.c.id).where(*where, has), **choice)
+    has = (TITLE_TOKENS if in_title else TEXT_TOKENS).bool_op("@@")(_UNSEEN)
+    some = _filter_by(select(POSTS.c.id).where(*where, has), **choice)
     return some.where(READABLE) if reader_id else some
 
 
@@ -168,25 +168,25 @@ def _count(rows: CTE) -> ColumnElement[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _newest(where: Where, *, reader_id: bool, most: ColumnElement[int] = _LIMIT, **choice: Any) -> Select[Any]:
+def _newest(where: Where, *, reader_id: bool, max_rows: ColumnElement[int] = _LIMIT, **choice: Any) -> Select[Any]:
     """Return the statement for the newest posts that match a filter."""
-    newest = _of(MAPPER.select().where(*where), **choice).order_by(POSTS.c.id.desc()).limit(most)
+    newest = _filter_by(MAPPER.select().where(*where), **choice).order_by(POSTS.c.id.desc()).limit(max_rows)
     if not reader_id:
         return newest
-    both = union_all(newest.where(_OWN), newest.where(_has(PostStatus.PUBLISHED))).subquery()
-    return select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()).limit(most)
+    both = union_all(newest.where(_OWN), newest.where(_has_status(PostStatus.PUBLISHED))).subquery()
+    return select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()).limit(max_rows)
 
 
-def _fenced(statement: Select[Any]) -> Select[Any]:
+def _optimization_barrier(statement: Select[Any]) -> Select[Any]:
     # OFFSET 0 is an optimization fence.
     return statement.offset(literal_column("0"))
 
 
-def _of(statement: Select[Any], *, author_id: bool, status: PostStatus | None) -> Select[Any]:
+def _filter_by(statement: Select[Any], *, author_id: bool, status: PostStatus | None) -> Select[Any]:
     if author_id:
         statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
-    return statement if status is None else statement.where(_has(status))
+    return statement if status is None else statement.where(_has_status(status))
 
 
-def _has(status: PostStatus) -> ColumnElement[bool]:
+def _has_status(status: PostStatus) -> ColumnElement[bool]:
     return POSTS.c.status == literal_column(f"'{status}'", Text)

@@ -9,29 +9,32 @@ from sqlalchemy import Select, bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.errors import ConstraintErrors
+from adapters.postgres.models import IDEMPOTENCY_RECORDS, USERS
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
-from adapters.postgres.session import Session, refuse_stale
-from adapters.postgres.tables import OUTCOMES, USERS
+from adapters.postgres.session import PgSession, raise_concurrent_update
+from adapters.postgres.sqlstate import ConstraintErrors
 from application.ports import UserRepository
 from domain.email import normalize_email
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 
 _MAPPER: RowMapper[User] = RowMapper(
-    USERS, User, write={"email_key": lambda user: normalize_email(user.email)}, write_only=frozenset({"email_key"})
+    USERS,
+    User,
+    write={"email_normalized": lambda user: normalize_email(user.email)},
+    write_only=frozenset({"email_normalized"}),
 )
 _GET = _MAPPER.select_by_key()
-_FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_key == bindparam("email_key"))
+_FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_normalized == bindparam("email_normalized"))
 # A conflict of either unique index: a retry can meet its own uncommitted insert in both.
 _ADD = insert(USERS).on_conflict_do_nothing().returning(WRITTEN)
 _UPDATE = _MAPPER.update_version()
-_REMOVE = _MAPPER.delete_version()
+_DELETE = _MAPPER.delete_version()
 # A separate statement after the deletion. The deletion waits for transactions that store a result about the user. One
 # combined statement would not see these results, because its snapshot is older.
-_FORGET = (
-    update(OUTCOMES)
-    .where(OUTCOMES.c.subject_id == bindparam("stored_id"), text("answer <> ''"))
-    .values(answer=text("''"))
+_DELETE_IDEMPOTENCY_RESPONSES = (
+    update(IDEMPOTENCY_RECORDS)
+    .where(IDEMPOTENCY_RECORDS.c.subject_id == bindparam("stored_id"), text("response <> ''"))
+    .values(response=text("''"))
     .returning(WRITTEN)
 )
 
@@ -42,13 +45,13 @@ def _list(*, after: bool, is_active: bool) -> Select[Any]:
     return statement.where(USERS.c.is_active == bindparam("is_active")) if is_active else statement
 
 
-CONSTRAINT_ERRORS: ConstraintErrors = {"uq_users_email_key": EmailAlreadyRegisteredError}
+CONSTRAINT_ERRORS: ConstraintErrors = {"uq_users_email_normalized": EmailAlreadyRegisteredError}
 
 
 class SqlAlchemyUserRepository(UserRepository):
     """Stores users in PostgreSQL."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: PgSession) -> None:
         self._session = session
 
     @override
@@ -60,7 +63,7 @@ class SqlAlchemyUserRepository(UserRepository):
 
     @override
     async def find_by_email(self, email: str) -> User | None:
-        rows = await self._session.fetch(_FIND_BY_EMAIL, {"email_key": normalize_email(email)})
+        rows = await self._session.fetch(_FIND_BY_EMAIL, {"email_normalized": normalize_email(email)})
         return _MAPPER.entity(rows[0]) if rows else None
 
     @override
@@ -75,15 +78,15 @@ class SqlAlchemyUserRepository(UserRepository):
             if not await self._session.fetch(_GET, {"id": user.id}):
                 raise EmailAlreadyRegisteredError
 
-        self._session.write(_ADD, _MAPPER.values(user), when_nothing=accept_an_echo)
+        self._session.write(_ADD, _MAPPER.values(user), on_no_row=accept_an_echo)
 
     @override
     async def update(self, user: User) -> None:
         parameters = _MAPPER.values(user) | _MAPPER.stored(user, user.version - 1)
-        self._session.write(_UPDATE, parameters, when_nothing=refuse_stale)
+        self._session.write(_UPDATE, parameters, on_no_row=raise_concurrent_update)
 
     @override
     async def delete(self, user: User) -> None:
         stored = _MAPPER.stored(user, user.version)
-        self._session.write(_REMOVE, stored, when_nothing=refuse_stale)
-        self._session.write(_FORGET, stored)
+        self._session.write(_DELETE, stored, on_no_row=raise_concurrent_update)
+        self._session.write(_DELETE_IDEMPOTENCY_RESPONSES, stored)

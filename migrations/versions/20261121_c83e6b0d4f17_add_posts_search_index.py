@@ -1,4 +1,4 @@
-"""the index of the words of posts
+"""add posts search index
 
 Revision ID: c83e6b0d4f17
 Revises: 5d1f0c7a9b24
@@ -27,9 +27,9 @@ SEPARATORS = (
 # Unicode's tables whatever the locale of the database: those of PostgreSQL, since 17, or else of ICU. Words that no
 # tsvector can hold are longer than any that can be asked for. In PL/pgSQL because SQL would be inlined, and the cost
 # with it: it is meant to make every plan that works out words row by row look as bad as it is.
-WORDS_OF = rf"""
+SEARCH_TOKENS_FUNCTION = rf"""
 DO $make$ BEGIN EXECUTE replace($function$
-CREATE OR REPLACE FUNCTION words_of(given text) RETURNS tsvector
+CREATE OR REPLACE FUNCTION search_tokens(given text) RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL RESTRICTED COST 100000 AS $body$
 DECLARE
     folded text;
@@ -56,19 +56,19 @@ END $make$
 
 
 def upgrade() -> None:
-    op.execute(WORDS_OF)
+    op.execute(SEARCH_TOKENS_FUNCTION)
     op.create_index_concurrently(
-        "ix_posts_words",
+        "ix_posts_search_tokens",
         "posts",
-        [sa.text("words_of(title)"), sa.text("words_of(title || ' ' || content)")],
+        [sa.text("search_tokens(title)"), sa.text("search_tokens(title || ' ' || content)")],
         postgresql_using="gin",
         postgresql_with={"fastupdate": "off"},
     )
     # No plan is chosen by how frequent words are, and ANALYZE would work out those of each post in its sample.
     for column in (1, 2):
-        op.execute(f"ALTER INDEX IF EXISTS ix_posts_words ALTER COLUMN {column} SET STATISTICS 0")
+        op.execute(f"ALTER INDEX IF EXISTS ix_posts_search_tokens ALTER COLUMN {column} SET STATISTICS 0")
 
 
 def downgrade() -> None:
-    op.drop_index_concurrently("ix_posts_words", "posts")
-    op.execute("DROP FUNCTION IF EXISTS words_of(text)")
+    op.drop_index_concurrently("ix_posts_search_tokens", "posts")
+    op.execute("DROP FUNCTION IF EXISTS search_tokens(text)")

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from adapters.postgres.database import Database
-from adapters.postgres.migrations import scripts
-from adapters.postgres.schema import applied_revisions
+from adapters.postgres.pool import Database
+from adapters.postgres.schema.state import script_directory
+from adapters.postgres.schema.version import applied_revisions
 from migrations.locking import known, locked
 from migrations.phases import Phase, phase_of, safe_from, with_ancestors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class PendingRevision:
     """A pending revision: its subject, the release from which it is safe (contract), and its locks by statement."""
 
     revision: str
@@ -28,17 +28,17 @@ class Pending:
         return found
 
 
-async def pending(database: Database) -> list[Pending]:
+async def pending_revisions(database: Database) -> list[PendingRevision]:
     """Return the pending revisions of both phases in order.
 
     Raises a TransientStorageError if the database is unavailable.
     """
-    directory = scripts()
+    directory = script_directory()
     there = with_ancestors(directory, await applied_revisions(database))
     missing = [script for script in directory.walk_revisions() if script.revision not in there]
     made = known(directory.walk_revisions())
     return [
-        Pending(
+        PendingRevision(
             revision=script.revision,
             subject=str(script.doc),
             safe_from=safe_from(script) if phase_of(script) is Phase.CONTRACT else None,

@@ -9,17 +9,17 @@ from sqlalchemy import bindparam, func, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.errors import ConstraintErrors
+from adapters.postgres.models import API_KEYS
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
-from adapters.postgres.session import Session
-from adapters.postgres.tables import API_KEYS
+from adapters.postgres.session import PgSession
+from adapters.postgres.sqlstate import ConstraintErrors
 from application.ports import ApiKeyRepository
 from domain.api_keys import ApiKey, ApiKeyHash, ApiKeyNotFoundError, ApiKeyUserNotFoundError, Scope
 
 _SCOPES = {str(scope): scope for scope in Scope}
 
 
-def _key(*, scopes: Sequence[str], pepper: int, digest: bytes, **columns: Any) -> ApiKey:
+def _to_api_key(*, scopes: Sequence[str], pepper: int, digest: bytes, **columns: Any) -> ApiKey:
     # A newer release can store scopes that this release does not know. They permit nothing here.
     known = frozenset(_SCOPES[scope] for scope in scopes if scope in _SCOPES)
     return ApiKey(scopes=known, secret_hash=ApiKeyHash(pepper=pepper, digest=digest), **columns)
@@ -27,7 +27,7 @@ def _key(*, scopes: Sequence[str], pepper: int, digest: bytes, **columns: Any) -
 
 _MAPPER: RowMapper[ApiKey] = RowMapper(
     API_KEYS,
-    _key,
+    _to_api_key,
     write={
         "scopes": lambda key: sorted(map(str, key.scopes)),
         "pepper": lambda key: key.secret_hash.pepper,
@@ -36,18 +36,20 @@ _MAPPER: RowMapper[ApiKey] = RowMapper(
 )
 _GET = _MAPPER.select_by_key()
 _ADD = insert(API_KEYS).on_conflict_do_nothing(index_elements=[API_KEYS.c.id]).returning(WRITTEN)
-_STORED = update(API_KEYS).where(API_KEYS.c.id == bindparam("stored_id")).returning(WRITTEN)
+_UPDATE_BY_ID = update(API_KEYS).where(API_KEYS.c.id == bindparam("stored_id")).returning(WRITTEN)
 _TIME = bindparam("time", type_=API_KEYS.c.created_at.type)
-_REVOKE = _STORED.values(revoked_at=func.coalesce(API_KEYS.c.revoked_at, _TIME))
+_REVOKE = _UPDATE_BY_ID.values(revoked_at=func.coalesce(API_KEYS.c.revoked_at, _TIME))
 # LEAST and GREATEST ignore null.
-_END = _STORED.where(API_KEYS.c.revoked_at.is_(None)).values(expires_at=func.least(API_KEYS.c.expires_at, _TIME))
-_NOTE_USE = _STORED.values(last_used_at=func.greatest(API_KEYS.c.last_used_at, _TIME))
+_SET_EXPIRY = _UPDATE_BY_ID.where(API_KEYS.c.revoked_at.is_(None)).values(
+    expires_at=func.least(API_KEYS.c.expires_at, _TIME)
+)
+_RECORD_USE = _UPDATE_BY_ID.values(last_used_at=func.greatest(API_KEYS.c.last_used_at, _TIME))
 
 
 _PAGES = {after: _MAPPER.select_page(after=after) for after in (False, True)}
 
 
-async def _refuse_missing() -> None:
+async def _raise_not_found() -> None:
     raise ApiKeyNotFoundError
 
 
@@ -57,7 +59,7 @@ CONSTRAINT_ERRORS: ConstraintErrors = {"fk_api_keys_user_id_users": ApiKeyUserNo
 class SqlAlchemyApiKeyRepository(ApiKeyRepository):
     """Stores API keys in PostgreSQL."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: PgSession) -> None:
         self._session = session
 
     @override
@@ -78,12 +80,12 @@ class SqlAlchemyApiKeyRepository(ApiKeyRepository):
 
     @override
     async def revoke(self, key_id: UUID, *, now: datetime) -> None:
-        self._session.write(_REVOKE, {"stored_id": key_id, "time": now}, when_nothing=_refuse_missing)
+        self._session.write(_REVOKE, {"stored_id": key_id, "time": now}, on_no_row=_raise_not_found)
 
     @override
     async def set_expiry(self, key_id: UUID, *, at: datetime) -> None:
-        self._session.write(_END, {"stored_id": key_id, "time": at}, when_nothing=_refuse_missing)
+        self._session.write(_SET_EXPIRY, {"stored_id": key_id, "time": at}, on_no_row=_raise_not_found)
 
     @override
     async def record_use(self, key_id: UUID, *, now: datetime) -> None:
-        self._session.write(_NOTE_USE, {"stored_id": key_id, "time": now})
+        self._session.write(_RECORD_USE, {"stored_id": key_id, "time": now})

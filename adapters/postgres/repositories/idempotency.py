@@ -1,0 +1,87 @@
+"""Idempotency records in PostgreSQL."""
+
+import struct
+from datetime import datetime
+
+from sqlalchemy import Integer, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from typing_extensions import override
+
+from adapters.postgres.models import IDEMPOTENCY_RECORDS
+from adapters.postgres.row_mapper import WRITTEN, RowMapper
+from adapters.postgres.session import PgSession
+from adapters.postgres.sqlstate import ConstraintErrors
+from application.authorization import UnauthenticatedError
+from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
+from application.ports import IdempotencyRepository
+
+_MAPPER: RowMapper[IdempotencyRecord] = RowMapper(IDEMPOTENCY_RECORDS, IdempotencyRecord)
+
+
+def _lock_id(record: IdempotencyRecord) -> dict[str, int]:
+    """Return the key of the advisory lock of a record: 64 bits of its identity."""
+    bits = int.from_bytes(record.key_hash[:8]) ^ (record.api_key_id.int & 0xFFFF_FFFF_FFFF_FFFF)
+    high, low = struct.unpack(">ii", bits.to_bytes(8))
+    return {"lock_high": high, "lock_low": low}
+
+
+# The lock ends with the transaction. A concurrent unit of work fails at once, while the unique index would block it.
+# Locks with two keys do not conflict with locks with one key, such as the migration lock.
+_LOCK = func.pg_try_advisory_xact_lock(bindparam("lock_high", type_=Integer), bindparam("lock_low", type_=Integer))
+_INSERT = insert(IDEMPOTENCY_RECORDS).from_select(
+    [column.name for column in IDEMPOTENCY_RECORDS.c],
+    select(*[bindparam(column.name, type_=column.type) for column in IDEMPOTENCY_RECORDS.c]).where(_LOCK),
+)
+_ADD = _INSERT.on_conflict_do_update(
+    index_elements=list(IDEMPOTENCY_RECORDS.primary_key),
+    set_={column.name: _INSERT.excluded[column.name] for column in IDEMPOTENCY_RECORDS.c if not column.primary_key},
+    where=IDEMPOTENCY_RECORDS.c.expires_at <= _INSERT.excluded.created_at,
+).returning(WRITTEN)
+_GET = _MAPPER.select_by_key()
+# A CTE is executed once. A subquery can be executed again, and would then lock and delete further rows.
+_EXPIRED = (
+    select(IDEMPOTENCY_RECORDS.c.api_key_id, IDEMPOTENCY_RECORDS.c.key_hash)
+    .where(IDEMPOTENCY_RECORDS.c.expires_at <= bindparam("now"))
+    .order_by(IDEMPOTENCY_RECORDS.c.expires_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("expired")
+)
+_PURGE = (
+    delete(IDEMPOTENCY_RECORDS)
+    .where(
+        IDEMPOTENCY_RECORDS.c.api_key_id == _EXPIRED.c.api_key_id, IDEMPOTENCY_RECORDS.c.key_hash == _EXPIRED.c.key_hash
+    )
+    .returning(WRITTEN)
+)
+_OLDEST_EXPIRY = select(func.min(IDEMPOTENCY_RECORDS.c.expires_at))
+
+
+CONSTRAINT_ERRORS: ConstraintErrors = {"fk_idempotency_records_api_key_id_api_keys": UnauthenticatedError}
+
+
+class SqlAlchemyIdempotencyRepository(IdempotencyRepository):
+    """Stores idempotency records in PostgreSQL."""
+
+    def __init__(self, session: PgSession) -> None:
+        self._session = session
+
+    @override
+    async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:
+        if await self._session.write_immediately(_ADD, _MAPPER.values(record) | _lock_id(record)):
+            return None
+        rows = await self._session.fetch(_GET, {"api_key_id": record.api_key_id, "key_hash": record.key_hash})
+        stored = _MAPPER.entity(rows[0]) if rows else None
+        if stored is None or stored.expires_at <= record.created_at:
+            raise IdempotencyInFlightError
+        return earlier_execution(stored, record)
+
+    @override
+    async def purge(self, *, now: datetime, limit: int) -> int:
+        return len(await self._session.write_immediately(_PURGE, {"now": now, "limit": limit}))
+
+    @override
+    async def oldest_expiry(self) -> datetime | None:
+        rows = await self._session.fetch(_OLDEST_EXPIRY, {})
+        found: datetime | None = rows[0][0]
+        return found

@@ -1,0 +1,1 @@
+"""The schema version of the database, compared with this release."""
