@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from adapters.lifespan import Lifespan
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.telemetry.metrics import DIRECTORY, Metrics
 from application.authentication import Authenticator

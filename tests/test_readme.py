@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapters.clock import new_id, utc_now
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from adapters.settings import Settings, variable
 from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import Tables, View
+from adapters.memory.tables import Tables, TransactionView
 from application.ports import PostRepository
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
@@ -16,7 +16,7 @@ from domain.search_tokens import is_searchable, tokenize
 class InMemoryPostRepository(PostRepository):
     """Stores posts in memory."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: TransactionView) -> None:
         self._view = view
 
     @override

@@ -12,14 +12,14 @@ from domain.email import normalize_email
 from domain.posts import Post
 from domain.users import EmailAlreadyRegisteredError, User
 
-OutcomeId = tuple[UUID, bytes]
-Claims = dict[tuple[Literal["add", "purge"], OutcomeId], "View"]
+IdempotencyRecordId = tuple[UUID, bytes]
+Locks = dict[tuple[Literal["add", "purge"], IdempotencyRecordId], "TransactionView"]
 """The active unit of work that added or purged each idempotency record."""
 
 
-def outcome_id(outcome: IdempotencyRecord) -> OutcomeId:
+def idempotency_record_id(record: IdempotencyRecord) -> IdempotencyRecordId:
     """Return the key of an idempotency record."""
-    return outcome.api_key_id, outcome.key_hash
+    return record.api_key_id, record.key_hash
 
 
 @dataclass(slots=True)
@@ -29,8 +29,8 @@ class Tables:
     users: dict[UUID, User] = field(default_factory=dict)
     user_ids: dict[str, UUID] = field(default_factory=dict)
     posts: dict[UUID, Post] = field(default_factory=dict)
-    keys: dict[UUID, ApiKey] = field(default_factory=dict)
-    outcomes: dict[OutcomeId, IdempotencyRecord] = field(default_factory=dict)
+    api_keys: dict[UUID, ApiKey] = field(default_factory=dict)
+    idempotency_records: dict[IdempotencyRecordId, IdempotencyRecord] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """Return a copy for writes."""
@@ -38,14 +38,14 @@ class Tables:
             users=self.users.copy(),
             user_ids=self.user_ids.copy(),
             posts=self.posts.copy(),
-            keys=self.keys.copy(),
-            outcomes=self.outcomes.copy(),
+            api_keys=self.api_keys.copy(),
+            idempotency_records=self.idempotency_records.copy(),
         )
 
     def replace_by(self, other: "Tables") -> None:
         """Take over the content of a copy."""
         self.users, self.user_ids, self.posts = other.users, other.user_ids, other.posts
-        self.keys, self.outcomes = other.keys, other.outcomes
+        self.api_keys, self.idempotency_records = other.api_keys, other.idempotency_records
 
     def add_user(self, user: User) -> None:
         """Insert a user, unless one with this ID exists. Raises EmailAlreadyRegisteredError."""
@@ -58,17 +58,17 @@ class Tables:
         del self.user_ids[normalize_email(before.email)]
         self._put_user(user)
 
-    def remove_user(self, user: User) -> None:
+    def delete_user(self, user: User) -> None:
         """Delete a user and all dependent rows. Raises ConcurrentUpdateError."""
         stored = self.require_user(user.id, user.version)
         del self.users[user.id]
         del self.user_ids[normalize_email(stored.email)]
         self.posts = {id_: post for id_, post in self.posts.items() if post.author_id != user.id}
-        self.keys = {id_: key for id_, key in self.keys.items() if key.user_id != user.id}
-        self.outcomes = {
+        self.api_keys = {id_: key for id_, key in self.api_keys.items() if key.user_id != user.id}
+        self.idempotency_records = {
             id_: replace(outcome, response=b"") if outcome.subject_id == user.id else outcome
-            for id_, outcome in self.outcomes.items()
-            if outcome.api_key_id in self.keys
+            for id_, outcome in self.idempotency_records.items()
+            if outcome.api_key_id in self.api_keys
         }
 
     def require_user(self, user_id: UUID, version: int) -> User:
@@ -90,12 +90,12 @@ class Tables:
         self.users[user.id] = user
 
 
-class View:
+class TransactionView:
     """The tables in one unit of work: the committed state and the pending writes."""
 
-    def __init__(self, tables: Tables, claims: Claims, *, readonly: bool = False) -> None:
+    def __init__(self, tables: Tables, claims: Locks, *, readonly: bool = False) -> None:
         self._stored = tables
-        self._claims = claims
+        self._locks = claims
         self._readonly = readonly
         self._writes: list[Callable[[Tables], None]] = []
         self._failure: Exception | None = None
@@ -110,23 +110,23 @@ class View:
             raise RuntimeError("This unit of work only reads.")
         self._writes.append(change)
 
-    def is_free(self, what: Literal["add", "purge"], id_: OutcomeId) -> bool:
+    def is_unlocked(self, operation: Literal["add", "purge"], id_: IdempotencyRecordId) -> bool:
         """Return True unless a different active unit of work added or purged the record."""
-        return self._claims.get((what, id_), self) is self
+        return self._locks.get((operation, id_), self) is self
 
-    def claim(self, what: Literal["add", "purge"], id_: OutcomeId) -> bool:
-        """Lock a record until `end`. Return False if a different unit of work has locked it."""
-        return self._claims.setdefault((what, id_), self) is self
+    def lock(self, operation: Literal["add", "purge"], id_: IdempotencyRecordId) -> bool:
+        """Lock a record until `release`. Return False if a different unit of work has locked it."""
+        return self._locks.setdefault((operation, id_), self) is self
 
     def commit(self) -> None:
         """Apply all pending writes, or none if one of them raises."""
         if self._writes:
             self._stored.replace_by(self._written())
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Release all locks."""
-        for claim in [claim for claim, view in self._claims.items() if view is self]:
-            del self._claims[claim]
+        for claim in [claim for claim, view in self._locks.items() if view is self]:
+            del self._locks[claim]
 
     def _written(self) -> Tables:
         if self._failure is not None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import View
+from adapters.memory.tables import TransactionView
 from application.ports import UserRepository
 from domain.email import normalize_email
 from domain.users import User, UserNotFoundError
@@ -15,7 +15,7 @@ from domain.users import User, UserNotFoundError
 class InMemoryUserRepository(UserRepository):
     """Stores users in memory."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: TransactionView) -> None:
         self._view = view
 
     @override
@@ -50,4 +50,4 @@ class InMemoryUserRepository(UserRepository):
 
     @override
     async def delete(self, user: User) -> None:
-        self._view.write(lambda tables: tables.remove_user(user))
+        self._view.write(lambda tables: tables.delete_user(user))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.posts import PostService
 from application.users import UserService
 from tests.application.auth_harness import AuthHarness

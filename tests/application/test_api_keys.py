@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.clock import new_id
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_key_tokens import parse_api_key_id
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator

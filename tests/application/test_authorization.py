@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from adapters.clock import new_id
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_keys import ApiKeyService
 from application.authorization import SYSTEM_PRINCIPAL, ForbiddenError, Principal
 from application.posts import PostService

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.keys import InMemoryApiKeyRepository
+from adapters.memory.api_keys import InMemoryApiKeyRepository
 from application.api_key_tokens import format_api_key, generate_secret
 from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import StorageUnavailableError

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.authorization import SYSTEM_PRINCIPAL
 from application.pagination import Page
 from tests.support.examples import a_key, a_post, a_user, store

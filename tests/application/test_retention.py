@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from adapters.memory.outcomes import InMemoryOutcomeRepository
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.idempotency import InMemoryIdempotencyRepository
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.retention import PURGE_BATCH_SIZE, RetentionService
 from tests.support.callers import CountingStorage, HookedStorage
 from tests.support.examples import a_key, an_outcome, store
@@ -19,13 +19,13 @@ SECOND = timedelta(seconds=1)
 def purges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[datetime, int]]:
     """Return the arguments of all purges of the repository."""
     calls: list[tuple[datetime, int]] = []
-    purge = InMemoryOutcomeRepository.purge
+    purge = InMemoryIdempotencyRepository.purge
 
-    async def recorded(self: InMemoryOutcomeRepository, *, now: datetime, limit: int) -> int:
+    async def recorded(self: InMemoryIdempotencyRepository, *, now: datetime, limit: int) -> int:
         calls.append((now, limit))
         return await purge(self, now=now, limit=limit)
 
-    monkeypatch.setattr(InMemoryOutcomeRepository, "purge", recorded)
+    monkeypatch.setattr(InMemoryIdempotencyRepository, "purge", recorded)
     return calls
 
 
@@ -47,7 +47,7 @@ async def test_purge_deletes_all_expired_records_in_batches(
     assert await service.purge() == expired
     assert storage.begun - before == batches
     assert purges == [(START, 3)] * batches
-    assert [record.expires_at for record in storage._tables.outcomes.values()] == active
+    assert [record.expires_at for record in storage._tables.idempotency_records.values()] == active
     assert await service.purge() == 0
 
 
@@ -62,7 +62,7 @@ async def test_purge_keeps_earlier_batches_when_a_batch_fails(storage: InMemoryS
     failing = HookedStorage(storage, within=fail_in_second_batch, times=2)
     with pytest.raises(RuntimeError):
         await RetentionService(storage=failing, clock=lambda: START, batch_size=3).purge()
-    assert len(storage._tables.outcomes) == 1
+    assert len(storage._tables.idempotency_records) == 1
 
 
 def test_purge_batch_size_is_500(storage: InMemoryStorage) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.clock import new_id
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import (
     ConcurrentUpdateError,

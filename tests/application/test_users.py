@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from adapters.clock import new_id
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.errors import FieldValidationError, VersionMismatchError

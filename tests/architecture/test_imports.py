@@ -16,7 +16,7 @@ PLANTED = [
     ("domain/users.py", "application.ports"),
     ("domain/posts.py", "adapters.postgres.pool"),
     ("domain/text_rules.py", "sqlalchemy"),
-    ("application/users.py", "adapters.memory.storage"),
+    ("application/users.py", "adapters.memory.unit_of_work"),
     ("application/ports.py", "fastapi"),
     ("adapters/http/fields.py", "adapters.postgres.pool"),
     ("adapters/http/routes.py", "sqlalchemy"),

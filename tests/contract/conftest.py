@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService

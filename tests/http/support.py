@@ -14,7 +14,7 @@ from starlette.types import Message
 from adapters.http.app import create_app
 from adapters.http.context import Component, HttpOptions, Services
 from adapters.http.middleware.limits import RequestLimits
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_key_tokens import format_api_key
 from application.ports import Storage, UnitOfWork
 from application.transactions import RetryPolicy

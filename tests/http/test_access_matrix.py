@@ -82,7 +82,7 @@ class World:
     def stored(self) -> Tables:
         """Return a copy of the stored rows without the last use of keys."""
         found = deepcopy(self.storage._tables)
-        found.keys = {id_: replace(key, last_used_at=None) for id_, key in found.keys.items()}
+        found.api_keys = {id_: replace(key, last_used_at=None) for id_, key in found.api_keys.items()}
         return found
 
 

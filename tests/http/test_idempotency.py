@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.idempotency import IdempotencyInFlightError
 from tests.http.credentials import once
 from tests.http.support import ADA, JSON_TYPE, Api, FailingStorage, Json, call, check_problem, findings, serving
@@ -41,7 +41,7 @@ class Desk:
     def counted(self) -> list[int]:
         """The number of stored users, posts, API keys and idempotency records."""
         tables = self.storage._tables
-        return [len(tables.users), len(tables.posts), len(tables.keys), len(tables.outcomes)]
+        return [len(tables.users), len(tables.posts), len(tables.api_keys), len(tables.idempotency_records)]
 
 
 @pytest.fixture

@@ -22,12 +22,12 @@ async def desk(api: Api, storage: CountingStorage) -> Desk:
 
 def records(desk: Desk) -> list[IdempotencyRecord]:
     """Return the stored idempotency records, oldest first."""
-    return list(desk.storage._tables.outcomes.values())
+    return list(desk.storage._tables.idempotency_records.values())
 
 
 def store(desk: Desk, record: IdempotencyRecord) -> None:
     """Replace the idempotency record with the same key."""
-    desk.storage._tables.outcomes[record.api_key_id, record.key_hash] = record
+    desk.storage._tables.idempotency_records[record.api_key_id, record.key_hash] = record
 
 
 async def test_idempotency_records_contain_no_plaintext(desk: Desk) -> None:
@@ -41,7 +41,7 @@ async def test_idempotency_records_contain_no_plaintext(desk: Desk) -> None:
         post["title"], post["id"], "location", "application/json",
     ]:  # fmt: skip
         assert secret.encode() not in dump
-    assert issued["key"] not in repr(desk.storage._tables.keys)
+    assert issued["key"] not in repr(desk.storage._tables.api_keys)
     assert not re.search(rb"[\x20-\x7e]{24}", dump)
     assert NAME not in repr(desk.api.log)
 
@@ -49,7 +49,7 @@ async def test_idempotency_records_contain_no_plaintext(desk: Desk) -> None:
 async def test_idempotency_records_use_fresh_nonces(desk: Desk) -> None:
     await desk.send(POSTS)
     (first,) = records(desk)
-    desk.storage._tables.outcomes.clear()
+    desk.storage._tables.idempotency_records.clear()
     await desk.send(POSTS)
     (second,) = records(desk)
     assert first.key_hash == second.key_hash

@@ -14,7 +14,7 @@ from adapters.http import posts, users
 from adapters.http.openapi import openapi_document
 from adapters.http.problem_responses import PROBLEM_JSON
 from adapters.http.problems import PROBLEMS
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from domain.api_keys import Scope
 from tests.http.support import ADA, Api, Json
 from tests.support.examples import a_post, a_user, store_posts, store_users

@@ -1,7 +1,7 @@
 """Tests for the storage in memory."""
 
-from adapters.memory.storage import InMemoryStorage
 from adapters.memory.tables import Tables
+from adapters.memory.unit_of_work import InMemoryStorage
 from tests.support.examples import (
     a_key,
     a_post,
@@ -46,8 +46,8 @@ async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
     assert await told(storage, outcome) == outcome
     async with storage.transaction() as work:
         assert await work.idempotency.purge(now=outcome.expires_at, limit=1) == 1
-        assert len(storage._claims) == 1
-    assert storage._claims == {}
+        assert len(storage._locks) == 1
+    assert storage._locks == {}
 
 
 async def test_memory_storage_keeps_results_of_earlier_reads() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import literal_column
 
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from adapters.postgres.repositories import post_search
 from application.ports import Storage
 from application.search import SearchHit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from adapters.clock import new_id
-from adapters.memory.storage import InMemoryStorage
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_keys import ApiKeyService, CreatedApiKey
 from application.authorization import SYSTEM_PRINCIPAL
 from application.idempotency import Created

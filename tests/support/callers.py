@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
 from adapters.clock import new_id
-from adapters.memory.storage import InMemoryStorage, InMemoryUnitOfWork
+from adapters.memory.unit_of_work import InMemoryStorage, InMemoryUnitOfWork
 from application.authorization import Principal
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import USER_SCOPES, Scope

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import Tables, View
+from adapters.memory.tables import Tables, TransactionView
 from application.ports import ApiKeyRepository
 from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
 
@@ -15,28 +15,28 @@ from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
 class InMemoryApiKeyRepository(ApiKeyRepository):
     """Stores API keys in memory."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: TransactionView) -> None:
         self._view = view
 
     @override
     async def get(self, key_id: UUID) -> ApiKey:
-        key = self._view.tables().keys.get(key_id)
+        key = self._view.tables().api_keys.get(key_id)
         if key is None:
             raise ApiKeyNotFoundError
         return key
 
     @override
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        found = (key for key in self._view.tables().keys.values() if after is None or key.id < after)
+        found = (key for key in self._view.tables().api_keys.values() if after is None or key.id < after)
         return nlargest(limit, found, key=lambda key: key.id)
 
     @override
     async def add(self, key: ApiKey) -> None:
         def write(tables: Tables) -> None:
-            if key.id not in tables.keys:
+            if key.id not in tables.api_keys:
                 if key.user_id is not None and key.user_id not in tables.users:
                     raise ApiKeyUserNotFoundError
-                tables.keys[key.id] = key
+                tables.api_keys[key.id] = key
 
         self._view.write(write)
 
@@ -59,9 +59,9 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
 
     def _change(self, key_id: UUID, change: Callable[[ApiKey], ApiKey], *, missing_ok: bool = False) -> None:
         def write(tables: Tables) -> None:
-            key = tables.keys.get(key_id)
+            key = tables.api_keys.get(key_id)
             if key is not None:
-                tables.keys[key_id] = change(key)
+                tables.api_keys[key_id] = change(key)
             elif not missing_ok:
                 raise ApiKeyNotFoundError
 

@@ -5,10 +5,10 @@ from typing import Self
 
 from typing_extensions import override
 
-from adapters.memory.keys import InMemoryApiKeyRepository
-from adapters.memory.outcomes import InMemoryOutcomeRepository
+from adapters.memory.api_keys import InMemoryApiKeyRepository
+from adapters.memory.idempotency import InMemoryIdempotencyRepository
 from adapters.memory.posts import InMemoryPostRepository
-from adapters.memory.tables import Claims, Tables, View
+from adapters.memory.tables import Locks, Tables, TransactionView
 from adapters.memory.users import InMemoryUserRepository
 from application.ports import Storage, UnitOfWork
 
@@ -18,26 +18,26 @@ class InMemoryStorage(Storage):
 
     def __init__(self) -> None:
         self._tables = Tables()
-        self._claims: Claims = {}
+        self._locks: Locks = {}
 
     @override
     def transaction(self) -> "InMemoryUnitOfWork":
-        return InMemoryUnitOfWork(View(self._tables, self._claims))
+        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks))
 
     @override
     def readonly(self) -> "InMemoryUnitOfWork":
-        return InMemoryUnitOfWork(View(self._tables, self._claims, readonly=True))
+        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks, readonly=True))
 
 
 class InMemoryUnitOfWork(UnitOfWork):
     """A unit of work whose writes are applied together at the end of the block, as in PostgreSQL."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: TransactionView) -> None:
         super().__init__(
             users=InMemoryUserRepository(view),
             posts=InMemoryPostRepository(view),
             keys=InMemoryApiKeyRepository(view),
-            outcomes=InMemoryOutcomeRepository(view),
+            outcomes=InMemoryIdempotencyRepository(view),
         )
         self._view = view
 
@@ -51,4 +51,4 @@ class InMemoryUnitOfWork(UnitOfWork):
             if kind is None:
                 self._view.commit()
         finally:
-            self._view.end()
+            self._view.release()
