@@ -10,11 +10,11 @@ from dependency_injector import containers, providers
 
 from adapters.clock import new_id, utc_now
 from adapters.http.app import create_app
-from adapters.http.context import Component, HttpOptions, Services
+from adapters.http.dependencies import ComponentStatus, HttpOptions, UseCases
 from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.http_protocol import bounded_protocol
-from adapters.http.middleware.limits import HeaderLimits, RequestLimits
-from adapters.http.problems import REJECTIONS
+from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
+from adapters.http.problems.catalog import REJECTIONS
 from adapters.lifespan import Lifespan
 from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.schema.readiness import ReadinessMonitor
@@ -84,10 +84,12 @@ class ReadinessProbe:
         """Whether all components are ready."""
         return not self._is_draining and all(ready for ready, _ in self._monitor.last_result.values())
 
-    async def __call__(self) -> Mapping[str, Component]:
+    async def __call__(self) -> Mapping[str, ComponentStatus]:
         """Return the status of each component by name."""
-        service = Component(ready=not self._is_draining, detail="draining" if self._is_draining else "serving")
-        return {"service": service} | {name: Component(*state) for name, state in self._monitor.last_result.items()}
+        service = ComponentStatus(ready=not self._is_draining, detail="draining" if self._is_draining else "serving")
+        return {"service": service} | {
+            name: ComponentStatus(*state) for name, state in self._monitor.last_result.items()
+        }
 
 
 def with_pool_metrics(metrics: Metrics, database: Database) -> Metrics:
@@ -152,11 +154,11 @@ class Container(containers.DeclarativeContainer):
     retention = providers.Singleton(RetentionService, storage=storage, clock=clock, retry=retry)
     readiness_monitor = providers.Singleton(ReadinessMonitor, database)
     readiness = providers.Singleton(ReadinessProbe, readiness_monitor)
-    services = providers.Singleton(
-        Services,
+    use_cases = providers.Singleton(
+        UseCases,
         users=providers.Callable(with_tracing, users, traces),
         posts=providers.Callable(with_tracing, posts, traces),
-        keys=providers.Callable(with_tracing, api_keys, traces),
+        api_keys=providers.Callable(with_tracing, api_keys, traces),
         authenticator=authenticator,
         readiness=readiness,
     )
@@ -166,12 +168,12 @@ class Container(containers.DeclarativeContainer):
         cursor_secret=cursor_secret,
         limits=providers.Singleton(request_limits, settings),
         admission=admission,
-        idempotency=providers.Factory(timedelta, hours=settings.provided.idempotency_retention_hours),
+        idempotency_retention=providers.Factory(timedelta, hours=settings.provided.idempotency_retention_hours),
         rate_limit=settings.provided.rate_limit,
         rate_limit_store=settings.provided.rate_limit_store,
         version=version,
         metrics=metrics,
-        trace=providers.Callable(lambda traces: traces and traces.request, traces),
+        start_span=providers.Callable(lambda traces: traces and traces.request, traces),
     )
     protocol = providers.Singleton(
         bounded_protocol,
@@ -188,4 +190,4 @@ class Container(containers.DeclarativeContainer):
         metrics=metrics,
         shutdown_tracing=providers.Callable(lambda traces: traces and traces.close, traces),
     )
-    app = providers.Singleton(create_app, services, http_options, lifespan=lifespan)
+    app = providers.Singleton(create_app, use_cases, http_options, lifespan=lifespan)

@@ -163,7 +163,7 @@ async def test_purge_sets_lag_and_timestamp_metrics(stage: Stage, monkeypatch: p
 
     monkeypatch.setattr(RetentionService, "purge_lag", lag)
     async with stage.purged(4):
-        found = Scrape(stage.metrics.exposition().decode())
+        found = Scrape(stage.metrics.render().decode())
     assert found.total("hexapost_purge_lag_seconds") == 5
     assert found.total("hexapost_last_purge_timestamp_seconds") > 1.7e9
 
@@ -179,7 +179,7 @@ async def test_failed_purge_still_sets_lag_metric(stage: Stage, monkeypatch: pyt
     monkeypatch.setattr(RetentionService, "purge_lag", lag)
     with capture_logs():
         async with stage.purged(3):
-            found = Scrape(stage.metrics.exposition().decode())
+            found = Scrape(stage.metrics.render().decode())
     assert found.total("hexapost_purge_lag_seconds") == 7200
     assert found.total("hexapost_last_purge_timestamp_seconds") == 0
 

@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretBytes, ValidationError
 
 from adapters.container import database_options, header_limits, request_limits
-from adapters.http.context import KEPT
+from adapters.http.dependencies import DEFAULT_IDEMPOTENCY_RETENTION
 from adapters.http.middleware.admission import MAX_CONCURRENT_REQUESTS
 from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
-from adapters.http.middleware.limits import HeaderLimits, RequestLimits
+from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
 from adapters.postgres.pool import DatabaseOptions
 from adapters.settings import Settings, SettingsError, load_settings, variable
 from application.transactions import RetryPolicy
@@ -205,7 +205,7 @@ def test_setting_defaults_equal_defaults_of_the_code() -> None:
     assert settings.max_concurrent_requests == MAX_CONCURRENT_REQUESTS
     assert settings.db_retry_deadline_seconds == RetryPolicy().max_elapsed
     assert settings.write_timeout_seconds == WRITE_TIMEOUT_SECONDS
-    assert timedelta(hours=settings.idempotency_retention_hours) == KEPT
+    assert timedelta(hours=settings.idempotency_retention_hours) == DEFAULT_IDEMPOTENCY_RETENTION
 
 
 def test_each_limit_setting_reaches_its_option() -> None:

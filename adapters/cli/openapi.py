@@ -7,7 +7,7 @@ from pathlib import Path
 from adapters.cli.opened import NO_PEPPERS
 from adapters.cli.output import complain, report
 from adapters.container import Container
-from adapters.http.openapi import openapi_document
+from adapters.http.openapi.document import openapi_document
 from adapters.settings import Settings, parse_database_url
 
 

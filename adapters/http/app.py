@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from adapters.exception_summary import exception_types, traceback_locations
-from adapters.http import api_keys, docs, health, metrics, post_pages, posts, problem_pages, users
-from adapters.http.context import HttpOptions, Services
-from adapters.http.cursors import Cursors
-from adapters.http.errors import EXCEPTION_HANDLERS
+from adapters.http.cursors import CursorCodec
+from adapters.http.dependencies import HttpOptions, UseCases
 from adapters.http.middleware.request_middleware import RequestMiddleware
-from adapters.http.openapi import build, openapi_document
-from adapters.http.rates import made_rate_limits
+from adapters.http.openapi.document import build_document, openapi_document
+from adapters.http.problems.handlers import EXCEPTION_HANDLERS
+from adapters.http.routers import api_keys, docs, health, metrics, post_lists, posts, problems, users
+from adapters.http.security.rate_limits import create_rate_limiter
 
 
 class Application(FastAPI):
@@ -25,7 +25,7 @@ class Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the document, which is created once."""
         if self.openapi_schema is None:
-            self.openapi_schema = build(self)
+            self.openapi_schema = build_document(self)
         return self.openapi_schema
 
     @cached_property
@@ -34,20 +34,20 @@ class Application(FastAPI):
         return openapi_document(self).encode()
 
 
-def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+def create_app(use_cases: UseCases, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """Return an application with these use cases. It shares no state with other applications in the process."""
     app = Application(
         title="Hexapost",
         version=options.version,
         routes=[
             *users.router.routes,
-            *post_pages.router.routes,
+            *post_lists.router.routes,
             *posts.router.routes,
             *api_keys.router.routes,
             *health.router.routes,
             *metrics.router.routes,
             *docs.router.routes,
-            *problem_pages.router.routes,
+            *problems.router.routes,
         ],
         lifespan=_closing(lifespan or _nothing),
         exception_handlers=EXCEPTION_HANDLERS,
@@ -56,11 +56,11 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
         telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_url=None,
     )
-    app.state.services = services
-    app.state.cursors = Cursors(options.cursor_secret)
-    app.state.idempotency = options.idempotency
-    app.state.rate_limits = made_rate_limits(options.rate_limit, options.rate_limit_store)
-    app.state.metrics = options.metrics
+    app.state.use_cases = use_cases
+    app.state.cursor_codec = CursorCodec(options.cursor_secret)
+    app.state.idempotency_retention = options.idempotency_retention
+    app.state.rate_limiter = create_rate_limiter(options.rate_limit, options.rate_limit_store)
+    app.state.metrics_recorder = options.metrics
     app.state.max_json_depth = options.limits.max_json_depth
     app.add_middleware(
         RequestMiddleware,
@@ -68,7 +68,7 @@ def create_app(services: Services, options: HttpOptions, *, lifespan: Lifespan[F
         admission=options.admission,
         access_log=options.access_log or structlog.get_logger("hexapost.access").info,
         metrics=options.metrics,
-        trace=options.trace,
+        trace=options.start_span,
     )
     return app
 
@@ -89,7 +89,7 @@ def _closing(lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def closing(app: FastAPI) -> AsyncIterator[Any]:
         stack = AsyncExitStack()
-        stack.push_async_callback(app.state.rate_limits.close)
+        stack.push_async_callback(app.state.rate_limiter.close)
         try:
             with _logged("startup failed"):
                 state = await stack.enter_async_context(lifespan(app))

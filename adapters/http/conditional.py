@@ -5,14 +5,14 @@ from collections.abc import Collection
 
 from starlette.types import Scope
 
-from adapters.http.headers import header_lines
-from adapters.http.problem_responses import ProblemError
-from adapters.http.problems import VALIDATION_FAILED
+from adapters.http.header_values import header_values
+from adapters.http.problems.catalog import VALIDATION_FAILED
+from adapters.http.problems.responses import ProblemError
 
 _ELEMENT = re.compile(rb'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)")?[ \t]*(?:,|\Z)')
 _VERSION = re.compile(rb"[1-9][0-9]{0,9}")
 
-LONGEST_TAGS = 1000
+MAX_TAGS_LENGTH = 1000
 """The maximum length of If-Match and If-None-Match."""
 _TAG = r'(?:W/)?"[!#-~\u0080-\u00FF]*"'
 TAGS_PATTERN = rf"^(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*$"
@@ -24,25 +24,25 @@ def entity_tag(version: int) -> str:
     return f'"{version}"'
 
 
-def expected_versions(scope: Scope) -> Collection[int] | None:
+def if_match_versions(scope: Scope) -> Collection[int] | None:
     """Return the versions in If-Match, None for any version.
 
     Weak tags never match (strong comparison, RFC 9110 section 8.8.3.2). Raises ProblemError for a malformed header.
     """
-    lines = header_lines(scope, b"if-match")
+    lines = header_values(scope, b"if-match")
     tags = _tags(lines, "If-Match") if lines else None
     if tags is None:
         return None
     return {int(tag) for weak, tag in tags if not weak and _VERSION.fullmatch(tag)}
 
 
-def is_known(scope: Scope, tag: str) -> bool:
+def if_none_match_matches(scope: Scope, tag: str) -> bool:
     """Return True if If-None-Match contains this tag, so that the response is 304.
 
     The comparison is weak (RFC 9110 section 8.8.3.2), and `*` matches every tag. Raises ProblemError for a malformed
     header.
     """
-    lines = header_lines(scope, b"if-none-match")
+    lines = header_values(scope, b"if-none-match")
     if not lines:
         return False
     tags = _tags(lines, "If-None-Match")
@@ -52,8 +52,8 @@ def is_known(scope: Scope, tag: str) -> bool:
 def _tags(lines: list[bytes], name: str) -> list[tuple[bool, bytes]] | None:
     """Return each tag of the header, and True if it is weak. Return None for `*`."""
     value = b",".join(lines)
-    if len(value) > LONGEST_TAGS:
-        raise _malformed(name, "too_long", f"Must be at most {LONGEST_TAGS} characters long.")
+    if len(value) > MAX_TAGS_LENGTH:
+        raise _malformed(name, "too_long", f"Must be at most {MAX_TAGS_LENGTH} characters long.")
     if value.strip(b" \t") == b"*":
         return None
     tags: list[tuple[bool, bytes]] = []
@@ -63,7 +63,7 @@ def _tags(lines: list[bytes], name: str) -> list[tuple[bool, bytes]] | None:
             tags.append((element[1] is not None, element[2]))
         element = _ELEMENT.match(value, element.end())
     if element is None or not tags:
-        raise _malformed(name, "format", "Must be * or entity tags in double quotes, separated by commas.")
+        raise _malformed(name, "invalid_format", "Must be * or entity tags in double quotes, separated by commas.")
     return tags
 
 

@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping
 from uuid import UUID
 
-from adapters.http.problem_responses import ProblemError
-from adapters.http.problems import VALIDATION_FAILED
+from adapters.http.problems.catalog import VALIDATION_FAILED
+from adapters.http.problems.responses import ProblemError
 from application.search import SearchPosition
 
 CURSOR_LENGTH = 44
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{44}$"
 
-_FORM = re.compile(r"[A-Za-z0-9_-]{44}")
+_CURSOR_REGEX = re.compile(r"[A-Za-z0-9_-]{44}")
 _BY_ID = 1
 _RANKS = {True: 2, False: 3}
 _HEAD_BYTES = 1 + 16
@@ -28,7 +28,7 @@ Filters = Mapping[str, str | None]
 """The filters of a list by name, as in the query string. None means that a filter is absent."""
 
 
-class Cursors:
+class CursorCodec:
     """Encodes and decodes cursors with one secret."""
 
     __slots__ = ("_secret",)
@@ -36,7 +36,7 @@ class Cursors:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def make(self, last: UUID | SearchPosition, *, resource: str, filters: Filters) -> str:
+    def encode(self, last: UUID | SearchPosition, *, resource: str, filters: Filters) -> str:
         """Return the cursor of the page after `last`."""
         if isinstance(last, SearchPosition):
             head = bytes([_RANKS[last.in_title]]) + last.id.bytes
@@ -44,33 +44,33 @@ class Cursors:
             head = bytes([_BY_ID]) + last.bytes
         return base64.urlsafe_b64encode(head + self._signature(head, resource, filters)).decode("ascii")
 
-    def read(self, cursor: str, *, resource: str, filters: Filters) -> UUID:
+    def decode_id(self, cursor: str, *, resource: str, filters: Filters) -> UUID:
         """Return the ID below which the page of a list starts.
 
-        Raises ProblemError unless `make` returned this cursor for an ID, this resource and these filters.
+        Raises ProblemError unless `encode` returned this cursor for an ID, this resource and these filters.
         """
-        number, last = self._opened(cursor, resource, filters)
+        number, last = self._verify(cursor, resource, filters)
         if number != _BY_ID:
-            raise _refusal()
+            raise _invalid_cursor_error()
         return last
 
-    def read_place(self, cursor: str, *, resource: str, filters: Filters) -> SearchPosition:
+    def decode_position(self, cursor: str, *, resource: str, filters: Filters) -> SearchPosition:
         """Return the position after which a page of search results starts.
 
-        Raises ProblemError unless `make` returned this cursor for a position, this resource and these filters.
+        Raises ProblemError unless `encode` returned this cursor for a position, this resource and these filters.
         """
-        number, last = self._opened(cursor, resource, filters)
+        number, last = self._verify(cursor, resource, filters)
         if number not in _RANKS.values():
-            raise _refusal()
+            raise _invalid_cursor_error()
         return SearchPosition(in_title=number == _RANKS[True], id=last)
 
-    def _opened(self, cursor: str, resource: str, filters: Filters) -> tuple[int, UUID]:
-        if not _FORM.fullmatch(cursor):
-            raise _refusal()
+    def _verify(self, cursor: str, resource: str, filters: Filters) -> tuple[int, UUID]:
+        if not _CURSOR_REGEX.fullmatch(cursor):
+            raise _invalid_cursor_error()
         found = base64.urlsafe_b64decode(cursor)
         head, signature = found[:_HEAD_BYTES], found[_HEAD_BYTES:]
         if not hmac.compare_digest(signature, self._signature(head, resource, filters)):
-            raise _refusal()
+            raise _invalid_cursor_error()
         return head[0], UUID(bytes=head[1:])
 
     def _signature(self, head: bytes, resource: str, filters: Filters) -> bytes:
@@ -79,6 +79,6 @@ class Cursors:
         return hmac.digest(self._secret, head + f"{resource}{given}".encode(), "sha256")[:_SIGNATURE_BYTES]
 
 
-def _refusal() -> ProblemError:
+def _invalid_cursor_error() -> ProblemError:
     detail = "Must be the next_cursor of a page of this list with these filters."
-    return ProblemError(VALIDATION_FAILED, errors=[{"parameter": "cursor", "code": "not_issued", "detail": detail}])
+    return ProblemError(VALIDATION_FAILED, errors=[{"parameter": "cursor", "code": "invalid_cursor", "detail": detail}])

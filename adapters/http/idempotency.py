@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastapi import Request
 from pydantic import TypeAdapter
 
-from adapters.http.authentication import presented
-from adapters.http.context import caller
-from adapters.http.headers import header_lines
-from adapters.http.problem_responses import ProblemError
-from adapters.http.problems import VALIDATION_FAILED, domain_problem
-from adapters.http.validation import FieldError
+from adapters.http.dependencies import get_principal
+from adapters.http.header_values import header_values
+from adapters.http.problems.catalog import VALIDATION_FAILED, domain_problem
+from adapters.http.problems.responses import ProblemError
+from adapters.http.problems.validation import FieldError
+from adapters.http.security.authentication import extract_api_key
 from application.idempotency import (
     IdempotencyInFlightError,
     IdempotencyKeyReusedError,
@@ -27,9 +27,9 @@ from application.idempotency import (
     IdempotentRequest,
 )
 
-LONGEST_KEY = 255
+MAX_KEY_LENGTH = 255
 """The maximum length of a key, without the quotes."""
-KEY_PATTERN = '^(?:[!#-\\[\\]-~]{1,255}|"[ !#-\\[\\]-~]{1,255}")$'
+IDEMPOTENCY_KEY_PATTERN = '^(?:[!#-\\[\\]-~]{1,255}|"[ !#-\\[\\]-~]{1,255}")$'
 """A string in double quotes, as in the draft, or without them, as most clients send it. No quotes or backslashes."""
 
 _KEY = re.compile(rb'([!#-\[\]-~]{1,255})|"([ !#-\[\]-~]{1,255})"')
@@ -57,23 +57,23 @@ PROBLEMS = (
 T = TypeVar("T")
 
 
-async def once(request: Request, results: TypeAdapter[T]) -> IdempotentRequest[T] | None:
+async def idempotent_request(request: Request, results: TypeAdapter[T]) -> IdempotentRequest[T] | None:
     """Return the identity of an idempotent request, None without an Idempotency-Key. `results` serializes its result.
 
     Raises ProblemError for a malformed header.
     """
     key = _idempotency_key(request)
-    key_id = caller(request).api_key_id
+    key_id = get_principal(request).api_key_id
     if key is None or key_id is None:
         return None
     scope = request.scope
-    told = b"\0".join([scope["method"].encode(), scope["path"].encode(), await request.body()])
-    name, secret = _hashed(request, b"name", key), _hashed(request, b"secret", key)
+    request_content = b"\0".join([scope["method"].encode(), scope["path"].encode(), await request.body()])
+    name, secret = _hash_key(request, b"name", key), _hash_key(request, b"secret", key)
     return IdempotentRequest(
         api_key_id=key_id,
         key_hash=name,
-        fingerprint=hmac.digest(secret, told, "sha256"),
-        ttl=request.app.state.idempotency,
+        fingerprint=hmac.digest(secret, request_content, "sha256"),
+        ttl=request.app.state.idempotency_retention,
         seal=AesGcmSeal(results, name=name, secret=secret),
     )
 
@@ -98,17 +98,17 @@ class AesGcmSeal(Generic[T]):
 
 
 def _idempotency_key(request: Request) -> bytes | None:
-    lines = header_lines(request.scope, b"idempotency-key")
+    lines = header_values(request.scope, b"idempotency-key")
     if not lines:
         return None
     found = _KEY.fullmatch(lines[0])
     if len(lines) > 1 or found is None:
-        detail = f"Must occur once, with 1-{LONGEST_KEY} visible ASCII characters except quotes and backslashes."
-        error: FieldError = {"parameter": "Idempotency-Key", "code": "format", "detail": detail}
+        detail = f"Must occur once, with 1-{MAX_KEY_LENGTH} visible ASCII characters except quotes and backslashes."
+        error: FieldError = {"parameter": "Idempotency-Key", "code": "invalid_format", "detail": detail}
         raise ProblemError(VALIDATION_FAILED, errors=[error])
     return found[1] or found[2]
 
 
-def _hashed(request: Request, label: bytes, key: bytes) -> bytes:
+def _hash_key(request: Request, label: bytes, key: bytes) -> bytes:
     """Return a hash of the idempotency key, keyed with the API key (HMAC-SHA256, RFC 2104)."""
-    return hmac.digest(presented(request.scope).encode("ascii"), label + b"\0" + key, "sha256")
+    return hmac.digest(extract_api_key(request.scope).encode("ascii"), label + b"\0" + key, "sha256")

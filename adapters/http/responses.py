@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from adapters.http.conditional import entity_tag, is_known
+from adapters.http.conditional import entity_tag, if_none_match_matches
 
 Header = tuple[bytes, bytes]
 Body = Mapping[str, object]
@@ -40,20 +40,20 @@ class JsonResponse(Response):
         self.raw_headers = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
 
 
-def ok(body: Body, *headers: Header) -> Response:
+def json_ok(body: Body, *headers: Header) -> Response:
     """Return a 200 response with a body."""
     return JsonResponse(200, to_json(body), *headers)
 
 
-def entity(request: Request, body: Body, version: int) -> Response:
+def entity_response(request: Request, body: Body, version: int) -> Response:
     """Return the response to a GET of an entity: 200, or 304 if the client has this version."""
     tag = entity_tag(version)
-    if is_known(request.scope, tag):
+    if if_none_match_matches(request.scope, tag):
         return Response(status_code=304, headers={"etag": tag, "cache-control": REVALIDATE[1].decode()})
-    return ok(body, _etag(tag), REVALIDATE)
+    return json_ok(body, _etag(tag), REVALIDATE)
 
 
-def created(body: Body, version: int | None = None, *, location: str, is_replay: bool) -> Response:
+def created_response(body: Body, version: int | None = None, *, location: str, is_replay: bool) -> Response:
     """Return the response to a POST that created an entity, with its ETag if it has a version."""
     headers = [(b"location", location.encode("ascii"))]
     if version is not None:
@@ -63,9 +63,9 @@ def created(body: Body, version: int | None = None, *, location: str, is_replay:
     return JsonResponse(201, to_json(body), *headers)
 
 
-def changed(body: Body, version: int) -> Response:
+def updated_response(body: Body, version: int) -> Response:
     """Return the response to a PATCH of an entity."""
-    return ok(body, _etag(entity_tag(version)))
+    return json_ok(body, _etag(entity_tag(version)))
 
 
 def _etag(tag: str) -> Header:

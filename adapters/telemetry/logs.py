@@ -19,8 +19,8 @@ _WORDS = re.compile(r"[^\n(<{]*")
 LogFormat = Literal["auto", "json", "console"]
 
 FIELDS = (
-    "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
-    "bytes", "pid", "exit_status", "lost", "error", "exception", "traceback",
+    "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms",
+ "api_key_id", "response_bytes", "pid", "exit_status", "lost", "error", "exception", "traceback",
 )  # fmt: skip
 """The allowed fields in order. Clients control only the request ID and the trace ID."""
 

@@ -132,11 +132,13 @@ class Metrics:
         """Set the source of the pool metrics: size, connections in use, waiting transactions."""
         self._pool = pool
 
-    def began(self) -> None:
+    def request_started(self) -> None:
         """Record the start of a request."""
         self._in_flight += 1
 
-    def ended(self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None) -> None:
+    def request_finished(
+        self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None
+    ) -> None:
         """Record the end of a request. `rejection` is the problem code of its response."""
         self._in_flight -= 1
         request = self._children.get((route, method, status)) or self._child(route, method, status)
@@ -179,7 +181,7 @@ class Metrics:
     def _pool_gauges(self) -> tuple[Gauge, Gauge, Gauge]:
         return self._pool_size, self._pool_in_use, self._pool_waiting
 
-    def exposition(self) -> bytes:
+    def render(self) -> bytes:
         """Return all metrics in the Prometheus text format 0.0.4. It can run in a thread."""
         self.refresh()
         if self.directory is None:

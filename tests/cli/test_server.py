@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.cli.serving.server import ACCEPTED_IN_A_TURN, Server
 from adapters.http.middleware.http_protocol import bounded_protocol
-from adapters.http.middleware.limits import HeaderLimits
+from adapters.http.middleware.request_limits import HeaderLimits
 from tests.support.waiting import LONGEST
 
 

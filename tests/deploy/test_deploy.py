@@ -12,8 +12,8 @@ import promql_parser
 import pytest
 import yaml
 
-from adapters.http.metrics import EXPOSITION
-from adapters.http.problems import REJECTIONS
+from adapters.http.problems.catalog import REJECTIONS
+from adapters.http.routers.metrics import CONTENT_TYPE
 from tests.cli.support import Served, a_key, queried, rendered, serving, wait_until
 from tests.support.databases import Databases
 from tests.telemetry.scrapes import Scrape
@@ -61,7 +61,7 @@ def scrape(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def _scraped(served: Served, key: str) -> Scrape:
     response = served.get("/metrics", key=key)
-    assert response.headers["content-type"] == EXPOSITION
+    assert response.headers["content-type"] == CONTENT_TYPE
     return Scrape(response.read().decode())
 
 

@@ -1,11 +1,11 @@
 """Texts from known attacks, in groups. They are data and are never executed."""
 
-from adapters.http.cursors import Cursors
-from adapters.http.users import PATH
+from adapters.http.cursors import CursorCodec
+from adapters.http.routers.users import PATH
 from application.api_key_tokens import format_api_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, SECRET
 
-CURSOR = Cursors(SECRET).make(ADMIN_ID, resource=PATH, filters={"email": "nobody@example.org"})
+CURSOR = CursorCodec(SECRET).encode(ADMIN_ID, resource=PATH, filters={"email": "nobody@example.org"})
 """A valid cursor of another list."""
 
 TEXTS: dict[str, list[str]] = {
@@ -123,7 +123,8 @@ TEXTS: dict[str, list[str]] = {
         ", ".join(['"9"'] * 200), '"1";q=1', '"\u0661"', "'1'", '""', '"-1"', '"01"', '"99999999999"', '"2147483648"',
     ],
     "malformed API keys": [
-        ADMIN_KEY[:-1], ADMIN_KEY[:-1] + "!", ADMIN_KEY.upper(), format_api_key(ADMIN_ID, "1" * 32), ADMIN_KEY.replace("_",
+        ADMIN_KEY[:-1],
+        ADMIN_KEY[:-1] + "!", ADMIN_KEY.upper(), format_api_key(ADMIN_ID, "1" * 32), ADMIN_KEY.replace("_",
         "-"), "Bearer",
         "Bearer " + format_api_key(ADMIN_ID, "2" * 32), "Basic YWRtaW46YWRtaW4=", "Bearer a, Bearer b",
         "Bearer\t" + ADMIN_KEY, "bearer  null",

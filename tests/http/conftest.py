@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
+from tests.http.raw_connection import RawConnection, listening
 from tests.http.support import Api, serving
-from tests.http.wires import Wire, listening
 from tests.support.callers import CountingStorage
 from tests.support.waiting import until
 
@@ -17,7 +17,7 @@ async def default_api() -> AsyncIterator[Api]:
 
 
 @pytest.fixture(scope="session")
-async def default_wire() -> AsyncIterator[Wire]:
+async def default_wire() -> AsyncIterator[RawConnection]:
     """An application on a port, with small limits; use `wire`, which has its own storage and log."""
     async with listening() as made:
         yield made
@@ -37,7 +37,7 @@ async def api(default_api: Api, storage: CountingStorage) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-async def wire(default_wire: Wire, storage: CountingStorage) -> AsyncIterator[Wire]:
+async def wire(default_wire: RawConnection, storage: CountingStorage) -> AsyncIterator[RawConnection]:
     """An application on a port, over an empty storage."""
     async with default_wire.api.over(storage) as api:
         yield replace(default_wire, api=api)

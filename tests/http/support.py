@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from adapters.http.app import create_app
-from adapters.http.context import Component, HttpOptions, Services
-from adapters.http.middleware.limits import RequestLimits
+from adapters.http.dependencies import ComponentStatus, HttpOptions, UseCases
+from adapters.http.middleware.request_limits import RequestLimits
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_key_tokens import format_api_key
 from application.ports import Storage, UnitOfWork
@@ -44,7 +44,7 @@ class Api:
     client: httpx.AsyncClient
     storage: Storage
     log: list[Json]
-    components: dict[str, Component] = field(default_factory=dict)
+    components: dict[str, ComponentStatus] = field(default_factory=dict)
 
     async def user(self, **fields: Any) -> Json:
         """Create a user."""
@@ -71,26 +71,26 @@ class Api:
         self.log.clear()
         self.components.clear()
         services = await _services(storage, self.components)
-        self.app.state.services = services
+        self.app.state.use_cases = services
         yield replace(self, storage=storage)
         await services.authenticator.close()
 
 
-async def _services(storage: Storage, components: dict[str, Component]) -> Services:
+async def _services(storage: Storage, components: dict[str, ComponentStatus]) -> UseCases:
     """Store the admin key and return the use cases; a `FailingStorage` does not contain the API keys."""
     keys = InMemoryStorage() if isinstance(storage, FailingStorage) else storage
     await store_key(keys, ADMIN_ID, ADMIN_KEY)
-    components["database"] = Component(ready=True, detail="answers")
+    components["database"] = ComponentStatus(ready=True, detail="answers")
 
-    async def readiness() -> Mapping[str, Component]:
+    async def readiness() -> Mapping[str, ComponentStatus]:
         return components
 
     retry = RetryPolicy(max_elapsed=0)
     verifier = authenticator(keys, retry=retry)
-    return Services(
+    return UseCases(
         users=user_service(storage, retry=retry),
         posts=post_service(storage, retry=retry),
-        keys=key_service(storage, retry=retry, authenticator=verifier),
+        api_keys=key_service(storage, retry=retry, authenticator=verifier),
         authenticator=verifier,
         readiness=readiness,
     )
@@ -102,7 +102,7 @@ async def serving(
 ) -> AsyncIterator[Api]:
     """Create an application over the storage, or over a new one in memory."""
     storage = storage or InMemoryStorage()
-    components: dict[str, Component] = {}
+    components: dict[str, ComponentStatus] = {}
     log: list[Json] = []
 
     def write(event: str, /, **fields: object) -> None:

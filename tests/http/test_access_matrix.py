@@ -11,8 +11,8 @@ import pytest
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from adapters.http.routes import StrictRoute
-from adapters.http.scopes import REQUIRED_SCOPE, secured
+from adapters.http.routing import StrictRoute
+from adapters.http.security.scopes import REQUIRED_SCOPE, requires_scope
 from adapters.memory.tables import Tables
 from domain.api_keys import USER_SCOPES, Scope
 from tests.http.credentials import bearer, stored_key
@@ -190,4 +190,4 @@ def test_strict_route_raises_without_a_scope(extra: Json | None) -> None:
     router = APIRouter(route_class=StrictRoute)
     with pytest.raises(ValueError, match=r"[Ss]cope"):
         router.get("/x", openapi_extra=extra)(_endpoint)
-    router.get("/x", openapi_extra=secured(Scope.USERS_READ))(_endpoint)
+    router.get("/x", openapi_extra=requires_scope(Scope.USERS_READ))(_endpoint)

@@ -12,8 +12,8 @@ from adapters.http.middleware.admission import METRICS_RESERVE, AdmissionControl
 from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import UnitOfWork
 from tests.http.credentials import bearer
+from tests.http.raw_connection import CHUNKED, GET, POST, listening
 from tests.http.support import ADA, Api, check_problem, serving
-from tests.http.wires import CHUNKED, GET, POST, listening
 from tests.support.callers import CountingStorage
 from tests.support.waiting import until
 
@@ -109,7 +109,7 @@ async def test_incomplete_uploads_do_not_count_toward_limit() -> None:
 )
 async def test_rejected_chunked_request_closes_the_connection(sent: bytes, responses: int) -> None:
     async with listening(admission=AdmissionController(CAPACITY)) as wire, busy(wire.api):
-        answer = await wire.said(sent)
+        answer = await wire.send_and_read(sent)
         assert answer.startswith(b"HTTP/1.1 503")
         assert answer.count(b"HTTP/1.1 ") == responses
 

@@ -79,22 +79,25 @@ INVALID_TIMES = [
     "2030-01-01T00:00:00+23:59",
 ]  # fmt: skip
 INVALID: list[tuple[Json, tuple[str, str]]] = [
-    *[({"name": value}, ("/name", "type")) for value in (None, 7, ["x"], True)],
-    *[({"name": value}, ("/name", "format")) for value in ("", "a\nb")],
+    *[({"name": value}, ("/name", "invalid_type")) for value in (None, 7, ["x"], True)],
+    *[({"name": value}, ("/name", "invalid_format")) for value in ("", "a\nb")],
     ({"name": "x" * 101}, ("/name", "too_long")),
-    *[({"scopes": value}, ("/scopes", "type")) for value in (None, "posts:read", {"posts:read": True}, 1)],
-    *[({"scopes": [value]}, ("/scopes", "type")) for value in (None, 1, ["posts:read"])],
-    ({"scopes": ["posts:read", {}]}, ("/scopes", "type")),
-    *[({"scopes": [value]}, ("/scopes", "choice")) for value in ("", "posts", "posts:*", "POSTS:READ", "a:b")],
+    *[({"scopes": value}, ("/scopes", "invalid_type")) for value in (None, "posts:read", {"posts:read": True}, 1)],
+    *[({"scopes": [value]}, ("/scopes", "invalid_type")) for value in (None, 1, ["posts:read"])],
+    ({"scopes": ["posts:read", {}]}, ("/scopes", "invalid_type")),
+    *[({"scopes": [value]}, ("/scopes", "invalid_choice")) for value in ("", "posts", "posts:*", "POSTS:READ", "a:b")],
     ({"scopes": []}, ("/scopes", "out_of_range")),
     ({"scopes": ["posts:read"] * 7}, ("/scopes", "out_of_range")),
-    ({"scopes": ["posts:read", "posts:read"]}, ("/scopes", "repeated")),
-    *[({"user_id": value}, ("/user_id", "type")) for value in (1, False, [NOBODY])],
-    *[({"user_id": value}, ("/user_id", "format")) for value in ("", "x", NOBODY.replace("-", ""))],
+    ({"scopes": ["posts:read", "posts:read"]}, ("/scopes", "duplicate")),
+    *[({"user_id": value}, ("/user_id", "invalid_type")) for value in (1, False, [NOBODY])],
+    *[({"user_id": value}, ("/user_id", "invalid_format")) for value in ("", "x", NOBODY.replace("-", ""))],
     ({"user_id": NOBODY}, ("/user_id", "not_found")),
-    ({"user_id": NOBODY, "scopes": ["metrics:read"]}, ("/scopes", "format")),
-    *[({"expires_at": value}, ("/expires_at", "type")) for value in (1_900_000_000, True, ["2031-01-01T00:00:00Z"])],
-    *[({"expires_at": value}, ("/expires_at", "format")) for value in INVALID_TIMES],
+    ({"user_id": NOBODY, "scopes": ["metrics:read"]}, ("/scopes", "invalid_format")),
+    *[
+        ({"expires_at": value}, ("/expires_at", "invalid_type"))
+        for value in (1_900_000_000, True, ["2031-01-01T00:00:00Z"])
+    ],
+    *[({"expires_at": value}, ("/expires_at", "invalid_format")) for value in INVALID_TIMES],
     *[({name: "x"}, (f"/{name}", "unknown")) for name in ("id", "key", "secret", "revoked_at", "last_used_at")],
 ]
 
@@ -138,5 +141,5 @@ async def test_delete_api_key_returns_204_each_time(api: Api) -> None:
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_missing_api_key_returns_404(api: Api, method: str) -> None:
     check_problem(await api.client.request(method, f"{KEYS}/{NOBODY}"), 404, "api-key-not-found")
-    assert findings(await api.client.request(method, f"{KEYS}/x")) == [("key_id", "format")]
+    assert findings(await api.client.request(method, f"{KEYS}/x")) == [("key_id", "invalid_format")]
     assert findings(await api.client.request(method, f"{KEYS}/{NOBODY}?x=1")) == [("x", "unknown")]

@@ -38,7 +38,7 @@ def _authorization(value: bytes) -> Headers:
 )
 async def test_key_is_accepted_in_either_header(api: Api, headers: Headers) -> None:
     assert (await send(api, headers)).status == 200
-    assert api.log[-1]["key_id"] == str(ADMIN_ID)
+    assert api.log[-1]["api_key_id"] == str(ADMIN_ID)
 
 
 MALFORMED: dict[str, Headers] = {
@@ -91,7 +91,7 @@ async def test_malformed_keys_get_the_same_401_without_a_lookup(
     assert refused.status == 401
     assert refused.headers["www-authenticate"] == 'Bearer realm="hexapost"'
     assert refused.messages == (await send(api, [])).messages
-    assert api.log[-1]["key_id"] is None
+    assert api.log[-1]["api_key_id"] is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_public_pages_ignore_keys(api: Api, storage: CountingStorage, path
     assert without.status == {"/": 307, "/nowhere": 404, "/problems/unknown": 404}.get(path, 200)
     for headers in (MALFORMED["garbage"], [(b"x-api-key", OTHER)], [(b"x-api-key", KEY)]):
         assert (await send(api, headers, path=path)).messages == without.messages
-        assert api.log[-1]["key_id"] is None
+        assert api.log[-1]["api_key_id"] is None
     assert storage.begun == before
 
 
@@ -142,7 +142,7 @@ async def test_access_log_contains_the_key_id(api: Api) -> None:
     key = await stored_key(api.storage, Scope.USERS_READ)
     for path, status in [(USERS, 200), ("/api/v1/posts", 403), (f"{USERS}/x", 422)]:
         assert (await api.client.get(path, headers=bearer(key))).status_code == status
-        assert api.log[-1]["key_id"].replace("-", "") == key.split("_")[1]
+        assert api.log[-1]["api_key_id"].replace("-", "") == key.split("_")[1]
     assert key not in repr(api.log)
 
 

@@ -5,24 +5,24 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.http.wires import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, STATUS, Wire
+from tests.http.raw_connection import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, STATUS, RawConnection
 
 
 def headers(number: int) -> bytes:
     return b"".join(b"a%d: b\r\n" % index for index in range(number))
 
 
-async def test_header_count_beyond_limit_returns_431(wire: Wire) -> None:
-    assert (await wire.said(GET + headers(8) + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+async def test_header_count_beyond_limit_returns_431(wire: RawConnection) -> None:
+    assert (await wire.send_and_read(GET + headers(8) + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
     problem = await wire.problem(GET + headers(10) + b"\r\n")
     assert (problem["type"], wire.api.log[-1]["method"]) == ("/problems/request-header-fields-too-large", "GET")
 
 
-async def test_head_size_beyond_limit_returns_431(wire: Wire) -> None:
+async def test_head_size_beyond_limit_returns_431(wire: RawConnection) -> None:
     short = GET + b"Connection: close\r\na: "
     counted = len("/livez" + "hostx: \r\n" + "connectionclose: \r\n" + "a: \r\n")
     largest = b"x" * (LIMITS.max_header_bytes - counted)
-    assert (await wire.said(short + largest + b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert (await wire.send_and_read(short + largest + b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     assert (await wire.problem(short + largest + b"x\r\n\r\n"))["status"] == 431
 
 
@@ -41,11 +41,11 @@ async def test_head_size_beyond_limit_returns_431(wire: Wire) -> None:
         [GET + b"Connection: upgrade\r\nUpgrade: h2c\r\na: " + b"x" * 2000 + b"\r\n\r\n"],
     ],
 )
-async def test_head_in_pieces_beyond_limit_returns_431(wire: Wire, pieces: Iterable[bytes]) -> None:
+async def test_head_in_pieces_beyond_limit_returns_431(wire: RawConnection, pieces: Iterable[bytes]) -> None:
     assert (await wire.problem(*pieces))["type"] == "/problems/request-header-fields-too-large"
 
 
-async def test_unfinished_head_is_not_buffered(wire: Wire) -> None:
+async def test_unfinished_head_is_not_buffered(wire: RawConnection) -> None:
     _, writer = await wire.open()
     writer.write(GET + b"a: ")
     sent = 0
@@ -58,10 +58,10 @@ async def test_unfinished_head_is_not_buffered(wire: Wire) -> None:
     writer.close()
 
 
-async def test_bodies_and_pipelining_do_not_count_as_head(wire: Wire) -> None:
+async def test_bodies_and_pipelining_do_not_count_as_head(wire: RawConnection) -> None:
     body = b'{"email": "ada@example.org"' + b" " * 60_000 + b"}"
     post = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    answer = await wire.said(post + (GET + b"\r\n") * 100 + LAST)
+    answer = await wire.send_and_read(post + (GET + b"\r\n") * 100 + LAST)
     assert (answer.count(b"HTTP/1.1 201"), answer.count(b"HTTP/1.1 200")) == (1, 101)
 
 
@@ -112,9 +112,9 @@ async def test_bodies_and_pipelining_do_not_count_as_head(wire: Wire) -> None:
         CHUNKED + b"ffffffffffffffffff\r\n",
     ],
 )
-async def test_malformed_request_returns_400(wire: Wire, request_: bytes) -> None:
+async def test_malformed_request_returns_400(wire: RawConnection, request_: bytes) -> None:
     hidden = b"GET /api/v1/users HTTP/1.1\r\nHost: x\r\n\r\n"
-    answer = await wire.said(request_ + hidden)
+    answer = await wire.send_and_read(request_ + hidden)
     assert len(STATUS.findall(answer)) == 1
     assert wire.check(answer)["type"] == "/problems/malformed-request"
     assert len(wire.api.log) == 1
@@ -122,47 +122,47 @@ async def test_malformed_request_returns_400(wire: Wire, request_: bytes) -> Non
 
 
 @pytest.mark.parametrize("host", [b"x", b"x:80", b"x:", b"127.0.0.1:8000", b"[::1]:8000", b"a-b.example.", b"a_b"])
-async def test_valid_host_is_accepted(wire: Wire, host: bytes) -> None:
+async def test_valid_host_is_accepted(wire: RawConnection, host: bytes) -> None:
     request = b"GET /livez HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host
-    assert (await wire.said(request)).startswith(b"HTTP/1.1 200")
+    assert (await wire.send_and_read(request)).startswith(b"HTTP/1.1 200")
 
 
-async def test_http_1_0_request_needs_no_host(wire: Wire) -> None:
-    assert (await wire.said(b"GET /livez HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+async def test_http_1_0_request_needs_no_host(wire: RawConnection) -> None:
+    assert (await wire.send_and_read(b"GET /livez HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
 
-async def test_malformed_head_request_keeps_its_request_id(wire: Wire) -> None:
-    answer = await wire.said(b"HEAD /livez HTTP/1.1\r\nX-Request-ID: mine\r\n\r\n")
+async def test_malformed_head_request_keeps_its_request_id(wire: RawConnection) -> None:
+    answer = await wire.send_and_read(b"HEAD /livez HTTP/1.1\r\nX-Request-ID: mine\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.endswith(b"\r\n\r\n")
     assert b"x-request-id: mine\r\n" in answer
-    assert {"method": "HEAD", "status": 400, "bytes": 0}.items() <= wire.api.log[-1].items()
+    assert {"method": "HEAD", "status": 400, "response_bytes": 0}.items() <= wire.api.log[-1].items()
 
 
-async def test_pipelined_responses_keep_their_order(wire: Wire) -> None:
-    answer = await wire.said((GET + b"\r\n") * 3 + b"NONSENSE\r\n\r\n")
+async def test_pipelined_responses_keep_their_order(wire: RawConnection) -> None:
+    answer = await wire.send_and_read((GET + b"\r\n") * 3 + b"NONSENSE\r\n\r\n")
     assert STATUS.findall(answer) == [b"200", b"200", b"200", b"400"]
 
 
-async def test_malformed_chunk_returns_400(wire: Wire) -> None:
+async def test_malformed_chunk_returns_400(wire: RawConnection) -> None:
     assert (await wire.problem(CHUNKED, b"nonsense\r\n"))["type"] == "/problems/malformed-request"
     assert wire.api.log[-1]["route"] == "/api/v1/users"
 
 
-async def test_malformed_chunk_of_unread_body_closes_connection(wire: Wire) -> None:
-    answer = await wire.said(GET + b"Transfer-Encoding: chunked\r\n\r\n", b"nonsense\r\n")
+async def test_malformed_chunk_of_unread_body_closes_connection(wire: RawConnection) -> None:
+    answer = await wire.send_and_read(GET + b"Transfer-Encoding: chunked\r\n\r\n", b"nonsense\r\n")
     assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-async def test_trailers_are_ignored(wire: Wire) -> None:
+async def test_trailers_are_ignored(wire: RawConnection) -> None:
     body = b'1c\r\n{"email": "ada@example.org"}\r\n0\r\nX-Request-ID: trailer\r\n\r\n'
-    answer = await wire.said(CHUNKED + body + LAST)
+    answer = await wire.send_and_read(CHUNKED + body + LAST)
     assert answer.startswith(b"HTTP/1.1 201")
     assert b"trailer" not in answer
 
 
-async def test_upgrade_offers_are_ignored(wire: Wire) -> None:
+async def test_upgrade_offers_are_ignored(wire: RawConnection) -> None:
     offer = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
-    answer = await wire.said(offer * 1100 + LAST)  # more than the recursion limit
+    answer = await wire.send_and_read(offer * 1100 + LAST)  # more than the recursion limit
     assert answer.count(b"HTTP/1.1 200 OK") == 1101

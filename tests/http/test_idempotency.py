@@ -122,7 +122,7 @@ async def test_idempotent_post_returns_410_after_erasure(desk: Desk) -> None:
     assert (await desk.api.client.delete(made.headers["location"])).status_code == 204
     stored = desk.counted
     response = await desk.send(USERS)
-    check_problem(response, 410, "outcome-erased")
+    check_problem(response, 410, "idempotency-record-erased")
     assert "ada" not in response.text.lower()
     assert desk.counted == stored
 
@@ -171,7 +171,7 @@ async def test_malformed_idempotency_key_returns_422(desk: Desk, lines: Sequence
     headers = [JSON_TYPE, *[(b"idempotency-key", line) for line in lines]]
     received = [{"type": "http.request", "body": body, "more_body": False}]
     response = await call(desk.api.app, "POST", KEYS, headers=headers, received=received)
-    assert findings(response.parsed) == [("Idempotency-Key", "format")]
+    assert findings(response.parsed) == [("Idempotency-Key", "invalid_format")]
     assert desk.counted == stored
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.http.metrics import EXPOSITION
 from adapters.http.middleware.admission import AdmissionController
-from adapters.http.middleware.limits import RequestLimits
-from adapters.http.problems import REJECTIONS
+from adapters.http.middleware.request_limits import RequestLimits
+from adapters.http.problems.catalog import REJECTIONS
+from adapters.http.routers.metrics import CONTENT_TYPE
 from adapters.telemetry.metrics import Metrics
 from application.ports import StorageBusyError, StorageUnavailableError
 from domain.api_keys import Scope
@@ -41,7 +41,7 @@ async def scrape(api: Api) -> Scrape:
 
 async def test_metrics_returns_the_prometheus_text_format(counted: Api) -> None:
     response = await counted.client.get("/metrics/")
-    assert response.headers["content-type"] == EXPOSITION
+    assert response.headers["content-type"] == CONTENT_TYPE
     assert response.headers["cache-control"] == "no-store"
     assert response.text.startswith("# HELP hexapost_")
     assert (await counted.client.head("/metrics")).status_code == 200
@@ -52,7 +52,7 @@ async def test_metrics_returns_the_prometheus_text_format(counted: Api) -> None:
 async def test_metrics_accepts_cached_keys_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = CountingStorage()
     async with serving(storage, metrics=made()) as api:
-        monkeypatch.setattr(api.app.state.services.authenticator, "_cache_ttl", 0)
+        monkeypatch.setattr(api.app.state.use_cases.authenticator, "_cache_ttl", 0)
         key, unknown = await api.key(Scope.METRICS_READ), await api.key(Scope.METRICS_READ)
         other = await api.key(Scope.USERS_READ)
         await call(api.app, "GET", "/metrics", key=key)
@@ -141,7 +141,7 @@ async def test_metrics_are_rendered_outside_the_event_loop() -> None:
     began, answered = threading.Event(), threading.Event()
 
     class Slow(Metrics):
-        def exposition(self) -> bytes:
+        def render(self) -> bytes:
             began.set()
             assert answered.wait(LONGEST)
             return b"shown"

@@ -90,7 +90,7 @@ async def test_head_returns_the_headers_of_get(api: Api, path: str) -> None:
     assert (await call(api.app, "HEAD", plain, query=query.encode())).body == b""
     assert int(head.headers["content-length"]) == len(get.content)
     assert [event["method"] for event in api.log[-3:]] == ["GET", "HEAD", "HEAD"]
-    assert [event["bytes"] for event in api.log[-3:]] == [len(get.content), 0, 0]
+    assert [event["response_bytes"] for event in api.log[-3:]] == [len(get.content), 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ async def test_access_log_contains_route_templates_only(api: Api) -> None:
         "method": "GET",
         "route": "/api/v1/users/{user_id}",
         "status": 422,
-        "bytes": len(response.content),
-        "key_id": str(ADMIN_ID),
+        "response_bytes": len(response.content),
+        "api_key_id": str(ADMIN_ID),
     }
     assert "canary" not in repr(api.log)
     assert user["id"] not in repr(api.log)

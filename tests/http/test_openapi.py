@@ -10,10 +10,10 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from adapters.http import posts, users
-from adapters.http.openapi import openapi_document
-from adapters.http.problem_responses import PROBLEM_JSON
-from adapters.http.problems import PROBLEMS
+from adapters.http.openapi.document import openapi_document
+from adapters.http.problems.catalog import PROBLEMS
+from adapters.http.problems.responses import PROBLEM_JSON
+from adapters.http.routers import posts, users
 from adapters.memory.unit_of_work import InMemoryStorage
 from domain.api_keys import Scope
 from tests.http.support import ADA, Api, Json

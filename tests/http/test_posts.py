@@ -52,7 +52,7 @@ async def test_inactive_author_returns_409(api: Api) -> None:
 
 async def test_post_post_returns_422_for_archived_status(api: Api) -> None:
     given = {"author_id": (await api.user())["id"], "title": "t", "content": "c", "status": "archived"}
-    assert findings(await api.client.post(PATH, json=given)) == [("/status", "choice")]
+    assert findings(await api.client.post(PATH, json=given)) == [("/status", "invalid_choice")]
 
 
 async def test_get_post_returns_the_post_with_its_etag(api: Api) -> None:
@@ -93,7 +93,9 @@ async def test_patch_post_returns_409_for_a_forbidden_status(api: Api) -> None:
 @pytest.mark.parametrize("field", ["title", "content", "status"])
 async def test_patch_post_returns_422_for_null(api: Api, field: str) -> None:
     post = await api.post(await api.user())
-    assert findings(await api.client.patch(f"{PATH}/{post['id']}", json={field: None})) == [(f"/{field}", "type")]
+    assert findings(await api.client.patch(f"{PATH}/{post['id']}", json={field: None})) == [
+        (f"/{field}", "invalid_type")
+    ]
 
 
 async def test_delete_post_returns_204(api: Api) -> None:

@@ -6,8 +6,8 @@ from importlib.resources import files
 
 import pytest
 
-from adapters.http.context import Component
-from adapters.http.problems import PROBLEMS
+from adapters.http.dependencies import ComponentStatus
+from adapters.http.problems.catalog import PROBLEMS
 from tests.http.support import Api, FailingStorage, check_problem
 
 CONTRACT = {
@@ -15,7 +15,7 @@ CONTRACT = {
     "user-not-found": 404, "post-not-found": 404, "api-key-not-found": 404, "method-not-allowed": 405,
     "request-timeout": 408,
     "email-already-registered": 409, "author-inactive": 409,
-    "invalid-transition": 409, "idempotency-in-flight": 409, "outcome-erased": 410, "version-mismatch": 412,
+    "invalid-transition": 409, "idempotency-in-flight": 409, "idempotency-record-erased": 410, "version-mismatch": 412,
     "body-too-large": 413,
     "unsupported-media-type": 415, "validation-failed": 422, "author-not-found": 422, "idempotency-key-reused": 422,
     "rate-limited": 429, "request-header-fields-too-large": 431,
@@ -120,7 +120,7 @@ async def test_readyz_reports_each_component(api: Api, path: str) -> None:
     response = await api.client.get(path)
     database = {"ready": True, "detail": "answers"}
     assert (response.status_code, response.json()) == (200, {"status": "ready", "components": {"database": database}})
-    api.components["migrations"] = Component(ready=False, detail="2 to go")
+    api.components["migrations"] = ComponentStatus(ready=False, detail="2 to go")
     response = await api.client.get(path)
     assert response.status_code == 503
     assert response.headers["cache-control"] == "no-store"

@@ -11,8 +11,8 @@ from starlette.types import Message
 
 from adapters.http.middleware import timeouts
 from adapters.http.middleware.admission import AdmissionController
-from adapters.http.middleware.limits import RequestLimits
-from adapters.http.problems import REJECTIONS
+from adapters.http.middleware.request_limits import RequestLimits
+from adapters.http.problems.catalog import REJECTIONS
 from adapters.telemetry.metrics import Metrics
 from tests.http.support import AUTHORIZATION, CHUNKED, JSON_TYPE, Api, call, scope_of, serving
 from tests.support.waiting import LONGEST, until
@@ -95,7 +95,7 @@ def add_endless(api: Api) -> list[str]:
 
 
 def rejected(metrics: Metrics) -> dict[str, float]:
-    found = Scrape(metrics.exposition().decode()).found("hexapost_rejections_total")
+    found = Scrape(metrics.render().decode()).found("hexapost_rejections_total")
     return {sample.labels["reason"]: sample.value for sample in found if sample.value}
 
 
@@ -235,4 +235,4 @@ async def test_cancelled_response_is_logged_as_499(capacity: int) -> None:
         task = start(api, client, "GET", "/openapi.json")
         await client.is_offered.wait()
         await cancel(task)
-        assert (api.log[-1]["status"], api.log[-1]["bytes"]) == (499, 0)
+        assert (api.log[-1]["status"], api.log[-1]["response_bytes"]) == (499, 0)

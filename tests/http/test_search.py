@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from adapters.http.cursors import CURSOR_LENGTH, Cursors
-from adapters.http.problem_responses import ProblemError
+from adapters.http.cursors import CURSOR_LENGTH, CursorCodec
+from adapters.http.problems.responses import ProblemError
 from application.search import SearchPosition
 from tests.http.support import Api, findings
-from tests.http.test_pages import walked
+from tests.http.test_pagination import walked
 
 PATH = "/api/v1/posts"
 
@@ -27,7 +27,7 @@ async def test_search_links_keep_the_query(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("q", "code"),
-    [("", "format"), ("a\nb", "format"), ("x" * 201, "too_long")],
+    [("", "invalid_format"), ("a\nb", "invalid_format"), ("x" * 201, "too_long")],
 )
 async def test_search_returns_422_for_invalid_queries(api: Api, q: str, code: str) -> None:
     assert findings(await api.client.get(PATH, params={"q": q})) == [("q", code)]
@@ -46,23 +46,23 @@ async def test_search_cursor_returns_422_for_another_query(api: Api) -> None:
     found = (await api.client.get(f"{PATH}?limit=1&q=owl")).json()["next_cursor"]
     listed = (await api.client.get(f"{PATH}?limit=1")).json()["next_cursor"]
     for params in [{"cursor": found}, {"cursor": found, "q": "engine"}, {"cursor": listed, "q": "owl"}]:
-        assert findings(await api.client.get(PATH, params=params)) == [("cursor", "not_issued")]
+        assert findings(await api.client.get(PATH, params=params)) == [("cursor", "invalid_cursor")]
     assert (await api.client.get(PATH, params={"cursor": found, "q": " owl"})).status_code == 200
 
 
 @pytest.mark.parametrize("in_title", [False, True])
 def test_search_cursor_contains_rank_and_id(in_title: bool) -> None:
-    cursors, position = Cursors(b"secret"), SearchPosition(in_title=in_title, id=UUID(int=2**128 - 1))
-    cursor = cursors.make(position, resource="/x", filters={"q": "a"})
+    cursors, position = CursorCodec(b"secret"), SearchPosition(in_title=in_title, id=UUID(int=2**128 - 1))
+    cursor = cursors.encode(position, resource="/x", filters={"q": "a"})
     assert len(cursor) == CURSOR_LENGTH
-    assert cursors.read_place(cursor, resource="/x", filters={"q": "a"}) == position
+    assert cursors.decode_position(cursor, resource="/x", filters={"q": "a"}) == position
     with pytest.raises(ProblemError):
-        cursors.read(cursor, resource="/x", filters={"q": "a"})
-    by_id = cursors.make(position.id, resource="/x", filters={"q": "a"})
+        cursors.decode_id(cursor, resource="/x", filters={"q": "a"})
+    by_id = cursors.encode(position.id, resource="/x", filters={"q": "a"})
     with pytest.raises(ProblemError):
-        cursors.read_place(by_id, resource="/x", filters={"q": "a"})
+        cursors.decode_position(by_id, resource="/x", filters={"q": "a"})
 
 
 def test_cursor_format_matches_the_release() -> None:
     cursor = "AQAAAAAAAAAAAAAAAAAAAAGYtctekYiCs-KSAkwLzCIo"
-    assert Cursors(b"secret").make(UUID(int=1), resource="/users", filters={"a": "b", "c": None}) == cursor
+    assert CursorCodec(b"secret").encode(UUID(int=1), resource="/users", filters={"a": "b", "c": None}) == cursor

@@ -9,8 +9,8 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from adapters.http.middleware.admission import AdmissionController
-from adapters.http.middleware.limits import RequestLimits
-from tests.http.wires import PATIENCE, STATUS, Wire, listening
+from adapters.http.middleware.request_limits import RequestLimits
+from tests.http.raw_connection import PATIENCE, STATUS, RawConnection, listening
 from tests.support.waiting import until
 
 DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
@@ -23,7 +23,7 @@ PIPELINED = (DOCUMENT + REST) * (TIMES - 1) + DOCUMENT + CLOSE
 
 
 @contextmanager
-def reader(wire: Wire, buffer_bytes: int = 1) -> Iterator[socket.socket]:
+def reader(wire: RawConnection, buffer_bytes: int = 1) -> Iterator[socket.socket]:
     """Connect with a receive buffer of this size, or the minimum of the system."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
@@ -44,19 +44,19 @@ async def pieces(client: socket.socket) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("last", [REST, CLOSE])
 async def test_unread_response_is_aborted_and_logged_as_499(caplog: pytest.LogCaptureFixture, last: bytes) -> None:
-    async with listening(send_timeout=0.2) as wire:
+    async with listening(write_timeout=0.2) as wire:
         with reader(wire) as client:
             await send(client, (DOCUMENT + REST) * (TIMES - 1) + DOCUMENT + last)
             await until(lambda: bool(wire.state.tasks))
             await until(lambda: not wire.state.connections and not wire.state.tasks)
-        *sent, final = [(event["status"], event["bytes"]) for event in wire.api.log]
+        *sent, final = [(event["status"], event["response_bytes"]) for event in wire.api.log]
         assert final == (499, 0)
         assert all(status == 200 and count > PIECE for status, count in sent)
     assert caplog.messages == []
 
 
 async def test_unread_buffer_of_a_finished_response_is_aborted() -> None:
-    async with listening(send_timeout=0.2) as wire:
+    async with listening(write_timeout=0.2) as wire:
         with reader(wire) as client:
             sent = 0
             while not any(one.transport.get_write_buffer_size() for one in wire.state.connections):
@@ -69,7 +69,7 @@ async def test_unread_buffer_of_a_finished_response_is_aborted() -> None:
 
 async def test_slow_reader_gets_all_responses() -> None:
     timeout = 1.0
-    async with listening(send_timeout=timeout) as wire:
+    async with listening(write_timeout=timeout) as wire:
         with reader(wire, PIECE) as client:
             loop = asyncio.get_running_loop()
             await send(client, PIPELINED)
@@ -85,13 +85,13 @@ async def test_slow_reader_gets_all_responses() -> None:
 
 async def test_unread_responses_do_not_count_toward_limit() -> None:
     admission = AdmissionController(2)
-    async with listening(admission=admission, request=RequestLimits(request_timeout=600), send_timeout=600) as wire:
+    async with listening(admission=admission, request=RequestLimits(request_timeout=600), write_timeout=600) as wire:
         with reader(wire) as one, reader(wire) as other:
             for client in (one, other):
                 await send(client, (DOCUMENT + REST) * TIMES)
             await until(lambda: _unread(wire) == len(wire.state.tasks) == 2)
             await until(lambda: admission.active_requests == 0)
-            assert (await wire.said(DOCUMENT + CLOSE)).startswith(b"HTTP/1.1 200")
+            assert (await wire.send_and_read(DOCUMENT + CLOSE)).startswith(b"HTTP/1.1 200")
 
 
 async def test_request_timeout_excludes_the_time_of_reading() -> None:
@@ -106,7 +106,7 @@ async def test_request_timeout_excludes_the_time_of_reading() -> None:
         assert {event["status"] for event in wire.api.log} == {200}
 
 
-def _unread(wire: Wire) -> int:
+def _unread(wire: RawConnection) -> int:
     """Return the number of connections that are paused because the client does not read."""
     connections = [one for one in wire.state.connections if isinstance(one, HttpToolsProtocol)]
     return sum(connection.flow.write_paused for connection in connections)

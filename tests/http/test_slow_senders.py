@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from adapters.http.middleware.http_protocol import BoundedHttpProtocol
-from adapters.http.middleware.limits import RequestLimits
-from tests.http.wires import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, QUICK, Wire, listening
+from adapters.http.middleware.request_limits import RequestLimits
+from tests.http.raw_connection import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, QUICK, RawConnection, listening
 from tests.support.waiting import until
 
 INCOMPLETE = POST + b"Content-Length: 99\r\n\r\n{"
@@ -15,8 +15,8 @@ INCOMPLETE = POST + b"Content-Length: 99\r\n\r\n{"
 
 async def test_idle_connection_is_closed_without_a_response() -> None:
     async with listening(QUICK) as wire:
-        assert await wire.said() == b""
-        assert await wire.said(b"\r\n") == b""
+        assert await wire.send_and_read() == b""
+        assert await wire.send_and_read(b"\r\n") == b""
         assert wire.api.log == []
 
 
@@ -50,7 +50,7 @@ async def test_header_timeout_ends_with_the_head() -> None:
         writer.close()
 
 
-def _timers(wire: Wire) -> int:
+def _timers(wire: RawConnection) -> int:
     """Return the number of connections with a running header timeout."""
     connections = [one for one in wire.state.connections if isinstance(one, BoundedHttpProtocol)]
     return sum(connection._timer is not None for connection in connections)
@@ -85,7 +85,7 @@ async def test_shutdown_returns_408_for_a_stalled_body(monkeypatch: pytest.Monke
         writer.close()
 
 
-async def test_shutdown_waits_for_the_rest_of_a_body(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
+async def test_shutdown_waits_for_the_rest_of_a_body(monkeypatch: pytest.MonkeyPatch, wire: RawConnection) -> None:
     monkeypatch.setattr("adapters.http.middleware.http_protocol.BODY_DRAIN_SECONDS", PATIENCE)
     reader, writer = await wire.open()
     writer.write(POST + b"Content-Length: 28\r\n\r\n{")

@@ -81,7 +81,7 @@ async def test_patch_user_distinguishes_null_from_absent(api: Api) -> None:
     cleared = (await api.client.patch(path, json={"full_name": None})).json()
     assert (cleared["full_name"], cleared["version"]) == (None, 2)
     for field in ("email", "is_active"):
-        assert findings(await api.client.patch(path, json={field: None})) == [(f"/{field}", "type")]
+        assert findings(await api.client.patch(path, json={field: None})) == [(f"/{field}", "invalid_type")]
 
 
 async def test_delete_user_returns_204(api: Api) -> None:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from adapters.http.validation import CODES, MOST_ERRORS
+from adapters.http.problems.validation import ERROR_CODES, MAX_ERRORS
 from tests.http.support import ADA, NOBODY, Api, call, check_problem, findings
 
 LONG = "x" * 201
@@ -14,18 +14,18 @@ LONG = "x" * 201
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"email": 1}, ("/email", "type")),
-        ({"email": None}, ("/email", "type")),
-        ({"email": "no address"}, ("/email", "format")),
-        ({"email": " ada@example.org"}, ("/email", "format")),
+        ({"email": 1}, ("/email", "invalid_type")),
+        ({"email": None}, ("/email", "invalid_type")),
+        ({"email": "no address"}, ("/email", "invalid_format")),
+        ({"email": " ada@example.org"}, ("/email", "invalid_format")),
         ({"email": "a" * 250 + "@x.org"}, ("/email", "too_long")),
-        ({"full_name": 1}, ("/full_name", "type")),
-        ({"full_name": ""}, ("/full_name", "format")),
-        ({"full_name": "a\0b"}, ("/full_name", "format")),
+        ({"full_name": 1}, ("/full_name", "invalid_type")),
+        ({"full_name": ""}, ("/full_name", "invalid_format")),
+        ({"full_name": "a\0b"}, ("/full_name", "invalid_format")),
         ({"full_name": LONG}, ("/full_name", "too_long")),
-        ({"is_active": 1}, ("/is_active", "type")),
-        ({"is_active": "true"}, ("/is_active", "type")),
-        ({"is_active": None}, ("/is_active", "type")),
+        ({"is_active": 1}, ("/is_active", "invalid_type")),
+        ({"is_active": "true"}, ("/is_active", "invalid_type")),
+        ({"is_active": None}, ("/is_active", "invalid_type")),
         ({"admin": True}, ("/admin", "unknown")),
         ({"<b>": True}, ("", "unknown")),
         ({"x" * 65: True}, ("", "unknown")),
@@ -42,17 +42,17 @@ async def test_invalid_user_fields_return_422(api: Api, changes: dict[str, Any],
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"title": None}, ("/title", "type")),
-        ({"title": 7}, ("/title", "type")),
-        ({"title": " "}, ("/title", "format")),
+        ({"title": None}, ("/title", "invalid_type")),
+        ({"title": 7}, ("/title", "invalid_type")),
+        ({"title": " "}, ("/title", "invalid_format")),
         ({"title": LONG}, ("/title", "too_long")),
-        ({"content": []}, ("/content", "type")),
-        ({"content": "\n"}, ("/content", "format")),
-        ({"content": "a\0b"}, ("/content", "format")),
+        ({"content": []}, ("/content", "invalid_type")),
+        ({"content": "\n"}, ("/content", "invalid_format")),
+        ({"content": "a\0b"}, ("/content", "invalid_format")),
         ({"content": "x" * 2001}, ("/content", "too_long")),
-        ({"status": "deleted"}, ("/status", "choice")),
-        ({"status": 1}, ("/status", "type")),
-        ({"status": ["draft"]}, ("/status", "type")),
+        ({"status": "deleted"}, ("/status", "invalid_choice")),
+        ({"status": 1}, ("/status", "invalid_type")),
+        ({"status": ["draft"]}, ("/status", "invalid_type")),
         ({"version": 1}, ("/version", "unknown")),
     ],
 )
@@ -81,13 +81,17 @@ NONCANONICAL_IDS = [
 @pytest.mark.parametrize("text", NONCANONICAL_IDS)
 async def test_noncanonical_ids_return_422(api: Api, text: str) -> None:
     given = {"author_id": text, "title": "t", "content": "c"}
-    assert findings(await api.client.post("/api/v1/posts", json=given)) == [("/author_id", "format")]
-    assert findings(await api.client.post("/api/v1/posts", json={**given, "author_id": 1})) == [("/author_id", "type")]
-    assert findings(await api.client.get("/api/v1/posts", params={"author_id": text})) == [("author_id", "format")]
+    assert findings(await api.client.post("/api/v1/posts", json=given)) == [("/author_id", "invalid_format")]
+    assert findings(await api.client.post("/api/v1/posts", json={**given, "author_id": 1})) == [
+        ("/author_id", "invalid_type")
+    ]
+    assert findings(await api.client.get("/api/v1/posts", params={"author_id": text})) == [
+        ("author_id", "invalid_format")
+    ]
     for kind, method in [("user", "GET"), ("user", "DELETE"), ("post", "GET"), ("post", "DELETE")]:
         response = await api.client.request(method, f"/api/v1/{kind}s/{quote(text)}")
-        assert findings(response) == [(f"{kind}_id", "format")]
-    assert findings(await api.client.patch(f"/api/v1/users/{quote(text)}", json={})) == [("user_id", "format")]
+        assert findings(response) == [(f"{kind}_id", "invalid_format")]
+    assert findings(await api.client.patch(f"/api/v1/users/{quote(text)}", json={})) == [("user_id", "invalid_format")]
 
 
 async def test_ids_may_be_of_every_uuid_version(api: Api) -> None:
@@ -119,21 +123,21 @@ async def test_ids_may_be_of_every_uuid_version(api: Api) -> None:
             ]
         ],
         *[
-            ("users", f"is_active={text}", ("is_active", "choice"))
+            ("users", f"is_active={text}", ("is_active", "invalid_choice"))
             for text in ["1", "0", "True", "yes", "on", "", "null"]
         ],
-        ("users", "email=x", ("email", "format")),
-        ("users", "email=", ("email", "format")),
-        ("users", "email=a%00b%40example.org", ("email", "format")),
-        ("posts", "status=deleted", ("status", "choice")),
-        ("posts", "status=", ("status", "choice")),
-        ("posts", "author_id=", ("author_id", "format")),
-        ("posts", "cursor=", ("cursor", "not_issued")),
-        ("users", "cursor=abc", ("cursor", "not_issued")),
-        ("users", "limit=1&limit=1", ("limit", "repeated")),
+        ("users", "email=x", ("email", "invalid_format")),
+        ("users", "email=", ("email", "invalid_format")),
+        ("users", "email=a%00b%40example.org", ("email", "invalid_format")),
+        ("posts", "status=deleted", ("status", "invalid_choice")),
+        ("posts", "status=", ("status", "invalid_choice")),
+        ("posts", "author_id=", ("author_id", "invalid_format")),
+        ("posts", "cursor=", ("cursor", "invalid_cursor")),
+        ("users", "cursor=abc", ("cursor", "invalid_cursor")),
+        ("users", "limit=1&limit=1", ("limit", "duplicate")),
         ("api-keys", "limit=0", ("limit", "out_of_range")),
         ("api-keys", "name=x", ("name", "unknown")),
-        ("posts", "q=a&q=b", ("q", "repeated")),
+        ("posts", "q=a&q=b", ("q", "duplicate")),
         ("users", "status=draft", ("status", "unknown")),
         ("users", "Limit=1", ("Limit", "unknown")),
         ("users", "=1", (None, "unknown")),
@@ -175,35 +179,35 @@ async def test_validation_reports_all_errors(api: Api) -> None:
     response = await api.client.post("/api/v1/posts", json={"title": "", "content": 1, "status": "x", "more": 1})
     assert sorted(findings(response), key=str) == [
         ("/author_id", "required"),
-        ("/content", "type"),
+        ("/content", "invalid_type"),
         ("/more", "unknown"),
-        ("/status", "choice"),
-        ("/title", "format"),
+        ("/status", "invalid_choice"),
+        ("/title", "invalid_format"),
     ]
     response = await api.client.get("/api/v1/users?limit=0&is_active=x&email=x&cursor=x")
     assert sorted(findings(response), key=str) == [
-        ("cursor", "not_issued"),
-        ("email", "format"),
-        ("is_active", "choice"),
+        ("cursor", "invalid_cursor"),
+        ("email", "invalid_format"),
+        ("is_active", "invalid_choice"),
         ("limit", "out_of_range"),
     ]
 
 
 async def test_validation_limits_the_number_of_errors(api: Api) -> None:
     response = await api.client.post("/api/v1/users", json={**ADA, **{f"f{n}": n for n in range(200)}})
-    assert len(findings(response)) == MOST_ERRORS
+    assert len(findings(response)) == MAX_ERRORS
 
 
 @pytest.mark.parametrize("body", ["[]", "1", '"x"', "null", "true", "1.5"])
 async def test_body_other_than_an_object_returns_422(api: Api, body: str) -> None:
     headers = {"content-type": "application/json"}
-    assert findings(await api.client.post("/api/v1/users", content=body, headers=headers)) == [("", "type")]
+    assert findings(await api.client.post("/api/v1/users", content=body, headers=headers)) == [("", "invalid_type")]
     user = await api.user()
     response = await api.client.patch(f"/api/v1/users/{user['id']}", content=body, headers=headers)
-    assert findings(response) == [("", "type")]
+    assert findings(response) == [("", "invalid_type")]
 
 
 async def test_validation_codes_are_documented(api: Api) -> None:
     page = (await api.client.get("/problems/validation-failed")).text
-    for code in CODES:
+    for code in ERROR_CODES:
         assert f"<code>{code}</code>" in page

@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.http.middleware.limits import RequestLimits
+from adapters.http.middleware.request_limits import RequestLimits
 from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageTimeoutError

@@ -21,8 +21,8 @@ from adapters.telemetry.logs import FIELDS, LogFormat, configure_logs
 pytestmark = pytest.mark.usefixtures("restored_logs")
 ROOT = Path(__file__).parents[2]
 REQUEST = {
-    "bytes": 278,
-    "key_id": "019b7a2c-0000-7000-8000-000000000001",
+    "response_bytes": 278,
+    "api_key_id": "019b7a2c-0000-7000-8000-000000000001",
     "duration_ms": 1.234,
     "status": 200,
     "method": "GET",
@@ -31,7 +31,7 @@ REQUEST = {
     "request_id": "01a1fc264f9f70db9b64e54f97928d98",
 }
 LEVELS = {"debug", "info", "warning", "error", "_access_log"}
-IN_ORDER = ["request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id", "bytes"]
+IN_ORDER = ["request_id", "trace_id", "route", "method", "status", "duration_ms", "api_key_id", "response_bytes"]
 FORMATS = pytest.mark.parametrize("log_format", ["json", "console"])
 
 
@@ -192,5 +192,5 @@ def test_every_logged_field_is_listed() -> None:
         if call.args
         for keyword in call.keywords
     }
-    assert {"request_id", "error", "traceback", "key_id"} <= used
+    assert {"request_id", "error", "traceback", "api_key_id"} <= used
     assert used - {None} <= set(FIELDS)

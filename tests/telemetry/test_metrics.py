@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.http.problems import REJECTIONS
+from adapters.http.problems.catalog import REJECTIONS
 from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics, shared_figures
 from application.ports import (
     CommitResultUnknownError,
@@ -26,12 +26,12 @@ def metrics() -> Metrics:
 
 
 def scraped(metrics: Metrics) -> Scrape:
-    return Scrape(metrics.exposition().decode())
+    return Scrape(metrics.render().decode())
 
 
 def request(metrics: Metrics, *, status: int = 200, seconds: float = 0.02, rejection: str | None = None) -> None:
-    metrics.began()
-    metrics.ended(route=ROUTE, method="GET", status=status, seconds=seconds, rejection=rejection)
+    metrics.request_started()
+    metrics.request_finished(route=ROUTE, method="GET", status=status, seconds=seconds, rejection=rejection)
 
 
 def test_requests_are_counted_by_route_and_status(metrics: Metrics) -> None:
@@ -49,10 +49,10 @@ def test_requests_are_counted_by_route_and_status(metrics: Metrics) -> None:
 
 
 def test_requests_in_flight_are_counted_until_they_end(metrics: Metrics) -> None:
-    metrics.began()
-    metrics.began()
+    metrics.request_started()
+    metrics.request_started()
     assert scraped(metrics).total("hexapost_http_requests_in_flight") == 2
-    metrics.ended(route=None, method="GET", status=404, seconds=0.1, rejection=None)
+    metrics.request_finished(route=None, method="GET", status=404, seconds=0.1, rejection=None)
     assert scraped(metrics).total("hexapost_http_requests_in_flight") == 1
 
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from adapters.http.problems import STATUSES
+from adapters.http.problems.catalog import STATUSES
 from adapters.telemetry.traces import _EXPECTED, Traces, _statement
 from application.ports import StorageUnavailableError, TransientStorageError
 from domain.users import UserNotFoundError

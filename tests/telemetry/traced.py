@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from adapters.http.app import create_app
-from adapters.http.context import HttpOptions, Services
+from adapters.http.dependencies import HttpOptions, UseCases
 from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.telemetry.traces import Traces
@@ -54,14 +54,14 @@ async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator
     async def readiness() -> dict[str, object]:
         return {}
 
-    services = Services(
+    services = UseCases(
         users=traces.use_cases(user_service(storage, retry=once)),
         posts=traces.use_cases(post_service(storage, retry=once)),
-        keys=traces.use_cases(key_service(storage, retry=once, authenticator=knows)),
+        api_keys=traces.use_cases(key_service(storage, retry=once, authenticator=knows)),
         authenticator=knows,
         readiness=readiness,  # type: ignore[arg-type]
     )
-    options = HttpOptions(version="1.2.3", cursor_secret=SECRET, access_log=traced.write, trace=traces.request)
+    options = HttpOptions(version="1.2.3", cursor_secret=SECRET, access_log=traced.write, start_span=traces.request)
     transport = httpx.ASGITransport(create_app(services, options), raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Message, Receive
 
-from adapters.http.problem_responses import ProblemError
-from adapters.http.problems import BODY_TOO_LARGE, OVERLOADED
+from adapters.http.problems.catalog import BODY_TOO_LARGE, OVERLOADED
+from adapters.http.problems.responses import ProblemError
 
 if TYPE_CHECKING:
     from adapters.http.middleware.request_context import RequestContext

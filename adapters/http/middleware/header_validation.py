@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from adapters.http.middleware.limits import HeaderLimits
-from adapters.http.problem_responses import ProblemError
-from adapters.http.problems import MALFORMED_REQUEST, REQUEST_HEADER_FIELDS_TOO_LARGE
+from adapters.http.middleware.request_limits import HeaderLimits
+from adapters.http.problems.catalog import MALFORMED_REQUEST, REQUEST_HEADER_FIELDS_TOO_LARGE
+from adapters.http.problems.responses import ProblemError
 
 Header = tuple[bytes, bytes]
 

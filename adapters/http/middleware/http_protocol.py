@@ -18,11 +18,11 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from adapters.http.middleware.header_validation import too_large, validate_headers, validate_size
-from adapters.http.middleware.limits import HeaderLimits
 from adapters.http.middleware.request_context import RequestContext
+from adapters.http.middleware.request_limits import HeaderLimits
 from adapters.http.middleware.write_timeout import WriteTimeoutMonitor
-from adapters.http.problem_responses import ProblemError
-from adapters.http.problems import MALFORMED_REQUEST, REQUEST_TIMEOUT
+from adapters.http.problems.catalog import MALFORMED_REQUEST, REQUEST_TIMEOUT
+from adapters.http.problems.responses import ProblemError
 
 IDLE_DRAIN_SECONDS = 2.0
 """How long an idle connection stays open during a shutdown: a request may be in transit."""

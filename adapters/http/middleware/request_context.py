@@ -12,8 +12,8 @@ from adapters.http.middleware.admission import ConcurrencyLimit
 from adapters.http.middleware.body_limit import RequestBodyStream
 from adapters.http.middleware.header_validation import Header
 from adapters.http.middleware.write_timeout import WriteTimeoutMonitor
-from adapters.http.problem_responses import ProblemError, problem_response
-from adapters.http.problems import BODY_TOO_LARGE, Problem
+from adapters.http.problems.catalog import BODY_TOO_LARGE, Problem
+from adapters.http.problems.responses import ProblemError, problem_response
 from application.authorization import Principal
 
 STATUS_CLIENT_CLOSED_REQUEST = 499

@@ -8,16 +8,16 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.exception_summary import exception_types, traceback_locations
-from adapters.http.context import REFUSED, AccessLog, Metrics, RequestSpan, Trace
+from adapters.http.dependencies import ROUTE_REJECTED, AccessLog, MetricsRecorder, RequestSpan, StartSpan
 from adapters.http.middleware.admission import AdmissionController
-from adapters.http.middleware.limits import RequestLimits
 from adapters.http.middleware.request_context import STATUS_CLIENT_CLOSED_REQUEST, RequestContext
+from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.middleware.timeouts import RequestDeadline
-from adapters.http.problems import (
+from adapters.http.problems.catalog import (
+    COMMIT_RESULT_UNKNOWN,
     DATABASE_UNAVAILABLE,
     DEADLINE,
     INTERNAL_ERROR,
-    OUTCOME_UNKNOWN,
     OVERLOADED,
     REQUEST_TIMEOUT,
     Problem,
@@ -36,8 +36,8 @@ class RequestMiddleware:
         limits: RequestLimits,
         admission: AdmissionController,
         access_log: AccessLog,
-        metrics: Metrics,
-        trace: Trace | None,
+        metrics: MetricsRecorder,
+        trace: StartSpan | None,
     ) -> None:
         self._app = app
         self._limits = limits
@@ -54,7 +54,7 @@ class RequestMiddleware:
             return
         start = perf_counter()
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.began()
+        self._metrics.request_started()
         span = None if self._trace is None else self._trace(method, scope["headers"])
         context = RequestContext.of(scope)
         context.start(scope, receive, send, max_body_bytes=self._limits.max_body_bytes)
@@ -102,8 +102,8 @@ class RequestMiddleware:
 
     def _record(self, context: RequestContext, method: str, seconds: float, span: RequestSpan | None) -> None:
         route = getattr(context.scope.get("route"), "path", None)
-        self._metrics.ended(
-            route=REFUSED if context.is_rejected else route,
+        self._metrics.request_finished(
+            route=ROUTE_REJECTED if context.is_rejected else route,
             method=method,
             status=context.status,
             seconds=seconds,
@@ -133,6 +133,6 @@ async def _send_timeout(context: RequestContext, problem: Problem | None) -> Non
     elif problem is None and context.is_safe:
         await context.send_or_abort(OVERLOADED)  # a different server can process it
     else:
-        detail = "The response was not ready in time." if context.is_safe else OUTCOME_UNKNOWN
+        detail = "The response was not ready in time." if context.is_safe else COMMIT_RESULT_UNKNOWN
         await context.send_or_abort(DATABASE_UNAVAILABLE, detail=detail)
         context.problem_code = DEADLINE

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from adapters.http.middleware.limits import RequestLimits
 from adapters.http.middleware.request_context import RequestContext
-from adapters.http.problems import DATABASE_UNAVAILABLE, REQUEST_TIMEOUT, Problem
+from adapters.http.middleware.request_limits import RequestLimits
+from adapters.http.problems.catalog import DATABASE_UNAVAILABLE, REQUEST_TIMEOUT, Problem
 
 RECANCEL_INTERVAL_SECONDS = 0.25
 """A task that suppresses its cancellation, for example while it waits for a frozen server, is cancelled again."""

@@ -1,0 +1,158 @@
+"""Dependencies of the routes: the objects in `app.state`, and the options of the application."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple, Protocol
+
+from fastapi import Request
+from typing_extensions import override
+
+from adapters.http.cursors import CursorCodec
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.request_context import request_context
+from adapters.http.middleware.request_limits import RequestLimits
+from adapters.http.security.rate_limits import IN_PROCESS, RateLimiter
+from application.api_keys import ApiKeyService
+from application.authentication import Authenticator
+from application.authorization import Principal, UnauthenticatedError
+from application.posts import PostService
+from application.users import UserService
+
+
+class ComponentStatus(NamedTuple):
+    """The readiness of a component, and a public status text."""
+
+    ready: bool
+    detail: str
+
+
+DEFAULT_IDEMPOTENCY_RETENTION = timedelta(hours=24)
+"""The default retention of idempotency records."""
+
+Readiness = Callable[[], Awaitable[Mapping[str, ComponentStatus]]]
+"""Returns the last known status of each component by name, without waiting."""
+
+
+class AccessLog(Protocol):
+    """Logs a request. The method `info` of a structlog logger has this signature."""
+
+    def __call__(self, event: str, /, **fields: str | float | None) -> object:
+        """Log the event with its fields. It must not block."""
+
+
+ROUTE_REJECTED = "rejected"
+"""The route label of a request that was rejected before routing."""
+
+
+class MetricsRecorder(Protocol):
+    """Records request metrics, and renders all metrics."""
+
+    def request_started(self) -> None:
+        """Record the start of a request."""
+
+    def request_finished(
+        self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None
+    ) -> None:
+        """Record the end of a request. `rejection` is the problem code of its response.
+
+        `route` is a path template, None for an unknown path, or REFUSED.
+        """
+
+    def render(self) -> bytes:
+        """Return all metrics in the Prometheus text format 0.0.4."""
+
+
+class NoopMetrics(MetricsRecorder):
+    """Discards all metrics."""
+
+    @override
+    def request_started(self) -> None:
+        pass
+
+    @override
+    def request_finished(
+        self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None
+    ) -> None:
+        pass
+
+    @override
+    def render(self) -> bytes:
+        return b""
+
+
+class RequestSpan(Protocol):
+    """The span of a request."""
+
+    trace_id: str
+
+    def end(self, *, route: str | None, status: int) -> None:
+        """End the span with the result of the request."""
+
+
+StartSpan = Callable[[str, Sequence[tuple[bytes, bytes]]], RequestSpan]
+"""Starts the span of a request with this method and these headers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """The use cases that the routes call."""
+
+    users: UserService
+    posts: PostService
+    api_keys: ApiKeyService
+    authenticator: Authenticator
+    readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """The options of the application.
+
+    `access_log` is by default the logger `hexapost.access`. If `start_span` is None, tracing is off.
+    `idempotency_retention` is the retention of idempotency records. `rate_limit` has the notation of the library
+    `limits`; None means no limit.
+    """
+
+    version: str
+    cursor_secret: bytes
+    idempotency_retention: timedelta = DEFAULT_IDEMPOTENCY_RETENTION
+    rate_limit: str | None = None
+    rate_limit_store: str = IN_PROCESS
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    admission: AdmissionController = field(default_factory=AdmissionController)
+    access_log: AccessLog | None = None
+    metrics: MetricsRecorder = field(default_factory=NoopMetrics)
+    start_span: StartSpan | None = None
+
+
+def get_use_cases(request: Request) -> UseCases:
+    """Return the use cases of the application."""
+    found: UseCases = request.app.state.use_cases
+    return found
+
+
+def get_cursor_codec(request: Request) -> CursorCodec:
+    """Return the cursor codec of the application."""
+    found: CursorCodec = request.app.state.cursor_codec
+    return found
+
+
+def get_principal(request: Request) -> Principal:
+    """Return the authenticated principal of the request."""
+    principal = request_context(request).principal
+    if principal is None:
+        raise UnauthenticatedError
+    return principal
+
+
+def get_rate_limiter(request: Request) -> RateLimiter:
+    """Return the rate limiter of the application."""
+    found: RateLimiter = request.app.state.rate_limiter
+    return found
+
+
+def get_metrics_recorder(request: Request) -> MetricsRecorder:
+    """Return the metrics recorder of the application."""
+    found: MetricsRecorder = request.app.state.metrics_recorder
+    return found

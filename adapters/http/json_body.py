@@ -1,0 +1,107 @@
+"""Parses JSON request bodies."""
+
+import json
+import re
+from typing import Any, NoReturn
+
+from starlette.types import Scope
+
+from adapters.http.header_values import header_values
+from adapters.http.problems.catalog import MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE
+from adapters.http.problems.responses import ProblemError
+
+JSON_TYPE = "application/json"
+MERGE_PATCH_TYPE = "application/merge-patch+json"
+
+MEDIA_TYPES = {"POST": (JSON_TYPE,), "PATCH": (MERGE_PATCH_TYPE, JSON_TYPE)}
+"""The media types that each method accepts."""
+
+_CHARSET = re.compile(r'[ \t]*charset=(?:utf-8|"utf-8")[ \t]*', re.IGNORECASE)
+_ACCEPT = {"POST": "accept-post", "PATCH": "accept-patch"}
+
+
+def validate_media_type(scope: Scope) -> None:
+    """Raise ProblemError for an unsupported media type and for a compressed body."""
+    method = scope["method"]
+    types = header_values(scope, b"content-type")
+    if len(types) != 1 or not _is_accepted(types[0].decode("latin-1"), MEDIA_TYPES[method]):
+        accepted = ", ".join(MEDIA_TYPES[method])
+        raise ProblemError(
+            UNSUPPORTED_MEDIA_TYPE, detail=f"Content-Type must be {accepted}.", headers={_ACCEPT[method]: accepted}
+        )
+    if any(line.strip().lower() != b"identity" for line in header_values(scope, b"content-encoding")):
+        raise ProblemError(
+            UNSUPPORTED_MEDIA_TYPE, detail="The body must not be compressed.", headers={"accept-encoding": "identity"}
+        )
+
+
+def _is_accepted(content_type: str, accepted: tuple[str, ...]) -> bool:
+    if content_type in accepted:
+        return True
+    name, *parameters = content_type.split(";")
+    return name.strip(" \t").lower() in accepted and all(_CHARSET.fullmatch(one) for one in parameters)
+
+
+def parse_json(body: bytes, *, max_depth: int) -> Any:
+    """Return the value of a JSON body (RFC 8259).
+
+    Raises ProblemError for invalid JSON and for ambiguous JSON: duplicate names, numbers that are too large, unpaired
+    surrogates, more than `max_depth` levels of arrays and objects.
+    """
+    if not body:
+        _raise_malformed("The body is empty.")
+    try:
+        text = body.decode()
+        value = _DECODER.decode(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        _raise_malformed(f"Invalid JSON at line {error.lineno}, column {error.colno}.")
+    except UnicodeDecodeError:
+        _raise_malformed("The body is not valid UTF-8.")
+    except UnicodeEncodeError:
+        _raise_malformed("The body contains an unpaired surrogate.")
+    except RecursionError:
+        _raise_too_deep(max_depth)
+    except ValueError:  # int() limits the number of digits
+        _raise_malformed("The body contains a number with too many digits.")
+    if text.count("[") + text.count("{") > max_depth and _depth(value) > max_depth:
+        _raise_too_deep(max_depth)
+    return value
+
+
+def _raise_malformed(detail: str) -> NoReturn:
+    raise ProblemError(MALFORMED_JSON, detail=detail) from None
+
+
+def _raise_too_deep(max_depth: int) -> NoReturn:
+    _raise_malformed(f"The body has more than {max_depth} levels of nesting.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        _raise_malformed("An object in the body has duplicate names.")
+    return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in {float("inf"), float("-inf")}:
+        _raise_malformed("The body contains a number that is too large.")
+    return number
+
+
+def _no_constant(_name: str) -> NoReturn:
+    _raise_malformed("The body contains NaN or Infinity, which are not valid JSON.")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
+    return depth

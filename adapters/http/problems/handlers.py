@@ -1,0 +1,95 @@
+"""Exception handlers: each error becomes a problem response."""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from adapters.http.middleware.request_context import request_context
+from adapters.http.problems.catalog import (
+    COMMIT_RESULT_UNKNOWN,
+    INTERNAL_ERROR,
+    MALFORMED_JSON,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    VALIDATION_FAILED,
+)
+from adapters.http.problems.mapping import problem_for
+from adapters.http.problems.responses import ProblemError, problem_response
+from adapters.http.problems.validation import FieldError, field_errors
+from application.authorization import ForbiddenError, UnauthenticatedError
+from application.ports import CommitResultUnknownError, CommitResultUnresolvableError, TransientStorageError
+from domain.errors import DomainError, FieldValidationError
+
+CHALLENGE = 'Bearer realm="hexapost"'
+"""The authentication challenge (RFC 6750 section 3)."""
+
+_BY_STATUS = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
+
+
+async def _handle_domain_error(request: Request, error: Exception) -> Response:
+    """Return the response to an error of the domain or of a port."""
+    problem = problem_for(error)
+    return problem_response(
+        request_context(request), problem, detail=_detail(error), errors=_field_errors(error), headers=_challenge(error)
+    )
+
+
+def _challenge(error: Exception) -> Mapping[str, str]:
+    if isinstance(error, UnauthenticatedError):
+        return {"www-authenticate": CHALLENGE}
+    if isinstance(error, ForbiddenError):
+        scope = f', scope="{error.scope}"' if error.scope else ""
+        return {"www-authenticate": f'{CHALLENGE}, error="insufficient_scope"{scope}'}
+    return {}
+
+
+def _detail(error: Exception) -> str | None:
+    if isinstance(error, CommitResultUnknownError | CommitResultUnresolvableError):
+        return COMMIT_RESULT_UNKNOWN
+    # Domain messages are safe to show. The message of a field belongs in `errors`; port errors have no public message.
+    return str(error) if isinstance(error, DomainError) and not isinstance(error, FieldValidationError) else None
+
+
+def _field_errors(error: Exception) -> Sequence[FieldError]:
+    if not isinstance(error, FieldValidationError):
+        return ()
+    return [{"pointer": f"/{error.field}", "code": error.rule, "detail": str(error)}]
+
+
+async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
+    return problem_response(request_context(request), VALIDATION_FAILED, errors=field_errors(error.errors()))
+
+
+async def _handle_http_exception(request: Request, error: HTTPException) -> Response:
+    if isinstance(error, ProblemError):
+        return problem_response(
+            request_context(request), error.problem, detail=error.detail, errors=error.errors, headers=error.headers
+        )
+    problem = _BY_STATUS.get(error.status_code, INTERNAL_ERROR)
+    headers = {"allow": _allowed_methods(request)} if problem is METHOD_NOT_ALLOWED else None
+    return problem_response(request_context(request), problem, headers=headers)
+
+
+def _allowed_methods(request: Request) -> str:
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))
+
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    DomainError: _handle_domain_error,
+    TransientStorageError: _handle_domain_error,
+    CommitResultUnresolvableError: _handle_domain_error,
+    RequestValidationError: _handle_validation_error,
+    HTTPException: _handle_http_exception,
+}
+"""The handlers by exception class, which include its subclasses."""

@@ -1,0 +1,79 @@
+"""Validation errors of fields and parameters. Their texts contain no input and no library texts."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from domain.errors import FieldValidationError
+
+
+class FieldError(TypedDict, total=False):
+    """A validation error: a `pointer` into the body or the name of a `parameter`, the code of the rule, and a text."""
+
+    pointer: str
+    parameter: str
+    code: str
+    detail: str
+
+
+ERROR_CODES = {
+    "required": "The required field is missing.",
+    "unknown": "The field or parameter is unknown.",
+    "duplicate": "The value occurs more than once.",
+    "invalid_type": "The JSON type is wrong.",
+    "too_long": "The text is too long.",
+    "out_of_range": "The number, or the number of items, is too small or too large.",
+    "invalid_format": "The format is invalid.",
+    "invalid_choice": "The value is not one of the allowed values.",
+    "not_found": "The referenced entity does not exist.",
+    "invalid_cursor": "The cursor was not issued for this list with these filters.",
+}
+"""The codes of validation errors, and their meanings."""
+
+MAX_ERRORS = 32
+"""The maximum number of validation errors in one response."""
+
+_RULES = {
+    "missing": ("required", "Required."),
+    "extra_forbidden": ("unknown", "Unknown field."),
+    "string_type": ("invalid_type", "Must be a string."),
+    "bool_type": ("invalid_type", "Must be true or false."),
+    "dict_type": ("invalid_type", "Must be an object."),
+    "string_too_long": ("too_long", "Must be at most {max_length} characters long."),
+}
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+
+def is_safe_to_echo(name: str) -> bool:
+    """Return True if a name from the request is safe to echo."""
+    return _SAFE_NAME.fullmatch(name) is not None
+
+
+def field_errors(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+    """Return the validation errors for the errors of pydantic."""
+    return [_field_error(finding) for finding in found]
+
+
+def _field_error(finding: Mapping[str, Any]) -> FieldError:
+    code, detail = _rule(finding)
+    place, *path = finding["loc"]
+    if place != "body":
+        return {"parameter": str(path[0]), "code": code, "detail": detail}
+    if code == "unknown" and not is_safe_to_echo(str(path[-1])):
+        path.pop()
+    return {"pointer": _pointer(path), "code": code, "detail": detail}
+
+
+def _rule(finding: Mapping[str, Any]) -> tuple[str, str]:
+    kind, context = finding["type"], finding.get("ctx", {})
+    if kind in ERROR_CODES:  # raised by our validators
+        return kind, finding["msg"]
+    error = context.get("error")
+    if isinstance(error, FieldValidationError):
+        return "invalid_format", str(error)
+    code, detail = _RULES.get(kind, ("invalid_format", "Invalid value."))
+    return code, detail.format_map(context)
+
+
+def _pointer(path: Sequence[str | int]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -1,0 +1,1 @@
+"""One module per resource: routes, request and response models."""

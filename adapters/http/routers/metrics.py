@@ -1,0 +1,50 @@
+"""The metrics endpoint."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse
+
+from adapters.http.dependencies import get_metrics_recorder, get_principal
+from adapters.http.openapi.responses import API_PROBLEMS, errors, response
+from adapters.http.problems.catalog import VALIDATION_FAILED
+from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.security.scopes import requires_scope
+from domain.api_keys import Scope
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of the text format of Prometheus ("Exposition formats")."""
+
+_EXAMPLE = """# HELP hexapost_retries_total Units of work that were tried again.
+# TYPE hexapost_retries_total counter
+hexapost_retries_total{cause="concurrent-change"} 2.0
+"""
+_RESPONSE = response("Metrics in the Prometheus text format.")
+_RESPONSE["content"] = {"text/plain": {"schema": {"type": "string", "maxLength": 16_777_216}, "example": _EXAMPLE}}
+
+
+class StaleAuthRoute(StrictRoute):
+    """A route that accepts stale authentication results during a database outage."""
+
+    allow_stale_auth = True
+
+
+router = APIRouter(route_class=StaleAuthRoute, tags=["health"], generate_unique_id_function=operation_id)
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    summary="Prometheus metrics",
+    responses={200: _RESPONSE, **errors(*API_PROBLEMS, VALIDATION_FAILED)},
+    openapi_extra=requires_scope(Scope.METRICS_READ),
+)
+async def get_metrics(request: Request) -> PlainTextResponse:
+    """Return the metrics of all worker processes of this service.
+
+    During a database outage, a process accepts API keys that it verified in the last hour.
+    """
+    get_principal(request).require_scopes(Scope.METRICS_READ)
+    # In a thread, because each worker process has files to read.
+    shown = await asyncio.to_thread(get_metrics_recorder(request).render)
+    return PlainTextResponse(shown, media_type=CONTENT_TYPE)

@@ -1,0 +1,117 @@
+"""Rate limits per API key, counted by the library `limits` in the process or in a shared store.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
+"""
+
+import math
+import time
+from typing import Any, Protocol, cast
+
+import structlog
+from limits import parse
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.storage import storage_from_string
+from typing_extensions import override
+
+from adapters.http.middleware.request_context import RequestContext
+from adapters.http.problems.catalog import RATE_LIMITED
+from adapters.http.problems.responses import ProblemError
+
+IN_PROCESS = "memory://"
+"""A separate store in each process."""
+
+STORE_TIMEOUT_SECONDS = 0.25
+"""The time limit of a request to a shared store."""
+
+STORE_COOLDOWN_SECONDS = 1.0
+"""How long a failed store is not used, in seconds."""
+
+WARNING_INTERVAL_SECONDS = 30.0
+"""The shortest time between two warnings about a failed store, in seconds."""
+
+
+class RateLimiter(Protocol):
+    """Limits the request rate of each API key."""
+
+    async def count(self, context: RequestContext, principal_id: str) -> None:
+        """Count a request, and set the rate limit headers. Raises ProblemError above the limit."""
+
+    async def close(self) -> None:
+        """Close the connections to a shared store."""
+
+
+class NoopRateLimiter(RateLimiter):
+    """Limits no requests."""
+
+    @override
+    async def count(self, context: RequestContext, principal_id: str) -> None:
+        pass
+
+    @override
+    async def close(self) -> None:
+        pass
+
+
+class FixedWindowLimiter(RateLimiter):
+    """Allows a number of requests per window of time, such as 6000/minute, for each API key.
+
+    If the store fails, all requests pass: a failed rate limit must not cause an outage.
+    """
+
+    def __init__(self, limit: str, store: str) -> None:
+        self._limit = limit
+        self._item = parse(limit)
+        self._store = _store(store)
+        self._limiter = FixedWindowRateLimiter(self._store)
+        self._policy = (
+            b"ratelimit-policy",
+            f'"requests";q={self._item.amount};w={self._item.get_expiry()}'.encode("ascii"),
+        )
+        self._logger = structlog.get_logger("hexapost.rates")
+        self._next_warning_at = self._cooldown_until = 0.0
+
+    @override
+    async def count(self, context: RequestContext, principal_id: str) -> None:
+        if time.monotonic() < self._cooldown_until:
+            return
+        try:
+            is_allowed = await self._limiter.hit(self._item, principal_id)
+            reset_at, left = await self._limiter.get_window_stats(self._item, principal_id)
+        except Exception as error:  # noqa: BLE001 - each store raises different errors
+            self._warn(error)
+            return
+        seconds = max(1, math.ceil(reset_at - time.time()))
+        context.rate_limit_headers = (
+            self._policy,
+            (b"ratelimit", f'"requests";r={left if is_allowed else 0};t={seconds}'.encode("ascii")),
+        )
+        if not is_allowed:
+            detail = f"Rate limit exceeded: {self._limit} for this API key. Retry after {seconds} s."
+            raise ProblemError(RATE_LIMITED, detail=detail, headers={"retry-after": str(seconds)})
+
+    @override
+    async def close(self) -> None:
+        if isinstance(self._store, RedisStorage):
+            bridge = cast("Any", self._store.bridge)  # its type hints are incomplete
+            await bridge.get_connection().aclose()
+
+    def _warn(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._cooldown_until = now + STORE_COOLDOWN_SECONDS
+        if now >= self._next_warning_at:
+            self._next_warning_at = now + WARNING_INTERVAL_SECONDS
+            self._logger.warning("rate limit store unavailable; requests are not limited", error=type(error).__name__)
+
+
+def create_rate_limiter(limit: str | None, store: str) -> RateLimiter:
+    """Return the rate limiter for a limit, None for no limit, and the URL of a store."""
+    return NoopRateLimiter() if limit is None else FixedWindowLimiter(limit, store)
+
+
+def _store(name: str) -> Storage:
+    if name == IN_PROCESS:
+        return MemoryStorage()
+    timeouts = {"socket_timeout": STORE_TIMEOUT_SECONDS, "socket_connect_timeout": STORE_TIMEOUT_SECONDS}
+    store = storage_from_string(f"async+{name}", implementation="redispy", **timeouts)
+    return cast("Storage", store)

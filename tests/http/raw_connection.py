@@ -1,0 +1,115 @@
+"""The application on a port, and raw connections to it."""
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.http_protocol import bounded_protocol
+from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
+from tests.http.support import ADMIN_KEY, Api, Json, serving
+
+PATIENCE = 30.0
+SEND_BUFFER = 65_536
+"""Bytes per connection; by default the kernel keeps megabytes, and a slow reader is noticed late."""
+LIMITS = HeaderLimits(max_headers=10, max_header_bytes=2000)
+QUICK = replace(LIMITS, timeout=0.05)
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+POST = (
+    b"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: %s\r\n"
+    % ADMIN_KEY.encode()
+)
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+LAST = GET + b"Connection: close\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class RawConnection:
+    """A server on a port."""
+
+    api: Api
+    port: int
+    state: ServerState
+
+    async def open(self, first: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect; `first` is sent before the server accepts the connection and starts its timers."""
+        client = socket.create_connection(("127.0.0.1", self.port))
+        client.sendall(first)
+        client.setblocking(False)
+        return await asyncio.open_connection(sock=client)
+
+    async def send_and_read(self, *pieces: bytes) -> bytes:
+        """Send the pieces one by one; return all responses until the server closes the connection."""
+        reader, writer = await self.open(b"".join(pieces[:1]))
+        for piece in pieces[1:]:
+            await asyncio.sleep(0.002)
+            writer.write(piece)
+            await writer.drain()
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+        return answer
+
+    async def problem(self, *pieces: bytes) -> Json:
+        """Send the pieces; check the last response and return its problem."""
+        return self.check(await self.send_and_read(*pieces))
+
+    def check(self, answer: bytes) -> Json:
+        """Check the parts that all problem responses have, and return the problem."""
+        last = [found.start() for found in STATUS.finditer(answer)][-1]
+        head, _, body = answer[last:].decode().partition("\r\n\r\n")
+        status, *lines = head.split("\r\n")
+        headers = dict(line.split(": ") for line in lines)
+        problem: Json = json.loads(body)
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["connection"] == "close"
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-request-id"] == problem["request_id"] == self.api.log[-1]["request_id"]
+        assert int(status.split()[1]) == problem["status"] == self.api.log[-1]["status"]
+        return problem
+
+    def shut_down(self) -> None:
+        """Shut down all connections, as a server that stops."""
+        for connection in list(self.state.connections):
+            connection.shutdown()
+
+    def abort(self) -> None:
+        """Abort all connections."""
+        for connection in list(self.state.connections):
+            connection.transport.abort()
+
+
+@asynccontextmanager
+async def listening(
+    head: HeaderLimits = LIMITS,
+    request: RequestLimits | None = None,
+    admission: AdmissionController | None = None,
+    *,
+    write_timeout: float = 20.0,
+    keep_alive: float = 1.0,
+) -> AsyncIterator[RawConnection]:
+    admission = admission or AdmissionController()
+    async with serving(limits=request, admission=admission) as api:
+        config = Config(api.app, ws="none", log_config=None)
+        config.timeout_keep_alive = keep_alive  # type: ignore[assignment] # seconds of `loop.call_later`
+        config.load()
+        state = ServerState()
+        protocol = bounded_protocol(head, write_timeout=write_timeout)
+        loop = asyncio.get_running_loop()
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        server = await loop.create_server(lambda: protocol(config, state, {}), sock=listener)
+        wire = RawConnection(api, listener.getsockname()[1], state)
+        try:
+            yield wire
+        finally:
+            server.close()
+            wire.abort()

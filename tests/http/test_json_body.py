@@ -1,0 +1,162 @@
+"""Tests for JSON bodies, their media types and their encodings."""
+
+import pytest
+from starlette.types import Message
+
+from adapters.http.middleware.request_limits import RequestLimits
+from tests.http.support import CHUNKED, JSON_TYPE, Api, call, check_problem, findings, serving
+
+JSON = {"content-type": "application/json"}
+DEEPEST = 32
+EMAIL = b'"email": "ada@example.org"'
+BODY = b"{" + EMAIL + b"}"
+USERS = "/api/v1/users"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"{} {}",
+        b"{'email': 'ada@example.org'}",
+        b'{"email": "ada@example.org",}',
+        b"\xef\xbb\xbf{" + EMAIL + b"}",
+        b'{"email": "\xff"}',
+        b'{"email": "\xed\xa0\x80"}',
+        "{}".encode("utf-16"),
+        "{}".encode("utf-32"),
+        b'{"email": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"email": "a\tb"}',
+        b'{"email": NaN}',
+        b'{"email": Infinity}',
+        b'{"email": -Infinity}',
+        b'{"email": 1e999}',
+        b'{"email": -1e999}',
+        b'{"email": ' + b"9" * 5000 + b"}",
+        b"{" + EMAIL + b", " + EMAIL + b"}",
+        b'{"a": {"b": 1, "\\u0062": 2}}',
+        b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1),
+        b'{"a": ' * (DEEPEST + 1) + b"1" + b"}" * (DEEPEST + 1),
+        b"[" * 30_000,
+        b"[" * 30_000 + b"]" * 30_000,
+    ],
+)
+async def test_malformed_json_returns_400(api: Api, body: bytes) -> None:
+    user = await api.user()
+    for method, path in [("POST", USERS), ("PATCH", f"{USERS}/{user['id']}")]:
+        response = await api.client.request(method, path, content=body, headers=JSON)
+        assert "errors" not in check_problem(response, 400, "malformed-json")
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "The body is empty."),
+        (b'{\n "a": x}', "The body is not JSON: the error is in line 2, column 7."),
+        (b'{"a": 1, "a": 1}', "An object in the body has two members of the same name."),
+        (b"[" * 33 + b"]" * 33, "The body is nested deeper than 32 levels."),
+        (b'{"a": 1e400}', "The body holds a number that is too large."),
+    ],
+)
+async def test_malformed_json_detail_names_the_error(api: Api, body: bytes, detail: str) -> None:
+    response = await api.client.post(USERS, content=body, headers=JSON)
+    assert check_problem(response, 400, "malformed-json")["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{" + EMAIL + b', "full_name": "\\ud83e\\udd89"}',
+        b"\r\n\t {" + EMAIL + b"} ",
+        b'{"\\u0065mail": "ada@example.org"}',
+        b"{" + EMAIL + b', "full_name": "' + b"[{" * 90 + b'"}',
+    ],
+)
+async def test_unusual_json_is_accepted(api: Api, body: bytes) -> None:
+    assert (await api.client.post(USERS, content=body, headers=JSON)).status_code == 201
+
+
+async def test_json_depth_limit_is_configurable(api: Api) -> None:
+    body = b"[" * DEEPEST + b"]" * DEEPEST
+    assert findings(await api.client.post(USERS, content=body, headers=JSON)) == [("", "invalid_type")]
+    async with serving(limits=RequestLimits(max_json_depth=2)) as shallow:
+        assert findings(await shallow.client.post(USERS, content=b"[[]]", headers=JSON)) == [("", "invalid_type")]
+        response = await shallow.client.post(USERS, content=b"[[[]]]", headers=JSON)
+        assert check_problem(response, 400, "malformed-json")["detail"] == "The body is nested deeper than 2 levels."
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+        'application/json ; charset="utf-8"',
+    ],
+)
+async def test_supported_media_type_is_accepted(api: Api, content_type: str) -> None:
+    response = await api.client.post(USERS, content=BODY, headers={"content-type": content_type})
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "application/vnd.api+json",
+        "application/json; charset=latin-1", "application/json; profile=x", "application/json;",
+        "application/json, application/json",
+    ],
+)  # fmt: skip
+async def test_unsupported_media_type_returns_415(api: Api, content_type: str) -> None:
+    headers = {"content-type": content_type}
+    response = await api.client.post(USERS, content=BODY, headers=headers)
+    check_problem(response, 415, "unsupported-media-type")
+    assert response.headers["accept-post"] == "application/json"
+    user = await api.user()
+    response = await api.client.patch(f"{USERS}/{user['id']}", content=b"{}", headers=headers)
+    check_problem(response, 415, "unsupported-media-type")
+    assert response.headers["accept-patch"] == "application/merge-patch+json, application/json"
+
+
+async def test_post_with_merge_patch_returns_415(api: Api) -> None:
+    headers = {"content-type": "application/merge-patch+json"}
+    check_problem(await api.client.post(USERS, content=BODY, headers=headers), 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("headers", [[], [JSON_TYPE, JSON_TYPE]], ids=["missing", "repeated"])
+async def test_content_type_other_than_once_returns_415(api: Api, headers: list[tuple[bytes, bytes]]) -> None:
+    assert (await call(api.app, "POST", USERS, headers=headers)).status == 415
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+async def test_content_encoding_returns_415(api: Api, encoding: str) -> None:
+    response = await api.client.post(USERS, content=BODY, headers={**JSON, "content-encoding": encoding})
+    check_problem(response, 415, "unsupported-media-type")
+    assert response.headers["accept-encoding"] == "identity"
+
+
+async def test_content_encoding_identity_is_accepted(api: Api) -> None:
+    response = await api.client.post(USERS, content=BODY, headers={**JSON, "content-encoding": "Identity"})
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_get_and_delete_ignore_a_body(api: Api, method: str) -> None:
+    path = f"{USERS}/{(await api.user())['id']}"
+    response = await api.client.request(method, path, content=b"\xff{", headers={"content-type": "text/plain"})
+    assert response.status_code in {200, 204}
+
+
+async def test_chunked_body_is_accepted(api: Api) -> None:
+    pieces: list[Message] = [
+        {"type": "http.request", "body": b"{" + EMAIL, "more_body": True},
+        {"type": "http.request", "more_body": True},
+        {"type": "http.request", "body": b"}"},
+    ]
+    response = await call(api.app, "POST", USERS, headers=[JSON_TYPE, CHUNKED], received=pieces)
+    assert response.status == 201
+    assert "connection" not in response.headers
