@@ -19,7 +19,7 @@ help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the embedded PostgreSQL unless DATABASE_URL is set
-	@exec $(BIN)/hexapost serve --embedded --migrate --admin-key --with-parent $$PPID $(if $(PORT),--port "$(PORT)")
+	@exec $(BIN)/hexapost serve --embedded --migrate --create-admin-key --exit-with-parent $$PPID $(if $(PORT),--port "$(PORT)")
 
 test: $(DEV_SETUP) ## test every behavior, without fault injection (args="-k users -x" are passed to pytest)
 	@$(NOT_ROOT) $(BIN)/python -m pytest -m "not drill" $(or $(args),$(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)

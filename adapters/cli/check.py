@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import URL
 
-from adapters.cli.databases import with_database
-from adapters.cli.output import report
+from adapters.cli.console import print_status
+from adapters.cli.database_selection import selected_database
 from adapters.container import database_options
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.pending import pending_revisions
@@ -19,25 +19,25 @@ from application.ports import TransientStorageError
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print the readiness of each component; return 0 if all are ready. Invalid settings stop the command earlier."""
-    report("settings OK")
-    with with_database(settings, embedded=options.embedded) as url:
-        components, missing = asyncio.run(seen(url, settings))
+    print_status("settings OK")
+    with selected_database(settings, embedded=options.embedded) as url:
+        components, missing = asyncio.run(inspect_database(url, settings))
     for line in missing:
-        report(line)
+        print_status(line)
     for name, (ready, detail) in components.items():
-        report(f"{name}: {detail}{'' if ready else ' (NOT READY)'}")
+        print_status(f"{name}: {detail}{'' if ready else ' (NOT READY)'}")
     return 0 if all(ready for ready, _ in components.values()) else 1
 
 
-async def look(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
+async def check_readiness(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
     """Return the readiness of the database and its schema."""
-    async with _opened(url, settings) as database:
+    async with _open_pool(url, settings) as database:
         return await readiness(database)
 
 
-async def seen(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
+async def inspect_database(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
     """Return the readiness, and lines about the pending revisions and their locks."""
-    async with _opened(url, settings) as database:
+    async with _open_pool(url, settings) as database:
         components = await readiness(database)
         try:
             return components, [line for revision in await pending_revisions(database) for line in revision.lines()]
@@ -46,7 +46,7 @@ async def seen(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, s
 
 
 @asynccontextmanager
-async def _opened(url: URL, settings: Settings) -> AsyncIterator[Database]:
+async def _open_pool(url: URL, settings: Settings) -> AsyncIterator[Database]:
     database = Database(url, database_options(settings))
     try:
         yield database

@@ -1,9 +1,9 @@
 """Errors of commands, with a message of one line."""
 
 
-class MisusedError(Exception):
+class UsageError(Exception):
     """The arguments of a command are invalid."""
 
 
-class NotReadyError(Exception):
+class DatabaseNotReadyError(Exception):
     """The database is not ready for this release."""

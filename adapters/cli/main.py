@@ -8,28 +8,28 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from adapters.cli.errors import MisusedError, NotReadyError
-from adapters.cli.output import complain, let_go
-from adapters.cli.words import parser
+from adapters.cli.arguments import build_parser
+from adapters.cli.console import discard_unwritten_output, print_error
+from adapters.cli.errors import DatabaseNotReadyError, UsageError
 from adapters.embedded import EmbeddedPostgresError
 from adapters.settings import Settings, SettingsError, load_settings, variable
 from application.ports import TransientStorageError
 
 FAILED = 1
-MISUSED = 2
+USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for success, 1 for failure, 2 for a usage error."""
     try:
-        return _status(arguments)
+        return _run_command(arguments)
     finally:
-        let_go()
+        discard_unwritten_output()
 
 
-def _status(arguments: Sequence[str] | None) -> int:
-    options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)
+def _run_command(arguments: Sequence[str] | None) -> int:
+    options = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         settings = load_settings(os.environ | _overrides(options))
         # Imported late, so that each command loads only the libraries that it needs.
@@ -37,13 +37,13 @@ def _status(arguments: Sequence[str] | None) -> int:
         return run(settings, options)
     except SettingsError as error:
         for problem in error.errors:
-            complain(problem)
-        return MISUSED
-    except MisusedError as error:
-        complain(str(error))
-        return MISUSED
-    except (EmbeddedPostgresError, NotReadyError, TransientStorageError, OSError) as error:
-        complain(str(error) or "cannot connect to PostgreSQL. Check DATABASE_URL and the network.")
+            print_error(problem)
+        return USAGE_ERROR
+    except UsageError as error:
+        print_error(str(error))
+        return USAGE_ERROR
+    except (EmbeddedPostgresError, DatabaseNotReadyError, TransientStorageError, OSError) as error:
+        print_error(str(error) or "cannot connect to PostgreSQL. Check DATABASE_URL and the network.")
         return FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -51,11 +51,11 @@ def _status(arguments: Sequence[str] | None) -> int:
 
 def _overrides(options: argparse.Namespace) -> dict[str, str]:
     """Return the variables that arguments override."""
-    said = {name: getattr(options, name, None) for name in ("host", "port", "workers")}
-    return {variable(name): value for name, value in said.items() if value is not None}
+    given = {name: getattr(options, name, None) for name in ("host", "port", "workers")}
+    return {variable(name): value for name, value in given.items() if value is not None}
 
 
-def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
     # An exception, so that context managers stop child processes.
     raise SystemExit(128 + number)
 

@@ -4,8 +4,8 @@ import argparse
 from importlib.metadata import version
 from pathlib import Path
 
-from adapters.cli.opened import NO_PEPPERS
-from adapters.cli.output import complain, report
+from adapters.cli.console import print_error, print_status
+from adapters.cli.service_context import NO_PEPPERS
 from adapters.container import Container
 from adapters.http.openapi.document import openapi_document
 from adapters.settings import Settings, parse_database_url
@@ -21,7 +21,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         return _compare(document, options.check)
     if options.write is not None:
         options.write.write_text(document, encoding="utf-8")
-        report(f"wrote {options.write}")
+        print_status(f"wrote {options.write}")
     else:
         print(document, end="")  # noqa: T201 - the result of the command
     return 0
@@ -29,7 +29,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _compare(document: str, path: Path) -> int:
     if path.read_text(encoding="utf-8") == document:
-        report(f"{path} is up to date")
+        print_status(f"{path} is up to date")
         return 0
-    complain(f"{path} differs from the code. Run: hexapost openapi --write {path}")
+    print_error(f"{path} differs from the code. Run: hexapost openapi --write {path}")
     return 1

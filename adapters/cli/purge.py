@@ -5,20 +5,20 @@ import asyncio
 
 from sqlalchemy import URL
 
-from adapters.cli.databases import with_database
-from adapters.cli.opened import opened
-from adapters.cli.output import report
+from adapters.cli.console import print_status
+from adapters.cli.database_selection import selected_database
+from adapters.cli.service_context import open_service
 from adapters.settings import Settings
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Delete expired records, and print their number."""
-    with with_database(settings, embedded=options.embedded) as url:
+    with selected_database(settings, embedded=options.embedded) as url:
         purged = asyncio.run(_purge(settings, url))
-    report(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
+    print_status(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
     return 0
 
 
 async def _purge(settings: Settings, url: URL) -> int:
-    async with opened(settings, url) as container:
+    async with open_service(settings, url) as container:
         return await container.retention().purge()

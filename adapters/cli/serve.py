@@ -8,16 +8,16 @@ from collections.abc import Mapping
 import structlog
 from sqlalchemy import URL
 
-from adapters.cli.admin_key import admin_header
-from adapters.cli.check import look
-from adapters.cli.databases import with_database
+from adapters.cli.check import check_readiness
+from adapters.cli.console import make_streams_nonblocking, print_error
+from adapters.cli.database_selection import selected_database
+from adapters.cli.dev_admin_key import ensure_admin_key_header
 from adapters.cli.migrate import migrate
-from adapters.cli.output import complain, never_wait
-from adapters.cli.secrets import cursor_secret, key_peppers
-from adapters.cli.serving.processes import Worker, listening, stop_with_parent
-from adapters.cli.serving.server import Server, announce, made_server
-from adapters.cli.serving.supervisor import Supervisor
+from adapters.cli.secret_files import cursor_secret, key_peppers
 from adapters.postgres.schema.readiness import SCHEMA_AHEAD
+from adapters.server.supervisor import Supervisor
+from adapters.server.uvicorn_server import Server, create_server, print_startup_hint
+from adapters.server.worker_process import Worker, create_listen_sockets, exit_with_parent
 from adapters.settings import DATABASE_URL, Settings
 from adapters.telemetry.logs import configure_logs
 from adapters.telemetry.metrics import shared_figures
@@ -25,25 +25,25 @@ from adapters.telemetry.metrics import shared_figures
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM, then stop all child processes."""
-    if options.with_parent is not None:
-        stop_with_parent(options.with_parent)
-    never_wait()
+    if options.exit_with_parent is not None:
+        exit_with_parent(options.exit_with_parent)
+    make_streams_nonblocking()
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    with with_database(settings, embedded=options.embedded) as url:
+    with selected_database(settings, embedded=options.embedded) as url:
         if options.migrate:
             migrate(url)
         if not _is_ready(url, settings):
             return 1
-        header = admin_header(settings, url) if options.admin_key else None
+        header = ensure_admin_key_header(settings, url) if options.create_admin_key else None
         return _serve(settings, url, header)
 
 
 def _is_ready(url: URL, settings: Settings) -> bool:
     """Return False if the database is unreachable or its schema is older than this release."""
-    components = asyncio.run(look(url, settings))
+    components = asyncio.run(check_readiness(url, settings))
     for name, (ready, detail) in components.items():
         if not ready:
-            complain(f"cannot serve: {name}: {detail}")
+            print_error(f"cannot serve: {name}: {detail}")
         elif (ready, detail) == SCHEMA_AHEAD:
             structlog.get_logger("hexapost").warning("schema is newer than this release")
     return all(ready for ready, _ in components.values())
@@ -53,21 +53,21 @@ def _serve(settings: Settings, url: URL, header: str | None) -> int:
     if settings.workers > 1:
         return _supervise(settings, url, header)
 
-    async def when_started(server: Server) -> None:
-        announce(server.address, header)
+    async def on_started(server: Server) -> None:
+        print_startup_hint(server.address, header)
 
-    return made_server(settings.model_copy(update={"database_url": url}), when_started).serve_until_told()
+    return create_server(settings.model_copy(update={"database_url": url}), on_started).serve_until_signal()
 
 
 def _supervise(settings: Settings, url: URL, header: str | None) -> int:
     environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
     cursor_secret(settings), key_peppers(settings)  # created before several workers need them
-    sockets = listening(settings.host, settings.port)
+    sockets = create_listen_sockets(settings.host, settings.port)
     host, port = sockets[0].getsockname()[:2]
 
     async def supervise(variables: Mapping[str, str]) -> int:
-        supervisor = Supervisor(settings.workers, lambda: Worker.started(sockets, variables), sockets)
-        return await supervisor.run(lambda: announce((host, port), header))
+        supervisor = Supervisor(settings.workers, lambda: Worker.start(sockets, variables), sockets)
+        return await supervisor.run(lambda: print_startup_hint((host, port), header))
 
     with shared_figures() as shared:
         return asyncio.run(supervise({**environment, **shared}))

@@ -36,7 +36,7 @@ class Service:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-_SERVE = ("adapters.cli.main", "serve", "--with-parent", str(os.getpid()))
+_SERVE = ("adapters.cli.main", "serve", "--exit-with-parent", str(os.getpid()))
 HEXAPOST = Service(key="h", name="Hexapost", module=_SERVE)
 QUIET = Service(key="q", name="Hexapost, no log", module=_SERVE, variables={"HEXAPOST_LOG_LEVEL": "error"})
 RAW = Service(key="b", name="raw ASGI + asyncpg", module=("tests.benchmarks.serving", "tests.benchmarks.raw:app"))

@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL
 
-from adapters.cli.opened import opened
-from adapters.cli.secrets import key_peppers
+from adapters.cli.secret_files import key_peppers
+from adapters.cli.service_context import open_service
 from adapters.settings import load_settings
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
@@ -58,7 +58,7 @@ def a_key(directory: Path, **variables: str) -> str:
     assert url is not None
 
     async def create() -> str:
-        async with opened(settings, url, peppers=key_peppers(settings), is_ready=True) as container:
+        async with open_service(settings, url, peppers=key_peppers(settings), skip_readiness_check=True) as container:
             return (await container.api_keys().create(SYSTEM_PRINCIPAL, name="test", scopes=Scope)).text
 
     with ThreadPoolExecutor(1) as thread:  # an event loop may run in the thread of the test

@@ -13,9 +13,9 @@ from sqlalchemy import URL
 from structlog.testing import capture_logs
 
 from adapters.cli import migrate, serve
-from adapters.cli.check import seen
-from adapters.cli.errors import NotReadyError
-from adapters.cli.secrets import kept, key_peppers
+from adapters.cli.check import inspect_database
+from adapters.cli.errors import DatabaseNotReadyError
+from adapters.cli.secret_files import key_peppers, load_or_create_secret
 from adapters.settings import Settings, load_settings
 from application.api_key_tokens import PepperSet
 from migrations.patience import MigrationError
@@ -122,24 +122,24 @@ def test_migrate_reports_a_failed_revision(database: URL, monkeypatch: pytest.Mo
         raise MigrationError("adding constraint x: no lock")
 
     monkeypatch.setattr(migrate, "upgrade", fail)
-    with pytest.raises(NotReadyError, match="adding constraint x: no lock"):
+    with pytest.raises(DatabaseNotReadyError, match="adding constraint x: no lock"):
         migrate.migrate(database)
 
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
     settings = load_settings({})
-    assert asyncio.run(seen(database, settings)) == (
+    assert asyncio.run(inspect_database(database, settings)) == (
         {"database": (True, "reachable"), "migrations": (True, "current")},
         [],
     )
-    _, lines = asyncio.run(seen(unmigrated, settings))
+    _, lines = asyncio.run(inspect_database(unmigrated, settings))
     assert lines[0] == "pending: ccc0279a8e0d: users and posts (expand)"
     assert any(line.startswith("  SHARE ROW EXCLUSIVE on users: CREATE TABLE api_keys") for line in lines)
 
 
 def test_check_lists_no_revisions_when_unreachable() -> None:
     url = URL.create("postgresql+asyncpg", "x", database="x", query={"host": "/nowhere/at/all"})
-    assert asyncio.run(seen(url, load_settings({}))) == (
+    assert asyncio.run(inspect_database(url, load_settings({}))) == (
         {"database": (False, "unreachable"), "migrations": (False, "unknown")},
         [],
     )
@@ -167,12 +167,12 @@ def test_openapi_check_returns_1_for_missing_file(hexapost: Hexapost) -> None:
 
 def test_secret_file_is_created_once(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "down" / "secret"
-    first = kept(path, "")
+    first = load_or_create_secret(path, "")
     assert re.fullmatch(rb"[0-9a-f]{64}", first)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert kept(path, "") == first
+    assert load_or_create_secret(path, "") == first
     assert list(path.parent.iterdir()) == [path]
-    assert kept(path.with_name("other"), "") != first
+    assert load_or_create_secret(path.with_name("other"), "") != first
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 31])
@@ -180,13 +180,13 @@ def test_short_secret_file_raises_and_is_kept(tmp_path: Path, content: bytes) ->
     path = tmp_path / "secret"
     path.write_bytes(content)
     with pytest.raises(OSError, match="shorter than 32 bytes"):
-        kept(path, "")
+        load_or_create_secret(path, "")
     assert path.read_bytes() == content
 
 
 def test_concurrent_processes_get_the_same_secret(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
-        secrets = list(threads.map(lambda _: kept(tmp_path / "deep" / "secret", ""), range(32)))
+        secrets = list(threads.map(lambda _: load_or_create_secret(tmp_path / "deep" / "secret", ""), range(32)))
     assert len(set(secrets)) == 1
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["secret"]
 

@@ -18,7 +18,7 @@ from tests.embedded.conftest import template
 from tests.embedded.support import all_gone, copy_cluster, is_alive, keeper_pid, postmaster_pid, quiet
 
 __all__ = ["template"]
-ADMIN = ("--embedded", "--migrate", "--admin-key")
+ADMIN = ("--embedded", "--migrate", "--create-admin-key")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli.secrets import kept
-from adapters.cli.values import a_duration
+from adapters.cli.argument_types import parse_duration
+from adapters.cli.secret_files import load_or_create_secret
 from application.api_key_tokens import PepperSet, parse_api_key_id
 from tests.cli.conftest import CREATE, Hexapost, Keys
 from tests.cli.support import COMMAND, PATIENCE, environment, queried, rendered
@@ -44,7 +44,10 @@ def test_keys_create_prints_only_the_key_to_stdout(keys: Keys, tmp_path: Path) -
     )
     assert text not in outcome.stderr
     (digest,) = keys.stored("digest")
-    assert bytes(digest) == PepperSet({1: kept(tmp_path / ".hexapost" / "key.pepper", "")}).hash(text).digest
+    assert (
+        bytes(digest)
+        == PepperSet({1: load_or_create_secret(tmp_path / ".hexapost" / "key.pepper", "")}).hash(text).digest
+    )
     assert [set(scopes) for scopes in keys.stored("scopes")] == [{"users:read", "posts:read"}]
 
 
@@ -78,7 +81,7 @@ def test_keys_create_writes_no_metrics(keys: Keys, tmp_path: Path) -> None:
     ],
 )
 def test_duration_argument_is_parsed(text: str, duration: timedelta) -> None:
-    assert a_duration(text) == duration
+    assert parse_duration(text) == duration
 
 
 def test_keys_create_expires_in_sets_expiry(keys: Keys) -> None:
@@ -124,7 +127,7 @@ def test_keys_list_prints_newest_first(keys: Keys, user: str) -> None:
 
 
 def test_keys_list_reads_all_pages(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.cli.keys.PAGE", 2)
+    monkeypatch.setattr("adapters.cli.keys.PAGE_SIZE", 2)
     for _ in range(5):
         keys.created()
     assert [row[0] for row in keys.rows()] == [str(key_id) for key_id in reversed(keys.stored())]

@@ -10,9 +10,9 @@ from typing import Literal
 import pytest
 from sqlalchemy import make_url
 
-from adapters.cli.serving.server import Server, made_server
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.readiness import ReadinessMonitor
+from adapters.server.uvicorn_server import Server, create_server
 from adapters.settings import Settings
 from adapters.telemetry.logs import configure_logs
 from tests.http.support import serving
@@ -52,8 +52,8 @@ def test_lifespan_error_is_logged_without_message_or_traceback(
     monkeypatch.setattr(Database, "close", _fail if phase == "end" else _succeed)
     stream = io.StringIO()
     configure_logs(level="debug", log_format=log_format, stream=stream)
-    server = made_server(Settings(database_url=NOWHERE, port=0, state_directory=tmp_path), _stop)
-    assert server.serve_until_told() == (1 if phase == "start" else 0)
+    server = create_server(Settings(database_url=NOWHERE, port=0, state_directory=tmp_path), _stop)
+    assert server.serve_until_signal() == (1 if phase == "start" else 0)
     log = stream.getvalue()
     assert "s3cret" not in log
     assert "permission" not in log

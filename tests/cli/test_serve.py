@@ -18,7 +18,7 @@ from unittest.mock import Mock
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli.serving import processes
+from adapters.server import worker_process
 from tests.cli.support import (
     COMMAND,
     PATIENCE,
@@ -165,7 +165,7 @@ def test_serve_writes_log_lines_after_blocked_stderr_is_read(service: Service, t
 def test_serve_ends_with_parent_process(tmp_path: Path, service: Service) -> None:
     script = f"""
 import os, subprocess, sys
-command = {[*COMMAND, "serve", "--port", "0", "--with-parent"]!r}
+command = {[*COMMAND, "serve", "--port", "0", "--exit-with-parent"]!r}
 child = subprocess.Popen([*command, str(os.getpid())], stdin=subprocess.DEVNULL)
 print(child.pid, flush=True)
 sys.stdin.read()
@@ -192,4 +192,4 @@ sys.stdin.read()
 def test_stop_with_parent_exits_when_parent_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", Mock())  # the test process must not end with its parent
     with pytest.raises(SystemExit):
-        processes.stop_with_parent(1)
+        worker_process.exit_with_parent(1)

@@ -11,9 +11,9 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from adapters.cli.serving.server import ACCEPTED_IN_A_TURN, Server
 from adapters.http.middleware.http_protocol import bounded_protocol
 from adapters.http.middleware.request_limits import HeaderLimits
+from adapters.server.uvicorn_server import ACCEPTS_PER_ITERATION, Server
 from tests.support.waiting import LONGEST
 
 
@@ -26,7 +26,7 @@ def _with_garbage_collected() -> Iterator[None]:
 
 
 def test_server_accepts_many_connections_per_iteration() -> None:
-    connections = 3 * ACCEPTED_IN_A_TURN
+    connections = 3 * ACCEPTS_PER_ITERATION
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(_iterations_to_accept(connections)) < connections / 4
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.cli.serving import supervisor
-from adapters.cli.serving.supervisor import MOST_FAILURES, Supervisor
+from adapters.server import supervisor
+from adapters.server.supervisor import MAX_START_FAILURES, Supervisor
 from tests.support.waiting import LONGEST, until
 
 WORKERS = 2
@@ -101,7 +101,7 @@ def _signals() -> Iterator[None]:
 
 @pytest.fixture
 async def crew(monkeypatch: pytest.MonkeyPatch, _signals: None) -> AsyncIterator[Crew]:
-    monkeypatch.setattr(supervisor, "PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(supervisor, "RESTART_BACKOFF_SECONDS", (0.001, 0.001))
     crew = Crew()
     yield crew
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -126,10 +126,10 @@ async def test_supervisor_gives_up_when_no_worker_becomes_ready(crew: Crew) -> N
     crew.mode = "broken"
     async with supervised(crew):
         assert await asyncio.wait_for(crew.run, LONGEST) == 1
-    failures = crew.events("worker did not get ready")
-    assert len(failures) >= MOST_FAILURES
+    failures = crew.events("worker failed to start")
+    assert len(failures) >= MAX_START_FAILURES
     assert {(line["log_level"], line["exit_status"]) for line in failures} == {("warning", 3)}
-    assert crew.events("no worker gets ready: giving up")
+    assert crew.events("no worker could be started; exiting")
     assert not crew.announced.is_set()
     assert crew.alive() == []
 
@@ -141,24 +141,24 @@ async def test_supervisor_replaces_worker_that_ends(crew: Crew) -> None:
         await until(lambda: crew.alive() == [1, 2])
         await until(lambda: len(crew.events("worker is ready")) == 3)
         await crew.terminate()
-    (ended,) = crew.events("worker has ended: another one takes over")
+    (ended,) = crew.events("worker exited; starting a replacement")
     assert (ended["log_level"], ended["pid"], ended["exit_status"]) == ("warning", 0, -signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("mode", "event"), [("broken", "worker did not get ready"), ("full", "no worker can be started")]
+    ("mode", "event"), [("broken", "worker failed to start"), ("full", "no worker can be started")]
 )
 async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: str, event: str) -> None:
     async with supervised(crew):
         await crew.announces()
         crew.mode = mode
         crew.workers[0].end(1)
-        await until(lambda: len(crew.events(event)) > MOST_FAILURES)
+        await until(lambda: len(crew.events(event)) > MAX_START_FAILURES)
         assert crew.alive() == [1]
         crew.mode = "ready"
         await until(lambda: len(crew.alive()) == WORKERS)
         await crew.terminate()
-    assert not crew.events("no worker gets ready: giving up")
+    assert not crew.events("no worker could be started; exiting")
     assert {line.get("error") for line in crew.events(event)} == {"No room" if mode == "full" else None}
 
 
@@ -187,7 +187,7 @@ async def test_sighup_replaces_each_worker_when_new_is_ready(crew: Crew) -> None
             stopped = sum(worker.is_stopping for worker in crew.workers)
             assert stopped == number
             crew.workers[-1].ready.set_result(True)
-        await until(lambda: bool(crew.events("all workers are new")))
+        await until(lambda: bool(crew.events("rolling restart finished")))
         assert crew.alive() == [2, 3]
         await crew.terminate()
     assert all(worker.was_listening for worker in crew.workers[:WORKERS])
@@ -198,11 +198,11 @@ async def test_failed_rolling_restart_keeps_old_workers(crew: Crew) -> None:
         await crew.announces()
         crew.mode = "broken"
         os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: bool(crew.events("the new worker did not get ready: the others stay")))
+        await until(lambda: bool(crew.events("new worker failed to start; keeping the current workers")))
         assert crew.alive() == [0, 1]
         crew.mode = "ready"
         os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: bool(crew.events("all workers are new")))
+        await until(lambda: bool(crew.events("rolling restart finished")))
         await crew.terminate()
 
 
@@ -228,4 +228,4 @@ async def test_sigterm_aborts_rolling_restart_while_old_worker_drains(crew: Crew
         old.can_drain.set()
         assert await asyncio.wait_for(crew.run, LONGEST) == 0
     assert crew.alive() == []
-    assert not crew.events("all workers are new")
+    assert not crew.events("rolling restart finished")

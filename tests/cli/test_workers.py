@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli.serving import processes
-from adapters.cli.serving.processes import Worker
+from adapters.server import worker_process
+from adapters.server.worker_process import Worker
 from tests.cli.support import PATIENCE, Served, a_key, queried, rendered, serving, wait_until
 from tests.drills.load.exchange import ACKNOWLEDGED, Connection
 from tests.embedded.support import is_alive
@@ -93,7 +93,7 @@ async def test_rolling_restart_and_stop_lose_no_requests(tmp_path: Path, scratch
         first = pids(served)
         async with Users(served, key) as users:
             served.process.send_signal(signal.SIGHUP)
-            await happens(served, "all workers are new")
+            await happens(served, "rolling restart finished")
         assert users.outcomes.keys() == {ACKNOWLEDGED}
         last = pids(served)
         assert len(last) == len(first) == 2
@@ -118,7 +118,7 @@ async def test_killed_worker_is_replaced(tmp_path: Path, scratch: URL) -> None:
         killed, survivor = pids(served)
         os.kill(killed, signal.SIGKILL)
         await happens(served, READY, 3)
-        (ended,) = served.events("worker has ended: another one takes over")
+        (ended,) = served.events("worker exited; starting a replacement")
         assert (ended["level"], ended["pid"], ended["exit_status"]) == ("warning", killed, -signal.SIGKILL)
         assert json.load(served.get("/readyz"))["components"]["pool"]["detail"] == "opened 10 of 10"
         workers = pids(served)
@@ -131,7 +131,7 @@ async def test_killed_worker_is_replaced(tmp_path: Path, scratch: URL) -> None:
 
 
 async def test_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "STOP_SECONDS", 0.05)
+    monkeypatch.setattr(worker_process, "STOP_TIMEOUT_SECONDS", 0.05)
     line, other = socket.socketpair()
     line.setblocking(False)
     process = await asyncio.create_subprocess_exec(
@@ -141,10 +141,10 @@ async def test_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyP
     await asyncio.wait_for(process.stdout.readline(), PATIENCE)
     worker = Worker(process, line)
     other.close()
-    assert not await worker.is_ready()
-    assert worker.status is None
+    assert not await worker.wait_until_ready()
+    assert worker.exit_status is None
     await asyncio.wait_for(worker.stop(), PATIENCE)
-    assert worker.status == -signal.SIGKILL
+    assert worker.exit_status == -signal.SIGKILL
 
 
 async def test_worker_start_raises_when_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,4 +153,4 @@ async def test_worker_start_raises_when_no_process_can_start(monkeypatch: pytest
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", fail)
     with pytest.raises(BlockingIOError):
-        await Worker.started([], {})
+        await Worker.start([], {})

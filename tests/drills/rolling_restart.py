@@ -42,7 +42,7 @@ def run(stage: Stage) -> Outcome:
 
 
 def _roll(service: Target) -> None:
-    """Send SIGHUP, and return when all workers are new."""
+    """Send SIGHUP, and return when rolling restart finished."""
     supervisor = service.served.process.pid
     before = set(children(supervisor))
     service.served.process.send_signal(signal.SIGHUP)

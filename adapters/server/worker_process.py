@@ -10,50 +10,50 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from adapters.cli.serving.server import BACKLOG, DRAIN_SECONDS
+from adapters.server.uvicorn_server import BACKLOG, DRAIN_TIMEOUT_SECONDS
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-START_SECONDS = 60.0
-STOP_SECONDS = DRAIN_SECONDS + 5.0
-KILL_SECONDS = 5.0
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = DRAIN_TIMEOUT_SECONDS + 5.0
+KILL_TIMEOUT_SECONDS = 5.0
 
 
-def listening(host: str, port: int) -> list[socket.socket]:
+def create_listen_sockets(host: str, port: int) -> list[socket.socket]:
     """Return listening sockets for all addresses of the host. Raises OSError with the address."""
-    found: list[socket.socket] = []
+    listeners: list[socket.socket] = []
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, address in dict.fromkeys((family, address) for family, *_, address in addresses):
-            chosen = found[0].getsockname()[1] if found else port
-            found.append(socket.create_server((str(address[0]), chosen), family=family, backlog=BACKLOG))
+            chosen = listeners[0].getsockname()[1] if listeners else port
+            listeners.append(socket.create_server((str(address[0]), chosen), family=family, backlog=BACKLOG))
     except OSError as error:
-        for one in found:
+        for one in listeners:
             one.close()
         raise OSError(f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from error
-    return found
+    return listeners
 
 
 class Worker:
     """A worker process."""
 
-    def __init__(self, process: Process, line: socket.socket) -> None:
+    def __init__(self, process: Process, control_pipe: socket.socket) -> None:
         self._process = process
-        self._line = line
-        self.ended = asyncio.create_task(self._wait())
+        self._control_pipe = control_pipe
+        self.exited = asyncio.create_task(self._wait())
         """Done when the process has ended."""
 
     @classmethod
-    async def started(cls, sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> "Worker":
+    async def start(cls, sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> "Worker":
         """Start a worker, which is not ready yet. It ends when this process closes the control pipe or ends."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
             numbers = [one.fileno() for one in sockets]
-            words = ["worker", "--parent", str(os.getpid()), "--line", str(theirs.fileno())]
-            words += [word for number in numbers for word in ("--listen", str(number))]
+            arguments = ["worker", "--parent-pid", str(os.getpid()), "--control-fd", str(theirs.fileno())]
+            arguments += [word for number in numbers for word in ("--listen-fd", str(number))]
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", "adapters.cli.main", *words),
+                    *(sys.executable, "-P", "-m", "adapters.cli.main", *arguments),
                     pass_fds=[*numbers, theirs.fileno()],
                     env=dict(environment),
                 )
@@ -68,38 +68,38 @@ class Worker:
         return self._process.pid
 
     @property
-    def status(self) -> int | None:
+    def exit_status(self) -> int | None:
         """The exit status, None while the process runs."""
         return self._process.returncode
 
-    async def is_ready(self) -> bool:
+    async def wait_until_ready(self) -> bool:
         """Wait until the worker is ready. Return False if it ends or needs too long."""
         with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(START_SECONDS):
-                return bool(await asyncio.get_running_loop().sock_recv(self._line, 16))
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                return bool(await asyncio.get_running_loop().sock_recv(self._control_pipe, 16))
         return False
 
     async def stop(self) -> None:
         """Let the worker drain, and wait until it has ended. Kill it after a time limit."""
         self._send(signal.SIGTERM)
-        await asyncio.wait([self.ended], timeout=STOP_SECONDS)
+        await asyncio.wait([self.exited], timeout=STOP_TIMEOUT_SECONDS)
         self._send(signal.SIGKILL)
-        await asyncio.wait([self.ended], timeout=KILL_SECONDS)
+        await asyncio.wait([self.exited], timeout=KILL_TIMEOUT_SECONDS)
 
     def _send(self, number: signal.Signals) -> None:
         # Process.send_signal would collect the exit status, which the event loop needs.
         with suppress(ProcessLookupError):
-            if not self.ended.done():
+            if not self.exited.done():
                 os.kill(self.pid, number)
 
     async def _wait(self) -> None:
         try:
             await self._process.wait()
         finally:
-            self._line.close()
+            self._control_pipe.close()
 
 
-def stop_with_parent(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Request SIGTERM from the kernel when the parent process ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

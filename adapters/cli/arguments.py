@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from adapters.cli.values import a_duration, a_moment, a_scope, an_id, an_id_or_key
+from adapters.cli.argument_types import parse_datetime, parse_duration, parse_id, parse_id_or_key, parse_scope
 from domain.api_keys import Scope
 
 
-class Parser(argparse.ArgumentParser):
+class OneLineErrorParser(argparse.ArgumentParser):
     """A parser that prints errors in one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -16,12 +16,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser. It sets `module` to the module of the command, and `action` to its subcommand."""
-    whole = Parser(
+    root = OneLineErrorParser(
         prog="hexapost", description="Users and posts over REST. Settings come from the environment; see README.md."
     )
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, help_: str) -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=help_, description=help_)
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _with_database(add("with-database", "run a command with DATABASE_URL set"))
     _worker(commands.add_parser("worker"))
     _openapi(add("openapi", "print the OpenAPI document, or compare it with a file"))
-    return whole
+    return root
 
 
 def _embedded(parser: argparse.ArgumentParser) -> None:
@@ -63,21 +63,21 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", help="number of worker processes, overrides HEXAPOST_WORKERS")
     parser.add_argument("--migrate", action="store_true", help="apply pending migrations first")
     parser.add_argument(
-        "--admin-key",
+        "--create-admin-key",
         action="store_true",
         help="with the embedded database: create an API key with all scopes in the state directory and print a sample "
         "request",
     )
-    parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when the parent process ends (Linux)")
+    parser.add_argument("--exit-with-parent", type=int, metavar="PID", help="stop when the parent process ends (Linux)")
     _embedded(parser)
 
 
 def _worker(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of an internal command, which is not listed."""
-    parser.set_defaults(module="adapters.cli.worker")
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--line", type=int, required=True)
-    parser.add_argument("--listen", type=int, action="append", required=True)
+    parser.set_defaults(module="adapters.server.worker")
+    parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--listen-fd", type=int, action="append", required=True)
 
 
 def _keys(parser: argparse.ArgumentParser) -> None:
@@ -91,13 +91,13 @@ def _keys(parser: argparse.ArgumentParser) -> None:
     _keys_create(add("create", "create an API key and print it; it is not shown again"))
     _embedded(add("list", "print all API keys as a table, newest first"))
     revoke = add("revoke", "revoke an API key")
-    revoke.add_argument("id", type=an_id_or_key, metavar="ID", help="ID of the key, or the key itself")
+    revoke.add_argument("id", type=parse_id_or_key, metavar="ID", help="ID of the key, or the key itself")
     _embedded(revoke)
     rotate = add("rotate", "create a replacement for an API key, print it, and let the old key expire")
-    rotate.add_argument("id", type=an_id, metavar="ID", help="ID of the key")
+    rotate.add_argument("id", type=parse_id, metavar="ID", help="ID of the key")
     rotate.add_argument(
         "--overlap",
-        type=a_duration,
+        type=parse_duration,
         default="24h",
         metavar="TIME",
         help="how long the old key stays valid, such as 0s (default: 24h)",
@@ -109,22 +109,22 @@ def _keys_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="label of the key, in one line")
     parser.add_argument(
         "--scope",
-        type=a_scope,
+        type=parse_scope,
         action="append",
         required=True,
         dest="scopes",
         metavar="SCOPE",
         help=f"scope to grant: {', '.join(Scope)}; can be repeated",
     )
-    parser.add_argument("--user-id", type=an_id, metavar="ID", help="ID of the user to which the key is bound")
+    parser.add_argument("--user-id", type=parse_id, metavar="ID", help="ID of the user to which the key is bound")
     end = parser.add_mutually_exclusive_group()
-    end.add_argument("--expires-in", type=a_duration, metavar="TIME", help="lifetime, such as 90d or 12h")
-    end.add_argument("--expires-at", type=a_moment, metavar="TIME", help="expiry, such as 2030-01-31T12:00:00Z")
+    end.add_argument("--expires-in", type=parse_duration, metavar="TIME", help="lifetime, such as 90d or 12h")
+    end.add_argument("--expires-at", type=parse_datetime, metavar="TIME", help="expiry, such as 2030-01-31T12:00:00Z")
     _embedded(parser)
 
 
 def _with_database(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments")
     _embedded(parser)
 
 

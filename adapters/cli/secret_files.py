@@ -15,7 +15,7 @@ def cursor_secret(settings: Settings) -> bytes:
     """Return the secret that signs cursors."""
     if settings.cursor_secret is not None:
         return settings.cursor_secret.get_secret_value()
-    return kept(
+    return load_or_create_secret(
         settings.state_directory / "cursor.secret",
         "Deleting it creates a new secret and invalidates cursors that clients use.",
     )
@@ -26,7 +26,7 @@ def key_peppers(settings: Settings) -> PepperSet:
     if settings.api_key_peppers is not None:
         return PepperSet({version: secret.get_secret_value() for version, secret in settings.api_key_peppers.items()})
     consequence = "Deleting it creates a new pepper and invalidates all existing API keys."
-    return PepperSet({1: kept(pepper_file(settings), consequence)})
+    return PepperSet({1: load_or_create_secret(pepper_file(settings), consequence)})
 
 
 def pepper_file(settings: Settings) -> Path:
@@ -34,14 +34,14 @@ def pepper_file(settings: Settings) -> Path:
     return settings.state_directory / "key.pepper"
 
 
-def kept(path: Path, consequence: str) -> bytes:
+def load_or_create_secret(path: Path, consequence: str) -> bytes:
     """Return the secret in a file with mode 0600. A missing file is created with 32 random bytes in hexadecimal digits.
 
     Raises OSError if the file can be neither read nor created, or is too short. `consequence` is the effect of deleting
     it, for the error message.
     """
     if not path.exists():
-        with drafted(path, secrets.token_hex(MIN_SECRET_BYTES).encode()) as draft, suppress(FileExistsError):
+        with atomic_write(path, secrets.token_hex(MIN_SECRET_BYTES).encode()) as draft, suppress(FileExistsError):
             os.link(draft, path)  # unlike a rename, it does not replace the file of a concurrent process
     secret = path.read_bytes()
     if len(secret) < MIN_SECRET_BYTES:
@@ -50,7 +50,7 @@ def kept(path: Path, consequence: str) -> bytes:
 
 
 @contextmanager
-def drafted(path: Path, content: bytes) -> Iterator[Path]:
+def atomic_write(path: Path, content: bytes) -> Iterator[Path]:
     """Write a temporary file with mode 0600 beside `path`. The block moves it to `path`. Then sync it to disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600 from the start
@@ -61,12 +61,12 @@ def drafted(path: Path, content: bytes) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())
         yield draft
-        _sync(path.parent)
+        _fsync_directory(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _sync(directory: Path) -> None:
+def _fsync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

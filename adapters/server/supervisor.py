@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from adapters.cli.serving.processes import Worker
+from adapters.server.worker_process import Worker
 
-PAUSES = (0.05, 1.0)
+RESTART_BACKOFF_SECONDS = (0.05, 1.0)
 """The minimum and the maximum delay before a worker is replaced."""
-STEADY_SECONDS = 10.0
+STABLE_AFTER_SECONDS = 10.0
 """A worker that was ready for this long resets the delay."""
-MOST_FAILURES = 3
+MAX_START_FAILURES = 3
 """Consecutive failed starts without any ready worker, after which the supervisor exits."""
 
 
@@ -39,20 +39,20 @@ class Supervisor:
         self._ready: set[Worker] = set()
         self._failures = 0
         self._all_ready = asyncio.Event()
-        self._told = asyncio.Event()
-        self._to_roll = asyncio.Event()
+        self._stop_requested = asyncio.Event()
+        self._restart_requested = asyncio.Event()
         self._requests: list[asyncio.Queue[asyncio.Future[bool]]] = [asyncio.Queue() for _ in range(count)]
 
-    async def run(self, when_ready: Callable[[], None]) -> int:
-        """Run until all workers have ended, and return the exit status. `when_ready` is called when all are ready."""
+    async def run(self, on_ready: Callable[[], None]) -> int:
+        """Run until all workers have ended, and return the exit status. `on_ready` is called when all are ready."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told.set)
-        loop.add_signal_handler(signal.SIGHUP, self._to_roll.set)
-        work = [self._begin(when_ready), *map(self._keep, self._requests), self._be_told()]
+            loop.add_signal_handler(number, self._stop_requested.set)
+        loop.add_signal_handler(signal.SIGHUP, self._restart_requested.set)
+        work = [self._start_workers(on_ready), *map(self._monitor, self._requests), self._wait_for_stop()]
         tasks = [asyncio.create_task(one) for one in work]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        has_failed = not self._told.is_set()
+        has_failed = not self._stop_requested.is_set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -61,18 +61,18 @@ class Supervisor:
         await asyncio.gather(*[worker.stop() for worker in self._workers])
         return int(has_failed)
 
-    async def _be_told(self) -> None:
-        await self._told.wait()
+    async def _wait_for_stop(self) -> None:
+        await self._stop_requested.wait()
 
-    async def _begin(self, when_ready: Callable[[], None]) -> None:
+    async def _start_workers(self, on_ready: Callable[[], None]) -> None:
         await self._all_ready.wait()
-        when_ready()
+        on_ready()
         while True:
-            await self._to_roll.wait()
-            self._to_roll.clear()
-            await self._roll()
+            await self._restart_requested.wait()
+            self._restart_requested.clear()
+            await self._rolling_restart()
 
-    async def _roll(self) -> None:
+    async def _rolling_restart(self) -> None:
         self._logger.info("rolling restart started")
         for requests in self._requests:
             done = asyncio.get_running_loop().create_future()
@@ -82,25 +82,31 @@ class Supervisor:
                 return
         self._logger.info("rolling restart finished")
 
-    async def _keep(self, requests: asyncio.Queue[asyncio.Future[bool]]) -> None:
+    async def _monitor(self, requests: asyncio.Queue[asyncio.Future[bool]]) -> None:
         """Keep one worker running. Return only if no worker can be started."""
-        worker = await self._ready_at_last()
-        pause, since = PAUSES[0], time.monotonic()
+        worker = await self._start_until_ready()
+        pause, since = RESTART_BACKOFF_SECONDS[0], time.monotonic()
         while worker is not None:
             asked = asyncio.create_task(requests.get())
             try:
-                await asyncio.wait([asked, worker.ended], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([asked, worker.exited], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 asked.cancel()
-            if worker.ended.done():
-                self._logger.warning("worker exited; starting a replacement", pid=worker.pid, exit_status=worker.status)
-                pause = PAUSES[0] if time.monotonic() - since > STEADY_SECONDS else min(2 * pause, PAUSES[1])
+            if worker.exited.done():
+                self._logger.warning(
+                    "worker exited; starting a replacement", pid=worker.pid, exit_status=worker.exit_status
+                )
+                pause = (
+                    RESTART_BACKOFF_SECONDS[0]
+                    if time.monotonic() - since > STABLE_AFTER_SECONDS
+                    else min(2 * pause, RESTART_BACKOFF_SECONDS[1])
+                )
                 await asyncio.sleep(pause)
-                worker, since = await self._ready_at_last(), time.monotonic()
+                worker, since = await self._start_until_ready(), time.monotonic()
             if asked.done() and not asked.cancelled():
-                worker, since = await self._replaced(worker, asked.result()), time.monotonic()
+                worker, since = await self._replace(worker, asked.result()), time.monotonic()
 
-    async def _replaced(self, worker: Worker | None, done: "asyncio.Future[bool]") -> Worker | None:
+    async def _replace(self, worker: Worker | None, done: "asyncio.Future[bool]") -> Worker | None:
         """Replace a worker, and return its successor, or the same worker if no successor becomes ready."""
         new = await self._try_to_start()
         if new is not None and worker is not None:
@@ -109,16 +115,16 @@ class Supervisor:
         done.set_result(new is not None)
         return new or worker
 
-    async def _ready_at_last(self) -> Worker | None:
+    async def _start_until_ready(self) -> Worker | None:
         """Return a ready worker, None if no worker can be started and no other is ready."""
-        pause = PAUSES[0]
+        pause = RESTART_BACKOFF_SECONDS[0]
         while (worker := await self._try_to_start()) is None:
             self._failures += 1
-            if self._failures >= MOST_FAILURES and not self._ready:
+            if self._failures >= MAX_START_FAILURES and not self._ready:
                 self._logger.error("no worker could be started; exiting")
                 return None
             await asyncio.sleep(pause)
-            pause = min(2 * pause, PAUSES[1])
+            pause = min(2 * pause, RESTART_BACKOFF_SECONDS[1])
         return worker
 
     async def _try_to_start(self) -> Worker | None:
@@ -128,8 +134,8 @@ class Supervisor:
             self._logger.warning("worker process could not be created", error=error.strerror or type(error).__name__)
             return None
         self._workers.add(worker)
-        worker.ended.add_done_callback(lambda _: self._forget(worker))
-        if await worker.is_ready():
+        worker.exited.add_done_callback(lambda _: self._discard(worker))
+        if await worker.wait_until_ready():
             self._failures = 0
             self._ready.add(worker)
             if len(self._ready) == len(self._requests):
@@ -137,9 +143,9 @@ class Supervisor:
             self._logger.info("worker is ready", pid=worker.pid)
             return worker
         await worker.stop()
-        self._logger.warning("worker failed to start", pid=worker.pid, exit_status=worker.status)
+        self._logger.warning("worker failed to start", pid=worker.pid, exit_status=worker.exit_status)
         return None
 
-    def _forget(self, worker: Worker) -> None:
+    def _discard(self, worker: Worker) -> None:
         self._workers.discard(worker)
         self._ready.discard(worker)

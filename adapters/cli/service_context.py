@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from sqlalchemy import URL
 
-from adapters.cli.errors import NotReadyError
+from adapters.cli.errors import DatabaseNotReadyError
 from adapters.container import Container
 from adapters.postgres.schema.readiness import readiness
 from adapters.settings import Settings
@@ -17,12 +17,13 @@ NO_PEPPERS = PepperSet({})
 
 
 @asynccontextmanager
-async def opened(
-    settings: Settings, url: URL, *, peppers: PepperSet = NO_PEPPERS, is_ready: bool = False
+async def open_service(
+    settings: Settings, url: URL, *, peppers: PepperSet = NO_PEPPERS, skip_readiness_check: bool = False
 ) -> AsyncIterator[Container]:
     """Create the object graph of the service, and close the database when the block ends.
 
-    Raises NotReadyError if the database is unreachable or older than this release. `is_ready` skips this check.
+    Raises DatabaseNotReadyError if the database is unreachable or older than this release. `skip_readiness_check` skips
+    this check.
     """
     container = Container(
         settings=settings.model_copy(update={"database_url": url}),
@@ -32,10 +33,10 @@ async def opened(
     )
     database = container.database()
     try:
-        components = {} if is_ready else await readiness(database)
+        components = {} if skip_readiness_check else await readiness(database)
         for name, (ready, detail) in components.items():
             if not ready:
-                raise NotReadyError(f"{name} {detail}")
+                raise DatabaseNotReadyError(f"{name} {detail}")
         yield container
     finally:
         await database.close()

@@ -5,24 +5,24 @@ from datetime import UTC, datetime
 
 from domain.api_keys import ApiKey
 
-_HEAD = ("ID", "NAME", "SCOPES", "USER", "CREATED", "EXPIRES", "LAST USED", "STATE", "PEPPER")
+_HEADER = ("ID", "NAME", "SCOPES", "USER", "CREATED", "EXPIRES", "LAST USED", "STATE", "PEPPER")
 
 
-def key_table(keys: Iterable[ApiKey], now: datetime) -> str:
+def api_key_table(keys: Iterable[ApiKey], now: datetime) -> str:
     """Return a header line and a line for each key, in aligned columns."""
-    rows = [_HEAD, *(_row(key, now) for key in keys)]
+    rows = [_HEADER, *(_row(key, now) for key in keys)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
-def state(key: ApiKey, now: datetime) -> str:
+def key_status(key: ApiKey, now: datetime) -> str:
     """Return `live`, `expired` or `revoked`."""
     if key.revoked_at is not None:
         return "revoked"
     return "live" if key.is_active(now) else "expired"
 
 
-def shown(at: datetime | None) -> str:
+def format_timestamp(at: datetime | None) -> str:
     """Return a time in UTC to the second, or a dash for None."""
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
@@ -33,10 +33,10 @@ def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
         key.name,
         ",".join(sorted(key.scopes)),
         "-" if key.user_id is None else str(key.user_id),
-        shown(key.created_at),
-        shown(key.expires_at),
-        shown(key.last_used_at),
-        state(key, now),
+        format_timestamp(key.created_at),
+        format_timestamp(key.expires_at),
+        format_timestamp(key.last_used_at),
+        key_status(key, now),
         str(key.secret_hash.pepper),
     )
 

@@ -10,30 +10,30 @@ from importlib.metadata import version
 
 import uvicorn
 
-from adapters.cli.output import report
-from adapters.cli.secrets import cursor_secret, key_peppers
+from adapters.cli.console import print_status
+from adapters.cli.secret_files import cursor_secret, key_peppers
 from adapters.container import Container
 from adapters.settings import Settings
 from adapters.telemetry.metrics import shared_directory
 
-DRAIN_SECONDS = 10
+DRAIN_TIMEOUT_SECONDS = 10
 """The time limit of requests in progress during a shutdown."""
 
 BACKLOG = 2048
 
-ACCEPTED_IN_A_TURN = 16
+ACCEPTS_PER_ITERATION = 16
 """Connections accepted per event-loop iteration. libuv accepts one per listener, and iterations are long under load."""
 
-YOUNG_OBJECTS = 10_000
+GC_GENERATION_0_THRESHOLD = 10_000
 """New objects before a collection, instead of 700. Reference counting frees nearly all of them earlier."""
 
-STRAGGLER_SECONDS = 0.05
+FORCED_CLOSE_SECONDS = 0.05
 
 Started = Callable[["Server"], Awaitable[None]]
 
 
-def made_server(settings: Settings, when_started: Started) -> "Server":
-    """Return a server of the API. `when_started` is awaited when it accepts requests."""
+def create_server(settings: Settings, on_started: Started) -> "Server":
+    """Return a server of the API. `on_started` is awaited when it accepts requests."""
     container = Container(
         settings=settings,
         cursor_secret=cursor_secret(settings),
@@ -53,22 +53,22 @@ def made_server(settings: Settings, when_started: Started) -> "Server":
         backlog=BACKLOG,
         proxy_headers=False,  # the client address is not used
         server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS,
     )
-    return Server(config, container, when_started)
+    return Server(config, container, on_started)
 
 
-def announce(address: tuple[str, int], header: str | None) -> None:
+def print_startup_hint(address: tuple[str, int], header: str | None) -> None:
     """Print the address of the documentation, and a sample request with this header."""
     host, port = address
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    report(f"serving; documentation at {base}/docs")
+    print_status(f"serving; documentation at {base}/docs")
     if header is not None:
         user = '{"email": "ada@example.org", "full_name": "Ada Lovelace"}'
-        report(f"try: curl {base}/api/v1/users -H {header} -H 'Content-Type: application/json' -d '{user}'")
+        print_status(f"try: curl {base}/api/v1/users -H {header} -H 'Content-Type: application/json' -d '{user}'")
 
 
-def _collect_rarely() -> None:
+def _tune_garbage_collector() -> None:
     """Exclude all existing objects from garbage collection, and collect the others rarely.
 
     A full collection blocks all requests: it took 80 ms for the 150,000 objects of the libraries, and 40 ms once a
@@ -76,20 +76,20 @@ def _collect_rarely() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
+    gc.set_threshold(GC_GENERATION_0_THRESHOLD, 10, 10)
 
 
 class Server(uvicorn.Server):
     """A server that reports itself as not ready at the start of its shutdown."""
 
-    def __init__(self, config: uvicorn.Config, container: Container, when_started: Started) -> None:
+    def __init__(self, config: uvicorn.Config, container: Container, on_started: Started) -> None:
         super().__init__(config)
         self.container = container
-        self._when_started = when_started
-        self.telling: asyncio.Task[None] | None = None
+        self._on_started = on_started
+        self.background_task: asyncio.Task[None] | None = None
         """A background task of the worker: it reports when the server is ready."""
 
-    def serve_until_told(self, sockets: Sequence[socket.socket] = ()) -> int:
+    def serve_until_signal(self, sockets: Sequence[socket.socket] = ()) -> int:
         """Serve until SIGINT or SIGTERM, on the given sockets or on the configured address; return the exit status."""
         try:
             self.run(list(sockets) or None)
@@ -105,31 +105,31 @@ class Server(uvicorn.Server):
         return host, port
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the server, and call `when_started`."""
+        """Start the server, and call `on_started`."""
         await super().startup(sockets=sockets)
         if self.started:
-            await self._listen_more()
-            _collect_rarely()
-            await self._when_started(self)
+            await self._accept_in_batches()
+            _tune_garbage_collector()
+            await self._on_started(self)
 
-    async def _listen_more(self) -> None:
+    async def _accept_in_batches(self) -> None:
         """Add listeners to each socket, to accept several connections per event-loop iteration."""
         loop, config = asyncio.get_running_loop(), self.config
         made: Callable[[], asyncio.Protocol]
         made = partial(config.http_protocol_class, config, self.server_state, self.lifespan.state)  # type: ignore[call-arg]
         for listener in [listener for server in self.servers for listener in server.sockets]:
-            for _ in range(ACCEPTED_IN_A_TURN - 1):
+            for _ in range(ACCEPTS_PER_ITERATION - 1):
                 again = socket.socket(fileno=os.dup(listener.fileno()))
                 self.servers.append(await loop.create_server(made, sock=again, backlog=config.backlog))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Report not ready, stop accepting connections, and complete the requests in progress."""
         self.container.readiness().mark_draining()
-        stragglers = asyncio.get_running_loop().call_later(STRAGGLER_SECONDS, self._end_stragglers)
+        stragglers = asyncio.get_running_loop().call_later(FORCED_CLOSE_SECONDS, self._abort_remaining_connections)
         await super().shutdown(sockets=sockets)
         stragglers.cancel()
 
-    def _end_stragglers(self) -> None:
+    def _abort_remaining_connections(self) -> None:
         # Connections that were accepted during the call of `shutdown`.
         for connection in list(self.server_state.connections):
             connection.shutdown()

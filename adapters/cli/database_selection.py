@@ -5,13 +5,15 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL, make_url
 
-from adapters.cli.output import report
+from adapters.cli.console import print_status
 from adapters.embedded import EmbeddedPostgres
 from adapters.settings import DATABASE_URL, EXAMPLE_URL, Settings, SettingsError
 
 
 @contextmanager
-def with_database(settings: Settings, *, embedded: bool, report: Callable[[str], None] = report) -> Iterator[URL]:
+def selected_database(
+    settings: Settings, *, embedded: bool, report: Callable[[str], None] = print_status
+) -> Iterator[URL]:
     """Yield the URL of the database. An embedded one runs until the block ends. `report` gets a line for each step.
 
     Raises SettingsError without DATABASE_URL and --embedded, and EmbeddedPostgresError if the start fails.

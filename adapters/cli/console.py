@@ -12,39 +12,39 @@ from typing import TextIO
 
 from adapters.telemetry.lines import Lines
 
-END_SECONDS = 1.0
+FLUSH_TIMEOUT_SECONDS = 1.0
 """The time limit for writing the remaining output at exit."""
 
 
-def never_wait() -> None:
+def make_streams_nonblocking() -> None:
     """Make both streams non-blocking, so that a stalled terminal or log does not stop the service."""
     for name in ("stdout", "stderr"):
         setattr(sys, name, Lines(getattr(sys, name)))
 
 
-def report(line: str) -> None:
+def print_status(line: str) -> None:
     """Print a status line to standard output."""
-    _say(line, sys.stdout)
+    _write_line(line, sys.stdout)
 
 
-def complain(line: str) -> None:
+def print_error(line: str) -> None:
     """Print an error line to standard error."""
-    _say(line, sys.stderr)
+    _write_line(line, sys.stderr)
 
 
-def remark(line: str) -> None:
+def print_status_to_stderr(line: str) -> None:
     """Print a status line to standard error, because standard output is the result."""
-    _say(line, sys.stderr)
+    _write_line(line, sys.stderr)
 
 
-def hand_over(result: str) -> None:
+def print_result(result: str) -> None:
     """Write a result to standard output. Raises OSError if it cannot be written."""
     os.write(sys.stdout.fileno(), f"{result}\n".encode())
 
 
-def let_go() -> None:
+def discard_unwritten_output() -> None:
     """Discard unwritten output. Otherwise Python tries to write it at exit, and fails with status 120."""
-    due = monotonic() + END_SECONDS
+    due = monotonic() + FLUSH_TIMEOUT_SECONDS
     for name in ("stdout", "stderr"):
         if isinstance(lines := getattr(sys, name), Lines):
             lines.end(max(0.0, due - monotonic()))
@@ -55,7 +55,7 @@ def let_go() -> None:
             setattr(sys, name, None)
 
 
-def _say(line: str, stream: TextIO | None) -> None:
+def _write_line(line: str, stream: TextIO | None) -> None:
     with suppress(OSError, ValueError):  # broken or closed
         if stream is not None:
             stream.write(f"hexapost: {line}\n")

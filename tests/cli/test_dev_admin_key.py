@@ -1,4 +1,4 @@
-"""Tests for `hexapost serve --admin-key`."""
+"""Tests for `hexapost serve --create-admin-key`."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli import opened
-from adapters.cli.admin_key import admin_header
-from adapters.cli.secrets import key_peppers
+from adapters.cli import service_context
+from adapters.cli.dev_admin_key import ensure_admin_key_header
+from adapters.cli.secret_files import key_peppers
 from adapters.settings import Settings
 from application.api_key_tokens import parse_api_key_id
 from domain.api_keys import Scope
@@ -23,7 +23,7 @@ NEW = re.compile(r"'Authorization: Bearer (hexa_\w+)'")
 
 
 class Starter:
-    """Gets the admin key as `serve --embedded --admin-key` does, from the database of the tests."""
+    """Gets the admin key as `serve --embedded --create-admin-key` does, from the database of the tests."""
 
     def __init__(self, directory: Path, url: URL) -> None:
         self.settings = Settings(state_directory=directory / "of state")
@@ -32,7 +32,7 @@ class Starter:
         self.url = url
 
     def start(self) -> str | None:
-        return admin_header(self.settings, self.url)
+        return ensure_admin_key_header(self.settings, self.url)
 
     def start_with_new_key(self) -> str:
         """Start, and return the new key."""
@@ -61,7 +61,7 @@ def starter(tmp_path: Path, database: URL) -> Starter:
 def test_admin_key_is_created_once(
     starter: Starter, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened, "readiness", None)  # `serve` has checked it already
+    monkeypatch.setattr(service_context, "readiness", None)  # `serve` has checked it already
     text = starter.start_with_new_key()
     assert starter.path.read_text() == f"{text}\n"
     assert starter.path.stat().st_mode & 0o777 == 0o600
@@ -176,7 +176,7 @@ def test_admin_key_prints_create_command_with_database_url(
     tmp_path: Path, database: URL, capfd: pytest.CaptureFixture[str], hexapost: Hexapost
 ) -> None:
     settings = Settings(state_directory=tmp_path / "state", database_url=database)
-    assert admin_header(settings, database) is None
+    assert ensure_admin_key_header(settings, database) is None
     (line,) = capfd.readouterr().out.splitlines()
     arguments = line.removeprefix("hexapost: there is no API key yet; to make one: hexapost ").split()
     assert queried(database, "SELECT id FROM api_keys") == []
@@ -185,7 +185,7 @@ def test_admin_key_prints_create_command_with_database_url(
     assert hexapost(*arguments, DATABASE_URL=rendered(database)).status == 0
     (scopes,) = queried(database, "SELECT scopes FROM api_keys")
     assert set(scopes) == set(Scope)
-    assert admin_header(settings, database) is None
+    assert ensure_admin_key_header(settings, database) is None
     assert capfd.readouterr().out == ""
 
 
@@ -199,4 +199,4 @@ def test_make_run_requests_admin_key() -> None:
         check=True,
         timeout=PATIENCE,
     )
-    assert "serve --embedded --migrate --admin-key" in done.stdout
+    assert "serve --embedded --migrate --create-admin-key" in done.stdout

@@ -1,1 +1,0 @@
-"""The HTTP server of a process, and the supervisor of several."""

@@ -1,0 +1,1 @@
+"""The HTTP server: uvicorn, the supervisor and its workers."""
