@@ -16,12 +16,12 @@ from adapters.http.middleware.http_protocol import bounded_protocol
 from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.lifespan import Lifespan
+from adapters.observability.metrics import Metrics
+from adapters.observability.tracing_config import create_tracer
 from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.schema.readiness import ReadinessMonitor
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.settings import Settings
-from adapters.telemetry.metrics import Metrics
-from adapters.telemetry.tracing import made_traces
 from application.api_key_tokens import PepperSet, generate_secret
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
@@ -31,7 +31,7 @@ from application.transactions import RetryPolicy
 from application.users import UserService
 
 if TYPE_CHECKING:
-    from adapters.telemetry.traces import Traces
+    from adapters.observability.tracing import Tracer
 
 T = TypeVar("T")
 
@@ -94,13 +94,13 @@ class ReadinessProbe:
 
 def with_pool_metrics(metrics: Metrics, database: Database) -> Metrics:
     """Add the usage of the connection pool to the metrics, and return them."""
-    metrics.watch(lambda: database.usage)
+    metrics.set_pool_source(lambda: database.usage)
     return metrics
 
 
-def with_tracing(service: T, traces: "Traces | None") -> T:
+def with_tracing(service: T, tracer: "Tracer | None") -> T:
     """Return the service, with a span around each use case if tracing is enabled."""
-    return service if traces is None else traces.use_cases(service)
+    return service if tracer is None else tracer.wrap_service(service)
 
 
 class Container(containers.DeclarativeContainer):
@@ -112,7 +112,7 @@ class Container(containers.DeclarativeContainer):
     version = providers.Dependency(instance_of=str)
     environment = providers.Object(os.environ)
 
-    traces = providers.Singleton(made_traces, environment, version)
+    tracer = providers.Singleton(create_tracer, environment, version)
     metrics_directory: providers.Provider[Path | None] = providers.Object(None)
     """The directory in which the worker processes share their metrics."""
     metrics_recorder = providers.Singleton(Metrics, version=version, rejections=REJECTIONS, directory=metrics_directory)
@@ -121,13 +121,15 @@ class Container(containers.DeclarativeContainer):
         Database,
         settings.provided.database_url,
         options,
-        errors=metrics_recorder.provided.database_failed,
-        statements=providers.Callable(lambda traces: traces and traces.statement, traces),
+        errors=metrics_recorder.provided.count_database_error,
+        statements=providers.Callable(lambda tracer: tracer and tracer.statement_span, tracer),
     )
     metrics = providers.Singleton(with_pool_metrics, metrics_recorder, database)
     storage = providers.Singleton(SqlAlchemyStorage, database)
     retry = providers.Singleton(
-        RetryPolicy, max_elapsed=settings.provided.db_retry_deadline_seconds, observer=metrics_recorder.provided.retried
+        RetryPolicy,
+        max_elapsed=settings.provided.db_retry_deadline_seconds,
+        observer=metrics_recorder.provided.count_retry,
     )
     clock = providers.Object(utc_now)
     new_id = providers.Object(new_id)
@@ -156,9 +158,9 @@ class Container(containers.DeclarativeContainer):
     readiness = providers.Singleton(ReadinessProbe, readiness_monitor)
     use_cases = providers.Singleton(
         UseCases,
-        users=providers.Callable(with_tracing, users, traces),
-        posts=providers.Callable(with_tracing, posts, traces),
-        api_keys=providers.Callable(with_tracing, api_keys, traces),
+        users=providers.Callable(with_tracing, users, tracer),
+        posts=providers.Callable(with_tracing, posts, tracer),
+        api_keys=providers.Callable(with_tracing, api_keys, tracer),
         authenticator=authenticator,
         readiness=readiness,
     )
@@ -173,7 +175,7 @@ class Container(containers.DeclarativeContainer):
         rate_limit_store=settings.provided.rate_limit_store,
         version=version,
         metrics=metrics,
-        start_span=providers.Callable(lambda traces: traces and traces.request, traces),
+        start_span=providers.Callable(lambda tracer: tracer and tracer.start_request_span, tracer),
     )
     protocol = providers.Singleton(
         bounded_protocol,
@@ -185,9 +187,9 @@ class Container(containers.DeclarativeContainer):
         run_readiness_monitor=readiness_monitor.provided.run,
         database=database,
         authenticator=authenticator,
-        retention=providers.Callable(with_tracing, retention, traces),
+        retention=providers.Callable(with_tracing, retention, tracer),
         purge_interval=settings.provided.purge_interval_seconds,
         metrics=metrics,
-        shutdown_tracing=providers.Callable(lambda traces: traces and traces.close, traces),
+        shutdown_tracing=providers.Callable(lambda tracer: tracer and tracer.close, tracer),
     )
     app = providers.Singleton(create_app, use_cases, http_options, lifespan=lifespan)

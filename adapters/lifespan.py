@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
+from adapters.observability.metrics import REFRESH_SECONDS, Metrics
 from adapters.postgres.pool import Database
-from adapters.telemetry.metrics import REFRESH_SECONDS, Metrics
 from application.authentication import Authenticator
 from application.retention import RetentionService
 
@@ -83,14 +83,14 @@ class Lifespan:
 
     async def _purge(self) -> None:
         await self._retention.purge()
-        self._metrics.purged()
+        self._metrics.record_purge()
 
     async def _measure_lag(self) -> None:
-        self._metrics.lags((await self._retention.purge_lag()).total_seconds())
+        self._metrics.set_purge_lag((await self._retention.purge_lag()).total_seconds())
 
     async def _run_logged(self, operation: Callable[[], Awaitable[None]]) -> None:
         try:
             await operation()
         except Exception as error:  # noqa: BLE001 - the next run may succeed
             # The error itself may contain database text.
-            structlog.get_logger("hexapost").warning("purge failed", error=type(error).__name__)
+            structlog.get_logger("hexapost").warning("purge failed", error_type=type(error).__name__)

@@ -17,13 +17,13 @@ from structlog.testing import capture_logs
 
 from adapters.lifespan import Lifespan
 from adapters.memory.unit_of_work import InMemoryStorage
+from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE, Metrics
 from adapters.postgres.pool import Database, DatabaseOptions
-from adapters.telemetry.metrics import DIRECTORY, Metrics
 from application.authentication import Authenticator
 from application.ports import StorageUnavailableError
 from application.retention import RetentionService
+from tests.observability.prometheus_samples import Scrape
 from tests.support.services import START, authenticator
-from tests.telemetry.scrapes import Scrape
 
 NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
 
@@ -187,13 +187,13 @@ async def test_failed_purge_still_sets_lag_metric(stage: Stage, monkeypatch: pyt
 async def test_lifespan_writes_shared_gauges_until_shutdown(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    monkeypatch.setenv(MULTIPROC_DIR_VARIABLE, str(tmp_path))
     shared = Metrics(version="1", directory=tmp_path)
-    shared.watch(lambda: (3, 2, 1))
+    shared.set_pool_source(lambda: (3, 2, 1))
     stage.lifespan._metrics = shared
     async with stage.purged(1):
-        assert Scrape(_metrics_of_another_process(tmp_path)).total("hexapost_database_pool_in_use") == 2
-    assert list(Scrape(_metrics_of_another_process(tmp_path)).found("hexapost_database_pool_in_use")) == []
+        assert Scrape(_metrics_of_another_process(tmp_path)).total("hexapost_db_pool_connections_in_use") == 2
+    assert list(Scrape(_metrics_of_another_process(tmp_path)).found("hexapost_db_pool_connections_in_use")) == []
 
 
 def _metrics_of_another_process(directory: Path) -> str:

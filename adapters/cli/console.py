@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TextIO
 
-from adapters.telemetry.lines import Lines
+from adapters.observability.nonblocking_stream import NonBlockingStream
 
 FLUSH_TIMEOUT_SECONDS = 1.0
 """The time limit for writing the remaining output at exit."""
@@ -19,7 +19,7 @@ FLUSH_TIMEOUT_SECONDS = 1.0
 def make_streams_nonblocking() -> None:
     """Make both streams non-blocking, so that a stalled terminal or log does not stop the service."""
     for name in ("stdout", "stderr"):
-        setattr(sys, name, Lines(getattr(sys, name)))
+        setattr(sys, name, NonBlockingStream(getattr(sys, name)))
 
 
 def print_status(line: str) -> None:
@@ -46,8 +46,8 @@ def discard_unwritten_output() -> None:
     """Discard unwritten output. Otherwise Python tries to write it at exit, and fails with status 120."""
     due = monotonic() + FLUSH_TIMEOUT_SECONDS
     for name in ("stdout", "stderr"):
-        if isinstance(lines := getattr(sys, name), Lines):
-            lines.end(max(0.0, due - monotonic()))
+        if isinstance(lines := getattr(sys, name), NonBlockingStream):
+            lines.close(max(0.0, due - monotonic()))
             setattr(sys, name, lines.stream)
         try:
             getattr(sys, name).flush()

@@ -14,13 +14,13 @@ from adapters.cli.database_selection import selected_database
 from adapters.cli.dev_admin_key import ensure_admin_key_header
 from adapters.cli.migrate import migrate
 from adapters.cli.secret_files import cursor_secret, key_peppers
+from adapters.observability.logging import configure_logs
+from adapters.observability.metrics import temporary_multiproc_dir
 from adapters.postgres.schema.readiness import SCHEMA_AHEAD
 from adapters.server.supervisor import Supervisor
 from adapters.server.uvicorn_server import Server, create_server, print_startup_hint
 from adapters.server.worker_process import Worker, create_listen_sockets, exit_with_parent
 from adapters.settings import DATABASE_URL, Settings
-from adapters.telemetry.logs import configure_logs
-from adapters.telemetry.metrics import shared_figures
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -69,5 +69,5 @@ def _supervise(settings: Settings, url: URL, header: str | None) -> int:
         supervisor = Supervisor(settings.workers, lambda: Worker.start(sockets, variables), sockets)
         return await supervisor.run(lambda: print_startup_hint((host, port), header))
 
-    with shared_figures() as shared:
+    with temporary_multiproc_dir() as shared:
         return asyncio.run(supervise({**environment, **shared}))

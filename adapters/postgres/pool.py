@@ -180,7 +180,7 @@ class Database:
         self._slots.release()
         if not task.cancelled() and task.exception() is not None:
             structlog.get_logger("hexapost").debug(
-                "closing a database connection failed", error=type(task.exception()).__name__
+                "closing a database connection failed", error_type=type(task.exception()).__name__
             )
 
     async def close(self) -> None:

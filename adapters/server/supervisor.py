@@ -131,7 +131,9 @@ class Supervisor:
         try:
             worker = await self._start()
         except OSError as error:  # the machine cannot create a process
-            self._logger.warning("worker process could not be created", error=error.strerror or type(error).__name__)
+            self._logger.warning(
+                "worker process could not be created", error_type=error.strerror or type(error).__name__
+            )
             return None
         self._workers.add(worker)
         worker.exited.add_done_callback(lambda _: self._discard(worker))

@@ -13,8 +13,8 @@ import uvicorn
 from adapters.cli.console import print_status
 from adapters.cli.secret_files import cursor_secret, key_peppers
 from adapters.container import Container
+from adapters.observability.metrics import multiproc_dir
 from adapters.settings import Settings
-from adapters.telemetry.metrics import shared_directory
 
 DRAIN_TIMEOUT_SECONDS = 10
 """The time limit of requests in progress during a shutdown."""
@@ -39,7 +39,7 @@ def create_server(settings: Settings, on_started: Started) -> "Server":
         cursor_secret=cursor_secret(settings),
         peppers=key_peppers(settings),
         version=version("hexapost"),
-        metrics_directory=shared_directory(),
+        metrics_directory=multiproc_dir(),
     )
     config = uvicorn.Config(
         container.app(),

@@ -6,10 +6,10 @@ import signal
 import socket
 
 from adapters.cli.console import make_streams_nonblocking
+from adapters.observability.logging import configure_logs
 from adapters.server.uvicorn_server import Server, create_server
 from adapters.server.worker_process import exit_with_parent
 from adapters.settings import Settings
-from adapters.telemetry.logs import configure_logs
 
 READY = b"ready\n"
 POLL_INTERVAL_SECONDS = 0.05

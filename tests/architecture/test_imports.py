@@ -26,7 +26,7 @@ PLANTED = [
     ("adapters/postgres/sqlstate.py", "adapters.container"),
     ("adapters/postgres/repositories/posts.py", "starlette"),
     ("adapters/embedded/launcher.py", "adapters.cli.main"),
-    ("adapters/telemetry/logs.py", "adapters.embedded"),
+    ("adapters/observability/logging.py", "adapters.embedded"),
     ("adapters/settings.py", "adapters.postgres.pool"),
     ("adapters/cli/main.py", "dependency_injector"),
     ("adapters/lifespan.py", "adapters.container"),

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import URL
 
 from adapters.cli import console
-from adapters.telemetry.logs import configure_logs
+from adapters.observability.logging import configure_logs
 from tests.cli.support import blocked_pipe, rendered, serving_with_stderr, wait_until
 from tests.drills.faults.processes import children
 

@@ -23,7 +23,7 @@ from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
 from tests.support.databases import Databases
 
-OUTDATED = "migrations behind this release: run the migrations"
+OUTDATED = "migrations outdated; run `hexapost migrate`"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_serve_warns_when_schema_is_newer(scratch: URL) -> None:
     queried(scratch, "UPDATE alembic_version SET version_num = 'of_the_future'")
     with capture_logs() as logs:
         assert serve._is_ready(scratch.set(drivername="postgresql+asyncpg"), Settings())
-    assert logs == [{"event": "schema is ahead of this release", "log_level": "warning"}]
+    assert logs == [{"event": "schema is newer than this release", "log_level": "warning"}]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -104,7 +104,7 @@ def test_migrate_applies_revisions_once(hexapost: Hexapost, empty: URL) -> None:
     url = rendered(empty)
     before = hexapost("check", DATABASE_URL=url)
     assert before.status == 1
-    assert "migrations: behind this release: run the migrations (NOT READY)" in before.stdout
+    assert "migrations: outdated; run `hexapost migrate` (NOT READY)" in before.stdout
 
     first = hexapost("migrate", DATABASE_URL=url)
     assert first.status == 0, first.stderr

@@ -10,11 +10,11 @@ from typing import Literal
 import pytest
 from sqlalchemy import make_url
 
+from adapters.observability.logging import configure_logs
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.readiness import ReadinessMonitor
 from adapters.server.uvicorn_server import Server, create_server
 from adapters.settings import Settings
-from adapters.telemetry.logs import configure_logs
 from tests.http.support import serving
 
 NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")

@@ -4,8 +4,8 @@ import pytest
 
 from tests.cli.conftest import Hexapost
 from tests.cli.support import rendered
+from tests.observability.canaries import CANARY, SECRETS, leaks
 from tests.support.databases import Databases, with_driver
-from tests.telemetry.canaries import CANARY, SECRETS, leaks
 
 COMMANDS = [
     ["check"],

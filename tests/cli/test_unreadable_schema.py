@@ -12,7 +12,7 @@ from tests.cli.support import Served, rendered, serving, wait_until
 from tests.support.databases import Databases, with_driver
 from tests.support.roles import Role, a_role
 
-DETAIL = "in disorder: SQLSTATE 42501"
+DETAIL = "cannot read schema version: SQLSTATE 42501"
 SECRETS = ("Traceback", "permission", "alembic_version", "SELECT")
 
 

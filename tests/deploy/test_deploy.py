@@ -15,8 +15,8 @@ import yaml
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.http.routers.metrics import CONTENT_TYPE
 from tests.cli.support import Served, a_key, queried, rendered, serving, wait_until
+from tests.observability.prometheus_samples import Scrape
 from tests.support.databases import Databases
-from tests.telemetry.scrapes import Scrape
 
 pytestmark = pytest.mark.xdist_group("deploy")  # a single service per run
 ROOT = Path(__file__).parents[2]
@@ -122,14 +122,14 @@ def test_promql_expressions_match_existing_rejection_reasons(scrape: Scrape) -> 
             for matcher in selector.matchers.matchers:
                 if matcher.name == "reason":
                     assert set(matcher.value.split("|")) <= REJECTIONS, title
-    assert {sample.labels["reason"] for sample in scrape.found("hexapost_rejections_total")} == REJECTIONS
+    assert {sample.labels["reason"] for sample in scrape.found("hexapost_http_requests_rejected_total")} == REJECTIONS
 
 
 def test_scrape_counts_retries_errors_and_unknown_paths(scrape: Scrape) -> None:
-    assert scrape.total("hexapost_retries_total", cause="storage-unavailable") >= 1
-    assert scrape.total("hexapost_database_errors_total") >= 1
+    assert scrape.total("hexapost_db_transaction_retries_total", cause="storage-unavailable") >= 1
+    assert scrape.total("hexapost_db_errors_total") >= 1
     assert scrape.total("hexapost_http_requests_total", route="unmatched", status="404") == 1
-    assert scrape.total("hexapost_database_pool_size") == 10
+    assert scrape.total("hexapost_db_pool_connections_max") == 10
 
 
 def test_alerts_have_severity_and_runbook() -> None:
@@ -154,7 +154,7 @@ def test_runbooks_name_existing_settings_and_alerts() -> None:
 def test_pool_alert_uses_only_waiting_requests() -> None:
     """The pools of one instance are summed: 10 of 10 in use, plus 3 of 10, is 13 of 20 with requests waiting."""
     (expression,) = [alert["expr"] for alert in ALERTS if alert["alert"] == "HexapostPoolExhausted"]
-    assert {selector.name for selector in selectors(expression)} == {"hexapost_database_pool_waiting"}
+    assert {selector.name for selector in selectors(expression)} == {"hexapost_db_pool_waiters"}
 
 
 def test_build_info_panel_sums_processes_by_version() -> None:

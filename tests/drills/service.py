@@ -14,11 +14,11 @@ from tests.cli.support import Served, a_key, rendered, serving
 from tests.drills.drill import DrillError, Stage
 from tests.drills.faults.proxy import HOST
 from tests.drills.load.jobs import Job, Operation
+from tests.observability.prometheus_samples import Scrape
 from tests.support.databases import connected
-from tests.telemetry.scrapes import Scrape
 
 CLIENTS = 20
-ERRORS = "hexapost_database_errors_total"
+ERRORS = "hexapost_db_errors_total"
 _LIMITS = ("REQUEST", "POOL", "CONNECT", "ATTEMPT", "STATEMENT", "IDLE_IN_TRANSACTION")
 UNHURRIED = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in _LIMITS}
 """Time limits that a slow machine does not reach."""

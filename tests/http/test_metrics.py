@@ -10,17 +10,17 @@ from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.http.routers.metrics import CONTENT_TYPE
-from adapters.telemetry.metrics import Metrics
+from adapters.observability.metrics import Metrics
 from application.ports import StorageBusyError, StorageUnavailableError
 from domain.api_keys import Scope
 from tests.http.credentials import stored_key
 from tests.http.support import NOBODY, Api, FailingStorage, call, check_problem, serving
+from tests.observability.prometheus_samples import Scrape
 from tests.support.callers import CountingStorage
 from tests.support.waiting import LONGEST, until
-from tests.telemetry.scrapes import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
-REJECTED = "hexapost_rejections_total"
+REJECTED = "hexapost_http_requests_rejected_total"
 
 
 @pytest.fixture

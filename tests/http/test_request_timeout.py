@@ -13,10 +13,10 @@ from adapters.http.middleware import timeouts
 from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
-from adapters.telemetry.metrics import Metrics
+from adapters.observability.metrics import Metrics
 from tests.http.support import AUTHORIZATION, CHUNKED, JSON_TYPE, Api, call, scope_of, serving
+from tests.observability.prometheus_samples import Scrape
 from tests.support.waiting import LONGEST, until
-from tests.telemetry.scrapes import Scrape
 
 LENGTH = (b"content-length", b"100")
 QUICK = RequestLimits(body_timeout=0, request_timeout=0)
@@ -95,7 +95,7 @@ def add_endless(api: Api) -> list[str]:
 
 
 def rejected(metrics: Metrics) -> dict[str, float]:
-    found = Scrape(metrics.render().decode()).found("hexapost_rejections_total")
+    found = Scrape(metrics.render().decode()).found("hexapost_http_requests_rejected_total")
     return {sample.labels["reason"]: sample.value for sample in found if sample.value}
 
 

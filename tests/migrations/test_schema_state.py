@@ -17,8 +17,8 @@ RECORD = "SELECT obj_description('alembic_version'::regclass)"
 LATER = "INSERT INTO alembic_version VALUES ('f00dfeedbeef')"
 UNKNOWN = "UPDATE alembic_version SET version_num = 'f00d'"
 COMMENT = "COMMENT ON TABLE alembic_version IS"
-OUTDATED = (False, "behind this release: run the migrations")
-NEWER = (True, "ahead of this release")
+OUTDATED = (False, "outdated; run `hexapost migrate`")
+NEWER = (True, "newer than this release")
 
 
 @pytest.fixture

@@ -17,12 +17,16 @@ from tests.support.stores import Store
 from tests.support.waiting import until
 
 NO_CONNECTIONS = {**READY, "pool": (False, "cannot open connections")}
-UNEXPECTED = {"database": (False, "in disorder")}
+UNEXPECTED = {"database": (False, "cannot read schema version")}
 POOL, OWN, UNLIMITED = OPTIONS.pool_size, 1, -1
 
 
 def _unreadable(state: str) -> dict[str, tuple[bool, str]]:
-    return {"database": (False, f"in disorder: SQLSTATE {state}"), "migrations": (False, "unknown"), "pool": NOT_OPENED}
+    return {
+        "database": (False, f"cannot read schema version: SQLSTATE {state}"),
+        "migrations": (False, "unknown"),
+        "pool": NOT_OPENED,
+    }
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from domain.api_keys import Scope
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the text format of Prometheus ("Exposition formats")."""
 
-_EXAMPLE = """# HELP hexapost_retries_total Units of work that were tried again.
-# TYPE hexapost_retries_total counter
-hexapost_retries_total{cause="concurrent-change"} 2.0
+_EXAMPLE = """# HELP hexapost_db_transaction_retries_total Database transactions retried, by cause.
+# TYPE hexapost_db_transaction_retries_total counter
+hexapost_db_transaction_retries_total{cause="concurrent-change"} 2.0
 """
 _RESPONSE = response("Metrics in the Prometheus text format.")
 _RESPONSE["content"] = {"text/plain": {"schema": {"type": "string", "maxLength": 16_777_216}, "example": _EXAMPLE}}

@@ -101,7 +101,9 @@ class FixedWindowLimiter(RateLimiter):
         self._cooldown_until = now + STORE_COOLDOWN_SECONDS
         if now >= self._next_warning_at:
             self._next_warning_at = now + WARNING_INTERVAL_SECONDS
-            self._logger.warning("rate limit store unavailable; requests are not limited", error=type(error).__name__)
+            self._logger.warning(
+                "rate limit store unavailable; requests are not limited", error_type=type(error).__name__
+            )
 
 
 def create_rate_limiter(limit: str | None, store: str) -> RateLimiter:

@@ -72,7 +72,7 @@ class ReadinessMonitor:
             self.last_result = {**found, "pool": await self._check_pool(is_reachable=found["database"][0])}
         except Exception as error:  # noqa: BLE001 - the monitor must continue
             self.last_result = {"database": (False, "check failed")}
-            structlog.get_logger("hexapost").warning("readiness check failed", error=type(error).__name__)
+            structlog.get_logger("hexapost").warning("readiness check failed", error_type=type(error).__name__)
 
     async def _check_pool(self, *, is_reachable: bool) -> tuple[bool, str]:
         """Return the readiness of the pool: it was opened once, and can open connections."""

@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from adapters.http.app import create_app
 from adapters.http.dependencies import HttpOptions, UseCases
+from adapters.observability.tracing import Tracer
 from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
-from adapters.telemetry.traces import Traces
 from application.transactions import RetryPolicy
 from tests.http.support import ADMIN_ID, ADMIN_KEY, SECRET, Json, store_key
 from tests.support.services import authenticator, key_service, post_service, user_service
@@ -45,8 +45,8 @@ async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator
     exporter = InMemorySpanExporter()
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    traces, traced = Traces(provider), Traced(exporter)
-    traced.database = Database(store.url, replace(PATIENT, pool_size=2), statements=traces.statement)
+    traces, traced = Tracer(provider), Traced(exporter)
+    traced.database = Database(store.url, replace(PATIENT, pool_size=2), statements=traces.statement_span)
     storage, once = SqlAlchemyStorage(traced.database), RetryPolicy(max_elapsed=0)
     await store_key(storage, ADMIN_ID, ADMIN_KEY)
     knows = authenticator(storage, retry=once)
@@ -55,13 +55,15 @@ async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator
         return {}
 
     services = UseCases(
-        users=traces.use_cases(user_service(storage, retry=once)),
-        posts=traces.use_cases(post_service(storage, retry=once)),
-        api_keys=traces.use_cases(key_service(storage, retry=once, authenticator=knows)),
+        users=traces.wrap_service(user_service(storage, retry=once)),
+        posts=traces.wrap_service(post_service(storage, retry=once)),
+        api_keys=traces.wrap_service(key_service(storage, retry=once, authenticator=knows)),
         authenticator=knows,
         readiness=readiness,  # type: ignore[arg-type]
     )
-    options = HttpOptions(version="1.2.3", cursor_secret=SECRET, access_log=traced.write, start_span=traces.request)
+    options = HttpOptions(
+        version="1.2.3", cursor_secret=SECRET, access_log=traced.write, start_span=traces.start_request_span
+    )
     transport = httpx.ASGITransport(create_app(services, options), raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client:

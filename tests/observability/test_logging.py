@@ -16,7 +16,7 @@ from typing import Literal, TextIO
 import pytest
 import structlog
 
-from adapters.telemetry.logs import FIELDS, LogFormat, configure_logs
+from adapters.observability.logging import ALLOWED_FIELDS, LogFormat, configure_logs
 
 pytestmark = pytest.mark.usefixtures("restored_logs")
 ROOT = Path(__file__).parents[2]
@@ -193,4 +193,4 @@ def test_every_logged_field_is_listed() -> None:
         for keyword in call.keywords
     }
     assert {"request_id", "error", "traceback", "api_key_id"} <= used
-    assert used - {None} <= set(FIELDS)
+    assert used - {None} <= set(ALLOWED_FIELDS)

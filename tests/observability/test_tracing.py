@@ -12,12 +12,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from adapters.http.problems.catalog import STATUSES
-from adapters.telemetry.traces import _EXPECTED, Traces, _statement
+from adapters.observability.tracing import _EXPECTED_ERRORS, Tracer, _summarize_statement
 from application.ports import StorageUnavailableError, TransientStorageError
 from domain.users import UserNotFoundError
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY
+from tests.observability.traced_service import Traced, tracing
 from tests.support.stores import Store, cleared
-from tests.telemetry.traced import Traced, tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -166,8 +166,8 @@ async def test_expected_errors_do_not_mark_spans_as_failed(traced: Traced) -> No
 
 def test_use_case_span_fails_only_for_5xx_errors() -> None:
     assert max(STATUSES.values()) < 500
-    assert issubclass(UserNotFoundError, _EXPECTED)
-    assert not issubclass(TransientStorageError, _EXPECTED)
+    assert issubclass(UserNotFoundError, _EXPECTED_ERRORS)
+    assert not issubclass(TransientStorageError, _EXPECTED_ERRORS)
 
 
 async def test_failed_statement_marks_all_spans_with_its_class(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ async def test_failed_statement_marks_all_spans_with_its_class(traced: Traced, m
 def test_statement_span_has_sqlstate() -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with pytest.raises(asyncpg.UniqueViolationError), Traces(provider).statement("INSERT INTO users"):
+    with pytest.raises(asyncpg.UniqueViolationError), Tracer(provider).statement_span("INSERT INTO users"):
         raise asyncpg.UniqueViolationError(CANARY)
     (statement,) = exporter.get_finished_spans()
     assert attributes(statement)["db.response.status_code"] == "23505"
@@ -239,4 +239,4 @@ async def test_spans_contain_no_client_values(traced: Traced) -> None:
     ],
 )
 def test_statement_summary_names_operation_and_table(sql: str, summary: str) -> None:
-    assert _statement(sql)[0] == summary
+    assert _summarize_statement(sql)[0] == summary

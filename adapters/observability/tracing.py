@@ -25,55 +25,55 @@ from opentelemetry.util.types import AttributeValue
 
 from domain.errors import DomainError
 
-FLUSH_SECONDS = 3.0
+FLUSH_TIMEOUT_SECONDS = 3.0
 """The time limit of the export at shutdown."""
 
 T = TypeVar("T")
 
-_EXPECTED = (DomainError,)
+_EXPECTED_ERRORS = (DomainError,)
 _FAILED = Status(StatusCode.ERROR)
 _SERVER_ERRORS = 500
 _SUMMARY = re.compile(
     r"^(?:WITH .*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+)?\s*(\w+)?", re.DOTALL
 )
-_NOTHING = nullcontext()
+_NOOP_SPAN = nullcontext()
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-def exporting_traces(version: str) -> "Traces":
+def create_otlp_tracer(version: str) -> "Tracer":
     """Return a tracer with the sampler and the OTLP/HTTP exporter in the variables of the SDK."""
     ours = Resource({"service.name": "hexapost", "service.version": version})
     resource = Resource.create().merge(ours).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Traces(provider)
+    return Tracer(provider)
 
 
-class Traces:
+class Tracer:
     """Creates the spans of one process."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("hexapost")
 
-    def request(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> "RequestSpan":
+    def start_request_span(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> "RequestSpan":
         """Start the span of a request. Its parent is the span in the headers (W3C Trace Context)."""
         is_known = method != "other"
         name = method if is_known else "HTTP"
         attributes = {"http.request.method": method if is_known else "_OTHER", "url.scheme": "http"}
-        span = self._tracer.start_span(name, _parent(headers), SpanKind.SERVER, attributes)
+        span = self._tracer.start_span(name, _parent_context(headers), SpanKind.SERVER, attributes)
         return RequestSpan(span, name)
 
-    def statement(self, sql: str) -> AbstractContextManager[object]:
+    def statement_span(self, sql: str) -> AbstractContextManager[object]:
         """Return the span of a statement as a context manager."""
-        if _is_left_out():
-            return _NOTHING
-        summary, attributes = _statement(sql)
-        return Spanned(self._tracer.start_span(summary, kind=SpanKind.CLIENT, attributes=attributes))
+        if _is_not_sampled():
+            return _NOOP_SPAN
+        summary, attributes = _summarize_statement(sql)
+        return RecordedSpan(self._tracer.start_span(summary, kind=SpanKind.CLIENT, attributes=attributes))
 
-    def use_cases(self, service: T) -> T:
+    def wrap_service(self, service: T) -> T:
         """Return the service with a span around each of its use cases."""
-        return _Traced(service, self._tracer)  # type: ignore[return-value]
+        return _TracedService(service, self._tracer)  # type: ignore[return-value]
 
     async def close(self) -> None:
         """Export the remaining spans, with a time limit."""
@@ -86,7 +86,7 @@ class Traces:
 
         threading.Thread(target=close, daemon=True).start()
         try:
-            async with asyncio.timeout(FLUSH_SECONDS):
+            async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS):
                 await closed.wait()
         except TimeoutError:
             return
@@ -115,7 +115,7 @@ class RequestSpan:
         self._span.end()
 
 
-class Spanned:
+class RecordedSpan:
     """A span that is the current one in a `with` block. It records the class of an error, but not its message."""
 
     __slots__ = ("_span", "_token")
@@ -136,12 +136,12 @@ class Spanned:
             sqlstate = getattr(error, "sqlstate", None)
             if isinstance(sqlstate, str):
                 self._span.set_attribute("db.response.status_code", sqlstate)
-            if not issubclass(kind, _EXPECTED):
+            if not issubclass(kind, _EXPECTED_ERRORS):
                 self._span.set_status(_FAILED)
         self._span.end()
 
 
-class _Traced:
+class _TracedService:
     """Wraps a service. Calls between its use cases get no separate spans."""
 
     def __init__(self, service: object, tracer: trace.Tracer) -> None:
@@ -150,32 +150,32 @@ class _Traced:
         for name, _ in inspect.getmembers(type(service), inspect.iscoroutinefunction):
             method = getattr(service, name)
             if not name.startswith("_"):
-                setattr(self, name, _spanned(method, f"{type(service).__name__}.{name}", tracer))
+                setattr(self, name, _with_span(method, f"{type(service).__name__}.{name}", tracer))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._service, name)
 
 
-def _spanned(
+def _with_span(
     method: Callable[..., Coroutine[Any, Any, T]], name: str, tracer: trace.Tracer
 ) -> Callable[..., Coroutine[Any, Any, T]]:
     @wraps(method)
     async def spanned(*args: Any, **kwargs: Any) -> T:
-        if _is_left_out():
+        if _is_not_sampled():
             return await method(*args, **kwargs)
-        with Spanned(tracer.start_span(name)):
+        with RecordedSpan(tracer.start_span(name)):
             return await method(*args, **kwargs)
 
     return spanned
 
 
-def _is_left_out() -> bool:
+def _is_not_sampled() -> bool:
     """Return True if the request is not sampled, which applies to all its spans."""
     above = trace.get_current_span().get_span_context()
     return above.is_valid and not above.trace_flags.sampled
 
 
-def _parent(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:
+def _parent_context(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:
     """Return the context in the headers, an empty one unless they contain exactly one valid `traceparent`."""
     states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
     parents = [value.decode("latin-1") for name, value in headers if name == b"traceparent"]
@@ -186,7 +186,7 @@ def _parent(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:
 
 
 @cache
-def _statement(sql: str) -> tuple[str, Mapping[str, AttributeValue]]:
+def _summarize_statement(sql: str) -> tuple[str, Mapping[str, AttributeValue]]:
     """Return the summary of a statement, such as `SELECT users`, and its attributes."""
     found = _SUMMARY.match(sql.lstrip())
     summary = " ".join(part for part in found.groups() if part) if found else sql.split(maxsplit=1)[0].rstrip(";")

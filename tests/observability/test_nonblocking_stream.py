@@ -12,8 +12,8 @@ from typing import TextIO
 import pytest
 import structlog
 
-from adapters.telemetry.lines import MOST_WAITING, Lines
-from adapters.telemetry.logs import configure_logs
+from adapters.observability.logging import configure_logs
+from adapters.observability.nonblocking_stream import MAX_BUFFERED_BYTES, NonBlockingStream
 from tests.support.waiting import LONGEST
 
 LINE = "x" * 999 + "\n"
@@ -51,22 +51,22 @@ def pipe() -> Iterator[Pipe]:
 
 
 @pytest.fixture
-def lines(pipe: Pipe) -> Iterator[Lines]:
-    made = Lines(pipe.stream)
+def lines(pipe: Pipe) -> Iterator[NonBlockingStream]:
+    made = NonBlockingStream(pipe.stream)
     yield made
-    made.end(LONGEST)
+    made.close(LONGEST)
 
 
-def test_stream_writes_lines_in_order(pipe: Pipe, lines: Lines) -> None:
+def test_stream_writes_lines_in_order(pipe: Pipe, lines: NonBlockingStream) -> None:
     for number in range(1000):
         assert lines.write(f"{number}\n") == len(f"{number}\n")
     assert pipe.read("999\n").split() == [str(number) for number in range(1000)]
 
 
-def test_stream_drops_and_counts_lines_when_buffer_is_full(pipe: Pipe, lines: Lines) -> None:
+def test_stream_drops_and_counts_lines_when_buffer_is_full(pipe: Pipe, lines: NonBlockingStream) -> None:
     dropped: list[int] = []
-    lines.when_lost = dropped.append
-    total = 4 * MOST_WAITING // len(LINE)
+    lines.on_dropped = dropped.append
+    total = 4 * MAX_BUFFERED_BYTES // len(LINE)
     for number in range(total):
         lines.write(f"{number:999}\n")
     numbers: list[int] = []
@@ -74,21 +74,21 @@ def test_stream_drops_and_counts_lines_when_buffer_is_full(pipe: Pipe, lines: Li
         numbers += map(int, pipe.read("\n").splitlines())
     assert len(numbers) + sum(dropped) == total
     assert numbers == sorted(numbers)
-    assert MOST_WAITING // len(LINE) <= len(numbers) < 3 * MOST_WAITING // len(LINE)
+    assert MAX_BUFFERED_BYTES // len(LINE) <= len(numbers) < 3 * MAX_BUFFERED_BYTES // len(LINE)
     lines.write("as before\n")
     assert pipe.read("\n") == "as before\n"
 
 
 def test_log_reports_dropped_lines(pipe: Pipe, restored_logs: None) -> None:  # noqa: ARG001 - it restores the log
     configure_logs(level="info", log_format="json", stream=pipe.stream)
-    total = 4 * MOST_WAITING // len(LINE)
+    total = 4 * MAX_BUFFERED_BYTES // len(LINE)
     for _ in range(total):
         structlog.get_logger().info("request", route=LINE)
     requests = lost = 0
     while requests + lost < total:
         for line in map(json.loads, pipe.read("\n").splitlines()):
             if "lost" in line:
-                assert (line["event"], line["level"]) == ("lines were lost", "error")
+                assert (line["event"], line["level"]) == ("log lines dropped", "error")
                 lost += line["lost"]
             else:
                 requests += 1
@@ -105,11 +105,11 @@ def test_stream_batches_whole_lines(pipe: Pipe, monkeypatch: pytest.MonkeyPatch)
         return len(data)
 
     texts = [*(f"{number:99}\n" for number in range(500)), "ü" * WHOLE + "\n", "short\n"]
-    lines = Lines(pipe.stream)
+    lines = NonBlockingStream(pipe.stream)
     monkeypatch.setattr(os, "write", write)
     for text in texts:
         lines.write(text)
-    lines.end(LONGEST)
+    lines.close(LONGEST)
     assert b"".join(written) == "".join(texts).encode()
     assert len(written) < len(texts) / 5
     assert all(piece.endswith(b"\n") for piece in written)
@@ -118,40 +118,40 @@ def test_stream_batches_whole_lines(pipe: Pipe, monkeypatch: pytest.MonkeyPatch)
 
 def test_stream_writes_all_to_nonblocking_descriptor(pipe: Pipe) -> None:
     os.set_blocking(pipe.stream.fileno(), False)
-    lines = Lines(pipe.stream)
+    lines = NonBlockingStream(pipe.stream)
     for number in range(1000):
         lines.write(f"{number:999}\n")
     assert [int(number) for number in pipe.read("999\n").splitlines()] == list(range(1000))
-    lines.end(LONGEST)
+    lines.close(LONGEST)
 
 
 def test_stream_end_waits_for_buffered_lines_with_a_timeout(pipe: Pipe) -> None:
-    lines = Lines(pipe.stream)
+    lines = NonBlockingStream(pipe.stream)
     lines.write("the last\n")
-    lines.end(LONGEST)
+    lines.close(LONGEST)
     assert pipe.read("\n") == "the last\n"
 
-    unread = Lines(pipe.stream)
+    unread = NonBlockingStream(pipe.stream)
     for number in range(1000):
         unread.write(f"{number:999}\n")
-    unread.end(0.01)
+    unread.close(0.01)
     assert len(pipe.read("999\n").splitlines()) == 1000
-    unread.end(LONGEST)
+    unread.close(LONGEST)
 
 
 @pytest.mark.parametrize("end", ["reader", "writer"])
 def test_closed_pipe_drops_lines_without_error(end: str) -> None:
     pipe = Pipe()
-    lines = Lines(pipe.stream)
+    lines = NonBlockingStream(pipe.stream)
     pipe.close(reader=end == "reader", writer=end == "writer")
     for _ in range(3):
         lines.write(LINE)
-    lines.end(LONGEST)
+    lines.close(LONGEST)
     pipe.close(reader=end == "writer", writer=end == "reader")
 
 
 def test_missing_stream_has_no_descriptor() -> None:
-    lines = Lines(None)
+    lines = NonBlockingStream(None)
     assert lines.write(LINE) == len(LINE)
     assert not lines.isatty()
     with pytest.raises(OSError, match="no stream"):
@@ -160,7 +160,7 @@ def test_missing_stream_has_no_descriptor() -> None:
 
 def test_stream_in_memory_is_written_at_once() -> None:
     stream = io.StringIO()
-    Lines(stream).write(LINE)
+    NonBlockingStream(stream).write(LINE)
     assert stream.getvalue() == LINE
 
 
@@ -179,15 +179,15 @@ def test_full_disk_drops_and_counts_whole_lines(pipe: Pipe, monkeypatch: pytest.
         return write(descriptor, taken)
 
     dropped: list[int] = []
-    lines = Lines(pipe.stream)
-    lines.when_lost = dropped.append
+    lines = NonBlockingStream(pipe.stream)
+    lines.on_dropped = dropped.append
     monkeypatch.setattr(os, "write", fill)
     lines.write(LINE)
     while not is_full.is_set():
         lines.write("lost\n")
         is_full.wait(0.01)
     lines.write("as before\n")
-    lines.end(LONGEST)
+    lines.close(LONGEST)
     cut, *rest = pipe.read("as before\n").splitlines()
     assert (cut, rest[-1]) == (LINE[:400], "as before")
     assert set(rest[:-1]) <= {"lost"}

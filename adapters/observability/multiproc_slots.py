@@ -13,20 +13,20 @@ from pathlib import Path
 from prometheus_client import multiprocess
 
 
-def taken_slot(directory: Path) -> int:
+def acquire_slot(directory: Path) -> int:
     """Return a slot number that no other running process has."""
     # The descriptor of the lock stays open until the process ends.
     number = next(number for number in count() if _try_lock(directory / f"{number}.lock") is not None)
-    forget(directory, number)
+    remove_live_gauges(directory, number)
     return number
 
 
-def forget(directory: Path, number: int | str) -> None:
+def remove_live_gauges(directory: Path, number: int | str) -> None:
     """Remove the live gauges of a slot. Its counters remain."""
     multiprocess.mark_process_dead(number, directory)  # type: ignore[no-untyped-call]
 
 
-def forget_the_dead(directory: Path) -> None:
+def remove_dead_processes(directory: Path) -> None:
     """Remove live gauges of processes that exited without cleanup."""
     for path in directory.glob("*.lock"):
         descriptor = _try_lock(path)
@@ -35,7 +35,7 @@ def forget_the_dead(directory: Path) -> None:
                 os.utime(path)  # protects the file from cleaners of temporary files
             continue
         try:  # the lock prevents a new process from taking the slot
-            forget(directory, path.stem)
+            remove_live_gauges(directory, path.stem)
         finally:
             os.close(descriptor)
 

@@ -9,13 +9,13 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TextIO
 
-MOST_WAITING = 2 * 1024 * 1024
+MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 """Buffered characters: about 6,000 log lines of requests. The thread can hold the same amount again."""
-PAUSE_SECONDS = 0.01
+RETRY_INTERVAL_SECONDS = 0.01
 """The interval at which the thread writes. A wake-up per line would cost more than the line."""
 
 
-class Lines:
+class NonBlockingStream:
     """Buffers lines, which a thread writes in order. Drops lines if the buffer is full.
 
     Lines to an in-memory stream are written directly. Errors of the stream are ignored.
@@ -24,36 +24,36 @@ class Lines:
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
-        self.when_lost: Callable[[int], object] | None = None
+        self.on_dropped: Callable[[int], object] | None = None
         """Called by the thread with the number of dropped lines, after the stream is writable again."""
-        self._waiting: list[str] = []
+        self._buffer: list[str] = []
         self._size = 0
-        self._lost = 0
+        self._dropped = 0
         self._is_torn = False
         # Reentrant, because the garbage collector can run a finalizer that logs.
         self._lock = threading.RLock()
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        self._has_rung = False
-        self._has_ended = False
+        self._wakeup: SimpleQueue[None] = SimpleQueue()
+        self._is_awake = False
+        self._is_closed = False
         self._thread: threading.Thread | None = None
         if _has_file(stream):
-            self._thread = threading.Thread(target=self._write_for_ever, name="lines", daemon=True)
+            self._thread = threading.Thread(target=self._write_loop, name="lines", daemon=True)
             self._thread.start()
 
     def write(self, text: str) -> int:
         """Buffer a line with its line break, and return its length."""
         if self._thread is None:
-            self._write_at_once(text)
+            self._write_directly(text)
             return len(text)
         with self._lock:
-            if self._size + len(text) <= MOST_WAITING or threading.current_thread() is self._thread:
-                self._waiting.append(text)
+            if self._size + len(text) <= MAX_BUFFERED_BYTES or threading.current_thread() is self._thread:
+                self._buffer.append(text)
                 self._size += len(text)
             else:
-                self._lost += 1
-        if not self._has_rung:
-            self._has_rung = True
-            self._bell.put(None)
+                self._dropped += 1
+        if not self._is_awake:
+            self._is_awake = True
+            self._wakeup.put(None)
         return len(text)
 
     def flush(self) -> None:
@@ -69,33 +69,33 @@ class Lines:
             raise OSError("no stream")
         return self.stream.fileno()
 
-    def end(self, seconds: float) -> None:
+    def close(self, seconds: float) -> None:
         """Write all buffered lines, for at most this time. Later lines are dropped."""
         if self._thread is not None:
-            self._has_ended = True
-            self._bell.put(None)
+            self._is_closed = True
+            self._wakeup.put(None)
             self._thread.join(seconds)
 
-    def _write_at_once(self, text: str) -> None:
+    def _write_directly(self, text: str) -> None:
         with suppress(OSError, ValueError):
             if self.stream is not None:
                 self.stream.write(text)
                 self.stream.flush()
 
-    def _write_for_ever(self) -> None:
-        while self._waiting or not self._has_ended:
-            self._bell.get()
-            self._has_rung = False  # before the buffer is read, so that a later line sets it again
-            for piece in self._pieces(self._taken()):
-                self._write_out(piece)
-            time.sleep(PAUSE_SECONDS)
+    def _write_loop(self) -> None:
+        while self._buffer or not self._is_closed:
+            self._wakeup.get()
+            self._is_awake = False  # before the buffer is read, so that a later line sets it again
+            for piece in self._chunks(self._take_buffer()):
+                self._write_chunk(piece)
+            time.sleep(RETRY_INTERVAL_SECONDS)
 
-    def _taken(self) -> Sequence[str]:
+    def _take_buffer(self) -> Sequence[str]:
         with self._lock:
-            taken, self._waiting, self._size = self._waiting, [], 0
+            taken, self._buffer, self._size = self._buffer, [], 0
         return taken
 
-    def _pieces(self, lines: Sequence[str]) -> Iterator[bytes]:
+    def _chunks(self, lines: Sequence[str]) -> Iterator[bytes]:
         """Yield the lines in chunks of at most PIPE_BUF bytes, which other writers of a pipe cannot split."""
         piece = b""
         for line in lines:
@@ -107,7 +107,7 @@ class Lines:
         if piece:
             yield piece
 
-    def _write_out(self, piece: bytes) -> None:
+    def _write_chunk(self, piece: bytes) -> None:
         # Directly to the descriptor: the lock of the stream would block the exit of the process.
         left = b"\n" + piece if self._is_torn else piece
         whole = len(left)
@@ -120,16 +120,16 @@ class Lines:
         except (OSError, ValueError):  # broken, closed, or the disk is full, which can be temporary
             self._is_torn = self._is_torn or len(left) < whole
             with self._lock:
-                self._lost += piece[-len(left) :].count(b"\n")
+                self._dropped += piece[-len(left) :].count(b"\n")
             return
         self._is_torn = False
-        self._tell()
+        self._report_dropped()
 
-    def _tell(self) -> None:
+    def _report_dropped(self) -> None:
         with self._lock:
-            lost, self._lost = self._lost, 0
-        if lost and self.when_lost is not None:
-            self.when_lost(lost)
+            lost, self._dropped = self._dropped, 0
+        if lost and self.on_dropped is not None:
+            self.on_dropped(lost)
 
 
 def _has_file(stream: TextIO | None) -> bool:

@@ -12,9 +12,9 @@ from sqlalchemy import URL
 
 from adapters.clock import new_id
 from tests.cli.support import Served, a_key, rendered, serving
+from tests.observability.canaries import CANARY, MALFORMED, SECRETS, CanaryClient, leaks, parts, refused
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.proxies import Proxy, proxied
-from tests.telemetry.canaries import CANARY, MALFORMED, SECRETS, Trap, leaks, parts, refused
 
 OPTIONS = {
     "HEXAPOST_LOG_LEVEL": "debug",
@@ -32,7 +32,9 @@ pytestmark = pytest.mark.parametrize(("driver", "log_format"), [("asyncpg", "jso
 
 
 @asynccontextmanager
-async def trapped(directory: Path, url: URL, log_format: str, **limits: str) -> AsyncIterator[tuple[Trap, Served]]:
+async def trapped(
+    directory: Path, url: URL, log_format: str, **limits: str
+) -> AsyncIterator[tuple[CanaryClient, Served]]:
     """Run a service with canaries as secrets, and search its output and its error responses at the end.
 
     Without `limits`, all timeouts are long.
@@ -44,7 +46,7 @@ async def trapped(directory: Path, url: URL, log_format: str, **limits: str) -> 
     with serving(directory, **variables) as served:
         base = await asyncio.to_thread(served.base_url)
         async with httpx.AsyncClient(base_url=base, timeout=60) as client:
-            trap = Trap(client, key)
+            trap = CanaryClient(client, key)
             yield trap, served
             assert (await client.get("/livez")).status_code == 200
         served.process.terminate()
@@ -91,7 +93,7 @@ def _send_raw(port: int, text: str) -> str:
         return b"".join(iter(lambda: connection.recv(65_536), b"")).decode("latin-1")
 
 
-async def _break_schema(trap: Trap, admin: Connection, user_id: str) -> None:
+async def _break_schema(trap: CanaryClient, admin: Connection, user_id: str) -> None:
     """Send requests that violate an unknown constraint, or need a missing table or column."""
     admin.execute(f"ALTER TABLE users ADD CONSTRAINT ck_unknown CHECK (full_name <> '{CANARY} broken')")
     body = {"email": f"{CANARY}@a.example", "full_name": f"{CANARY} broken"}
@@ -122,7 +124,7 @@ async def test_database_outages_leak_nothing(tmp_path: Path, scratch: URL, drive
         await _freeze(trap, proxy)
 
 
-async def _kill_backends(trap: Trap, admin: Connection) -> None:
+async def _kill_backends(trap: CanaryClient, admin: Connection) -> None:
     """Terminate the pooled connections; the pool uses the last returned one first."""
     admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -138,7 +140,7 @@ async def _kill_backends(trap: Trap, admin: Connection) -> None:
     assert statuses <= {200, 503}
 
 
-async def _freeze(trap: Trap, proxy: Proxy) -> None:
+async def _freeze(trap: CanaryClient, proxy: Proxy) -> None:
     """Close all connections, and let new ones time out."""
     proxy.freeze()
     proxy.close()

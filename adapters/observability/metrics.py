@@ -15,17 +15,17 @@ from typing import NamedTuple
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
-from adapters.telemetry.slots import forget, forget_the_dead, taken_slot
+from adapters.observability.multiproc_slots import acquire_slot, remove_dead_processes, remove_live_gauges
 from application.ports import ConcurrentUpdateError, StorageUnavailableError, TransientStorageError
 
-DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROC_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 REFRESH_SECONDS = 1.0
 """The maximum age of the state that a process publishes."""
 
 UNMATCHED = "unmatched"
 """The route label of requests to unknown paths."""
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The upper bounds of the histogram buckets."""
 
 _CAUSES: dict[type[TransientStorageError], str] = {
@@ -36,18 +36,18 @@ _CAUSES: dict[type[TransientStorageError], str] = {
 
 
 @contextmanager
-def shared_figures() -> Iterator[Mapping[str, str]]:
+def temporary_multiproc_dir() -> Iterator[Mapping[str, str]]:
     """Create a temporary multiprocess directory, yield its environment variable, and delete it at the end."""
-    if os.environ.get(DIRECTORY):
+    if os.environ.get(MULTIPROC_DIR_VARIABLE):
         yield {}  # the operator manages the directory
         return
     with TemporaryDirectory(prefix="hexapost-metrics-") as directory:
-        yield {DIRECTORY: directory}
+        yield {MULTIPROC_DIR_VARIABLE: directory}
 
 
-def shared_directory() -> Path | None:
+def multiproc_dir() -> Path | None:
     """Return the multiprocess directory, None for a single process."""
-    return Path(os.environ[DIRECTORY]) if os.environ.get(DIRECTORY) else None
+    return Path(os.environ[MULTIPROC_DIR_VARIABLE]) if os.environ.get(MULTIPROC_DIR_VARIABLE) else None
 
 
 class _Request(NamedTuple):
@@ -68,26 +68,26 @@ class Metrics:
         # prometheus_client selects this class at import, by an environment variable. Here the argument selects it.
         values.ValueClass = values.MutexValue
         if self.directory is not None:
-            self._slot = taken_slot(self.directory)
+            self._slot = acquire_slot(self.directory)
             values.ValueClass = values.MultiProcessValue(lambda: self._slot)  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._in_flight = 0
         self._pool: Callable[[], tuple[int, int, int]] | None = None
         self._children: dict[tuple[str | None, str, int], _Request] = {}
-        self._make_http(rejections)
-        self._make_database()
-        self._make_retention()
+        self._create_http_metrics(rejections)
+        self._create_database_metrics()
+        self._create_retention_metrics()
         build = self._gauge("hexapost_build_info", "Build information; the value is always 1.", "livesum", "version")
         build.labels(version).set(1)
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(name, meaning, labels, registry=self._registry)
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self._registry)
 
-    def _gauge(self, name: str, meaning: str, together: str, *labels: str) -> Gauge:
-        """Return a gauge. `together` is the mode that combines the values of several processes."""
-        return Gauge(name, meaning, labels, registry=self._registry, multiprocess_mode=together)  # type: ignore[arg-type]
+    def _gauge(self, name: str, help_text: str, multiprocess_mode: str, *labels: str) -> Gauge:
+        """Return a gauge. `multiprocess_mode` is the mode that combines the values of several processes."""
+        return Gauge(name, help_text, labels, registry=self._registry, multiprocess_mode=multiprocess_mode)  # type: ignore[arg-type]
 
-    def _make_http(self, rejections: frozenset[str]) -> None:
+    def _create_http_metrics(self, rejections: frozenset[str]) -> None:
         self._requests = self._counter(
             "hexapost_http_requests_total", "HTTP requests, by route, method and status.", "route", "method", "status"
         )
@@ -96,29 +96,31 @@ class Metrics:
             "Seconds from the headers of an HTTP request to the end of its response.",
             ("route", "method"),
             registry=self._registry,
-            buckets=SECONDS,
+            buckets=DURATION_BUCKETS,
         )
         self._requests_in_flight = self._gauge(
             "hexapost_http_requests_in_flight", "HTTP requests in progress.", "livesum"
         )
-        counter = self._counter("hexapost_rejections_total", "HTTP requests rejected, by reason.", "reason")
+        counter = self._counter("hexapost_http_requests_rejected_total", "HTTP requests rejected, by reason.", "reason")
         self._rejections = {reason: counter.labels(reason) for reason in sorted(rejections)}
 
-    def _make_database(self) -> None:
+    def _create_database_metrics(self) -> None:
         self._pool_size = self._gauge(
-            "hexapost_database_pool_size", "Maximum number of pooled database connections.", "livesum"
+            "hexapost_db_pool_connections_max", "Maximum number of pooled database connections.", "livesum"
         )
         self._pool_in_use = self._gauge(
-            "hexapost_database_pool_in_use", "Pooled database connections in use.", "livesum"
+            "hexapost_db_pool_connections_in_use", "Pooled database connections in use.", "livesum"
         )
         self._pool_waiting = self._gauge(
-            "hexapost_database_pool_waiting", "Transactions that wait for a database connection.", "livesum"
+            "hexapost_db_pool_waiters", "Transactions that wait for a database connection.", "livesum"
         )
-        self._errors = self._counter("hexapost_database_errors_total", "Database errors, by SQLSTATE.", "sqlstate")
-        counter = self._counter("hexapost_retries_total", "Retries of database transactions, by cause.", "cause")
+        self._errors = self._counter("hexapost_db_errors_total", "Database errors, by SQLSTATE.", "sqlstate")
+        counter = self._counter(
+            "hexapost_db_transaction_retries_total", "Retries of database transactions, by cause.", "cause"
+        )
         self._retries = {kind: counter.labels(cause) for kind, cause in _CAUSES.items()}
 
-    def _make_retention(self) -> None:
+    def _create_retention_metrics(self) -> None:
         self._purge_lag = self._gauge(
             "hexapost_purge_lag_seconds",
             "Age in seconds of the oldest expired record that has not been purged.",
@@ -128,7 +130,7 @@ class Metrics:
             "hexapost_last_purge_timestamp_seconds", "Unix time of the last completed purge.", "max"
         )
 
-    def watch(self, pool: Callable[[], tuple[int, int, int]]) -> None:
+    def set_pool_source(self, pool: Callable[[], tuple[int, int, int]]) -> None:
         """Set the source of the pool metrics: size, connections in use, waiting transactions."""
         self._pool = pool
 
@@ -141,32 +143,32 @@ class Metrics:
     ) -> None:
         """Record the end of a request. `rejection` is the problem code of its response."""
         self._in_flight -= 1
-        request = self._children.get((route, method, status)) or self._child(route, method, status)
+        request = self._children.get((route, method, status)) or self._create_child(route, method, status)
         request.counter.inc()
         request.duration.observe(seconds)
         if rejection in self._rejections:
             self._rejections[rejection].inc()
 
-    def _child(self, route: str | None, method: str, status: int) -> _Request:
+    def _create_child(self, route: str | None, method: str, status: int) -> _Request:
         name = route or UNMATCHED
         counter = self._requests.labels(name, method, str(status))
         request = _Request(counter, self._durations.labels(name, method))
         self._children[route, method, status] = request
         return request
 
-    def retried(self, failure: TransientStorageError) -> None:
+    def count_retry(self, failure: TransientStorageError) -> None:
         """Record a retry after this error."""
         next(self._retries[kind] for kind in type(failure).__mro__ if kind in self._retries).inc()
 
-    def database_failed(self, sqlstate: str) -> None:
+    def count_database_error(self, sqlstate: str) -> None:
         """Record a database error."""
         self._errors.labels(sqlstate).inc()
 
-    def purged(self) -> None:
+    def record_purge(self) -> None:
         """Record the completion of a purge."""
         self._last_purge.set(time.time())
 
-    def lags(self, seconds: float) -> None:
+    def set_purge_lag(self, seconds: float) -> None:
         """Record the age of the oldest expired record."""
         self._purge_lag.set(seconds)
 
@@ -186,7 +188,7 @@ class Metrics:
         self.refresh()
         if self.directory is None:
             return generate_latest(self._registry)
-        forget_the_dead(self.directory)
+        remove_dead_processes(self.directory)
         together = CollectorRegistry()
         multiprocess.MultiProcessCollector(together, self.directory)  # type: ignore[no-untyped-call]
         return generate_latest(together)
@@ -194,4 +196,4 @@ class Metrics:
     def close(self) -> None:
         """Remove the gauges of this process. Its counters remain."""
         if self.directory is not None:
-            forget(self.directory, self._slot)
+            remove_live_gauges(self.directory, self._slot)

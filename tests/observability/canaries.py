@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Trap:
+class CanaryClient:
     """A client that sends canaries in every request, and keeps the error responses."""
 
     client: httpx.AsyncClient

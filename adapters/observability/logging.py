@@ -12,22 +12,22 @@ from pydantic_core import to_json
 from structlog.typing import EventDict, Processor
 
 from adapters.exception_summary import exception_types, traceback_locations
-from adapters.telemetry.lines import Lines
+from adapters.observability.nonblocking_stream import NonBlockingStream
 
-_WORDS = re.compile(r"[^\n(<{]*")
+_TEXT_BEFORE_VALUES = re.compile(r"[^\n(<{]*")
 
 LogFormat = Literal["auto", "json", "console"]
 
-FIELDS = (
+ALLOWED_FIELDS = (
     "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms",
- "api_key_id", "response_bytes", "pid", "exit_status", "lost", "error", "exception", "traceback",
+ "api_key_id", "response_bytes", "pid", "exit_status", "dropped_lines", "error_type", "exception", "traceback",
 )  # fmt: skip
 """The allowed fields in order. Clients control only the request ID and the trace ID."""
 
 
-def _listed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+def _allow_listed(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Return the allowed fields of an event."""
-    return {name: event[name] for name in FIELDS if name in event}
+    return {name: event[name] for name in ALLOWED_FIELDS if name in event}
 
 
 def _json(event: Mapping[str, object], **_: object) -> str:
@@ -47,12 +47,16 @@ class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
             plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
         elif record.args:
             plain.args = None
-        said = plain.getMessage() if record.name != "asyncio" else _WORDS.findall(record.getMessage())[0].rstrip()
+        said = (
+            plain.getMessage()
+            if record.name != "asyncio"
+            else _TEXT_BEFORE_VALUES.findall(record.getMessage())[0].rstrip()
+        )
         plain.msg, plain.args = said.partition("\n")[0], None
         return super().format(plain)
 
 
-def _is_telling(record: logging.LogRecord) -> bool:
+def _is_not_raw_traceback(record: logging.LogRecord) -> bool:
     """Return False for records that are raw tracebacks; the application has already logged a redacted version."""
     return not str(record.msg).startswith("Traceback ")
 
@@ -66,9 +70,9 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _lines(stream: TextIO | Lines | None) -> Lines:
+def _nonblocking(stream: TextIO | NonBlockingStream | None) -> NonBlockingStream:
     """Return the stream, wrapped if it can block."""
-    return stream if isinstance(stream, Lines) else Lines(stream)
+    return stream if isinstance(stream, NonBlockingStream) else NonBlockingStream(stream)
 
 
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
@@ -76,8 +80,8 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
 
     Lines that cannot be written are dropped. Their number is logged after the stream is writable again.
     """
-    lines = _lines(stream or sys.stderr)
-    lines.when_lost = lambda number: structlog.get_logger("hexapost").error("log lines dropped", lost=number)
+    lines = _nonblocking(stream or sys.stderr)
+    lines.on_dropped = lambda number: structlog.get_logger("hexapost").error("log lines dropped", lost=number)
     on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -86,7 +90,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
     renderer: list[Processor] = [
-        _listed,
+        _allow_listed,
         structlog.dev.ConsoleRenderer(colors=on_terminal, timestamp_key="time", sort_keys=False, pad_event_to=0)
         if readable
         else structlog.processors.JSONRenderer(serializer=_json),
@@ -98,7 +102,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(lines)
-    handler.addFilter(_is_telling)
+    handler.addFilter(_is_not_raw_traceback)
     handler.setFormatter(
         _LibraryFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _without_values],

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
+from adapters.observability import tracing as module
+from adapters.observability.tracing import Tracer
+from adapters.observability.tracing_config import create_tracer
 from adapters.settings import SettingsError
-from adapters.telemetry import traces as module
-from adapters.telemetry.traces import Traces
-from adapters.telemetry.tracing import made_traces
+from tests.observability.metrics_workers import ROOT
+from tests.observability.otlp_receiver import receiving
 from tests.support.waiting import LONGEST
-from tests.telemetry.receivers import receiving
-from tests.telemetry.workers import ROOT
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 URL = "http://127.0.0.1:4318"
@@ -29,7 +29,7 @@ URL = "http://127.0.0.1:4318"
     ],
 )
 def test_traces_are_disabled_by_default(environment: dict[str, str]) -> None:
-    assert made_traces(environment, "1") is None
+    assert create_tracer(environment, "1") is None
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_traces_are_disabled_by_default(environment: dict[str, str]) -> None:
     ],
 )
 async def test_traces_are_enabled_by_endpoint_or_exporter(environment: dict[str, str]) -> None:
-    traces = made_traces(environment, "1")
-    assert isinstance(traces, Traces)
+    traces = create_tracer(environment, "1")
+    assert isinstance(traces, Tracer)
     await traces.close()
 
 
@@ -59,20 +59,20 @@ async def test_traces_are_enabled_by_endpoint_or_exporter(environment: dict[str,
 )
 def test_unknown_trace_exporter_or_protocol_raises(environment: dict[str, str], problem: str) -> None:
     with pytest.raises(SettingsError) as raised:
-        made_traces(environment, "1")
+        create_tracer(environment, "1")
     assert raised.value.errors == [problem]
 
 
 def test_traces_without_extra_raise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "adapters.telemetry.traces")
+    monkeypatch.delitem(sys.modules, "adapters.observability.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: traces need hexapost\[tracing\]"):
-        made_traces({ENDPOINT: URL}, "1")
+        create_tracer({ENDPOINT: URL}, "1")
 
 
 def test_container_import_does_not_load_opentelemetry_sdk() -> None:
     program = (
-        "import sys; from adapters.container import Container; assert Container.traces;"
+        "import sys; from adapters.container import Container; assert Container.tracer;"
         "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
     )
     done = subprocess.run(  # noqa: S603 - our own script
@@ -101,13 +101,13 @@ async def test_otel_variables_set_service_name_headers_and_sampler(monkeypatch: 
 
 
 async def _export_one_span() -> None:
-    traces = module.exporting_traces("1.2.3")
-    traces.request("GET", []).end(route=None, status=200)
+    traces = module.create_otlp_tracer("1.2.3")
+    traces.start_request_span("GET", []).end(route=None, status=200)
     await traces.close()
 
 
 async def test_close_stops_waiting_for_unresponsive_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(module, "FLUSH_TIMEOUT_SECONDS", 0.05)
     with receiving(answers=False) as receiver:
         monkeypatch.setenv(ENDPOINT, receiver.url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.telemetry.slots import forget_the_dead, taken_slot
-from tests.telemetry.scrapes import Scrape
-from tests.telemetry.workers import ROUTE, Worker
+from adapters.observability.multiproc_slots import acquire_slot, remove_dead_processes
+from tests.observability.metrics_workers import ROUTE, Worker
+from tests.observability.prometheus_samples import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
 DURATION = "hexapost_http_request_duration_seconds"
@@ -25,18 +25,18 @@ def test_metrics_of_all_processes_are_summed(tmp_path: Path) -> None:
     assert sum(name.startswith("counter_") for name in files(tmp_path)) == 4
     found = Scrape(first.ended("show"))
     assert found.total(REQUESTS, route=ROUTE) == 1342
-    assert found.total("hexapost_rejections_total", reason="overloaded") == 1342
+    assert found.total("hexapost_http_requests_rejected_total", reason="overloaded") == 1342
     assert found.total(f"{DURATION}_count") == 1342
     assert found.total(f"{DURATION}_bucket", le="0.025") == 1342
     assert found.total("hexapost_http_requests_in_flight") == 4
-    assert found.total("hexapost_database_pool_size") == 40
+    assert found.total("hexapost_db_pool_connections_max") == 40
     assert found.total("hexapost_build_info", version="1") == 4
     assert not any("pid" in sample.labels for sample in found.samples)
     second.ended()
     third.killed()
     found = Scrape(last.ended("show"))
     assert found.total(REQUESTS) == 1342  # counters of ended processes remain
-    assert found.total("hexapost_database_pool_size") == 10  # gauges of ended processes do not
+    assert found.total("hexapost_db_pool_connections_max") == 10  # gauges of ended processes do not
 
 
 def test_metrics_directory_does_not_grow_with_ended_processes(tmp_path: Path) -> None:
@@ -56,20 +56,20 @@ def test_metrics_directory_does_not_grow_with_ended_processes(tmp_path: Path) ->
 def test_slots_are_unique_and_start_without_old_gauges(tmp_path: Path) -> None:
     (tmp_path / GAUGE).touch()
     (tmp_path / "counter_0.db").touch()
-    assert [taken_slot(tmp_path) for _ in range(3)] == [0, 1, 2]
+    assert [acquire_slot(tmp_path) for _ in range(3)] == [0, 1, 2]
     assert files(tmp_path) == ["0.lock", "1.lock", "2.lock", "counter_0.db"]
 
 
 def test_gauges_are_removed_only_for_ended_processes(tmp_path: Path) -> None:
-    taken_slot(tmp_path)
+    acquire_slot(tmp_path)
     os.utime(tmp_path / "0.lock", (0, 0))
     for name in (GAUGE, "gauge_livesum_1.db", "counter_1.db", "1.lock"):
         (tmp_path / name).touch()
     for _ in range(2):
-        forget_the_dead(tmp_path)
+        remove_dead_processes(tmp_path)
         assert files(tmp_path) == ["0.lock", "1.lock", "counter_1.db", GAUGE]
     assert (tmp_path / "0.lock").stat().st_mtime > 0  # so that a cleaner of temporary files keeps it
-    assert taken_slot(tmp_path) == 1
+    assert acquire_slot(tmp_path) == 1
 
 
 def test_lock_of_another_account_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +83,8 @@ def test_lock_of_another_account_is_not_taken(tmp_path: Path, monkeypatch: pytes
         return open_(path, *rest)
 
     monkeypatch.setattr(os, "open", refuse)
-    forget_the_dead(tmp_path)
-    assert taken_slot(tmp_path) == 1
+    remove_dead_processes(tmp_path)
+    assert acquire_slot(tmp_path) == 1
     assert (tmp_path / GAUGE).exists()
 
 
@@ -94,4 +94,4 @@ def test_unwritable_metrics_directory_raises(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(PermissionError):
-        taken_slot(tmp_path)
+        acquire_slot(tmp_path)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from adapters.telemetry.metrics import DIRECTORY
+from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE
 
 ROUTE = "/api/v1/users/{user_id}"
 ROOT = Path(__file__).parents[2]
@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 # Count some requests and leave one in flight. Then print the metrics of all processes, or wait for the end.
 WORKER = f"""
 import sys
-from adapters.telemetry.metrics import Metrics, shared_directory
+from adapters.observability.metrics import Metrics, multiproc_dir
 
-metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}), directory=shared_directory())
+metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}), directory=multiproc_dir())
 metrics.watch(lambda: (10, 3, 1))
 for _ in range(int(sys.argv[1])):
     metrics.began()
@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, directory: Path, requests: int) -> None:
         self.process = subprocess.Popen(  # noqa: S603 - our own script
             [sys.executable, "-c", WORKER, str(requests)],
-            env=os.environ | {DIRECTORY: str(directory), "PYTHONPATH": str(ROOT)},
+            env=os.environ | {MULTIPROC_DIR_VARIABLE: str(directory), "PYTHONPATH": str(ROOT)},
             cwd=directory,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

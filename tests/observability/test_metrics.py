@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters.http.problems.catalog import REJECTIONS
-from adapters.telemetry.metrics import DIRECTORY, SECONDS, Metrics, shared_figures
+from adapters.observability.metrics import DURATION_BUCKETS, MULTIPROC_DIR_VARIABLE, Metrics, temporary_multiproc_dir
 from application.ports import (
     CommitResultUnknownError,
     ConcurrentUpdateError,
@@ -13,8 +13,8 @@ from application.ports import (
     StorageUnavailableError,
     TransientStorageError,
 )
-from tests.telemetry.scrapes import Scrape
-from tests.telemetry.workers import ROUTE
+from tests.observability.metrics_workers import ROUTE
+from tests.observability.prometheus_samples import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
 DURATION = "hexapost_http_request_duration_seconds"
@@ -45,7 +45,7 @@ def test_requests_are_counted_by_route_and_status(metrics: Metrics) -> None:
     assert found.total(f"{DURATION}_sum") == pytest.approx(0.34)
     assert found.total(f"{DURATION}_bucket", le="0.025") == 2
     assert found.total(f"{DURATION}_bucket", le="0.01") == 0
-    assert len(list(found.found(f"{DURATION}_bucket"))) == len(SECONDS) + 1
+    assert len(list(found.found(f"{DURATION}_bucket"))) == len(DURATION_BUCKETS) + 1
 
 
 def test_requests_in_flight_are_counted_until_they_end(metrics: Metrics) -> None:
@@ -57,12 +57,14 @@ def test_requests_in_flight_are_counted_until_they_end(metrics: Metrics) -> None
 
 
 def test_rejections_have_a_counter_for_each_reason(metrics: Metrics) -> None:
-    assert {sample.labels["reason"] for sample in scraped(metrics).found("hexapost_rejections_total")} == REJECTIONS
+    assert {
+        sample.labels["reason"] for sample in scraped(metrics).found("hexapost_http_requests_rejected_total")
+    } == REJECTIONS
     request(metrics, status=503, rejection="overloaded")
     request(metrics, status=404, rejection="user-not-found")
     found = scraped(metrics)
-    assert found.total("hexapost_rejections_total", reason="overloaded") == 1
-    assert found.total("hexapost_rejections_total") == 1
+    assert found.total("hexapost_http_requests_rejected_total", reason="overloaded") == 1
+    assert found.total("hexapost_http_requests_rejected_total") == 1
 
 
 @pytest.mark.parametrize(
@@ -76,16 +78,16 @@ def test_rejections_have_a_counter_for_each_reason(metrics: Metrics) -> None:
     ],
 )
 def test_retries_are_counted_by_cause(metrics: Metrics, failure: TransientStorageError, cause: str) -> None:
-    metrics.retried(failure)
+    metrics.count_retry(failure)
     found = scraped(metrics)
-    assert found.total("hexapost_retries_total", cause=cause) == 1
-    assert found.total("hexapost_retries_total") == 1
+    assert found.total("hexapost_db_transaction_retries_total", cause=cause) == 1
+    assert found.total("hexapost_db_transaction_retries_total") == 1
 
 
 def test_pool_gauges_have_current_values(metrics: Metrics) -> None:
     usage = (10, 4, 0)
-    metrics.watch(lambda: usage)
-    assert scraped(metrics).total("hexapost_database_pool_in_use") == 4
+    metrics.set_pool_source(lambda: usage)
+    assert scraped(metrics).total("hexapost_db_pool_connections_in_use") == 4
     usage = (10, 10, 7)
     found = scraped(metrics)
     names = ("size", "in_use", "waiting")
@@ -93,14 +95,14 @@ def test_pool_gauges_have_current_values(metrics: Metrics) -> None:
 
 
 def test_database_errors_purges_and_build_are_exposed(metrics: Metrics) -> None:
-    metrics.database_failed("40001")
-    metrics.lags(12.5)
+    metrics.count_database_error("40001")
+    metrics.set_purge_lag(12.5)
     found = scraped(metrics)
-    assert found.total("hexapost_database_errors_total", sqlstate="40001") == 1
+    assert found.total("hexapost_db_errors_total", sqlstate="40001") == 1
     assert found.total("hexapost_purge_lag_seconds") == 12.5
     assert found.total("hexapost_last_purge_timestamp_seconds") == 0
     assert found.total("hexapost_build_info", version="1.2.3") == 1
-    metrics.purged()
+    metrics.record_purge()
     assert scraped(metrics).total("hexapost_last_purge_timestamp_seconds") > 1.7e9
 
 
@@ -121,15 +123,15 @@ def test_metrics_of_two_services_are_separate(metrics: Metrics) -> None:
 
 
 def test_shared_metrics_directory_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(DIRECTORY, raising=False)
-    with shared_figures() as variables:
-        directory = Path(variables[DIRECTORY])
+    monkeypatch.delenv(MULTIPROC_DIR_VARIABLE, raising=False)
+    with temporary_multiproc_dir() as variables:
+        directory = Path(variables[MULTIPROC_DIR_VARIABLE])
         assert list(directory.iterdir()) == []
     assert not directory.exists()
 
 
 def test_configured_metrics_directory_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(DIRECTORY, str(tmp_path))
-    with shared_figures() as variables:
+    monkeypatch.setenv(MULTIPROC_DIR_VARIABLE, str(tmp_path))
+    with temporary_multiproc_dir() as variables:
         assert variables == {}
     assert tmp_path.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from tests.cli.support import a_key, rendered, serving
-from tests.telemetry.receivers import receiving
+from tests.observability.otlp_receiver import receiving
 
 USERS = "/api/v1/users"
 
