@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 RUN_SETUP := .venv/.installed
 DEV_SETUP := .venv/.installed-dev
 # Another account than root cannot run, nor test, what changes accounts.
-NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/account.py')
+NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
 PARALLEL := -n 2 --dist loadgroup
 # What must not depend on, or touch, the database of the environment.
 CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost

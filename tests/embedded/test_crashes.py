@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.embedded import EmbeddedPostgresError, launcher
-from adapters.embedded.binaries import find_binaries
+from adapters.embedded import EmbeddedPostgresError, embedded_postgres
+from adapters.embedded.binaries import find_installation
 from tests.embedded.support import (
     PATIENCE,
     all_gone,
@@ -41,7 +41,7 @@ class HeldInitdb:
     """An `initdb` that writes half a cluster, reports its process IDs and then waits forever."""
 
     def __init__(self, directory: Path) -> None:
-        programs = find_binaries()
+        programs = find_installation()
         directory.mkdir()
         (directory / "postgres").symlink_to(programs.directory / "postgres")
         (directory / "initdb").write_text(INITDB.format(directory=directory))
@@ -75,7 +75,7 @@ def test_new_cluster_is_recreated_after_kill_of(
 ) -> None:
     directory = tmp_path / "new"
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as thread:
-        patch.setattr(launcher, "find_binaries", lambda: held_initdb.binaries)
+        patch.setattr(embedded_postgres, "find_installation", lambda: held_initdb.binaries)
         start = thread.submit(quiet(directory).start)
         initdb, keeper = held_initdb.pids()
         os.kill(initdb if victim == "initdb" else keeper, signal.SIGKILL)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, launcher
-from adapters.embedded.binaries import find_binaries
+from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
+from adapters.embedded.binaries import find_installation
 from tests.embedded.support import answers, copy_cluster, make_socket_directory, quiet
 
 NAMES = [
@@ -98,13 +98,13 @@ def test_cluster_of_another_major_version_is_left_unchanged(directory: Path) -> 
 
 
 def test_failing_initdb_raises_and_leaves_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = find_binaries()
+    programs = find_installation()
     failing = tmp_path / "programs"
     failing.mkdir()
     (failing / "postgres").symlink_to(programs.directory / "postgres")
     (failing / "initdb").write_text("#!/bin/sh\necho 'initdb: error: no space left' >&2\nexit 1\n")
     (failing / "initdb").chmod(0o755)
-    monkeypatch.setattr(launcher, "find_binaries", lambda: replace(programs, directory=failing))
+    monkeypatch.setattr(embedded_postgres, "find_installation", lambda: replace(programs, directory=failing))
     with pytest.raises(EmbeddedPostgresError, match=r"could not make its cluster.*\n.*no space left"):
         quiet(tmp_path / "new").start()
     assert not (tmp_path / "new" / "data").exists()

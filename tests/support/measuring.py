@@ -3,14 +3,14 @@
 import os
 import sys
 
-from adapters.embedded import keeper
+from adapters.embedded import server_daemon
 
 
 def measure_keepers() -> None:
     """Have the keepers that this process starts measured, if this process is."""
     measured = os.environ.get("COVERAGE_PROCESS_CONFIG")
     if measured is not None:
-        keeper.PROGRAM = (
+        server_daemon.PROGRAM = (
             f"import os, sys; os.environ['COVERAGE_PROCESS_CONFIG'] = {measured!r}; sys.path[1:1] = {sys.path[1:]!r}; "
-            f"import coverage; coverage.process_startup(); {keeper.PROGRAM}"
+            f"import coverage; coverage.process_startup(); {server_daemon.PROGRAM}"
         )

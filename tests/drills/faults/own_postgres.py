@@ -10,9 +10,9 @@ from time import monotonic
 
 from sqlalchemy import URL
 
-from adapters.embedded.binaries import find_binaries
+from adapters.embedded.binaries import find_installation
+from adapters.embedded.clean_environment import clean_environment
 from adapters.embedded.cluster import SUPERUSER
-from adapters.embedded.environment import clean_environment
 from tests.cli.support import ROOT, environment
 from tests.drills.drill import Check, DrillError, expect
 from tests.drills.faults.ports import free_port
@@ -52,7 +52,7 @@ class OwnPostgres:
 
     def sound(self) -> list[Check]:
         """Check the cluster for damage with PostgreSQL's own tools, and stop the server."""
-        program = find_binaries().directory / "pg_amcheck"
+        program = find_installation().directory / "pg_amcheck"
         if not program.exists():
             raise DrillError(f"{program} is missing: it is one of PostgreSQL's contrib modules")
         where = ["--host", HOST, "--port", str(self._port), "--username", SUPERUSER]

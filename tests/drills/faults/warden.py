@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapters.embedded import EmbeddedPostgresError
-from adapters.embedded.account import choose_account, hand_over
-from adapters.embedded.binaries import find_binaries
-from adapters.embedded.children import become_subreaper, kill_orphans, spawn, wait_for
+from adapters.embedded.binaries import find_installation
+from adapters.embedded.child_processes import become_subreaper, kill_orphans, spawn, wait_for_exit
 from adapters.embedded.cluster import create_cluster
-from adapters.embedded.layout import prepare_directory
-from adapters.embedded.locks import open_private
-from adapters.embedded.logs import begin_log, what_went_wrong
+from adapters.embedded.file_locks import open_private
+from adapters.embedded.os_user import choose_os_user, chown_directory
+from adapters.embedded.paths import prepare_directory
+from adapters.embedded.server_log import last_log_errors, rotate_log
 from tests.drills.faults.processes import children
 
 HOST = "127.0.0.1"
@@ -33,10 +33,10 @@ class Warden:
         become_subreaper()
         self._port = port
         self._layout = prepare_directory(directory)
-        self._binaries = find_binaries()
-        self._log = begin_log(self._layout)
-        self._account = choose_account(self._layout.directory, self._binaries.directory / "postgres")
-        hand_over(self._layout, self._account)
+        self._binaries = find_installation()
+        self._log = rotate_log(self._layout)
+        self._account = choose_os_user(self._layout.directory, self._binaries.directory / "postgres")
+        chown_directory(self._layout, self._account)
         self._lock = open_private(self._layout.server_lock, os.O_RDWR)
         create_cluster(self._layout, self._binaries, self._account, log=self._log, lock=self._lock, durable=True)
         self._postmaster: subprocess.Popen[bytes] | None = None
@@ -59,12 +59,12 @@ class Warden:
         deadline = time.monotonic() + START_SECONDS
         while not self._says_ready():
             if self._postmaster.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedPostgresError(f"PostgreSQL did not start: {what_went_wrong(self._layout)}")
+                raise EmbeddedPostgresError(f"PostgreSQL did not start: {last_log_errors(self._layout)}")
             time.sleep(0.01)
 
     def _spawned(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         command: list[str | Path] = [self._binaries.directory / program, "-D", self._layout.data, *arguments]
-        return spawn(command, account=self._account, log=self._log, lock=self._lock, death_signal=signal.SIGKILL)
+        return spawn(command, os_user=self._account, log=self._log, lock=self._lock, death_signal=signal.SIGKILL)
 
     def _says_ready(self) -> bool:
         with suppress(FileNotFoundError):
@@ -74,7 +74,7 @@ class Warden:
     def _stop(self, number: signal.Signals) -> None:
         if self._postmaster is not None:
             self._postmaster.send_signal(number)
-            if not wait_for(self._postmaster, seconds=STOP_SECONDS):
+            if not wait_for_exit(self._postmaster, seconds=STOP_SECONDS):
                 raise EmbeddedPostgresError(f"PostgreSQL did not stop after {number.name}")
         kill_orphans()
 
@@ -98,7 +98,7 @@ class Warden:
         """Compare every page of the stopped cluster with its checksum."""
         child = self._spawned("pg_checksums", "--check")
         if child.wait() != 0:
-            raise EmbeddedPostgresError(f"pg_checksums found: {what_went_wrong(self._layout)}")
+            raise EmbeddedPostgresError(f"pg_checksums found: {last_log_errors(self._layout)}")
 
 
 def main(directory: str, port: str) -> None:

@@ -9,33 +9,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.embedded.environment import clean_environment
+from adapters.embedded.clean_environment import clean_environment
 from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.layout import Layout
-from adapters.embedded.locks import open_private
+from adapters.embedded.file_locks import open_private
+from adapters.embedded.paths import Paths
 
 CLONE_NEWUSER = 0x10000000
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 4
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 CAPABILITY_VERSION_3 = 0x20080522
-NO_NAMESPACE = "this system permits no user namespace"
+NO_USER_NAMESPACE_MESSAGE = "this system permits no user namespace"
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
-class OwnAccount:
+class CurrentUser:
     """The user we are."""
 
     uid: int
     gid: int
 
-    def adopt(self) -> None:
+    def switch(self) -> None:
         """Leave a child as it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Namespace:
+class UserNamespace:
     """The user we are, who sees itself as another in a user namespace (user_namespaces(7)).
 
     Files stay ours on both sides, so that what only we can read (root's 0700 home) stays readable.
@@ -44,23 +44,23 @@ class Namespace:
     uid: int
     gid: int
 
-    def adopt(self) -> None:
+    def switch(self) -> None:
         """Move a child, which must have one thread only, into a new user namespace."""
         uid, gid = os.geteuid(), os.getegid()
         inner = next((entry for entry in pwd.getpwall() if entry.pw_uid != 0), None)
         inner_uid, inner_gid = (inner.pw_uid, inner.pw_gid) if inner else (1000, 1000)
         if LIBC.unshare(CLONE_NEWUSER) != 0:
-            raise OSError(ctypes.get_errno(), NO_NAMESPACE)
+            raise OSError(ctypes.get_errno(), NO_USER_NAMESPACE_MESSAGE)
         try:
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"{inner_uid} {uid} 1")
             Path("/proc/self/gid_map").write_text(f"{inner_gid} {gid} 1")
         except OSError as error:
-            raise OSError(error.errno, NO_NAMESPACE) from error
+            raise OSError(error.errno, NO_USER_NAMESPACE_MESSAGE) from error
 
 
 @dataclass(frozen=True, slots=True)
-class OtherAccount:
+class OtherUser:
     """Another user, whom the directory then belongs to.
 
     It can keep one of root's capabilities, to enter directories that only root may enter.
@@ -70,7 +70,7 @@ class OtherAccount:
     gid: int
     capability: int | None = None
 
-    def adopt(self) -> None:
+    def switch(self) -> None:
         """Turn a child of root into that user for good."""
         if self.capability is not None:
             LIBC.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)  # so that access(2) counts it too
@@ -89,25 +89,25 @@ def _keep_capability(capability: int) -> None:
         LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
 
 
-Account = OwnAccount | Namespace | OtherAccount
+OsUser = CurrentUser | UserNamespace | OtherUser
 
 
-def choose_account(directory: Path, program: Path) -> Account:
+def choose_os_user(directory: Path, program: Path) -> OsUser:
     """Return the first account that can reach both `directory` and `program`.
 
     Raises EmbeddedPostgresError for root when there is none, and says what is out of reach.
     """
     uid, gid = os.geteuid(), os.getegid()
-    if uid != 0 and _is_known(uid):
-        return OwnAccount(uid, gid)
+    if uid != 0 and _has_name(uid):
+        return CurrentUser(uid, gid)
     problems = []
-    for account in _candidates(directory, uid, gid):
-        problem = _try_out(account, directory, program)
+    for os_user in _candidates(directory, uid, gid):
+        problem = _find_obstacle(os_user, directory, program)
         if problem is None:
-            return account
+            return os_user
         problems.append(problem)
     if uid != 0:
-        return OwnAccount(uid, gid)
+        return CurrentUser(uid, gid)
     raise EmbeddedPostgresError(
         "PostgreSQL does not run as root, and no other user gets to its files here: "
         f"{'; '.join(dict.fromkeys(problems))}. "
@@ -115,7 +115,7 @@ def choose_account(directory: Path, program: Path) -> Account:
     )
 
 
-def _is_known(uid: int) -> bool:
+def _has_name(uid: int) -> bool:
     """Tell whether the uid has a name; initdb insists on that."""
     try:
         pwd.getpwuid(uid)
@@ -124,36 +124,36 @@ def _is_known(uid: int) -> bool:
     return True
 
 
-def _candidates(directory: Path, uid: int, gid: int) -> Iterator[Account]:
+def _candidates(directory: Path, uid: int, gid: int) -> Iterator[OsUser]:
     """Yield accounts in order of preference: whose directory it is, ourselves under another name, others."""
     owner = directory.stat()
     if uid == 0 and owner.st_uid != 0:
-        yield OtherAccount(owner.st_uid, owner.st_gid)
+        yield OtherUser(owner.st_uid, owner.st_gid)
     if sys.platform == "linux":
-        yield Namespace(uid, gid)
+        yield UserNamespace(uid, gid)
     if uid != 0:
         return
     for parent in directory.parents:
         owner = parent.stat()
         if owner.st_uid != 0:
-            yield OtherAccount(owner.st_uid, owner.st_gid)
+            yield OtherUser(owner.st_uid, owner.st_gid)
             break
     others = [entry for entry in pwd.getpwall() if entry.pw_name in {"postgres", "nobody"}]
     capabilities = (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if sys.platform == "linux" else ()
     for capability in (None, *capabilities):  # the least that does
         for other in others:
-            yield OtherAccount(other.pw_uid, other.pw_gid, capability)
+            yield OtherUser(other.pw_uid, other.pw_gid, capability)
 
 
-def _try_out(account: Account, directory: Path, program: Path) -> str | None:
+def _find_obstacle(os_user: OsUser, directory: Path, program: Path) -> str | None:
     """Return what keeps a child from working as that account, None when nothing does."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         problem = "no other account can be taken"
         try:
-            account.adopt()
-            problem = _unreachable(account.uid, directory, program)
+            os_user.switch()
+            problem = _unreachable(os_user.uid, directory, program)
         except OSError as error:
             problem = error.strerror or problem
         finally:  # a forked child must not go on in its parent's code, whatever happens
@@ -185,14 +185,14 @@ def _unreachable(uid: int, directory: Path, program: Path) -> str:
     return ""
 
 
-def hand_over(layout: Layout, account: Account) -> None:
+def chown_directory(paths: Paths, os_user: OsUser) -> None:
     """Make the directory and what is in it the account's, if root has to; follows no links."""
     if os.geteuid() != 0:
         return
-    os.close(open_private(layout.server_lock, os.O_RDWR))  # so that it is the account's from the start
-    entries = [layout.directory, *layout.directory.iterdir()]
-    if layout.data.is_dir() and layout.data.lstat().st_uid != account.uid:
-        entries += layout.data.rglob("*")
+    os.close(open_private(paths.server_lock, os.O_RDWR))  # so that it is the account's from the start
+    entries = [paths.directory, *paths.directory.iterdir()]
+    if paths.data.is_dir() and paths.data.lstat().st_uid != os_user.uid:
+        entries += paths.data.rglob("*")
     for entry in entries:
-        if entry.lstat().st_uid != account.uid:
-            os.chown(entry, account.uid, account.gid, follow_symlinks=False)
+        if entry.lstat().st_uid != os_user.uid:
+            os.chown(entry, os_user.uid, os_user.gid, follow_symlinks=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 PROTOCOL = 196608  # 3.0
 
 
-class RefusedError(Exception):
+class ServerError(Exception):
     """The server answered with an error; `sqlstate` is its code."""
 
     def __init__(self, sqlstate: str, message: str) -> None:
@@ -19,7 +19,7 @@ class RefusedError(Exception):
 def execute(path: Path, *, user: str, database: str, statement: str) -> None:
     """Connect to the server at the socket `path` and runs `statement`, whose result is not read.
 
-    Raises RefusedError for an error of the server, OSError when there is no server or it hangs up.
+    Raises ServerError for an error of the server, OSError when there is no server or it hangs up.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(30)
@@ -43,9 +43,9 @@ def _await_ready(connection: socket.socket) -> None:
         body = _read(connection, length - 4)
         if kind == b"E":
             fields = {field[:1]: field[1:].decode(errors="replace") for field in body.split(b"\0") if field}
-            raise RefusedError(fields.get(b"C", ""), fields.get(b"M", ""))
+            raise ServerError(fields.get(b"C", ""), fields.get(b"M", ""))
         if kind == b"R" and body[:4] != bytes(4):
-            raise RefusedError("28000", "the server wants a password")
+            raise ServerError("28000", "the server wants a password")
         if kind == b"Z":
             return
 

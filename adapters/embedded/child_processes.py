@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from adapters.embedded.account import LIBC, Account
-from adapters.embedded.environment import clean_environment
+from adapters.embedded.clean_environment import clean_environment
+from adapters.embedded.os_user import LIBC, OsUser
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -23,9 +23,9 @@ def become_subreaper() -> None:
 
 
 def spawn(
-    command: Sequence[str | Path], *, account: Account, log: int, lock: int, death_signal: signal.Signals
+    command: Sequence[str | Path], *, os_user: OsUser, log: int, lock: int, death_signal: signal.Signals
 ) -> subprocess.Popen[bytes]:
-    """Start `command` as `account` in a session of its own.
+    """Start `command` as `os_user` in a session of its own.
 
     It writes to the descriptor `log`, shares the lock of the descriptor `lock`, and gets `death_signal` when we die,
     where the kernel can do that. We must have one thread only, because Linux ties that signal to the thread that forks.
@@ -38,17 +38,17 @@ def spawn(
         env=clean_environment(),
         pass_fds=(lock,),
         start_new_session=True,
-        preexec_fn=_entry(account, os.getpid(), death_signal),  # noqa: PLW1509  one thread only
+        preexec_fn=_entry(os_user, os.getpid(), death_signal),  # noqa: PLW1509  one thread only
     )
 
 
-def _entry(account: Account, parent: int, death_signal: signal.Signals) -> Callable[[], None]:
+def _entry(os_user: OsUser, parent: int, death_signal: signal.Signals) -> Callable[[], None]:
     """Return what a child does before it runs its program."""
 
     def enter() -> None:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        account.adopt()
+        os_user.switch()
         if sys.platform == "linux":  # last, because a change of identity undoes it
             if LIBC.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), "prctl")
@@ -69,7 +69,7 @@ def kill_orphans() -> None:
             os.waitpid(pid, 0)
 
 
-def wait_for(child: subprocess.Popen[bytes], *, seconds: float) -> bool:
+def wait_for_exit(child: subprocess.Popen[bytes], *, seconds: float) -> bool:
     """Tell whether the child ended within that many seconds."""
     try:
         child.wait(seconds)

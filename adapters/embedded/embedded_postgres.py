@@ -11,17 +11,17 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
-from adapters.embedded.binaries import Binaries, find_binaries
+from adapters.embedded.binaries import PostgresInstallation, find_installation
 from adapters.embedded.cluster import SUPERUSER
-from adapters.embedded.errors import EmbeddedPostgresError, printable
-from adapters.embedded.keeper import start_keeper
-from adapters.embedded.layout import Layout, prepare_directory
-from adapters.embedded.locks import try_lock
-from adapters.embedded.logs import last_lines
-from adapters.embedded.server import DATABASE
+from adapters.embedded.errors import EmbeddedPostgresError, escape_unprintable
+from adapters.embedded.file_locks import try_lock
+from adapters.embedded.paths import Paths, prepare_directory
+from adapters.embedded.postgres_server import DATABASE
+from adapters.embedded.server_daemon import start_daemon
+from adapters.embedded.server_log import last_lines
 
-START_SECONDS = 180
-STOP_SECONDS = 60
+START_TIMEOUT_SECONDS = 180
+STOP_TIMEOUT_SECONDS = 60
 
 
 def _print_line(line: str) -> None:
@@ -82,10 +82,10 @@ class EmbeddedPostgres:
         """
         if self._connection is not None:
             raise EmbeddedPostgresError("This EmbeddedPostgres is already started.")
-        binaries = find_binaries()
-        layout = prepare_directory(self._directory)
+        binaries = find_installation()
+        paths = prepare_directory(self._directory)
         try:
-            ready = self._join(layout, binaries)
+            ready = self._join(paths, binaries)
             self.host, self.port = ready["host"], ready["port"]
             self._report(f"{ready['label']} is ready")
             if ready["settings"] != self._settings:
@@ -103,7 +103,7 @@ class EmbeddedPostgres:
             if self._process != os.getpid():  # a forked copy does not speak for its parent
                 return
             try:
-                connection.settimeout(STOP_SECONDS)
+                connection.settimeout(STOP_TIMEOUT_SECONDS)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(4096):
                     pass
@@ -111,29 +111,29 @@ class EmbeddedPostgres:
                 if not isinstance(error, ConnectionError):
                     self._report(f"PostgreSQL is still stopping: {error}")
 
-    def _join(self, layout: Layout, binaries: Binaries) -> dict[str, Any]:
+    def _join(self, paths: Paths, binaries: PostgresInstallation) -> dict[str, Any]:
         """Become a user, however long a keeper takes to come or go; return what the keeper says."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            if (ready := self._try_start(layout, binaries)) is not None:
+            if (ready := self._try_start(paths, binaries)) is not None:
                 return ready
             time.sleep(0.02)
         raise EmbeddedPostgresError(
-            f"The process that keeps PostgreSQL in {layout.directory} does not answer: "
-            f"{layout.keeper_lock} has its number, {layout.keeper_log} what it said."
+            f"The process that keeps PostgreSQL in {paths.directory} does not answer: "
+            f"{paths.daemon_lock} has its number, {paths.daemon_log} what it said."
         )
 
-    def _try_start(self, layout: Layout, binaries: Binaries) -> dict[str, Any] | None:
+    def _try_start(self, paths: Paths, binaries: PostgresInstallation) -> dict[str, Any] | None:
         """Become a user of the keeper there is, or of a new one.
 
         Returns what the keeper says when the server is ready, None when the keeper is not there yet or no more.
         """
         try:
-            lock = try_lock(layout.keeper_lock)
+            lock = try_lock(paths.daemon_lock)
             is_first = lock is not None
-            connection = _connect(layout) if lock is None else self._spawn_keeper(layout, binaries, lock)
+            connection = _connect(paths) if lock is None else self._spawn_daemon(paths, binaries, lock)
         except OSError as error:
-            raise EmbeddedPostgresError(f"PostgreSQL cannot be started in {layout.directory}: {error}.") from error
+            raise EmbeddedPostgresError(f"PostgreSQL cannot be started in {paths.directory}: {error}.") from error
         if connection is None:
             return None
         self._connection, self._process = connection, os.getpid()
@@ -141,15 +141,15 @@ class EmbeddedPostgres:
         if ready is None:
             self.stop()
             if is_first:
-                lines = last_lines(layout.keeper_log)
-                raise EmbeddedPostgresError(f"The keeper of PostgreSQL in {layout.directory} ended at once:\n{lines}")
+                lines = last_lines(paths.daemon_log)
+                raise EmbeddedPostgresError(f"The keeper of PostgreSQL in {paths.directory} ended at once:\n{lines}")
         return ready
 
-    def _spawn_keeper(self, layout: Layout, binaries: Binaries, lock: int) -> socket.socket:
+    def _spawn_daemon(self, paths: Paths, binaries: PostgresInstallation, lock: int) -> socket.socket:
         """Start a keeper, hand it the lock, and return the connection to it."""
         ours, theirs = socket.socketpair()
         try:
-            start_keeper(layout, binaries, lock=lock, user=theirs.fileno(), settings=self._settings)
+            start_daemon(paths, binaries, lock=lock, client=theirs.fileno(), settings=self._settings)
         except BaseException:
             ours.close()
             raise
@@ -160,7 +160,7 @@ class EmbeddedPostgres:
 
     def _listen(self, connection: socket.socket) -> dict[str, Any] | None:
         """Pass reports on until the server is ready; return what the keeper says then, None if it hangs up."""
-        connection.settimeout(START_SECONDS)
+        connection.settimeout(START_TIMEOUT_SECONDS)
         with connection.makefile("rb") as lines:
             while line := _read_line(lines):
                 message: dict[str, Any] = json.loads(line)
@@ -169,7 +169,7 @@ class EmbeddedPostgres:
                 if "ready" in message:
                     ready: dict[str, Any] = message["ready"]
                     return ready
-                self._report(printable(message["report"]))
+                self._report(escape_unprintable(message["report"]))
         return None
 
 
@@ -180,16 +180,16 @@ def _read_line(lines: BinaryIO) -> bytes:
     except ConnectionError:
         return b""
     except TimeoutError as error:
-        raise EmbeddedPostgresError(f"PostgreSQL was not ready after {START_SECONDS} seconds.") from error
+        raise EmbeddedPostgresError(f"PostgreSQL was not ready after {START_TIMEOUT_SECONDS} seconds.") from error
     return line if line.endswith(b"\n") else b""
 
 
-def _connect(layout: Layout) -> socket.socket | None:
+def _connect(paths: Paths) -> socket.socket | None:
     """Return a connection to the keeper that has the lock, None when it does not take any now."""
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.settimeout(START_SECONDS)
-        connection.connect(json.loads(layout.keeper_lock.read_text())["socket"])
+        connection.settimeout(START_TIMEOUT_SECONDS)
+        connection.connect(json.loads(paths.daemon_lock.read_text())["socket"])
     except (ValueError, OSError):
         connection.close()
         return None

@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from adapters.embedded import leftover
-from adapters.embedded.account import Account
-from adapters.embedded.binaries import Binaries
-from adapters.embedded.children import kill_orphans, spawn, wait_for
+from adapters.embedded import stale_server
+from adapters.embedded.binaries import PostgresInstallation
+from adapters.embedded.child_processes import kill_orphans, spawn, wait_for_exit
 from adapters.embedded.cluster import SUPERUSER, create_cluster, has_cluster
 from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.layout import PORT, Layout
-from adapters.embedded.logs import log_size, what_went_wrong
-from adapters.embedded.wire import RefusedError, execute
+from adapters.embedded.minimal_client import ServerError, execute
+from adapters.embedded.os_user import OsUser
+from adapters.embedded.paths import PORT, Paths
+from adapters.embedded.server_log import last_log_errors, log_size
 
 DATABASE = "hexapost"
-START_SECONDS = 120
+START_TIMEOUT_SECONDS = 120
 NO_SUCH_DATABASE = "3D000"
 DATABASE_EXISTS = "42P04"
 DEFAULTS = {
@@ -31,23 +31,23 @@ DEFAULTS = {
 STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 5))  # fast, immediate, at once
 
 
-class Server:
+class PostgresServer:
     """One cluster and the postmaster that runs on it, a child of ours."""
 
     def __init__(
         self,
-        layout: Layout,
-        binaries: Binaries,
+        paths: Paths,
+        binaries: PostgresInstallation,
         *,
-        account: Account,
+        os_user: OsUser,
         sockets: Path,
         settings: Mapping[str, str],
         log: int,
     ) -> None:
         """Start nothing yet; `log` is the descriptor that the server writes to."""
-        self._layout = layout
+        self._paths = paths
         self._binaries = binaries
-        self._account = account
+        self._os_user = os_user
         self._sockets = sockets
         self._settings = settings
         self._log = log
@@ -61,16 +61,16 @@ class Server:
     @property
     def has_cluster(self) -> bool:
         """Whether there is a cluster to start on; raises EmbeddedPostgresError when it is of no use to us."""
-        return has_cluster(self._layout, self._binaries)
+        return has_cluster(self._paths, self._binaries)
 
     def create_cluster(self) -> None:
         """Make the cluster, on stable storage unless the server is not to care either."""
-        lock = leftover.take_over(self._layout)
+        lock = stale_server.acquire_server_lock(self._paths)
         try:
             create_cluster(
-                self._layout,
+                self._paths,
                 self._binaries,
-                self._account,
+                self._os_user,
                 log=self._log,
                 lock=lock,
                 durable=self._settings.get("fsync", "on") == "on",
@@ -84,12 +84,12 @@ class Server:
         Raises EmbeddedPostgresError with the last lines of its log when that fails; then nothing is left running.
         """
         kill_orphans()
-        since = log_size(self._layout)
-        lock = leftover.take_over(self._layout)
+        since = log_size(self._paths)
+        lock = stale_server.acquire_server_lock(self._paths)
         try:
-            leftover.clear(self._layout, self._sockets)
+            stale_server.remove_stale_files(self._paths, self._sockets)
             self._postmaster = spawn(
-                self._command(), account=self._account, log=self._log, lock=lock, death_signal=signal.SIGQUIT
+                self._command(), os_user=self._os_user, log=self._log, lock=lock, death_signal=signal.SIGQUIT
             )
         finally:
             os.close(lock)
@@ -103,28 +103,28 @@ class Server:
         fixed = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{self._sockets}"'}
         settings = DEFAULTS | dict(self._settings) | fixed
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [self._binaries.directory / "postgres", "-D", self._layout.data, *options]
+        return [self._binaries.directory / "postgres", "-D", self._paths.data, *options]
 
     def _await_database(self, postmaster: subprocess.Popen[bytes], since: int) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while True:
             with suppress(OSError):
-                if self._says_ready() and self._has_database():
+                if self._is_ready() and self._has_database():
                     return
             if postmaster.poll() is not None or time.monotonic() > deadline:
-                lines = what_went_wrong(self._layout, since=since)
-                raise EmbeddedPostgresError(f"{self._binaries.label} did not start on {self._layout.data}:\n{lines}")
+                lines = last_log_errors(self._paths, since=since)
+                raise EmbeddedPostgresError(f"{self._binaries.label} did not start on {self._paths.data}:\n{lines}")
             time.sleep(0.01)
 
-    def _says_ready(self) -> bool:
+    def _is_ready(self) -> bool:
         """Tell whether postmaster.pid says so, which spares the log a refused connection."""
-        return (self._layout.data / "postmaster.pid").read_bytes().rstrip().endswith(b"ready")
+        return (self._paths.data / "postmaster.pid").read_bytes().rstrip().endswith(b"ready")
 
     def _has_database(self) -> bool:
         """Tell whether the database answers, after creating it when it is missing; False while the server starts."""
         try:
             self._execute(DATABASE, "SELECT 1")
-        except RefusedError as error:
+        except ServerError as error:
             if error.sqlstate == NO_SUCH_DATABASE:
                 self._create_database()
                 return True
@@ -134,7 +134,7 @@ class Server:
     def _create_database(self) -> None:
         try:
             self._execute("postgres", f"CREATE DATABASE {DATABASE}")
-        except RefusedError as error:
+        except ServerError as error:
             if error.sqlstate != DATABASE_EXISTS:
                 raise EmbeddedPostgresError(f"PostgreSQL did not create the database {DATABASE}: {error}") from error
 
@@ -148,6 +148,6 @@ class Server:
         for number, seconds in STOP_STEPS:
             if self._postmaster.poll() is None:
                 self._postmaster.send_signal(number)
-            if wait_for(self._postmaster, seconds=seconds):
+            if wait_for_exit(self._postmaster, seconds=seconds):
                 break
         kill_orphans()

@@ -20,15 +20,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from adapters.embedded.account import Account, choose_account, hand_over
-from adapters.embedded.binaries import Binaries
-from adapters.embedded.children import become_subreaper
-from adapters.embedded.environment import clean_environment
+from adapters.embedded.binaries import PostgresInstallation
+from adapters.embedded.child_processes import become_subreaper
+from adapters.embedded.clean_environment import clean_environment
 from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.layout import PORT, Layout, create_socket_directory, remove_socket_directory
-from adapters.embedded.locks import open_private
-from adapters.embedded.logs import begin_log, limit_log
-from adapters.embedded.server import Server
+from adapters.embedded.file_locks import open_private
+from adapters.embedded.os_user import OsUser, choose_os_user, chown_directory
+from adapters.embedded.paths import PORT, Paths, create_socket_directory, remove_socket_directory
+from adapters.embedded.postgres_server import PostgresServer
+from adapters.embedded.server_log import limit_log, rotate_log
 
 SOCKET = "keeper.sock"
 RESTARTS, RESTART_SECONDS = 30, 60
@@ -36,32 +36,36 @@ LOG_SECONDS = 60
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = (sys.executable, "-I", "-S", "-c")  # no variable and no package of the caller's Python has a say
-PROGRAM = "import sys; sys.path.append(sys.argv[1]); from adapters.embedded.keeper import main; main(sys.argv[2:])"
+PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from adapters.embedded.server_daemon import main; main(sys.argv[2:])"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class DaemonOptions:
     """What the first user tells its keeper, besides paths: two descriptors that it inherits, and the rest."""
 
     lock: int
-    user: int
+    client: int
     version: str
     source: str
     settings: Mapping[str, str]
 
 
-def start_keeper(layout: Layout, binaries: Binaries, *, lock: int, user: int, settings: Mapping[str, str]) -> None:
+def start_daemon(
+    paths: Paths, binaries: PostgresInstallation, *, lock: int, client: int, settings: Mapping[str, str]
+) -> None:
     """Start a keeper, which takes over the descriptors of the keeper's lock and of the first user's connection."""
-    task = Task(lock=lock, user=user, version=binaries.version, source=binaries.source, settings=settings)
-    log = open_private(layout.keeper_log, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
+    task = DaemonOptions(lock=lock, client=client, version=binaries.version, source=binaries.source, settings=settings)
+    log = open_private(paths.daemon_log, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
     try:  # paths go as arguments of their own, for the bytes of a file name are not always text
         subprocess.run(  # noqa: S603
-            [*PYTHON, PROGRAM, PROJECT, layout.directory, binaries.directory, json.dumps(asdict(task))],
+            [*PYTHON, PROGRAM, PROJECT, paths.directory, binaries.directory, json.dumps(asdict(task))],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=clean_environment(),
-            pass_fds=(lock, user),
+            pass_fds=(lock, client),
             start_new_session=True,
             check=False,
         )
@@ -69,15 +73,15 @@ def start_keeper(layout: Layout, binaries: Binaries, *, lock: int, user: int, se
         os.close(log)
 
 
-class Keeper:
+class ServerDaemon:
     """Serves users until there are none."""
 
-    def __init__(self, layout: Layout, binaries: Binaries, task: Task) -> None:
+    def __init__(self, paths: Paths, binaries: PostgresInstallation, options: DaemonOptions) -> None:
         """Take the first user's connection and the lock from the task."""
-        self._layout = layout
+        self._paths = paths
         self._binaries = binaries
-        self._task = task
-        self._users = {socket.socket(fileno=task.user)}
+        self._options = options
+        self._clients = {socket.socket(fileno=options.client)}
         self._selector = selectors.DefaultSelector()
         self._restarts: deque[float] = deque(maxlen=RESTARTS)
         self._stopping = False
@@ -86,53 +90,53 @@ class Keeper:
 
     def run(self) -> None:
         """Start the server, keep it up while there are users, and stop it."""
-        server: Server | None = None
+        server: PostgresServer | None = None
         sockets: Path | None = None
         try:
             self._watch_signals()
-            log = begin_log(self._layout)
-            account = choose_account(self._layout.directory, self._binaries.directory / "postgres")
-            hand_over(self._layout, account)
-            sockets = create_socket_directory(os.fstat(self._task.lock), uid=account.uid, gid=account.gid)
-            server = Server(
-                self._layout,
+            log = rotate_log(self._paths)
+            os_user = choose_os_user(self._paths.directory, self._binaries.directory / "postgres")
+            chown_directory(self._paths, os_user)
+            sockets = create_socket_directory(os.fstat(self._options.lock), uid=os_user.uid, gid=os_user.gid)
+            server = PostgresServer(
+                self._paths,
                 self._binaries,
-                account=account,
+                os_user=os_user,
                 sockets=sockets,
-                settings=self._task.settings,
+                settings=self._options.settings,
                 log=log,
             )
             if not server.has_cluster:
-                self._tell(report=f"creating the database cluster in {self._layout.data}")
+                self._notify_clients(report=f"creating the database cluster in {self._paths.data}")
                 server.create_cluster()
             server.start()
-            with self._listen(sockets / SOCKET, account) as listener:
+            with self._listen(sockets / SOCKET, os_user) as listener:
                 self._serve(server, listener, sockets)
         except (EmbeddedPostgresError, OSError) as error:
-            self._tell(error=str(error))
-            _note(error)
+            self._notify_clients(error=str(error))
+            _log(error)
         finally:
             if server:
                 server.stop()
             if sockets:
                 remove_socket_directory(sockets)
 
-    def _listen(self, address: Path, account: Account) -> socket.socket:
+    def _listen(self, address: Path, os_user: OsUser) -> socket.socket:
         """Return the socket at `address` that users connect to, after writing the address into the lock file."""
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(address))
-        os.chown(address, account.uid, account.gid)
+        os.chown(address, os_user.uid, os_user.gid)
         listener.listen(128)
         listener.setblocking(False)
-        os.ftruncate(self._task.lock, 0)
-        os.pwrite(self._task.lock, json.dumps({"pid": os.getpid(), "socket": str(address)}).encode(), 0)
+        os.ftruncate(self._options.lock, 0)
+        os.pwrite(self._options.lock, json.dumps({"pid": os.getpid(), "socket": str(address)}).encode(), 0)
         return listener
 
-    def _serve(self, server: Server, listener: socket.socket, sockets: Path) -> None:
+    def _serve(self, server: PostgresServer, listener: socket.socket, sockets: Path) -> None:
         """Return when there are no users left, or on SIGTERM."""
-        ready = {"host": str(sockets), "port": PORT, "label": self._binaries.label, "settings": self._task.settings}
-        self._tell(ready=ready)
-        for source in (listener, *self._users):
+        ready = {"host": str(sockets), "port": PORT, "label": self._binaries.label, "settings": self._options.settings}
+        self._notify_clients(ready=ready)
+        for source in (listener, *self._clients):
             self._selector.register(source, selectors.EVENT_READ)
         while not self._stopping:
             events = [key.fileobj for key, _ in self._selector.select(LOG_SECONDS)]
@@ -140,57 +144,57 @@ class Keeper:
                 self._wakeup.recv(4096)
             if not server.is_running:
                 self._restart(server)
-            self._admit(listener, ready)
-            self._part([user for user in self._users if user in events])
-            limit_log(self._layout)
+            self._accept_clients(listener, ready)
+            self._drop_clients([user for user in self._clients if user in events])
+            limit_log(self._paths)
 
     def _watch_signals(self) -> None:
         """Make the selector wake up when a child dies, and SIGTERM end the loop."""
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGTERM, self._stop)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
 
-    def _end(self, *_: object) -> None:
+    def _stop(self, *_: object) -> None:
         self._stopping = True
 
-    def _admit(self, listener: socket.socket, ready: Mapping[str, Any]) -> None:
+    def _accept_clients(self, listener: socket.socket, ready: Mapping[str, Any]) -> None:
         """Take in the users that wait."""
         with suppress(BlockingIOError):
             while True:
-                user, _ = listener.accept()
-                self._users.add(user)
-                self._selector.register(user, selectors.EVENT_READ)
-                _send(user, ready=ready)
+                client, _ = listener.accept()
+                self._clients.add(client)
+                self._selector.register(client, selectors.EVENT_READ)
+                _send(client, ready=ready)
 
-    def _part(self, speaking: list[socket.socket]) -> None:
+    def _drop_clients(self, readable: list[socket.socket]) -> None:
         """Let users go whose connection has ended. The last one's stays open until the server is down."""
-        for user in speaking:
+        for client in readable:
             with suppress(ConnectionError):
-                if user.recv(4096):
+                if client.recv(4096):
                     continue
-            if len(self._users) == 1:
+            if len(self._clients) == 1:
                 self._stopping = True
                 return
-            self._users.remove(user)
-            self._selector.unregister(user)
-            user.close()
+            self._clients.remove(client)
+            self._selector.unregister(client)
+            client.close()
 
-    def _restart(self, server: Server) -> None:
+    def _restart(self, server: PostgresServer) -> None:
         """Start a server that died, at once, but not again and again. Raises EmbeddedPostgresError then."""
         while True:
             now = time.monotonic()
             if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTART_SECONDS:
                 raise EmbeddedPostgresError(
-                    f"PostgreSQL died {RESTARTS} times within {RESTART_SECONDS} seconds: see {self._layout.log}"
+                    f"PostgreSQL died {RESTARTS} times within {RESTART_SECONDS} seconds: see {self._paths.log}"
                 )
             self._restarts.append(now)
             self._check_directory()
-            _note("PostgreSQL died: starting it again")
+            _log("PostgreSQL died: starting it again")
             try:
                 server.start()
             except EmbeddedPostgresError as error:
-                _note(error)
+                _log(error)
                 time.sleep(0.5)
             else:
                 return
@@ -198,21 +202,21 @@ class Keeper:
     def _check_directory(self) -> None:
         """Raise when our directory was deleted or moved: what has its name now may be another keeper's."""
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._task.lock), self._layout.keeper_lock.lstat()):
+            if os.path.samestat(os.fstat(self._options.lock), self._paths.daemon_lock.lstat()):
                 return
-        raise EmbeddedPostgresError(f"{self._layout.directory} is no longer what it was when PostgreSQL started.")
+        raise EmbeddedPostgresError(f"{self._paths.directory} is no longer what it was when PostgreSQL started.")
 
-    def _tell(self, **message: object) -> None:
-        for user in self._users:
-            _send(user, **message)
+    def _notify_clients(self, **message: object) -> None:
+        for client in self._clients:
+            _send(client, **message)
 
 
-def _send(user: socket.socket, **message: object) -> None:
+def _send(client: socket.socket, **message: object) -> None:
     with suppress(ConnectionError):  # its end is noticed when it is read
-        user.sendall(json.dumps(message).encode() + b"\n")
+        client.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _note(line: object) -> None:
+def _log(line: object) -> None:
     """Write a line to the keeper's log."""
     sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n")
     sys.stderr.flush()
@@ -228,6 +232,6 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
-    directory, programs, task = Path(arguments[0]), Path(arguments[1]), Task(**json.loads(arguments[2]))
-    binaries = Binaries(directory=programs, version=task.version, source=task.source)
-    Keeper(Layout(directory), binaries, task).run()
+    directory, programs, options = Path(arguments[0]), Path(arguments[1]), DaemonOptions(**json.loads(arguments[2]))
+    binaries = PostgresInstallation(directory=programs, version=options.version, source=options.source)
+    ServerDaemon(Paths(directory), binaries, options).run()

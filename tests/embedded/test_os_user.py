@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded import EmbeddedPostgresError
-from adapters.embedded.account import (
+from adapters.embedded.binaries import find_installation
+from adapters.embedded.os_user import (
     CAP_DAC_OVERRIDE,
     LIBC,
-    Namespace,
-    OtherAccount,
-    OwnAccount,
-    choose_account,
+    CurrentUser,
+    OtherUser,
+    UserNamespace,
+    choose_os_user,
 )
-from adapters.embedded.binaries import find_binaries
 from tests.embedded.support import ask, postmaster_pid, user_process
 
 PR_CAPBSET_DROP, CAP_SETFCAP = 24, 31
 NOBODY = pwd.getpwnam("nobody")
-BECOME_NOBODY = OtherAccount(NOBODY.pw_uid, NOBODY.pw_gid, CAP_DAC_OVERRIDE).adopt
+BECOME_NOBODY = OtherUser(NOBODY.pw_uid, NOBODY.pw_gid, CAP_DAC_OVERRIDE).switch
 IS_ROOT = os.geteuid() == 0
 
 
@@ -78,11 +78,11 @@ def test_choose_account_raises_for_root_when_program_fails(tmp_path: Path) -> No
     program.chmod(0o755)
     if IS_ROOT:
         with pytest.raises(EmbeddedPostgresError, match=r"does not run as root.*DATABASE_URL"):
-            choose_account(tmp_path, program)
+            choose_os_user(tmp_path, program)
     else:
-        assert choose_account(tmp_path, program) == OwnAccount(os.geteuid(), os.getegid())
+        assert choose_os_user(tmp_path, program) == CurrentUser(os.geteuid(), os.getegid())
 
 
 def test_choose_account_avoids_root(tmp_path: Path) -> None:
-    account = choose_account(tmp_path, find_binaries().directory / "postgres")
-    assert isinstance(account, (Namespace, OtherAccount) if IS_ROOT else OwnAccount)
+    account = choose_os_user(tmp_path, find_installation().directory / "postgres")
+    assert isinstance(account, (UserNamespace, OtherUser) if IS_ROOT else CurrentUser)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.locks import open_private
+from adapters.embedded.file_locks import open_private
 
 PORT = 5432
-PRIVATE = 0o700
-LONGEST_SOCKET_PATH = 103  # bytes; macOS has the smaller limit, Linux 107
+PRIVATE_MODE = 0o700
+MAX_SOCKET_PATH_LENGTH = 103  # bytes; macOS has the smaller limit, Linux 107
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Paths:
     """The names in the directory of an embedded PostgreSQL."""
 
     directory: Path
@@ -26,12 +26,12 @@ class Layout:
         return self.directory / "data"
 
     @property
-    def unfinished(self) -> Path:
+    def unfinished_data(self) -> Path:
         """Where the cluster is made; what is left here by an interruption is worthless."""
         return self.directory / "data.unfinished"
 
     @property
-    def keeper_lock(self) -> Path:
+    def daemon_lock(self) -> Path:
         """Locked for as long as a keeper lives; says where its socket is."""
         return self.directory / "keeper.lock"
 
@@ -41,7 +41,7 @@ class Layout:
         return self.directory / "server.lock"
 
     @property
-    def keeper_log(self) -> Path:
+    def daemon_log(self) -> Path:
         """The keeper's own output, begun anew by each keeper."""
         return self.directory / "keeper.log"
 
@@ -56,18 +56,18 @@ class Layout:
         return self.directory / "postgres.log.1"
 
 
-def prepare_directory(directory: Path) -> Layout:
+def prepare_directory(directory: Path) -> Paths:
     """Create `directory` for us alone (0700) and returns its layout, on the real path."""
     try:
-        directory.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        directory.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
         real = directory.resolve(strict=True)
-        if stat.S_IMODE(real.stat().st_mode) != PRIVATE:
-            real.chmod(PRIVATE)
-        layout = Layout(real)
-        os.close(open_private(layout.keeper_lock, os.O_RDWR))  # whether we may write here is best tried out
+        if stat.S_IMODE(real.stat().st_mode) != PRIVATE_MODE:
+            real.chmod(PRIVATE_MODE)
+        paths = Paths(real)
+        os.close(open_private(paths.daemon_lock, os.O_RDWR))  # whether we may write here is best tried out
     except OSError as error:
         raise EmbeddedPostgresError(f"PostgreSQL cannot use the directory {directory}: {error.strerror}.") from error
-    return layout
+    return paths
 
 
 def create_socket_directory(identity: os.stat_result, *, uid: int, gid: int) -> Path:
@@ -79,10 +79,10 @@ def create_socket_directory(identity: os.stat_result, *, uid: int, gid: int) -> 
     name = f"hexapost-{uid}-{identity.st_dev:x}-{identity.st_ino:x}"
     base = Path("/tmp") if os.access("/tmp", os.W_OK | os.X_OK) else Path(tempfile.gettempdir())  # noqa: S108
     path = base.resolve() / name
-    if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > MAX_SOCKET_PATH_LENGTH:
         raise EmbeddedPostgresError(f"{path} is too long a name for a socket: set TMPDIR to a shorter directory.")
     try:
-        path.mkdir(mode=PRIVATE)
+        path.mkdir(mode=PRIVATE_MODE)
     except FileExistsError:
         _check_private(path, {uid, os.geteuid()})
         for left in path.iterdir():  # sockets of a keeper that was killed

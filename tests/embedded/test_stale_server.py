@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from adapters.embedded.account import choose_account, hand_over
-from adapters.embedded.binaries import find_binaries
-from adapters.embedded.layout import prepare_directory
-from adapters.embedded.locks import try_lock
+from adapters.embedded.binaries import find_installation
+from adapters.embedded.file_locks import try_lock
+from adapters.embedded.os_user import choose_os_user, chown_directory
+from adapters.embedded.paths import prepare_directory
 from tests.embedded.support import all_gone, answers, eventually, make_socket_directory, postmaster_pid, quiet
 
 
 @contextmanager
 def server_without_keeper(directory: Path, *, holds_lock: bool) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server that outlives its parent; a server that a killed keeper left holds the lock."""
-    program = find_binaries().directory / "postgres"
+    program = find_installation().directory / "postgres"
     layout = prepare_directory(directory)
-    account = choose_account(layout.directory, program)
-    hand_over(layout, account)
+    account = choose_os_user(layout.directory, program)
+    chown_directory(layout, account)
     lock = try_lock(layout.server_lock)
     assert lock is not None
     with tempfile.TemporaryDirectory(dir="/tmp") as sockets:
@@ -32,7 +32,7 @@ def server_without_keeper(directory: Path, *, holds_lock: bool) -> Iterator[subp
         server = subprocess.Popen(  # noqa: S603
             [program, "-D", layout.data, "-k", sockets, "-c", "listen_addresses="],
             stderr=subprocess.DEVNULL,
-            preexec_fn=account.adopt,  # noqa: PLW1509  one thread only
+            preexec_fn=account.switch,  # noqa: PLW1509  one thread only
             pass_fds=[lock] if holds_lock else [],
         )
         os.close(lock)

@@ -4,41 +4,41 @@ import os
 import shutil
 from pathlib import Path
 
-from adapters.embedded.layout import Layout
-from adapters.embedded.locks import open_private
+from adapters.embedded.file_locks import open_private
+from adapters.embedded.paths import Paths
 
-LARGEST = 16 * 1024 * 1024
-FULL = 16 * 1024 * 1024  # PostgreSQL writes its journal in files of this size
+MAX_LOG_BYTES = 16 * 1024 * 1024
+DISK_FULL_MARGIN_BYTES = 16 * 1024 * 1024  # PostgreSQL writes its journal in files of this size
 
 
-def begin_log(layout: Layout) -> int:
+def rotate_log(paths: Paths) -> int:
     """Put the last log aside and returns the descriptor of a new one, which writes always append to."""
-    if layout.log.exists():
-        layout.log.replace(layout.previous_log)
-    return open_private(layout.log, os.O_WRONLY | os.O_APPEND)
+    if paths.log.exists():
+        paths.log.replace(paths.previous_log)
+    return open_private(paths.log, os.O_WRONLY | os.O_APPEND)
 
 
-def log_size(layout: Layout) -> int:
+def log_size(paths: Paths) -> int:
     """Return the size of the log in bytes, 0 when somebody deleted it."""
     try:
-        return layout.log.stat().st_size
+        return paths.log.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def limit_log(layout: Layout) -> None:
+def limit_log(paths: Paths) -> None:
     """Put a log that has grown large aside, by a copy, because the server writes to the file it was given."""
-    if log_size(layout) > LARGEST:
-        layout.previous_log.unlink(missing_ok=True)
-        shutil.copyfile(layout.log, layout.previous_log, follow_symlinks=False)
-        os.truncate(layout.log, 0)
+    if log_size(paths) > MAX_LOG_BYTES:
+        paths.previous_log.unlink(missing_ok=True)
+        shutil.copyfile(paths.log, paths.previous_log, follow_symlinks=False)
+        os.truncate(paths.log, 0)
 
 
-def what_went_wrong(layout: Layout, *, since: int = 0) -> str:
+def last_log_errors(paths: Paths, *, since: int = 0) -> str:
     """Return the last lines of PostgreSQL's log from the position `since` on; a disk that is full is named first."""
-    free = shutil.disk_usage(layout.directory).free
-    full = f"Only {free // 1024} kB are free on its disk.\n" if free < FULL else ""
-    return full + last_lines(layout.log, since=since)
+    free = shutil.disk_usage(paths.directory).free
+    full = f"Only {free // 1024} kB are free on its disk.\n" if free < DISK_FULL_MARGIN_BYTES else ""
+    return full + last_lines(paths.log, since=since)
 
 
 def last_lines(path: Path, *, since: int = 0, count: int = 5) -> str:

@@ -8,42 +8,42 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.layout import Layout
-from adapters.embedded.locks import wait_lock
+from adapters.embedded.file_locks import wait_lock
+from adapters.embedded.paths import Paths
 
-STEPS = ((None, 1), (signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 8))
+STOP_SIGNALS = ((None, 1), (signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 8))
 
 
-def take_over(layout: Layout) -> int:
+def acquire_server_lock(paths: Paths) -> int:
     """Return the descriptor of the server's lock, once no process of an earlier server lives.
 
     Normally there is none, or it is ending. One that a killed keeper left running (where the kernel has no
     PR_SET_PDEATHSIG) is stopped. Raises EmbeddedPostgresError if it cannot be.
     """
-    for number, seconds in STEPS:
-        pid = _postmaster(layout.data)
+    for number, seconds in STOP_SIGNALS:
+        pid = _find_postmaster(paths.data)
         if number is not None and pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        if (lock := wait_lock(layout.server_lock, seconds=seconds)) is not None:
+        if (lock := wait_lock(paths.server_lock, seconds=seconds)) is not None:
             return lock
-    raise EmbeddedPostgresError(f"Processes of an earlier PostgreSQL still use {layout.directory}: end them first.")
+    raise EmbeddedPostgresError(f"Processes of an earlier PostgreSQL still use {paths.directory}: end them first.")
 
 
-def clear(layout: Layout, sockets: Path) -> None:
+def remove_stale_files(paths: Paths, sockets: Path) -> None:
     """Remove the files that make PostgreSQL believe that a server runs, after making sure that none does.
 
     The caller has the server's lock, so that none of ours does. One that somebody started by hand has no such lock; it
     is found by its command, and PostgreSQL itself refuses to share the memory of a cluster.
     """
-    if (pid := _postmaster(layout.data)) is not None:
-        raise EmbeddedPostgresError(f"Another PostgreSQL (process {pid}) already runs on {layout.data}: stop it first.")
-    (layout.data / "postmaster.pid").unlink(missing_ok=True)
+    if (pid := _find_postmaster(paths.data)) is not None:
+        raise EmbeddedPostgresError(f"Another PostgreSQL (process {pid}) already runs on {paths.data}: stop it first.")
+    (paths.data / "postmaster.pid").unlink(missing_ok=True)
     for left in sockets.glob(".s.PGSQL.*"):
         left.unlink(missing_ok=True)
 
 
-def _postmaster(data: Path) -> int | None:
+def _find_postmaster(data: Path) -> int | None:
     """Return the process that postmaster.pid names if that is indeed a server on `data`."""
     try:
         pid = int((data / "postmaster.pid").read_bytes().split(b"\n", 1)[0])
@@ -54,7 +54,7 @@ def _postmaster(data: Path) -> int | None:
 
 def _is_server(pid: int, data: Path) -> bool:
     """Tell whether the process is a postgres that works in `data`."""
-    command = _command(pid).replace(b"\0", b" ")
+    command = _command_line(pid).replace(b"\0", b" ")
     if b"postgres" not in command:
         return False
     try:
@@ -63,7 +63,7 @@ def _is_server(pid: int, data: Path) -> bool:
         return b" " + os.fsencode(data.resolve()) + b" " in command + b" "
 
 
-def _command(pid: int) -> bytes:
+def _command_line(pid: int) -> bytes:
     """Return the command line of a process, empty when there is none."""
     if sys.platform == "linux":
         try:
