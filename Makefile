@@ -33,8 +33,8 @@ check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
-	$(BIN)/python -m migrations.checks.lint
-	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.checks.trace
+	$(BIN)/python -m migrations.lint.linter
+	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.lint.lock_trace
 	$(CHECK) migrate --embedded --phase contract
 	$(CHECK) with-database --embedded -- $(BIN)/alembic check
 	$(CHECK) with-database --embedded -- $(BIN)/alembic current --check-heads

@@ -9,8 +9,8 @@ from adapters.cli.database_selection import selected_database
 from adapters.cli.errors import DatabaseNotReadyError
 from adapters.postgres.schema.state import upgrade
 from adapters.settings import Settings
-from migrations.patience import MigrationError
-from migrations.phases import Phase
+from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

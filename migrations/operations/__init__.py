@@ -12,7 +12,7 @@ from alembic import op as _op
 from alembic.operations import Operations
 
 from migrations.operations.backfill import BackfillOp
-from migrations.operations.constraints import AddConstraintOp, AddNotNullOp, RemoveConstraintOp, RemoveNotNullOp
+from migrations.operations.constraints import AddConstraintOp, AddNotNullOp, DropConstraintIfExistsOp, DropNotNullOp
 from migrations.operations.indexes import CreateIndexConcurrentlyOp, DropIndexConcurrentlyOp
 
 P = ParamSpec("P")
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         add_foreign_key = _method(AddConstraintOp.add_foreign_key)
         add_check = _method(AddConstraintOp.add_check)
         add_unique = _method(AddConstraintOp.add_unique)
-        remove_constraint = _method(RemoveConstraintOp.remove_constraint)
+        drop_constraint_if_exists = _method(DropConstraintIfExistsOp.drop_constraint_if_exists)
         add_not_null = _method(AddNotNullOp.add_not_null)
-        remove_not_null = _method(RemoveNotNullOp.remove_not_null)
+        drop_not_null = _method(DropNotNullOp.drop_not_null)
         backfill = _method(BackfillOp.backfill)
 
     op: SafeOperations

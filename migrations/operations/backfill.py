@@ -13,13 +13,13 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Row
 
-from migrations.current import current
-from migrations.operations.batches import Batches, Filling
-from migrations.operations.pace import Pace
-from migrations.operations.places import Place, Places
-from migrations.operations.progress import Progress
-from migrations.operations.steps import Steps, limited, steps
-from migrations.patience import MigrationError, patience_of, patiently
+from migrations.operations.backfill_sql import BackfillSpec, BackfillStatements
+from migrations.operations.batch_size import AdaptiveBatchSize
+from migrations.operations.checkpoints import Checkpoint, CheckpointStore
+from migrations.operations.progress_bar import ProgressBar
+from migrations.operations.steps import StepRunner, limited, steps
+from migrations.runner.lock_retry import MigrationError, policy_of, retry_on_lock_timeout
+from migrations.runner.running_revision import running
 
 _TYPE = """
     SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
@@ -33,7 +33,7 @@ _ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_
 class BackfillOp(MigrateOperation):
     """UPDATE, in batches."""
 
-    filling: Filling
+    spec: BackfillSpec
 
     @classmethod
     def backfill(
@@ -55,65 +55,69 @@ class BackfillOp(MigrateOperation):
         whose order the rows were written, so that a batch is on few pages. Every row that matches is updated once,
         however often the migration is killed and started again.
         """
-        operations.invoke(cls(Filling(table_name, assignments, where, key, batch, pause)))
+        operations.invoke(cls(BackfillSpec(table_name, assignments, where, key, batch, pause)))
 
 
 @Operations.implementation_for(BackfillOp)
 def _backfill(operations: Operations, operation: BackfillOp) -> None:
-    filling = operation.filling
-    with steps(operations, f"backfilling {filling.table_name}") as run:
-        places = Places(run, current(operations.get_context()), str(filling))
-        sql = Batches(operations, filling, places.row)
+    spec = operation.spec
+    with steps(operations, f"backfilling {spec.table_name}") as run:
+        places = CheckpointStore(run, running(operations.get_context()), str(spec))
+        sql = BackfillStatements(operations, spec, places.row)
         if run.offline:
-            run.long(sql.script(patience_of(operations.get_context()).limits()["lock_timeout"]))
+            run.run_concurrently(sql.script(policy_of(operations.get_context()).limits()["lock_timeout"]))
             return
-        place = places.begun()
+        place = places.start_or_resume()
         if not place.finished:
             with limited(operations, {"statement_timeout": 0}):
-                _fill(operations.get_context(), run, filling, sql, places)
+                _fill(operations.get_context(), run, spec, sql, places)
             places.finish()
 
 
-def _fill(context: MigrationContext, run: Steps, filling: Filling, sql: Batches, places: Places) -> None:
+def _fill(
+    context: MigrationContext, run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, places: CheckpointStore
+) -> None:
     """Fill batch by batch, from where the last run ended; wait shortly for a row that is locked, and again later."""
-    types = [_type_of(run, filling.table_name, column) for column in filling.key]
+    types = [_type_of(run, spec.table_name, column) for column in spec.key]
     place = places.read()
-    estimate = run.asked(_ESTIMATE, table=filling.table_name)
-    progress = Progress(
-        context, f"backfill of {filling.table_name}", estimate[0] if estimate else 0, begins_at=place.done
+    estimate = run.fetch_one(_ESTIMATE, table=spec.table_name)
+    progress = ProgressBar(
+        context, f"backfill of {spec.table_name}", estimate[0] if estimate else 0, begins_at=place.updated_rows
     )
-    pace = Pace(filling.batch)
+    pace = AdaptiveBatchSize(spec.batch_size)
     while True:
-        current(context).still_alone()
-        with pace.timed():
-            moved = _batch(context, run, sql, sql.batch(place.last, types, pace.size), filling)
+        running(context).require_lock()
+        with pace.measure():
+            moved = _batch(context, run, sql, sql.batch_statement(place.last_key, types, pace.size), spec)
         if moved is None:
             # It is at the end, or did not go on from the right place.
-            last, place = place.last, places.read()
-            if place.last == last:
+            last, place = place.last_key, places.read()
+            if place.last_key == last:
                 break
-        elif moved.last == place.last:
-            raise MigrationError(f"backfilling {filling.table_name}: it does not get beyond {', '.join(moved.last)}")
+        elif moved.last == place.last_key:
+            raise MigrationError(f"backfilling {spec.table_name}: it does not get beyond {', '.join(moved.last)}")
         else:
-            wrote = moved.done > place.done
-            place = Place(moved.last, moved.done, finished=False)
-            progress.advanced(place.done)
-            time.sleep(filling.pause if wrote else 0)
-    progress.ended(place.done)
+            wrote = moved.done > place.updated_rows
+            place = Checkpoint(moved.last, moved.done, finished=False)
+            progress.update(place.updated_rows)
+            time.sleep(spec.pause if wrote else 0)
+    progress.finish(place.updated_rows)
 
 
-def _batch(context: MigrationContext, run: Steps, sql: Batches, statement: str, filling: Filling) -> Row[Any] | None:
-    return patiently(
+def _batch(
+    context: MigrationContext, run: StepRunner, sql: BackfillStatements, statement: str, spec: BackfillSpec
+) -> Row[Any] | None:
+    return retry_on_lock_timeout(
         context,
-        lambda: run.asked(statement),
-        doing=f"backfilling {filling.table_name}",
-        left="done is what a repetition goes on after",
+        lambda: run.fetch_one(statement),
+        current_step=f"backfilling {spec.table_name}",
+        completed_work="done is what a repetition goes on after",
         on=[sql.table],
     )
 
 
-def _type_of(run: Steps, table: str, column: str) -> str:
-    found = run.asked(_TYPE, table=table, column=column)
+def _type_of(run: StepRunner, table: str, column: str) -> str:
+    found = run.fetch_one(_TYPE, table=table, column=column)
     if found is None:
         raise MigrationError(f"backfilling {table}: it has no column {column}")
     if not found.attnotnull:

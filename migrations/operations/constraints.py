@@ -7,9 +7,9 @@ from typing import Literal
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp
 
-from migrations.operations.definitions import same_constraint
-from migrations.operations.indexes import build_index, fitting, quoted
-from migrations.operations.steps import NOT_NULL_NOT_VALID, Steps, steps
+from migrations.operations.definition_check import require_same_constraint
+from migrations.operations.indexes import build_index, quote_identifiers, truncate_identifier
+from migrations.operations.steps import NOT_NULL_NOT_VALID, StepRunner, steps
 
 _OF_TABLE = "FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(:on)) AND conname = :constraint"
 _NOT_NULL = """
@@ -47,8 +47,9 @@ class AddConstraintOp(MigrateOperation):
     ) -> None:
         """Add a foreign key: NOT VALID under a short lock on both tables, then validated under a weak one."""
         definition = (
-            f"FOREIGN KEY ({quoted(operations, *columns)}) "
-            f"REFERENCES {quoted(operations, referent_table)} ({quoted(operations, *referent_columns)})"
+            f"FOREIGN KEY ({quote_identifiers(operations, *columns)}) "
+            f"REFERENCES {quote_identifiers(operations, referent_table)} "
+            f"({quote_identifiers(operations, *referent_columns)})"
         )
         definition += f" ON DELETE {ondelete}" if ondelete else ""
         operations.invoke(cls(name, table_name, definition, referent_table=referent_table))
@@ -61,19 +62,19 @@ class AddConstraintOp(MigrateOperation):
     @classmethod
     def add_unique(cls, operations: Operations, name: str, table_name: str, columns: Sequence[str]) -> None:
         """Add a unique constraint: its index is built CONCURRENTLY, then the constraint takes it over."""
-        operations.invoke(cls(name, table_name, f"UNIQUE USING INDEX {quoted(operations, name)}", columns))
+        operations.invoke(cls(name, table_name, f"UNIQUE USING INDEX {quote_identifiers(operations, name)}", columns))
 
 
-@Operations.register_operation("remove_constraint")
+@Operations.register_operation("drop_constraint_if_exists")
 @dataclass
-class RemoveConstraintOp(MigrateOperation):
+class DropConstraintIfExistsOp(MigrateOperation):
     """A constraint that goes."""
 
     name: str
     table_name: str
 
     @classmethod
-    def remove_constraint(cls, operations: Operations, name: str, table_name: str) -> None:
+    def drop_constraint_if_exists(cls, operations: Operations, name: str, table_name: str) -> None:
         """Drop a constraint, if it is there, under a short lock: ACCESS EXCLUSIVE, of a foreign key on both tables."""
         operations.invoke(cls(name, table_name))
 
@@ -95,16 +96,16 @@ class AddNotNullOp(MigrateOperation):
         operations.invoke(cls(table_name, column_name))
 
 
-@Operations.register_operation("remove_not_null")
+@Operations.register_operation("drop_not_null")
 @dataclass
-class RemoveNotNullOp(MigrateOperation):
+class DropNotNullOp(MigrateOperation):
     """A column that may be NULL."""
 
     table_name: str
     column_name: str
 
     @classmethod
-    def remove_not_null(cls, operations: Operations, table_name: str, column_name: str) -> None:
+    def drop_not_null(cls, operations: Operations, table_name: str, column_name: str) -> None:
         """Let a column be NULL, under a short lock."""
         operations.invoke(cls(table_name, column_name))
 
@@ -115,18 +116,18 @@ def _add_constraint(operations: Operations, operation: AddConstraintOp) -> None:
     with steps(operations, f"adding constraint {name}") as run:
         if operation.unique_columns:
             add = _added(operations, table, name, operation.definition)
-            if run.holds(_OF_TABLE, on=table, constraint=name):
-                definition = f"UNIQUE ({quoted(operations, *operation.unique_columns)})"
+            if run.exists(_OF_TABLE, on=table, constraint=name):
+                definition = f"UNIQUE ({quote_identifiers(operations, *operation.unique_columns)})"
                 _same(operations, run, table, name, definition)
             else:
                 build_index(operations, run, CreateIndexOp(name, table, list(operation.unique_columns), unique=True))
-                run.brief(add)
+                run.run_blocking(add)
             return
         _add_and_validate(operations, run, table, name, operation.definition, referent=operation.referent_table)
 
 
-@Operations.implementation_for(RemoveConstraintOp)
-def _remove_constraint(operations: Operations, operation: RemoveConstraintOp) -> None:
+@Operations.implementation_for(DropConstraintIfExistsOp)
+def _remove_constraint(operations: Operations, operation: DropConstraintIfExistsOp) -> None:
     with steps(operations, f"dropping constraint {operation.name}") as run:
         _drop_constraint(operations, run, operation.table_name, operation.name)
 
@@ -134,60 +135,78 @@ def _remove_constraint(operations: Operations, operation: RemoveConstraintOp) ->
 @Operations.implementation_for(AddNotNullOp)
 def _add_not_null(operations: Operations, operation: AddNotNullOp) -> None:
     table, column = operation.table_name, operation.column_name
-    name, check = fitting(f"{table}_{column}_not_null"), fitting(f"ck_{table}_{column}_not_null")
+    name, check = (
+        truncate_identifier(f"{table}_{column}_not_null"),
+        truncate_identifier(f"ck_{table}_{column}_not_null"),
+    )
     with steps(operations, f"making {table}.{column} NOT NULL") as run:
         if run.server_version >= NOT_NULL_NOT_VALID:
-            found = run.asked(_NOT_NULL, on=table, column=column)
+            found = run.fetch_one(_NOT_NULL, on=table, column=column)
             if found:
                 _validate(operations, run, table, found[0])
             else:
-                _add_and_validate(operations, run, table, name, f"NOT NULL {quoted(operations, column)}")
+                _add_and_validate(operations, run, table, name, f"NOT NULL {quote_identifiers(operations, column)}")
             return
-        _add_and_validate(operations, run, table, check, f"CHECK ({quoted(operations, column)} IS NOT NULL)")
-        run.brief(f"ALTER TABLE {quoted(operations, table)} ALTER COLUMN {quoted(operations, column)} SET NOT NULL")
+        _add_and_validate(operations, run, table, check, f"CHECK ({quote_identifiers(operations, column)} IS NOT NULL)")
+        run.run_blocking(
+            f"ALTER TABLE {quote_identifiers(operations, table)} ALTER COLUMN {quote_identifiers(operations, column)} "
+            "SET NOT NULL"
+        )
         _drop_constraint(operations, run, table, check)
 
 
-@Operations.implementation_for(RemoveNotNullOp)
-def _remove_not_null(operations: Operations, operation: RemoveNotNullOp) -> None:
-    table, column = quoted(operations, operation.table_name), quoted(operations, operation.column_name)
+@Operations.implementation_for(DropNotNullOp)
+def _remove_not_null(operations: Operations, operation: DropNotNullOp) -> None:
+    table, column = (
+        quote_identifiers(operations, operation.table_name),
+        quote_identifiers(operations, operation.column_name),
+    )
     with steps(operations, f"letting {operation.table_name}.{operation.column_name} be NULL") as run:
-        run.brief(f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
+        run.run_blocking(f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
 
 
 def _add_and_validate(
-    operations: Operations, run: Steps, table: str, name: str, definition: str, *, referent: str | None = None
+    operations: Operations, run: StepRunner, table: str, name: str, definition: str, *, referent: str | None = None
 ) -> None:
     add = _added(operations, table, name, definition)
-    if run.holds(_OF_TABLE, on=table, constraint=name):
+    if run.exists(_OF_TABLE, on=table, constraint=name):
         _same(operations, run, table, name, definition, referent=referent)
     else:
-        run.brief(f"{add} NOT VALID")
+        run.run_blocking(f"{add} NOT VALID")
     _validate(operations, run, table, name)
 
 
-def _validate(operations: Operations, run: Steps, table: str, name: str) -> None:
-    if not run.holds(f"{_OF_TABLE} AND convalidated", on=table, constraint=name):
-        run.unhurried(f"ALTER TABLE {quoted(operations, table)} VALIDATE CONSTRAINT {quoted(operations, name)}")
+def _validate(operations: Operations, run: StepRunner, table: str, name: str) -> None:
+    if not run.exists(f"{_OF_TABLE} AND convalidated", on=table, constraint=name):
+        run.run_unlimited(
+            f"ALTER TABLE {quote_identifiers(operations, table)} VALIDATE CONSTRAINT "
+            f"{quote_identifiers(operations, name)}"
+        )
 
 
 def _same(
-    operations: Operations, run: Steps, table: str, name: str, definition: str, *, referent: str | None = None
+    operations: Operations, run: StepRunner, table: str, name: str, definition: str, *, referent: str | None = None
 ) -> None:
     """Raise MigrationError when the constraint that is there has another definition."""
-    same_constraint(
+    require_same_constraint(
         run,
         name,
         _added(operations, table, name, definition),
         on=table,
-        table=quoted(operations, table),
-        referent=referent and quoted(operations, referent),
+        table=quote_identifiers(operations, table),
+        referent=referent and quote_identifiers(operations, referent),
     )
 
 
 def _added(operations: Operations, table: str, name: str, definition: str) -> str:
-    return f"ALTER TABLE {quoted(operations, table)} ADD CONSTRAINT {quoted(operations, name)} {definition}"
+    return (
+        f"ALTER TABLE {quote_identifiers(operations, table)} ADD CONSTRAINT {quote_identifiers(operations, name)} "
+        f"{definition}"
+    )
 
 
-def _drop_constraint(operations: Operations, run: Steps, table: str, name: str) -> None:
-    run.brief(f"ALTER TABLE {quoted(operations, table)} DROP CONSTRAINT IF EXISTS {quoted(operations, name)}")
+def _drop_constraint(operations: Operations, run: StepRunner, table: str, name: str) -> None:
+    run.run_blocking(
+        f"ALTER TABLE {quote_identifiers(operations, table)} DROP CONSTRAINT IF EXISTS "
+        f"{quote_identifiers(operations, name)}"
+    )

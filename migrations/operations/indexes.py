@@ -11,11 +11,11 @@ from sqlalchemy import TextClause
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
-from migrations.operations.definitions import same_index
-from migrations.operations.steps import Steps, steps
-from migrations.patience import MigrationError
+from migrations.operations.definition_check import require_same_index
+from migrations.operations.steps import StepRunner, steps
+from migrations.runner.lock_retry import MigrationError
 
-LONGEST_NAME = 63
+MAX_IDENTIFIER_LENGTH = 63
 """In bytes: PostgreSQL cuts what is longer, and would not find it under its name again."""
 _OF_TABLE = (
     "FROM pg_index WHERE indexrelid = to_regclass(quote_ident(:index)) AND indrelid = to_regclass(quote_ident(:on))"
@@ -72,48 +72,48 @@ def _create(operations: Operations, operation: CreateIndexConcurrentlyOp) -> Non
 @Operations.implementation_for(DropIndexConcurrentlyOp)
 def _drop(operations: Operations, operation: DropIndexConcurrentlyOp) -> None:
     with steps(operations, f"dropping index {operation.index_name}") as run:
-        run.long(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, operation.index_name)}")
+        run.run_concurrently(f"DROP INDEX CONCURRENTLY IF EXISTS {quote_identifiers(operations, operation.index_name)}")
 
 
-def build_index(operations: Operations, run: Steps, plain: CreateIndexOp) -> None:
+def build_index(operations: Operations, run: StepRunner, plain: CreateIndexOp) -> None:
     """Build an index CONCURRENTLY, unless it is there; nothing of it is left when that fails, if others let it go.
 
     Raises MigrationError when another index has its name.
     """
     name, table = str(plain.index_name), plain.table_name
-    away = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(operations, name)}"
-    if run.holds(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
+    away = f"DROP INDEX CONCURRENTLY IF EXISTS {quote_identifiers(operations, name)}"
+    if run.exists(f"{_OF_TABLE} AND indisvalid", index=name, on=table):
         create = CreateIndex(plain.to_index(operations.get_context()))
-        same_index(run, name, create, table=quoted(operations, table))
+        require_same_index(run, name, create, table=quote_identifiers(operations, table))
         return
     index = plain.to_index(operations.get_context())
     index.dialect_options["postgresql"]["concurrently"] = True
 
     def leftover() -> str | None:
-        return away if run.offline or run.holds(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table) else None
+        return away if run.offline or run.exists(f"{_OF_TABLE} AND NOT indisvalid", index=name, on=table) else None
 
     try:
-        run.long(CreateIndex(index), after=leftover)
+        run.run_concurrently(CreateIndex(index), after=leftover)
     except (DBAPIError, MigrationError):
         with suppress(SQLAlchemyError):  # of a session that was ended
             # An INVALID unique index would still refuse rows.
-            if leftover() and not run.tried(away):
+            if leftover() and not run.try_once(away):
                 report = operations.get_context().opts["report"]
                 report(f"index {name} is left INVALID, since others are at the table: a repetition drops it")
         raise
 
 
-def quoted(operations: Operations, *names: str) -> str:
+def quote_identifiers(operations: Operations, *names: str) -> str:
     """Return names as SQL, comma-separated. Raises MigrationError for one that the server would cut."""
     for name in names:
-        if len(name.encode()) > LONGEST_NAME:
-            raise MigrationError(f"the name {name} is longer than {LONGEST_NAME} bytes")
+        if len(name.encode()) > MAX_IDENTIFIER_LENGTH:
+            raise MigrationError(f"the name {name} is longer than {MAX_IDENTIFIER_LENGTH} bytes")
     return ", ".join(operations.get_context().dialect.identifier_preparer.quote(name) for name in names)
 
 
-def fitting(name: str) -> str:
+def truncate_identifier(name: str) -> str:
     """Return a name that was made out of others; what is too long ends with a digest of it."""
-    if len(name.encode()) <= LONGEST_NAME:
+    if len(name.encode()) <= MAX_IDENTIFIER_LENGTH:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"
+    return f"{name.encode()[: MAX_IDENTIFIER_LENGTH - 9].decode(errors='ignore')}_{digest}"

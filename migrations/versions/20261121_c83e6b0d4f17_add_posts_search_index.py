@@ -15,7 +15,7 @@ branch_labels = None
 depends_on = None
 
 phase = "expand"
-exceptions = {"not-repeatable": "what the block executes is CREATE OR REPLACE"}
+exceptions = {"not-idempotent": "what the block executes is CREATE OR REPLACE"}
 
 SEPARATORS = (
     r"\u0001-\u002F\u003A-\u0040\u005B-\u0060\u007B-\u00BF\u00D7\u00F7\u055A-\u055F\u0589\u058A\u05BE\u05C0\u05C3\u05C6"

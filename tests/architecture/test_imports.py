@@ -31,7 +31,7 @@ PLANTED = [
     ("adapters/cli/main.py", "dependency_injector"),
     ("adapters/lifespan.py", "adapters.container"),
     ("adapters/postgres/unit_of_work.py", "adapters.lifespan"),
-    ("migrations/patience.py", "adapters.clock"),
+    ("migrations/runner/lock_retry.py", "adapters.clock"),
 ]
 
 

@@ -18,7 +18,7 @@ from adapters.cli.errors import DatabaseNotReadyError
 from adapters.cli.secret_files import key_peppers, load_or_create_secret
 from adapters.settings import Settings, load_settings
 from application.api_key_tokens import PepperSet
-from migrations.patience import MigrationError
+from migrations.runner.lock_retry import MigrationError
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
 from tests.support.databases import Databases

@@ -38,7 +38,7 @@ def run(stage: Stage, *, with_keys: bool = True) -> Outcome:
     with running(between), target(stage, between.url(stage.driver)) as service:
         before = HttpProxy(seed=f"{stage.seed}/http", server_port=service.port, share=CUT_REQUESTS)
         with running(before):
-            job = service.job(patience=PATIENCE_SECONDS, port=before.port)
+            job = service.job(policy=PATIENCE_SECONDS, port=before.port)
             return _carried_out(stage, job, before, between, with_keys=with_keys)
 
 

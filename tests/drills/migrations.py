@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from alembic.config import Config
 
-from migrations.patience import Patience
+from migrations.runner.lock_retry import LockRetryPolicy
 from tests.drills.drill import Drill, Outcome, Size, Stage
 from tests.drills.load.errands import errands, told_apart
 from tests.drills.load.loading import ENDLESS, RunningLoad, loaded, loading
@@ -17,7 +17,7 @@ from tests.drills.migrating.planted import SAFE, Planted, plant
 from tests.drills.migrating.releases import taken
 from tests.drills.service import errors, sessions, target
 from tests.drills.verdicts import beginning, outcome
-from tests.migrations.revisions import Revisions
+from tests.migrations.revision_fixtures import Revisions
 from tests.support.schemas import revisions, schema
 
 POOL = 5
@@ -71,7 +71,7 @@ def _config(stage: Stage, planted: Sequence[Planted]) -> Config:
     own = Revisions(directory)
     plant(own, planted)
     config = own.config(stage.url)
-    config.attributes["patience"] = Patience()
+    config.attributes["lock_retry_policy"] = LockRetryPolicy()
     return config
 
 

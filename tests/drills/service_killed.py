@@ -31,7 +31,7 @@ def run(stage: Stage) -> Outcome:
     faults, kills = Faults(), list[float]()
     with target(stage, stage.url, "--port", str(free_port())) as service:
         seeds = seeded(service.job())
-        job = service.job(seeds.mixture(), rate=RATE, seconds=ENDLESS, patience=PATIENCE_SECONDS)
+        job = service.job(seeds.mixture(), rate=RATE, seconds=ENDLESS, policy=PATIENCE_SECONDS)
     attempts = _attempts(stage, replace(job, pauses=PAUSES), faults, kills)
     everything = Ledger.of(attempts, {})
     checks = [

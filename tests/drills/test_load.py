@@ -68,7 +68,7 @@ def _job(port: int, **operation: object) -> Job:
         port=port,
         clients=4,
         operations=[replace(one, **operation) for one in operations],  # type: ignore[arg-type]
-        patience=30.0,
+        policy=30.0,
     )
 
 
@@ -102,11 +102,11 @@ def test_load_retries_if_a_retry_may_succeed(stub: Stub, statuses: tuple[int, ..
 @pytest.mark.parametrize(("status", "delay"), [(0, 0.0), (200, 30.0)])
 def test_load_reports_a_missing_response_as_unknown(stub: Stub, status: int, delay: float) -> None:
     stub.statuses, stub.delay = (status,), delay
-    assert _last(loaded(replace(_job(stub.port), patience=0.0, timeout=0.5))) == {(UNKNOWN, 0, 1)}
+    assert _last(loaded(replace(_job(stub.port), policy=0.0, timeout=0.5))) == {(UNKNOWN, 0, 1)}
 
 
 def test_load_reports_a_refused_connection_as_unsent() -> None:
-    assert _last(loaded(replace(_job(free_port()), patience=0.0))) == {(UNSENT, 0, 1)}
+    assert _last(loaded(replace(_job(free_port()), policy=0.0))) == {(UNSENT, 0, 1)}
 
 
 def test_load_counts_latency_from_the_due_time(stub: Stub) -> None:
@@ -135,7 +135,7 @@ def test_http_proxy_drops_the_request_or_the_response(stub: Stub, fault: str, mo
         assert _last(loaded(_job(proxy.port))) == {(ACKNOWLEDGED, 201, 1)}  # it is not armed
         stub.asked.clear()
         proxy.armed = True
-        attempts = loaded(replace(_job(proxy.port), patience=0.0))
+        attempts = loaded(replace(_job(proxy.port), policy=0.0))
     assert _last(attempts) == {(UNKNOWN, 0, 1)}
     assert proxy.cuts == {fault: 20}
     asked = sum(stub.asked.values())

@@ -12,7 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from migrations.checks.lint import lint
+from migrations.lint.linter import lint
 from tests.cli.support import ROOT
 from tests.drills.drill import DrillError, Stage
 from tests.drills.migrating.changing import Changes
@@ -20,7 +20,7 @@ from tests.drills.migrating.planted import SAFE, UNSAFE, UNSAFE_SECONDS, Planted
 from tests.drills.migrating.releases import last_tag, taken
 from tests.drills.migrations import MIGRATIONS, run
 from tests.drills.test_drills import broken
-from tests.migrations.revisions import EXPAND_HEAD, Revisions
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 from tests.support.databases import with_driver
 from tests.support.schemas import revisions, schema
 
@@ -74,7 +74,9 @@ def test_migrations_drill_fails_for_an_unsafe_revision(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("planted", "rules"), [(SAFE, set()), (UNSAFE, {"own-time-limits", "unseen-work"})], ids=["safe", "unsafe"]
+    ("planted", "rules"),
+    [(SAFE, set()), (UNSAFE, {"timeout-override", "opaque-function-call"})],
+    ids=["safe", "unsafe"],
 )
 def test_linter_classifies_the_sample_revisions(own: Revisions, planted: Sequence[Planted], rules: set[str]) -> None:
     plant(own, planted)

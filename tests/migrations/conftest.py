@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.pool import NullPool
 
-from tests.migrations.revisions import Revisions
+from tests.migrations.revision_fixtures import Revisions
 from tests.support.databases import with_driver
 
 

@@ -11,10 +11,10 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
 from adapters.postgres.schema.state import upgrade
-from migrations.configuration import configuration
-from migrations.lock import one_at_a_time
-from migrations.patience import MigrationError, Patience
-from tests.migrations.revisions import EXPAND_HEAD, Revisions, insert_users
+from migrations.alembic_config import alembic_config
+from migrations.runner.advisory_lock import migration_lock
+from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
 from tests.support.databases import connected, with_driver
 from tests.support.schemas import revisions, schema
 from tests.support.waiting import LONGEST, until
@@ -28,7 +28,7 @@ LOCKS = """
 
 @pytest.fixture(autouse=True)
 def _short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migrations.lock.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("migrations.runner.advisory_lock.POLL_SECONDS", 0.01)
 
 
 async def test_migration_waits_for_a_running_migration(empty: URL, driver: str) -> None:
@@ -51,7 +51,7 @@ def test_readonly_alembic_command_does_not_take_the_lock(scratch: URL, look: Cal
     reported: list[str] = []
     with connected(scratch) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [KEY])
-        look(configuration(url=scratch, report=reported.append))
+        look(alembic_config(url=scratch, report=reported.append))
     assert reported == []
 
 
@@ -65,7 +65,7 @@ def test_alembic_command_that_changes_waits_for_the_lock(scratch: URL, change: C
             other.execute("SELECT pg_advisory_unlock(%s)", [KEY])
             reported.append(line)
 
-        change(configuration(url=scratch, report=unlock), EXPAND_HEAD)
+        change(alembic_config(url=scratch, report=unlock), EXPAND_HEAD)
     assert [line.partition(" (")[0] for line in reported] == ["another migration is under way"]
 
 
@@ -74,7 +74,7 @@ def test_waiting_migration_does_not_block_a_concurrent_index(scratch: URL, drive
     is_waiting = threading.Event()
 
     def wait_for_lock() -> None:
-        with one_at_a_time(engine, lambda _: is_waiting.set()):
+        with migration_lock(engine, lambda _: is_waiting.set()):
             pass
 
     waiter = threading.Thread(target=wait_for_lock)
@@ -97,7 +97,7 @@ async def test_lock_session_is_exempt_from_the_idle_timeout(scratch: URL) -> Non
     with connected(scratch) as admin:
         admin.execute("SET idle_session_timeout = 0")
         admin.execute(f"ALTER DATABASE {scratch.database} SET idle_session_timeout = '1s'".encode())
-        with one_at_a_time(engine, print) as require_lock, connected(scratch) as idle:
+        with migration_lock(engine, print) as require_lock, connected(scratch) as idle:
             sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
             await until(lambda: admin.execute(sessions, [idle.info.backend_pid]).fetchone() == (0,))
             require_lock()
@@ -106,7 +106,7 @@ async def test_lock_session_is_exempt_from_the_idle_timeout(scratch: URL) -> Non
 async def test_migration_stops_when_its_lock_is_lost(scratch: URL, driver: str, own: Revisions) -> None:
     own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
     config = own.config(with_driver(scratch, driver))
-    config.attributes["patience"] = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
+    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
     with connected(scratch) as connection, connected(scratch) as other:
         insert_users(connection, 100)
         with other.transaction():

@@ -7,9 +7,9 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
-from migrations.patience import MigrationError, Patience
+from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from tests.drills.faults.own_postgres import own_postgres
-from tests.migrations.revisions import Revisions, insert_users
+from tests.migrations.revision_fixtures import Revisions, insert_users
 from tests.support.databases import Connection, connected
 from tests.support.schemas import revisions
 from tests.support.waiting import until
@@ -79,7 +79,7 @@ async def test_migration_interrupts_autovacuum(vacuumed: Connection, url: URL, o
     vacuumed.execute("CREATE INDEX ix_t ON users (full_name)")
     own.add(upgrade)
     config = own.config(url)
-    config.attributes["patience"] = Patience(attempts=3)
+    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=3)
     await _autovacuum_pid(vacuumed)
     await asyncio.to_thread(command.upgrade, config, "heads")
     assert revisions(url) == [own.last]
@@ -88,7 +88,7 @@ async def test_migration_interrupts_autovacuum(vacuumed: Connection, url: URL, o
 async def test_migration_error_names_autovacuum(vacuumed: Connection, url: URL, own: Revisions) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))')
     config = own.config(url)
-    config.attributes["patience"] = Patience(attempts=1)
+    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1)
     pid = await _autovacuum_pid(vacuumed)
     with connected(url) as other, other.transaction():
         other.execute("LOCK TABLE posts IN ACCESS SHARE MODE")

@@ -9,10 +9,10 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
-from migrations.operations.places import _MAKE
-from migrations.patience import MigrationError, Patience
-from migrations.sql import split
-from tests.migrations.revisions import EXPAND_HEAD, Revisions, insert_users
+from migrations.operations.checkpoints import _CREATE_TABLE
+from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
+from migrations.sql_text import split_statements
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.schemas import revisions
 from tests.support.stores import WAITING
@@ -21,7 +21,7 @@ from tests.support.waiting import until
 VERSIONS = "SELECT version, count(*) FROM users GROUP BY 1 ORDER BY 1"
 COUNT = 'op.backfill("users", "version = version + 1", batch=30, pause=0)'
 CHECKPOINTS = "SELECT to_regclass('alembic_backfills')"
-RETRY_LONG = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
+RETRY_LONG = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
 THINGS = "INSERT INTO things SELECT {}, n % 2, 1 FROM generate_series(1, 200) n"
 DELETE_CHECKPOINTS = """
     CREATE FUNCTION delete_checkpoints() RETURNS trigger LANGUAGE plpgsql AS
@@ -147,7 +147,7 @@ async def test_backfill_skips_rows_that_stop_matching_while_locked(
 ) -> None:
     own.add('op.backfill("users", "version = 2", where="version = 1", batch=10, pause=0)')
     config = own.config(with_driver(scratch, driver))
-    config.attributes["patience"] = RETRY_LONG
+    config.attributes["lock_retry_policy"] = RETRY_LONG
     with connected(scratch) as other, other.transaction():
         other.execute("UPDATE users SET version = 3 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
@@ -161,8 +161,8 @@ async def test_backfill_continues_after_commit_of_killed_process(
 ) -> None:
     own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
     config = own.config(scratch)
-    config.attributes["patience"] = RETRY_LONG
-    users.execute(_MAKE.encode())
+    config.attributes["lock_retry_policy"] = RETRY_LONG
+    users.execute(_CREATE_TABLE.encode())
     digest = hashlib.sha256(b"UPDATE users SET version = version + 1 WHERE TRUE").hexdigest()
     users.execute("INSERT INTO alembic_backfills VALUES (%s, true, 1, %s)", [own.last, digest])
     with connected(scratch) as killed, killed.transaction():  # its process has ended, its session has not
@@ -187,7 +187,7 @@ async def test_backfill_script_releases_its_rows_after_each_batch(
 
     def run() -> None:
         with connected(scratch) as connection:
-            for statement in split(output.getvalue()):
+            for statement in split_statements(output.getvalue()):
                 connection.execute(statement.encode())
 
     with connected(scratch) as other:

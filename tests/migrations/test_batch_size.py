@@ -4,8 +4,8 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
-from migrations.operations.pace import SECONDS, Pace
-from tests.migrations.revisions import Revisions, insert_users
+from migrations.operations.batch_size import TARGET_SECONDS, AdaptiveBatchSize
+from tests.migrations.revision_fixtures import Revisions, insert_users
 from tests.support.databases import connected
 
 SLOW_UPDATES = """
@@ -17,19 +17,19 @@ SLOW_UPDATES = """
 
 
 def test_batch_size_follows_the_duration_of_batches() -> None:
-    pace = Pace(1000)
+    pace = AdaptiveBatchSize(1000)
     for _ in range(20):
-        pace.took(pace.size * 0.0001)
-    assert pace.size == pytest.approx(SECONDS / 0.0001, abs=1)
-    pace.took(SECONDS * 4)
-    assert pace.size == pytest.approx(SECONDS / 0.0001 / 2, abs=1)
+        pace.record_duration(pace.size * 0.0001)
+    assert pace.size == pytest.approx(TARGET_SECONDS / 0.0001, abs=1)
+    pace.record_duration(TARGET_SECONDS * 4)
+    assert pace.size == pytest.approx(TARGET_SECONDS / 0.0001 / 2, abs=1)
     for _ in range(20):
-        pace.took(0.0)
+        pace.record_duration(0.0)
     assert pace.size == 1000
     for _ in range(20):
-        pace.took(3600.0)
+        pace.record_duration(3600.0)
     assert pace.size == 1
-    assert Pace(3).size == 3
+    assert AdaptiveBatchSize(3).size == 3
 
 
 def test_backfill_shrinks_batches_of_slow_rows(scratch: URL, own: Revisions) -> None:
@@ -47,13 +47,13 @@ def test_backfill_shrinks_batches_of_slow_rows(scratch: URL, own: Revisions) -> 
 
 def test_backfill_batch_counts_scanned_rows(scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds: list[float] = []
-    took = Pace.took
+    took = AdaptiveBatchSize.record_duration
 
-    def note(pace: Pace, batch: float) -> None:
+    def note(pace: AdaptiveBatchSize, batch: float) -> None:
         seconds.append(batch)
         took(pace, batch)
 
-    monkeypatch.setattr(Pace, "took", note)
+    monkeypatch.setattr(AdaptiveBatchSize, "record_duration", note)
     own.add("""op.backfill("users", "version = 2", where="pg_sleep(0.001) IS NULL OR email = '1@x.org'", pause=0)""")
     with connected(scratch) as connection:
         insert_users(connection, 200)

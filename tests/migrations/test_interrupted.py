@@ -11,8 +11,8 @@ from alembic import command
 from alembic.operations import Operations
 from sqlalchemy import URL
 
-from migrations.patience import MigrationError, Patience
-from tests.migrations.revisions import EXPAND_HEAD, Revisions, insert_users
+from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.schemas import revisions, schema
 from tests.support.stores import WAITING
@@ -44,7 +44,7 @@ async def test_migration_retries_until_the_lock_is_free(
 ) -> None:
     own.add(upgrade)
     config = own.config(with_driver(scratch, driver))
-    config.attributes["patience"] = Patience(attempts=1000, lock_timeout=0.02, longest_pause=0.02)
+    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
     with _locked(scratch), connected(scratch) as admin:
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
         for expected in (True, False, True):
@@ -107,7 +107,7 @@ def test_migration_error_names_the_completed_steps(
 def test_statement_timeout_under_a_lock_stops_the_migration(scratch: URL, driver: str, own: Revisions) -> None:
     own.add(f'{ADD}\nop.execute("SELECT pg_sleep(60)")')
     config = own.config(with_driver(scratch, driver))
-    config.attributes["patience"] = Patience(statement_timeout=0.3)
+    config.attributes["lock_retry_policy"] = LockRetryPolicy(statement_timeout=0.3)
     before = schema(scratch)
     with pytest.raises(MigrationError, match=r"stopped after 0\.3 s"):
         command.upgrade(config, "heads")
@@ -151,7 +151,7 @@ async def test_cancelled_index_build_is_reported_and_repeated(
     own.add('op.create_index_concurrently("ix_t", "users", ["email"])')
     reported: list[str] = []
     config = own.config(with_driver(scratch, driver), report=reported.append)
-    config.attributes["patience"] = Patience(weak_lock_timeout=0.2)
+    config.attributes["lock_retry_policy"] = LockRetryPolicy(weak_lock_timeout=0.2)
     cancel = """
         SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'virtualxid'

@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
-from tests.migrations.revisions import Revisions, insert_users
+from tests.migrations.revision_fixtures import Revisions, insert_users
 from tests.support.databases import Connection, connected, with_driver
 from tests.support.waiting import until
 
@@ -20,10 +20,10 @@ import sys
 from alembic import command
 from sqlalchemy import make_url
 from pathlib import Path
-from tests.migrations.revisions import Revisions
-from migrations.patience import Patience
+from tests.migrations.revision_fixtures import Revisions
+from migrations.runner.lock_retry import Patience
 config = Revisions(Path(sys.argv[1])).config(make_url(sys.argv[2]), report=print)
-config.attributes["patience"] = Patience(attempts=1000)
+config.attributes["lock_retry_policy"] = Patience(attempts=1000)
 command.upgrade(config, "heads")
 """
 

@@ -6,24 +6,24 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from migrations.checks.lint import Finding, lint, lint_revision
-from migrations.checks.source import select_star
-from migrations.configuration import configuration
-from tests.migrations.revisions import EXPAND_HEAD, Revisions
+from migrations.alembic_config import alembic_config
+from migrations.lint.linter import Finding, lint, lint_revision
+from migrations.lint.source_checks import select_star
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 
 UNSAFE = {
     "unbatched-write": """op.execute("UPDATE users SET full_name = 'x' WHERE full_name IS NULL")""",
-    "several-tables": """
+    "multi-table-lock": """
         op.add_column("users", sa.Column("a", sa.Text()))
         op.add_column("posts", sa.Column("a", sa.Text()))
     """,
-    "rewrite": 'op.alter_column("users", "version", type_=sa.BigInteger())',
-    "not-repeatable": """
+    "table-rewrite": 'op.alter_column("users", "version", type_=sa.BigInteger())',
+    "not-idempotent": """
         op.add_column("users", sa.Column("a", sa.Text()))
         op.create_index_concurrently("ix_a", "users", ["a"])
     """,
-    "own-time-limits": """op.execute("SET LOCAL lock_timeout = 0")""",
-    "own-machinery": "from migrations.operations.steps import steps",
+    "timeout-override": """op.execute("SET LOCAL lock_timeout = 0")""",
+    "internal-import": "from migrations.operations.steps import steps",
     "require-concurrent-index-creation": 'op.create_index("ix_t", "posts", ["title"])',
     "require-concurrent-index-deletion": 'op.drop_index("ix_posts_id", "posts")',
     "adding-foreign-key-constraint": (
@@ -44,10 +44,10 @@ MORE_UNSAFE = [
     ("unbatched-write", DELETES),
     ("unbatched-write", 'op.execute("DELETE FROM posts")'),
     ("unbatched-write", 'op.execute("DO $$ BEGIN UPDATE posts SET version = 2; END $$")'),
-    ("rewrite", 'op.execute("ALTER TABLE posts ADD COLUMN n integer GENERATED ALWAYS AS (version + 1) STORED")'),
-    ("rewrite", 'op.execute("ALTER TABLE posts SET UNLOGGED")'),
-    ("rewrite", 'op.execute("VACUUM FULL posts")'),
-    ("several-tables", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE idempotency_records")'),
+    ("table-rewrite", 'op.execute("ALTER TABLE posts ADD COLUMN n integer GENERATED ALWAYS AS (version + 1) STORED")'),
+    ("table-rewrite", 'op.execute("ALTER TABLE posts SET UNLOGGED")'),
+    ("table-rewrite", 'op.execute("VACUUM FULL posts")'),
+    ("multi-table-lock", 'op.execute("DROP TABLE posts"); op.execute("DROP TABLE idempotency_records")'),
 ]
 COMBINED_SQL = [
     "SET search_path = public; ALTER TABLE users ADD COLUMN a text",
@@ -61,46 +61,46 @@ UNSAFE_SQL = [
     ("unbatched-write", "-- fill\n\n  -- it\nUPDATE users SET version = 2"),
     ("unbatched-write", "COPY users FROM '/tmp/users'"),
     ("unbatched-write", "EXPLAIN ANALYZE UPDATE users SET version = 2"),
-    ("unseen-work", "SELECT fill()"),
-    ("unseen-work", "CALL p()"),
-    ("unseen-work", "DO $$ BEGIN PERFORM fill(); END $$"),
-    *[("several-statements", sql) for sql in COMBINED_SQL],
+    ("opaque-function-call", "SELECT fill()"),
+    ("opaque-function-call", "CALL p()"),
+    ("opaque-function-call", "DO $$ BEGIN PERFORM fill(); END $$"),
+    *[("multiple-statements", sql) for sql in COMBINED_SQL],
     ("unbatched-write", COMBINED_SQL[1]),
-    ("several-tables", COMBINED_SQL[2]),
-    ("several-tables", "TRUNCATE users, posts"),
-    ("several-tables", "LOCK TABLE users, posts IN SHARE MODE"),
-    ("own-transactions", "COMMIT"),
-    ("rewrite", "ALTER TABLE users ADD COLUMN a text, ALTER COLUMN version SET DATA TYPE bigint"),
-    ("rewrite", "REINDEX TABLE users"),
+    ("multi-table-lock", COMBINED_SQL[2]),
+    ("multi-table-lock", "TRUNCATE users, posts"),
+    ("multi-table-lock", "LOCK TABLE users, posts IN SHARE MODE"),
+    ("explicit-transaction-control", "COMMIT"),
+    ("table-rewrite", "ALTER TABLE users ADD COLUMN a text, ALTER COLUMN version SET DATA TYPE bigint"),
+    ("table-rewrite", "REINDEX TABLE users"),
 ]
 AUTOCOMMIT_BLOCK = """
     with op.get_context().autocommit_block():
         op.create_index("ix_t", "posts", ["title"], postgresql_concurrently=True)
 """
-MORE_UNSAFE += [("own-concurrently", AUTOCOMMIT_BLOCK)]
+MORE_UNSAFE += [("raw-concurrently", AUTOCOMMIT_BLOCK)]
 MORE_UNSAFE += [
-    ("several-tables", """op.execute("LOCK TABLE users"); op.execute("ALTER TABLE posts ADD COLUMN a text")""")
+    ("multi-table-lock", """op.execute("LOCK TABLE users"); op.execute("ALTER TABLE posts ADD COLUMN a text")""")
 ]
 MORE_UNSAFE += [(rule, f"op.execute({sql!r})") for rule, sql in UNSAFE_SQL]
 MORE_UNSAFE += [
     (
-        "not-repeatable",
+        "not-idempotent",
         """
         op.execute("ALTER TABLE users ADD COLUMN IF NOT EXISTS a text, ADD COLUMN b text")
         op.create_index_concurrently("ix_a", "users", ["a"])
         """,
     ),
     (
-        "not-repeatable",
+        "not-idempotent",
         """
         op.execute("ALTER TABLE IF EXISTS users ADD COLUMN b text")
         op.create_index_concurrently("ix_a", "users", ["b"])
         """,
     ),
-    ("other-offline", "if not op.get_context().as_sql: op.execute('UPDATE users SET version = 2')"),
-    ("own-machinery", "import migrations.operations.backfill"),
-    ("own-machinery", "from migrations import patience"),
-    ("other-offline", "op.get_bind().execute(sa.text('SELECT 1'))"),
+    ("offline-dependent", "if not op.get_context().as_sql: op.execute('UPDATE users SET version = 2')"),
+    ("internal-import", "import migrations.operations.backfill"),
+    ("internal-import", "from migrations import patience"),
+    ("offline-dependent", "op.get_bind().execute(sa.text('SELECT 1'))"),
 ]
 CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
 
@@ -149,7 +149,7 @@ def test_lint_accepts_revision_that_only_looks_unsafe(own: Revisions, upgrade: s
 
 def test_lint_accepts_removed_constraint_in_contract_revision(own: Revisions) -> None:
     own.add(
-        'op.remove_constraint("fk_idempotency_records_api_key_id_api_keys", "idempotency_records")',
+        'op.drop_constraint_if_exists("fk_idempotency_records_api_key_id_api_keys", "idempotency_records")',
         'op.add_foreign_key("fk_idempotency_records_api_key_id_api_keys", "idempotency_records", "api_keys", '
         '["api_key_id"], ["id"])',
         more=CONTRACT,
@@ -199,7 +199,7 @@ def test_lint_rejects_contract_revision_of_later_release(own: Revisions) -> None
 def test_lint_rejects_missing_phase(own: Revisions) -> None:
     own.add("pass", more="phase = None")
     (finding,) = lint(ScriptDirectory.from_config(own.config()))
-    assert (finding.rule, "declares no phase" in finding.words) == ("phase", True)
+    assert (finding.rule, "declares no phase" in finding.message) == ("phase", True)
 
 
 def test_lint_rejects_two_lines_of_a_phase(own: Revisions) -> None:
@@ -208,7 +208,7 @@ def test_lint_rejects_two_lines_of_a_phase(own: Revisions) -> None:
     own.last = first
     own.add("pass")
     (finding,) = lint(ScriptDirectory.from_config(own.config()))
-    assert "more than one line of revisions" in finding.words
+    assert "more than one line of revisions" in finding.message
 
 
 SAFE = """
@@ -223,12 +223,15 @@ SAFE = """
 
 
 def test_lint_accepts_safe_operations(own: Revisions) -> None:
-    own.add(SAFE, 'op.remove_constraint("fk_a", "idempotency_records")\nop.drop_column("users", "a", if_exists=True)')
+    own.add(
+        SAFE,
+        'op.drop_constraint_if_exists("fk_a", "idempotency_records")\nop.drop_column("users", "a", if_exists=True)',
+    )
     assert [str(finding) for finding in _findings(own)] == []
 
 
 def test_lint_accepts_release_revisions() -> None:
-    assert [str(finding) for finding in lint(ScriptDirectory.from_config(configuration())) if not finding.reason] == []
+    assert [str(finding) for finding in lint(ScriptDirectory.from_config(alembic_config())) if not finding.reason] == []
 
 
 def test_select_star_finds_star_in_code(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import pytest
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import OperationalError
 
-from migrations.patience import LOCK_NOT_AVAILABLE, MigrationError, Patience, patiently
+from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, LockRetryPolicy, MigrationError, retry_on_lock_timeout
 
 LOCKED = OperationalError("SELECT 1", {}, SimpleNamespace(sqlstate=LOCK_NOT_AVAILABLE))  # type: ignore[arg-type]
 
 
 def _context() -> MigrationContext:
-    patience = Patience(attempts=3, lock_timeout=0.001, longest_pause=0.001)
-    return MigrationContext.configure(dialect_name="postgresql", opts={"patience": patience})
+    policy = LockRetryPolicy(attempts=3, lock_timeout=0.001, max_backoff=0.001)
+    return MigrationContext.configure(dialect_name="postgresql", opts={"lock_retry_policy": policy})
 
 
 def test_lock_retry_counts_attempts_per_revision() -> None:
@@ -24,7 +24,7 @@ def test_lock_retry_counts_attempts_per_revision() -> None:
             raise LOCKED
         return "done"
 
-    assert patiently(_context(), attempt, doing=lambda: steps.pop(0)) == "done"
+    assert retry_on_lock_timeout(_context(), attempt, current_step=lambda: steps.pop(0)) == "done"
 
 
 def test_lock_retry_error_names_the_failed_revision() -> None:
@@ -34,4 +34,4 @@ def test_lock_retry_error_names_the_failed_revision() -> None:
         raise LOCKED
 
     with pytest.raises(MigrationError, match="two: no lock within 3 attempts of 0 ms"):
-        patiently(_context(), attempt, doing=lambda: next(steps))
+        retry_on_lock_timeout(_context(), attempt, current_step=lambda: next(steps))

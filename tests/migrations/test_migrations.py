@@ -10,16 +10,16 @@ from sqlalchemy import URL
 
 from adapters.postgres.schema.state import upgrade
 from application.ports import StorageUnavailableError
-from migrations.configuration import configuration
-from migrations.sql import split
-from migrations.writing import one_line_for_each_phase
-from tests.migrations.revisions import EXPAND_HEAD
+from migrations.alembic_config import alembic_config
+from migrations.revision_generator import require_linear_phases
+from migrations.sql_text import split_statements
+from tests.migrations.revision_fixtures import EXPAND_HEAD
 from tests.support.databases import Databases, connected, migrate, with_driver
 from tests.support.schemas import revisions, schema
 
 
 def _silent(url: URL) -> Config:
-    return configuration(url=url, report=lambda _: None)
+    return alembic_config(url=url, report=lambda _: None)
 
 
 def test_migrations_go_up_and_down_and_up_again(empty: URL, scratch: URL, driver: str) -> None:
@@ -37,7 +37,7 @@ def test_migrations_go_up_and_down_and_up_again(empty: URL, scratch: URL, driver
 
 
 def test_migrations_are_linear_per_phase() -> None:
-    one_line_for_each_phase(ScriptDirectory.from_config(configuration()))
+    require_linear_phases(ScriptDirectory.from_config(alembic_config()))
 
 
 DIFFERENCES = {
@@ -63,11 +63,11 @@ def test_alembic_check_finds_each_difference(scratch: URL) -> None:
 
 
 def test_migration_sql_makes_the_same_schema(empty: URL, scratch: URL) -> None:
-    config = configuration(report=lambda _: None)
+    config = alembic_config(report=lambda _: None)
     config.output_buffer = output = io.StringIO()
     command.upgrade(config, "heads", sql=True)
     with connected(empty) as connection:
-        for statement in split(output.getvalue()):  # like psql, not in one transaction
+        for statement in split_statements(output.getvalue()):  # like psql, not in one transaction
             connection.execute(statement.encode())
     assert schema(empty) == schema(scratch)
     assert revisions(empty) == revisions(scratch) == [EXPAND_HEAD]

@@ -4,8 +4,8 @@ import pytest
 from alembic import command
 from sqlalchemy import URL
 
-from migrations.patience import MigrationError
-from tests.migrations.revisions import Revisions, insert_users
+from migrations.runner.lock_retry import MigrationError
+from tests.migrations.revision_fixtures import Revisions, insert_users
 from tests.support.databases import connected, with_driver
 from tests.support.schemas import revisions, schema
 
@@ -16,14 +16,14 @@ OPERATIONS = {
     ),
     "foreign key": (
         'op.add_foreign_key("fk_t", "idempotency_records", "users", ["subject_id"], ["id"], ondelete="CASCADE")',
-        'op.remove_constraint("fk_t", "idempotency_records")',
+        'op.drop_constraint_if_exists("fk_t", "idempotency_records")',
     ),
     "check": (
         """op.add_check("ck_t", "users", "email <> 'a:b'::text")""",
-        'op.remove_constraint("ck_t", "users")',
+        'op.drop_constraint_if_exists("ck_t", "users")',
     ),
-    "not null": ('op.add_not_null("users", "full_name")', 'op.remove_not_null("users", "full_name")'),
-    "unique": ('op.add_unique("uq_t", "users", ["email"])', 'op.remove_constraint("uq_t", "users")'),
+    "not null": ('op.add_not_null("users", "full_name")', 'op.drop_not_null("users", "full_name")'),
+    "unique": ('op.add_unique("uq_t", "users", ["email"])', 'op.drop_constraint_if_exists("uq_t", "users")'),
 }
 
 
@@ -120,9 +120,9 @@ def test_safe_operation_rejects_a_name_above_63_bytes(scratch: URL, own: Revisio
 def test_add_not_null_truncates_its_generated_name(
     scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
-    monkeypatch.setattr("migrations.operations.steps.Steps.server_version", version)
+    monkeypatch.setattr("migrations.operations.steps.StepRunner.server_version", version)
     table, column = "t" * 40, "c" * 40
-    own.add(f'op.add_not_null("{table}", "{column}")', f'op.remove_not_null("{table}", "{column}")')
+    own.add(f'op.add_not_null("{table}", "{column}")', f'op.drop_not_null("{table}", "{column}")')
     with connected(scratch) as connection:
         connection.execute(f"CREATE TABLE {table} ({column} integer)".encode())
     config = own.config(scratch)
@@ -135,8 +135,8 @@ def test_add_not_null_truncates_its_generated_name(
 def test_add_not_null_adds_named_constraint_before_postgresql_18(
     scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("migrations.operations.steps.Steps.server_version", 170000)
-    own.add('op.add_not_null("users", "full_name")', 'op.remove_not_null("users", "full_name")')
+    monkeypatch.setattr("migrations.operations.steps.StepRunner.server_version", 170000)
+    own.add('op.add_not_null("users", "full_name")', 'op.drop_not_null("users", "full_name")')
     before = schema(scratch)
     command.upgrade(own.config(scratch), "heads")
     assert {line for line in schema(scratch) if line not in before} == {

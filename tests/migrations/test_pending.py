@@ -6,8 +6,8 @@ from sqlalchemy import URL
 
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.state import SchemaState, schema_state
-from migrations.locking import known, locked, locks
-from tests.migrations.revisions import EXPAND_HEAD, Revisions
+from migrations.lock_analysis import collect_schema_objects, locking_statements, locks_of
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 from tests.support.stores import Store, opened
 from tests.support.waiting import until
 
@@ -30,17 +30,22 @@ async def test_pending_revisions_list_their_phases_and_locks(
 def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
     own.add("""
         op.drop_index_concurrently("ix_posts_published_id", "posts")
-        op.remove_constraint("fk_idempotency_records_api_key_id_api_keys", "idempotency_records")
+        op.drop_constraint_if_exists("fk_idempotency_records_api_key_id_api_keys", "idempotency_records")
         op.add_foreign_key("fk_t", "idempotency_records", "users", ["subject_id"], ["id"])
-        op.remove_constraint("fk_t", "idempotency_records")
-        op.remove_constraint("ck_users_email_length", "users")
+        op.drop_constraint_if_exists("fk_t", "idempotency_records")
+        op.drop_constraint_if_exists("ck_users_email_length", "users")
         op.execute("DROP TABLE idempotency_records, api_keys")
         op.execute("CREATE TABLE t (a uuid)")
         op.execute("CREATE INDEX ix_t ON t (a)")
         op.execute("DROP INDEX ix_t")
     """)
     scripts = ScriptDirectory.from_config(own.config())
-    found = [taken for _, taken in locked(scripts.get_revision(own.last), known(scripts.walk_revisions()))]
+    found = [
+        taken
+        for _, taken in locking_statements(
+            scripts.get_revision(own.last), collect_schema_objects(scripts.walk_revisions())
+        )
+    ]
     assert found == [
         {"posts": "SHARE UPDATE EXCLUSIVE"},
         {"idempotency_records": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE"},
@@ -101,4 +106,4 @@ async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: 
     ],
 )
 def test_lock_analysis_of_statement(statement: str, expected: dict[str, str]) -> None:
-    assert locks(statement) == expected
+    assert locks_of(statement) == expected

@@ -9,10 +9,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from adapters.postgres.schema.state import SchemaState, compare_revisions
-from migrations.configuration import configuration
-from migrations.patience import MigrationError
-from migrations.phases import Phase, expand_heads, phase_of, recorded
-from tests.migrations.revisions import EXPAND_HEAD, Revisions
+from migrations.alembic_config import alembic_config
+from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase, decode_applied, expand_heads, phase_of
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 from tests.support.databases import connected
 from tests.support.schemas import revisions, schema
 
@@ -90,7 +90,7 @@ def test_schema_state_of_unknown_revision_depends_on_record(
     lines: Revisions, record: str, expected: SchemaState
 ) -> None:
     scripts = ScriptDirectory.from_config(lines.config())
-    assert compare_revisions(scripts, frozenset({"e3"}), recorded(record)) is expected
+    assert compare_revisions(scripts, frozenset({"e3"}), decode_applied(record)) is expected
 
 
 def test_migration_updates_the_record(scratch: URL, lines: Revisions) -> None:
@@ -109,7 +109,7 @@ def test_migration_updates_the_record(scratch: URL, lines: Revisions) -> None:
 def _record(url: URL) -> dict[str, str | None]:
     with connected(url) as connection:
         ((record,),) = connection.execute("SELECT obj_description('alembic_version'::regclass)").fetchall()
-    return recorded(str(record or ""))
+    return decode_applied(str(record or ""))
 
 
 def test_upgrade_rejects_contract_revision_of_later_release(scratch: URL, own: Revisions) -> None:
@@ -167,7 +167,7 @@ def test_phase_of_rejects_revision_without_phase(own: Revisions, more: str, mess
 
 
 def test_release_revisions_declare_their_phase() -> None:
-    scripts = ScriptDirectory.from_config(configuration())
+    scripts = ScriptDirectory.from_config(alembic_config())
     assert {phase_of(script) for script in scripts.walk_revisions()} <= set(Phase)
 
 

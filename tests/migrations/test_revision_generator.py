@@ -7,10 +7,10 @@ from alembic import command
 from alembic.script import Script
 from sqlalchemy import URL
 
-from migrations.checks.lint import lint_revision
-from migrations.patience import MigrationError
-from migrations.phases import Phase
-from tests.migrations.revisions import EXPAND_HEAD, Revisions
+from migrations.lint.linter import lint_revision
+from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase
+from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 from tests.support.databases import connected, with_driver
 from tests.support.schemas import schema
 
@@ -68,15 +68,15 @@ DIFFERENCES = {
     ),
     "ALTER TABLE users DROP CONSTRAINT uq_users_email_normalized": (
         """op.add_unique("uq_users_email_normalized", "users", ["email_normalized"])""",
-        """op.remove_constraint("uq_users_email_normalized", "users")""",
+        """op.drop_constraint_if_exists("uq_users_email_normalized", "users")""",
     ),
     "ALTER TABLE posts DROP CONSTRAINT fk_posts_author_id_users": (
         """op.add_foreign_key("fk_posts_author_id_users", "posts", "users", ["author_id"], ["id"], ondelete="CASC""",
-        """op.remove_constraint("fk_posts_author_id_users", "posts")""",
+        """op.drop_constraint_if_exists("fk_posts_author_id_users", "posts")""",
     ),
     "ALTER TABLE users ALTER email DROP NOT NULL, ALTER version DROP NOT NULL": (
         """op.add_not_null("users", "email")""",
-        """op.remove_not_null("users", "email")""",
+        """op.drop_not_null("users", "email")""",
     ),
     "ALTER TABLE users DROP full_name; ALTER TABLE users ALTER email DROP NOT NULL": (
         """op.add_column("users", sa.Column("full_name", sa.Text(), nullable=True), if_not_exists=True)""",

@@ -9,7 +9,7 @@ from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.schema.readiness import readiness
 from adapters.postgres.schema.state import SchemaState, schema_state
 from application.ports import StorageUnavailableError
-from tests.migrations.revisions import EXPAND_HEAD
+from tests.migrations.revision_fixtures import EXPAND_HEAD
 from tests.support.databases import Connection
 from tests.support.stores import Store
 

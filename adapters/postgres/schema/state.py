@@ -13,9 +13,9 @@ from sqlalchemy import URL
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.version import applied_revisions, record_of_revisions
 from adapters.postgres.sqlstate import to_port_error
-from migrations.configuration import configuration
-from migrations.patience import MigrationError
-from migrations.phases import Phase, expand_heads, ordered, recorded, with_ancestors
+from migrations.alembic_config import alembic_config
+from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase, decode_applied, expand_heads, version_key, with_ancestors
 
 
 class SchemaState(StrEnum):
@@ -30,7 +30,7 @@ class SchemaState(StrEnum):
 @cache
 def script_directory() -> ScriptDirectory:
     """Return the revisions of this release."""
-    return ScriptDirectory.from_config(configuration())
+    return ScriptDirectory.from_config(alembic_config())
 
 
 def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND) -> None:
@@ -39,7 +39,7 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
     Raises StorageUnavailableError if the database is unreachable, and MigrationError if a revision fails.
     """
     try:
-        command.upgrade(configuration(url=url, report=report, phase=phase), "heads")
+        command.upgrade(alembic_config(url=url, report=report, phase=phase), "heads")
     except Exception as error:
         meaning = to_port_error(error, connection_lost=True)
         if meaning is None or isinstance(error, MigrationError):
@@ -52,7 +52,7 @@ async def schema_state(database: Database) -> SchemaState:
     applied = await applied_revisions(database)
     if applied <= with_ancestors(script_directory(), applied):
         return compare_revisions(script_directory(), applied)
-    return compare_revisions(script_directory(), applied, recorded(await record_of_revisions(database)))
+    return compare_revisions(script_directory(), applied, decode_applied(await record_of_revisions(database)))
 
 
 def compare_revisions(
@@ -68,6 +68,6 @@ def compare_revisions(
     if applied <= there:
         return SchemaState.CURRENT if needed <= there else SchemaState.BEHIND
     # An unknown revision belongs to a later release, whose expand revisions are applied before its rollout.
-    if any(release and ordered(release) > ordered(version("hexapost")) for release in record.values()):
+    if any(release and version_key(release) > version_key(version("hexapost")) for release in record.values()):
         return SchemaState.INCOMPATIBLE
     return SchemaState.AHEAD if needed <= there | record.keys() else SchemaState.BEHIND

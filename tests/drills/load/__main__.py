@@ -94,7 +94,7 @@ class Load:
             sent = monotonic()
             answer = await self._answer(connection, operation, request)
             done = monotonic()
-            is_last = not may_try_again(answer) or done - due > self._job.patience
+            is_last = not may_try_again(answer) or done - due > self._job.policy
             is_read = answer.outcome == ACKNOWLEDGED and operation.method == "GET"
             attempt = Attempt(
                 operation=operation.name,

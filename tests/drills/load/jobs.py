@@ -60,7 +60,7 @@ class Job:
     first: int = 1
     connected: bool = False
     timeout: float = 30.0
-    patience: float = 0.0
+    policy: float = 0.0
     pauses: tuple[float, float] = (0.001, 0.05)
     headers: Mapping[str, str] = field(default_factory=dict)
     seed: str = ""

@@ -74,7 +74,7 @@ def seeded(job: Job) -> Seeds:
 
 
 def _stored(job: Job, operations: Sequence[Operation]) -> Mapping[str, str]:
-    answers = loaded(replace(job, operations=operations, rate=None, seconds=0.0, patience=0.0))
+    answers = loaded(replace(job, operations=operations, rate=None, seconds=0.0, policy=0.0))
     if wrong := [answer for answer in answers if answer.outcome != ACKNOWLEDGED]:
         raise DrillError(f"storing rows failed before the first fault: {wrong[0].status} {wrong[0].body}")
     return {answer.operation: str(json.loads(answer.body)["id"]) for answer in answers}

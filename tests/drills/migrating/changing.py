@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import URL
 
-from migrations.phases import Phase, ordered, phase_of, safe_from, with_ancestors
+from migrations.runner.phases import Phase, phase_of, safe_from, version_key, with_ancestors
 from tests.drills.drill import DrillError, Mark
 from tests.support.databases import connected
 from tests.support.schemas import revisions
@@ -83,4 +83,4 @@ class Changes:
 
 
 def _is_borne(script: Script, release: str) -> bool:
-    return ordered(safe_from(script)) <= ordered(release)
+    return version_key(safe_from(script)) <= version_key(release)

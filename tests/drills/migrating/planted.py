@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.migrations.revisions import Revisions
+from tests.migrations.revision_fixtures import Revisions
 
 UNSAFE_SECONDS = 3
 _MORE = 'KEY = ("id", "author_id")  # the order of insertion: a batch is on few pages'
@@ -31,17 +31,17 @@ SAFE = (
     Planted(
         "NOT NULL, validated later",
         'op.add_not_null("posts", "words")',
-        'op.remove_not_null("posts", "words")',
+        'op.drop_not_null("posts", "words")',
     ),
     Planted(
         "a check, validated later",
         'op.add_check("ck_posts_words_counted", "posts", "words >= 0")',
-        'op.remove_constraint("ck_posts_words_counted", "posts")',
+        'op.drop_constraint_if_exists("ck_posts_words_counted", "posts")',
     ),
     Planted(
         "a foreign key, validated later",
         'op.add_foreign_key("fk_posts_editor_id_users", "posts", "users", ["editor_id"], ["id"], ondelete="SET NULL")',
-        'op.remove_constraint("fk_posts_editor_id_users", "posts")',
+        'op.drop_constraint_if_exists("fk_posts_editor_id_users", "posts")',
     ),
     Planted(
         "an index, built concurrently",
@@ -51,7 +51,7 @@ SAFE = (
     Planted(
         "a unique constraint, by an index built concurrently",
         'op.add_unique("uq_posts_id_author_id", "posts", ["id", "author_id"])',
-        'op.remove_constraint("uq_posts_id_author_id", "posts")',
+        'op.drop_constraint_if_exists("uq_posts_id_author_id", "posts")',
     ),
 )
 """Revisions with which the previous release is compatible."""

@@ -23,8 +23,8 @@ _OUTCOMES = """
     SELECT md5('key ' || (1 + n % (:rows / 100)))::uuid, sha256(n::text::bytea), sha256('f'), 'answer', now(), now()
     FROM generate_series(1, :rows / 10) AS n
 """
-_FILLINGS = {"users": _USERS, "posts": _POSTS, "api_keys": _API_KEYS, "idempotency_records": _OUTCOMES}
-LEAST_ROWS = 100
+_INSERTS = {"users": _USERS, "posts": _POSTS, "api_keys": _API_KEYS, "idempotency_records": _OUTCOMES}
+MIN_ROWS = 100
 
 _TABLES = text("""
     SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
@@ -32,18 +32,23 @@ _TABLES = text("""
 """)
 
 
-class NoRowsError(Exception):
+class MissingSampleRowsError(Exception):
     """There is a table that nobody says how to fill."""
 
 
-def fill(connection: Connection, rows: int, filled: set[str]) -> None:
-    """Fill the tables that are new, `rows` posts and in proportion. Raises NoRowsError for one not listed here."""
+def insert_sample_rows(connection: Connection, rows: int, filled: set[str]) -> None:
+    """Fill the tables that are new, `rows` posts and in proportion.
+
+    Raises MissingSampleRowsError for one not listed here.
+    """
     there = {str(name) for (name,) in connection.execute(_TABLES)}
     filled &= there
-    if unknown := there - _FILLINGS.keys():
-        raise NoRowsError(f"migrations/checks/rows.py does not say how to fill {', '.join(sorted(unknown))}")
-    for table in [table for table in _FILLINGS if table in there - filled]:
-        connection.execute(text(_FILLINGS[table].replace("::", r"\:\:")), {"rows": max(rows, LEAST_ROWS)})
+    if unknown := there - _INSERTS.keys():
+        raise MissingSampleRowsError(
+            f"migrations/lint/sample_rows.py does not say how to fill {', '.join(sorted(unknown))}"
+        )
+    for table in [table for table in _INSERTS if table in there - filled]:
+        connection.execute(text(_INSERTS[table].replace("::", r"\:\:")), {"rows": max(rows, MIN_ROWS)})
         filled.add(table)
     connection.commit()
     connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))

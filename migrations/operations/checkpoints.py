@@ -12,77 +12,77 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from migrations.current import Current
-from migrations.operations.steps import Steps
-from migrations.patience import LOCK_NOT_AVAILABLE, MigrationError, sqlstate
-from migrations.phases import with_ancestors
+from migrations.operations.steps import StepRunner
+from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, MigrationError, sqlstate
+from migrations.runner.phases import with_ancestors
+from migrations.runner.running_revision import RunningRevision
 
 TABLE = "alembic_backfills"
-_MAKE = f"""
+_CREATE_TABLE = f"""
     CREATE TABLE IF NOT EXISTS {TABLE} (
         revision text, up boolean, number integer, digest text NOT NULL,
         last text[], done bigint NOT NULL DEFAULT 0, finished boolean NOT NULL DEFAULT false,
         PRIMARY KEY (revision, up, number)
     )
 """
-_THERE = f"SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"
+_TABLE_EXISTS = f"SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Checkpoint:
     """The key of the last row that was looked at, as text, and the number of rows that were updated by then."""
 
-    last: Sequence[str] | None
-    done: int
+    last_key: Sequence[str] | None
+    updated_rows: int
     finished: bool
 
 
-class Places:
-    """The place of one backfill, which `what` says in words."""
+class CheckpointStore:
+    """The place of one backfill, which `description` says in words."""
 
-    def __init__(self, run: Steps, under_way: Current, what: str) -> None:
+    def __init__(self, run: StepRunner, under_way: RunningRevision, description: str) -> None:
         under_way.backfills += 1
         self._run = run
         self._name = f"backfill {under_way.backfills} of revision {under_way.revision}"
-        self._digest = hashlib.sha256(what.encode()).hexdigest()
-        self._key = f"{literal(under_way.revision)}, {under_way.up}, {under_way.backfills}"
+        self._digest = hashlib.sha256(description.encode()).hexdigest()
+        self._key = f"{quote_literal(under_way.revision)}, {under_way.up}, {under_way.backfills}"
         self.row = f"(revision, up, number) = ({self._key})"
 
-    def begun(self) -> Place:
+    def start_or_resume(self) -> Checkpoint:
         """Return where it stands, which is the beginning at first.
 
         Raises MigrationError when what stands there was begun with other words.
         """
-        self._run.long(_MAKE)
-        self._run.long(
-            f"INSERT INTO {TABLE} (revision, up, number, digest) VALUES ({self._key}, {literal(self._digest)})"
+        self._run.run_concurrently(_CREATE_TABLE)
+        self._run.run_concurrently(
+            f"INSERT INTO {TABLE} (revision, up, number, digest) VALUES ({self._key}, {quote_literal(self._digest)})"
             " ON CONFLICT DO NOTHING"
         )
-        if not self._run.holds(f"FROM {TABLE} WHERE {self.row} AND digest = {literal(self._digest)}"):
+        if not self._run.exists(f"FROM {TABLE} WHERE {self.row} AND digest = {quote_literal(self._digest)}"):
             raise MigrationError(
                 f"{self._name} was begun as another statement, some of which is done: put the revision back as it was,"
                 f" or DELETE FROM {TABLE} WHERE {self.row} to have all rows updated by the new one"
             )
         return self.read()
 
-    def read(self) -> Place:
+    def read(self) -> Checkpoint:
         """Return where it stands. Raises MigrationError when nobody knows."""
-        row = self._run.asked(f"SELECT last, done, finished FROM {TABLE} WHERE {self.row}")
+        row = self._run.fetch_one(f"SELECT last, done, finished FROM {TABLE} WHERE {self.row}")
         if row is None:
             raise MigrationError(f"the place of {self._name} is gone from {TABLE}: somebody else has deleted it")
-        return Place(row.last, row.done, row.finished)
+        return Checkpoint(row.last, row.done, row.finished)
 
     def finish(self) -> None:
         """Note that no row is left."""
-        self._run.long(f"UPDATE {TABLE} SET finished = true WHERE {self.row}")
+        self._run.run_concurrently(f"UPDATE {TABLE} SET finished = true WHERE {self.row}")
 
 
-def forget(connection: Connection, under_way: Current, scripts: ScriptDirectory) -> None:
+def delete_checkpoints(connection: Connection, under_way: RunningRevision, scripts: ScriptDirectory) -> None:
     """Delete the places of a revision, in the transaction that stamps it.
 
     When it is undone, what later revisions had begun is, too.
     """
-    if connection.execute(text(_THERE)).first() is None:
+    if connection.execute(text(_TABLE_EXISTS)).first() is None:
         return
     for (revision,) in connection.execute(text(f"SELECT DISTINCT revision FROM {TABLE}")).all():
         known = with_ancestors(scripts, [revision])
@@ -91,11 +91,11 @@ def forget(connection: Connection, under_way: Current, scripts: ScriptDirectory)
             connection.execute(text(f"DELETE FROM {TABLE} WHERE revision = :revision"), {"revision": revision})
 
 
-def sweep(connection: Connection) -> None:
+def drop_empty_table(connection: Connection) -> None:
     """Drop the table when nothing stands in it; when somebody reads it just now, a later migration does."""
     try:
         with connection.begin():
-            there = connection.execute(text(_THERE)).first()
+            there = connection.execute(text(_TABLE_EXISTS)).first()
             if there and not connection.execute(text(f"SELECT 1 FROM {TABLE}")).first():
                 connection.execute(text(f"DROP TABLE {TABLE}"))
     except DBAPIError as error:
@@ -103,6 +103,6 @@ def sweep(connection: Connection) -> None:
             raise
 
 
-def literal(value: str) -> str:
+def quote_literal(value: str) -> str:
     """Return a text as SQL."""
     return "'" + value.replace("'", "''") + "'"

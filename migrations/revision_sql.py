@@ -7,8 +7,8 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 
-from migrations.callers import by_operation
-from migrations.sql import split
+from migrations.call_origin import called_by_safe_operation
+from migrations.sql_text import split_statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Statement:
     """A statement in a line, whether a safe operation has it run, and whether it is run together with others."""
 
     text: str
-    safe: bool
-    together: bool
+    from_safe_operation: bool
+    is_batched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ def transactions(script: Script, *, upgrade: bool = True) -> list[Transaction]:
     found = [Transaction(atomic=True)]
 
     def run(sql: str) -> None:
-        texts = list(split(sql))
-        safe = by_operation()
+        texts = list(split_statements(sql))
+        safe = called_by_safe_operation()
         if not (safe and sql.startswith("SET ")):  # the time limits of a step
             found[-1].statements.extend(Statement(text, safe, len(texts) > 1) for text in texts)
 

@@ -5,29 +5,29 @@ from collections.abc import Callable
 from alembic.runtime.migration import MigrationContext
 
 
-class Current:
+class RunningRevision:
     """The revision that is being applied or undone, for as long as it takes, attempts included.
 
-    `still_alone` raises MigrationError when another migration may be under way.
+    `require_lock` raises MigrationError when another migration may be under way.
     """
 
     def __init__(self, revision: str, *, up: bool, still_alone: Callable[[], None]) -> None:
         self.revision = revision
         self.up = up
-        self.still_alone = still_alone
+        self.require_lock = still_alone
         self.commits = False
         """Whether it came to a safe operation, which commits what came before."""
         self.backfills = 0
         """How many this attempt has come to: the number of the last one."""
 
 
-def current(context: MigrationContext) -> Current:
+def running(context: MigrationContext) -> RunningRevision:
     """Return what is under way in these migrations."""
     found = context.opts.get("current")
-    return found if isinstance(found, Current) else Current("", up=True, still_alone=lambda: None)
+    return found if isinstance(found, RunningRevision) else RunningRevision("", up=True, still_alone=lambda: None)
 
 
-def set_current(context: MigrationContext, under_way: Current) -> None:
+def set_running(context: MigrationContext, revision: RunningRevision) -> None:
     """Note that this is under way now, from its beginning."""
-    under_way.backfills = 0
-    context.opts["current"] = under_way
+    revision.backfills = 0
+    context.opts["current"] = revision

@@ -8,13 +8,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from migrations.configuration import configuration
-from migrations.patience import Patience
-from migrations.phases import expand_heads
+from migrations.alembic_config import alembic_config
+from migrations.runner.lock_retry import LockRetryPolicy
+from migrations.runner.phases import expand_heads
 from tests.support.databases import Connection
 
-(EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(configuration()))
-IMPATIENT = Patience(attempts=3, lock_timeout=0.05, longest_pause=0.01)
+(EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
+IMPATIENT = LockRetryPolicy(attempts=3, lock_timeout=0.05, max_backoff=0.01)
 USERS = """
     INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)
     SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', true, now(), now(), 1 FROM generate_series(1, %s) n
@@ -57,8 +57,8 @@ class Revisions:
 
     def config(self, url: URL | None = None, *, report: Callable[[str], None] = lambda _: None) -> Config:
         """Return a configuration with few attempts for a database, or for SQL output without one."""
-        config = configuration(url=url)
+        config = alembic_config(url=url)
         places = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self.directory)]
         config.set_main_option("version_locations", ":".join(places).replace("%", "%%"))
-        config.attributes |= {"report": report, "patience": IMPATIENT}
+        config.attributes |= {"report": report, "lock_retry_policy": IMPATIENT}
         return config

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-from migrations.callers import by_operation, by_revision
-from migrations.locking import STOPS_WRITERS, WEAKEST_FIRST, locks
+from migrations.call_origin import called_by_revision, called_by_safe_operation
+from migrations.lock_analysis import LOCK_MODES_BY_STRENGTH, WRITE_BLOCKING_LOCKS, locks_of
 
 _OURS = "c.relnamespace = 'public'::regnamespace AND c.relname !~ '^alembic'"
 _LOCKS = f"""
@@ -35,54 +35,54 @@ _BOOKKEEPING = re.compile(
     re.IGNORECASE,
 )
 _BY_ITSELF = re.compile(r"\bCONCURRENTLY\b|^\s*VACUUM\b", re.IGNORECASE)
-_Counted = Mapping[int, tuple[int, int]]
+_RowCounts = Mapping[int, tuple[int, int]]
 
 
 @dataclass(slots=True)
-class Seen:
+class StatementReport:
     """A statement: the strongest lock by table; the tables (or indexes) it scanned, wrote anew, or wrote half of.
 
-    Of batches, `milliseconds` are the longest one's and `total` those of all. `held` are those for which writers were
-    stopped by then, in the same transaction. `safe` is what a safe operation has run.
+    Of batches, `milliseconds` are the longest one's and `total` those of all. `blocked_milliseconds` are those for
+    which writers were stopped by then, in the same transaction. `from_safe_operation` is what a safe operation has run.
     """
 
     statement: str
     milliseconds: float
     total: float
-    safe: bool = False
-    undoing: bool = False
-    held: float = 0.0
-    times: int = 1
+    from_safe_operation: bool = False
+    is_downgrade: bool = False
+    blocked_milliseconds: float = 0.0
+    executions: int = 1
     locks: dict[str, str] = field(default_factory=dict)
     scanned: set[str] = field(default_factory=set)
     rewritten: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
 
     @property
-    def stopped(self) -> list[str]:
+    def write_blocked_tables(self) -> list[str]:
         """The tables on which it stops writers, or worse."""
-        return sorted(table for table, mode in self.locks.items() if mode in STOPS_WRITERS)
+        return sorted(table for table, mode in self.locks.items() if mode in WRITE_BLOCKING_LOCKS)
 
 
 @dataclass(slots=True)
 class _Before:
     wrapped: bool
     files: Mapping[int, tuple[str, int]]
-    counted: _Counted
+    counted: _RowCounts
     rows: Mapping[int, int]
     began: float = 0.0
     sampler: "_Sampler | None" = None
 
 
-class Observer:
-    """Watches the statements of an engine over psycopg; `seen` has them in order, equal ones as one."""
+class StatementObserver:
+    """Watches the statements of an engine over psycopg; `reports` has them in order, equal ones as one."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._before: _Before | None = None
         self._held = 0.0
         self._undoing = False
-        self.seen: list[Seen] = []
+        self.reports: list[StatementReport] = []
 
     @contextmanager
     def watching(self, *, undoing: bool = False) -> Iterator[None]:
@@ -104,7 +104,7 @@ class Observer:
                 event.remove(self._engine, name, listener)
 
     def _starts(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not by_revision() or (by_operation() and _BOOKKEEPING.match(statement)):
+        if not called_by_revision() or (called_by_safe_operation() and _BOOKKEEPING.match(statement)):
             return
         raw: psycopg.Connection[Any] = connection.connection.driver_connection
         by_itself = raw.autocommit and _BY_ITSELF.search(statement) is not None
@@ -112,7 +112,7 @@ class Observer:
         wrapped = raw.autocommit and not by_itself
         if wrapped:
             raw.execute("BEGIN")
-        self._before = _Before(wrapped, _files(raw), _counted(raw), dict(_rows(raw, _ROWS)))
+        self._before = _Before(wrapped, _files(raw), _row_counts(raw), dict(_rows(raw, _ROWS)))
         if by_itself:
             self._before.sampler = _Sampler(self._engine, raw.info.backend_pid)
         self._before.began = time.perf_counter()
@@ -122,8 +122,8 @@ class Observer:
         if before is None:
             return
         milliseconds = 1000 * (time.perf_counter() - before.began)
-        seen = Seen(" ".join(statement.split()).replace("%%", "%"), milliseconds, milliseconds)
-        seen.safe, seen.undoing = by_operation(), self._undoing
+        seen = StatementReport(" ".join(statement.split()).replace("%%", "%"), milliseconds, milliseconds)
+        seen.from_safe_operation, seen.is_downgrade = called_by_safe_operation(), self._undoing
         raw: psycopg.Connection[Any] = connection.connection.driver_connection
         if before.sampler is None:
             seen.locks = _strongest(
@@ -131,9 +131,9 @@ class Observer:
             )
         else:
             # What was over before it was seen is known from the words.
-            seen.locks = before.sampler.stop() or locks(statement)
+            seen.locks = before.sampler.stop() or locks_of(statement)
         names = {oid: name for oid, (name, _) in before.files.items()}
-        for oid, counts in _counted(raw).items():
+        for oid, counts in _row_counts(raw).items():
             read, written = (
                 2 * (now - then) for now, then in zip(counts, before.counted.get(oid, (0, 0)), strict=True)
             )
@@ -141,9 +141,9 @@ class Observer:
             seen.written |= {names[oid]} if 0 < before.rows.get(oid, 0) <= written else set()
         after = _files(raw)
         seen.rewritten = {name for oid, (name, file) in before.files.items() if after.get(oid, (name, file))[1] != file}
-        if seen.stopped:
+        if seen.write_blocked_tables:
             self._held += milliseconds
-            seen.held = self._held
+            seen.blocked_milliseconds = self._held
         if before.wrapped:
             raw.execute("COMMIT")
             self._held = 0.0
@@ -159,15 +159,15 @@ class Observer:
         if before is not None and before.sampler is not None:
             before.sampler.stop()
 
-    def _note(self, seen: Seen) -> None:
-        last = self.seen[-1] if self.seen else None
+    def _note(self, seen: StatementReport) -> None:
+        last = self.reports[-1] if self.reports else None
         if last is None or last.statement[:60] != seen.statement[:60] or not seen.statement.startswith("WITH "):
-            self.seen.append(seen)
+            self.reports.append(seen)
             return
-        last.times += 1
+        last.executions += 1
         last.total += seen.total
         last.milliseconds = max(last.milliseconds, seen.milliseconds)
-        last.held = max(last.held, seen.held)
+        last.blocked_milliseconds = max(last.blocked_milliseconds, seen.blocked_milliseconds)
         last.scanned |= seen.scanned
 
 
@@ -182,10 +182,10 @@ class _Sampler:
         self._pooled = connect
         connect.driver_connection.autocommit = True  # without a transaction that the statement would wait for
         self._rows.update(_rows(connect.driver_connection, _LOCKS, pid))
-        self._thread = threading.Thread(target=self._look, args=(connect.driver_connection,))
+        self._thread = threading.Thread(target=self._sample, args=(connect.driver_connection,))
         self._thread.start()
 
-    def _look(self, raw: psycopg.Connection[Any]) -> None:
+    def _sample(self, raw: psycopg.Connection[Any]) -> None:
         while not self._stopped.wait(0.001):
             self._rows.update(_rows(raw, _LOCKS, self._pid))
 
@@ -201,12 +201,14 @@ def _strongest(rows: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for _, table, name in rows:
         mode = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Lock")).upper()
-        if mode != "ACCESS SHARE" and WEAKEST_FIRST.index(mode) >= WEAKEST_FIRST.index(found.get(table, mode)):
+        if mode != "ACCESS SHARE" and LOCK_MODES_BY_STRENGTH.index(mode) >= LOCK_MODES_BY_STRENGTH.index(
+            found.get(table, mode)
+        ):
             found[table] = mode
     return found
 
 
-def _counted(raw: psycopg.Connection[Any]) -> _Counted:
+def _row_counts(raw: psycopg.Connection[Any]) -> _RowCounts:
     """Return, by table, how many rows the transaction has read and how many it has written."""
     return {oid: (int(read), int(written)) for oid, read, written in _rows(raw, _COUNTED)}
 

@@ -18,7 +18,7 @@ _OPENS_OR_CLOSES_COMMENT = re.compile(r"/\*|\*/")
 _ROUTINE = re.compile(r"CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE)\b", re.IGNORECASE)
 
 
-def split(sql: str) -> Iterator[str]:
+def split_statements(sql: str) -> Iterator[str]:
     """Yield the statements, each without its semicolon and comments, and in a line but for what is quoted."""
     found = ""
     parentheses = blocks = 0
@@ -36,12 +36,12 @@ def split(sql: str) -> Iterator[str]:
         yield found.strip("; ")
 
 
-def plain(statement: str) -> str:
+def mask_literals(statement: str) -> str:
     """Return the statement with nothing in its strings (names in double quotes are kept)."""
     return "".join("''" if kind == "string" else piece for kind, piece in _pieces(statement))
 
 
-def outline(statement: str) -> str:
+def mask_parentheses(statement: str) -> str:
     """Return the statement with nothing in its strings and its parentheses."""
     found, depth = "", 0
     for kind, piece in _pieces(statement):
@@ -52,7 +52,7 @@ def outline(statement: str) -> str:
     return found
 
 
-def actions(statement: str) -> list[str]:
+def alter_table_actions(statement: str) -> list[str]:
     """Return what an ALTER TABLE does to the table, one by one; of another statement, nothing."""
     found = re.match(r'ALTER TABLE (?:IF EXISTS )?(?:ONLY )?[\w."]+(?: \*)? ', statement, re.IGNORECASE)
     if found is None:

@@ -7,10 +7,10 @@ import time
 from alembic.runtime.migration import MigrationContext
 
 WIDTH = 30
-SECONDS = 10.0
+REPORT_INTERVAL_SECONDS = 10.0
 
 
-class Progress:
+class ProgressBar:
     """The progress of one run, towards an estimated number of rows."""
 
     def __init__(self, context: MigrationContext, title: str, estimate: int, *, begins_at: int) -> None:
@@ -22,23 +22,23 @@ class Progress:
         if begins_at:
             self._report(f"{title}: goes on after {begins_at:,} rows")
 
-    def advanced(self, rows: int) -> None:
+    def update(self, rows: int) -> None:
         """Show that this many rows are done."""
         if sys.stderr.isatty():
             share = min(1.0, rows / self._estimate) if self._estimate else 0.0
             bar = ("#" * round(WIDTH * share)).ljust(WIDTH, ".")
-            sys.stderr.write(f"\r{self._title} [{bar}] {self._words(rows)} ")
+            sys.stderr.write(f"\r{self._title} [{bar}] {self._format(rows)} ")
             sys.stderr.flush()
-        elif time.monotonic() - self._said >= SECONDS:
+        elif time.monotonic() - self._said >= REPORT_INTERVAL_SECONDS:
             self._said = time.monotonic()
-            self._report(f"{self._title}: {self._words(rows)}")
+            self._report(f"{self._title}: {self._format(rows)}")
 
-    def ended(self, rows: int) -> None:
+    def finish(self, rows: int) -> None:
         """Say that all is done."""
         if sys.stderr.isatty():
             sys.stderr.write("\n")
         self._report(f"{self._title}: done, {rows:,} rows in {time.monotonic() - self._begun:.1f} s")
 
-    def _words(self, rows: int) -> str:
+    def _format(self, rows: int) -> str:
         rate = (rows - self._begins_at) / max(time.monotonic() - self._begun, 1e-3)
         return f"{rows:,} rows of about {max(rows, self._estimate):,}, {rate:,.0f}/s"

@@ -8,7 +8,7 @@ from alembic.config import Config
 DIRECTORY = Path(__file__).parent
 
 
-def configuration(**attributes: Any) -> Config:
+def alembic_config(**attributes: Any) -> Config:
     """Return the configuration; `attributes` are what env.py reads."""
     config = Config(attributes=attributes)
     config.set_main_option("script_location", str(DIRECTORY).replace("%", "%%"))

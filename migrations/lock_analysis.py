@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from alembic.script import Script
 
-from migrations.sql import actions, plain
-from migrations.statements import statements
+from migrations.revision_sql import statements
+from migrations.sql_text import alter_table_actions, mask_literals
 
-WEAKEST_FIRST = (
+LOCK_MODES_BY_STRENGTH = (
     "ACCESS SHARE",
     "ROW SHARE",
     "ROW EXCLUSIVE",
@@ -19,7 +19,7 @@ WEAKEST_FIRST = (
     "EXCLUSIVE",
     "ACCESS EXCLUSIVE",
 )
-STOPS_WRITERS = frozenset(WEAKEST_FIRST[4:])
+WRITE_BLOCKING_LOCKS = frozenset(LOCK_MODES_BY_STRENGTH[4:])
 """Locks that no INSERT, UPDATE or DELETE goes along with."""
 
 _NAME = r'(?:IF (?:NOT )?EXISTS )?(?P<tables>(?:ONLY )?[\w."]+)'
@@ -39,7 +39,7 @@ _LOCKS = [
         (rf"CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*? ON {_NAME}", "SHARE ROW EXCLUSIVE"),
         (rf"(?:DROP TRIGGER|(?:CREATE|ALTER|DROP) POLICY) .*? ON {_NAME}", "ACCESS EXCLUSIVE"),
         (rf"TRUNCATE (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
-        *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in WEAKEST_FIRST),
+        *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in LOCK_MODES_BY_STRENGTH),
         (rf"LOCK (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
         (rf"(?:VACUUM (?:\([^)]*\bFULL\b[^)]*\)|FULL)|CLUSTER)(?: VERBOSE| ANALYZE)* {_NAMES}", "ACCESS EXCLUSIVE"),
         (rf"(?:ANALYZE|VACUUM)(?: \([^)]*\)| VERBOSE| ANALYZE)* {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
@@ -71,14 +71,14 @@ _DROPPED_TABLES = re.compile(rf"DROP TABLE {_NAMES}", re.IGNORECASE)
 _DROPPED_CONSTRAINT = re.compile(r'\bDROP CONSTRAINT (?:IF EXISTS )?([\w."]+)', re.IGNORECASE)
 
 
-def locks(statement: str) -> dict[str, str]:
+def locks_of(statement: str) -> dict[str, str]:
     """Return the lock that a statement takes, by table (or by index, where SQL names only that); NEW is a new table."""
-    line = plain(statement).strip()
+    line = mask_literals(statement).strip()
     if line.upper().startswith("DO "):
         line = " ".join(statement.split())  # what it does is in a string
     if (altered := _ALTERED.match(line)) is not None:
-        modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in actions(line)]
-        taken = dict.fromkeys(_names(altered), max(modes, key=WEAKEST_FIRST.index, default="ACCESS EXCLUSIVE"))
+        modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in alter_table_actions(line)]
+        taken = dict.fromkeys(_names(altered), max(modes, key=LOCK_MODES_BY_STRENGTH.index, default="ACCESS EXCLUSIVE"))
     else:
         found = ((pattern.match(line), mode) for pattern, mode in _LOCKS)
         taken = next((dict.fromkeys(_names(match), mode) for match, mode in found if match is not None), {})
@@ -93,41 +93,43 @@ def _names(found: re.Match[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SchemaObjects:
     """What revisions made: the table of each index, and the one that a foreign key (table and name) refers to."""
 
     indexes: Mapping[str, str]
-    referred: Mapping[tuple[str, str], str]
+    referenced_tables: Mapping[tuple[str, str], str]
 
-    def of(self, statement: str) -> dict[str, str]:
+    def locks_of(self, statement: str) -> dict[str, str]:
         """Return the lock that a statement takes, by table, also on tables that are not in its words."""
-        taken = {self.indexes.get(name, name): mode for name, mode in locks(statement).items()}
-        line = plain(statement)
+        taken = {self.indexes.get(name, name): mode for name, mode in locks_of(statement).items()}
+        line = mask_literals(statement)
         if (away := _DROPPED_TABLES.match(line)) is not None:
             for table in _names(away):
-                taken |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referred.items() if of == table}
+                taken |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referenced_tables.items() if of == table}
         for constraint in _DROPPED_CONSTRAINT.findall(line):
-            taken |= {to: "ACCESS EXCLUSIVE" for table in [*taken] if (to := self.referred.get((table, constraint)))}
+            taken |= {
+                to: "ACCESS EXCLUSIVE" for table in [*taken] if (to := self.referenced_tables.get((table, constraint)))
+            }
         return taken
 
 
-def known(scripts: Iterable[Script]) -> Known:
+def collect_schema_objects(scripts: Iterable[Script]) -> SchemaObjects:
     """Return what these revisions made."""
     indexes: dict[str, str] = {}
     referred: dict[tuple[str, str], str] = {}
-    for line in (plain(statement.text) for script in scripts for statement in statements(script)):
+    for line in (mask_literals(statement.text) for script in scripts for statement in statements(script)):
         if (made := _INDEX.match(line)) is not None:
             indexes[made["index"]] = made["table"]
         if (of := _MADE_OR_ALTERED.match(line)) is not None:
             referred |= {(of["table"], name or to): to for name, to in _FOREIGN_KEY.findall(line)}
-    return Known(indexes, referred)
+    return SchemaObjects(indexes, referred)
 
 
-def locked(script: Script, known: Known) -> Iterator[tuple[str, dict[str, str]]]:
+def locking_statements(script: Script, schema_objects: SchemaObjects) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the statements of a revision that lock what was there before it, with those locks."""
     new: set[str] = set()
     for statement in statements(script):
-        taken = known.of(statement.text)
+        taken = schema_objects.locks_of(statement.text)
         new |= {table for table, mode in taken.items() if mode == "NEW"}
         if old := {table: mode for table, mode in taken.items() if table not in new}:
             yield statement.text, old

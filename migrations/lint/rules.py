@@ -7,12 +7,12 @@ from pathlib import Path
 
 from alembic.script import Script
 
-from migrations.checks.source import asks_for_server, machinery
-from migrations.locking import STOPS_WRITERS, locks
-from migrations.patience import MigrationError
-from migrations.phases import Phase, ordered, phase_of, safe_from
-from migrations.sql import actions, outline, plain
-from migrations.statements import Statement, Transaction, statements, transactions
+from migrations.lint.source_checks import internal_imports, offline_mode_checks
+from migrations.lock_analysis import WRITE_BLOCKING_LOCKS, locks_of
+from migrations.revision_sql import Statement, Transaction, statements, transactions
+from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase, phase_of, safe_from, version_key
+from migrations.sql_text import alter_table_actions, mask_literals, mask_parentheses
 
 Rule = Callable[[Script], Iterator[str]]
 
@@ -33,12 +33,12 @@ _REWRITING = re.compile(
     r"|DEFAULT (?:\w+\.)?(?:random|gen_random_uuid|uuidv[47]|clock_timestamp|timeofday|nextval)\b)",
     re.IGNORECASE,
 )
-_REPEATABLE = re.compile(
+_IDEMPOTENT = re.compile(
     r"(?:CREATE|DROP)\b.* IF (?:NOT )?EXISTS\b|CREATE OR REPLACE\b|(?:COMMENT|GRANT|REVOKE|ANALYZE|LOCK|SET)\b"
     r"|DO\b.*\bIF (?:NOT )?EXISTS\b",
     re.IGNORECASE,
 )
-_REPEATABLE_ACTION = re.compile(
+_IDEMPOTENT_ACTION = re.compile(
     r"(?:ADD|DROP) (?:COLUMN |CONSTRAINT )?IF (?:NOT )?EXISTS\b"
     r"|ALTER (?:COLUMN )?+\S+ (?:SET|TYPE|DROP (?:NOT NULL|DEFAULT))\b"
     r"|(?:RE)?SET\b|(?:VALIDATE|OWNER|ENABLE|DISABLE|REPLICA|CLUSTER)\b",
@@ -55,76 +55,76 @@ def unbatched_write(script: Script) -> Iterator[str]:
             yield f"rows are written all at once, not by op.backfill: {_short(statement)}"
 
 
-def unseen_work(script: Script) -> Iterator[str]:
+def opaque_function_call(script: Script) -> Iterator[str]:
     """Yield SELECT f(), CALL p(): what they do, and under which locks, is not in the revision."""
     for statement in _of_revision(script):
         if _CALLS.match(_searched(statement)):
             yield f"what it does is not seen here: {_short(statement)}"
 
 
-def several_statements(script: Script) -> Iterator[str]:
+def multiple_statements(script: Script) -> Iterator[str]:
     """Yield statements that are sent together: asyncpg takes one at a time."""
     for statement in _of_revision(script):
-        if statement.together:
+        if statement.is_batched:
             yield f"op.execute takes one statement: {_short(statement)}"
 
 
-def own_transactions(script: Script) -> Iterator[str]:
+def explicit_transaction_control(script: Script) -> Iterator[str]:
     """Yield COMMIT and the like: a repetition after a failure relies on where transactions end."""
     for statement in _of_revision(script):
         if _TRANSACTIONS.match(statement.text):
             yield f"transactions are not a revision's to end: {_short(statement)}"
 
 
-def own_concurrently(script: Script) -> Iterator[str]:
+def raw_concurrently(script: Script) -> Iterator[str]:
     """Yield CONCURRENTLY outside our operations: the time limits hold for it, and it leaves an INVALID index."""
     for statement in _of_revision(script):
-        if re.search(r"\bCONCURRENTLY\b", plain(statement.text), re.IGNORECASE):
+        if re.search(r"\bCONCURRENTLY\b", mask_literals(statement.text), re.IGNORECASE):
             yield f"interrupted, it leaves what is INVALID; op.create_index_concurrently does not: {_short(statement)}"
 
 
-def several_tables(script: Script) -> Iterator[str]:
+def multi_table_lock(script: Script) -> Iterator[str]:
     """Yield tables locked in one transaction: the first one stays locked while the second is waited for."""
     new: set[str] = set()
     for transaction in transactions(script):
-        taken = _stopped(transaction, new)
+        taken = _write_blocked_tables(transaction, new)
         if transaction.atomic and len(taken) > 1:
             yield f"one transaction locks {', '.join(sorted(taken))}: make it a revision for each"
 
 
-def rewrite(script: Script) -> Iterator[str]:
+def table_rewrite(script: Script) -> Iterator[str]:
     """Yield what writes the whole table, or an index, anew while nobody can write."""
     for statement in statements(script):
-        line = plain(statement.text)
+        line = mask_literals(statement.text)
         concurrently = re.search(r"\bCONCURRENTLY\b", line, re.IGNORECASE)
-        if (_REWRITES.match(line) and not concurrently) or any(map(_REWRITING.match, actions(line))):
+        if (_REWRITES.match(line) and not concurrently) or any(map(_REWRITING.match, alter_table_actions(line))):
             yield f"the table is written anew: {_short(statement)}"
 
 
-def not_repeatable(script: Script) -> Iterator[str]:
+def not_idempotent(script: Script) -> Iterator[str]:
     """Yield plain statements that steps after them commit: a repetition after a failure meets them again."""
     for upgrade in (True, False):
         for transaction in transactions(script, upgrade=upgrade)[:-1]:
             for statement in transaction.statements:
-                if transaction.atomic and not _is_repeatable(statement):
+                if transaction.atomic and not _is_idempotent(statement):
                     yield f"a step commits it, and a repetition fails (IF NOT EXISTS?): {_short(statement)}"
 
 
-def own_time_limits(script: Script) -> Iterator[str]:
+def timeout_override(script: Script) -> Iterator[str]:
     """Yield that a revision has time limits of its own: those it is run with keep the queue behind a lock short."""
     for limit in sorted(set(_LIMITS.findall(Path(script.path).read_text(encoding="utf-8")))):
         yield f"it has a say in {limit}, which is not a revision's to choose"
 
 
-def other_offline(script: Script) -> Iterator[str]:
+def offline_dependent(script: Script) -> Iterator[str]:
     """Yield that a revision asks whether there is a server: what it does then is not what is looked at here."""
-    for name in asks_for_server(Path(script.path)):
+    for name in offline_mode_checks(Path(script.path)):
         yield f"it asks for {name}: with a server it may do what nobody has seen"
 
 
-def own_machinery(script: Script) -> Iterator[str]:
+def internal_import(script: Script) -> Iterator[str]:
     """Yield what a revision imports of that which applies revisions: what it has run by it would pass for safe."""
-    for name in machinery(Path(script.path)):
+    for name in internal_imports(Path(script.path)):
         yield f"it imports {name}: `op` is all that is for revisions"
 
 
@@ -137,7 +137,7 @@ def no_downgrade(script: Script) -> Iterator[str]:
 def phase(script: Script) -> Iterator[str]:
     """Yield that the phase is not declared, or that this release cannot bear the contract itself."""
     try:
-        if phase_of(script) is Phase.CONTRACT and ordered(safe_from(script)) > ordered(_release()):
+        if phase_of(script) is Phase.CONTRACT and version_key(safe_from(script)) > version_key(_release()):
             yield f"safe from release {safe_from(script)}, and this is {_release()}: it comes with that one"
     except MigrationError as error:
         yield str(error)
@@ -147,16 +147,16 @@ RULES: dict[str, Rule] = {
     rule.__name__.replace("_", "-"): rule
     for rule in (
         unbatched_write,
-        unseen_work,
-        several_statements,
-        own_transactions,
-        own_concurrently,
-        several_tables,
-        rewrite,
-        not_repeatable,
-        own_time_limits,
-        other_offline,
-        own_machinery,
+        opaque_function_call,
+        multiple_statements,
+        explicit_transaction_control,
+        raw_concurrently,
+        multi_table_lock,
+        table_rewrite,
+        not_idempotent,
+        timeout_override,
+        offline_dependent,
+        internal_import,
         no_downgrade,
         phase,
     )
@@ -166,34 +166,36 @@ RULES: dict[str, Rule] = {
 def _of_revision(script: Script) -> Iterator[Statement]:
     """Yield the statements of both directions that no safe operation runs."""
     for statement in statements(script) + statements(script, upgrade=False):
-        if not statement.safe:
+        if not statement.from_safe_operation:
             yield statement
 
 
 def _searched(statement: Statement) -> str:
     """Return what of a statement is run: of a DO all, which is in a string; of a CREATE FUNCTION nothing in strings."""
-    return " ".join((statement.text if statement.text.upper().startswith("DO") else plain(statement.text)).split())
+    return " ".join(
+        (statement.text if statement.text.upper().startswith("DO") else mask_literals(statement.text)).split()
+    )
 
 
 def _has_values(statement: Statement) -> bool:
-    return re.search(r"\bVALUES\b", outline(statement.text), re.IGNORECASE) is not None
+    return re.search(r"\bVALUES\b", mask_parentheses(statement.text), re.IGNORECASE) is not None
 
 
-def _is_repeatable(statement: Statement) -> bool:
-    done = actions(plain(statement.text))
+def _is_idempotent(statement: Statement) -> bool:
+    done = alter_table_actions(mask_literals(statement.text))
     if done:
-        return all(map(_REPEATABLE_ACTION.match, done))
-    return _REPEATABLE.match(_searched(statement)) is not None
+        return all(map(_IDEMPOTENT_ACTION.match, done))
+    return _IDEMPOTENT.match(_searched(statement)) is not None
 
 
-def _stopped(transaction: Transaction, new: set[str]) -> set[str]:
+def _write_blocked_tables(transaction: Transaction, new: set[str]) -> set[str]:
     """Return the tables, of those there were before the revision, on which the transaction stops writers."""
     taken: set[str] = set()
     for statement in transaction.statements:
-        for table, mode in locks(statement.text).items():
+        for table, mode in locks_of(statement.text).items():
             if mode == "NEW":
                 new.add(table)
-            elif mode in STOPS_WRITERS and table not in new:
+            elif mode in WRITE_BLOCKING_LOCKS and table not in new:
                 taken.add(table)
     return taken
 

@@ -20,7 +20,7 @@ def select_star(root: Path) -> Iterator[str]:
                 yield f"{path}:{line}: asks for all columns, which fails in a rolling migration: name them"
 
 
-def asks_for_server(path: Path) -> list[str]:
+def offline_mode_checks(path: Path) -> list[str]:
     """Return the names in a revision by which it can tell whether it is run on a server or written as SQL."""
     found = {
         node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)
@@ -28,7 +28,7 @@ def asks_for_server(path: Path) -> list[str]:
     return sorted(found & _SERVER)
 
 
-def machinery(path: Path) -> list[str]:
+def internal_imports(path: Path) -> list[str]:
     """Return what a revision imports of `migrations` that is not for revisions: all but `op`."""
     return sorted(
         name

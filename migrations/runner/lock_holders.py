@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 from sqlalchemy import Connection, text
 
-from migrations.locking import STOPS_WRITERS, locks
+from migrations.lock_analysis import WRITE_BLOCKING_LOCKS, locks_of
 
 _TABLES = """
     SELECT coalesce(indrelid, named.oid) FROM unnest(CAST(:names AS text[])) AS name
@@ -26,13 +26,15 @@ _HOLDERS = text(f"""
 _NAMES = text(f"SELECT DISTINCT found::regclass::text FROM ({_TABLES}) AS tables (found)")
 
 
-def tables_of(statement: str | None, *, stopped: bool = False) -> list[str]:
+def tables_in_statement(statement: str | None, *, write_blocked: bool = False) -> list[str]:
     """Return the names in SQL of what the statement locks, or of that on which it stops writers."""
-    taken = locks((statement or "").strip()).items()
-    return [name for name, mode in taken if name.count('"') % 2 == 0 and (not stopped or mode in STOPS_WRITERS)]
+    locks = locks_of((statement or "").strip()).items()
+    return [
+        name for name, mode in locks if name.count('"') % 2 == 0 and (not write_blocked or mode in WRITE_BLOCKING_LOCKS)
+    ]
 
 
-def holders(connection: Connection | None, names: Sequence[str]) -> str:
+def describe_lock_holders(connection: Connection | None, names: Sequence[str]) -> str:
     """Return who holds locks on these tables, or on any, the longest transactions first, in words."""
     if connection is None:
         return ""
@@ -40,7 +42,7 @@ def holders(connection: Connection | None, names: Sequence[str]) -> str:
     return "; ".join(found) or "whoever held the lock is gone by now: try again"
 
 
-def make_way(connection: Connection, names: Sequence[str], seconds: float) -> None:
+def interrupt_autovacuum(connection: Connection, names: Sequence[str], timeout_seconds: float) -> None:
     """Have autovacuum leave these tables: it is broken off when somebody has waited for it for deadlock_timeout.
 
     The lock that is waited for meanwhile is one beside which everybody reads and writes; nothing comes of it when
@@ -52,7 +54,7 @@ def make_way(connection: Connection, names: Sequence[str], seconds: float) -> No
         for (table,) in connection.execute(_NAMES, {"names": list(names)}).all():
             connection.exec_driver_sql(f"""
                 DO $$ BEGIN
-                    PERFORM set_config('lock_timeout', '{round(1000 * seconds)}', true);
+                    PERFORM set_config('lock_timeout', '{round(1000 * timeout_seconds)}', true);
                     LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE;
                 EXCEPTION WHEN lock_not_available OR deadlock_detected OR query_canceled THEN NULL;
                 END $$

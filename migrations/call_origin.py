@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def by_operation() -> bool:
+def called_by_safe_operation() -> bool:
     """Tell whether a safe operation has it run: each of their statements, and no other, is a step."""
-    return any(scope.get("__name__") == "migrations.operations.steps" for scope in _scopes())
+    return any(scope.get("__name__") == "migrations.operations.steps" for scope in _frames())
 
 
-def by_revision() -> bool:
+def called_by_revision() -> bool:
     """Tell whether a revision has it run, by an operation or not."""
-    return any("down_revision" in scope for scope in _scopes())
+    return any("down_revision" in scope for scope in _frames())
 
 
-def _scopes() -> Iterator[dict[str, Any]]:
+def _frames() -> Iterator[dict[str, Any]]:
     """Yield the globals of every function that is being called in this thread."""
     frame = sys._getframe(1)  # noqa: SLF001 - inspect.currentframe is the same
     while frame is not None:

@@ -7,14 +7,14 @@ from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from migrations.patience import MigrationError
-from migrations.phases import Phase, expand_heads
-from migrations.safe_forms import make_safe
+from migrations.autogenerate_rewrites import rewrite_operations
+from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase, expand_heads
 
 Directives = Callable[[MigrationContext, Any, list[MigrationScript]], None]
 
 
-def placed(phase: Phase) -> Directives:
+def process_revision_directives(phase: Phase) -> Directives:
     """Return what has new revisions follow the last one of their phase, and made of safe operations."""
 
     def place(context: MigrationContext, revision: Iterable[Any], scripts: list[MigrationScript]) -> None:  # noqa: ARG001 - Alembic's
@@ -26,7 +26,7 @@ def placed(phase: Phase) -> Directives:
             if phase is Phase.CONTRACT and contract:
                 script.head, script.depends_on = _only(contract), expand
             for operations in (*script.upgrade_ops_list, *script.downgrade_ops_list):
-                make_safe(operations)
+                rewrite_operations(operations)
 
     return place
 
@@ -38,7 +38,7 @@ def _only(heads: Iterable[str]) -> str:
     return head
 
 
-def one_line_for_each_phase(scripts: ScriptDirectory) -> None:
+def require_linear_phases(scripts: ScriptDirectory) -> None:
     """Raise MigrationError unless the revisions of each phase are one line."""
     expand = expand_heads(scripts)
     _only(expand)

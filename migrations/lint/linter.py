@@ -1,4 +1,4 @@
-"""`python -m migrations.checks.lint`: refuse revisions that others would notice, without a server.
+"""`python -m migrations.lint.linter`: refuse revisions that others would notice, without a server.
 
 Each transaction of each upgrade goes through squawk, and the revision through the rules that squawk lacks. A revision
 may have an exception, with the reason: `exceptions = {"ban-drop-column": "nobody reads it since release 0.2.0"}`. It is
@@ -18,22 +18,22 @@ from pathlib import Path
 from alembic.script import Script, ScriptDirectory
 
 import migrations.operations  # noqa: F401 - registers them
-from migrations.checks.rules import RULES
-from migrations.checks.source import select_star
-from migrations.configuration import DIRECTORY, configuration
-from migrations.patience import MigrationError, Patience
-from migrations.phases import Phase
-from migrations.statements import Transaction, transactions
-from migrations.writing import one_line_for_each_phase
+from migrations.alembic_config import DIRECTORY, alembic_config
+from migrations.lint.rules import RULES
+from migrations.lint.source_checks import select_star
+from migrations.revision_generator import require_linear_phases
+from migrations.revision_sql import Transaction, transactions
+from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
+from migrations.runner.phases import Phase
 
 SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
-_TIMEOUTS = "".join(f"SET {name} = {value};\n" for name, value in Patience().limits().items())
-_MATTERS_OF_STYLE = (
+_TIMEOUTS = "".join(f"SET {name} = {value};\n" for name, value in LockRetryPolicy().limits().items())
+_IGNORED_SQUAWK_RULES = (
     "prefer-bigint-over-int",  # `version` counts changes of one row
-    "prefer-robust-stmts",  # a transaction is repeated as a whole; not-repeatable looks at the rest
+    "prefer-robust-stmts",  # a transaction is repeated as a whole; not-idempotent looks at the rest
     "ban-concurrent-index-creation-in-transaction",  # every CONCURRENTLY here is outside of one
 )
-_CONTRACT = frozenset(
+_ALLOWED_IN_CONTRACT = frozenset(
     {
         *("ban-drop-column", "ban-drop-constraint", "ban-drop-default", "ban-drop-not-null", "ban-drop-table"),
         *("renaming-column", "renaming-table", "changing-column-type"),
@@ -48,20 +48,20 @@ class Finding:
 
     revision: str
     rule: str
-    words: str
+    message: str
     reason: str | None = None
 
     def __str__(self) -> str:
         allowed = f" (allowed: {self.reason})" if self.reason else ""
-        return f"revision {self.revision}: {self.rule}: {self.words}{allowed}"
+        return f"revision {self.revision}: {self.rule}: {self.message}{allowed}"
 
 
 def lint(scripts: ScriptDirectory) -> Iterator[Finding]:
     """Yield what is wrong with the revisions, exceptions included."""
     try:
-        one_line_for_each_phase(scripts)
+        require_linear_phases(scripts)
     except MigrationError as error:
-        yield Finding(revision="*", rule="phase", words=str(error))
+        yield Finding(revision="*", rule="phase", message=str(error))
         return
     for script in reversed(list(scripts.walk_revisions())):
         yield from lint_revision(script)
@@ -77,12 +77,12 @@ def _found(script: Script) -> Iterator[tuple[str, str]]:
         transactions(script)
         transactions(script, upgrade=False)
     except Exception as error:  # noqa: BLE001 - whatever a revision may raise
-        yield "other-offline", f"it cannot be written as SQL: {error}"
+        yield "offline-dependent", f"it cannot be written as SQL: {error}"
         return
     for rule, look in RULES.items():
         for words in look(script):
             yield rule, words
-    borne = _CONTRACT if getattr(script.module, "phase", None) == Phase.CONTRACT else frozenset()
+    borne = _ALLOWED_IN_CONTRACT if getattr(script.module, "phase", None) == Phase.CONTRACT else frozenset()
     added: set[str] = set()
     for transaction in transactions(script):
         for rule, words in squawk(_without_scaffolding(transaction, added)):
@@ -108,7 +108,7 @@ def findings(script: Script, found: Iterable[tuple[str, str]]) -> Iterator[Findi
     exceptions: dict[str, str] = getattr(script.module, "exceptions", {})
     for rule, words in found:
         reasons = [reason for key, reason in exceptions.items() if _is_meant(key, rule, words, times[rule])]
-        yield Finding(revision=script.revision, rule=rule, words=words, reason=reasons[0] if reasons else None)
+        yield Finding(revision=script.revision, rule=rule, message=words, reason=reasons[0] if reasons else None)
 
 
 def _is_meant(exception: str, rule: str, words: str, times: int) -> bool:
@@ -121,7 +121,7 @@ def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
     if not transaction.statements:
         return
     sql = _TIMEOUTS + "".join(f"{statement.text};\n" for statement in transaction.statements)
-    arguments = ["--pg-version=18", "--reporter=json", *(f"--exclude={rule}" for rule in _MATTERS_OF_STYLE)]
+    arguments = ["--pg-version=18", "--reporter=json", *(f"--exclude={rule}" for rule in _IGNORED_SQUAWK_RULES)]
     if transaction.atomic:
         arguments.append("--assume-in-transaction")
     done = subprocess.run(  # noqa: S603 - the linter that is locked with us
@@ -138,7 +138,7 @@ def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     """Lint all revisions and all code; return 1 when something is refused."""
-    found = list(lint(ScriptDirectory.from_config(configuration())))
+    found = list(lint(ScriptDirectory.from_config(alembic_config())))
     stars = [
         star for root in ("adapters", "application", "migrations") for star in select_star(DIRECTORY.parent / root)
     ]

@@ -16,15 +16,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from migrations.others import holders, make_way, tables_of
+from migrations.runner.lock_holders import describe_lock_holders, interrupt_autovacuum, tables_in_statement
 
 T = TypeVar("T")
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
-NOTHING = "nothing of it is done"
-_CANCELLED = "somebody has cancelled it"
+NOTHING_COMPLETED = "nothing of it is done"
+_CANCELLED_MESSAGE = "somebody has cancelled it"
 
 
 class MigrationError(Exception):
@@ -32,7 +32,7 @@ class MigrationError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class LockRetryPolicy:
     """Times in seconds. By default a step gives up after 30 to 56 s, of which it queued for 3 s.
 
     It takes longer when it waits for autovacuum.
@@ -43,11 +43,11 @@ class Patience:
     """For a lock beside which everybody reads and writes; longer than deadlock_timeout, 1 s."""
     statement_timeout: float = 5.0
     attempts: int = 30
-    longest_pause: float = 2.0
+    max_backoff: float = 2.0
 
-    def pause(self, attempt: int) -> float:
+    def backoff(self, attempt: int) -> float:
         """Return how long to wait after that attempt: growing, and never as long as another migration's."""
-        return random.uniform(0.5, 1.0) * min(self.longest_pause, self.lock_timeout * 2.0**attempt)  # noqa: S311
+        return random.uniform(0.5, 1.0) * min(self.max_backoff, self.lock_timeout * 2.0**attempt)  # noqa: S311
 
     def limits(self) -> dict[str, int]:
         """Return the limits of what may keep others waiting, as PostgreSQL's parameters, in milliseconds."""
@@ -57,54 +57,60 @@ class Patience:
         }
 
 
-def patience_of(context: MigrationContext) -> Patience:
+def policy_of(context: MigrationContext) -> LockRetryPolicy:
     """Return the patience with which these migrations were started."""
-    patience = context.opts.get("patience")
-    return patience if isinstance(patience, Patience) else Patience()
+    policy = context.opts.get("lock_retry_policy")
+    return policy if isinstance(policy, LockRetryPolicy) else LockRetryPolicy()
 
 
-def patiently(
+def retry_on_lock_timeout(
     context: MigrationContext,
-    attempt_it: Callable[[], T],
+    attempt: Callable[[], T],
     *,
-    doing: str | Callable[[], str],
-    left: str | Callable[[], str] = NOTHING,
+    current_step: str | Callable[[], str],
+    completed_work: str | Callable[[], str] = NOTHING_COMPLETED,
     on: Sequence[str] | None = None,
 ) -> T:
     """Return what the attempt returns; try again, after a pause, while it meets a lock.
 
-    The attempt leaves nothing behind when it fails. Raises MigrationError when all were in vain; `left` says what is
-    done by then. What is `doing` after an attempt is what it failed at, and each has its own attempts. The locks are on
-    the tables that the statement names, or on these.
+    The attempt leaves nothing behind when it fails. Raises MigrationError when all were in vain; `completed_work` says
+    what is done by then. What is `current_step` after an attempt is what it failed at, and each has its own attempts.
+    The locks are on the tables that the statement names, or on these.
     """
-    patience = patience_of(context)
+    policy = policy_of(context)
     attempts: Counter[str] = Counter()
     while True:
         try:
-            return attempt_it()
+            return attempt()
         except DBAPIError as error:
             if sqlstate(error) not in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, QUERY_CANCELED}:
                 raise
-            names = tables_of(error.statement) if on is None else on
-            what = doing if isinstance(doing, str) else doing()
-            attempts[what] += 1
-            if attempts[what] == patience.attempts or sqlstate(error) == QUERY_CANCELED:
-                done = left if isinstance(left, str) else left()
-                raise MigrationError(f"{what}: {_why(context, error, attempts[what], names)}; {done}") from error
-            time.sleep(patience.pause(attempts[what]))
+            names = tables_in_statement(error.statement) if on is None else on
+            step = current_step if isinstance(current_step, str) else current_step()
+            attempts[step] += 1
+            if attempts[step] == policy.attempts or sqlstate(error) == QUERY_CANCELED:
+                done = completed_work if isinstance(completed_work, str) else completed_work()
+                raise MigrationError(
+                    f"{step}: {_describe_failure(context, error, attempts[step], names)}; {done}"
+                ) from error
+            time.sleep(policy.backoff(attempts[step]))
             if on is None and context.connection is not None:
-                make_way(context.connection, tables_of(error.statement, stopped=True), patience.weak_lock_timeout)
+                interrupt_autovacuum(
+                    context.connection,
+                    tables_in_statement(error.statement, write_blocked=True),
+                    policy.weak_lock_timeout,
+                )
 
 
-def _why(context: MigrationContext, error: DBAPIError, attempts: int, names: Sequence[str]) -> str:
+def _describe_failure(context: MigrationContext, error: DBAPIError, attempts: int, names: Sequence[str]) -> str:
     if sqlstate(error) == QUERY_CANCELED:
-        limit = _limit(context, "statement_timeout") / 1000
-        return f"stopped after {limit:g} s, in which it may have kept others waiting" if limit else _CANCELLED
-    limits = f"{attempts} attempts of {_limit(context, 'lock_timeout')} ms"
-    return f"no lock within {limits} ({holders(context.connection, names)})"
+        limit = _current_setting(context, "statement_timeout") / 1000
+        return f"stopped after {limit:g} s, in which it may have kept others waiting" if limit else _CANCELLED_MESSAGE
+    limits = f"{attempts} attempts of {_current_setting(context, 'lock_timeout')} ms"
+    return f"no lock within {limits} ({describe_lock_holders(context.connection, names)})"
 
 
-def _limit(context: MigrationContext, name: str) -> int:
+def _current_setting(context: MigrationContext, name: str) -> int:
     """Return a limit as it is now, in milliseconds; 0 is none."""
     if context.connection is None:
         return 0

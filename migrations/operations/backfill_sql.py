@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from alembic.operations import Operations
 
-from migrations.operations.indexes import quoted
-from migrations.operations.places import TABLE, literal
+from migrations.operations.checkpoints import TABLE, quote_literal
+from migrations.operations.indexes import quote_identifiers
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
+class BackfillSpec:
     """UPDATE table_name SET assignments WHERE where, looking at `batch` rows at a time along a key."""
 
     table_name: str
     assignments: str
     where: str
     key: Sequence[str]
-    batch: int
+    batch_size: int
     pause: float
 
     def __str__(self) -> str:
@@ -28,29 +28,29 @@ class Filling:
         return f"UPDATE {self.table_name} SET {self.assignments} WHERE {self.where}"
 
 
-class Batches:
+class BackfillStatements:
     """The statements of a backfill. A place is the key of the last row that was looked at, as text.
 
     `row` is the condition on the row of the table of places.
     """
 
-    def __init__(self, operations: Operations, filling: Filling, row: str) -> None:
-        self._filling = filling
+    def __init__(self, operations: Operations, spec: BackfillSpec, row: str) -> None:
+        self._spec = spec
         self._row = row
-        self.table = quoted(operations, filling.table_name)
-        self._columns = [f"t.{quoted(operations, column)}" for column in filling.key]
-        self._names = [f"k{number}_" for number in range(len(filling.key))]
+        self.table = quote_identifiers(operations, spec.table_name)
+        self._columns = [f"t.{quote_identifiers(operations, column)}" for column in spec.key]
+        self._names = [f"k{number}_" for number in range(len(spec.key))]
 
-    def batch(self, last: Sequence[str] | None, types: Sequence[str], size: int) -> str:
+    def batch_statement(self, last: Sequence[str] | None, types: Sequence[str], size: int) -> str:
         """Return the statement of a batch after that place; it returns the new place and the rows so far.
 
         Nothing happens when that is not the place any more: the session of a killed process may be at its last batch.
         """
-        place = "NULL" if last is None else f"ARRAY[{', '.join(map(literal, last))}]"
+        place = "NULL" if last is None else f"ARRAY[{', '.join(map(quote_literal, last))}]"
         after = (
             "TRUE"
             if last is None
-            else self._after(f"CAST({literal(value)} AS {kind})" for value, kind in zip(last, types, strict=True))
+            else self._after(f"CAST({quote_literal(value)} AS {kind})" for value, kind in zip(last, types, strict=True))
         )
         return f"""
             WITH s AS MATERIALIZED (
@@ -77,13 +77,13 @@ class Batches:
             LOOP
                 locked_ := false;
                 BEGIN
-                    WITH {self._changed(after, self._filling.batch)}
+                    WITH {self._changed(after, self._spec.batch_size)}
                     SELECT {", ".join(self._names)} INTO {", ".join(places)} FROM {self._upto};
                     EXIT WHEN NOT FOUND;
                 EXCEPTION WHEN lock_not_available OR deadlock_detected THEN locked_ := true;
                 END;
                 COMMIT;
-                PERFORM pg_sleep(CASE WHEN locked_ THEN 1 ELSE {self._filling.pause} END);
+                PERFORM pg_sleep(CASE WHEN locked_ THEN 1 ELSE {self._spec.pause} END);
             END LOOP;
         END $backfill$"""
 
@@ -100,7 +100,7 @@ class Batches:
         pairs = list(zip(self._columns, self._names, strict=True))
         joined = " AND ".join(f"{column} = {name}" for column, name in pairs)
         # Of no other rows than those that were looked at: a plan might begin with all that match.
-        matches = f"CASE WHEN {self._names[0]} IS NOT NULL THEN ({self._filling.where}) END"
+        matches = f"CASE WHEN {self._names[0]} IS NOT NULL THEN ({self._spec.where}) END"
         return f"""looked AS MATERIALIZED (
                 SELECT {", ".join(f"{column} AS {name}" for column, name in pairs)} FROM {self.table} AS t
                 WHERE {after} ORDER BY {", ".join(self._columns)} LIMIT {size}
@@ -108,5 +108,5 @@ class Batches:
                 SELECT {names} FROM looked, {self.table} AS t WHERE {joined} AND {matches}
                 ORDER BY {names} FOR NO KEY UPDATE OF t
             ), changed AS (
-                UPDATE {self.table} AS t SET {self._filling.assignments} FROM matching WHERE {joined}
+                UPDATE {self.table} AS t SET {self._spec.assignments} FROM matching WHERE {joined}
             )"""

@@ -1,4 +1,4 @@
-"""`python -m tests.migrations.measure`: the table of docs/migrations.md, on the server of DATABASE_URL.
+"""`python -m tests.migrations.measure_operations`: the table of docs/migrations.md, on the server of DATABASE_URL.
 
 Runs each operation in its unsafe and its safe form on the same posts. Reports the strongest lock that blocks writers,
 its duration, and the total duration.
@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import make_url
 
 from adapters.settings import database_url
-from migrations.checks.observing import Seen
-from migrations.checks.trace import database, trace
-from migrations.patience import Patience
-from tests.migrations.revisions import Revisions
+from migrations.lint.lock_trace import temporary_database, trace
+from migrations.lint.statement_observer import StatementReport
+from migrations.runner.lock_retry import LockRetryPolicy
+from tests.migrations.revision_fixtures import Revisions
 
 KEY = 'key=("author_id", "id")'
 FORMS = [
@@ -29,7 +29,7 @@ FORMS = [
     ("a check", 'op.create_check_constraint("ck_m1", "posts", "char_length(title) > 0")'),
     ("a check", 'op.add_check("ck_m2", "posts", "char_length(title) > 0")'),
     ("NOT NULL", 'op.alter_column("posts", "published_at", nullable=False)'),
-    ("NOT NULL", 'op.remove_not_null("posts", "published_at")'),
+    ("NOT NULL", 'op.drop_not_null("posts", "published_at")'),
     ("NOT NULL", 'op.add_not_null("posts", "published_at")'),
     ("a unique constraint", 'op.create_unique_constraint("uq_m1", "posts", ["id"])'),
     ("a unique constraint", 'op.add_unique("uq_m2", "posts", ["id"])'),
@@ -48,14 +48,18 @@ FORMS = [
 ]
 
 
-def row(what: str, form: str, seen: Sequence[Seen]) -> str:
+def row(what: str, form: str, seen: Sequence[StatementReport]) -> str:
     """Return the measurements of one form as a line of the table."""
-    worst = max(seen, key=lambda each: (bool(each.stopped), each.milliseconds))
-    lock = ", ".join(f"{worst.locks[table]} on {table}" for table in worst.stopped) or ", ".join(
+    worst = max(seen, key=lambda each: (bool(each.write_blocked_tables), each.milliseconds))
+    lock = ", ".join(f"{worst.locks[table]} on {table}" for table in worst.write_blocked_tables) or ", ".join(
         sorted(set(worst.locks.values()))
     )
-    stopped = f"{worst.milliseconds:,.1f} ms" if worst.stopped else "no time"
-    batch = [f"; each of {each.times:,} batches at most {each.milliseconds:,.0f} ms" for each in seen if each.times > 1]
+    stopped = f"{worst.milliseconds:,.1f} ms" if worst.write_blocked_tables else "no time"
+    batch = [
+        f"; each of {each.executions:,} batches at most {each.milliseconds:,.0f} ms"
+        for each in seen
+        if each.executions > 1
+    ]
     return f"| {what} | `{form}` | {lock} | {stopped}{''.join(batch)} | {sum(each.total for each in seen):,.0f} ms |"
 
 
@@ -64,11 +68,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    with TemporaryDirectory() as place, database(make_url(database_url())) as url:
+    with TemporaryDirectory() as place, temporary_database(make_url(database_url())) as url:
         own = Revisions(Path(place))
         forms = {own.add(form): (what, form) for what, form in FORMS}
         config = own.config(url)
-        config.attributes["patience"] = Patience(statement_timeout=3600)
+        config.attributes["lock_retry_policy"] = LockRetryPolicy(statement_timeout=3600)
         for script, seen in trace(config, url, rows, parallel=True):
             if script.revision in forms:
                 sys.stdout.write(row(*forms[script.revision], seen).replace("\n", "; ") + "\n")

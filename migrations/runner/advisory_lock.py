@@ -7,25 +7,25 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Connection, Engine, bindparam, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from migrations.patience import MigrationError
+from migrations.runner.lock_retry import MigrationError
 
-KEY = int.from_bytes(b"hexapost")
+ADVISORY_LOCK_KEY = int.from_bytes(b"hexapost")
 POLL_SECONDS = 0.2
 
-_TRY = select(func.pg_try_advisory_lock(bindparam("key", KEY)))
-_UNLOCK = select(func.pg_advisory_unlock(bindparam("key", KEY)))
-_HELD = text("""
+_TRY_LOCK = select(func.pg_try_advisory_lock(bindparam("key", ADVISORY_LOCK_KEY)))
+_UNLOCK = select(func.pg_advisory_unlock(bindparam("key", ADVISORY_LOCK_KEY)))
+_LOCK_HOLDER = text("""
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) | objid::bigint = :key
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-""").bindparams(key=KEY)
-_HELD_BY_US = text(f"{_HELD.text} AND pid = pg_backend_pid()").bindparams(key=KEY)
-_LOST = "the migration lock was lost, and another migration may be under way"
-_KEPT = {"idle_session_timeout": 0, "tcp_keepalives_idle": 30}
+""").bindparams(key=ADVISORY_LOCK_KEY)
+_HELD_BY_THIS_SESSION = text(f"{_LOCK_HOLDER.text} AND pid = pg_backend_pid()").bindparams(key=ADVISORY_LOCK_KEY)
+_LOCK_LOST_MESSAGE = "the migration lock was lost, and another migration may be under way"
+_KEEP_ALIVE_SETTINGS = {"idle_session_timeout": 0, "tcp_keepalives_idle": 30}
 """Of a session that says nothing for as long as an index is built."""
 
 
 @contextmanager
-def one_at_a_time(engine: Engine, report: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def migration_lock(engine: Engine, report: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Hold the lock in the block; what is returned raises MigrationError when it was lost.
 
     The lock is asked for again and again: a session that waits for it inside pg_advisory_lock has a snapshot, for whose
@@ -33,9 +33,9 @@ def one_at_a_time(engine: Engine, report: Callable[[str], None]) -> Iterator[Cal
     reason this connection never has a transaction open.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for name, value in _KEPT.items():
+        for name, value in _KEEP_ALIVE_SETTINGS.items():
             connection.execute(text(f"SET {name} = {value}"))
-        _take(connection, report)
+        _acquire(connection, report)
         yield lambda: _check(connection)
         with suppress(SQLAlchemyError):  # after an error the end of the session does it
             connection.scalar(_UNLOCK)
@@ -44,17 +44,19 @@ def one_at_a_time(engine: Engine, report: Callable[[str], None]) -> Iterator[Cal
 def _check(connection: Connection) -> None:
     """Raise MigrationError unless this very session holds the lock: a pooler may have given us another."""
     try:
-        held = connection.execute(_HELD_BY_US).first() is not None
+        held = connection.execute(_HELD_BY_THIS_SESSION).first() is not None
     except SQLAlchemyError as error:
-        raise MigrationError(f"{_LOST}: its session was ended; start it again") from error
+        raise MigrationError(f"{_LOCK_LOST_MESSAGE}: its session was ended; start it again") from error
     if not held:
-        raise MigrationError(f"{_LOST}: another session stands in its place, as a pooler does; start it again without")
+        raise MigrationError(
+            f"{_LOCK_LOST_MESSAGE}: another session stands in its place, as a pooler does; start it again without"
+        )
 
 
-def _take(connection: Connection, report: Callable[[str], None]) -> None:
-    said = False
-    while not connection.scalar(_TRY):
-        if not said:
-            report(f"another migration is under way (pid {connection.scalar(_HELD)}): waiting for it")
-            said = True
+def _acquire(connection: Connection, report: Callable[[str], None]) -> None:
+    reported = False
+    while not connection.scalar(_TRY_LOCK):
+        if not reported:
+            report(f"another migration is under way (pid {connection.scalar(_LOCK_HOLDER)}): waiting for it")
+            reported = True
         time.sleep(POLL_SECONDS)

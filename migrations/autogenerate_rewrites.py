@@ -8,24 +8,24 @@ from alembic.autogenerate.render import render_op_text, renderers
 from alembic.operations import MigrateOperation, ops
 
 
-class SafeForm(MigrateOperation):
+class SafeRewrite(MigrateOperation):
     """Stands for a plain operation, and is written as a safe one."""
 
-    def __init__(self, plain: MigrateOperation, written: Callable[[AutogenContext], str]) -> None:
-        self.plain = plain
-        self.written = written
+    def __init__(self, original: MigrateOperation, rewritten: Callable[[AutogenContext], str]) -> None:
+        self.original = original
+        self.rewritten = rewritten
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what `alembic check` says of it."""
-        return self.plain.to_diff_tuple()
+        return self.original.to_diff_tuple()
 
 
-@renderers.dispatch_for(SafeForm)
-def _render(context: AutogenContext, operation: SafeForm) -> str:
-    return operation.written(context)
+@renderers.dispatch_for(SafeRewrite)
+def _render(context: AutogenContext, operation: SafeRewrite) -> str:
+    return operation.rewritten(context)
 
 
-def make_safe(container: ops.OpContainer) -> None:
+def rewrite_operations(container: ops.OpContainer) -> None:
     """Replace operations on tables that are neither made nor dropped here by safe ones, where there are such.
 
     With a safe operation in it a revision may be repeated: the plain ones then say IF (NOT) EXISTS.
@@ -34,9 +34,9 @@ def make_safe(container: ops.OpContainer) -> None:
     tables = [each for each in container.ops if isinstance(each, ops.ModifyTableOps)]
     for table in tables:
         if table.table_name not in own:
-            table.ops[:] = [form for plain in table.ops for form in _forms(plain)]
+            table.ops[:] = [form for plain in table.ops for form in _rewrites(plain)]
     found = [*container.ops, *(each for table in tables for each in table.ops)]
-    if any(isinstance(each, SafeForm) for each in found):
+    if any(isinstance(each, SafeRewrite) for each in found):
         for each in found:
             if isinstance(each, ops.CreateTableOp | ops.AddColumnOp | ops.CreateIndexOp):
                 each.if_not_exists = True
@@ -44,11 +44,11 @@ def make_safe(container: ops.OpContainer) -> None:
                 each.if_exists = True
 
 
-def _forms(plain: MigrateOperation) -> Iterator[MigrateOperation]:
+def _rewrites(plain: MigrateOperation) -> Iterator[MigrateOperation]:
     """Yield what a plain operation is written as; it itself when there is no safe form."""
     match plain:
         case ops.CreateIndexOp():
-            yield SafeForm(plain, lambda context: _renamed(render_op_text(context, plain)))
+            yield SafeRewrite(plain, lambda context: _renamed(render_op_text(context, plain)))
         case ops.DropIndexOp(index_name=index, table_name=table):
             yield _called(plain, "drop_index_concurrently", index, table)
         case ops.CreateUniqueConstraintOp(constraint_name=str(name), kw=kw) if not any(kw.values()):
@@ -60,20 +60,20 @@ def _forms(plain: MigrateOperation) -> Iterator[MigrateOperation]:
             columns = [str(column) for column in plain.local_cols], [str(column) for column in plain.remote_cols]
             yield _called(plain, "add_foreign_key", name, plain.source_table, plain.referent_table, *columns, **given)
         case ops.DropConstraintOp(constraint_name=str(name), table_name=table):
-            yield _called(plain, "remove_constraint", name, table)
+            yield _called(plain, "drop_constraint_if_exists", name, table)
         case ops.AlterColumnOp(modify_nullable=bool(nullable), table_name=table, column_name=column):
             plain.modify_nullable = None
             if plain.has_changes():
                 yield plain
-            yield _called(plain, "remove_not_null" if nullable else "add_not_null", table, column)
+            yield _called(plain, "drop_not_null" if nullable else "add_not_null", table, column)
         case _:
             yield plain
 
 
-def _called(plain: MigrateOperation, name: str, *arguments: Any, **keywords: Any) -> SafeForm:
+def _called(plain: MigrateOperation, name: str, *arguments: Any, **keywords: Any) -> SafeRewrite:
     given = [repr(str(each) if isinstance(each, str) else each) for each in arguments]
     given += [f"{keyword}={value!r}" for keyword, value in keywords.items()]
-    return SafeForm(plain, lambda context: f"{context.opts['alembic_module_prefix']}{name}({', '.join(given)})")
+    return SafeRewrite(plain, lambda context: f"{context.opts['alembic_module_prefix']}{name}({', '.join(given)})")
 
 
 def _renamed(code: str) -> str:

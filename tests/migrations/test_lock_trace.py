@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import URL, Connection
 
-from migrations.checks import trace as module
-from migrations.checks.rows import NoRowsError, fill
-from migrations.checks.trace import lines, refused, trace
-from tests.migrations.revisions import Revisions
+from migrations.lint import lock_trace as module
+from migrations.lint.lock_trace import format_report, trace, violations
+from migrations.lint.sample_rows import MissingSampleRowsError, insert_sample_rows
+from tests.migrations.revision_fixtures import Revisions
 
 UNSAFE = {
     "set not null": ('op.alter_column("users", "full_name", nullable=False)', "scan-under-lock"),
@@ -86,7 +86,7 @@ SAFE = {
 @pytest.fixture(autouse=True)
 def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accept long locks: the machine may be slow."""
-    monkeypatch.setattr(module, "LONGEST_MILLISECONDS", 60_000.0)
+    monkeypatch.setattr(module, "MAX_BLOCKING_MILLISECONDS", 60_000.0)
 
 
 @pytest.fixture(autouse=True)
@@ -95,14 +95,16 @@ def _one_fill(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fill_once(connection: Connection, rows: int, filled: set[str]) -> None:
         if not filled:
-            fill(connection, rows, filled)
+            insert_sample_rows(connection, rows, filled)
 
-    monkeypatch.setattr(module, "fill", fill_once)
+    monkeypatch.setattr(module, "insert_sample_rows", fill_once)
 
 
 def _traced(own: Revisions, url: URL) -> tuple[list[str], list[str]]:
     ((script, seen),) = trace(own.config(url), url, 1000, only=own.last)
-    return list(lines(script, seen)), [finding.rule for finding in refused(script, seen) if finding.reason is None]
+    return list(format_report(script, seen)), [
+        finding.rule for finding in violations(script, seen) if finding.reason is None
+    ]
 
 
 @pytest.mark.parametrize(("upgrade", "rule"), UNSAFE.values(), ids=UNSAFE)
@@ -115,7 +117,7 @@ def test_lock_trace_rejects_unsafe_revision(scratch: URL, own: Revisions, upgrad
 def test_lock_trace_rejects_slow_statements_under_lock(
     scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LONGEST_MILLISECONDS", 50.0)
+    monkeypatch.setattr(module, "MAX_BLOCKING_MILLISECONDS", 50.0)
     own.add(SLOW)
     table, findings = _traced(own, scratch)
     assert set(findings) == {"slow-under-lock"}, table
@@ -135,8 +137,8 @@ def test_lock_trace_rejects_unsafe_downgrade(scratch: URL, own: Revisions) -> No
     own.add(SAFE["index"], 'op.drop_index_concurrently("ix_t", "posts")')
     first, second = [
         (
-            [line.split("|")[0].strip() for line in lines(script, seen)],
-            [finding.rule for finding in refused(script, seen)],
+            [line.split("|")[0].strip() for line in format_report(script, seen)],
+            [finding.rule for finding in violations(script, seen)],
         )
         for script, seen in trace(own.config(scratch), scratch, 1000)
         if script.revision in {"e1", own.last}
@@ -162,13 +164,13 @@ def test_lock_trace_prints_locks_and_scans(scratch: URL, own: Revisions) -> None
 def test_lock_trace_exception_has_reason(scratch: URL, own: Revisions) -> None:
     own.add(UNSAFE["index"][0], more='exceptions = {"scan-under-lock": "ten rows at the most"}')
     ((script, seen),) = trace(own.config(scratch), scratch, 1000, only=own.last)
-    assert [finding.reason for finding in refused(script, seen)] == ["ten rows at the most"]
+    assert [finding.reason for finding in violations(script, seen)] == ["ten rows at the most"]
 
 
 def test_lock_trace_rejects_table_without_sample_rows(
     scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "fill", fill)
+    monkeypatch.setattr(module, "insert_sample_rows", insert_sample_rows)
     own.add('op.create_table("comments", sa.Column("id", sa.Uuid(), primary_key=True))')
-    with pytest.raises(NoRowsError, match="comments"):
+    with pytest.raises(MissingSampleRowsError, match="comments"):
         list(trace(own.config(scratch), scratch, 1000, only=own.last))

@@ -6,8 +6,8 @@ names for that, in another session, of which nothing remains.
 
 from sqlalchemy import Executable, text
 
-from migrations.operations.steps import Steps, escaped
-from migrations.patience import MigrationError
+from migrations.operations.steps import StepRunner, escaped
+from migrations.runner.lock_retry import MigrationError
 
 _INDEX = "SELECT pg_get_indexdef(to_regclass(quote_ident(:name)), 0, true)"
 _CONSTRAINT = """
@@ -16,12 +16,14 @@ _CONSTRAINT = """
 """
 
 
-def same_index(run: Steps, name: str, create: Executable, *, table: str) -> None:
+def require_same_index(run: StepRunner, name: str, create: Executable, *, table: str) -> None:
     """Raise MigrationError when the index of that name is not what the statement makes; `table` is SQL."""
     _same(run, _INDEX, create, table, None, name=name)
 
 
-def same_constraint(run: Steps, name: str, add: str, *, on: str, table: str, referent: str | None = None) -> None:
+def require_same_constraint(
+    run: StepRunner, name: str, add: str, *, on: str, table: str, referent: str | None = None
+) -> None:
     """Raise MigrationError when the constraint of that name is not what the statement adds, validated or not.
 
     `table`, its name as SQL, may reference `referent`.
@@ -30,11 +32,11 @@ def same_constraint(run: Steps, name: str, add: str, *, on: str, table: str, ref
 
 
 def _same(
-    run: Steps, question: str, statement: Executable, table: str, referent: str | None, **parameters: str
+    run: StepRunner, question: str, statement: Executable, table: str, referent: str | None, **parameters: str
 ) -> None:
-    row = run.asked(question, **parameters)
+    row = run.fetch_one(question, **parameters)
     there = None if row is None else row[0]
-    with run.scratch() as connection:
+    with run.rolled_back_connection() as connection:
         for each in dict.fromkeys([table, referent or table]):
             keys = " INCLUDING INDEXES" if each == referent else ""
             connection.execute(text(f"CREATE TEMPORARY TABLE {each} (LIKE {each}{keys})"))

@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
 from packaging.version import Version
 
-from migrations.patience import MigrationError
+from migrations.runner.lock_retry import MigrationError
 
 
 class Phase(StrEnum):
@@ -38,7 +38,7 @@ def safe_from(script: Script) -> str:
     """Return the release from which a contract revision is safe. Raises MigrationError when it names none."""
     release = getattr(script.module, "safe_from", None)
     try:
-        ordered(release if isinstance(release, str) else "")
+        version_key(release if isinstance(release, str) else "")
     except ValueError as error:
         raise MigrationError(
             f'contract revision {script.revision} does not name the release from which it is safe: safe_from = "1.2.0"'
@@ -46,7 +46,7 @@ def safe_from(script: Script) -> str:
     return str(release)
 
 
-def ordered(release: str) -> Version:
+def version_key(release: str) -> Version:
     """Return what releases are compared by. Raises ValueError for what is no version (PEP 440)."""
     return Version(release)
 
@@ -75,7 +75,7 @@ def with_ancestors(scripts: ScriptDirectory, revisions: Iterable[str]) -> frozen
     return frozenset(found)
 
 
-def record(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
+def encode_applied(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
     """Return words that name these revisions and all before them, for a release that does not know them."""
     applied = with_ancestors(scripts, heads)
     contract = {each: safe_from(each) for each in scripts.walk_revisions() if phase_of(each) is Phase.CONTRACT}
@@ -83,13 +83,13 @@ def record(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
     return " ".join(f"{name}>={releases[name]}" if name in releases else name for name in sorted(applied))
 
 
-def recorded(words: str) -> dict[str, str | None]:
+def decode_applied(words: str) -> dict[str, str | None]:
     """Return the revisions that were named, a contract revision with the release from which it is safe."""
     named = (word.partition(">=") for word in words.split())
     return {revision: release or None for revision, _, release in named}
 
 
-def chosen(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[MigrationStep]:
+def select_steps(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[MigrationStep]:
     """Return the steps of that phase: contract is everything, expand leaves contract revisions out.
 
     Raises MigrationError when one that is left out is needed by one that is not, or is not safe yet at this release.
@@ -104,7 +104,7 @@ def chosen(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[M
             taken.append(step)
         elif phase is Phase.EXPAND:
             left_out.add(script.revision)
-        elif ordered(safe_from(script)) > ordered(release):
+        elif version_key(safe_from(script)) > version_key(release):
             raise MigrationError(
                 f"contract revision {script.revision} is safe from release {safe_from(script)}, and this is {release}"
             )

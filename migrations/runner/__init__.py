@@ -1,0 +1,1 @@
+"""Applies revisions: lock, retries and phases."""
