@@ -11,10 +11,10 @@ import pytest
 import structlog
 from sqlalchemy import URL
 
-from tests.support.databases import Databases
-from tests.support.measuring import measure_keepers
-from tests.support.servers import AUTO, CONTAINER, describe, docker_problem, running_server
-from tests.support.stores import DRIVERS, Store, cleared, opened
+from tests.support.database_fixture import DRIVERS, DatabaseFixture, opened, with_empty_tables
+from tests.support.postgres_server import AUTO, CONTAINER, describe, docker_problem, running_server
+from tests.support.subprocess_coverage import enable_daemon_coverage
+from tests.support.template_databases import Databases
 
 DRILL_DIRECTORIES = [Path(__file__).with_name(name) for name in ("benchmarks", "drills", "fuzz")]
 """Directories that belong to `make test-drills` as a whole, with the unit tests of their own code."""
@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    measure_keepers()
+    enable_daemon_coverage()
     # What a shell in the background or nohup has us ignore, every process that we start and test would ignore, too;
     # what we handle, be it by doing nothing, is as usual again in those.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -101,16 +101,16 @@ def empty(databases: Databases) -> Iterator[URL]:
 
 
 @pytest.fixture(scope="session")
-async def stores(databases: Databases) -> AsyncIterator[Mapping[str, Store]]:
+async def stores(databases: Databases) -> AsyncIterator[Mapping[str, DatabaseFixture]]:
     """The databases that the tests of this process share, one for each driver."""
     async with AsyncExitStack() as stack:
         yield {driver: await stack.enter_async_context(opened(databases.clone(), driver)) for driver in DRIVERS}
 
 
 @pytest.fixture
-async def store(driver: str, stores: Mapping[str, Store]) -> AsyncIterator[Store]:
+async def store(driver: str, stores: Mapping[str, DatabaseFixture]) -> AsyncIterator[DatabaseFixture]:
     """A database without rows; the test has to leave its pool as it was."""
-    async with cleared(stores[driver]) as store:
+    async with with_empty_tables(stores[driver]) as store:
         yield store
 
 

@@ -23,7 +23,7 @@ from application.authentication import Authenticator
 from application.ports import StorageUnavailableError
 from application.retention import RetentionService
 from tests.observability.prometheus_samples import Scrape
-from tests.support.services import START, authenticator
+from tests.support.service_factories import START, authenticator
 
 NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
 

@@ -7,8 +7,8 @@ from application.authentication import Authenticator
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from application.transactions import RetryPolicy
 from domain.api_keys import Scope
-from tests.support.callers import CountingStorage, Hook, HookedStorage
-from tests.support.services import PEPPERS, START, key_service
+from tests.support.principals import CountingStorage, Hook, HookedStorage
+from tests.support.service_factories import PEPPERS, START, key_service
 
 CACHE_TTL = 5.0
 """Seconds."""

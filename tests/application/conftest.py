@@ -8,7 +8,7 @@ from adapters.memory.unit_of_work import InMemoryStorage
 from application.posts import PostService
 from application.users import UserService
 from tests.application.auth_harness import AuthHarness
-from tests.support.services import post_service, user_service
+from tests.support.service_factories import post_service, user_service
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from application.transactions import RetryPolicy
 from application.users import UserService
 from domain.api_keys import ApiKeyNotFoundError, ApiKeyUserNotFoundError, Scope
 from domain.errors import FieldValidationError
-from tests.support.callers import HookedStorage, bound, raising, unbound
-from tests.support.examples import stored_keys
-from tests.support.services import PEPPERS, START, key_service
+from tests.support.factories import stored_api_keys
+from tests.support.principals import HookedStorage, bound_principal, raising, unbound_principal
+from tests.support.service_factories import PEPPERS, START, key_service
 
 HOUR = timedelta(hours=1)
 SOON = START + timedelta(days=1)
@@ -38,7 +38,7 @@ async def test_create_key_returns_a_key_that_authenticates(storage: InMemoryStor
     assert PEPPERS.verify(issued.text, key.secret_hash)
     assert key.secret_hash.pepper == 2
     assert (await keys.authenticator.authenticate(issued.text)).api_key_id == key.id
-    assert issued.text not in repr(await stored_keys(storage))
+    assert issued.text not in repr(await stored_api_keys(storage))
 
 
 async def test_create_key_generates_a_new_secret_for_every_key(keys: ApiKeyService) -> None:
@@ -47,18 +47,18 @@ async def test_create_key_generates_a_new_secret_for_every_key(keys: ApiKeyServi
 
 
 async def test_create_key_raises_forbidden_for_scopes_not_held(storage: InMemoryStorage, keys: ApiKeyService) -> None:
-    principal = unbound(Scope.KEYS_ADMIN, Scope.USERS_READ)
+    principal = unbound_principal(Scope.KEYS_ADMIN, Scope.USERS_READ)
     with pytest.raises(ForbiddenError) as raised:
         await keys.create(principal, name="K", scopes=[Scope.USERS_READ, Scope.USERS_WRITE])
     assert raised.value.scope is Scope.USERS_WRITE
-    assert await stored_keys(storage) == []
+    assert await stored_api_keys(storage) == []
     await keys.create(principal, name="K", scopes=[Scope.USERS_READ, Scope.KEYS_ADMIN])
 
 
 async def test_create_key_raises_forbidden_for_bound_key(storage: InMemoryStorage, keys: ApiKeyService) -> None:
     with pytest.raises(ForbiddenError):
-        await keys.create(bound(new_id(), Scope), name="K", scopes=[Scope.USERS_READ])
-    assert await stored_keys(storage) == []
+        await keys.create(bound_principal(new_id(), Scope), name="K", scopes=[Scope.USERS_READ])
+    assert await stored_api_keys(storage) == []
 
 
 async def test_create_key_binds_the_key_to_a_stored_user(keys: ApiKeyService, users: UserService) -> None:
@@ -77,7 +77,7 @@ async def test_create_key_stores_no_invalid_key(storage: InMemoryStorage, keys: 
             SYSTEM_PRINCIPAL, name=name, scopes=scopes, expires_at=START if field == "expires_at" else None
         )
     assert raised.value.field == field
-    assert await stored_keys(storage) == []
+    assert await stored_api_keys(storage) == []
 
 
 async def test_key_use_cases_raise_not_found_for_unknown_ids(storage: InMemoryStorage, keys: ApiKeyService) -> None:
@@ -88,7 +88,7 @@ async def test_key_use_cases_raise_not_found_for_unknown_ids(storage: InMemorySt
     ):
         with pytest.raises(ApiKeyNotFoundError):
             await attempt
-    assert await stored_keys(storage) == []
+    assert await stored_api_keys(storage) == []
 
 
 async def test_revoke_keeps_the_time_of_the_first_revocation(keys: ApiKeyService) -> None:
@@ -142,28 +142,28 @@ async def test_rotate_raises_not_found_for_inactive_key(storage: InMemoryStorage
     now = SOON if state == "expired" else now
     with pytest.raises(ApiKeyNotFoundError):
         await keys.rotate(SYSTEM_PRINCIPAL, old.key.id, until=SOON + HOUR)
-    assert len(await stored_keys(storage)) == 1
+    assert len(await stored_api_keys(storage)) == 1
 
 
 async def test_rotate_raises_forbidden_for_scopes_not_held(storage: InMemoryStorage, keys: ApiKeyService) -> None:
     old = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ, Scope.USERS_WRITE])
     with pytest.raises(ForbiddenError) as raised:
-        await keys.rotate(unbound(Scope.KEYS_ADMIN, Scope.USERS_READ), old.key.id, until=SOON)
+        await keys.rotate(unbound_principal(Scope.KEYS_ADMIN, Scope.USERS_READ), old.key.id, until=SOON)
     assert raised.value.scope is Scope.USERS_WRITE
-    assert await stored_keys(storage) == [old.key]
+    assert await stored_api_keys(storage) == [old.key]
 
 
 async def test_new_key_expires_no_later_than_the_key_of_its_creator(
     storage: InMemoryStorage, keys: ApiKeyService
 ) -> None:
-    admin = replace(unbound(*Scope), expires_at=SOON)
+    admin = replace(unbound_principal(*Scope), expires_at=SOON)
     for expires_at in (None, SOON + HOUR):
         with pytest.raises(ForbiddenError):
             await keys.create(admin, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at)
     old = (await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])).key
     with pytest.raises(ForbiddenError):
         await keys.rotate(admin, old.id, until=SOON)
-    assert await stored_keys(storage) == [old]
+    assert await stored_api_keys(storage) == [old]
     assert (await keys.create(admin, name="K", scopes=[Scope.USERS_READ], expires_at=SOON)).key.expires_at == SOON
 
 

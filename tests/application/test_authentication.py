@@ -10,7 +10,7 @@ from application.api_key_tokens import format_api_key, generate_secret
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from domain.api_keys import Scope
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
-from tests.support.services import START
+from tests.support.service_factories import START
 
 
 async def test_authenticator_returns_principal_of_key(auth: AuthHarness) -> None:

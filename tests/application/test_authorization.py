@@ -17,9 +17,9 @@ from application.users import UserService
 from domain.api_keys import Scope
 from domain.posts import AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
-from tests.support.callers import bound, lacking, unbound
-from tests.support.examples import stored_posts, stored_users
-from tests.support.services import START, key_service
+from tests.support.factories import stored_posts, stored_users
+from tests.support.principals import bound_principal, principal_without, unbound_principal
+from tests.support.service_factories import START, key_service
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ async def test_use_case_raises_forbidden_without_its_scope(
     _, scope, act = case
     before = await stored_users(storage), await stored_posts(storage)
     with pytest.raises(ForbiddenError, match=scope) as raised:
-        await act(services, lacking(scope))
+        await act(services, principal_without(scope))
     assert raised.value.scope is scope
     assert (await stored_users(storage), await stored_posts(storage)) == before
     assert all(key.is_active(START) for key in (await services.keys.list(SYSTEM_PRINCIPAL, limit=9)).items)
@@ -101,7 +101,7 @@ async def test_use_case_raises_forbidden_without_its_scope(
 @use_cases
 async def test_use_case_succeeds_with_its_scope_alone(services: Services, case: Case) -> None:
     use_case, scope, act = case
-    await act(services, unbound(scope, *([Scope.USERS_READ] if use_case in NEED_GRANTED_SCOPE else [])))
+    await act(services, unbound_principal(scope, *([Scope.USERS_READ] if use_case in NEED_GRANTED_SCOPE else [])))
 
 
 def test_use_case_table_is_complete() -> None:
@@ -116,13 +116,13 @@ def test_use_case_table_is_complete() -> None:
 
 async def test_create_user_raises_forbidden_for_bound_key(services: Services, storage: InMemoryStorage) -> None:
     with pytest.raises(ForbiddenError) as raised:
-        await services.users.create(bound(services.ada.id), email="eve@example.org")
+        await services.users.create(bound_principal(services.ada.id), email="eve@example.org")
     assert raised.value.scope is None
     assert len(await stored_users(storage)) == 2
 
 
 async def test_bound_key_without_scope_gets_forbidden_before_not_found(services: Services) -> None:
-    reader = bound(services.bob.id, [Scope.USERS_READ, Scope.POSTS_READ])
+    reader = bound_principal(services.bob.id, [Scope.USERS_READ, Scope.POSTS_READ])
     with pytest.raises(ForbiddenError):
         await services.users.delete(reader, services.ada.id)
     with pytest.raises(ForbiddenError):
@@ -130,7 +130,7 @@ async def test_bound_key_without_scope_gets_forbidden_before_not_found(services:
 
 
 async def test_bound_key_gets_updates_and_deletes_its_user(services: Services) -> None:
-    principal = bound(services.ada.id)
+    principal = bound_principal(services.ada.id)
     assert await services.users.get(principal, services.ada.id) == services.ada
     assert (await services.users.update(principal, services.ada.id, full_name="Ada")).full_name == "Ada"
     await services.users.delete(principal, services.ada.id)
@@ -141,7 +141,7 @@ async def test_bound_key_gets_updates_and_deletes_its_user(services: Services) -
 
 async def test_bound_key_lists_only_its_user(services: Services) -> None:
     ada, bob = services.ada, services.bob
-    principal = bound(ada.id)
+    principal = bound_principal(ada.id)
 
     async def listed(**filters: Any) -> list[User]:
         page = await services.users.list(principal, limit=1, **filters)
@@ -162,7 +162,7 @@ async def test_bound_key_lists_only_its_user(services: Services) -> None:
 
 
 async def test_bound_key_reads_published_posts_and_its_own(services: Services) -> None:
-    posts, ada, bob = services.posts, bound(services.ada.id), bound(services.bob.id)
+    posts, ada, bob = services.posts, bound_principal(services.ada.id), bound_principal(services.bob.id)
     own = await posts.create(bob, author_id=services.bob.id, title="T", content="C")
     with pytest.raises(PostNotFoundError):
         await posts.get(bob, services.draft.id)
@@ -176,7 +176,7 @@ async def test_bound_key_reads_published_posts_and_its_own(services: Services) -
 
 
 async def test_bound_key_creates_posts_only_for_its_user(services: Services, storage: InMemoryStorage) -> None:
-    bob = bound(services.bob.id)
+    bob = bound_principal(services.bob.id)
     for author_id in (services.ada.id, new_id()):
         with pytest.raises(AuthorNotFoundError):
             await services.posts.create(bob, author_id=author_id, title="T", content="C")
@@ -185,7 +185,7 @@ async def test_bound_key_creates_posts_only_for_its_user(services: Services, sto
 
 
 async def test_bound_key_updates_and_deletes_only_its_posts(services: Services, storage: InMemoryStorage) -> None:
-    posts, ada, bob = services.posts, bound(services.ada.id), bound(services.bob.id)
+    posts, ada, bob = services.posts, bound_principal(services.ada.id), bound_principal(services.bob.id)
     for post in (services.draft, services.published):
         for attempt in (posts.update(bob, post.id, title="Eve"), posts.delete(bob, post.id)):
             with pytest.raises(PostNotFoundError):
@@ -199,5 +199,5 @@ async def test_bound_key_updates_and_deletes_only_its_posts(services: Services, 
 @pytest.mark.parametrize("is_active", [True, False])
 async def test_bound_key_update_of_is_active_raises_forbidden(services: Services, is_active: bool) -> None:
     with pytest.raises(ForbiddenError):
-        await services.users.update(bound(services.ada.id), services.ada.id, is_active=is_active)
+        await services.users.update(bound_principal(services.ada.id), services.ada.id, is_active=is_active)
     assert (await services.users.get(SYSTEM_PRINCIPAL, services.ada.id)) == services.ada

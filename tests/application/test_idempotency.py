@@ -22,11 +22,19 @@ from application.idempotency import (
 from application.users import UserService
 from domain.api_keys import Scope
 from domain.users import EmailAlreadyRegisteredError, User
-from tests.support.examples import a_request, a_user, an_outcome, store, stored_keys, stored_posts, stored_users
-from tests.support.services import START, key_service, post_service, user_service
+from tests.support.factories import (
+    a_request,
+    make_idempotency_record,
+    make_user,
+    store,
+    stored_api_keys,
+    stored_posts,
+    stored_users,
+)
+from tests.support.service_factories import START, key_service, post_service, user_service
 
 HOUR = timedelta(hours=1)
-STORED = an_outcome(new_id(), subject_id=new_id(), created_at=START, expires_at=START + HOUR)
+STORED = make_idempotency_record(new_id(), subject_id=new_id(), created_at=START, expires_at=START + HOUR)
 AGAIN = replace(STORED, response=b"another", subject_id=new_id(), created_at=START + HOUR, expires_at=START + 2 * HOUR)
 
 
@@ -83,12 +91,12 @@ CREATE: dict[str, Create] = {
 
 
 async def _count(storage: InMemoryStorage) -> int:
-    return len([*await stored_users(storage), *await stored_posts(storage), *await stored_keys(storage)])
+    return len([*await stored_users(storage), *await stored_posts(storage), *await stored_api_keys(storage)])
 
 
 @pytest.mark.parametrize("create", CREATE.values(), ids=CREATE)
 async def test_create_executes_once_per_idempotency_key(storage: InMemoryStorage, create: Create) -> None:
-    user = a_user()
+    user = make_user()
     await store(storage, user)
     key_id = (await key_service(storage).create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_WRITE])).key.id
     result = await create(storage, user, a_request(key_id))
@@ -101,7 +109,7 @@ async def test_create_executes_once_per_idempotency_key(storage: InMemoryStorage
 
 @pytest.mark.parametrize("create", CREATE.values(), ids=CREATE)
 async def test_idempotent_result_is_erased_with_its_user(storage: InMemoryStorage, create: Create) -> None:
-    user = a_user()
+    user = make_user()
     await store(storage, user)
     key_id = (await key_service(storage).create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_WRITE])).key.id
     result = (await create(storage, user, a_request(key_id))).value

@@ -11,7 +11,7 @@ from application.api_key_tokens import format_api_key, generate_secret
 from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import StorageUnavailableError
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
-from tests.support.services import START
+from tests.support.service_factories import START
 
 
 async def test_authenticator_records_use_at_most_once_a_minute(auth: AuthHarness) -> None:

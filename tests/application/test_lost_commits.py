@@ -24,10 +24,10 @@ from application.transactions import RetryPolicy
 from domain.errors import VersionMismatchError
 from domain.posts import Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
-from tests.support.callers import Hook, HookedStorage, do_nothing, raising
-from tests.support.examples import a_post, a_user, store, stored_posts, stored_users
-from tests.support.probes import Probe
-from tests.support.services import post_service, user_service
+from tests.support.factories import make_post, make_user, store, stored_posts, stored_users
+from tests.support.principals import Hook, HookedStorage, do_nothing, raising
+from tests.support.service_factories import post_service, user_service
+from tests.support.use_case_runner import UseCaseRunner
 
 LOST = CommitResultUnknownError
 QUICK = RetryPolicy(max_elapsed=9, base_delay=0, max_delay=0)
@@ -36,14 +36,14 @@ Update = Callable[[], Awaitable[Post]]
 
 @pytest.fixture
 async def user(storage: InMemoryStorage) -> User:
-    user = a_user()
+    user = make_user()
     await store(storage, user)
     return user
 
 
 @pytest.fixture
 async def post(storage: InMemoryStorage, user: User) -> Post:
-    post = a_post(user)
+    post = make_post(user)
     await store(storage, post)
     return post
 
@@ -141,7 +141,7 @@ async def test_retry_resolves_two_lost_commits_and_a_race(storage: InMemoryStora
         if len(lost) == 2:
             raise ConcurrentUpdateError
 
-    await Probe(storage, retry=QUICK).change(body)
+    await UseCaseRunner(storage, retry=QUICK).change(body)
     assert lost == [0, 1, 1, 2]
 
 
@@ -160,8 +160,8 @@ async def test_failed_retry_of_a_lost_commit_raises_unavailable(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("application.transactions.time", SimpleNamespace(monotonic=lambda: now[0]))
-    probe = Probe(HookedStorage(storage, after=raising(LOST)), retry=RetryPolicy(max_elapsed=1))
-    user = a_user()
+    probe = UseCaseRunner(HookedStorage(storage, after=raising(LOST)), retry=RetryPolicy(max_elapsed=1))
+    user = make_user()
 
     async def body(work: UnitOfWork) -> None:
         if work.lost_commits:

@@ -11,7 +11,7 @@ from application.authentication import STALE_CACHE_TTL_SECONDS
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
-from tests.support.services import START
+from tests.support.service_factories import START
 
 
 async def _stale_key(auth: AuthHarness, seconds: float | None = None) -> CreatedApiKey:

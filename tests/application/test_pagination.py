@@ -9,8 +9,8 @@ import pytest
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.authorization import SYSTEM_PRINCIPAL
 from application.pagination import Page
-from tests.support.examples import a_key, a_post, a_user, store
-from tests.support.services import key_service, post_service, user_service
+from tests.support.factories import make_api_key, make_post, make_user, store
+from tests.support.service_factories import key_service, post_service, user_service
 
 ListPage = Callable[..., Awaitable[Any]]
 
@@ -20,7 +20,7 @@ ListPage = Callable[..., Awaitable[Any]]
     [(0, 1, 0, False), (1, 1, 1, False), (2, 1, 1, True), (2, 2, 2, False), (3, 2, 2, True)],
 )
 def test_page_has_next_cursor_when_rows_exceed_limit(rows: int, limit: int, items: int, has_next: bool) -> None:
-    users = [a_user(id=UUID(int=9 - number)) for number in range(rows)]
+    users = [make_user(id=UUID(int=9 - number)) for number in range(rows)]
     page = Page.from_rows(users, limit)
     assert page.items == users[:items]
     assert page.next_after == (users[items - 1].id if has_next else None)
@@ -31,14 +31,14 @@ async def _fill(storage: InMemoryStorage, kind: str) -> tuple[Sequence[Any], Lis
     entities: list[Any]
     list_page: ListPage
     if kind == "users":
-        entities, list_page = [a_user() for _ in range(5)], user_service(storage).list
+        entities, list_page = [make_user() for _ in range(5)], user_service(storage).list
         await store(storage, *entities)
     elif kind == "keys":
-        entities, list_page = [a_key() for _ in range(5)], key_service(storage).list
+        entities, list_page = [make_api_key() for _ in range(5)], key_service(storage).list
         await store(storage, *entities)
     else:
-        author, posts = a_user(), post_service(storage)
-        entities = [a_post(author, title="owl") for _ in range(5)]
+        author, posts = make_user(), post_service(storage)
+        entities = [make_post(author, title="owl") for _ in range(5)]
         await store(storage, author, *entities)
         list_page = posts.list if kind == "posts" else lambda caller, **page: posts.search(caller, "owl", **page)
     return entities[::-1], list_page

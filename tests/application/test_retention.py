@@ -8,9 +8,9 @@ import pytest
 from adapters.memory.idempotency import InMemoryIdempotencyRepository
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.retention import PURGE_BATCH_SIZE, RetentionService
-from tests.support.callers import CountingStorage, HookedStorage
-from tests.support.examples import a_key, an_outcome, store
-from tests.support.services import START
+from tests.support.factories import make_api_key, make_idempotency_record, store
+from tests.support.principals import CountingStorage, HookedStorage
+from tests.support.service_factories import START
 
 SECOND = timedelta(seconds=1)
 
@@ -30,9 +30,9 @@ def purges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[datetime, int]]:
 
 
 async def _store(storage: InMemoryStorage, expiries: list[datetime]) -> None:
-    key = a_key()
+    key = make_api_key()
     await store(storage, key)
-    await store(storage, *[an_outcome(key, created_at=START - SECOND, expires_at=at) for at in expiries])
+    await store(storage, *[make_idempotency_record(key, created_at=START - SECOND, expires_at=at) for at in expiries])
 
 
 @pytest.mark.parametrize(("expired", "batches"), [(0, 1), (2, 1), (3, 2), (7, 3)])

@@ -22,14 +22,14 @@ from application.ports import (
 )
 from application.transactions import RetryPolicy
 from domain.users import UserNotFoundError
-from tests.support.callers import HookedStorage, raising
-from tests.support.examples import a_user, stored_users
-from tests.support.probes import Body, Probe
-from tests.support.services import user_service
+from tests.support.factories import make_user, stored_users
+from tests.support.principals import HookedStorage, raising
+from tests.support.service_factories import user_service
+from tests.support.use_case_runner import Body, UseCaseRunner
 
 RETRIED = [TransientStorageError, StorageUnavailableError, ConcurrentUpdateError]
-Run = Callable[[Probe, Body[Any]], Awaitable[Any]]
-modes = pytest.mark.parametrize("run", [Probe.change, Probe.look])
+Run = Callable[[UseCaseRunner, Body[Any]], Awaitable[Any]]
+modes = pytest.mark.parametrize("run", [UseCaseRunner.change, UseCaseRunner.read])
 
 
 @dataclass
@@ -64,7 +64,7 @@ def _failing(error: type[Exception], times: int) -> HookedStorage:
 @pytest.mark.parametrize("error", RETRIED)
 async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error: type[Exception], run: Run) -> None:
     observed: list[TransientStorageError] = []
-    probe = Probe(_failing(error, 3), retry=RetryPolicy(max_elapsed=9, observer=observed.append))
+    probe = UseCaseRunner(_failing(error, 3), retry=RetryPolicy(max_elapsed=9, observer=observed.append))
     assert await run(probe, _do_nothing) == "done"
     assert (probe.attempts, len(time.pauses)) == (1, 3)
     assert [type(failure) for failure in observed] == [error] * 3
@@ -77,7 +77,7 @@ async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error:
 )
 async def test_use_case_is_not_retried_after_other_errors(time: FakeTime, error: type[BaseException], run: Run) -> None:
     observed: list[TransientStorageError] = []
-    probe = Probe(InMemoryStorage(), retry=RetryPolicy(max_elapsed=9, observer=observed.append))
+    probe = UseCaseRunner(InMemoryStorage(), retry=RetryPolicy(max_elapsed=9, observer=observed.append))
 
     async def body(_: UnitOfWork) -> None:
         raise error
@@ -88,8 +88,8 @@ async def test_use_case_is_not_retried_after_other_errors(time: FakeTime, error:
 
 
 async def test_retry_restarts_the_use_case_without_earlier_writes(time: FakeTime) -> None:
-    probe = Probe(InMemoryStorage())
-    users = [a_user(), a_user()]
+    probe = UseCaseRunner(InMemoryStorage())
+    users = [make_user(), make_user()]
 
     async def body(work: UnitOfWork) -> None:
         await work.users.add(users[0])
@@ -115,15 +115,15 @@ async def test_use_case_is_not_retried_when_deadline_is_zero(time: FakeTime, err
 
 async def test_retry_starts_no_attempt_after_the_deadline(time: FakeTime) -> None:
     started = time.now
-    probe = Probe(_failing(StorageUnavailableError, 10**6), retry=RetryPolicy(max_elapsed=2))
+    probe = UseCaseRunner(_failing(StorageUnavailableError, 10**6), retry=RetryPolicy(max_elapsed=2))
     with pytest.raises(StorageUnavailableError):
-        await probe.look(_do_nothing)
+        await probe.read(_do_nothing)
     assert 1.5 < time.now - started <= 2
     assert len(time.pauses) > 5
 
 
 async def test_retry_deadline_includes_the_time_of_attempts(time: FakeTime) -> None:
-    probe = Probe(InMemoryStorage(), retry=RetryPolicy(max_elapsed=5))
+    probe = UseCaseRunner(InMemoryStorage(), retry=RetryPolicy(max_elapsed=5))
 
     async def body(_: UnitOfWork) -> None:
         time.now += 2
@@ -158,5 +158,5 @@ def test_retry_backoff_is_drawn_evenly_below_a_growing_limit(monkeypatch: pytest
 
 
 def test_transactional_keeps_the_name_of_the_use_case() -> None:
-    assert Probe.change.__name__ == "change"
-    assert Probe.change.__module__ == Probe.__module__
+    assert UseCaseRunner.change.__name__ == "change"
+    assert UseCaseRunner.change.__module__ == UseCaseRunner.__module__

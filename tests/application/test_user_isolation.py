@@ -9,8 +9,8 @@ from adapters.memory.users import InMemoryUserRepository
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.posts import AuthorNotFoundError, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
-from tests.support.callers import CountingStorage, bound
-from tests.support.services import post_service, user_service
+from tests.support.principals import CountingStorage, bound_principal
+from tests.support.service_factories import post_service, user_service
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def test_bound_key_list_loads_only_its_user(storage: CountingStorage, load
     users = user_service(storage)
     ada, bob = [await users.create(SYSTEM_PRINCIPAL, email=f"{name}@example.org") for name in ("ada", "bob")]
     for email in (None, ada.email, bob.email, "absent@example.org"):
-        await users.list(bound(ada.id), limit=9, email=email)
+        await users.list(bound_principal(ada.id), limit=9, email=email)
     assert set(loaded) == {ada.id}
 
 
@@ -50,13 +50,13 @@ async def test_bound_key_gets_not_found_without_a_lookup(storage: CountingStorag
     bob = await users.create(SYSTEM_PRINCIPAL, email="bob@example.org")
     before = storage.begun
     with pytest.raises(UserNotFoundError):
-        await users.update(bound(new_id()), bob.id, full_name="Eve")
+        await users.update(bound_principal(new_id()), bob.id, full_name="Eve")
     with pytest.raises(AuthorNotFoundError):
-        await posts.create(bound(new_id()), author_id=bob.id, title="T", content="C")
+        await posts.create(bound_principal(new_id()), author_id=bob.id, title="T", content="C")
     assert storage.begun == before
     for use_case in (users.get, users.delete):
         with pytest.raises(UserNotFoundError):
-            await use_case(bound(new_id()), bob.id)
+            await use_case(bound_principal(new_id()), bob.id)
     assert loaded == []
 
 
@@ -67,6 +67,6 @@ async def test_hidden_post_raises_the_error_of_a_missing_post(storage: CountingS
     messages = set()
     for post_id in (draft.id, new_id()):
         with pytest.raises(PostNotFoundError) as raised:
-            await posts.get(bound(new_id()), post_id)
+            await posts.get(bound_principal(new_id()), post_id)
         messages.add(str(raised.value))
     assert len(messages) == 1

@@ -10,7 +10,7 @@ from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.errors import FieldValidationError, VersionMismatchError
 from domain.users import UserNotFoundError
-from tests.support.services import START, user_service
+from tests.support.service_factories import START, user_service
 
 
 async def _write(users: UserService, verb: str, user_id: UUID, expected: int) -> None:

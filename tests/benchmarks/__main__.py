@@ -11,27 +11,27 @@ import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
 from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.campaign import Plan
 from tests.benchmarks.database import scratch_database
 from tests.benchmarks.errors import BenchmarkError
+from tests.benchmarks.runner import Plan
 from tests.benchmarks.workloads import WORKLOADS
-from tests.support.commands import end_in_order, measured_server
+from tests.support.benchmark_server import benchmark_server, install_shutdown_handler
 
-SHORTEST = 0.1
-FEWEST_ROWS = 50  # an inactive user is among them
+MIN_SECONDS = 0.1
+MIN_ROWS = 50  # an inactive user is among them
 QUICK = Plan(rounds=2, seconds=1.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status: 0 measured (whatever the figures), 1 not."""
     options = _options(arguments)
-    end_in_order()
+    install_shutdown_handler()
     plan = QUICK if options.quick else Plan(rounds=options.rounds, seconds=options.seconds)
     benchmark = Benchmark(
         plan=plan, output=options.output, users=options.users, posts=options.posts, keys=options.workloads
     )
     try:
-        with measured_server("bench-postgres", _say) as url, scratch_database(url, _say) as database:
+        with benchmark_server("bench-postgres", _say) as url, scratch_database(url, _say) as database:
             table = benchmark.run(database, _say)
     except (BenchmarkError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         _say(f"no result: {error}")
@@ -72,15 +72,15 @@ def _positive(text: str) -> int:
 
 def _duration(text: str) -> float:
     seconds = float(text)
-    if not SHORTEST <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be at least {SHORTEST}")
+    if not MIN_SECONDS <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be at least {MIN_SECONDS}")
     return seconds
 
 
 def _enough(text: str) -> int:
     number = int(text)
-    if number < FEWEST_ROWS:
-        raise argparse.ArgumentTypeError(f"must be at least {FEWEST_ROWS}")
+    if number < MIN_ROWS:
+        raise argparse.ArgumentTypeError(f"must be at least {MIN_ROWS}")
     return number
 
 

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.benchmarks import picture, table
-from tests.benchmarks.campaign import Campaign, Plan, Run
+from tests.benchmarks import chart, table
 from tests.benchmarks.checks import Checker
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import Dataset, generated
 from tests.benchmarks.machine import describe
+from tests.benchmarks.runner import BenchmarkRunner, Plan, Run
 from tests.benchmarks.servers import SERVICES, Server, Service, started
 from tests.benchmarks.summary import summarize
 from tests.benchmarks.workloads import WORKLOADS, Workload, workloads
@@ -46,7 +46,7 @@ class Benchmark:
                 server.await_answer()
                 report(f"{server.service.key}, {server.service.name}, is ready on port {server.port}")
             _check(servers, dataset, database, report)
-            campaign = Campaign(self.plan, servers, database, dataset, report)
+            campaign = BenchmarkRunner(self.plan, servers, database, dataset, report)
             runs = [run for workload in work for run in campaign.measure(workload)]
         return self._written(work, runs, machine)
 
@@ -64,7 +64,7 @@ class Benchmark:
         }
         self.output.mkdir(parents=True, exist_ok=True)
         (self.output / "bench.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
-        drawn = picture.render(self.services, results, machine, rounds=self.plan.rounds)
+        drawn = chart.render(self.services, results, machine, rounds=self.plan.rounds)
         (self.output / "bench.svg").write_text(drawn, encoding="utf-8")
         return table.render(self.services, results, machine)
 

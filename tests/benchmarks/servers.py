@@ -39,9 +39,11 @@ class Service:
 _SERVE = ("adapters.cli.main", "serve", "--exit-with-parent", str(os.getpid()))
 HEXAPOST = Service(key="h", name="Hexapost", module=_SERVE)
 QUIET = Service(key="q", name="Hexapost, no log", module=_SERVE, variables={"HEXAPOST_LOG_LEVEL": "error"})
-RAW = Service(key="b", name="raw ASGI + asyncpg", module=("tests.benchmarks.serving", "tests.benchmarks.raw:app"))
+RAW = Service(
+    key="b", name="raw ASGI + asyncpg", module=("tests.benchmarks.serving", "tests.benchmarks.baseline_raw_asgi:app")
+)
 TEXTBOOK = Service(
-    key="f", name="textbook FastAPI + ORM", module=("tests.benchmarks.serving", "tests.benchmarks.textbook:app")
+    key="f", name="textbook FastAPI + ORM", module=("tests.benchmarks.serving", "tests.benchmarks.baseline_fastapi:app")
 )
 SERVICES = (HEXAPOST, RAW, TEXTBOOK, QUIET)
 """The first one is compared with each of the others."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks.campaign import Run
+from tests.benchmarks.runner import Run
 from tests.benchmarks.servers import HEXAPOST, QUIET, RAW, TEXTBOOK
 from tests.benchmarks.workloads import Workload
 
@@ -14,7 +14,7 @@ TARGET_WORKLOADS = {RAW.key: ("W1", "W2", "W3"), TEXTBOOK.key: ("W1", "W2", "W3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class WorkloadResult:
     """A service at a workload: medians of the rounds."""
 
     service: str
@@ -40,7 +40,7 @@ class Result:
 
     workload: str
     title: str
-    scores: list[Score]
+    scores: list[WorkloadResult]
     cpu: dict[str, Ratio]
     throughput: dict[str, Ratio]
 
@@ -58,10 +58,10 @@ def summarize(workload: Workload, services: Sequence[str], runs: Sequence[Run]) 
     )
 
 
-def _score(runs: Sequence[Run]) -> Score:
+def _score(runs: Sequence[Run]) -> WorkloadResult:
     saturated = [run for run in runs if run.rate is None]
     paced = [run for run in runs if run.rate is not None]
-    return Score(
+    return WorkloadResult(
         service=runs[0].service,
         cpu_us=median(run.cpu_us for run in saturated),
         throughput=median(run.throughput for run in saturated),

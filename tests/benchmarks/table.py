@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.benchmarks.servers import Service
 from tests.benchmarks.summary import Ratio, Result, verdict
-from tests.support.markdown import aligned
+from tests.support.markdown import format_table
 
 BUSY = 0.9
 """From this share of a core on, the load generator is what limits the throughput."""
@@ -19,9 +19,9 @@ def render(services: Sequence[Service], results: Sequence[Result], machine: Mapp
         *(f"{result.workload}: {result.title}" for result in results),
         *(f"{name}: {value}" for name, value in machine.items()),
         "",
-        *aligned([_HEADS, *_scores(services, results)], words=2),
+        *format_table([_HEADS, *_scores(services, results)], words=2),
         "",
-        *aligned([_RATIO_HEADS, *_ratios(services[0], results)], words=2),
+        *format_table([_RATIO_HEADS, *_ratios(services[0], results)], words=2),
         "",
         "Medians of rounds in turn. CPU and req/s: saturated; ms: latency at the fixed rate, from when a request was",
         f"due. generator: the load generator's share of a core when saturated; above {BUSY:.0%} (!) it is the limit.",

@@ -18,13 +18,13 @@ from sqlalchemy import URL, make_url
 
 from tests.benchmarks import database as database_module
 from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.campaign import Plan
 from tests.benchmarks.database import BenchDatabase, scratch_database
 from tests.benchmarks.errors import WrongAnswerError
+from tests.benchmarks.runner import Plan
 from tests.benchmarks.servers import HOST, ROOT, SERVICES, Service
 from tests.cli.support import wait_until
 from tests.drills.faults.processes import children
-from tests.support.databases import Databases, connected
+from tests.support.template_databases import Databases, connected
 
 WRONG = {
     "value": "right._GET_USER = right._GET_USER.replace('version', 'version + 1 AS version')",
@@ -84,7 +84,9 @@ def test_benchmark_compares_responses_and_writes_results(
 def test_benchmark_fails_for_a_wrong_response(
     scratch: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str
 ) -> None:
-    (tmp_path / "planted.py").write_text(f"import tests.benchmarks.raw as right\n{plant}\napp = right.app\n")
+    (tmp_path / "planted.py").write_text(
+        f"import tests.benchmarks.baseline_raw_asgi as right\n{plant}\napp = right.app\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(database_module, "COMMIT_SECONDS", 0.1)
     wrong = Service(key="w", name="planted", module=("tests.benchmarks.serving", "planted:app"))

@@ -6,10 +6,10 @@ from statistics import median
 
 import pytest
 
-from tests.benchmarks import picture, table
-from tests.benchmarks.campaign import Run, percentiles
+from tests.benchmarks import chart, table
 from tests.benchmarks.cpu import clock_seconds, group_cpu_seconds
 from tests.benchmarks.dataset import generated
+from tests.benchmarks.runner import Run, percentiles
 from tests.benchmarks.servers import SERVICES
 from tests.benchmarks.summary import Result, summarize, verdict
 from tests.benchmarks.workloads import WORKLOADS, workloads
@@ -79,7 +79,7 @@ def test_benchmark_table_marks_a_busy_load_generator(results: list[Result]) -> N
 
 @pytest.mark.parametrize("count", range(1, len(WORKLOADS) + 1))
 def test_benchmark_chart_has_a_curve_per_service(results: list[Result], count: int) -> None:
-    root = ET.fromstring(picture.render(SERVICES, results[:count], MACHINE, rounds=3))  # noqa: S314 - our own
+    root = ET.fromstring(chart.render(SERVICES, results[:count], MACHINE, rounds=3))  # noqa: S314 - our own
     shapes = [shape.tag.rpartition("}")[2] for shape in root]
     assert shapes.count("polyline") == count * len(KEYS)
     assert {f"{number:g}" for number in (100, 200, 1000)} <= {(shape.text or "").replace(",", "") for shape in root}

@@ -13,7 +13,7 @@ from sqlalchemy import URL
 
 from adapters.cli.main import main
 from tests.cli.support import queried, rendered
-from tests.support.databases import Databases
+from tests.support.template_databases import Databases
 
 
 @dataclass(frozen=True)

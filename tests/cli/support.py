@@ -50,7 +50,7 @@ def queried(url: URL, statement: str) -> list[Any]:
         return [row[0] for row in cursor] if cursor.description else []
 
 
-def a_key(directory: Path, **variables: str) -> str:
+def create_api_key(directory: Path, **variables: str) -> str:
     """Create an API key with all scopes, as `hexapost keys create` in this directory and environment does."""
     settings = load_settings(variables)
     settings = settings.model_copy(update={"state_directory": directory / settings.state_directory})

@@ -21,7 +21,7 @@ from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, queried, rendered
-from tests.support.databases import Databases
+from tests.support.template_databases import Databases
 
 OUTDATED = "migrations outdated; run `hexapost migrate`"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from tests.cli.conftest import Hexapost
-from tests.cli.support import a_key, queried, rendered
+from tests.cli.support import create_api_key, queried, rendered
 
 INSERT = """
 INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, created_at, expires_at)
@@ -15,7 +15,7 @@ FROM api_keys, generate_series({}, {}) AS n
 
 
 def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: URL, tmp_path: Path) -> None:
-    a_key(tmp_path / "key", DATABASE_URL=rendered(database))
+    create_api_key(tmp_path / "key", DATABASE_URL=rendered(database))
     queried(database, INSERT.format("-", 1, 1001))
     queried(database, INSERT.format("+", 1002, 1003))
     for message in ("1001 expired outcomes", "1 expired outcome", "0 expired outcomes"):

@@ -5,7 +5,7 @@ import pytest
 from tests.cli.conftest import Hexapost
 from tests.cli.support import rendered
 from tests.observability.canaries import CANARY, SECRETS, leaks
-from tests.support.databases import Databases, with_driver
+from tests.support.template_databases import Databases, with_driver
 
 COMMANDS = [
     ["check"],

@@ -23,8 +23,8 @@ from tests.cli.support import (
     COMMAND,
     PATIENCE,
     Served,
-    a_key,
     blocked_pipe,
+    create_api_key,
     environment,
     queried,
     rendered,
@@ -33,9 +33,9 @@ from tests.cli.support import (
     wait_until,
 )
 from tests.cli.test_purge import INSERT
-from tests.drills.load.exchange import Connection
+from tests.drills.load.http_connection import Connection
 from tests.embedded.support import is_alive
-from tests.support.databases import Databases
+from tests.support.template_databases import Databases
 
 pytestmark = pytest.mark.xdist_group("serve")  # a single service per run
 HEAD = "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -67,7 +67,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def service(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory, url = tmp_path_factory.mktemp("serve"), databases.clone()
-    key = a_key(directory, DATABASE_URL=rendered(url))
+    key = create_api_key(directory, DATABASE_URL=rendered(url))
     with serving(directory, DATABASE_URL=rendered(url), **SETTINGS) as served:
         yield Service(served, directory, url, key)
         assert served.stop(signal.SIGTERM) == 0

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from adapters.http.middleware.http_protocol import bounded_protocol
 from adapters.http.middleware.request_limits import HeaderLimits
 from adapters.server.uvicorn_server import ACCEPTS_PER_ITERATION, Server
-from tests.support.waiting import LONGEST
+from tests.support.polling import TIMEOUT_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_server_start_makes_full_collections_rare() -> None:
 
 async def _iterations_to_accept(number: int) -> int:
     async with _started() as server:
-        clients = [socket.create_connection(server.address, LONGEST) for _ in range(number)]
+        clients = [socket.create_connection(server.address, TIMEOUT_SECONDS) for _ in range(number)]
         iterations = 0
         while len(server.server_state.connections) < number:
             await asyncio.sleep(0)
@@ -84,7 +84,7 @@ async def _started() -> AsyncIterator[Server]:
     server.lifespan = config.lifespan_class(config)
     await server.startup()
     try:
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             yield server
     finally:
         for listener in server.servers:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from adapters.server import supervisor
 from adapters.server.supervisor import MAX_START_FAILURES, Supervisor
-from tests.support.waiting import LONGEST, until
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
 
 WORKERS = 2
 
@@ -80,12 +80,12 @@ class Crew:
         return [line for line in self.logs if line["event"] == event]
 
     async def announces(self) -> None:
-        await asyncio.wait_for(self.announced.wait(), LONGEST)
+        await asyncio.wait_for(self.announced.wait(), TIMEOUT_SECONDS)
 
     async def terminate(self) -> None:
         """Send SIGTERM to the supervisor, and check that it ends in order."""
         os.kill(os.getpid(), signal.SIGTERM)
-        assert await asyncio.wait_for(self.run, LONGEST) == 0
+        assert await asyncio.wait_for(self.run, TIMEOUT_SECONDS) == 0
         assert self.alive() == []
 
 
@@ -125,7 +125,7 @@ async def supervised(crew: Crew) -> AsyncIterator[None]:
 async def test_supervisor_gives_up_when_no_worker_becomes_ready(crew: Crew) -> None:
     crew.mode = "broken"
     async with supervised(crew):
-        assert await asyncio.wait_for(crew.run, LONGEST) == 1
+        assert await asyncio.wait_for(crew.run, TIMEOUT_SECONDS) == 1
     failures = crew.events("worker failed to start")
     assert len(failures) >= MAX_START_FAILURES
     assert {(line["log_level"], line["exit_status"]) for line in failures} == {("warning", 3)}
@@ -138,8 +138,8 @@ async def test_supervisor_replaces_worker_that_ends(crew: Crew) -> None:
     async with supervised(crew):
         await crew.announces()
         crew.workers[0].end(-signal.SIGKILL)
-        await until(lambda: crew.alive() == [1, 2])
-        await until(lambda: len(crew.events("worker is ready")) == 3)
+        await wait_until(lambda: crew.alive() == [1, 2])
+        await wait_until(lambda: len(crew.events("worker is ready")) == 3)
         await crew.terminate()
     (ended,) = crew.events("worker exited; starting a replacement")
     assert (ended["log_level"], ended["pid"], ended["exit_status"]) == ("warning", 0, -signal.SIGKILL)
@@ -153,10 +153,10 @@ async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: 
         await crew.announces()
         crew.mode = mode
         crew.workers[0].end(1)
-        await until(lambda: len(crew.events(event)) > MAX_START_FAILURES)
+        await wait_until(lambda: len(crew.events(event)) > MAX_START_FAILURES)
         assert crew.alive() == [1]
         crew.mode = "ready"
-        await until(lambda: len(crew.alive()) == WORKERS)
+        await wait_until(lambda: len(crew.alive()) == WORKERS)
         await crew.terminate()
     assert not crew.events("no worker could be started; exiting")
     assert {line.get("error") for line in crew.events(event)} == {"No room" if mode == "full" else None}
@@ -165,7 +165,7 @@ async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: 
 async def test_sigterm_stops_workers_that_start(crew: Crew) -> None:
     crew.mode = "held"
     async with supervised(crew):
-        await until(lambda: len(crew.workers) == WORKERS)
+        await wait_until(lambda: len(crew.workers) == WORKERS)
         await crew.terminate()
     assert not crew.announced.is_set()
 
@@ -183,11 +183,11 @@ async def test_sighup_replaces_each_worker_when_new_is_ready(crew: Crew) -> None
         crew.mode = "held"
         os.kill(os.getpid(), signal.SIGHUP)
         for number in range(WORKERS):
-            await until(lambda: len(crew.workers) == WORKERS + number + 1)  # noqa: B023 - used at once
+            await wait_until(lambda: len(crew.workers) == WORKERS + number + 1)  # noqa: B023 - used at once
             stopped = sum(worker.is_stopping for worker in crew.workers)
             assert stopped == number
             crew.workers[-1].ready.set_result(True)
-        await until(lambda: bool(crew.events("rolling restart finished")))
+        await wait_until(lambda: bool(crew.events("rolling restart finished")))
         assert crew.alive() == [2, 3]
         await crew.terminate()
     assert all(worker.was_listening for worker in crew.workers[:WORKERS])
@@ -198,11 +198,11 @@ async def test_failed_rolling_restart_keeps_old_workers(crew: Crew) -> None:
         await crew.announces()
         crew.mode = "broken"
         os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: bool(crew.events("new worker failed to start; keeping the current workers")))
+        await wait_until(lambda: bool(crew.events("new worker failed to start; keeping the current workers")))
         assert crew.alive() == [0, 1]
         crew.mode = "ready"
         os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: bool(crew.events("rolling restart finished")))
+        await wait_until(lambda: bool(crew.events("rolling restart finished")))
         await crew.terminate()
 
 
@@ -211,7 +211,7 @@ async def test_sigterm_aborts_rolling_restart_while_new_worker_starts(crew: Crew
         await crew.announces()
         crew.mode = "held"
         os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: len(crew.workers) == WORKERS + 1)
+        await wait_until(lambda: len(crew.workers) == WORKERS + 1)
         await crew.terminate()
     assert len(crew.workers) == WORKERS + 1
 
@@ -222,10 +222,10 @@ async def test_sigterm_aborts_rolling_restart_while_old_worker_drains(crew: Crew
         old = crew.workers[0]
         old.can_drain.clear()
         os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: old.is_stopping)
+        await wait_until(lambda: old.is_stopping)
         os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: crew.listener.fileno() == -1)
+        await wait_until(lambda: crew.listener.fileno() == -1)
         old.can_drain.set()
-        assert await asyncio.wait_for(crew.run, LONGEST) == 0
+        assert await asyncio.wait_for(crew.run, TIMEOUT_SECONDS) == 0
     assert crew.alive() == []
     assert not crew.events("rolling restart finished")

@@ -9,8 +9,8 @@ import pytest
 
 from tests.cli.conftest import Hexapost
 from tests.cli.support import Served, rendered, serving, wait_until
-from tests.support.databases import Databases, with_driver
-from tests.support.roles import Role, a_role
+from tests.support.database_roles import Role, temporary_role
+from tests.support.template_databases import Databases, with_driver
 
 DETAIL = "cannot read schema version: SQLSTATE 42501"
 SECRETS = ("Traceback", "permission", "alembic_version", "SELECT")
@@ -20,7 +20,7 @@ SECRETS = ("Traceback", "permission", "alembic_version", "SELECT")
 def role(databases: Databases) -> Iterator[Role]:
     """A role without SELECT on alembic_version."""
     url = databases.clone()
-    with a_role(url) as role:
+    with temporary_role(url) as role:
         yield role
     databases.drop(url)
 

@@ -17,8 +17,8 @@ from sqlalchemy import URL
 
 from adapters.server import worker_process
 from adapters.server.worker_process import Worker
-from tests.cli.support import PATIENCE, Served, a_key, queried, rendered, serving, wait_until
-from tests.drills.load.exchange import ACKNOWLEDGED, Connection
+from tests.cli.support import PATIENCE, Served, create_api_key, queried, rendered, serving, wait_until
+from tests.drills.load.http_connection import ACKNOWLEDGED, Connection
 from tests.embedded.support import is_alive
 
 READY = "worker is ready"
@@ -87,7 +87,7 @@ async def test_rolling_restart_and_stop_lose_no_requests(tmp_path: Path, scratch
     url = rendered(scratch)
     limits = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in ("REQUEST", "ATTEMPT", "STATEMENT")}
     variables = {"DATABASE_URL": url, "HEXAPOST_RATE_LIMIT": "none", **limits}
-    key = a_key(tmp_path, **variables)
+    key = create_api_key(tmp_path, **variables)
     with serving(tmp_path, "--workers", "2", **variables) as served:
         address = served.address()
         first = pids(served)

@@ -11,36 +11,36 @@ from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
 from domain.api_keys import ApiKey
-from tests.support.examples import a_key, store
-from tests.support.services import post_service, user_service
-from tests.support.stores import DRIVERS, Store, cleared
-from tests.support.waiting import until
+from tests.support.database_fixture import DRIVERS, DatabaseFixture, with_empty_tables
+from tests.support.factories import make_api_key, store
+from tests.support.polling import wait_until
+from tests.support.service_factories import post_service, user_service
 
 MEMORY = "memory"
 AtOnce = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
 
 
 @pytest.fixture(params=[MEMORY, *DRIVERS])
-def shared(request: pytest.FixtureRequest) -> Store | None:
+def shared(request: pytest.FixtureRequest) -> DatabaseFixture | None:
     """Return the database of each driver, and None for the storage in memory."""
     if request.param == MEMORY:
         return None
-    stores: Mapping[str, Store] = request.getfixturevalue("stores")
+    stores: Mapping[str, DatabaseFixture] = request.getfixturevalue("stores")
     return stores[request.param]
 
 
 @pytest.fixture
-async def storage(shared: Store | None) -> AsyncIterator[Storage]:
+async def storage(shared: DatabaseFixture | None) -> AsyncIterator[Storage]:
     """Return each storage without entities."""
     if shared is None:
         yield InMemoryStorage()
         return
-    async with cleared(shared) as store:
+    async with with_empty_tables(shared) as store:
         yield store.storage
 
 
 @pytest.fixture
-def is_waiting(shared: Store | None) -> Callable[[], bool]:
+def is_waiting(shared: DatabaseFixture | None) -> Callable[[], bool]:
     """Return a function that returns True while a session waits for a lock. In memory, no session waits."""
     return shared.is_waiting if shared else lambda: False
 
@@ -57,7 +57,7 @@ def posts(storage: Storage) -> PostService:
 
 @pytest.fixture
 async def key(storage: Storage) -> ApiKey:
-    key = a_key()
+    key = make_api_key()
     await store(storage, key)
     return key
 
@@ -68,7 +68,7 @@ def at_once(is_waiting: Callable[[], bool]) -> AtOnce:
 
     async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         task = asyncio.create_task(coroutine)
-        await until(lambda: task.done() or is_waiting())
+        await wait_until(lambda: task.done() or is_waiting())
         waits = not task.done()
         if waits:
             task.cancel()

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from application.ports import Storage
-from tests.support.examples import a_key, a_post, a_user, store
+from tests.support.factories import make_api_key, make_post, make_user, store
 
 KINDS = ("users", "posts", "keys")
 VERSIONED = ("users", "posts")
-AUTHOR = a_user()
+AUTHOR = make_user()
 """Has to be stored before a post is stored. `store_author` does it."""
 
 
 def make(kind: str, **fields: Any) -> Any:
     """Return a new entity. AUTHOR is the author of a post."""
     if kind == "users":
-        return a_user(**fields)
-    return a_post(AUTHOR, **fields) if kind == "posts" else a_key(**fields)
+        return make_user(**fields)
+    return make_post(AUTHOR, **fields) if kind == "posts" else make_api_key(**fields)
 
 
 async def store_author(storage: Storage, kind: str) -> None:

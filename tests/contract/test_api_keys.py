@@ -12,8 +12,17 @@ import pytest
 from adapters.clock import new_id
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
-from tests.support.examples import EXPIRES, REVOKED, USED, a_key, a_user, store, stored_keys, stored_users
-from tests.support.probes import Probe
+from tests.support.factories import (
+    EXPIRES,
+    REVOKED,
+    USED,
+    make_api_key,
+    make_user,
+    store,
+    stored_api_keys,
+    stored_users,
+)
+from tests.support.use_case_runner import UseCaseRunner
 
 SECOND = timedelta(seconds=1)
 
@@ -32,7 +41,7 @@ CHANGES: dict[str, tuple[Change, Rule, str, datetime]] = {
 
 
 async def _change(storage: Storage, key: ApiKey, verb: str, at: datetime) -> None:
-    await Probe(storage).change(lambda work: CHANGES[verb][0](work, key.id, at))
+    await UseCaseRunner(storage).change(lambda work: CHANGES[verb][0](work, key.id, at))
 
 
 @pytest.mark.parametrize("verb", CHANGES)
@@ -43,45 +52,45 @@ async def test_key_change_follows_the_rule_of_the_domain(
 ) -> None:
     _, rule, field, time = CHANGES[verb]
     fields: dict[str, Any] = {field: time if is_set else None}
-    key, bystander = a_key(**fields), a_key()
+    key, bystander = make_api_key(**fields), make_api_key()
     await store(storage, key, bystander)
     await _change(storage, key, verb, time + later)
-    assert await stored_keys(storage) == [bystander, rule(key, time + later)]
+    assert await stored_api_keys(storage) == [bystander, rule(key, time + later)]
 
 
 async def test_key_changes_keep_the_fields_of_each_other(storage: Storage) -> None:
-    key = a_key(expires_at=None, last_used_at=None)
+    key = make_api_key(expires_at=None, last_used_at=None)
     await store(storage, key)
     for verb in ("set expiry", "revoke", "record use"):
         await _change(storage, key, verb, CHANGES[verb][3])
-    assert await stored_keys(storage) == [replace(key, revoked_at=REVOKED, expires_at=EXPIRES, last_used_at=USED)]
+    assert await stored_api_keys(storage) == [replace(key, revoked_at=REVOKED, expires_at=EXPIRES, last_used_at=USED)]
 
 
 async def test_key_add_raises_for_unknown_user(storage: Storage) -> None:
-    owner = a_user()
+    owner = make_user()
     await store(storage, owner)
     with pytest.raises(ApiKeyUserNotFoundError):
-        await store(storage, a_key(a_user()))
+        await store(storage, make_api_key(make_user()))
     with pytest.raises(ApiKeyUserNotFoundError):
-        await store(storage, a_key(owner), a_key(a_user()))
-    assert await stored_keys(storage) == []
+        await store(storage, make_api_key(owner), make_api_key(make_user()))
+    assert await stored_api_keys(storage) == []
 
 
 async def test_key_add_accepts_a_user_of_the_same_unit_of_work(storage: Storage) -> None:
-    user = a_user()
-    key = a_key(user)
+    user = make_user()
+    key = make_api_key(user)
     await store(storage, user, key)
-    assert await stored_keys(storage) == [key]
+    assert await stored_api_keys(storage) == [key]
 
 
 async def test_set_expiry_raises_not_found_for_revoked_key(storage: Storage) -> None:
-    key = a_key(revoked_at=REVOKED)
+    key = make_api_key(revoked_at=REVOKED)
     await store(storage, key)
     with pytest.raises(ApiKeyNotFoundError):
         async with storage.transaction() as work:
             await work.api_keys.set_expiry(key.id, at=EXPIRES)
-            await work.api_keys.add(a_key())
-    assert await stored_keys(storage) == [key]
+            await work.api_keys.add(make_api_key())
+    assert await stored_api_keys(storage) == [key]
 
 
 @pytest.mark.parametrize("effects", [0, 1])
@@ -90,18 +99,18 @@ async def test_key_change_raises_not_found_and_rolls_back(storage: Storage, verb
     with pytest.raises(ApiKeyNotFoundError):
         async with storage.transaction() as work:
             for _ in range(effects):
-                await work.users.add(a_user())
+                await work.users.add(make_user())
             await CHANGES[verb][0](work, new_id(), EXPIRES)
     assert await stored_users(storage) == []
 
 
 async def test_record_use_of_unknown_key_succeeds(storage: Storage) -> None:
-    await _change(storage, a_key(), "record use", USED)
-    assert await stored_keys(storage) == []
+    await _change(storage, make_api_key(), "record use", USED)
+    assert await stored_api_keys(storage) == []
 
 
 async def test_concurrent_key_changes_store_the_extreme_times(storage: Storage) -> None:
-    key = a_key()
+    key = make_api_key()
     await store(storage, key)
     times = [SECOND * number for number in range(-9, 10)]
 
@@ -110,17 +119,19 @@ async def test_concurrent_key_changes_store_the_extreme_times(storage: Storage) 
         await _change(storage, key, "set expiry", EXPIRES + time)
 
     await asyncio.gather(*[change(time) for time in times])
-    assert await stored_keys(storage) == [replace(key, last_used_at=USED + times[-1], expires_at=EXPIRES + times[0])]
+    assert await stored_api_keys(storage) == [
+        replace(key, last_used_at=USED + times[-1], expires_at=EXPIRES + times[0])
+    ]
 
 
 async def test_concurrent_revocations_store_a_single_time(storage: Storage) -> None:
-    key = a_key()
+    key = make_api_key()
     await store(storage, key)
     seen: set[object] = set()
 
     async def revoke(number: int) -> None:
         await _change(storage, key, "revoke", REVOKED + SECOND * number)
-        seen.update(stored.revoked_at for stored in await stored_keys(storage))
+        seen.update(stored.revoked_at for stored in await stored_api_keys(storage))
 
     await asyncio.gather(*[revoke(number) for number in range(20)])
     assert len(seen) == 1

@@ -8,14 +8,23 @@ import pytest
 from application.ports import ConcurrentUpdateError, Storage, UnitOfWork
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post
 from domain.users import User
-from tests.support.examples import a_post, a_user, delete, next_version, store, stored_posts, stored_users, update
-from tests.support.waiting import until
+from tests.support.factories import (
+    delete,
+    make_post,
+    make_user,
+    next_version,
+    store,
+    stored_posts,
+    stored_users,
+    update,
+)
+from tests.support.polling import wait_until
 
 Guarded = Callable[[UnitOfWork, Post], Awaitable[None]]
 
 
 async def _add(work: UnitOfWork, post: Post) -> None:
-    await work.posts.add(a_post(post.author_id, title="guarded"))
+    await work.posts.add(make_post(post.author_id, title="guarded"))
 
 
 async def _publish(work: UnitOfWork, post: Post) -> None:
@@ -26,8 +35,8 @@ both = pytest.mark.parametrize("guarded", [pytest.param(_add, id="add"), pytest.
 
 
 async def _author_with_post(storage: Storage) -> tuple[User, Post]:
-    author = a_user(version=2)
-    post = a_post(author)
+    author = make_user(version=2)
+    post = make_post(author)
     await store(storage, author, post)
     return author, post
 
@@ -111,7 +120,7 @@ async def test_post_write_locks_the_author_until_commit(
             await guarded(work, post)
             await work.posts.get(post.id)  # a read sends the writes before it
             other = asyncio.create_task(change_the_author())
-            await until(lambda: other.done() or is_waiting())
+            await wait_until(lambda: other.done() or is_waiting())
             ended.append("work")
     except (AuthorInactiveError, AuthorNotFoundError, ConcurrentUpdateError):
         refused = True

@@ -14,55 +14,55 @@ from application.users import UserService
 from domain.api_keys import ApiKey, ApiKeyUserNotFoundError, Scope
 from domain.posts import AuthorNotFoundError
 from domain.users import User
-from tests.support.examples import (
-    a_key,
-    a_post,
-    a_user,
-    an_outcome,
+from tests.support.factories import (
     delete,
+    make_api_key,
+    make_idempotency_record,
+    make_post,
+    make_user,
     newest_first,
     next_version,
+    replay_error,
     store,
-    stored_keys,
+    stored_api_keys,
     stored_posts,
     stored_users,
-    told,
 )
-from tests.support.probes import Probe
-from tests.support.services import key_service
-from tests.support.waiting import until
+from tests.support.polling import wait_until
+from tests.support.service_factories import key_service
+from tests.support.use_case_runner import UseCaseRunner
 
 
 @pytest.fixture
 async def user(storage: Storage) -> User:
-    user = a_user(version=2)
+    user = make_user(version=2)
     await store(storage, user)
     return user
 
 
 async def _erase(storage: Storage, user: User) -> None:
-    await Probe(storage).change(lambda work: work.users.delete(user))
+    await UseCaseRunner(storage).change(lambda work: work.users.delete(user))
 
 
 async def test_delete_user_deletes_keys_and_their_records(storage: Storage, user: User, key: ApiKey) -> None:
-    bystander = a_user()
-    own, others = a_key(user), a_key(bystander)
-    outcomes = [an_outcome(each) for each in (own, others, key)]
+    bystander = make_user()
+    own, others = make_api_key(user), make_api_key(bystander)
+    outcomes = [make_idempotency_record(each) for each in (own, others, key)]
     await store(storage, bystander, own, others, *outcomes)
     await _erase(storage, user)
-    assert await stored_keys(storage) == newest_first([key, others])
-    assert [await told(storage, outcome) for outcome in outcomes[1:]] == outcomes[1:]
+    assert await stored_api_keys(storage) == newest_first([key, others])
+    assert [await replay_error(storage, outcome) for outcome in outcomes[1:]] == outcomes[1:]
     with pytest.raises(UnauthenticatedError):
         await store(storage, outcomes[0])
 
 
 async def test_delete_user_erases_responses_about_the_user(storage: Storage, user: User, key: ApiKey) -> None:
-    about = [an_outcome(key, subject_id=user.id) for _ in range(3)]
-    kept = [an_outcome(key), an_outcome(key, subject_id=a_user().id)]
+    about = [make_idempotency_record(key, subject_id=user.id) for _ in range(3)]
+    kept = [make_idempotency_record(key), make_idempotency_record(key, subject_id=make_user().id)]
     await store(storage, *about, *kept)
     await _erase(storage, user)
-    assert [await told(storage, outcome) for outcome in about] == [IdempotencyRecordErasedError] * 3
-    assert [await told(storage, outcome) for outcome in kept] == kept
+    assert [await replay_error(storage, outcome) for outcome in about] == [IdempotencyRecordErasedError] * 3
+    assert [await replay_error(storage, outcome) for outcome in kept] == kept
     with pytest.raises(IdempotencyRecordErasedError):  # a retry of the same attempt, too
         await store(storage, about[0], user)
     with pytest.raises(IdempotencyKeyReusedError):
@@ -71,55 +71,55 @@ async def test_delete_user_erases_responses_about_the_user(storage: Storage, use
 
 
 async def test_stale_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:
-    own, outcome = a_key(user), an_outcome(key, subject_id=user.id)
+    own, outcome = make_api_key(user), make_idempotency_record(key, subject_id=user.id)
     await store(storage, own, outcome)
     for version in (1, 3):
         with pytest.raises(ConcurrentUpdateError):
             await delete(storage, replace(user, version=version))
-    assert await told(storage, outcome) == outcome
-    assert (await stored_users(storage), await stored_keys(storage)) == ([user], [own, key])
+    assert await replay_error(storage, outcome) == outcome
+    assert (await stored_users(storage), await stored_api_keys(storage)) == ([user], [own, key])
 
 
 async def test_rolled_back_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:
-    outcome = an_outcome(key, subject_id=user.id)
+    outcome = make_idempotency_record(key, subject_id=user.id)
     await store(storage, outcome)
     with pytest.raises(KeyError):
         async with storage.transaction() as work:
             await work.users.delete(user)
             await work.users.list(limit=1)
             raise KeyError
-    assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [user])
+    assert (await replay_error(storage, outcome), await stored_users(storage)) == (outcome, [user])
 
 
 @pytest.mark.parametrize("effect", ["post", "key"])
 async def test_delete_user_erases_response_of_concurrent_request(
     storage: Storage, user: User, key: ApiKey, effect: str, is_waiting: Callable[[], bool]
 ) -> None:
-    outcome = an_outcome(key, subject_id=user.id)
+    outcome = make_idempotency_record(key, subject_id=user.id)
     try:
         async with storage.transaction() as work:
             await work.idempotency.add(outcome)
-            await (work.posts.add(a_post(user)) if effect == "post" else work.api_keys.add(a_key(user)))
+            await (work.posts.add(make_post(user)) if effect == "post" else work.api_keys.add(make_api_key(user)))
             await work.users.list(limit=1)  # a read sends the writes before it
             erasing = asyncio.create_task(_erase(storage, user))
-            await until(lambda: erasing.done() or is_waiting())
+            await wait_until(lambda: erasing.done() or is_waiting())
     except (AuthorNotFoundError, ApiKeyUserNotFoundError):
-        assert await told(storage, outcome) is None
+        assert await replay_error(storage, outcome) is None
     else:
         await erasing
-        assert await told(storage, outcome) is IdempotencyRecordErasedError
+        assert await replay_error(storage, outcome) is IdempotencyRecordErasedError
     await erasing
-    assert (await stored_users(storage), await stored_posts(storage), await stored_keys(storage)) == ([], [], [key])
+    assert (await stored_users(storage), await stored_posts(storage), await stored_api_keys(storage)) == ([], [], [key])
 
 
 async def test_delete_user_erases_response_of_the_same_unit_of_work(storage: Storage, user: User, key: ApiKey) -> None:
-    outcome = an_outcome(key, subject_id=user.id)
+    outcome = make_idempotency_record(key, subject_id=user.id)
     changed = next_version(user)
     async with storage.transaction() as work:
         await work.idempotency.add(outcome)
         await work.users.update(changed)
         await work.users.delete(changed)
-    assert await told(storage, outcome) is IdempotencyRecordErasedError
+    assert await replay_error(storage, outcome) is IdempotencyRecordErasedError
 
 
 @pytest.mark.parametrize("attempt", range(3))
@@ -133,4 +133,4 @@ async def test_delete_user_deletes_concurrently_created_keys(
     *created, erased = await asyncio.gather(*create, users.delete(SYSTEM_PRINCIPAL, user.id), return_exceptions=True)
     assert erased is None
     assert {type(result) for result in created} <= {CreatedApiKey, ApiKeyUserNotFoundError}
-    assert (await stored_users(storage), await stored_keys(storage)) == ([], [])
+    assert (await stored_users(storage), await stored_api_keys(storage)) == ([], [])

@@ -12,9 +12,19 @@ from application.idempotency import IdempotencyKeyReusedError, IdempotencyRecord
 from application.ports import Storage, StorageUnavailableError
 from domain.api_keys import ApiKey
 from domain.users import EmailAlreadyRegisteredError
-from tests.support.callers import HookedStorage, raising
-from tests.support.examples import CREATED, EXPIRES, a_key, a_request, a_user, an_outcome, store, stored_users, told
-from tests.support.services import user_service
+from tests.support.factories import (
+    CREATED,
+    EXPIRES,
+    a_request,
+    make_api_key,
+    make_idempotency_record,
+    make_user,
+    replay_error,
+    store,
+    stored_users,
+)
+from tests.support.principals import HookedStorage, raising
+from tests.support.service_factories import user_service
 
 INSTANT = timedelta(microseconds=1)
 
@@ -29,9 +39,9 @@ INSTANT = timedelta(microseconds=1)
     ],
 )
 async def test_repeated_request_gets_the_stored_record(storage: Storage, key: ApiKey, fields: dict[str, Any]) -> None:
-    outcome = an_outcome(key, **fields)
-    await store(storage, outcome, an_outcome(key))
-    stored = await told(storage, outcome)
+    outcome = make_idempotency_record(key, **fields)
+    await store(storage, outcome, make_idempotency_record(key))
+    stored = await replay_error(storage, outcome)
     assert stored == outcome
     assert isinstance(stored, IdempotencyRecord)
     assert {type(stored.key_hash), type(stored.fingerprint), type(stored.response)} == {bytes}
@@ -39,10 +49,10 @@ async def test_repeated_request_gets_the_stored_record(storage: Storage, key: Ap
 
 @pytest.mark.parametrize("effects", [0, 1])
 async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage, key: ApiKey, effects: int) -> None:
-    outcome, users = an_outcome(key), [a_user()] * effects
+    outcome, users = make_idempotency_record(key), [make_user()] * effects
     for _ in range(3):
         await store(storage, outcome, *users)
-    assert await told(storage, outcome) == outcome
+    assert await replay_error(storage, outcome) == outcome
     assert await stored_users(storage) == users
 
 
@@ -51,54 +61,54 @@ async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage,
 async def test_record_add_returns_the_earlier_record(
     storage: Storage, key: ApiKey, fields: dict[str, Any], effects: int
 ) -> None:
-    outcome = an_outcome(key)
+    outcome = make_idempotency_record(key)
     await store(storage, outcome)
-    assert await store(storage, replace(outcome, **fields), *[a_user()] * effects) == outcome
-    assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [])
+    assert await store(storage, replace(outcome, **fields), *[make_user()] * effects) == outcome
+    assert (await replay_error(storage, outcome), await stored_users(storage)) == (outcome, [])
 
 
 async def test_record_add_raises_for_a_different_request(storage: Storage, key: ApiKey) -> None:
-    outcome = an_outcome(key)
+    outcome = make_idempotency_record(key)
     await store(storage, outcome)
     with pytest.raises(IdempotencyKeyReusedError):
-        await store(storage, replace(outcome, fingerprint=b"\1" * 32), a_user())
-    assert (await told(storage, outcome), await stored_users(storage)) == (outcome, [])
+        await store(storage, replace(outcome, fingerprint=b"\1" * 32), make_user())
+    assert (await replay_error(storage, outcome), await stored_users(storage)) == (outcome, [])
 
 
 async def test_record_is_identified_by_api_key_and_name(storage: Storage, key: ApiKey) -> None:
-    other_key = a_key()
+    other_key = make_api_key()
     await store(storage, other_key)
-    outcome = an_outcome(key)
+    outcome = make_idempotency_record(key)
     others = [replace(outcome, api_key_id=other_key.id), replace(outcome, key_hash=b"n" * 32)]
     await store(storage, outcome, *[replace(other, fingerprint=b"f" * 32) for other in others])
-    assert await told(storage, outcome) == outcome
+    assert await replay_error(storage, outcome) == outcome
 
 
 async def test_record_add_replaces_an_expired_record(storage: Storage, key: ApiKey) -> None:
-    before = an_outcome(key, subject_id=new_id())
+    before = make_idempotency_record(key, subject_id=new_id())
     expires_at = EXPIRES + timedelta(days=1)
     after = replace(before, fingerprint=b"\1" * 32, response=b"after", created_at=EXPIRES, expires_at=expires_at)
     await store(storage, before)
     await store(storage, after)
-    assert await told(storage, after) == after
+    assert await replay_error(storage, after) == after
 
 
 async def test_record_replays_until_its_expiry(storage: Storage, key: ApiKey) -> None:
-    outcome = an_outcome(key)
+    outcome = make_idempotency_record(key)
     await store(storage, outcome)
-    assert await told(storage, replace(outcome, created_at=EXPIRES - INSTANT)) == outcome
-    assert await told(storage, replace(outcome, created_at=EXPIRES)) is None
+    assert await replay_error(storage, replace(outcome, created_at=EXPIRES - INSTANT)) == outcome
+    assert await replay_error(storage, replace(outcome, created_at=EXPIRES)) is None
 
 
 @pytest.mark.parametrize("is_replacement", [False, True])
 async def test_rolled_back_request_leaves_records_as_they_were(
     storage: Storage, key: ApiKey, is_replacement: bool
 ) -> None:
-    expired, user = an_outcome(key), a_user()
+    expired, user = make_idempotency_record(key), make_user()
     await store(storage, user, *[expired] * is_replacement)
     with pytest.raises(EmailAlreadyRegisteredError):
-        await store(storage, replace(expired, response=b"x", created_at=EXPIRES), a_user(email=user.email))
-    assert await told(storage, expired) == (expired if is_replacement else None)
+        await store(storage, replace(expired, response=b"x", created_at=EXPIRES), make_user(email=user.email))
+    assert await replay_error(storage, expired) == (expired if is_replacement else None)
     assert await stored_users(storage) == [user]
 
 
@@ -112,5 +122,5 @@ async def test_create_user_executes_once_when_its_commit_is_lost(storage: Storag
 @pytest.mark.parametrize("effects", [0, 1])
 async def test_record_add_raises_unauthenticated_for_unknown_key(storage: Storage, effects: int) -> None:
     with pytest.raises(UnauthenticatedError):
-        await store(storage, an_outcome(new_id()), *[a_user()] * effects)
+        await store(storage, make_idempotency_record(new_id()), *[make_user()] * effects)
     assert await stored_users(storage) == []

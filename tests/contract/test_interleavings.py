@@ -12,9 +12,9 @@ from application.users import UserService
 from domain.errors import VersionMismatchError
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
-from tests.support.callers import Hook, HookedStorage
-from tests.support.examples import stored_posts, stored_users
-from tests.support.services import post_service, user_service
+from tests.support.factories import stored_posts, stored_users
+from tests.support.principals import Hook, HookedStorage
+from tests.support.service_factories import post_service, user_service
 
 Interruption = Callable[[UserService, User], Awaitable[object]]
 Attempt = Callable[[PostService, Post], Awaitable[Post]]

@@ -9,7 +9,7 @@ import pytest
 from adapters.clock import new_id
 from application.ports import Storage
 from tests.contract.entities import KINDS, VERSIONED, listed, make, store_author
-from tests.support.examples import a_user, delete, newest_first, store
+from tests.support.factories import delete, make_user, newest_first, store
 
 LOWEST, HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ async def test_list_pages_are_complete_during_concurrent_writes(storage: Storage
 
 
 async def test_list_users_combines_is_active_with_the_cursor(storage: Storage) -> None:
-    users = [a_user(is_active=number % 3 != 0) for number in range(9)]
+    users = [make_user(is_active=number % 3 != 0) for number in range(9)]
     await store(storage, *users)
     for is_active in (None, True, False):
         for after in (None, users[5].id):

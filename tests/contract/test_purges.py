@@ -10,8 +10,8 @@ from application.ports import Storage
 from application.retention import RetentionService
 from domain.api_keys import ApiKey
 from tests.contract.conftest import AtOnce
-from tests.support.examples import EXPIRES, an_outcome, store, told
-from tests.support.services import PATIENT
+from tests.support.factories import EXPIRES, make_idempotency_record, replay_error, store
+from tests.support.service_factories import LENIENT_RETRY
 
 INSTANT = timedelta(microseconds=1)
 
@@ -23,39 +23,39 @@ async def _purge(storage: Storage, limit: int) -> int:
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 5])
 async def test_purge_deletes_the_oldest_expired_records(storage: Storage, key: ApiKey, limit: int) -> None:
-    expired = [an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0, 2)]
-    kept = an_outcome(key, expires_at=EXPIRES + INSTANT)
+    expired = [make_idempotency_record(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0, 2)]
+    kept = make_idempotency_record(key, expires_at=EXPIRES + INSTANT)
     await store(storage, kept, *expired)
     assert await _purge(storage, limit) == min(limit, 4)
     oldest_first = sorted(expired, key=lambda outcome: outcome.expires_at)
-    left = [outcome for outcome in oldest_first if await told(storage, outcome) is not None]
+    left = [outcome for outcome in oldest_first if await replay_error(storage, outcome) is not None]
     assert left == oldest_first[limit:]
-    assert await told(storage, kept) == kept
+    assert await replay_error(storage, kept) == kept
 
 
 async def test_purge_counts_records_of_the_same_unit_of_work(storage: Storage, key: ApiKey) -> None:
-    outcomes = [an_outcome(key, expires_at=EXPIRES) for _ in range(3)]
+    outcomes = [make_idempotency_record(key, expires_at=EXPIRES) for _ in range(3)]
     async with storage.transaction() as work:
         for outcome in outcomes:
             await work.idempotency.add(outcome)
         assert await work.idempotency.purge(now=EXPIRES, limit=2) == 2
         assert await work.idempotency.purge(now=EXPIRES, limit=2) == 1
         assert await work.idempotency.purge(now=EXPIRES, limit=2) == 0
-    assert [await told(storage, outcome) for outcome in outcomes] == [None] * 3
+    assert [await replay_error(storage, outcome) for outcome in outcomes] == [None] * 3
 
 
 async def test_rolled_back_purge_deletes_no_record(storage: Storage, key: ApiKey) -> None:
-    outcome = an_outcome(key)
+    outcome = make_idempotency_record(key)
     await store(storage, outcome)
     with pytest.raises(KeyError):
         async with storage.transaction() as work:
             assert await work.idempotency.purge(now=EXPIRES, limit=9) == 1
             raise KeyError
-    assert await told(storage, outcome) == outcome
+    assert await replay_error(storage, outcome) == outcome
 
 
 async def test_concurrent_purges_skip_the_records_of_each_other(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
-    outcomes = [an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (4, 3, 2, 1, 0)]
+    outcomes = [make_idempotency_record(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (4, 3, 2, 1, 0)]
     await store(storage, *outcomes)
 
     with pytest.raises(KeyError):
@@ -64,11 +64,11 @@ async def test_concurrent_purges_skip_the_records_of_each_other(storage: Storage
             assert await at_once(_purge(storage, 2)) == 2
             assert await at_once(_purge(storage, 9)) == 1
             raise KeyError
-    assert [await told(storage, outcome) for outcome in outcomes] == [*outcomes[:2], None, None, None]
+    assert [await replay_error(storage, outcome) for outcome in outcomes] == [*outcomes[:2], None, None, None]
 
 
 async def test_purge_skips_a_record_that_is_being_replaced(storage: Storage, key: ApiKey, at_once: AtOnce) -> None:
-    first, second = (an_outcome(key) for _ in range(2))
+    first, second = (make_idempotency_record(key) for _ in range(2))
     await store(storage, first, second)
     after = replace(first, response=b"after", created_at=EXPIRES, expires_at=EXPIRES + timedelta(days=1))
 
@@ -76,25 +76,29 @@ async def test_purge_skips_a_record_that_is_being_replaced(storage: Storage, key
         await work.idempotency.add(after)
         await work.users.list(limit=1)
         assert await at_once(_purge(storage, 9)) == 1
-    assert (await told(storage, after), await told(storage, second)) == (after, None)
+    assert (await replay_error(storage, after), await replay_error(storage, second)) == (after, None)
     assert await _purge(storage, 9) == 0
 
 
 async def test_concurrent_batched_purges_delete_each_record_once(storage: Storage, key: ApiKey) -> None:
-    expired = [an_outcome(key) for _ in range(60)]
-    kept = [an_outcome(key, expires_at=EXPIRES + timedelta(days=1)) for _ in range(7)]
+    expired = [make_idempotency_record(key) for _ in range(60)]
+    kept = [make_idempotency_record(key, expires_at=EXPIRES + timedelta(days=1)) for _ in range(7)]
     await store(storage, *expired, *kept)
-    services = [RetentionService(storage=storage, clock=lambda: EXPIRES, retry=PATIENT, batch_size=7) for _ in range(5)]
+    services = [
+        RetentionService(storage=storage, clock=lambda: EXPIRES, retry=LENIENT_RETRY, batch_size=7) for _ in range(5)
+    ]
     removed = await asyncio.gather(*[service.purge() for service in services])
     assert sum(removed) == len(expired)
-    assert [await told(storage, outcome) for outcome in kept] == kept
-    assert [await told(storage, outcome) for outcome in expired] == [None] * len(expired)
+    assert [await replay_error(storage, outcome) for outcome in kept] == kept
+    assert [await replay_error(storage, outcome) for outcome in expired] == [None] * len(expired)
 
 
 async def test_oldest_expiry_returns_the_earliest_time(storage: Storage, key: ApiKey) -> None:
     async with storage.readonly() as work:
         assert await work.idempotency.oldest_expiry() is None
-    await store(storage, *[an_outcome(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0)])
+    await store(
+        storage, *[make_idempotency_record(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0)]
+    )
     async with storage.readonly() as work:
         assert await work.idempotency.oldest_expiry() == EXPIRES - timedelta(hours=3)
 
@@ -103,7 +107,11 @@ async def test_oldest_expiry_returns_the_earliest_time(storage: Storage, key: Ap
 async def test_purge_lag_is_the_age_of_the_oldest_expired_record(
     storage: Storage, key: ApiKey, late: int, lag: int
 ) -> None:
-    retention = RetentionService(storage=storage, clock=lambda: EXPIRES + timedelta(seconds=late), retry=PATIENT)
+    retention = RetentionService(storage=storage, clock=lambda: EXPIRES + timedelta(seconds=late), retry=LENIENT_RETRY)
     assert await retention.purge_lag() == timedelta()
-    await store(storage, an_outcome(key, expires_at=EXPIRES), an_outcome(key, expires_at=EXPIRES + INSTANT))
+    await store(
+        storage,
+        make_idempotency_record(key, expires_at=EXPIRES),
+        make_idempotency_record(key, expires_at=EXPIRES + INSTANT),
+    )
     assert await retention.purge_lag() == timedelta(seconds=lag)

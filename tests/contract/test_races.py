@@ -13,8 +13,8 @@ from application.posts import PostService
 from application.users import UserService
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
-from tests.support.examples import a_post, a_user, store, stored_posts, stored_users
-from tests.support.probes import Probe
+from tests.support.factories import make_post, make_user, store, stored_posts, stored_users
+from tests.support.use_case_runner import UseCaseRunner
 
 CALLERS = 20
 
@@ -51,7 +51,7 @@ async def test_concurrent_use_cases_store_an_email_once(storage: Storage, users:
     if verb == "create":
         calls = [users.create(SYSTEM_PRINCIPAL, email=spelling) for spelling in spellings]
     else:
-        people = [a_user(email=f"{number}@example.org") for number in range(CALLERS)]
+        people = [make_user(email=f"{number}@example.org") for number in range(CALLERS)]
         await store(storage, *people)
         calls = [
             users.update(SYSTEM_PRINCIPAL, user.id, email=email) for user, email in zip(people, spellings, strict=True)
@@ -63,14 +63,14 @@ async def test_concurrent_use_cases_store_an_email_once(storage: Storage, users:
 
 
 async def test_concurrent_retries_of_add_store_the_user_once(storage: Storage) -> None:
-    people = [a_user() for _ in range(30)]
+    people = [make_user() for _ in range(30)]
     for person in people:  # a retry rarely meets its own insert, so repeat
         await asyncio.gather(*[_add(storage, person) for _ in range(CALLERS)])
     assert await stored_users(storage) == people[::-1]
 
 
 async def _add(storage: Storage, user: User) -> None:
-    await Probe(storage).change(lambda work: work.users.add(user))
+    await UseCaseRunner(storage).change(lambda work: work.users.add(user))
 
 
 Call = Callable[[PostService, Post], Coroutine[Any, Any, Post]]
@@ -82,8 +82,8 @@ calls = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 async def _drafts(storage: Storage) -> list[Post]:
-    author = a_user()
-    drafts = [a_post(author, status=PostStatus.DRAFT) for _ in range(CALLERS)]
+    author = make_user()
+    drafts = [make_post(author, status=PostStatus.DRAFT) for _ in range(CALLERS)]
     await store(storage, author, *drafts)
     return drafts
 
@@ -132,8 +132,8 @@ async def test_concurrent_delete_user_succeeds_once(users: UserService) -> None:
 
 
 async def test_concurrent_status_updates_are_allowed_transitions(storage: Storage, posts: PostService) -> None:
-    author = a_user()
-    post = a_post(author)
+    author = make_user()
+    post = make_post(author)
     await store(storage, author, post)
     targets = [PostStatus.ARCHIVED, PostStatus.PUBLISHED] * (CALLERS // 2)
     results = await asyncio.gather(*[posts.update(SYSTEM_PRINCIPAL, post.id, status=target) for target in targets])

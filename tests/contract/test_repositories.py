@@ -13,12 +13,12 @@ from domain.api_keys import USER_SCOPES, ApiKeyHash, ApiKeyNotFoundError, Scope
 from domain.posts import PostChanges, PostNotFoundError, PostStatus
 from domain.users import UserChanges, UserNotFoundError
 from tests.contract.entities import AUTHOR, KINDS, VERSIONED, listed, make, store_author
-from tests.support.examples import (
+from tests.support.factories import (
     REVOKED,
-    a_key,
-    a_post,
-    a_user,
     delete,
+    make_api_key,
+    make_post,
+    make_user,
     next_version,
     repository,
     store,
@@ -30,23 +30,23 @@ OWL = "\U0001f989"
 GROWING = "\u33af" * 21 + "@example.org"  # NFKC makes six characters of each
 LONGEST = "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".abc"
 EXAMPLES = {
-    "user": a_user(),
-    "user without a name, inactive": a_user(full_name=None, is_active=False, version=2_147_483_647),
-    "longest user": a_user(email=LONGEST, full_name=OWL * 200),
-    "longest normalized e-mail": a_user(email=GROWING),
-    "shortest user": a_user(email="a@b.cd", full_name="x"),
-    "published post": a_post(AUTHOR),
-    "draft": a_post(AUTHOR, status=PostStatus.DRAFT),
-    "archived post": a_post(AUTHOR, status=PostStatus.ARCHIVED, version=2_147_483_647),
-    "longest post": a_post(AUTHOR, title=OWL * 200, content=OWL * 2000),
-    "shortest post": a_post(AUTHOR, title="x", content="y"),
-    "key": a_key(),
-    "bound key": a_key(AUTHOR, scopes=USER_SCOPES),
-    "unused key without expiry": a_key(expires_at=None, last_used_at=None),
-    "revoked key": a_key(revoked_at=REVOKED),
-    "longest key": a_key(scopes=frozenset(Scope), name=OWL * 100),
-    "shortest key": a_key(scopes=frozenset({Scope.METRICS_READ}), name="x"),
-    "other pepper": a_key(secret=ApiKeyHash(pepper=2_147_483_647, digest=bytes(32))),
+    "user": make_user(),
+    "user without a name, inactive": make_user(full_name=None, is_active=False, version=2_147_483_647),
+    "longest user": make_user(email=LONGEST, full_name=OWL * 200),
+    "longest normalized e-mail": make_user(email=GROWING),
+    "shortest user": make_user(email="a@b.cd", full_name="x"),
+    "published post": make_post(AUTHOR),
+    "draft": make_post(AUTHOR, status=PostStatus.DRAFT),
+    "archived post": make_post(AUTHOR, status=PostStatus.ARCHIVED, version=2_147_483_647),
+    "longest post": make_post(AUTHOR, title=OWL * 200, content=OWL * 2000),
+    "shortest post": make_post(AUTHOR, title="x", content="y"),
+    "key": make_api_key(),
+    "bound key": make_api_key(AUTHOR, scopes=USER_SCOPES),
+    "unused key without expiry": make_api_key(expires_at=None, last_used_at=None),
+    "revoked key": make_api_key(revoked_at=REVOKED),
+    "longest key": make_api_key(scopes=frozenset(Scope), name=OWL * 100),
+    "shortest key": make_api_key(scopes=frozenset({Scope.METRICS_READ}), name="x"),
+    "other pepper": make_api_key(secret=ApiKeyHash(pepper=2_147_483_647, digest=bytes(32))),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 versioned = pytest.mark.parametrize("kind", VERSIONED)

@@ -12,7 +12,7 @@ from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostStatus
 from domain.search_tokens import tokenize
 from domain.users import User
-from tests.support.examples import a_post, a_user, newest_first, next_version, store
+from tests.support.factories import make_post, make_user, newest_first, next_version, store
 
 
 async def _search(storage: Storage, text: str, *, limit: int = 99, **filters: Any) -> Sequence[SearchHit]:
@@ -26,7 +26,7 @@ async def _found(storage: Storage, text: str, **arguments: Any) -> list[Post]:
 
 @pytest.fixture
 async def author(storage: Storage) -> User:
-    author = a_user()
+    author = make_user()
     await store(storage, author)
     return author
 
@@ -67,21 +67,21 @@ async def author(storage: Storage) -> User:
 async def test_search_matches_tokens_of_title_or_content(
     storage: Storage, author: User, *, field: str, text: str, query: str, is_found: bool
 ) -> None:
-    post = a_post(author, **{"title": "T", "content": "C", field: text})
+    post = make_post(author, **{"title": "T", "content": "C", field: text})
     await store(storage, post)
     expected = [SearchHit(post=post, in_title=field == "title")] if is_found else []
     assert await _search(storage, query) == expected
 
 
 async def test_search_matches_title_and_content_together(storage: Storage, author: User) -> None:
-    post = a_post(author, title="Analytical", content="engine")
+    post = make_post(author, title="Analytical", content="engine")
     await store(storage, post)
     assert await _search(storage, "analytical engine") == [SearchHit(post=post, in_title=False)]
     assert await _found(storage, "analyticalengine") == []
 
 
 async def test_search_ignores_tokens_beyond_the_maximum_length(storage: Storage, author: User) -> None:
-    post = a_post(author, title="other", content="\U0001f989" * 2000)
+    post = make_post(author, title="other", content="\U0001f989" * 2000)
     await store(storage, post)
     assert await _found(storage, "other") == [post]
     assert await _found(storage, "\U0001f989" * 200) == []
@@ -89,14 +89,14 @@ async def test_search_ignores_tokens_beyond_the_maximum_length(storage: Storage,
 
 @pytest.mark.parametrize("word", ["'", "\\", "a'b", "a\\'b", "a & !b", "a:*", "", " ", "%s", "$1", ":x", "x" * 256])
 async def test_search_finds_no_post_by_an_invalid_token(storage: Storage, author: User, word: str) -> None:
-    await store(storage, a_post(author, title="a b x", content=word or "c"))
+    await store(storage, make_post(author, title="a b x", content=word or "c"))
     async with storage.readonly() as work:
         assert await work.posts.search([word], limit=9) == []
 
 
 async def test_search_returns_title_matches_first_then_newest(storage: Storage, author: User) -> None:
     texts = [("T", "owl"), ("owl", "C"), ("T", "owl"), ("owl", "C"), ("T", "C"), ("owl", "C"), ("T", "owl")]
-    posts = [a_post(author, title=title, content=content) for title, content in texts]
+    posts = [make_post(author, title=title, content=content) for title, content in texts]
     await store(storage, *posts)
     expected = [posts[number] for number in (5, 3, 1, 6, 2, 0)]
     assert await _found(storage, "owl") == expected
@@ -110,7 +110,7 @@ async def test_search_returns_title_matches_first_then_newest(storage: Storage, 
 
 async def test_search_pages_are_complete_during_concurrent_writes(storage: Storage, author: User) -> None:
     def some(number: int) -> Post:
-        return a_post(author, title="owl" if number % 2 else "T", content="an owl")
+        return make_post(author, title="owl" if number % 2 else "T", content="an owl")
 
     await store(storage, *[some(number) for number in range(20)])
     unseen = list(await _search(storage, "owl"))
@@ -124,12 +124,12 @@ async def test_search_pages_are_complete_during_concurrent_writes(storage: Stora
         gone = [page[-1], *unseen[len(page) : len(page) + 1]]
         unseen = unseen[len(page) + 1 :]
         if after.in_title:
-            newer = a_post(author, title="T", content="owl")
+            newer = make_post(author, title="T", content="owl")
             unseen = [*[hit for hit in unseen if hit.in_title], SearchHit(post=newer, in_title=False)] + [
                 hit for hit in unseen if not hit.in_title
             ]
             await store(storage, newer)
-        await store(storage, a_post(author, title="owl"))
+        await store(storage, make_post(author, title="owl"))
         async with storage.transaction() as work:
             for hit in gone:
                 await work.posts.delete(hit.post)
@@ -138,7 +138,7 @@ async def test_search_pages_are_complete_during_concurrent_writes(storage: Stora
 
 
 async def test_search_finds_an_updated_post_by_its_new_text(storage: Storage, author: User) -> None:
-    post = a_post(author, title="owl", content="C")
+    post = make_post(author, title="owl", content="C")
     await store(storage, post)
     changed = next_version(post, title="eagle", content="an owl")
     async with storage.transaction() as work:
@@ -149,10 +149,10 @@ async def test_search_finds_an_updated_post_by_its_new_text(storage: Storage, au
 
 @pytest.mark.parametrize("status", [None, *PostStatus])
 async def test_search_combines_author_status_reader_and_cursor(storage: Storage, status: PostStatus | None) -> None:
-    one, two = a_user(), a_user()
+    one, two = make_user(), make_user()
     await store(storage, one, two)
     posts = [
-        a_post(author, title=title, status=kind, content="second")
+        make_post(author, title=title, status=kind, content="second")
         for _, kind, author, title in product(range(2), PostStatus, (one, two), ("second", "T"))
     ]
     await store(storage, *posts)

@@ -8,12 +8,12 @@ import pytest
 from application.ports import ConcurrentUpdateError, Storage, UnitOfWork
 from domain.posts import AuthorNotFoundError, PostNotFoundError
 from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
-from tests.support.examples import (
+from tests.support.factories import (
     EXPIRES,
-    a_key,
-    a_post,
-    a_user,
-    an_outcome,
+    make_api_key,
+    make_idempotency_record,
+    make_post,
+    make_user,
     next_version,
     store,
     stored_posts,
@@ -26,8 +26,8 @@ class UnforeseenError(Exception):
 
 
 async def test_unit_of_work_reads_its_writes(storage: Storage) -> None:
-    user = a_user()
-    post = a_post(user)
+    user = make_user()
+    post = make_post(user)
     changed, edited = next_version(user, email="new@example.org"), next_version(post, title="edited")
     async with storage.transaction() as work:
         await work.users.add(user)
@@ -50,8 +50,8 @@ async def test_unit_of_work_reads_its_writes(storage: Storage) -> None:
 
 
 async def test_unit_of_work_write_builds_on_earlier_writes(storage: Storage) -> None:
-    user = a_user()
-    post = a_post(user)
+    user = make_user()
+    post = make_post(user)
     async with storage.transaction() as work:
         await work.users.add(user)
         await work.users.update(next_version(user))
@@ -62,7 +62,7 @@ async def test_unit_of_work_write_builds_on_earlier_writes(storage: Storage) -> 
 
 
 async def test_unit_of_work_hides_uncommitted_writes(storage: Storage) -> None:
-    user = a_user()
+    user = make_user()
     async with storage.transaction() as work:
         await work.users.add(user)
         await work.users.get(user.id)
@@ -74,7 +74,7 @@ async def test_unit_of_work_hides_uncommitted_writes(storage: Storage) -> None:
 
 @pytest.mark.parametrize("mode", ["transaction", "readonly"])
 async def test_unit_of_work_reads_data_committed_since_its_begin(storage: Storage, mode: str) -> None:
-    user, other = a_user(), a_user()
+    user, other = make_user(), make_user()
     async with storage.transaction() if mode == "transaction" else storage.readonly() as work:
         assert await work.users.list(limit=9) == []
         await store(storage, user)
@@ -91,12 +91,12 @@ async def test_unit_of_work_reads_data_committed_since_its_begin(storage: Storag
 async def test_unit_of_work_rolls_back_when_its_block_raises(
     storage: Storage, error: type[BaseException], writes: int, look: bool
 ) -> None:
-    kept = a_user()
+    kept = make_user()
     await store(storage, kept)
     with pytest.raises(error):
         async with storage.transaction() as work:
             for _ in range(writes):
-                await work.users.add(a_user())
+                await work.users.add(make_user())
             await work.users.delete(kept)
             if look:
                 await work.users.list(limit=9)
@@ -105,34 +105,34 @@ async def test_unit_of_work_rolls_back_when_its_block_raises(
 
 
 async def test_unit_of_work_rolls_back_when_a_write_fails(storage: Storage) -> None:
-    kept, stale = a_user(), a_user(version=7)
+    kept, stale = make_user(), make_user(version=7)
     await store(storage, kept)
     with pytest.raises(ConcurrentUpdateError):
         async with storage.transaction() as work:
-            await work.users.add(a_user())
+            await work.users.add(make_user())
             await work.users.update(stale)
-            await work.users.add(a_user())
+            await work.users.add(make_user())
     with pytest.raises(EmailAlreadyRegisteredError):
-        await store(storage, a_user(), a_user(email=kept.email))
+        await store(storage, make_user(), make_user(email=kept.email))
     with pytest.raises(AuthorNotFoundError):
         async with storage.transaction() as work:
             await work.users.delete(kept)
-            await work.posts.add(a_post(kept))
+            await work.posts.add(make_post(kept))
     assert await stored_users(storage) == [kept]
 
 
 @pytest.mark.parametrize("kind", ["duplicate", "stale"])
 async def test_failed_write_raises_at_the_next_read_at_the_latest(storage: Storage, kind: str) -> None:
-    user = a_user()
+    user = make_user()
     await store(storage, user)
     error = EmailAlreadyRegisteredError if kind == "duplicate" else ConcurrentUpdateError
 
     async def write_and_read(work: UnitOfWork) -> None:
-        await work.users.add(a_user())
+        await work.users.add(make_user())
         if kind == "duplicate":
-            await work.users.add(a_user(email=user.email))
+            await work.users.add(make_user(email=user.email))
         else:
-            await work.posts.update(next_version(a_post(user)))
+            await work.posts.update(next_version(make_post(user)))
         await work.users.list(limit=9)
 
     with pytest.raises(error):
@@ -146,13 +146,13 @@ async def test_failed_write_raises_at_the_next_read_at_the_latest(storage: Stora
                 await write_and_read(work)
             except error:
                 is_swallowed = True
-            await work.users.add(a_user())
+            await work.users.add(make_user())
     assert is_swallowed
     assert await stored_users(storage) == [user]
 
 
 async def test_unit_of_work_commits_after_a_not_found_error(storage: Storage) -> None:
-    user = a_user()
+    user = make_user()
     async with storage.transaction() as work:
         await work.users.add(user)
         with pytest.raises(PostNotFoundError):
@@ -161,24 +161,24 @@ async def test_unit_of_work_commits_after_a_not_found_error(storage: Storage) ->
 
 
 async def test_readonly_unit_of_work_raises_for_every_write(storage: Storage) -> None:
-    user = a_user()
-    post = a_post(user)
+    user = make_user()
+    post = make_post(user)
     await store(storage, user, post)
-    key = a_key()
+    key = make_api_key()
     await store(storage, key)
     writes: list[Callable[[UnitOfWork], Awaitable[object]]] = [
-        lambda work: work.users.add(a_user()),
+        lambda work: work.users.add(make_user()),
         lambda work: work.users.update(next_version(user)),
         lambda work: work.users.delete(user),
-        lambda work: work.posts.add(a_post(user)),
+        lambda work: work.posts.add(make_post(user)),
         lambda work: work.posts.update(next_version(post)),
         lambda work: work.posts.update(next_version(post), publishes=True),
         lambda work: work.posts.delete(post),
-        lambda work: work.api_keys.add(a_key()),
+        lambda work: work.api_keys.add(make_api_key()),
         lambda work: work.api_keys.revoke(key.id, now=EXPIRES),
         lambda work: work.api_keys.set_expiry(key.id, at=EXPIRES),
         lambda work: work.api_keys.record_use(key.id, now=EXPIRES),
-        lambda work: work.idempotency.add(an_outcome(key)),
+        lambda work: work.idempotency.add(make_idempotency_record(key)),
         lambda work: work.idempotency.purge(now=EXPIRES, limit=9),
     ]
     for write in writes:

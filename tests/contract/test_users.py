@@ -6,7 +6,16 @@ import pytest
 
 from application.ports import ConcurrentUpdateError, Storage
 from domain.users import EmailAlreadyRegisteredError
-from tests.support.examples import a_post, a_user, delete, next_version, store, stored_posts, stored_users, update
+from tests.support.factories import (
+    delete,
+    make_post,
+    make_user,
+    next_version,
+    store,
+    stored_posts,
+    stored_users,
+    update,
+)
 
 SPELLINGS = [
     pytest.param("Ada@Example.org", "aDA@eXAMPLE.ORG", id="case"),
@@ -20,12 +29,12 @@ SPELLINGS = [
 
 @pytest.mark.parametrize(("one", "other"), SPELLINGS)
 async def test_user_repository_compares_normalized_emails(storage: Storage, one: str, other: str) -> None:
-    user, second = a_user(email=one), a_user()
+    user, second = make_user(email=one), make_user()
     await store(storage, user, second)
     async with storage.readonly() as work:
         assert await work.users.find_by_email(other) == user
     with pytest.raises(EmailAlreadyRegisteredError):
-        await store(storage, a_user(email=other))
+        await store(storage, make_user(email=other))
     with pytest.raises(EmailAlreadyRegisteredError):
         await update(storage, next_version(second, email=other))
     assert await stored_users(storage) == [second, user]
@@ -35,9 +44,9 @@ async def test_user_repository_compares_normalized_emails(storage: Storage, one:
 
 
 async def test_find_by_email_returns_null_for_unknown_email(storage: Storage) -> None:
-    user = a_user()
+    user = make_user()
     await store(storage, user)
-    await store(storage, a_user(id=user.id, email="else@example.org"))
+    await store(storage, make_user(id=user.id, email="else@example.org"))
     async with storage.readonly() as work:
         assert await work.users.find_by_email("absent@example.org") is None
         assert await work.users.find_by_email("else@example.org") is None
@@ -45,7 +54,7 @@ async def test_find_by_email_returns_null_for_unknown_email(storage: Storage) ->
 
 @pytest.mark.parametrize("change", ["update", "delete"])
 async def test_email_is_free_after_update_or_delete_of_its_user(storage: Storage, change: str) -> None:
-    user, successor = a_user(), a_user(email="Ada@example.org")
+    user, successor = make_user(), make_user(email="Ada@example.org")
     await store(storage, user)
     await update(storage, next_version(user, email="ada@example.org", full_name=None))
     async with storage.readonly() as work:
@@ -62,8 +71,8 @@ async def test_email_is_free_after_update_or_delete_of_its_user(storage: Storage
 
 
 async def test_user_repository_delete_includes_the_posts(storage: Storage) -> None:
-    user, bystander = a_user(version=2), a_user()
-    own, kept = a_post(user), a_post(bystander)
+    user, bystander = make_user(version=2), make_user()
+    own, kept = make_post(user), make_post(bystander)
     await store(storage, user, bystander, own, kept)
     for version in (1, 3):
         with pytest.raises(ConcurrentUpdateError):

@@ -11,7 +11,7 @@ from application.ports import Storage
 from domain.posts import Post, PostNotFoundError, PostStatus
 from domain.users import User
 from tests.contract.entities import listed
-from tests.support.examples import PUBLISHED, a_post, a_user, newest_first, store
+from tests.support.factories import PUBLISHED, make_post, make_user, newest_first, store
 
 Filled = tuple[User, User, Sequence[Post]]
 
@@ -23,9 +23,9 @@ def _can_read(reader_id: UUID | None, post: Post) -> bool:
 @pytest.fixture
 async def filled(storage: Storage) -> Filled:
     """Store two authors with three posts each in every status. Return the posts from new to old."""
-    one, two = a_user(), a_user()
+    one, two = make_user(), make_user()
     await store(storage, one, two)
-    posts = [a_post(author, status=status) for _, status, author in product(range(3), PostStatus, (one, two))]
+    posts = [make_post(author, status=status) for _, status, author in product(range(3), PostStatus, (one, two))]
     await store(storage, *posts)
     return one, two, newest_first(posts)
 
@@ -70,7 +70,7 @@ async def test_list_posts_of_reader_is_complete_during_writes(storage: Storage, 
     async with storage.readonly() as work:
         while page := await work.posts.list(limit=2, after=seen[-1].id if seen else None, reader_id=one.id):
             seen += page
-            await store(storage, *[a_post(author, status=status) for author in (one, two) for status in PostStatus])
+            await store(storage, *[make_post(author, status=status) for author in (one, two) for status in PostStatus])
     assert seen == expected
 
 

@@ -14,9 +14,9 @@ import yaml
 
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.http.routers.metrics import CONTENT_TYPE
-from tests.cli.support import Served, a_key, queried, rendered, serving, wait_until
+from tests.cli.support import Served, create_api_key, queried, rendered, serving, wait_until
 from tests.observability.prometheus_samples import Scrape
-from tests.support.databases import Databases
+from tests.support.template_databases import Databases
 
 pytestmark = pytest.mark.xdist_group("deploy")  # a single service per run
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def scrape(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
     """The metrics of a service after a retry, an unknown path and a purge."""
     directory, url = tmp_path_factory.mktemp("scraped"), databases.clone()
     settings = {"DATABASE_URL": rendered(url), "HEXAPOST_PURGE_INTERVAL_SECONDS": "1"}
-    key = a_key(directory, **settings)
+    key = create_api_key(directory, **settings)
     with serving(directory, **settings) as served:
         served.get("/api/v1/users", key=key).read()
         queried(url, f"{TERMINATE} AND datname = current_database()")

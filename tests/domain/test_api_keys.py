@@ -19,12 +19,12 @@ from domain.api_keys import (
     normalize_api_key_name,
 )
 from domain.errors import ErrorKind, FieldValidationError
-from tests.support.examples import a_key, created
+from tests.support.factories import created, make_api_key
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 LATER = NOW + timedelta(days=1)
-EXAMPLE = a_key(
+EXAMPLE = make_api_key(
     created_at=NOW,
     expires_at=None,
     last_used_at=None,
@@ -40,7 +40,7 @@ def create(**fields: Any) -> ApiKey:
 
 
 def test_key_create_stores_every_argument() -> None:
-    key = a_key(created_at=NOW, last_used_at=None, user_id=USER_ID, scopes=frozenset({Scope.POSTS_READ}))
+    key = make_api_key(created_at=NOW, last_used_at=None, user_id=USER_ID, scopes=frozenset({Scope.POSTS_READ}))
     assert created(ApiKey.create, key, now=NOW) == key
     assert create(name=" Zoë's App\u3000").name == "Zoë's App"
     scopes = [Scope.POSTS_WRITE, Scope.USERS_READ, Scope.POSTS_WRITE]

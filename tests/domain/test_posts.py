@@ -20,14 +20,14 @@ from domain.posts import (
     PostStatus,
     require_active_author,
 )
-from tests.support.examples import a_post, a_user, created, values
+from tests.support.factories import created, make_post, make_user, values
 
 DRAFT, PUBLISHED, ARCHIVED = PostStatus.DRAFT, PostStatus.PUBLISHED, PostStatus.ARCHIVED
 NOW = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
-AUTHOR = a_user()
-EXAMPLE = a_post(AUTHOR, title="T", content="C", status=DRAFT, created_at=NOW, updated_at=NOW)
-OTHER = a_post(AUTHOR)
+AUTHOR = make_user()
+EXAMPLE = make_post(AUTHOR, title="T", content="C", status=DRAFT, created_at=NOW, updated_at=NOW)
+OTHER = make_post(AUTHOR)
 ALLOWED = {(DRAFT, PUBLISHED), (PUBLISHED, ARCHIVED), (ARCHIVED, PUBLISHED)}
 
 
@@ -37,7 +37,7 @@ def create(**fields: Any) -> Post:
 
 def test_post_create_stores_every_argument() -> None:
     assert create() == EXAMPLE
-    published = a_post(AUTHOR, published_at=NOW, created_at=NOW, updated_at=NOW)
+    published = make_post(AUTHOR, published_at=NOW, created_at=NOW, updated_at=NOW)
     assert created(Post.create, published, now=NOW) == published
     post = create(title=" T ", content="\nC\r\nD\n")
     assert (post.title, post.content) == ("T", "C\nD")
@@ -52,7 +52,7 @@ def test_post_create_raises_for_status_archived() -> None:
 def test_require_active_author_raises_unless_user_is_active() -> None:
     require_active_author(AUTHOR)
     with pytest.raises(AuthorInactiveError):
-        require_active_author(a_user(is_active=False))
+        require_active_author(make_user(is_active=False))
     with pytest.raises(AuthorNotFoundError):
         require_active_author(None)
 
@@ -71,7 +71,7 @@ def test_post_create_and_update_raise_for_invalid_field(field: str, wrong: str) 
 
 @pytest.mark.parametrize(("before", "after"), list(product(PostStatus, PostStatus)))
 def test_post_update_makes_only_allowed_transitions(before: PostStatus, after: PostStatus) -> None:
-    post = a_post(AUTHOR, status=before)
+    post = make_post(AUTHOR, status=before)
     if before is after:
         assert post.update(now=LATER, status=after) is post
     elif (before, after) in ALLOWED:
@@ -101,7 +101,7 @@ def test_post_update_changes_the_named_field_alone(field: str) -> None:
     after = EXAMPLE.update(now=LATER, **changes)
     published_at = LATER if field == "status" else None
     expected = changes | {"version": 2, "updated_at": LATER, "published_at": published_at}
-    assert after == a_post(AUTHOR, **(values(EXAMPLE, Post.__slots__) | expected))
+    assert after == make_post(AUTHOR, **(values(EXAMPLE, Post.__slots__) | expected))
     assert after != EXAMPLE
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from domain.errors import ErrorKind, FieldValidationError
 from domain.users import EmailAlreadyRegisteredError, User, UserChanges, UserNotFoundError
-from tests.support.examples import a_user, created, values
+from tests.support.factories import created, make_user, values
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
-EXAMPLE = a_user(email="ada@example.org", full_name="Ada", created_at=NOW, updated_at=NOW)
-OTHER = a_user(is_active=False)
+EXAMPLE = make_user(email="ada@example.org", full_name="Ada", created_at=NOW, updated_at=NOW)
+OTHER = make_user(is_active=False)
 
 
 def create(**fields: Any) -> User:
@@ -41,7 +41,7 @@ def test_user_create_and_update_raise_for_invalid_field(field: str, wrong: str) 
 def test_user_update_changes_the_named_field_alone(field: str) -> None:
     changes = values(OTHER, [field])
     after = EXAMPLE.update(now=LATER, **changes)
-    assert after == a_user(**(values(EXAMPLE, User.__slots__) | changes | {"version": 2, "updated_at": LATER}))
+    assert after == make_user(**(values(EXAMPLE, User.__slots__) | changes | {"version": 2, "updated_at": LATER}))
     assert after != EXAMPLE
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
-from tests.drills.drill import Check, Drill, DrillError, Outcome, Size, Stage
-from tests.drills.migrating.releases import last_tag
 from tests.drills.registry import DRILLS
 from tests.drills.reporting import report
-from tests.drills.reporting.screen import Screen
-from tests.support.commands import end_in_order, measured_server
-from tests.support.databases import Databases
-from tests.support.stores import DRIVERS
+from tests.drills.reporting.console import Console
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioError, ScenarioResult, ScenarioSize, Verification
+from tests.drills.schema_changes.previous_release import last_tag
+from tests.support.benchmark_server import benchmark_server, install_shutdown_handler
+from tests.support.database_fixture import DRIVERS
+from tests.support.template_databases import Databases
 
 ALL = "all"
 
@@ -29,20 +29,20 @@ ALL = "all"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the drills and return the exit status: 0 if every claim holds, else 1."""
     options = _options(arguments)
-    end_in_order()
-    screen = Screen(sys.stderr)
+    install_shutdown_handler()
+    screen = Console(sys.stderr)
     names = list(DRILLS) if options.name == ALL else [options.name]
     plan = [(DRILLS[name], driver) for name in names for driver in options.driver]
     try:
         with (
-            measured_server("drill-postgres", screen.say) as url,
+            benchmark_server("drill-postgres", screen.say) as url,
             Databases(url, run=secrets.token_hex(4), worker="drill").opened() as databases,
         ):
             done = []
             for number, (drill, driver) in enumerate(plan, 1):
                 screen.begin(f"{drill.name} over {driver} ({number} of {len(plan)}), seed {options.seed}")
                 done.append(_carried_out(drill, driver, databases, options, screen))
-    except (DrillError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
+    except (ScenarioError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         screen.say(f"no result: {error}")
         return 1
     except KeyboardInterrupt:
@@ -55,12 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carried_out(
-    drill: Drill, driver: str, databases: Databases, options: argparse.Namespace, screen: Screen
-) -> report.Done:
+    drill: Scenario, driver: str, databases: Databases, options: argparse.Namespace, screen: Console
+) -> report.ScenarioRun:
     database = databases.clone()
     try:
         with tempfile.TemporaryDirectory(prefix="hexapost-drill-") as directory:
-            stage = Stage(
+            stage = ScenarioContext(
                 database=database,
                 driver=driver,
                 directory=Path(directory),
@@ -77,19 +77,19 @@ def _carried_out(
     finally:
         screen.end()
         databases.drop(database)
-    return report.Done(drill=drill, driver=driver, seed=options.seed, outcome=outcome)
+    return report.ScenarioRun(drill=drill, driver=driver, seed=options.seed, outcome=outcome)
 
 
-def _outcome(drill: Drill, stage: Stage) -> Outcome:
+def _outcome(drill: Scenario, stage: ScenarioContext) -> ScenarioResult:
     """Run the drill. A drill that ends with an error has failed, and the next one runs."""
     try:
         return drill.run(stage)
-    except (DrillError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
+    except (ScenarioError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
         reason = f"{type(error).__name__}: {error}"
-        return Outcome(checks=[Check(claim="the drill runs to its end", figure="no", reason=reason)])
+        return ScenarioResult(checks=[Verification(claim="the drill runs to its end", figure="no", reason=reason)])
 
 
-def _size(drill: Drill, options: argparse.Namespace) -> Size:
+def _size(drill: Scenario, options: argparse.Namespace) -> ScenarioSize:
     given = {name: value for name in ("requests", "seconds", "times", "rows") if (value := getattr(options, name))}
     return replace(drill.quick if options.quick else drill.full, **given)
 

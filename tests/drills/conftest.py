@@ -3,17 +3,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from tests.drills.drill import Size, Stage
+from tests.drills.scenario import ScenarioContext, ScenarioSize
 
 
 @pytest.fixture
-def stage(scratch: URL, driver: str, tmp_path: Path) -> Stage:
+def stage(scratch: URL, driver: str, tmp_path: Path) -> ScenarioContext:
     """Input of a drill on an empty database; a test replaces the size."""
-    return Stage(
+    return ScenarioContext(
         database=scratch,
         driver=driver,
         directory=tmp_path,
-        size=Size(),
+        size=ScenarioSize(),
         seed="1",
         say=lambda _line: None,
         progress=lambda _done, _total: None,

@@ -4,16 +4,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.faults.http_proxy import FAULTS, HttpProxy
-from tests.drills.faults.postgres_proxy import UNACKNOWLEDGED, UNASKED, PostgresProxy
+from tests.drills.faults.postgres_proxy import ACK_DROPPED, REQUEST_DROPPED, PostgresProxy
 from tests.drills.faults.proxy import Proxy, running
-from tests.drills.ledger import Ledger, rows
-from tests.drills.load.jobs import Attempt, Job
-from tests.drills.load.loading import loaded
-from tests.drills.load.mixture import AUTHORS, post, seeded, user
-from tests.drills.service import target
-from tests.drills.verdicts import acknowledged, outcome, stored, whole
+from tests.drills.load.load_job import Attempt, LoadJob
+from tests.drills.load.load_runner import run_load
+from tests.drills.load.workload import AUTHORS, insert_seed_data, post, user
+from tests.drills.reconciliation import Reconciliation, rows
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
+from tests.drills.service_under_test import target
+from tests.drills.verifications import acknowledged, outcome, stored, whole
 
 PATIENCE_SECONDS = 60.0
 CUT_REQUESTS = 0.10
@@ -27,7 +27,7 @@ REPLAYED = "idempotency-replayed"
 _SAME = ("location", "etag", "content-type")
 
 
-def run(stage: Stage, *, with_keys: bool = True) -> Outcome:
+def run(stage: ScenarioContext, *, with_keys: bool = True) -> ScenarioResult:
     """Run the drill. Without keys it must find duplicates."""
     between = PostgresProxy(
         seed=f"{stage.seed}/postgres",
@@ -42,8 +42,10 @@ def run(stage: Stage, *, with_keys: bool = True) -> Outcome:
             return _carried_out(stage, job, before, between, with_keys=with_keys)
 
 
-def _carried_out(stage: Stage, job: Job, before: HttpProxy, between: PostgresProxy, *, with_keys: bool) -> Outcome:
-    seeds = seeded(job)
+def _carried_out(
+    stage: ScenarioContext, job: LoadJob, before: HttpProxy, between: PostgresProxy, *, with_keys: bool
+) -> ScenarioResult:
+    seeds = insert_seed_data(job)
     authors = list(seeds.authors.values())
     mixed = [
         operation
@@ -53,37 +55,37 @@ def _carried_out(stage: Stage, job: Job, before: HttpProxy, between: PostgresPro
     job = replace(job, operations=mixed if with_keys else [replace(operation, headers={}) for operation in mixed])
     stage.say(f"{len(job.operations):,} requests by {job.clients} clients; connections are cut from now on")
     before.armed = between.armed = True
-    attempts = loaded(job, stage.progress)
+    attempts = run_load(job, stage.progress)
     before.armed = between.armed = False
-    ledger = Ledger.of(attempts, rows(stage.database))
+    ledger = Reconciliation.of(attempts, rows(stage.database))
     checks = [
         _faults("the service", before, FAULTS, len(job.operations)),
-        _faults("PostgreSQL", between, (UNACKNOWLEDGED, UNASKED), len(job.operations)),
+        _faults("PostgreSQL", between, (ACK_DROPPED, REQUEST_DROPPED), len(job.operations)),
         acknowledged(ledger, retries=len(attempts) - len(ledger.last)),
         *stored(ledger, known=seeds.names),
         _replays(job, ledger),
-        _still(ledger, Ledger.of(attempts, rows(stage.database))),
+        _still(ledger, Reconciliation.of(attempts, rows(stage.database))),
     ]
     return outcome(checks, attempts, [whole(attempts, "connections are cut")])
 
 
-def _faults(where: str, proxy: Proxy, meant: Sequence[str], requests: int) -> Check:
+def _faults(where: str, proxy: Proxy, meant: Sequence[str], requests: int) -> Verification:
     """Check that connections were cut, and by each kind of fault if the requests were enough."""
     cuts = sum(proxy.cuts.values())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(proxy.cuts.items()))
     is_such = all(proxy.cuts[kind] for kind in meant) if requests >= ENOUGH else bool(cuts)
-    return expect(f"connections to {where} are cut", f"{cuts / requests:.1%} of requests: {kinds}", is_such)
+    return verify(f"connections to {where} are cut", f"{cuts / requests:.1%} of requests: {kinds}", is_such)
 
 
-def _replays(job: Job, ledger: Ledger) -> Check:
+def _replays(job: LoadJob, ledger: Reconciliation) -> Verification:
     """Send acknowledged requests again, and compare the responses."""
     done = [operation for operation in job.operations if operation.name in ledger.acknowledged]
     sample = random.Random(job.seed).sample(done, min(REPEATED, len(done)))  # noqa: S311 - the same for the same seed
-    repeated = loaded(replace(job, operations=sample))
+    repeated = run_load(replace(job, operations=sample))
     differences = [(again.operation, _difference(ledger.acknowledged[again.operation], again)) for again in repeated]
     reasons = [f"{name}: {difference}" for name, difference in differences if difference]
     figure = f"{len(sample) - len(reasons):,} of {len(sample):,} identical"
-    return expect("a repeated request gets the same response", figure, reasons if sample else ["no request to repeat"])
+    return verify("a repeated request gets the same response", figure, reasons if sample else ["no request to repeat"])
 
 
 def _difference(first: Attempt, again: Attempt) -> str:
@@ -96,15 +98,15 @@ def _difference(first: Attempt, again: Attempt) -> str:
     return f"another {changed[0]}" if changed else "another body" * (first.body != again.body)
 
 
-def _still(before: Ledger, after: Ledger) -> Check:
+def _still(before: Reconciliation, after: Reconciliation) -> Verification:
     added = [name for name in after.stored if after.stored[name] != before.stored.get(name)]
-    return expect("a repeated request stores no row", f"{len(added)} rows more", added)
+    return verify("a repeated request stores no row", f"{len(added)} rows more", added)
 
 
-EXACTLY_ONCE = Drill(
+EXACTLY_ONCE = Scenario(
     name="exactly-once",
     claim="A write that is retried with its Idempotency-Key is executed exactly once, although connections are cut.",
     run=run,
-    full=Size(requests=10_000),
-    quick=Size(requests=400, patient=True),
+    full=ScenarioSize(requests=10_000),
+    quick=ScenarioSize(requests=400, patient=True),
 )

@@ -4,15 +4,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
-from tests.drills.faults.own_postgres import own_postgres
-from tests.drills.ledger import described
-from tests.drills.load.exchange import ACKNOWLEDGED
-from tests.drills.load.jobs import Attempt
-from tests.drills.load.loading import ENDLESS, loading
-from tests.drills.load.mixture import reading, seeded
-from tests.drills.service import target
-from tests.drills.verdicts import Faults, answered, fast, kept, outcome, right
+from tests.drills.faults.disposable_postgres import disposable_postgres
+from tests.drills.load.http_connection import ACKNOWLEDGED
+from tests.drills.load.load_job import Attempt
+from tests.drills.load.load_runner import ENDLESS, running_load
+from tests.drills.load.workload import insert_seed_data, reading
+from tests.drills.reconciliation import describe
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
+from tests.drills.service_under_test import target
+from tests.drills.verifications import (
+    FaultTimeline,
+    answered,
+    latency_below,
+    nothing_lost,
+    outcome,
+    responses_match_requests,
+)
 
 CLIENTS = 400
 """Enough that no request waits in the load generator."""
@@ -26,16 +33,16 @@ BACK = 2.0
 """Seconds after which the service works as before."""
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: ScenarioContext) -> ScenarioResult:
     """Freeze every process of PostgreSQL as long and as often as the size says."""
-    faults, slack = Faults(), stage.size.slack
+    faults, slack = FaultTimeline(), stage.size.slack
     percent = 99.0 if slack == 1.0 else 50.0
-    with own_postgres(stage.directory) as postgres:
+    with disposable_postgres(stage.directory) as postgres:
         with target(stage, postgres.url(stage.driver)) as service:
-            seeds = seeded(service.job())
-            job = service.job(seeds.mixture(), clients=CLIENTS, rate=RATE, seconds=ENDLESS)
+            seeds = insert_seed_data(service.job())
+            job = service.job(seeds.weighted_mix(), clients=CLIENTS, rate=RATE, seconds=ENDLESS)
             alive = replace(job, operations=[reading("/livez", expects="ok")], clients=4, rate=LIVENESS_RATE)
-            with loading(job) as load, loading(alive) as probes:
+            with running_load(job) as load, running_load(alive) as probes:
                 for number in range(stage.size.times):
                     time.sleep(CALM)
                     with faults.during("PostgreSQL is frozen"):
@@ -51,33 +58,33 @@ def run(stage: Stage) -> Outcome:
             answered(attempts),
             _met(attempts, faults),
             _back(attempts, faults),
-            fast("liveness responds meanwhile", probed, percent=percent, milliseconds=LIVENESS * slack),
-            right(attempts),
-            *kept(attempts, postgres.url(), seeds),
-            *postgres.sound(),
+            latency_below("liveness responds meanwhile", probed, percent=percent, milliseconds=LIVENESS * slack),
+            responses_match_requests(attempts),
+            *nothing_lost(attempts, postgres.url(), seeds),
+            *postgres.verify_integrity(),
         ]
     return outcome(checks, attempts, faults.marks(attempts))
 
 
-def _bounded(attempts: Sequence[Attempt], cost: float) -> Check:
+def _bounded(attempts: Sequence[Attempt], cost: float) -> Verification:
     slow = sorted((one for one in attempts if one.done - one.due > cost), key=lambda one: one.due - one.done)
     slowest = max(one.done - one.due for one in attempts)
     figure = f"the slowest of {len(attempts):,} took {slowest:.2f} s"
-    reasons = [f"{len(slow):,} took longer", *map(described, slow)] if slow else []
-    return expect(f"a frozen database delays a request by at most {cost:g} s", figure, reasons)
+    reasons = [f"{len(slow):,} took longer", *map(describe, slow)] if slow else []
+    return verify(f"a frozen database delays a request by at most {cost:g} s", figure, reasons)
 
 
-def _met(attempts: Sequence[Attempt], faults: Faults) -> Check:
+def _met(attempts: Sequence[Attempt], faults: FaultTimeline) -> Verification:
     """Check that each fault prevented requests; otherwise the database was not frozen."""
     kept_off = [
         sum(start <= one.due < end and one.outcome != ACKNOWLEDGED for one in attempts)
         for _, start, end in faults.moments
     ]
     figure = f"{' and '.join(f'{count:,}' for count in kept_off)} requests are not acknowledged"
-    return expect("requests meet the frozen database", figure, min(kept_off, default=0) > 0)
+    return verify("requests meet the frozen database", figure, min(kept_off, default=0) > 0)
 
 
-def _back(attempts: Sequence[Attempt], faults: Faults) -> Check:
+def _back(attempts: Sequence[Attempt], faults: FaultTimeline) -> Verification:
     """Check the requests that were due some time after a fault and done before the next one."""
     moments = [(start, end) for _, start, end in faults.moments]
     following = [start for start, _ in moments[1:]] + [float("inf")]
@@ -85,16 +92,16 @@ def _back(attempts: Sequence[Attempt], faults: Faults) -> Check:
         [one for one in attempts if end + BACK <= one.due and one.done <= later]
         for (_, end), later in zip(moments, following, strict=False)
     ]
-    wrong = [described(one) for after in calm for one in after if one.outcome != ACKNOWLEDGED]
+    wrong = [describe(one) for after in calm for one in after if one.outcome != ACKNOWLEDGED]
     wrong += [f"no request after fault {number}" for number, after in enumerate(calm, 1) if not after]
     figure = f"{len(wrong)} of {sum(map(len, calm)):,} fail from then on, {len(calm)} times"
-    return expect(f"the service works as before within {BACK:g} s", figure, wrong if calm else False)
+    return verify(f"the service works as before within {BACK:g} s", figure, wrong if calm else False)
 
 
-FROZEN_DATABASE = Drill(
+FROZEN_DATABASE = Scenario(
     name="frozen-database",
     claim="A frozen database (SIGSTOP) delays a request by at most 3 s, and no acknowledged write is lost.",
     run=run,
-    full=Size(times=5, seconds=10.0),
-    quick=Size(times=1, seconds=5.0, slack=1.6),
+    full=ScenarioSize(times=5, seconds=10.0),
+    quick=ScenarioSize(times=1, seconds=5.0, slack=1.6),
 )

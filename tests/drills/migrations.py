@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from alembic.config import Config
 
 from migrations.runner.lock_retry import LockRetryPolicy
-from tests.drills.drill import Drill, Outcome, Size, Stage
-from tests.drills.load.errands import errands, told_apart
-from tests.drills.load.loading import ENDLESS, RunningLoad, loaded, loading
-from tests.drills.load.mixture import seeded
-from tests.drills.migrating.changing import Changes, Move
-from tests.drills.migrating.filled import fill
-from tests.drills.migrating.moved import Found, State, checks
-from tests.drills.migrating.planted import SAFE, Planted, plant
-from tests.drills.migrating.releases import taken
-from tests.drills.service import errors, sessions, target
-from tests.drills.verdicts import beginning, outcome
+from tests.drills.load.load_runner import ENDLESS, RunningLoad, run_load, running_load
+from tests.drills.load.mixed_requests import label_by_kind, mixed_requests
+from tests.drills.load.workload import insert_seed_data
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize
+from tests.drills.schema_changes.bulk_data import insert_bulk_data
+from tests.drills.schema_changes.previous_release import checkout_release
+from tests.drills.schema_changes.revision_cycle import RevisionCycle, RevisionRun
+from tests.drills.schema_changes.sample_revisions import SAFE_REVISIONS, SampleRevision, write_sample_revisions
+from tests.drills.schema_changes.schema_change_checks import Observations, SchemaSnapshot, checks
+from tests.drills.service_under_test import errors, sessions, target
+from tests.drills.verifications import beginning, outcome
 from tests.migrations.revision_fixtures import Revisions
-from tests.support.schemas import revisions, schema
+from tests.support.schema_dump import revisions, schema
 
 POOL = 5
 """So few connections that each has prepared every statement before the first revision."""
@@ -30,24 +30,24 @@ WARM_UP = 2
 OUTDATED_PLAN = "0A000"
 
 
-def run(stage: Stage, planted: Sequence[Planted] = SAFE) -> Outcome:
+def run(stage: ScenarioContext, planted: Sequence[SampleRevision] = SAFE_REVISIONS) -> ScenarioResult:
     """Run every revision that the release lacks, then the planted ones, while the release serves."""
-    release = taken(stage.release, stage.directory / "release")
+    release = checkout_release(stage.release, stage.directory / "release")
     release.prepare(stage.database, stage.directory)
-    filled = fill(stage.database, stage.size.rows)
+    filled = insert_bulk_data(stage.database, stage.size.rows)
     stage.say(f"{filled.posts:,} posts are stored; {release.name} serves")
-    changes = Changes(_config(stage, planted), stage.database, release=release.version)
+    changes = RevisionCycle(_config(stage, planted), stage.database, release=release.version)
     before = _state(stage)
     with target(stage, stage.url, HEXAPOST_DB_POOL_SIZE=str(POOL), **release.variables) as service:
-        seeds = seeded(service.job())
-        operations = told_apart([*seeds.mixture(), *errands(service, filled)])
+        seeds = insert_seed_data(service.job())
+        operations = label_by_kind([*seeds.weighted_mix(), *mixed_requests(service, filled)])
         first = [one.numbered(number) for number, one in enumerate(operations * WARM_UP, FIRST_NUMBER)]
-        warm = loaded(service.job(first))
+        warm = run_load(service.job(first))
         rate = RATE if stage.size.slack == 1.0 else SHORT_RATE
-        with loading(service.job(operations, rate=rate, seconds=ENDLESS)) as load:
+        with running_load(service.job(operations, rate=rate, seconds=ENDLESS)) as load:
             moves = list(_moved(stage, load, changes))
             attempts = load.finish()
-        found = Found(
+        found = Observations(
             release=release.name,
             filled=filled,
             seeds=seeds,
@@ -64,22 +64,22 @@ def run(stage: Stage, planted: Sequence[Planted] = SAFE) -> Outcome:
     return outcome(checks(found, stage.database, stage.size), attempts, [move.mark(begun) for move in moves])
 
 
-def _config(stage: Stage, planted: Sequence[Planted]) -> Config:
+def _config(stage: ScenarioContext, planted: Sequence[SampleRevision]) -> Config:
     """Return the configuration for all revisions, with the same lock retries as `hexapost migrate`."""
     directory = stage.directory / "planted"
     directory.mkdir()
     own = Revisions(directory)
-    plant(own, planted)
+    write_sample_revisions(own, planted)
     config = own.config(stage.url)
     config.attributes["lock_retry_policy"] = LockRetryPolicy()
     return config
 
 
-def _state(stage: Stage) -> State:
-    return State(revisions=revisions(stage.database), schema=schema(stage.database))
+def _state(stage: ScenarioContext) -> SchemaSnapshot:
+    return SchemaSnapshot(revisions=revisions(stage.database), schema=schema(stage.database))
 
 
-def _moved(stage: Stage, load: RunningLoad, changes: Changes) -> Iterator[Move]:
+def _moved(stage: ScenarioContext, load: RunningLoad, changes: RevisionCycle) -> Iterator[RevisionRun]:
     """Run one revision after the other, with a pause before each and after the last."""
     total = 2 * len(changes.scripts)
     time.sleep(stage.size.seconds)
@@ -90,10 +90,10 @@ def _moved(stage: Stage, load: RunningLoad, changes: Changes) -> Iterator[Move]:
         time.sleep(stage.size.seconds)
 
 
-MIGRATIONS = Drill(
+MIGRATIONS = Scenario(
     name="migrations",
     claim="The previous release serves 1,000,000 posts while each revision goes up and down: no error, no stall.",
     run=run,
-    full=Size(rows=1_000_000, seconds=2.0),
-    quick=Size(rows=2_000, seconds=0.2, slack=15.0, patient=True),
+    full=ScenarioSize(rows=1_000_000, seconds=2.0),
+    quick=ScenarioSize(rows=2_000, seconds=0.2, slack=15.0, patient=True),
 )

@@ -4,17 +4,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.drills.drill import Check, Drill, Mark, Outcome, Size, Stage, expect
-from tests.drills.ledger import described
-from tests.drills.load.apart import apart, move
 from tests.drills.load.capacity import capacity
-from tests.drills.load.exchange import ACKNOWLEDGED
-from tests.drills.load.jobs import Attempt, Job, Operation
-from tests.drills.load.loading import ENDLESS, loaded, loading
-from tests.drills.load.mixture import Seeds, reading, seeded
-from tests.drills.service import Target, sessions, target
-from tests.drills.verdicts import beginning, fast, latency, outcome
-from tests.support.databases import connected
+from tests.drills.load.cpu_affinity import pin_load_to_last_core, set_affinity
+from tests.drills.load.http_connection import ACKNOWLEDGED
+from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
+from tests.drills.load.load_runner import ENDLESS, run_load, running_load
+from tests.drills.load.workload import SeedData, insert_seed_data, reading
+from tests.drills.reconciliation import describe
+from tests.drills.scenario import (
+    FaultWindow,
+    Scenario,
+    ScenarioContext,
+    ScenarioResult,
+    ScenarioSize,
+    Verification,
+    verify,
+)
+from tests.drills.service_under_test import ServiceUnderTest, sessions, target
+from tests.drills.verifications import beginning, latency, latency_below, outcome
+from tests.support.template_databases import connected
 
 CLIENTS = 500
 POOL_SIZE = 10
@@ -38,21 +46,24 @@ FROM posts, generate_series(2, %s) WHERE title = 'seed 0'
 """
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: ScenarioContext) -> ScenarioResult:
     """Measure the capacity, and send five times that. A full page costs the service more than the load generator."""
     slack, seconds = stage.size.slack, stage.size.seconds
     back = min(BACK, seconds)
-    with apart(stage) as cores, target(stage, stage.url, HEXAPOST_DB_POOL_SIZE=str(POOL_SIZE)) as service:
-        move(service.served.process.pid, cores)
+    with (
+        pin_load_to_last_core(stage) as cores,
+        target(stage, stage.url, HEXAPOST_DB_POOL_SIZE=str(POOL_SIZE)) as service,
+    ):
+        set_affinity(service.served.process.pid, cores)
         warm = _opened(len(sessions(stage.database)))
-        seeds = seeded(service.job())
+        seeds = insert_seed_data(service.job())
         with connected(stage.database) as connection:
             connection.execute(MORE_POSTS, [PAGE])
         pages = _pages(seeds)
         most = capacity(service.job(), pages, seconds=max(2.0, seconds / 4)).rate
         stage.say(f"the capacity is {most:,.0f} pages a second; {TIMES:g} times that for {seconds:g} s")
         calm = service.job(pages, clients=CLIENTS, rate=CALM * most, seconds=seconds / 2)
-        before = loaded(calm)
+        before = run_load(calm)
         many = replace(calm, rate=TIMES * most, seconds=seconds, connected=True)
         over, after, probes = _overload(stage, service, many, replace(calm, seconds=back + 1.0))
     ended = max(one.due for one in over)
@@ -60,72 +71,74 @@ def run(stage: Stage) -> Outcome:
     checks = [warm, *_shedding(over, probes, most, slack), _recovered(before, after, ended, back, usual=usual)]
     everything = [*before, *over, *after]
     start = beginning(everything)
-    mark = Mark(label=f"{TIMES:g} times the capacity", start=beginning(over) - start, end=ended - start)
+    mark = FaultWindow(label=f"{TIMES:g} times the capacity", start=beginning(over) - start, end=ended - start)
     return outcome(checks, everything, [mark])
 
 
-def _shedding(over: Sequence[Attempt], probes: Sequence[Attempt], most: float, slack: float) -> list[Check]:
+def _shedding(over: Sequence[Attempt], probes: Sequence[Attempt], most: float, slack: float) -> list[Verification]:
     bound, percent = MILLISECONDS * slack, 99.0 if slack == 1.0 else 50.0
     refused = [one for one in over if one.status == 503]
     as_meant = [replace(one, outcome=ACKNOWLEDGED) for one in refused]
     return [
         _rate(over, most),
         _shed(refused, over),
-        fast("the service sends a 503", as_meant, percent=percent, milliseconds=bound),
+        latency_below("the service sends a 503", as_meant, percent=percent, milliseconds=bound),
         _speed(over, most, FULL_SPEED / min(slack, 4.0)),
-        fast("liveness responds meanwhile", probes, percent=percent, milliseconds=bound),
+        latency_below("liveness responds meanwhile", probes, percent=percent, milliseconds=bound),
     ]
 
 
-def _pages(seeds: Seeds) -> list[Operation]:
+def _pages(seeds: SeedData) -> list[RequestSpec]:
     id_ = next(iter(seeds.authors.values()))
     return [reading(f"/api/v1/posts?author_id={id_}&limit={PAGE}", expects=id_)]
 
 
-def _overload(stage: Stage, service: Target, many: Job, calm: Job) -> Sequence[Sequence[Attempt]]:
+def _overload(
+    stage: ScenarioContext, service: ServiceUnderTest, many: LoadJob, calm: LoadJob
+) -> Sequence[Sequence[Attempt]]:
     """Return the attempts of the overload, of the load after it, and of liveness probes meanwhile."""
     alive = service.job([reading("/livez", expects="ok")], clients=10, rate=LIVENESS_RATE, seconds=ENDLESS)
-    with loading(alive) as probes, loading(many, stage.progress) as load:
+    with running_load(alive) as probes, running_load(many, stage.progress) as load:
         time.sleep(many.seconds)
-        with loading(calm) as following:
+        with running_load(calm) as following:
             over, probed = load.wait(), probes.finish()
             return over, following.wait(), probed
 
 
-def _opened(count: int) -> Check:
+def _opened(count: int) -> Verification:
     figure = f"{count} sessions: {POOL_SIZE} of the pool, and one of the readiness monitor"
-    return expect("the pool is full before the service is ready", figure, count > POOL_SIZE)
+    return verify("the pool is full before the service is ready", figure, count > POOL_SIZE)
 
 
-def _rate(over: Sequence[Attempt], most: float) -> Check:
+def _rate(over: Sequence[Attempt], most: float) -> Verification:
     dues = sorted(one.due for one in over)
     rate = len(dues) / (dues[-1] - dues[0])
     figure = f"{rate:,.0f} per second, with a capacity of {most:,.0f}"
-    return expect(f"the load is {TIMES:g} times the capacity", figure, rate > 0.9 * TIMES * most)
+    return verify(f"the load is {TIMES:g} times the capacity", figure, rate > 0.9 * TIMES * most)
 
 
-def _shed(refused: Sequence[Attempt], over: Sequence[Attempt]) -> Check:
+def _shed(refused: Sequence[Attempt], over: Sequence[Attempt]) -> Verification:
     wrong = [
-        described(one)
+        describe(one)
         for one in over
         if one.outcome != ACKNOWLEDGED
         and not (one.status == 503 and "retry-after" in one.headers and "/problems/overloaded" in one.body)
     ]
     figure = f"{len(refused):,} of {len(over):,} are rejected so, {len(wrong):,} fail otherwise"
-    return expect("excess requests get 503 overloaded with Retry-After", figure, wrong if refused else False)
+    return verify("excess requests get 503 overloaded with Retry-After", figure, wrong if refused else False)
 
 
-def _speed(over: Sequence[Attempt], most: float, least: float) -> Check:
+def _speed(over: Sequence[Attempt], most: float, least: float) -> Verification:
     done = [one for one in over if one.outcome == ACKNOWLEDGED]
     begun, ended = beginning(over), max(one.due for one in over)
     speed = sum(one.done <= ended for one in done) / (ended - begun)
     figure = f"{speed:,.0f} of {most:,.0f} per second ({speed / most:.0%}), p99 {latency(done, 99.0):,.0f} ms"
-    return expect(f"the service acknowledges {least:.0%} of its capacity or more", figure, speed >= least * most)
+    return verify(f"the service acknowledges {least:.0%} of its capacity or more", figure, speed >= least * most)
 
 
 def _recovered(
     before: Sequence[Attempt], after: Sequence[Attempt], ended: float, within: float, *, usual: float = MILLISECONDS
-) -> Check:
+) -> Verification:
     """Find the last slice of time with a rejected request, or with a p90 above the usual latency.
 
     Each slice must contain requests, except those in which the load begins.
@@ -138,20 +151,20 @@ def _recovered(
         for number, found in slices.items()
         if any(one.outcome != ACKNOWLEDGED for one in found) or latency(found, 90.0) > usual
     ]
-    wrong = [described(one) for one in before if one.outcome != ACKNOWLEDGED]
+    wrong = [describe(one) for one in before if one.outcome != ACKNOWLEDGED]
     wrong += [] if before else ["no request before the overload"]
     needed = range(int(BEGUN / SLICE), int(within / SLICE) + 1)
     wrong += [f"no request {number * SLICE:g} s after the overload" for number in needed if number not in slices]
     seconds = (max(unusual) + 1) * SLICE if unusual else 0.0
     wrong += [f"recovery takes {seconds:.1f} s"] if seconds > within else []
     figure = f"after {seconds:.1f} s, with a usual latency of up to {usual:.0f} ms"
-    return expect(f"the service works as before within {within:g} s", figure, wrong)
+    return verify(f"the service works as before within {within:g} s", figure, wrong)
 
 
-OVERLOAD = Drill(
+OVERLOAD = Scenario(
     name="overload",
     claim="At five times its capacity, the service rejects the excess at once, serves the rest, and recovers soon.",
     run=run,
-    full=Size(seconds=30.0),
-    quick=Size(seconds=2.0, slack=20.0, patient=True),
+    full=ScenarioSize(seconds=30.0),
+    quick=ScenarioSize(seconds=2.0, slack=20.0, patient=True),
 )

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 
-from tests.drills.cancelled import CANCELLED_REQUESTS
-from tests.drills.conflicts import CONFLICTS
-from tests.drills.drill import Drill
+from tests.drills.cancelled_requests import CANCELLED_REQUESTS
+from tests.drills.database_outages import DATABASE_KILLED, DATABASE_RESTARTS
 from tests.drills.exactly_once import EXACTLY_ONCE
 from tests.drills.frozen_database import FROZEN_DATABASE
 from tests.drills.migrations import MIGRATIONS
-from tests.drills.outages import DATABASE_KILLED, DATABASE_RESTARTS
 from tests.drills.overload import OVERLOAD
 from tests.drills.rolling_restart import ROLLING_RESTART
+from tests.drills.scenario import Scenario
 from tests.drills.service_killed import SERVICE_KILLED
 from tests.drills.steady_load import STEADY_LOAD
+from tests.drills.transaction_conflicts import CONFLICTS
 
 _ALL = (
     STEADY_LOAD,
@@ -27,4 +27,4 @@ _ALL = (
     ROLLING_RESTART,
     MIGRATIONS,
 )
-DRILLS: Mapping[str, Drill] = {drill.name: drill for drill in _ALL}
+DRILLS: Mapping[str, Scenario] = {drill.name: drill for drill in _ALL}

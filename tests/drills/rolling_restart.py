@@ -6,25 +6,25 @@ import time
 from collections.abc import Sequence
 
 from tests.cli.support import wait_until
-from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.faults.processes import children
-from tests.drills.load.jobs import Attempt
-from tests.drills.load.loading import ENDLESS, loading
-from tests.drills.load.mixture import seeded
-from tests.drills.service import Target, target
-from tests.drills.verdicts import Faults, all_acknowledged, kept, outcome, right
+from tests.drills.load.load_job import Attempt
+from tests.drills.load.load_runner import ENDLESS, running_load
+from tests.drills.load.workload import insert_seed_data
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
+from tests.drills.service_under_test import ServiceUnderTest, target
+from tests.drills.verifications import FaultTimeline, all_acknowledged, nothing_lost, outcome, responses_match_requests
 
 WORKERS = 2
 RATE = 60.0
 CALM = (0.2, 0.8)
 
 
-def run(stage: Stage) -> Outcome:
-    faults = Faults()
+def run(stage: ScenarioContext) -> ScenarioResult:
+    faults = FaultTimeline()
     with target(stage, stage.url, "--workers", str(WORKERS)) as service:
-        seeds = seeded(service.job())
+        seeds = insert_seed_data(service.job())
         chance = random.Random(stage.seed)  # noqa: S311 - the same moments for the same seed
-        with loading(service.job(seeds.mixture(), rate=RATE, seconds=ENDLESS)) as load:
+        with running_load(service.job(seeds.weighted_mix(), rate=RATE, seconds=ENDLESS)) as load:
             for number in range(stage.size.times):
                 time.sleep(chance.uniform(*CALM))
                 with faults.during("workers are replaced"):
@@ -35,13 +35,13 @@ def run(stage: Stage) -> Outcome:
     checks = [
         _replaced(faults, attempts, stage.size.times),
         all_acknowledged(attempts),
-        right(attempts),
-        *kept(attempts, stage.database, seeds),
+        responses_match_requests(attempts),
+        *nothing_lost(attempts, stage.database, seeds),
     ]
     return outcome(checks, attempts, faults.marks(attempts))
 
 
-def _roll(service: Target) -> None:
+def _roll(service: ServiceUnderTest) -> None:
     """Send SIGHUP, and return when rolling restart finished."""
     supervisor = service.served.process.pid
     before = set(children(supervisor))
@@ -49,17 +49,17 @@ def _roll(service: Target) -> None:
     wait_until(lambda: not before & (now := set(children(supervisor))) and len(now) >= WORKERS)
 
 
-def _replaced(faults: Faults, attempts: Sequence[Attempt], times: int) -> Check:
-    wrong = faults.unmet(attempts)
+def _replaced(faults: FaultTimeline, attempts: Sequence[Attempt], times: int) -> Verification:
+    wrong = faults.faults_without_requests(attempts)
     if len(faults.moments) != times:
         wrong.append(f"expected {times} times")
-    return expect("every worker is replaced", f"{len(faults.moments)} times, in up to {faults.longest:.1f} s", wrong)
+    return verify("every worker is replaced", f"{len(faults.moments)} times, in up to {faults.longest:.1f} s", wrong)
 
 
-ROLLING_RESTART = Drill(
+ROLLING_RESTART = Scenario(
     name="rolling-restart",
     claim="A rolling restart of all workers fails no request.",
     run=run,
-    full=Size(times=20),
-    quick=Size(times=1, patient=True),
+    full=ScenarioSize(times=20),
+    quick=ScenarioSize(times=1, patient=True),
 )

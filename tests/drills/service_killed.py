@@ -7,16 +7,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from tests.cli.support import serving, wait_until
-from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.faults.ports import free_port
-from tests.drills.ledger import Ledger, rows
-from tests.drills.load.exchange import UNKNOWN
-from tests.drills.load.jobs import Attempt, Job
-from tests.drills.load.loading import ENDLESS, loading
-from tests.drills.load.mixture import only_writes, seeded
-from tests.drills.service import sessions, target, variables_of
-from tests.drills.verdicts import Faults, acknowledged, outcome, right, stored
-from tests.support.databases import connected
+from tests.drills.load.http_connection import UNKNOWN
+from tests.drills.load.load_job import Attempt, LoadJob
+from tests.drills.load.load_runner import ENDLESS, running_load
+from tests.drills.load.workload import insert_seed_data, only_writes
+from tests.drills.reconciliation import Reconciliation, rows
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
+from tests.drills.service_under_test import sessions, target, variables_of
+from tests.drills.verifications import FaultTimeline, acknowledged, outcome, responses_match_requests, stored
+from tests.support.template_databases import connected
 
 RATE = 40.0
 PATIENCE_SECONDS = 60.0
@@ -26,27 +26,27 @@ UP = (1.0, 2.5)
 """Shortest and longest time between start and kill, in seconds."""
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: ScenarioContext) -> ScenarioResult:
     """Kill the service under load and start it again, as often as the size says."""
-    faults, kills = Faults(), list[float]()
+    faults, kills = FaultTimeline(), list[float]()
     with target(stage, stage.url, "--port", str(free_port())) as service:
-        seeds = seeded(service.job())
-        job = service.job(seeds.mixture(), rate=RATE, seconds=ENDLESS, policy=PATIENCE_SECONDS)
+        seeds = insert_seed_data(service.job())
+        job = service.job(seeds.weighted_mix(), rate=RATE, seconds=ENDLESS, policy=PATIENCE_SECONDS)
     attempts = _attempts(stage, replace(job, pauses=PAUSES), faults, kills)
-    everything = Ledger.of(attempts, {})
+    everything = Reconciliation.of(attempts, {})
     checks = [
         _kills(attempts, kills, faults, stage.size.times),
         acknowledged(everything, retries=len(attempts) - len(everything.last)),
-        right(attempts),
-        *stored(Ledger.of(only_writes(attempts), rows(stage.database)), known=seeds.names),
+        responses_match_requests(attempts),
+        *stored(Reconciliation.of(only_writes(attempts), rows(stage.database)), known=seeds.names),
     ]
     return outcome(checks, attempts, faults.marks(attempts))
 
 
-def _attempts(stage: Stage, job: Job, faults: Faults, kills: list[float]) -> Sequence[Attempt]:
+def _attempts(stage: ScenarioContext, job: LoadJob, faults: FaultTimeline, kills: list[float]) -> Sequence[Attempt]:
     chance = random.Random(stage.seed)  # noqa: S311 - the same moments for the same seed
     variables = variables_of(stage, stage.url)
-    with loading(job) as load:
+    with running_load(job) as load:
         for number in range(stage.size.times + 1):
             with ExitStack() as held, serving(stage.directory, "--port", str(job.port), **variables) as served:
                 with faults.during("the service is down"):
@@ -62,7 +62,7 @@ def _attempts(stage: Stage, job: Job, faults: Faults, kills: list[float]) -> Seq
 
 
 @contextmanager
-def _writes_waiting(stage: Stage) -> Iterator[None]:
+def _writes_waiting(stage: ScenarioContext) -> Iterator[None]:
     """Block writes during the block, which starts when one waits for the lock."""
     with connected(stage.database) as blocking, blocking.transaction():
         blocking.execute("LOCK TABLE users, posts IN SHARE ROW EXCLUSIVE MODE")
@@ -71,18 +71,18 @@ def _writes_waiting(stage: Stage) -> Iterator[None]:
         yield
 
 
-def _kills(attempts: Sequence[Attempt], kills: Sequence[float], faults: Faults, times: int) -> Check:
+def _kills(attempts: Sequence[Attempt], kills: Sequence[float], faults: FaultTimeline, times: int) -> Verification:
     """Check that at least half of the kills interrupted requests: otherwise the drill proves little."""
     unknown = [one for one in attempts if one.outcome == UNKNOWN]
     met = sum(any(one.sent < kill <= one.done for one in unknown) for kill in kills)
     figure = f"{len(kills)} kills, {met} during requests, down for up to {faults.longest:.1f} s"
-    return expect("kill -9 of the service interrupts requests", figure, len(kills) == times and 2 * met >= times)
+    return verify("kill -9 of the service interrupts requests", figure, len(kills) == times and 2 * met >= times)
 
 
-SERVICE_KILLED = Drill(
+SERVICE_KILLED = Scenario(
     name="service-killed",
     claim="kill -9 of the service loses no acknowledged write; retries with Idempotency-Key store no duplicate.",
     run=run,
-    full=Size(times=50),
-    quick=Size(times=2, patient=True),
+    full=ScenarioSize(times=50),
+    quick=ScenarioSize(times=2, patient=True),
 )

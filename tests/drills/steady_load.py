@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import median
 
-from tests.drills.drill import Check, Drill, Outcome, Size, Stage, expect
 from tests.drills.faults.processes import memory_watched
 from tests.drills.load.capacity import capacity
-from tests.drills.load.jobs import Attempt
-from tests.drills.load.loading import loaded
-from tests.drills.load.mixture import seeded
-from tests.drills.service import target
-from tests.drills.verdicts import answered, kept, latency, outcome, right, succeeded
+from tests.drills.load.load_job import Attempt
+from tests.drills.load.load_runner import run_load
+from tests.drills.load.workload import insert_seed_data
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
+from tests.drills.service_under_test import target
+from tests.drills.verifications import answered, latency, nothing_lost, outcome, responses_match_requests, succeeded
 
 CLIENTS = 200
 SHARE, SHORT_SHARE = 0.6, 0.15
@@ -26,44 +26,44 @@ LEAST_SECONDS = 120.0
 Memory = Sequence[tuple[float, int]]
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: ScenarioContext) -> ScenarioResult:
     """Measure the capacity, and send a share of it."""
     seconds, share = stage.size.seconds, SHARE if stage.size.slack == 1.0 else SHORT_SHARE
     with target(stage, stage.url) as service:
-        seeds = seeded(service.job())
-        mixture = seeds.mixture(reads=4)
+        seeds = insert_seed_data(service.job())
+        mixture = seeds.weighted_mix(reads=4)
         found = capacity(service.job(), mixture, seconds=max(2.0, seconds / 40))
         most = found.rate
         job = service.job(mixture, clients=CLIENTS, rate=share * most, seconds=seconds)
         stage.say(f"the capacity is {most:,.0f} requests per second; {share:.0%} of it for {seconds:g} s")
         with memory_watched(service.served.process.pid, every=max(0.25, seconds / 600)) as memory:
-            attempts = loaded(job, stage.progress)
+            attempts = run_load(job, stage.progress)
     checks = [
         _rate(attempts, most, seconds, share),
         succeeded(attempts),
         answered(attempts),
         _latency(attempts, SLOWEST_P95 * stage.size.slack),
         _memory(memory, seconds),
-        right(attempts),
-        *kept([*found.attempts, *attempts], stage.database, seeds),
+        responses_match_requests(attempts),
+        *nothing_lost([*found.attempts, *attempts], stage.database, seeds),
     ]
     return outcome(checks, attempts, [])
 
 
-def _rate(attempts: Sequence[Attempt], most: float, seconds: float, share: float) -> Check:
+def _rate(attempts: Sequence[Attempt], most: float, seconds: float, share: float) -> Verification:
     rate, meant = len(attempts) / seconds, share * most
     is_meant = abs(rate / meant - 1) < max(0.2, 4 / sqrt(meant * seconds))  # 4 standard deviations of few arrivals
     figure = f"{rate:,.0f} requests per second of {most:,.0f}, for {seconds:g} s, 80% reads"
-    return expect(f"the load is {share:.0%} of the capacity", figure, is_meant)
+    return verify(f"the load is {share:.0%} of the capacity", figure, is_meant)
 
 
-def _latency(attempts: Sequence[Attempt], bound: float) -> Check:
+def _latency(attempts: Sequence[Attempt], bound: float) -> Verification:
     p50, p95, p99, slowest = (latency(attempts, percent) for percent in (50.0, 95.0, 99.0, 100.0))
     figure = f"p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f}, slowest {slowest:.0f} ms (target for p95: {AIM_P95:g} ms)"
-    return expect(f"p95 is below {bound:g} ms", figure, p95 < bound)
+    return verify(f"p95 is below {bound:g} ms", figure, p95 < bound)
 
 
-def _memory(memory: Memory, seconds: float) -> Check:
+def _memory(memory: Memory, seconds: float) -> Verification:
     """Compare the median after the warm-up with the median at the end, each of a tenth of the time."""
     start = memory[0][0]
     after = [size for at, size in memory if WARM_UP <= (at - start) / seconds < WARM_UP + 0.1]
@@ -71,14 +71,14 @@ def _memory(memory: Memory, seconds: float) -> Check:
     growth = median(last) / median(after) - 1 if after and last else float("inf")
     figure = f"{growth:+.1%}, to {memory[-1][1] / 2**20:.0f} MiB"
     if seconds < LEAST_SECONDS:
-        return expect("memory is measured", f"{figure}: too short a time for a claim", True)
-    return expect(f"memory grows by less than {GROWTH:.0%} after the warm-up", figure, growth < GROWTH)
+        return verify("memory is measured", f"{figure}: too short a time for a claim", True)
+    return verify(f"memory grows by less than {GROWTH:.0%} after the warm-up", figure, growth < GROWTH)
 
 
-STEADY_LOAD = Drill(
+STEADY_LOAD = Scenario(
     name="steady-load",
     claim="At 60% of the capacity, 80% reads, p95 is below 100 ms, no request fails and memory does not grow.",
     run=run,
-    full=Size(seconds=600.0),
-    quick=Size(seconds=3.0, slack=20.0, patient=True),
+    full=ScenarioSize(seconds=600.0),
+    quick=ScenarioSize(seconds=3.0, slack=20.0, patient=True),
 )

@@ -7,22 +7,32 @@ from pathlib import Path
 import pytest
 
 from tests.drills import __main__ as command
-from tests.drills.drill import Check, Drill, DrillError, Mark, Outcome, Size, Stage
-from tests.support.databases import Databases
+from tests.drills.scenario import (
+    FaultWindow,
+    Scenario,
+    ScenarioContext,
+    ScenarioError,
+    ScenarioResult,
+    ScenarioSize,
+    Verification,
+)
+from tests.support.template_databases import Databases
 
-Plant = Callable[[Callable[[Stage], Outcome]], None]
-GOOD = Check(claim="it holds", figure="0 <lost>")
-BAD = Check(claim="it does not", figure="1 lost", reason="row 7 is lost")
+Plant = Callable[[Callable[[ScenarioContext], ScenarioResult]], None]
+GOOD = Verification(claim="it holds", figure="0 <lost>")
+BAD = Verification(claim="it does not", figure="1 lost", reason="row 7 is lost")
 
 
 @pytest.fixture
 def plant(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Plant:
     """Replace all drills by one with the given function."""
     monkeypatch.setenv("DATABASE_URL", databases.url.render_as_string(hide_password=False))
-    monkeypatch.setattr(command, "end_in_order", lambda: None)
+    monkeypatch.setattr(command, "install_shutdown_handler", lambda: None)
 
-    def plant(run: Callable[[Stage], Outcome]) -> None:
-        drill = Drill(name="planted", claim="<It>.", run=run, full=Size(requests=9), quick=Size(requests=3))
+    def plant(run: Callable[[ScenarioContext], ScenarioResult]) -> None:
+        drill = Scenario(
+            name="planted", claim="<It>.", run=run, full=ScenarioSize(requests=9), quick=ScenarioSize(requests=3)
+        )
         monkeypatch.setattr(command, "DRILLS", {"planted": drill})
 
     return plant
@@ -30,11 +40,11 @@ def plant(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Plant:
 
 @pytest.mark.parametrize(("checks", "status"), [([GOOD], 0), ([GOOD, BAD], 1)])
 def test_drill_command_exits_with_1_for_a_failed_claim(
-    plant: Plant, checks: list[Check], status: int, capsys: pytest.CaptureFixture[str]
+    plant: Plant, checks: list[Verification], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(stage: Stage) -> Outcome:
+    def run(stage: ScenarioContext) -> ScenarioResult:
         stage.progress(stage.size.requests, stage.size.requests)
-        return Outcome(checks=checks)
+        return ScenarioResult(checks=checks)
 
     plant(run)
     assert command.main(["planted", "--quick", "--driver", "asyncpg"]) == status
@@ -45,20 +55,20 @@ def test_drill_command_exits_with_1_for_a_failed_claim(
 
 
 def test_drill_command_reports_an_error_as_a_failed_claim(plant: Plant, tmp_path: Path) -> None:
-    def fail(stage: Stage) -> Outcome:
+    def fail(stage: ScenarioContext) -> ScenarioResult:
         (stage.directory / "output").write_text("last lines")
-        raise DrillError("the load has failed")
+        raise ScenarioError("the load has failed")
 
     plant(fail)
     assert command.main(["all", "--driver", "asyncpg", "--output", str(tmp_path)]) == 1
-    assert "DrillError: the load has failed" in (tmp_path / "index.html").read_text()
+    assert "ScenarioError: the load has failed" in (tmp_path / "index.html").read_text()
     assert (tmp_path / "planted-asyncpg.log").read_text() == "last lines"
 
 
 def test_drill_report_is_a_self_contained_page(plant: Plant, tmp_path: Path) -> None:
-    mark = Mark(label="<cut>", start=2.0, end=2.0)
+    mark = FaultWindow(label="<cut>", start=2.0, end=2.0)
     samples = [(number / 10, 0.001 * (number % 7 + 1)) for number in range(100)]
-    plant(lambda _: Outcome(checks=[GOOD, BAD], samples=samples, marks=[mark, mark], refusals=[2.0, 2.5]))
+    plant(lambda _: ScenarioResult(checks=[GOOD, BAD], samples=samples, marks=[mark, mark], refusals=[2.0, 2.5]))
     assert command.main(["all", "--output", str(tmp_path)]) == 1
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") == 2

@@ -7,20 +7,20 @@ from time import monotonic
 import psycopg
 import pytest
 
-from tests.drills.drill import DrillError
-from tests.drills.faults.own_postgres import OwnPostgres, own_postgres
+from tests.drills.faults.disposable_postgres import DisposablePostgres, disposable_postgres
 from tests.drills.faults.processes import memory_watched, resident_bytes
-from tests.support.databases import connected
+from tests.drills.scenario import ScenarioError
+from tests.support.template_databases import connected
 
 
-def _users(postgres: OwnPostgres) -> int:
+def _users(postgres: DisposablePostgres) -> int:
     with connected(postgres.url()) as connection:
         (count,) = connection.execute("SELECT count(*) FROM users").fetchone() or (0,)
     return int(str(count))
 
 
 def test_disposable_postgres_stops_and_finds_damage(tmp_path: Path) -> None:
-    with own_postgres(tmp_path) as postgres:
+    with disposable_postgres(tmp_path) as postgres:
         for harm in (postgres.stop, postgres.crash, postgres.kill):
             harm()
             with pytest.raises(psycopg.OperationalError):
@@ -35,13 +35,13 @@ def test_disposable_postgres_stops_and_finds_damage(tmp_path: Path) -> None:
         with connected(postgres.url()) as connection:
             connection.execute("CREATE TABLE marred AS SELECT generate_series(1, 1000) AS number; CHECKPOINT")
             (path,) = connection.execute("SELECT pg_relation_filepath('marred')").fetchone() or ("",)
-        assert all(check.passed for check in postgres.sound())
+        assert all(check.passed for check in postgres.verify_integrity())
         with (tmp_path / "postgres" / "data" / str(path)).open("r+b") as file:
             file.seek(4000)
             file.write(b"\0marred\0")
         postgres.start()
-        with pytest.raises(DrillError, match="pg_checksums found"):
-            postgres.sound()
+        with pytest.raises(ScenarioError, match="pg_checksums found"):
+            postgres.verify_integrity()
 
 
 def test_memory_watch_records_resident_bytes() -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.drills.drill import Outcome, Stage
 from tests.drills.exactly_once import EXACTLY_ONCE, run
 from tests.drills.registry import DRILLS
-from tests.support.stores import DRIVERS
+from tests.drills.scenario import ScenarioContext, ScenarioResult
+from tests.support.database_fixture import DRIVERS
 
 BOTH_DRIVERS = {"cancelled", "database-restarts", "exactly-once"}
 """Drills in which each driver has its own part; `make prove` runs every drill over both."""
@@ -15,7 +15,7 @@ OTHER_TEST = {"migrations"}
 """Drills with a test in test_migrations_drill.py."""
 
 
-def broken(outcome: Outcome) -> dict[str, str]:
+def broken(outcome: ScenarioResult) -> dict[str, str]:
     return {check.claim: check.reason for check in outcome.checks if not check.passed}
 
 
@@ -27,13 +27,13 @@ def broken(outcome: Outcome) -> dict[str, str]:
         for driver in (DRIVERS if name in BOTH_DRIVERS else DRIVERS[:1])
     ],
 )
-def test_drill_passes(stage: Stage, name: str) -> None:
+def test_drill_passes(stage: ScenarioContext, name: str) -> None:
     drill = DRILLS[name]
     assert broken(drill.run(replace(stage, size=drill.quick))) == {}
 
 
 @pytest.mark.parametrize("driver", DRIVERS[:1])
-def test_exactly_once_drill_fails_without_keys(stage: Stage) -> None:
+def test_exactly_once_drill_fails_without_keys(stage: ScenarioContext) -> None:
     found = broken(run(replace(stage, size=replace(EXACTLY_ONCE.quick, requests=200)), with_keys=False))
     assert "drill" in found["no write is stored twice"]
     assert "is no replay" in found["a repeated request gets the same response"]

@@ -11,14 +11,14 @@ from time import sleep
 import pytest
 from typing_extensions import override
 
-from tests.drills.drill import DrillError
-from tests.drills.faults.http_proxy import FAULTS, UNHEARD, HttpProxy, read_message
-from tests.drills.faults.http_proxy import UNSENT as REQUEST_LOST
+from tests.drills.faults.http_proxy import FAULTS, RESPONSE_DROPPED, HttpProxy, read_message
+from tests.drills.faults.http_proxy import REQUEST_DROPPED as REQUEST_LOST
 from tests.drills.faults.ports import free_port
 from tests.drills.faults.proxy import HOST, Pipe, Proxy, running
-from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, UNKNOWN, UNSENT
-from tests.drills.load.jobs import NUMBER, Attempt, Job, Operation
-from tests.drills.load.loading import ENDLESS, loaded, loading
+from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED, REFUSED, UNKNOWN, UNSENT
+from tests.drills.load.load_job import NUMBER, Attempt, LoadJob, RequestSpec
+from tests.drills.load.load_runner import ENDLESS, run_load, running_load
+from tests.drills.scenario import ScenarioError
 
 
 @dataclass(slots=True)
@@ -58,12 +58,12 @@ def stub() -> Iterator[Stub]:
         yield stub
 
 
-def _job(port: int, **operation: object) -> Job:
+def _job(port: int, **operation: object) -> LoadJob:
     operations = [
-        replace(Operation(name=f"n{number}", method="POST", path="/", body="{}", headers={"name": f"n{number}"}))
+        replace(RequestSpec(name=f"n{number}", method="POST", path="/", body="{}", headers={"name": f"n{number}"}))
         for number in range(20)
     ]
-    return Job(
+    return LoadJob(
         host=HOST,
         port=port,
         clients=4,
@@ -78,7 +78,7 @@ def _last(attempts: Sequence[Attempt]) -> set[tuple[str, int, int]]:
 
 def test_load_sends_each_operation_once(stub: Stub) -> None:
     told: list[tuple[int, int]] = []
-    attempts = loaded(_job(stub.port), lambda *how_much: told.append(how_much))
+    attempts = run_load(_job(stub.port), lambda *how_much: told.append(how_much))
     assert _last(attempts) == {(ACKNOWLEDGED, 201, 1)}
     assert attempts[0].body == "body"
     assert set(stub.asked.values()) == {1}
@@ -96,33 +96,33 @@ def test_load_sends_each_operation_once(stub: Stub) -> None:
 )
 def test_load_retries_if_a_retry_may_succeed(stub: Stub, statuses: tuple[int, ...], last: tuple[str, int, int]) -> None:
     stub.statuses = statuses
-    assert _last(loaded(_job(stub.port))) == {last}
+    assert _last(run_load(_job(stub.port))) == {last}
 
 
 @pytest.mark.parametrize(("status", "delay"), [(0, 0.0), (200, 30.0)])
 def test_load_reports_a_missing_response_as_unknown(stub: Stub, status: int, delay: float) -> None:
     stub.statuses, stub.delay = (status,), delay
-    assert _last(loaded(replace(_job(stub.port), policy=0.0, timeout=0.5))) == {(UNKNOWN, 0, 1)}
+    assert _last(run_load(replace(_job(stub.port), policy=0.0, timeout=0.5))) == {(UNKNOWN, 0, 1)}
 
 
 def test_load_reports_a_refused_connection_as_unsent() -> None:
-    assert _last(loaded(replace(_job(free_port()), policy=0.0))) == {(UNSENT, 0, 1)}
+    assert _last(run_load(replace(_job(free_port()), policy=0.0))) == {(UNSENT, 0, 1)}
 
 
 def test_load_counts_latency_from_the_due_time(stub: Stub) -> None:
     stub.delay = 0.05
-    attempts = loaded(replace(_job(stub.port), clients=1, rate=1000.0))
+    attempts = run_load(replace(_job(stub.port), clients=1, rate=1000.0))
     # Each request waits for those before it, so the last one waits for nearly all.
     assert max(one.done - one.due for one in attempts) > 15 * stub.delay
 
 
 def test_load_can_be_killed(stub: Stub) -> None:
     stub.delay = 60.0
-    with loading(_job(stub.port)) as load:
+    with running_load(_job(stub.port)) as load:
         while not stub.asked:
             load.check()
             sleep(0.01)
-    with pytest.raises(DrillError, match="ended"):
+    with pytest.raises(ScenarioError, match="ended"):
         load.check()
     assert not load.attempts
 
@@ -132,34 +132,34 @@ def test_http_proxy_drops_the_request_or_the_response(stub: Stub, fault: str, mo
     monkeypatch.setattr("tests.drills.faults.http_proxy.FAULTS", (fault,))
     proxy = HttpProxy(seed="1", server_port=stub.port, share=1.0)
     with running(proxy):
-        assert _last(loaded(_job(proxy.port))) == {(ACKNOWLEDGED, 201, 1)}  # it is not armed
+        assert _last(run_load(_job(proxy.port))) == {(ACKNOWLEDGED, 201, 1)}  # it is not armed
         stub.asked.clear()
         proxy.armed = True
-        attempts = loaded(replace(_job(proxy.port), policy=0.0))
+        attempts = run_load(replace(_job(proxy.port), policy=0.0))
     assert _last(attempts) == {(UNKNOWN, 0, 1)}
     assert proxy.cuts == {fault: 20}
     asked = sum(stub.asked.values())
     # The stub may or may not read a request before its connection is cut.
-    assert asked == (0 if fault == REQUEST_LOST else 20) or fault == UNHEARD
+    assert asked == (0 if fault == REQUEST_LOST else 20) or fault == RESPONSE_DROPPED
 
 
 def test_load_disconnects_before_the_response(stub: Stub) -> None:
     stub.delay = 60.0
-    assert _last(loaded(_job(stub.port, hangs_up_within=0.2))) == {(CANCELLED, 0, 1)}
+    assert _last(run_load(_job(stub.port, hangs_up_within=0.2))) == {(CANCELLED, 0, 1)}
 
 
 def test_load_reports_a_response_of_another_request(stub: Stub) -> None:
-    assert _last(loaded(_job(stub.port, expects="somebody"))) == {(MISTAKEN, 201, 1)}
+    assert _last(run_load(_job(stub.port, expects="somebody"))) == {(MISMATCHED, 201, 1)}
 
 
 @pytest.mark.parametrize("rate", [None, 200.0])
 def test_load_draws_numbered_operations_until_its_end(stub: Stub, rate: float | None) -> None:
-    drawn = Operation(name=f"n{NUMBER}", method="POST", path="/", body="{}", headers={"name": f"n{NUMBER}"})
+    drawn = RequestSpec(name=f"n{NUMBER}", method="POST", path="/", body="{}", headers={"name": f"n{NUMBER}"})
     job = replace(_job(stub.port), operations=[drawn], rate=rate, first=7)
-    timed = loaded(replace(job, seconds=0.3))
+    timed = run_load(replace(job, seconds=0.3))
     assert {attempt.operation for attempt in timed} == stub.asked.keys()
     assert stub.asked["n7"] == 1
-    with loading(replace(job, seconds=ENDLESS, first=1_000_000)) as load:
+    with running_load(replace(job, seconds=ENDLESS, first=1_000_000)) as load:
         while len(load.attempts) < 20:
             load.check()
             sleep(0.01)

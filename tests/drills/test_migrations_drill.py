@@ -14,19 +14,25 @@ from sqlalchemy import URL
 
 from migrations.lint.linter import lint
 from tests.cli.support import ROOT
-from tests.drills.drill import DrillError, Stage
-from tests.drills.migrating.changing import Changes
-from tests.drills.migrating.planted import SAFE, UNSAFE, UNSAFE_SECONDS, Planted, plant
-from tests.drills.migrating.releases import last_tag, taken
 from tests.drills.migrations import MIGRATIONS, run
+from tests.drills.scenario import ScenarioContext, ScenarioError
+from tests.drills.schema_changes.previous_release import checkout_release, last_tag
+from tests.drills.schema_changes.revision_cycle import RevisionCycle
+from tests.drills.schema_changes.sample_revisions import (
+    SAFE_REVISIONS,
+    UNSAFE_REVISIONS,
+    UNSAFE_SECONDS,
+    SampleRevision,
+    write_sample_revisions,
+)
 from tests.drills.test_drills import broken
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
-from tests.support.databases import with_driver
-from tests.support.schemas import revisions, schema
+from tests.support.schema_dump import revisions, schema
+from tests.support.template_databases import with_driver
 
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
 DROP = 'op.drop_column("users", "{0}")'
-RETYPED = Planted(
+RETYPED = SampleRevision(
     "another type without a table rewrite",
     'op.alter_column("posts", "content", type_=sa.String())',
     'op.alter_column("posts", "content", type_=sa.Text())',
@@ -43,15 +49,15 @@ def own(tmp_path: Path) -> Revisions:
 
 @pytest.mark.parametrize(("driver", "release"), [("asyncpg", ""), ("psycopg", "HEAD")])
 def test_migrations_drill_passes_with_an_outdated_plan(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, release: str
+    stage: ScenarioContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, release: str
 ) -> None:
     try:
-        taken(release, tmp_path / "head")
-    except DrillError as error:
+        checkout_release(release, tmp_path / "head")
+    except ScenarioError as error:
         pytest.skip(f"the tests are not in a repository: {error}")
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)  # do not measure the previous code
-    planted = [SAFE[0], RETYPED] if release else [*SAFE, RETYPED]
+    planted = [SAFE_REVISIONS[0], RETYPED] if release else [*SAFE_REVISIONS, RETYPED]
     outcome = run(replace(stage, size=MIGRATIONS.quick, release=release), planted)
     assert broken(outcome) == {}
     figures = {check.claim: check.figure for check in outcome.checks}
@@ -63,8 +69,8 @@ def test_migrations_drill_passes_with_an_outdated_plan(
 
 
 @pytest.mark.parametrize("driver", ["asyncpg"])
-def test_migrations_drill_fails_for_an_unsafe_revision(stage: Stage) -> None:
-    found = broken(run(replace(stage, size=replace(MIGRATIONS.quick, slack=5.0)), UNSAFE))
+def test_migrations_drill_fails_for_an_unsafe_revision(stage: ScenarioContext) -> None:
+    found = broken(run(replace(stage, size=replace(MIGRATIONS.quick, slack=5.0)), UNSAFE_REVISIONS))
     (longest,) = [reason for claim, reason in found.items() if claim.startswith("the longest request")]
     assert "during a lock that is held (drill01) up" in longest
     (noticed,) = [reason for claim, reason in found.items() if claim.endswith("delays no request")]
@@ -75,11 +81,13 @@ def test_migrations_drill_fails_for_an_unsafe_revision(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("planted", "rules"),
-    [(SAFE, set()), (UNSAFE, {"timeout-override", "opaque-function-call"})],
+    [(SAFE_REVISIONS, set()), (UNSAFE_REVISIONS, {"timeout-override", "opaque-function-call"})],
     ids=["safe", "unsafe"],
 )
-def test_linter_classifies_the_sample_revisions(own: Revisions, planted: Sequence[Planted], rules: set[str]) -> None:
-    plant(own, planted)
+def test_linter_classifies_the_sample_revisions(
+    own: Revisions, planted: Sequence[SampleRevision], rules: set[str]
+) -> None:
+    write_sample_revisions(own, planted)
     findings = lint(ScriptDirectory.from_config(own.config()))
     assert {finding.rule for finding in findings if finding.revision.startswith("drill")} == rules
 
@@ -93,7 +101,7 @@ def test_changes_run_compatible_revisions_up_and_down(scratch: URL, own: Revisio
         own.add(ADD.format(name), DROP.format(name), revision=name, more=more)
     config = own.config(with_driver(scratch, "asyncpg"))
     before = schema(scratch)
-    moves = list(Changes(config, scratch, release="0.1.0").moves())
+    moves = list(RevisionCycle(config, scratch, release="0.1.0").moves())
     assert [(move.revision, move.up) for move in moves] == [
         *((name, True) for name in ("e1", "e2", "c1")),
         *((name, False) for name in ("c1", "e2", "e1")),
@@ -101,16 +109,16 @@ def test_changes_run_compatible_revisions_up_and_down(scratch: URL, own: Revisio
     assert all(one.end <= other.start for one, other in pairwise(moves))
     assert not any(move.unfinished for move in moves)
     assert (revisions(scratch), schema(scratch)) == ([EXPAND_HEAD], before)
-    later = Changes(config, scratch, release="9.0.0")
+    later = RevisionCycle(config, scratch, release="9.0.0")
     assert [script.revision for script in later.scripts] == ["e1", "e2", "c1", "c2"]
 
 
 def test_changes_report_unfinished_work_and_failure(scratch: URL, own: Revisions) -> None:
     own.add('op.execute("ALTER TABLE users ADD CONSTRAINT ck_a CHECK (version > 0) NOT VALID")')
     own.add('op.execute("SELECT nothing")')
-    moves = Changes(own.config(with_driver(scratch, "asyncpg")), scratch, release="0.1.0").moves()
+    moves = RevisionCycle(own.config(with_driver(scratch, "asyncpg")), scratch, release="0.1.0").moves()
     assert next(moves).unfinished == ["constraint ck_a is not validated"]
-    with pytest.raises(DrillError, match=r"revision .* failed: .*nothing"):
+    with pytest.raises(ScenarioError, match=r"revision .* failed: .*nothing"):
         next(moves)
 
 
@@ -143,7 +151,7 @@ def _git(root: Path, *arguments: str) -> None:
 
 def test_release_is_extracted_from_the_last_tag(repository: Path, tmp_path: Path) -> None:
     assert last_tag(repository=repository) == "v1.2.0"
-    release = taken("v1.2.0", tmp_path / "taken", repository=repository)
+    release = checkout_release("v1.2.0", tmp_path / "taken", repository=repository)
     assert (release.version, release.name.startswith("v1.2.0 (")) == ("1.2.0", True)
     found = subprocess.check_output(
         [sys.executable, "-c", "import adapters, migrations; print(adapters.__file__, migrations.__file__)"],
@@ -152,15 +160,15 @@ def test_release_is_extracted_from_the_last_tag(repository: Path, tmp_path: Path
         text=True,
     )
     assert found.split() == [str(release.root / part / "__init__.py") for part in ("adapters", "migrations")]
-    assert taken("HEAD", tmp_path / "head", repository=repository).version == "1.3.0"
+    assert checkout_release("HEAD", tmp_path / "head", repository=repository).version == "1.3.0"
 
 
 def test_release_is_the_working_tree_without_a_tag(repository: Path, tmp_path: Path) -> None:
-    assert taken("", tmp_path / "taken").root == ROOT
+    assert checkout_release("", tmp_path / "taken").root == ROOT
     assert last_tag(repository=repository / "adapters") == ""
     assert last_tag(repository=tmp_path) == ""
     _git(repository, "tag", "--delete", "v1.2.0")
     assert last_tag(repository=repository) == ""
     for reference in ("v1.2.0", "--output=x"):
-        with pytest.raises(DrillError, match="git rev-parse"):
-            taken(reference, tmp_path / "taken", repository=repository)
+        with pytest.raises(ScenarioError, match="git rev-parse"):
+            checkout_release(reference, tmp_path / "taken", repository=repository)

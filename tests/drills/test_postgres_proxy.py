@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import URL
 
 from tests.cli.support import queried, rendered
-from tests.drills.faults.postgres_proxy import UNACKNOWLEDGED, UNASKED, PostgresProxy
+from tests.drills.faults.postgres_proxy import ACK_DROPPED, REQUEST_DROPPED, PostgresProxy
 from tests.drills.faults.proxy import HOST, running
-from tests.support.databases import connected, with_driver
+from tests.support.template_databases import connected, with_driver
 
 Execute = Callable[[str], Awaitable[Any]]
 LOST = (OSError, psycopg.OperationalError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
@@ -60,7 +60,7 @@ async def test_postgres_proxy_forwards_traffic_if_not_armed(proxy: PostgresProxy
     assert not proxy.cuts
 
 
-@pytest.mark.parametrize(("kind", "rows"), [(UNACKNOWLEDGED, 1), (UNASKED, 0)])
+@pytest.mark.parametrize(("kind", "rows"), [(ACK_DROPPED, 1), (REQUEST_DROPPED, 0)])
 @pytest.mark.parametrize("statements", [[INSERT], [WITH], ["BEGIN", INSERT, "COMMIT"]])
 async def test_postgres_proxy_drops_the_request_or_the_response(
     proxy: PostgresProxy, driver: str, kind: str, rows: int, statements: list[str]
@@ -71,7 +71,7 @@ async def test_postgres_proxy_drops_the_request_or_the_response(
             proxy.armed = True
             for statement in statements[:-1]:
                 await execute(statement)
-            proxy.unasked = float(kind == UNASKED)
+            proxy.unasked = float(kind == REQUEST_DROPPED)
             with pytest.raises(LOST):
                 await execute(statements[-1])
     assert proxy.cuts == {kind: 1}

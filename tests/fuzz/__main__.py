@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz.fuzzing import fuzz
-from tests.support.commands import end_in_order, measured_server
-from tests.support.databases import Databases
+from tests.support.benchmark_server import benchmark_server, install_shutdown_handler
+from tests.support.template_databases import Databases
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, default=10_000, help="minimum number of cases (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the cases (%(default)s)")
     options = parser.parse_args(arguments)
-    end_in_order()
+    install_shutdown_handler()
     started = time.monotonic()
     with (
-        measured_server("fuzz-postgres", lambda line: _say(f"{line}\n")) as url,
+        benchmark_server("fuzz-postgres", lambda line: _say(f"{line}\n")) as url,
         Databases(url, run=secrets.token_hex(4), worker="fuzz").opened() as databases,
         tempfile.TemporaryDirectory(prefix="hexapost-fuzz-") as directory,
     ):

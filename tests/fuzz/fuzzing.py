@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from tests.cli.support import a_key, rendered, serving
+from tests.cli.support import create_api_key, rendered, serving
 
 HERE = Path(__file__).parent
 EXAMPLES = 50
@@ -37,7 +37,7 @@ def fuzz(directory: Path, database: URL, *, cases: int, seed: int, show: Callabl
     with serving(directory, DATABASE_URL=url, HEXAPOST_RATE_LIMIT="none") as served:
         while done.passed and done.cases < cases:
             # With a new API key, the Idempotency-Keys of earlier rounds are unknown.
-            variables = {"HEXAPOST_FUZZ_KEY": a_key(directory, DATABASE_URL=url), "PYTHONPATH": str(HERE)}
+            variables = {"HEXAPOST_FUZZ_KEY": create_api_key(directory, DATABASE_URL=url), "PYTHONPATH": str(HERE)}
             arguments: list[str | Path] = [
                 *("--config-file", HERE / "schemathesis.toml", "run", f"{served.base_url()}/openapi.json"),
                 *("--checks", "all", "--phases", MORE_PHASES if done.cases else FIRST_PHASES),

@@ -5,8 +5,8 @@ import pytest
 
 from tests.http.raw_connection import RawConnection, listening
 from tests.http.support import Api, serving
-from tests.support.callers import CountingStorage
-from tests.support.waiting import until
+from tests.support.polling import wait_until
+from tests.support.principals import CountingStorage
 
 
 @pytest.fixture(scope="session")
@@ -42,4 +42,4 @@ async def wire(default_wire: RawConnection, storage: CountingStorage) -> AsyncIt
     async with default_wire.api.over(storage) as api:
         yield replace(default_wire, api=api)
         default_wire.abort()
-        await until(lambda: not default_wire.state.connections and not default_wire.state.tasks)
+        await wait_until(lambda: not default_wire.state.connections and not default_wire.state.tasks)

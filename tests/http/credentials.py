@@ -6,8 +6,8 @@ from adapters.clock import new_id
 from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import Storage
 from domain.api_keys import Scope
-from tests.support.examples import a_key, store_keys
-from tests.support.services import PEPPERS
+from tests.support.factories import make_api_key, store_api_keys
+from tests.support.service_factories import PEPPERS
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -30,5 +30,5 @@ async def stored_key(storage: Storage, *scopes: Scope, **fields: Any) -> str:
         "secret_hash": PEPPERS.hash(text),
         "expires_at": None,
     }
-    await store_keys(storage, a_key(**{**given, **fields}))
+    await store_api_keys(storage, make_api_key(**{**given, **fields}))
     return text

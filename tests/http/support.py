@@ -19,7 +19,7 @@ from application.api_key_tokens import format_api_key
 from application.ports import Storage, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.api_keys import ApiKey, Scope
-from tests.support.services import PEPPERS, START, authenticator, key_service, post_service, user_service
+from tests.support.service_factories import PEPPERS, START, authenticator, key_service, post_service, user_service
 
 SECRET = b"a secret of thirty-two characters"
 NOBODY = "0198a3c4-6f2b-7d31-a6f0-000000000000"

@@ -18,8 +18,8 @@ from domain.api_keys import USER_SCOPES, Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import NOBODY, Api, Json, check_problem
 from tests.http.test_openapi import operations
-from tests.support.callers import CountingStorage
-from tests.support.services import START
+from tests.support.principals import CountingStorage
+from tests.support.service_factories import START
 
 CHALLENGE = 'Bearer realm="hexapost"'
 PUBLIC = {

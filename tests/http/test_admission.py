@@ -14,8 +14,8 @@ from application.ports import UnitOfWork
 from tests.http.credentials import bearer
 from tests.http.raw_connection import CHUNKED, GET, POST, listening
 from tests.http.support import ADA, Api, check_problem, serving
-from tests.support.callers import CountingStorage
-from tests.support.waiting import until
+from tests.support.polling import wait_until
+from tests.support.principals import CountingStorage
 
 CAPACITY = 2
 
@@ -88,13 +88,13 @@ async def test_incomplete_uploads_do_not_count_toward_limit() -> None:
         writers = [(await wire.open())[1] for _ in range(2 * CAPACITY + 1)]
         for number, writer in enumerate(writers, start=1):  # one by one: a new request counts until it waits
             writer.write(POST + b"Content-Length: 99\r\n\r\n{")
-            await until(lambda number=number: (len(wire.state.tasks), admission.active_requests) == (number, 0))  # type: ignore[misc]
+            await wait_until(lambda number=number: (len(wire.state.tasks), admission.active_requests) == (number, 0))  # type: ignore[misc]
         await wire.api.user()
         async with busy(wire.api):
             check_problem(await wire.api.client.get("/api/v1/users"), 503, "overloaded")
         for writer in writers:
             writer.close()
-        await until(lambda: not wire.state.tasks)
+        await wait_until(lambda: not wire.state.tasks)
         async with busy(wire.api):
             check_problem(await wire.api.client.get("/api/v1/users"), 503, "overloaded")
 
@@ -135,7 +135,7 @@ async def test_metrics_requests_have_a_reserve_of_slots() -> None:
     async with serving(storage, admission=AdmissionController(CAPACITY)) as api, busy(api):
         forged = [bearer(format_api_key(new_id(), generate_secret())) for _ in range(METRICS_RESERVE)]
         tasks = [asyncio.ensure_future(api.client.get("/metrics", headers=key)) for key in forged]
-        await until(lambda: storage.asked == METRICS_RESERVE)
+        await wait_until(lambda: storage.asked == METRICS_RESERVE)
         for path in ("/metrics", "/metrics/"):
             check_problem(await api.client.get(path), 503, "overloaded")
         assert (await api.client.get("/livez")).status_code == 200
@@ -167,10 +167,10 @@ async def test_uploads_that_complete_at_once_are_limited() -> None:
     async with serving(admission=admission) as api:
         api.app.add_api_route("/keep", keep, methods=["POST"])
         tasks = [asyncio.ensure_future(api.client.post("/keep", content=body())) for _ in range(5 * CAPACITY)]
-        await until(lambda: len(waiting) == len(tasks))
+        await wait_until(lambda: len(waiting) == len(tasks))
         assert set(waiting) == {0}
         complete.set()
-        await until(lambda: sum(task.done() for task in tasks) == len(tasks) - CAPACITY)
+        await wait_until(lambda: sum(task.done() for task in tasks) == len(tasks) - CAPACITY)
         assert active == [1, CAPACITY]
         for task in tasks:
             if task.done():

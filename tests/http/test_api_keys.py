@@ -9,7 +9,7 @@ from domain.api_keys import Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, Json, check_problem, findings
 from tests.http.test_openapi import DOCUMENT, check, request_examples
-from tests.support.examples import stored_keys
+from tests.support.factories import stored_api_keys
 
 KEYS = "/api/v1/api-keys"
 GIVEN: Json = {"name": "nightly import", "scopes": ["posts:write", "posts:read"]}
@@ -64,7 +64,7 @@ async def test_api_key_secret_is_returned_only_on_creation(api: Api) -> None:
     sent = f"{shown.text}{shown.headers}{listed.text}{listed.headers}{revoked.headers}{api.log}"
     for secret in (key, key.split("_")[2], ADMIN_KEY, "digest", "pepper"):
         assert secret not in sent
-    stored = {stored.id: stored for stored in await stored_keys(api.storage)}[UUID(issued["id"])]
+    stored = {stored.id: stored for stored in await stored_api_keys(api.storage)}[UUID(issued["id"])]
     assert key.split("_")[2].encode() not in stored.secret_hash.digest
 
 
@@ -105,7 +105,7 @@ INVALID: list[tuple[Json, tuple[str, str]]] = [
 @pytest.mark.parametrize(("changes", "expected"), INVALID)
 async def test_post_api_key_returns_422_for_invalid_fields(api: Api, changes: Json, expected: tuple[str, str]) -> None:
     assert findings(await api.client.post(KEYS, json={**GIVEN, **changes})) == [expected]
-    assert [key.id for key in await stored_keys(api.storage)] == [ADMIN_ID]
+    assert [key.id for key in await stored_api_keys(api.storage)] == [ADMIN_ID]
 
 
 async def test_post_api_key_returns_422_for_missing_fields(api: Api) -> None:

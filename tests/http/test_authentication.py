@@ -10,7 +10,7 @@ from application.api_key_tokens import format_api_key
 from domain.api_keys import Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, RawResponse, call, check_problem, findings
-from tests.support.callers import CountingStorage
+from tests.support.principals import CountingStorage
 
 KEY = ADMIN_KEY.encode()
 OTHER = format_api_key(new_id(), "1" * 32).encode()

@@ -11,7 +11,7 @@ from adapters.memory.unit_of_work import InMemoryStorage
 from application.idempotency import IdempotencyInFlightError
 from tests.http.credentials import once
 from tests.http.support import ADA, JSON_TYPE, Api, FailingStorage, Json, call, check_problem, findings, serving
-from tests.support.callers import CountingStorage
+from tests.support.principals import CountingStorage
 
 USERS, POSTS, KEYS = "/api/v1/users", "/api/v1/posts", "/api/v1/api-keys"
 REPLAYED = "idempotency-replayed"

@@ -10,7 +10,7 @@ from domain.api_keys import Scope
 from tests.http.credentials import once
 from tests.http.support import ADMIN_KEY, Api, check_problem
 from tests.http.test_idempotency import KEYS, POSTS, USERS, Desk
-from tests.support.callers import CountingStorage
+from tests.support.principals import CountingStorage
 
 NAME = "a-name-that-nobody-guesses"
 

@@ -16,8 +16,8 @@ from domain.api_keys import Scope
 from tests.http.credentials import stored_key
 from tests.http.support import NOBODY, Api, FailingStorage, call, check_problem, serving
 from tests.observability.prometheus_samples import Scrape
-from tests.support.callers import CountingStorage
-from tests.support.waiting import LONGEST, until
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
+from tests.support.principals import CountingStorage
 
 REQUESTS = "hexapost_http_requests_total"
 REJECTED = "hexapost_http_requests_rejected_total"
@@ -143,12 +143,12 @@ async def test_metrics_are_rendered_outside_the_event_loop() -> None:
     class Slow(Metrics):
         def render(self) -> bytes:
             began.set()
-            assert answered.wait(LONGEST)
+            assert answered.wait(TIMEOUT_SECONDS)
             return b"shown"
 
     async with serving(metrics=Slow(version="1")) as api:
         asked = asyncio.create_task(api.client.get("/metrics"))
-        await until(began.is_set)
+        await wait_until(began.is_set)
         assert (await api.client.get("/livez")).status_code == 200
         answered.set()
         assert (await asked).content == b"shown"

@@ -17,7 +17,7 @@ from adapters.http.routers import posts, users
 from adapters.memory.unit_of_work import InMemoryStorage
 from domain.api_keys import Scope
 from tests.http.support import ADA, Api, Json
-from tests.support.examples import a_post, a_user, store_posts, store_users
+from tests.support.factories import make_post, make_user, store_posts, store_users
 
 DOCUMENT: Json = json.loads((Path(__file__).parents[2] / "openapi.json").read_text("utf-8"))
 METHODS = {"get", "head", "post", "patch", "delete"}
@@ -189,9 +189,9 @@ async def test_openapi_request_example_is_accepted(default_api: Api, operation_i
     entity = {"user": users, "post": posts}[kind]
     for example in request_examples(operation_id):
         async with default_api.over(InMemoryStorage()) as api:
-            user = a_user(id=UUID(users.EXAMPLE["id"]))
+            user = make_user(id=UUID(users.EXAMPLE["id"]))
             await store_users(api.storage, user)
-            await store_posts(api.storage, a_post(user, id=UUID(posts.EXAMPLE["id"])))
+            await store_posts(api.storage, make_post(user, id=UUID(posts.EXAMPLE["id"])))
             if action == "create":
                 response = await api.client.post(entity.PATH, json=example)
             else:

@@ -19,8 +19,8 @@ from domain.api_keys import Scope
 from tests.http.credentials import bearer, once, stored_key
 from tests.http.support import ADA, NOBODY, Api, call, check_problem, serving
 from tests.http.test_openapi import DOCUMENT, check
-from tests.support.examples import stored_users
-from tests.support.waiting import LONGEST
+from tests.support.factories import stored_users
+from tests.support.polling import TIMEOUT_SECONDS
 
 USERS = "/api/v1/users"
 POLICY = '"requests";q=2;w=60'
@@ -224,7 +224,7 @@ async def test_rate_limit_store_timeout_allows_requests(monkeypatch: pytest.Monk
     store = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
     async with serving(rate_limit="1/hour", rate_limit_store=store) as api:
         with capture_logs() as logs:
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 answers: list[httpx.Response] = await asyncio.gather(*[api.client.get(USERS) for _ in range(20)])
     assert [answer.status_code for answer in answers] == [200] * 20
     assert len(logs) == 1

@@ -16,7 +16,7 @@ from adapters.http.problems.catalog import REJECTIONS
 from adapters.observability.metrics import Metrics
 from tests.http.support import AUTHORIZATION, CHUNKED, JSON_TYPE, Api, call, scope_of, serving
 from tests.observability.prometheus_samples import Scrape
-from tests.support.waiting import LONGEST, until
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
 
 LENGTH = (b"content-length", b"100")
 QUICK = RequestLimits(body_timeout=0, request_timeout=0)
@@ -64,13 +64,13 @@ def start(api: Api, client: Client, method: str, path: str, *headers: tuple[byte
 
 
 async def send(api: Api, client: Client, method: str, path: str, *headers: tuple[bytes, bytes]) -> None:
-    await asyncio.wait_for(start(api, client, method, path, *headers), LONGEST)
+    await asyncio.wait_for(start(api, client, method, path, *headers), TIMEOUT_SECONDS)
 
 
 async def cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, LONGEST)
+        await asyncio.wait_for(task, TIMEOUT_SECONDS)
 
 
 def add(api: Api, endpoint: Callable[..., Awaitable[Response]]) -> None:
@@ -137,7 +137,7 @@ async def test_request_timeout_starts_after_the_body() -> None:
         await asyncio.sleep(0.05)
         assert (task.done(), progress) == (False, [])
         client.put(WHOLE)
-        await asyncio.wait_for(task, LONGEST)
+        await asyncio.wait_for(task, TIMEOUT_SECONDS)
         assert (client.answer[0], progress) == (503, ["begun", "ended"])
 
 
@@ -218,7 +218,7 @@ async def test_cancelled_endpoint_returns_503(method: str, is_safe: bool) -> Non
         progress = add_endless(api)
         client = Client(WHOLE)
         task = start(api, client, method, "/slow", LENGTH)
-        await until(lambda: bool(progress))
+        await wait_until(lambda: bool(progress))
         await cancel(task)
     status, kind, detail, _ = client.answer
     assert (status, api.log[-1]["status"]) == (503, 503)

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.request_limits import RequestLimits
 from tests.http.raw_connection import PATIENCE, STATUS, RawConnection, listening
-from tests.support.waiting import until
+from tests.support.polling import wait_until
 
 DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
 REST = b"\r\n"
@@ -47,8 +47,8 @@ async def test_unread_response_is_aborted_and_logged_as_499(caplog: pytest.LogCa
     async with listening(write_timeout=0.2) as wire:
         with reader(wire) as client:
             await send(client, (DOCUMENT + REST) * (TIMES - 1) + DOCUMENT + last)
-            await until(lambda: bool(wire.state.tasks))
-            await until(lambda: not wire.state.connections and not wire.state.tasks)
+            await wait_until(lambda: bool(wire.state.tasks))
+            await wait_until(lambda: not wire.state.connections and not wire.state.tasks)
         *sent, final = [(event["status"], event["response_bytes"]) for event in wire.api.log]
         assert final == (499, 0)
         assert all(status == 200 and count > PIECE for status, count in sent)
@@ -62,9 +62,9 @@ async def test_unread_buffer_of_a_finished_response_is_aborted() -> None:
             while not any(one.transport.get_write_buffer_size() for one in wire.state.connections):
                 await send(client, DOCUMENT + REST)
                 sent += 1
-                await until(lambda: wire.state.total_requests == sent)  # noqa: B023 - called at once
+                await wait_until(lambda: wire.state.total_requests == sent)  # noqa: B023 - called at once
             assert not wire.state.tasks
-            await until(lambda: not wire.state.connections)
+            await wait_until(lambda: not wire.state.connections)
 
 
 async def test_slow_reader_gets_all_responses() -> None:
@@ -77,7 +77,7 @@ async def test_slow_reader_gets_all_responses() -> None:
             while loop.time() - started < 1.2 * timeout:
                 answers += await asyncio.wait_for(loop.sock_recv(client, PIECE // 4), PATIENCE)
                 await asyncio.sleep(0.01)
-            await until(lambda: _unread(wire) == 1)
+            await wait_until(lambda: _unread(wire) == 1)
             async for piece in pieces(client):
                 answers += piece
         assert STATUS.findall(bytes(answers)) == [b"200"] * TIMES
@@ -89,8 +89,8 @@ async def test_unread_responses_do_not_count_toward_limit() -> None:
         with reader(wire) as one, reader(wire) as other:
             for client in (one, other):
                 await send(client, (DOCUMENT + REST) * TIMES)
-            await until(lambda: _unread(wire) == len(wire.state.tasks) == 2)
-            await until(lambda: admission.active_requests == 0)
+            await wait_until(lambda: _unread(wire) == len(wire.state.tasks) == 2)
+            await wait_until(lambda: admission.active_requests == 0)
             assert (await wire.send_and_read(DOCUMENT + CLOSE)).startswith(b"HTTP/1.1 200")
 
 
@@ -99,7 +99,7 @@ async def test_request_timeout_excludes_the_time_of_reading() -> None:
     async with listening(request=RequestLimits(request_timeout=seconds)) as wire:
         with reader(wire, PIECE) as client:
             await send(client, PIPELINED)
-            await until(lambda: _unread(wire) == 1)
+            await wait_until(lambda: _unread(wire) == 1)
             await asyncio.sleep(5 * seconds)
             answers = b"".join([piece async for piece in pieces(client)])
         assert STATUS.findall(answers) == [b"200"] * TIMES

@@ -8,7 +8,7 @@ import pytest
 from adapters.http.middleware.http_protocol import BoundedHttpProtocol
 from adapters.http.middleware.request_limits import RequestLimits
 from tests.http.raw_connection import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, QUICK, RawConnection, listening
-from tests.support.waiting import until
+from tests.support.polling import wait_until
 
 INCOMPLETE = POST + b"Content-Length: 99\r\n\r\n{"
 
@@ -41,7 +41,7 @@ async def test_header_timeout_ends_with_the_head() -> None:
         reader, writer = await wire.open()
         for _ in range(2):
             writer.write(GET[:9])
-            await until(lambda: _timers(wire) == 1)
+            await wait_until(lambda: _timers(wire) == 1)
             writer.write(GET[9:] + b"\r\n")
             assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
             assert _timers(wire) == 0
@@ -78,7 +78,7 @@ async def test_shutdown_returns_408_for_a_stalled_body(monkeypatch: pytest.Monke
     async with listening(request=RequestLimits(body_timeout=600, request_timeout=600)) as wire:
         reader, writer = await wire.open()
         writer.write(INCOMPLETE)
-        await until(lambda: bool(wire.state.tasks))
+        await wait_until(lambda: bool(wire.state.tasks))
         wire.shut_down()
         problem = wire.check(await asyncio.wait_for(reader.read(), PATIENCE))
         assert problem["type"] == "/problems/request-timeout"
@@ -89,7 +89,7 @@ async def test_shutdown_waits_for_the_rest_of_a_body(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("adapters.http.middleware.http_protocol.BODY_DRAIN_SECONDS", PATIENCE)
     reader, writer = await wire.open()
     writer.write(POST + b"Content-Length: 28\r\n\r\n{")
-    await until(lambda: bool(wire.state.tasks))
+    await wait_until(lambda: bool(wire.state.tasks))
     wire.shut_down()
     writer.write(b'"email": "ada@example.org"}')
     assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 201")

@@ -2,34 +2,34 @@
 
 from adapters.memory.tables import Tables
 from adapters.memory.unit_of_work import InMemoryStorage
-from tests.support.examples import (
-    a_key,
-    a_post,
-    a_user,
-    an_outcome,
+from tests.support.factories import (
+    make_api_key,
+    make_idempotency_record,
+    make_post,
+    make_user,
     next_version,
+    replay_error,
     store,
     stored_posts,
     stored_users,
-    told,
 )
 
 
 async def test_memory_storages_are_independent() -> None:
     one, two = InMemoryStorage(), InMemoryStorage()
-    user = a_user()
+    user = make_user()
     await store(one, user)
     assert (await stored_users(one), await stored_users(two)) == ([user], [])
 
 
 async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
     storage = InMemoryStorage()
-    user = a_user()
+    user = make_user()
     await store(storage, user)
-    await store(storage, a_post(user))
-    key = a_key(user)
+    await store(storage, make_post(user))
+    key = make_api_key(user)
     await store(storage, key)
-    await store(storage, an_outcome(key, subject_id=user.id))
+    await store(storage, make_idempotency_record(key, subject_id=user.id))
     changed = next_version(user, email="new@example.org")
     async with storage.transaction() as work:
         await work.users.update(changed)
@@ -39,11 +39,11 @@ async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
 
 async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
     storage = InMemoryStorage()
-    key = a_key()
+    key = make_api_key()
     await store(storage, key)
-    outcome = an_outcome(key)
+    outcome = make_idempotency_record(key)
     await store(storage, outcome)
-    assert await told(storage, outcome) == outcome
+    assert await replay_error(storage, outcome) == outcome
     async with storage.transaction() as work:
         assert await work.idempotency.purge(now=outcome.expires_at, limit=1) == 1
         assert len(storage._locks) == 1
@@ -52,7 +52,7 @@ async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
 
 async def test_memory_storage_keeps_results_of_earlier_reads() -> None:
     storage = InMemoryStorage()
-    user = a_user()
+    user = make_user()
     await store(storage, user)
     before = await stored_users(storage)
     async with storage.transaction() as work:

@@ -8,7 +8,7 @@ from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from tests.migrations.revision_fixtures import Revisions
-from tests.support.databases import with_driver
+from tests.support.template_databases import with_driver
 
 
 @pytest.fixture

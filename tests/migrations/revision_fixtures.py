@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from migrations.alembic_config import alembic_config
 from migrations.runner.lock_retry import LockRetryPolicy
 from migrations.runner.phases import expand_heads
-from tests.support.databases import Connection
+from tests.support.template_databases import Connection
 
 (EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
 IMPATIENT = LockRetryPolicy(attempts=3, lock_timeout=0.05, max_backoff=0.01)

@@ -15,9 +15,9 @@ from migrations.alembic_config import alembic_config
 from migrations.runner.advisory_lock import migration_lock
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
-from tests.support.databases import connected, with_driver
-from tests.support.schemas import revisions, schema
-from tests.support.waiting import LONGEST, until
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
+from tests.support.schema_dump import revisions, schema
+from tests.support.template_databases import connected, with_driver
 
 KEY = int.from_bytes(b"hexapost")
 LOCKS = """
@@ -36,7 +36,7 @@ async def test_migration_waits_for_a_running_migration(empty: URL, driver: str) 
     with connected(empty) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [KEY])
         migrating = asyncio.create_task(asyncio.to_thread(upgrade, with_driver(empty, driver), reported.append))
-        await until(lambda: migrating.done() or reported != [])
+        await wait_until(lambda: migrating.done() or reported != [])
         assert reported == [f"another migration is under way (pid {other.info.backend_pid}): waiting for it"]
         assert (migrating.done(), schema(empty)) == (False, [])
         other.execute("SELECT pg_advisory_unlock(%s)", [KEY])
@@ -82,12 +82,12 @@ def test_waiting_migration_does_not_block_a_concurrent_index(scratch: URL, drive
     def start_waiter(_: str) -> None:
         if not is_waiting.is_set():
             waiter.start()
-            assert is_waiting.wait(LONGEST)
+            assert is_waiting.wait(TIMEOUT_SECONDS)
 
     own.add("pass")
     own.add('op.create_index_concurrently("ix_t", "users", ["full_name"])')
     command.upgrade(own.config(with_driver(scratch, driver), report=start_waiter), "heads")
-    waiter.join(LONGEST)
+    waiter.join(TIMEOUT_SECONDS)
     assert not waiter.is_alive()
     assert any("ix_t" in line for line in schema(scratch))
 
@@ -99,7 +99,7 @@ async def test_lock_session_is_exempt_from_the_idle_timeout(scratch: URL) -> Non
         admin.execute(f"ALTER DATABASE {scratch.database} SET idle_session_timeout = '1s'".encode())
         with migration_lock(engine, print) as require_lock, connected(scratch) as idle:
             sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-            await until(lambda: admin.execute(sessions, [idle.info.backend_pid]).fetchone() == (0,))
+            await wait_until(lambda: admin.execute(sessions, [idle.info.backend_pid]).fetchone() == (0,))
             require_lock()
 
 
@@ -115,9 +115,9 @@ async def test_migration_stops_when_its_lock_is_lost(scratch: URL, driver: str, 
             )
             migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
             newest = "SELECT max(version) FROM users"
-            await until(lambda: migrating.done() or connection.execute(newest).fetchone() == (2,))
+            await wait_until(lambda: migrating.done() or connection.execute(newest).fetchone() == (2,))
             connection.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}".encode())
-            await until(lambda: connection.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,))
+            await wait_until(lambda: connection.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,))
         with pytest.raises(MigrationError, match="the migration lock was lost"):
             await migrating
         assert connection.execute("SELECT count(*) < 100 FROM users WHERE version = 2").fetchone() == (True,)

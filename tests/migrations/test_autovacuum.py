@@ -8,11 +8,11 @@ from alembic import command
 from sqlalchemy import URL
 
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from tests.drills.faults.own_postgres import own_postgres
+from tests.drills.faults.disposable_postgres import disposable_postgres
 from tests.migrations.revision_fixtures import Revisions, insert_users
-from tests.support.databases import Connection, connected
-from tests.support.schemas import revisions
-from tests.support.waiting import until
+from tests.support.polling import wait_until
+from tests.support.schema_dump import revisions
+from tests.support.template_databases import Connection, connected
 
 pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("autovacuum")]
 
@@ -34,7 +34,7 @@ AUTOVACUUM_PID = """
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
     """A separate server: the interval of autovacuum is a setting of the whole server."""
-    with own_postgres(tmp_path_factory.mktemp("autovacuum") / "server") as postgres:
+    with disposable_postgres(tmp_path_factory.mktemp("autovacuum") / "server") as postgres:
         with connected(postgres.url()) as connection:
             for setting in ("autovacuum_naptime = '1s'", "deadlock_timeout = '100ms'"):
                 connection.execute(f"ALTER SYSTEM SET {setting}".encode())
@@ -62,7 +62,7 @@ def vacuumed(url: URL) -> Iterator[Connection]:
 
 
 async def _autovacuum_pid(connection: Connection) -> int:
-    await until(lambda: connection.execute(AUTOVACUUM_PID).fetchone() is not None)
+    await wait_until(lambda: connection.execute(AUTOVACUUM_PID).fetchone() is not None)
     return int(str((connection.execute(AUTOVACUUM_PID).fetchone() or [0])[0]))
 
 

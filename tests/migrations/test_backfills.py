@@ -13,10 +13,10 @@ from migrations.operations.checkpoints import _CREATE_TABLE
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from migrations.sql_text import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
-from tests.support.databases import Connection, connected, with_driver
-from tests.support.schemas import revisions
-from tests.support.stores import WAITING
-from tests.support.waiting import until
+from tests.support.database_fixture import WAITING
+from tests.support.polling import wait_until
+from tests.support.schema_dump import revisions
+from tests.support.template_databases import Connection, connected, with_driver
 
 VERSIONS = "SELECT version, count(*) FROM users GROUP BY 1 ORDER BY 1"
 COUNT = 'op.backfill("users", "version = version + 1", batch=30, pause=0)'
@@ -151,7 +151,7 @@ async def test_backfill_skips_rows_that_stop_matching_while_locked(
     with connected(scratch) as other, other.transaction():
         other.execute("UPDATE users SET version = 3 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        await until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
+        await wait_until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
     await migrating
     assert _versions(users) == [(2, 90), (3, 10)]
 
@@ -171,7 +171,7 @@ async def test_backfill_continues_after_commit_of_killed_process(
             "UPDATE alembic_backfills SET done = 10, last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 9 LIMIT 1)"
         )
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        await until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
+        await wait_until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
     await migrating
     assert _versions(users) == [(2, 100)]
 
@@ -194,7 +194,7 @@ async def test_backfill_script_releases_its_rows_after_each_batch(
         with other.transaction():
             other.execute("UPDATE users SET full_name = 'x' WHERE id = (SELECT max(id::text)::uuid FROM users)")
             migrating = asyncio.create_task(asyncio.to_thread(run))
-            await until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
+            await wait_until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
             users.execute("SET lock_timeout = '30s'")
             users.execute("UPDATE users SET full_name = 'y' WHERE id <> (SELECT max(id::text)::uuid FROM users)")
         await migrating

@@ -6,7 +6,7 @@ from sqlalchemy import URL
 
 from migrations.operations.batch_size import TARGET_SECONDS, AdaptiveBatchSize
 from tests.migrations.revision_fixtures import Revisions, insert_users
-from tests.support.databases import connected
+from tests.support.template_databases import connected
 
 SLOW_UPDATES = """
     CREATE TABLE batches (number bigint);

@@ -13,10 +13,10 @@ from sqlalchemy import URL
 
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
-from tests.support.databases import Connection, connected, with_driver
-from tests.support.schemas import revisions, schema
-from tests.support.stores import WAITING
-from tests.support.waiting import until
+from tests.support.database_fixture import WAITING
+from tests.support.polling import wait_until
+from tests.support.schema_dump import revisions, schema
+from tests.support.template_databases import Connection, connected, with_driver
 
 ADD = 'op.add_column("users", sa.Column("a", sa.Text()))'
 CHECK = 'op.add_check("ck_t", "users", "version > 0")'
@@ -48,7 +48,7 @@ async def test_migration_retries_until_the_lock_is_free(
     with _locked(scratch), connected(scratch) as admin:
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
         for expected in (True, False, True):
-            await until(lambda: migrating.done() or (admin.execute(WAITING).fetchone() != (0,)) == expected)  # noqa: B023
+            await wait_until(lambda: migrating.done() or (admin.execute(WAITING).fetchone() != (0,)) == expected)  # noqa: B023
         assert not migrating.done()
     await migrating
     assert revisions(scratch) == [own.last]
@@ -158,7 +158,7 @@ async def test_cancelled_index_build_is_reported_and_repeated(
     """
     with _locked(scratch, "ROW EXCLUSIVE"):
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        await until(lambda: migrating.done() or users.execute(cancel).fetchone() is not None)
+        await wait_until(lambda: migrating.done() or users.execute(cancel).fetchone() is not None)
         with pytest.raises(MigrationError, match=r"creating index ix_t: somebody has cancelled it; done is what came"):
             await migrating
         assert reported == ["index ix_t is left INVALID, since others are at the table: a repetition drops it"]

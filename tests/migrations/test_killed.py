@@ -9,8 +9,8 @@ from alembic import command
 from sqlalchemy import URL
 
 from tests.migrations.revision_fixtures import Revisions, insert_users
-from tests.support.databases import Connection, connected, with_driver
-from tests.support.waiting import until
+from tests.support.polling import wait_until
+from tests.support.template_databases import Connection, connected, with_driver
 
 pytestmark = pytest.mark.drill
 
@@ -46,7 +46,7 @@ async def test_killed_backfill_continues_after_its_last_batch(scratch: URL, own:
         with other.transaction():
             other.execute(HOLD)  # the backfill cannot finish
             child = await _child(own.directory, scratch)
-            await until(lambda: child.returncode is not None or _updated(connection) > 0)
+            await wait_until(lambda: child.returncode is not None or _updated(connection) > 0)
             child.kill()
             await child.communicate()
         assert 0 < _updated(connection) < 200

@@ -14,8 +14,8 @@ from migrations.alembic_config import alembic_config
 from migrations.revision_generator import require_linear_phases
 from migrations.sql_text import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD
-from tests.support.databases import Databases, connected, migrate, with_driver
-from tests.support.schemas import revisions, schema
+from tests.support.schema_dump import revisions, schema
+from tests.support.template_databases import Databases, connected, migrate, with_driver
 
 
 def _silent(url: URL) -> Config:

@@ -6,8 +6,8 @@ from sqlalchemy import URL
 
 from migrations.runner.lock_retry import MigrationError
 from tests.migrations.revision_fixtures import Revisions, insert_users
-from tests.support.databases import connected, with_driver
-from tests.support.schemas import revisions, schema
+from tests.support.schema_dump import revisions, schema
+from tests.support.template_databases import connected, with_driver
 
 OPERATIONS = {
     "index": (

@@ -8,12 +8,12 @@ from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.state import SchemaState, schema_state
 from migrations.lock_analysis import collect_schema_objects, locking_statements, locks_of
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
-from tests.support.stores import Store, opened
-from tests.support.waiting import until
+from tests.support.database_fixture import DatabaseFixture, opened
+from tests.support.polling import wait_until
 
 
 async def test_pending_revisions_list_their_phases_and_locks(
-    store: Store, own: Revisions, monkeypatch: pytest.MonkeyPatch
+    store: DatabaseFixture, own: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))', revision="e1")
     own.add('op.drop_column("users", "full_name")', revision="c1", more='phase = "contract"\nsafe_from = "0.2.0"')
@@ -57,7 +57,7 @@ def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
     ]
 
 
-async def test_pending_revisions_are_empty_for_current_schema(store: Store) -> None:
+async def test_pending_revisions_are_empty_for_current_schema(store: DatabaseFixture) -> None:
     assert await pending_revisions(store.database) == []
 
 
@@ -65,7 +65,7 @@ async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: 
     async with opened(empty, driver) as store:
         found = await pending_revisions(store.database)
         assert await schema_state(store.database) is SchemaState.BEHIND
-        await until(lambda: store.taken == 0)
+        await wait_until(lambda: store.checked_out == 0)
     assert found[-1].revision == EXPAND_HEAD
 
 

@@ -13,8 +13,8 @@ from migrations.alembic_config import alembic_config
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, decode_applied, expand_heads, phase_of
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
-from tests.support.databases import connected
-from tests.support.schemas import revisions, schema
+from tests.support.schema_dump import revisions, schema
+from tests.support.template_databases import connected
 
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
 DROP = 'op.drop_column("users", "{0}")'

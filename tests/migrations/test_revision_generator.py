@@ -11,8 +11,8 @@ from migrations.lint.linter import lint_revision
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
-from tests.support.databases import connected, with_driver
-from tests.support.schemas import schema
+from tests.support.schema_dump import schema
+from tests.support.template_databases import connected, with_driver
 
 
 def _write(own: Revisions, url: URL, phase: Phase) -> Script:

@@ -10,8 +10,8 @@ from adapters.postgres.schema.readiness import readiness
 from adapters.postgres.schema.state import SchemaState, schema_state
 from application.ports import StorageUnavailableError
 from tests.migrations.revision_fixtures import EXPAND_HEAD
-from tests.support.databases import Connection
-from tests.support.stores import Store
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.template_databases import Connection
 
 RECORD = "SELECT obj_description('alembic_version'::regclass)"
 LATER = "INSERT INTO alembic_version VALUES ('f00dfeedbeef')"
@@ -22,7 +22,7 @@ NEWER = (True, "newer than this release")
 
 
 @pytest.fixture
-def version_table(store: Store) -> Iterator[Connection]:
+def version_table(store: DatabaseFixture) -> Iterator[Connection]:
     """The session that changes `alembic_version`; the table is restored afterwards."""
     ((record,),) = store.admin.execute(RECORD).fetchall()
     yield store.admin
@@ -49,7 +49,7 @@ def version_table(store: Store) -> Iterator[Connection]:
     ids=["current", "no revision", "unknown revision", "later revision", "unrelated", "no record", "incompatible"],
 )
 async def test_schema_state_and_readiness_follow_the_applied_revisions(
-    store: Store, version_table: Connection, change: str, state: SchemaState, migrations: tuple[bool, str]
+    store: DatabaseFixture, version_table: Connection, change: str, state: SchemaState, migrations: tuple[bool, str]
 ) -> None:
     version_table.execute(change.encode())
     assert await schema_state(store.database) is state

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.clock import new_id
-from tests.cli.support import Served, a_key, rendered, serving
+from tests.cli.support import Served, create_api_key, rendered, serving
 from tests.observability.canaries import CANARY, MALFORMED, SECRETS, CanaryClient, leaks, parts, refused
-from tests.support.databases import Connection, connected, with_driver
-from tests.support.proxies import Proxy, proxied
+from tests.support.freezing_proxy import FreezingProxy, proxied
+from tests.support.template_databases import Connection, connected, with_driver
 
 OPTIONS = {
     "HEXAPOST_LOG_LEVEL": "debug",
@@ -42,7 +42,7 @@ async def trapped(
     given = rendered(url.set(password=url.password or f"{CANARY}-password"))
     timeouts = dict.fromkeys(TIMEOUTS, "60")
     variables = {**OPTIONS, **timeouts, **limits, "DATABASE_URL": given, "HEXAPOST_LOG_FORMAT": log_format}
-    key = await asyncio.to_thread(a_key, directory, **variables)
+    key = await asyncio.to_thread(create_api_key, directory, **variables)
     with serving(directory, **variables) as served:
         base = await asyncio.to_thread(served.base_url)
         async with httpx.AsyncClient(base_url=base, timeout=60) as client:
@@ -140,7 +140,7 @@ async def _kill_backends(trap: CanaryClient, admin: Connection) -> None:
     assert statuses <= {200, 503}
 
 
-async def _freeze(trap: CanaryClient, proxy: Proxy) -> None:
+async def _freeze(trap: CanaryClient, proxy: FreezingProxy) -> None:
     """Close all connections, and let new ones time out."""
     proxy.freeze()
     proxy.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from tests.cli.support import a_key, rendered, serving
+from tests.cli.support import create_api_key, rendered, serving
 from tests.observability.otlp_receiver import receiving
 
 USERS = "/api/v1/users"
@@ -14,7 +14,7 @@ USERS = "/api/v1/users"
 
 def test_serve_logs_and_exports_a_trace_per_request(tmp_path: Path, scratch: URL) -> None:
     settings = {"DATABASE_URL": rendered(scratch)}
-    key = a_key(tmp_path, **settings)
+    key = create_api_key(tmp_path, **settings)
     with (
         receiving() as receiver,
         serving(tmp_path, **settings, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url) as served,

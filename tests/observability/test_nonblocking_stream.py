@@ -14,7 +14,7 @@ import structlog
 
 from adapters.observability.logging import configure_logs
 from adapters.observability.nonblocking_stream import MAX_BUFFERED_BYTES, NonBlockingStream
-from tests.support.waiting import LONGEST
+from tests.support.polling import TIMEOUT_SECONDS
 
 LINE = "x" * 999 + "\n"
 WHOLE = select.PIPE_BUF
@@ -31,7 +31,7 @@ class Pipe:
         """Read until the text ends with `end`, and return it."""
         text = b""
         while not text.endswith(end.encode()):
-            assert select.select([self._reader], [], [], LONGEST)[0], "nothing was written"
+            assert select.select([self._reader], [], [], TIMEOUT_SECONDS)[0], "nothing was written"
             text += os.read(self._reader, 65536)
         return text.decode()
 
@@ -54,7 +54,7 @@ def pipe() -> Iterator[Pipe]:
 def lines(pipe: Pipe) -> Iterator[NonBlockingStream]:
     made = NonBlockingStream(pipe.stream)
     yield made
-    made.close(LONGEST)
+    made.close(TIMEOUT_SECONDS)
 
 
 def test_stream_writes_lines_in_order(pipe: Pipe, lines: NonBlockingStream) -> None:
@@ -109,7 +109,7 @@ def test_stream_batches_whole_lines(pipe: Pipe, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "write", write)
     for text in texts:
         lines.write(text)
-    lines.close(LONGEST)
+    lines.close(TIMEOUT_SECONDS)
     assert b"".join(written) == "".join(texts).encode()
     assert len(written) < len(texts) / 5
     assert all(piece.endswith(b"\n") for piece in written)
@@ -122,13 +122,13 @@ def test_stream_writes_all_to_nonblocking_descriptor(pipe: Pipe) -> None:
     for number in range(1000):
         lines.write(f"{number:999}\n")
     assert [int(number) for number in pipe.read("999\n").splitlines()] == list(range(1000))
-    lines.close(LONGEST)
+    lines.close(TIMEOUT_SECONDS)
 
 
 def test_stream_end_waits_for_buffered_lines_with_a_timeout(pipe: Pipe) -> None:
     lines = NonBlockingStream(pipe.stream)
     lines.write("the last\n")
-    lines.close(LONGEST)
+    lines.close(TIMEOUT_SECONDS)
     assert pipe.read("\n") == "the last\n"
 
     unread = NonBlockingStream(pipe.stream)
@@ -136,7 +136,7 @@ def test_stream_end_waits_for_buffered_lines_with_a_timeout(pipe: Pipe) -> None:
         unread.write(f"{number:999}\n")
     unread.close(0.01)
     assert len(pipe.read("999\n").splitlines()) == 1000
-    unread.close(LONGEST)
+    unread.close(TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize("end", ["reader", "writer"])
@@ -146,7 +146,7 @@ def test_closed_pipe_drops_lines_without_error(end: str) -> None:
     pipe.close(reader=end == "reader", writer=end == "writer")
     for _ in range(3):
         lines.write(LINE)
-    lines.close(LONGEST)
+    lines.close(TIMEOUT_SECONDS)
     pipe.close(reader=end == "writer", writer=end == "reader")
 
 
@@ -187,7 +187,7 @@ def test_full_disk_drops_and_counts_whole_lines(pipe: Pipe, monkeypatch: pytest.
         lines.write("lost\n")
         is_full.wait(0.01)
     lines.write("as before\n")
-    lines.close(LONGEST)
+    lines.close(TIMEOUT_SECONDS)
     cut, *rest = pipe.read("as before\n").splitlines()
     assert (cut, rest[-1]) == (LINE[:400], "as before")
     assert set(rest[:-1]) <= {"lost"}

@@ -17,7 +17,7 @@ from application.ports import StorageUnavailableError, TransientStorageError
 from domain.users import UserNotFoundError
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY
 from tests.observability.traced_service import Traced, tracing
-from tests.support.stores import Store, cleared
+from tests.support.database_fixture import DatabaseFixture, with_empty_tables
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -25,8 +25,8 @@ CANARY = "canary7"
 
 
 @pytest.fixture
-async def traced(stores: Mapping[str, Store]) -> AsyncIterator[Traced]:
-    async with cleared(stores["asyncpg"]) as store, tracing(store) as traced:
+async def traced(stores: Mapping[str, DatabaseFixture]) -> AsyncIterator[Traced]:
+    async with with_empty_tables(stores["asyncpg"]) as store, tracing(store) as traced:
         yield traced
 
 
@@ -34,7 +34,7 @@ def attributes(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
-async def test_request_use_case_and_statement_have_nested_spans(store: Store) -> None:
+async def test_request_use_case_and_statement_have_nested_spans(store: DatabaseFixture) -> None:
     async with tracing(store) as traced:
         created = await traced.client.post("/api/v1/users", json={"email": "ada@example.org"})
         traced.spans()
@@ -127,8 +127,8 @@ async def test_unsampled_traceparent_exports_no_span(traced: Traced) -> None:
     assert traced.log[-1]["trace_id"] == TRACE
 
 
-async def test_sampler_that_drops_all_exports_no_span(stores: Mapping[str, Store]) -> None:
-    async with cleared(stores["asyncpg"]) as store, tracing(store, ALWAYS_OFF) as traced:
+async def test_sampler_that_drops_all_exports_no_span(stores: Mapping[str, DatabaseFixture]) -> None:
+    async with with_empty_tables(stores["asyncpg"]) as store, tracing(store, ALWAYS_OFF) as traced:
         assert (await traced.client.get("/api/v1/users")).status_code == 200
         assert traced.spans() == []
 

@@ -12,7 +12,7 @@ from adapters.observability.tracing_config import create_tracer
 from adapters.settings import SettingsError
 from tests.observability.metrics_workers import ROOT
 from tests.observability.otlp_receiver import receiving
-from tests.support.waiting import LONGEST
+from tests.support.polling import TIMEOUT_SECONDS
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 URL = "http://127.0.0.1:4318"
@@ -113,5 +113,5 @@ async def test_close_stops_waiting_for_unresponsive_receiver(monkeypatch: pytest
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
         started = time.monotonic()
         await _export_one_span()
-        assert time.monotonic() - started < LONGEST
-        assert receiver.asked.wait(LONGEST)
+        assert time.monotonic() - started < TIMEOUT_SECONDS
+        assert receiver.asked.wait(TIMEOUT_SECONDS)

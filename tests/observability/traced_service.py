@@ -17,8 +17,8 @@ from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.transactions import RetryPolicy
 from tests.http.support import ADMIN_ID, ADMIN_KEY, SECRET, Json, store_key
-from tests.support.services import authenticator, key_service, post_service, user_service
-from tests.support.stores import PATIENT, Store
+from tests.support.database_fixture import PATIENT, DatabaseFixture
+from tests.support.service_factories import authenticator, key_service, post_service, user_service
 
 
 class Traced:
@@ -41,7 +41,7 @@ class Traced:
 
 
 @asynccontextmanager
-async def tracing(store: Store, sampler: Sampler | None = None) -> AsyncIterator[Traced]:
+async def tracing(store: DatabaseFixture, sampler: Sampler | None = None) -> AsyncIterator[Traced]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.probes import Probe
-from tests.support.stores import PATIENT, Store, opened
+from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
+from tests.support.use_case_runner import UseCaseRunner
 
 FAIL = """
     CREATE OR REPLACE FUNCTION fail(state text) RETURNS integer LANGUAGE plpgsql AS
@@ -22,21 +22,21 @@ AT_COMMIT = """
 
 
 @pytest.fixture
-def probe(store: Store) -> Probe:
+def probe(store: DatabaseFixture) -> UseCaseRunner:
     """Use cases in a database that has the function `fail(sqlstate)`."""
     store.admin.execute(FAIL)
-    return Probe(store.storage)
+    return UseCaseRunner(store.storage)
 
 
 @pytest.fixture
-async def single(store: Store, driver: str) -> AsyncIterator[Store]:
+async def single(store: DatabaseFixture, driver: str) -> AsyncIterator[DatabaseFixture]:
     """The shared database through a pool of one connection."""
     async with opened(store.url, driver, replace(PATIENT, pool_size=1, pool_timeout=20)) as pool:
         yield pool
 
 
 @pytest.fixture
-def at_commit(store: Store) -> Iterator[Callable[[str], None]]:
+def at_commit(store: DatabaseFixture) -> Iterator[Callable[[str], None]]:
     """Set the PL/pgSQL code that each commit of a new user runs; it can use the sequence `commits`."""
 
     def set_code(code: str) -> None:

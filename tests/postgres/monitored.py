@@ -13,10 +13,10 @@ from adapters.postgres.schema.readiness import ReadinessMonitor
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageUnavailableError
 from application.transactions import RetryPolicy
-from tests.support.databases import with_driver
-from tests.support.probes import Probe, backend
-from tests.support.stores import PATIENT, taken
-from tests.support.waiting import LONGEST
+from tests.support.database_fixture import PATIENT, checked_out
+from tests.support.polling import TIMEOUT_SECONDS
+from tests.support.template_databases import with_driver
+from tests.support.use_case_runner import UseCaseRunner, backend
 
 OPTIONS = replace(PATIENT, pool_size=2)
 READY = {"database": (True, "reachable"), "migrations": (True, "current"), "pool": (True, "opened 2 of 2")}
@@ -38,13 +38,13 @@ class Monitored:
 
     async def look_until(self, expected: object) -> None:
         """Check until the result is as expected: the server counts an ended connection a little longer."""
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while await self.look() != expected:
                 pass
 
     async def query(self) -> int:
         """Run one query through the pool, without a retry."""
-        return await Probe(SqlAlchemyStorage(self.database), retry=RetryPolicy(max_elapsed=0)).look(backend)
+        return await UseCaseRunner(SqlAlchemyStorage(self.database), retry=RetryPolicy(max_elapsed=0)).read(backend)
 
     async def fail_queries(self, times: int) -> None:
         for _ in range(times):
@@ -58,6 +58,6 @@ async def monitored(url: URL, driver: str) -> AsyncIterator[Monitored]:
     database = Database(with_driver(url, driver), OPTIONS)
     watch = ReadinessMonitor(database)
     yield Monitored(watch, database)
-    assert taken(database) == 0
+    assert checked_out(database) == 0
     await watch._pool.close()
     await database.close()

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from application.ports import UnitOfWork
-from tests.support.cancelling import cancel_many
-from tests.support.examples import a_user, store_users, stored_users
-from tests.support.probes import Body, Probe, backend, fetch
-from tests.support.stores import PATIENT, Store, opened
-from tests.support.waiting import until
+from tests.support.cancellation_load import cancel_many
+from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
+from tests.support.factories import make_user, store_users, stored_users
+from tests.support.polling import wait_until
+from tests.support.use_case_runner import Body, UseCaseRunner, backend, fetch
 
 CANCELLATIONS = 300
 POOL_SIZE = 8
@@ -24,16 +24,16 @@ SESSIONS = """
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
 
 
-async def test_cancelled_operations_leak_no_connection_and_no_result(store: Store, driver: str) -> None:
+async def test_cancelled_operations_leak_no_connection_and_no_result(store: DatabaseFixture, driver: str) -> None:
     before = [pid for (pid,) in store.admin.execute(PIDS).fetchall()]
     async with opened(store.url, driver, replace(PATIENT, pool_size=POOL_SIZE)) as pool:
-        users = [a_user() for _ in range(50)]
+        users = [make_user() for _ in range(50)]
         await store_users(pool.storage, *users)
         found = await cancel_many(pool.database, users, CANCELLATIONS)
         assert found.cancelled >= CANCELLATIONS
         assert found.answered > 0
-        assert found.mistaken == []
-        await until(lambda: pool.taken == 0)
+        assert found.mismatched == []
+        await wait_until(lambda: pool.checked_out == 0)
         together = asyncio.Barrier(POOL_SIZE)
 
         async def body(work: UnitOfWork) -> int:
@@ -41,21 +41,21 @@ async def test_cancelled_operations_leak_no_connection_and_no_result(store: Stor
             await asyncio.wait_for(together.wait(), 30)
             return pid
 
-        probe = Probe(pool.storage)
-        assert len(set(await asyncio.gather(*[probe.look(body) for _ in range(POOL_SIZE)]))) == POOL_SIZE
-        await until(lambda: pool.admin.execute(SESSIONS, [before]).fetchone() == (0, POOL_SIZE))
+        probe = UseCaseRunner(pool.storage)
+        assert len(set(await asyncio.gather(*[probe.read(body) for _ in range(POOL_SIZE)]))) == POOL_SIZE
+        await wait_until(lambda: pool.admin.execute(SESSIONS, [before]).fetchone() == (0, POOL_SIZE))
 
 
-async def _cancel_asleep(single: Store, body: Body[None], times: int = 1) -> Probe:
+async def _cancel_asleep(single: DatabaseFixture, body: Body[None], times: int = 1) -> UseCaseRunner:
     """Cancel the body while its backend sleeps; check that the backend ends and that the pool replaces it."""
-    probe, pids = Probe(single.storage), list[int]()
+    probe, pids = UseCaseRunner(single.storage), list[int]()
 
     async def note(work: UnitOfWork) -> None:
         pids.append(await backend(work))
         await body(work)
 
     task = asyncio.create_task(probe.change(note))
-    await until(lambda: bool(pids) and single.admin.execute(SLEEPING, [pids[0]]).fetchone() == (1,))
+    await wait_until(lambda: bool(pids) and single.admin.execute(SLEEPING, [pids[0]]).fetchone() == (1,))
     for _ in range(times):
         task.cancel()
         await asyncio.sleep(0)
@@ -63,38 +63,38 @@ async def _cancel_asleep(single: Store, body: Body[None], times: int = 1) -> Pro
         await task
     async with single.storage.readonly() as work:
         assert await backend(work) != pids[0]
-    await until(lambda: single.has_ended(pids[0]))
+    await wait_until(lambda: single.has_ended(pids[0]))
     assert await stored_users(single.storage) == []
     return probe
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("in_transaction", [False, True])
-async def test_cancelled_statement_ends_its_backend(single: Store, in_transaction: bool, times: int) -> None:
+async def test_cancelled_statement_ends_its_backend(single: DatabaseFixture, in_transaction: bool, times: int) -> None:
     async def body(work: UnitOfWork) -> None:
         if in_transaction:
-            await work.users.add(a_user())
+            await work.users.add(make_user())
         await fetch(work, "SELECT pg_sleep(600)")
 
     probe = await _cancel_asleep(single, body, times)
     assert probe.attempts == 1
 
 
-async def test_cancelled_commit_stores_nothing(single: Store, at_commit: Callable[[str], None]) -> None:
+async def test_cancelled_commit_stores_nothing(single: DatabaseFixture, at_commit: Callable[[str], None]) -> None:
     at_commit("PERFORM pg_sleep(600);")
-    await _cancel_asleep(single, lambda work: work.users.add(a_user()))
+    await _cancel_asleep(single, lambda work: work.users.add(make_user()))
 
 
-async def test_swallowed_cancellation_stores_nothing(store: Store) -> None:
+async def test_swallowed_cancellation_stores_nothing(store: DatabaseFixture) -> None:
     async def body(work: UnitOfWork) -> None:
-        await work.users.add(a_user())
+        await work.users.add(make_user())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(fetch(work, "SELECT pg_sleep(600)"), 0.01)
         if probe.attempts == 2:
             raise KeyError
-        await work.users.add(a_user())
+        await work.users.add(make_user())
 
-    probe = Probe(store.storage)
+    probe = UseCaseRunner(store.storage)
     with pytest.raises(KeyError):
         await probe.change(body)
     assert (probe.attempts, await stored_users(store.storage)) == (2, [])

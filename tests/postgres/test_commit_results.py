@@ -7,13 +7,13 @@ import pytest
 
 from application.ports import CommitResultUnknownError, StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
-from tests.support.examples import a_user, next_version, store_users
-from tests.support.probes import Body, Probe, fetch
-from tests.support.stores import Store
-from tests.support.waiting import until
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import make_user, next_version, store_users
+from tests.support.polling import wait_until
+from tests.support.use_case_runner import Body, UseCaseRunner, fetch
 
 
-def _lose_response(store: Store, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+def _lose_response(store: DatabaseFixture, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """Abort the connection after the server has executed the next statement that begins with the verb."""
     driver = store.database.driver
     calls: dict[str, Callable[..., Awaitable[Any]]] = {"fetch": driver.fetch, "run": driver.execute}
@@ -34,12 +34,12 @@ def _lose_response(store: Store, monkeypatch: pytest.MonkeyPatch, verb: str) -> 
 
 
 async def _add_one(work: UnitOfWork) -> None:
-    await work.users.add(a_user())
+    await work.users.add(make_user())
 
 
 async def _add_two(work: UnitOfWork) -> None:
-    await work.users.add(a_user())
-    await work.users.add(a_user())
+    await work.users.add(make_user())
+    await work.users.add(make_user())
 
 
 @pytest.mark.parametrize(
@@ -53,23 +53,23 @@ async def _add_two(work: UnitOfWork) -> None:
     ],
 )
 async def test_lost_response_is_unknown_for_statements_that_commit(
-    store: Store, monkeypatch: pytest.MonkeyPatch, body: Body[Any], verb: str, error: type[Exception]
+    store: DatabaseFixture, monkeypatch: pytest.MonkeyPatch, body: Body[Any], verb: str, error: type[Exception]
 ) -> None:
     _lose_response(store, monkeypatch, verb)
     with pytest.raises(StorageUnavailableError) as raised:
-        await Probe(store.storage, retry=RetryPolicy(max_elapsed=0)).change(body)
+        await UseCaseRunner(store.storage, retry=RetryPolicy(max_elapsed=0)).change(body)
     assert type(raised.value) is error
-    await until(lambda: store.taken == 0)
+    await wait_until(lambda: store.checked_out == 0)
 
 
-async def test_commit_rejected_by_standby_is_not_unknown(single: Store) -> None:
-    user = a_user()
+async def test_commit_rejected_by_standby_is_not_unknown(single: DatabaseFixture) -> None:
+    user = make_user()
     await store_users(single.storage, user)
     read_only = "SELECT set_config('default_transaction_read_only', 'on', false)"
-    await Probe(single.storage).look(lambda work: fetch(work, read_only))
+    await UseCaseRunner(single.storage).read(lambda work: fetch(work, read_only))
     with pytest.raises(StorageUnavailableError) as raised:
-        await Probe(single.storage, retry=RetryPolicy(max_elapsed=0)).change(
+        await UseCaseRunner(single.storage, retry=RetryPolicy(max_elapsed=0)).change(
             lambda work: work.users.update(next_version(user))
         )
     assert type(raised.value) is StorageUnavailableError
-    await Probe(single.storage).change(lambda work: work.users.update(next_version(user)))
+    await UseCaseRunner(single.storage).change(lambda work: work.users.update(next_version(user)))

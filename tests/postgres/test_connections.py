@@ -7,12 +7,12 @@ import pytest
 from application.ports import ConcurrentUpdateError, StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
-from tests.support.examples import a_user, next_version, store_users
-from tests.support.probes import Probe, backend, fetch
-from tests.support.stores import Store
-from tests.support.waiting import until
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import make_user, next_version, store_users
+from tests.support.polling import wait_until
+from tests.support.use_case_runner import UseCaseRunner, backend, fetch
 
-KNOWN, OTHER = a_user(), a_user()
+KNOWN, OTHER = make_user(), make_user()
 Body = Callable[[UnitOfWork], Awaitable[None]]
 
 
@@ -21,7 +21,7 @@ class UnforeseenError(Exception):
 
 
 async def _add_duplicate_email(work: UnitOfWork) -> None:
-    await work.users.add(a_user(email=KNOWN.email))
+    await work.users.add(make_user(email=KNOWN.email))
 
 
 async def _update_to_duplicate_email(work: UnitOfWork) -> None:
@@ -29,7 +29,7 @@ async def _update_to_duplicate_email(work: UnitOfWork) -> None:
 
 
 async def _update_to_duplicate_email_in_transaction(work: UnitOfWork) -> None:
-    await work.users.add(a_user())
+    await work.users.add(make_user())
     await _update_to_duplicate_email(work)
 
 
@@ -42,24 +42,24 @@ async def _update_stale_version(work: UnitOfWork) -> None:
 
 
 async def _update_stale_version_in_transaction(work: UnitOfWork) -> None:
-    await work.users.add(a_user())
+    await work.users.add(make_user())
     await _update_stale_version(work)
     await work.users.list(limit=1)
 
 
 async def _get_missing(work: UnitOfWork) -> None:
-    await work.users.get(a_user().id)
+    await work.users.get(make_user().id)
 
 
 async def _raise_after_sent_write(work: UnitOfWork) -> None:
-    await work.users.add(a_user())
+    await work.users.add(make_user())
     await work.users.list(limit=1)
     raise UnforeseenError
 
 
 async def _raise_before_sent_write(work: UnitOfWork) -> None:
     await work.users.list(limit=1)
-    await work.users.add(a_user())
+    await work.users.add(make_user())
     raise UnforeseenError
 
 
@@ -68,7 +68,7 @@ async def _divide_by_zero(work: UnitOfWork) -> None:
 
 
 async def _divide_by_zero_in_transaction(work: UnitOfWork) -> None:
-    await work.users.add(a_user())
+    await work.users.add(make_user())
     await fetch(work, "SELECT 1 / 0")
 
 
@@ -104,7 +104,7 @@ DISCARDED: list[tuple[Body, type[Exception]]] = [
 ]
 
 
-async def _fail(single: Store, body: Body, error: type[Exception]) -> tuple[int, int]:
+async def _fail(single: DatabaseFixture, body: Body, error: type[Exception]) -> tuple[int, int]:
     """Return the backend on which the body fails, and the backend of the next unit of work."""
     await store_users(single.storage, KNOWN, OTHER)
     pids: list[int] = []
@@ -114,7 +114,7 @@ async def _fail(single: Store, body: Body, error: type[Exception]) -> tuple[int,
         await body(work)
 
     with pytest.raises(error):
-        await Probe(single.storage, retry=RetryPolicy(max_elapsed=0)).change(note_and_fail)
+        await UseCaseRunner(single.storage, retry=RetryPolicy(max_elapsed=0)).change(note_and_fail)
     async with single.storage.readonly() as work:
         pids.append(await backend(work))
         assert await work.users.list(limit=9) == [OTHER, KNOWN]
@@ -123,29 +123,31 @@ async def _fail(single: Store, body: Body, error: type[Exception]) -> tuple[int,
 
 
 @pytest.mark.parametrize(("body", "error"), REUSED)
-async def test_pool_reuses_connection_after_expected_error(single: Store, body: Body, error: type[Exception]) -> None:
+async def test_pool_reuses_connection_after_expected_error(
+    single: DatabaseFixture, body: Body, error: type[Exception]
+) -> None:
     before, after = await _fail(single, body, error)
     assert after == before
 
 
 @pytest.mark.parametrize(("body", "error"), DISCARDED)
 async def test_pool_discards_connection_after_unexpected_error(
-    single: Store, body: Body, error: type[Exception]
+    single: DatabaseFixture, body: Body, error: type[Exception]
 ) -> None:
     before, after = await _fail(single, body, error)
     assert after != before
-    await until(lambda: single.has_ended(before))
+    await wait_until(lambda: single.has_ended(before))
 
 
-async def test_rollback_on_lost_connection_keeps_original_error(single: Store) -> None:
+async def test_rollback_on_lost_connection_keeps_original_error(single: DatabaseFixture) -> None:
     async def body(work: UnitOfWork) -> None:
-        await work.users.add(a_user())
+        await work.users.add(make_user())
         pid = await backend(work)
         single.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
-        await until(lambda: single.has_ended(pid))
+        await wait_until(lambda: single.has_ended(pid))
         raise UnforeseenError
 
     with pytest.raises(UnforeseenError):
-        await Probe(single.storage).change(body)
+        await UseCaseRunner(single.storage).change(body)
     async with single.storage.readonly() as work:
         assert await work.users.list(limit=9) == []

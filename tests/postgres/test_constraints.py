@@ -10,17 +10,17 @@ from adapters.clock import new_id
 from domain.api_keys import MAX_API_KEY_NAME_LENGTH
 from domain.posts import MAX_CONTENT_LENGTH, MAX_TITLE_LENGTH
 from domain.users import MAX_FULL_NAME_LENGTH
-from tests.support.examples import (
-    a_key,
-    a_post,
-    a_user,
-    an_outcome,
-    store_keys,
-    store_outcomes,
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import (
+    make_api_key,
+    make_idempotency_record,
+    make_post,
+    make_user,
+    store_api_keys,
+    store_idempotency_records,
     store_posts,
     store_users,
 )
-from tests.support.stores import Store
 
 USERS = [
     ("email", "xy", "ck_users_email_length"),
@@ -113,17 +113,17 @@ pytestmark = pytest.mark.parametrize("driver", ["psycopg"])
 
 
 @pytest.fixture
-async def filled(store: Store) -> Store:
-    user = a_user()
+async def filled(store: DatabaseFixture) -> DatabaseFixture:
+    user = make_user()
     await store_users(store.storage, user)
-    await store_posts(store.storage, a_post(user))
-    key = a_key(user)
-    await store_keys(store.storage, key)
-    await store_outcomes(store.storage, an_outcome(key, subject_id=user.id))
+    await store_posts(store.storage, make_post(user))
+    key = make_api_key(user)
+    await store_api_keys(store.storage, key)
+    await store_idempotency_records(store.storage, make_idempotency_record(key, subject_id=user.id))
     return store
 
 
-def _update(store: Store, table: str, column: str, value: object) -> None:
+def _update(store: DatabaseFixture, table: str, column: str, value: object) -> None:
     statement = SQL("UPDATE {} SET {} = %s").format(Identifier(table), Identifier(column))
     store.admin.execute(statement, [value])
 
@@ -137,7 +137,7 @@ def _update(store: Store, table: str, column: str, value: object) -> None:
     ],
 )
 async def test_constraint_rejects_invalid_value(
-    filled: Store, table: str, column: str, value: object, name: str
+    filled: DatabaseFixture, table: str, column: str, value: object, name: str
 ) -> None:
     with pytest.raises(psycopg.IntegrityError) as raised:
         _update(filled, table, column, value)
@@ -147,18 +147,20 @@ async def test_constraint_rejects_invalid_value(
 @pytest.mark.parametrize(
     ("table", "column", "value"), VALID, ids=[f"{case[0]}.{case[1]}-{number}" for number, case in enumerate(VALID)]
 )
-async def test_constraint_accepts_value_at_the_limit(filled: Store, table: str, column: str, value: object) -> None:
+async def test_constraint_accepts_value_at_the_limit(
+    filled: DatabaseFixture, table: str, column: str, value: object
+) -> None:
     _update(filled, table, column, value)
     query = SQL("SELECT {} FROM {}").format(Identifier(column), Identifier(table))
     assert filled.admin.execute(query).fetchone() == (value,)
 
 
-async def test_constraint_accepts_all_scopes_of_unbound_api_key(filled: Store) -> None:
+async def test_constraint_accepts_all_scopes_of_unbound_api_key(filled: DatabaseFixture) -> None:
     filled.admin.execute("UPDATE api_keys SET user_id = NULL, scopes = %s", [ALL_SCOPES])
     assert filled.admin.execute("SELECT scopes FROM api_keys").fetchone() == (ALL_SCOPES,)
 
 
-async def test_repository_stores_scopes_in_order(filled: Store) -> None:
+async def test_repository_stores_scopes_in_order(filled: DatabaseFixture) -> None:
     assert filled.admin.execute("SELECT scopes FROM api_keys").fetchone() == (["posts:read", "users:write"],)
 
 
@@ -169,8 +171,8 @@ async def test_repository_stores_scopes_in_order(filled: Store) -> None:
         ("INSERT INTO idempotency_records SELECT * FROM idempotency_records", "pk_idempotency_records"),
     ],
 )
-async def test_unique_constraint_rejects_duplicate(filled: Store, statement: str, name: str) -> None:
-    await store_users(filled.storage, a_user())
+async def test_unique_constraint_rejects_duplicate(filled: DatabaseFixture, statement: str, name: str) -> None:
+    await store_users(filled.storage, make_user())
     with pytest.raises(psycopg.errors.UniqueViolation) as raised:
         filled.admin.execute(statement.encode())
     assert raised.value.diag.constraint_name == name

@@ -7,9 +7,9 @@ import pytest
 
 from adapters.postgres.event_loop_fairness import MAX_PAGES_PER_ITERATION, SMALL_PAGE_ROWS, FairScheduler
 from application.authorization import SYSTEM_PRINCIPAL
-from tests.support.examples import a_post, a_user, store_posts, store_users
-from tests.support.services import post_service
-from tests.support.stores import Store
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import make_post, make_user, store_posts, store_users
+from tests.support.service_factories import post_service
 
 PAGES = 5 * MAX_PAGES_PER_ITERATION
 
@@ -80,9 +80,9 @@ class CountingTurns(FairScheduler):
 
 
 @pytest.mark.parametrize("driver", ["asyncpg"])
-async def test_only_large_pages_use_the_fair_scheduler(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    user = a_user()
-    posts = [a_post(user) for _ in range(SMALL_PAGE_ROWS + 1)]
+async def test_only_large_pages_use_the_fair_scheduler(store: DatabaseFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = make_user()
+    posts = [make_post(user) for _ in range(SMALL_PAGE_ROWS + 1)]
     await store_users(store.storage, user)
     await store_posts(store.storage, *posts)
     turns = CountingTurns()

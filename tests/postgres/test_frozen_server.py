@@ -12,20 +12,20 @@ from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageTimeoutError
 from tests.http.support import check_problem, serving
 from tests.postgres.monitored import BROKEN, READY, monitored
-from tests.support.databases import with_driver
-from tests.support.examples import a_user
-from tests.support.probes import Probe, fetch
-from tests.support.proxies import proxied
-from tests.support.stores import PATIENT, Store, taken
-from tests.support.waiting import LONGEST, until
+from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
+from tests.support.factories import make_user
+from tests.support.freezing_proxy import proxied
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
+from tests.support.template_databases import with_driver
+from tests.support.use_case_runner import UseCaseRunner, fetch
 
 pytestmark = pytest.mark.drill
 
 
-async def test_frozen_server_gets_503_within_request_timeout(store: Store, driver: str) -> None:
+async def test_frozen_server_gets_503_within_request_timeout(store: DatabaseFixture, driver: str) -> None:
     async with proxied(store.url) as (url, proxy):
         database = Database(with_driver(url, driver), replace(PATIENT, pool_size=2, connect_timeout=1))
-        storage, limits = SqlAlchemyStorage(database), RequestLimits(request_timeout=LONGEST)
+        storage, limits = SqlAlchemyStorage(database), RequestLimits(request_timeout=TIMEOUT_SECONDS)
         async with serving(storage, limits=limits) as api:
             await api.user()
         async with serving(storage, limits=RequestLimits(request_timeout=0.2)) as api:
@@ -36,7 +36,7 @@ async def test_frozen_server_gets_503_within_request_timeout(store: Store, drive
                 check_problem(response, 503, "database-unavailable")
             assert loop.time() - started < 8  # psycopg waits for 10 s by itself
             proxy.thaw()
-            await until(lambda: taken(database) == 0)
+            await wait_until(lambda: checked_out(database) == 0)
         async with serving(storage, limits=limits) as api:
             assert (await _list(api.client)).status_code == 200
         await database.close()
@@ -46,31 +46,31 @@ async def _list(client: httpx.AsyncClient) -> httpx.Response:
     return await client.get("/api/v1/users")
 
 
-async def test_frozen_server_fails_each_attempt_without_retry(store: Store, driver: str) -> None:
+async def test_frozen_server_fails_each_attempt_without_retry(store: DatabaseFixture, driver: str) -> None:
     async with proxied(store.url) as (url, proxy):
         database = Database(with_driver(url, driver), replace(PATIENT, pool_size=3))
         assert await database.prewarm() == 3
         options = database.options
         database.options = replace(options, pool_timeout=0.05, attempt_timeout=0.5)
         proxy.freeze()
-        probes = [Probe(SqlAlchemyStorage(database)) for _ in range(9)]
-        attempts = [probe.change(lambda work: work.users.add(a_user())) for probe in probes]
-        async with asyncio.timeout(LONGEST):
+        probes = [UseCaseRunner(SqlAlchemyStorage(database)) for _ in range(9)]
+        attempts = [probe.change(lambda work: work.users.add(make_user())) for probe in probes]
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             results = await asyncio.gather(*attempts, return_exceptions=True)
         assert {type(result) for result in results} == {StorageTimeoutError, StorageBusyError}
         assert {probe.attempts for probe in probes} == {1}
         proxy.thaw()
-        await until(lambda: taken(database) == 0)
+        await wait_until(lambda: checked_out(database) == 0)
         database.options = options
         await asyncio.gather(*[_sleep(database) for _ in range(3)])
         await database.close()
 
 
 async def _sleep(database: Database) -> None:
-    await Probe(SqlAlchemyStorage(database)).look(lambda work: fetch(work, "SELECT pg_sleep(0.05)"))
+    await UseCaseRunner(SqlAlchemyStorage(database)).read(lambda work: fetch(work, "SELECT pg_sleep(0.05)"))
 
 
-async def test_readiness_reports_frozen_server_and_recovery(store: Store, driver: str) -> None:
+async def test_readiness_reports_frozen_server_and_recovery(store: DatabaseFixture, driver: str) -> None:
     async with proxied(store.url) as (url, proxy), monitored(url, driver) as monitor:
         assert await monitor.look() == READY
         own = monitor.watch._pool
@@ -84,18 +84,18 @@ async def test_readiness_reports_frozen_server_and_recovery(store: Store, driver
 
 @pytest.mark.parametrize("during_check", [False, True])
 async def test_readiness_monitor_stops_while_server_is_frozen(
-    store: Store, driver: str, during_check: bool, monkeypatch: pytest.MonkeyPatch
+    store: DatabaseFixture, driver: str, during_check: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = asyncio.all_tasks()
     monkeypatch.setattr("adapters.postgres.schema.readiness.CHECK_INTERVAL_SECONDS", 0.01 if during_check else 600)
     async with (
         proxied(store.url) as (url, proxy),
-        asyncio.timeout(LONGEST),
+        asyncio.timeout(TIMEOUT_SECONDS),
         monitored(url, driver) as monitor,
         monitor.watch.run(),
     ):
         monitor.watch._pool.options = replace(monitor.watch._pool.options, attempt_timeout=0.2)
         proxy.freeze()
         if during_check:
-            await until(lambda: monitor.watch._pool.usage.in_use == 1)
-    await until(lambda: asyncio.all_tasks() <= before)
+            await wait_until(lambda: monitor.watch._pool.usage.in_use == 1)
+    await wait_until(lambda: asyncio.all_tasks() <= before)

@@ -12,33 +12,41 @@ from application.idempotency import IdempotencyInFlightError, IdempotencyRecord
 from application.ports import StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.users import EmailAlreadyRegisteredError
-from tests.support.examples import a_key, a_user, an_outcome, store_keys, store_outcomes, store_users, told
-from tests.support.probes import Body, Probe, backend, fetch
-from tests.support.stores import Store
-from tests.support.waiting import until
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import (
+    make_api_key,
+    make_idempotency_record,
+    make_user,
+    replay_error,
+    store_api_keys,
+    store_idempotency_records,
+    store_users,
+)
+from tests.support.polling import wait_until
+from tests.support.use_case_runner import Body, UseCaseRunner, backend, fetch
 
 HELD = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
     WHERE locktype = 'advisory' AND datname = current_database()
 """
-KNOWN = a_user()
+KNOWN = make_user()
 
 
-def _held(store: Store) -> int:
+def _held(store: DatabaseFixture) -> int:
     (number,) = store.admin.execute(HELD).fetchone() or (0,)
     return int(str(number))
 
 
 @pytest.fixture
-async def outcome(store: Store) -> IdempotencyRecord:
-    key = a_key()
-    await store_keys(store.storage, key)
+async def outcome(store: DatabaseFixture) -> IdempotencyRecord:
+    key = make_api_key()
+    await store_api_keys(store.storage, key)
     await store_users(store.storage, KNOWN)
-    return an_outcome(key)
+    return make_idempotency_record(key)
 
 
 async def _add_duplicate_email(work: UnitOfWork) -> None:
-    await work.users.add(a_user(email=KNOWN.email))
+    await work.users.add(make_user(email=KNOWN.email))
 
 
 async def _divide_by_zero(work: UnitOfWork) -> None:
@@ -63,7 +71,7 @@ async def _cancel(work: UnitOfWork) -> None:
     ],
 )
 async def test_idempotency_lock_is_released_after_failure(
-    store: Store, outcome: IdempotencyRecord, body: Body[None], error: type[Exception]
+    store: DatabaseFixture, outcome: IdempotencyRecord, body: Body[None], error: type[Exception]
 ) -> None:
     async def add_and_fail(work: UnitOfWork) -> None:
         await work.idempotency.add(outcome)
@@ -72,43 +80,47 @@ async def test_idempotency_lock_is_released_after_failure(
         await body(work)
 
     with pytest.raises(error):
-        await Probe(store.storage, retry=RetryPolicy(max_elapsed=0)).change(add_and_fail)
-    await until(lambda: _held(store) == 0)
-    assert await told(store.storage, outcome) is None
+        await UseCaseRunner(store.storage, retry=RetryPolicy(max_elapsed=0)).change(add_and_fail)
+    await wait_until(lambda: _held(store) == 0)
+    assert await replay_error(store.storage, outcome) is None
 
 
 async def test_idempotency_lock_is_released_after_commit_and_rejection(
-    store: Store, outcome: IdempotencyRecord
+    store: DatabaseFixture, outcome: IdempotencyRecord
 ) -> None:
-    await store_outcomes(store.storage, outcome)
+    await store_idempotency_records(store.storage, outcome)
     assert _held(store) == 0
-    assert await store_outcomes(store.storage, replace(outcome, response=b"again")) == outcome
+    assert await store_idempotency_records(store.storage, replace(outcome, response=b"again")) == outcome
     with pytest.raises(UnauthenticatedError):
-        await store_outcomes(store.storage, an_outcome(new_id()))
-    second = an_outcome(outcome.api_key_id)
+        await store_idempotency_records(store.storage, make_idempotency_record(new_id()))
+    second = make_idempotency_record(outcome.api_key_id)
     async with store.storage.transaction() as work:
         await work.idempotency.add(second)
         await backend(work)
         assert _held(store) == 1
         with pytest.raises(IdempotencyInFlightError):
-            await store_outcomes(store.storage, second)
+            await store_idempotency_records(store.storage, second)
     assert _held(store) == 0
 
 
-async def test_idempotency_lock_differs_from_bigint_lock(store: Store, outcome: IdempotencyRecord) -> None:
+async def test_idempotency_lock_differs_from_bigint_lock(store: DatabaseFixture, outcome: IdempotencyRecord) -> None:
     lock = _lock_id(outcome)
     number = lock["lock_high"] << 32 | lock["lock_low"] & 0xFFFF_FFFF
     store.admin.execute("SELECT pg_advisory_lock(%s)", [number])
     try:
-        await store_outcomes(store.storage, outcome)
+        await store_idempotency_records(store.storage, outcome)
     finally:
         store.admin.execute("SELECT pg_advisory_unlock(%s)", [number])
-    assert await told(store.storage, outcome) == outcome
+    assert await replay_error(store.storage, outcome) == outcome
 
 
 def test_idempotency_lock_is_unique_per_request() -> None:
     key_ids = [new_id() for _ in range(100)]
     hashes = [number.to_bytes() * 32 for number in range(100)]
-    locks = {tuple(_lock_id(an_outcome(key_id, name=key_hash)).values()) for key_id in key_ids for key_hash in hashes}
+    locks = {
+        tuple(_lock_id(make_idempotency_record(key_id, name=key_hash)).values())
+        for key_id in key_ids
+        for key_hash in hashes
+    }
     assert len(locks) == 100 * 100
     assert all(-(2**31) <= number < 2**31 for lock in locks for number in lock)

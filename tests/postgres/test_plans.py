@@ -10,8 +10,8 @@ from adapters.clock import new_id
 from adapters.postgres.drivers import PsycopgDriver
 from adapters.postgres.repositories import api_keys, idempotency, post_search, posts, users
 from domain.posts import PostStatus
-from tests.support.databases import Connection, Databases, connected
-from tests.support.examples import CREATED
+from tests.support.factories import CREATED
+from tests.support.template_databases import Connection, Databases, connected
 
 pytestmark = pytest.mark.xdist_group("plans")  # one process fills the databases
 

@@ -9,17 +9,17 @@ from sqlalchemy import URL
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
 from domain.posts import PostStatus
-from tests.support.examples import a_request, stored_posts, stored_users
-from tests.support.probes import Probe, fetch, recorded
-from tests.support.services import key_service, post_service, user_service
-from tests.support.stores import PATIENT, Store, opened
+from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
+from tests.support.factories import a_request, stored_posts, stored_users
+from tests.support.service_factories import key_service, post_service, user_service
+from tests.support.use_case_runner import UseCaseRunner, fetch, record_statements
 
 COUNT = "SELECT count(*) FROM pg_prepared_statements"
 ONE = replace(PATIENT, pool_size=1)
 either = pytest.mark.parametrize("prepared", [True, False])
 
 
-async def _use(store: Store) -> None:
+async def _use(store: DatabaseFixture) -> None:
     users, posts, keys = user_service(store.storage), post_service(store.storage), key_service(store.storage)
     key = (await keys.create(SYSTEM_PRINCIPAL, name="key", scopes=[Scope.USERS_READ])).key
     for number in range(8):  # a driver may prepare a statement only after some executions
@@ -39,13 +39,13 @@ async def _use(store: Store) -> None:
 
 @either
 async def test_prepared_statements_setting_is_applied(
-    store: Store, driver: str, prepared: bool, monkeypatch: pytest.MonkeyPatch
+    store: DatabaseFixture, driver: str, prepared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(store.url, driver, replace(ONE, prepared_statements=prepared)) as pool:
-        sent = recorded(pool.database, monkeypatch)
+        sent = record_statements(pool.database, monkeypatch)
         await _use(pool)
         verbs = sent.take()
-        ((number,),) = await Probe(pool.storage).look(lambda work: fetch(work, COUNT))
+        ((number,),) = await UseCaseRunner(pool.storage).read(lambda work: fetch(work, COUNT))
     if prepared:
         assert number > 5
         assert verbs.count("BEGIN") == 8 + 4  # idempotent requests and deletions of users

@@ -11,10 +11,10 @@ from adapters.postgres.schema import readiness
 from adapters.postgres.schema.state import schema_state
 from tests.postgres.conftest import FAIL
 from tests.postgres.monitored import BROKEN, NOT_OPENED, OPTIONS, READY, Monitored, monitored
-from tests.support.databases import connected
-from tests.support.roles import Role, a_role
-from tests.support.stores import Store
-from tests.support.waiting import until
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.database_roles import Role, temporary_role
+from tests.support.polling import wait_until
+from tests.support.template_databases import connected
 
 NO_CONNECTIONS = {**READY, "pool": (False, "cannot open connections")}
 UNEXPECTED = {"database": (False, "cannot read schema version")}
@@ -30,9 +30,9 @@ def _unreadable(state: str) -> dict[str, tuple[bool, str]]:
 
 
 @pytest.fixture
-def role(store: Store) -> Iterator[Role]:
+def role(store: DatabaseFixture) -> Iterator[Role]:
     """A role that may read the tables of the check."""
-    with a_role(store.url) as made:
+    with temporary_role(store.url) as made:
         made.grant("alembic_version")
         yield made
 
@@ -50,7 +50,7 @@ async def test_readiness_monitor_checks_and_opens_pool_at_start(role: Role, moni
         assert monitor.watch.last_result == READY
         assert role.connections == POOL + OWN
     await monitor.database.close()
-    await until(lambda: role.connections == 0)
+    await wait_until(lambda: role.connections == 0)
 
 
 async def test_readiness_monitor_recovers_after_unexpected_error(
@@ -64,16 +64,16 @@ async def test_readiness_monitor_recovers_after_unexpected_error(
     async with monitor.watch.run():
         assert monitor.watch.last_result == UNEXPECTED
         monkeypatch.setattr(readiness, "schema_state", schema_state)
-        await until(lambda: monitor.watch.last_result == READY)
+        await wait_until(lambda: monitor.watch.last_result == READY)
         monkeypatch.setattr(readiness, "schema_state", fail)
-        await until(lambda: monitor.watch.last_result == UNEXPECTED)
+        await wait_until(lambda: monitor.watch.last_result == UNEXPECTED)
 
 
 async def test_readiness_reports_pool_without_connections(role: Role, monitor: Monitored) -> None:
     assert await monitor.look() == READY
     role.limit(OWN)
     role.terminate()
-    await until(lambda: role.connections == 0)
+    await wait_until(lambda: role.connections == 0)
     assert await monitor.look() == BROKEN
     await monitor.look_until(READY)  # no request has used the pool yet
     await monitor.fail_queries(POOL + 1)

@@ -13,8 +13,8 @@ from adapters.postgres.repositories import post_search
 from application.ports import Storage
 from application.search import SearchHit
 from domain.posts import PostStatus
-from tests.support.examples import PUBLISHED, a_post, a_user, store_posts, store_users
-from tests.support.stores import Store
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import PUBLISHED, make_post, make_user, store_posts, store_users
 
 PLANS = {
     "scan in order": (99, 9999),
@@ -39,10 +39,10 @@ def _plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.mark.parametrize("driver", ["asyncpg"])  # contract/test_search.py runs on both
 @pytest.mark.usefixtures("_plan")
-async def test_search_plans_return_the_same_pages_as_memory(store: Store) -> None:
-    users = [a_user(), a_user()]
+async def test_search_plans_return_the_same_pages_as_memory(store: DatabaseFixture) -> None:
+    users = [make_user(), make_user()]
     posts = [
-        a_post(user, title=title, content=content, status=status, published_at=_published(status))
+        make_post(user, title=title, content=content, status=status, published_at=_published(status))
         for (title, content), status, user in product(TEXTS, PostStatus, users)
     ]
     storages: list[Storage] = [InMemoryStorage(), store.storage]

@@ -5,13 +5,13 @@ import unicodedata
 import pytest
 
 from domain.search_tokens import tokenize
-from tests.support.stores import Store
+from tests.support.database_fixture import DatabaseFixture
 
 IN_DATABASE = "SELECT tsvector_to_array(search_tokens(t)) FROM unnest(%s::text[]) WITH ORDINALITY AS x(t, n) ORDER BY n"
 
 
 @pytest.mark.parametrize("driver", ["psycopg"])
-def test_search_tokens_of_every_character_match_the_domain(store: Store) -> None:
+def test_search_tokens_of_every_character_match_the_domain(store: DatabaseFixture) -> None:
     known = [chr(n) for n in range(1, 0x110000) if unicodedata.category(chr(n)) not in {"Cn", "Cs", "Co"}]
     assert len(known) > 140_000
     samples = [f"a{character}B {character} {character}{character}" for character in known]

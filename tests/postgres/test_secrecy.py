@@ -8,11 +8,11 @@ from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageUnavailableError, TransientStorageError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.errors import DomainError
-from tests.support.examples import a_post, a_user, next_version, store_users
-from tests.support.probes import Body, Probe, fetch
+from tests.support.factories import make_post, make_user, next_version, store_users
+from tests.support.use_case_runner import Body, UseCaseRunner, fetch
 
 SECRETS = ["secret", "zo", "users", "posts", "uq_", "fk_", "duplicate", "violates", "INSERT", "SELECT", "hexapost", "/"]
-KNOWN = a_user(email="zoe.secret@example.org")
+KNOWN = make_user(email="zoe.secret@example.org")
 
 
 def _secrets(error: BaseException) -> list[str]:
@@ -21,7 +21,7 @@ def _secrets(error: BaseException) -> list[str]:
 
 
 async def _add_duplicate_email(work: UnitOfWork) -> None:
-    await work.users.add(a_user(email=KNOWN.email))
+    await work.users.add(make_user(email=KNOWN.email))
 
 
 async def _update_stale_version(work: UnitOfWork) -> None:
@@ -29,11 +29,11 @@ async def _update_stale_version(work: UnitOfWork) -> None:
 
 
 async def _add_post_without_author(work: UnitOfWork) -> None:
-    await work.posts.add(a_post(a_user()))
+    await work.posts.add(make_post(make_user()))
 
 
 async def _get_missing(work: UnitOfWork) -> None:
-    await work.users.get(a_user().id)
+    await work.users.get(make_user().id)
 
 
 async def _fail(work: UnitOfWork) -> None:
@@ -43,7 +43,7 @@ async def _fail(work: UnitOfWork) -> None:
 @pytest.mark.parametrize(
     "body", [_add_duplicate_email, _update_stale_version, _add_post_without_author, _get_missing, _fail]
 )
-async def test_port_errors_hide_database_messages(probe: Probe, body: Body[None]) -> None:
+async def test_port_errors_hide_database_messages(probe: UseCaseRunner, body: Body[None]) -> None:
     await store_users(probe.storage, KNOWN)
     probe.retry = RetryPolicy(max_elapsed=0)
     with pytest.raises((DomainError, TransientStorageError)) as raised:
@@ -55,6 +55,6 @@ async def test_port_errors_hide_database_address(driver: str) -> None:
     url = URL.create(f"postgresql+{driver}", "zoe", "secret", database="posts", query={"host": "/secret/hexapost"})
     database = Database(url, DatabaseOptions())
     with pytest.raises(StorageUnavailableError) as raised:
-        await Probe(SqlAlchemyStorage(database), retry=RetryPolicy(max_elapsed=0)).look(_get_missing)
+        await UseCaseRunner(SqlAlchemyStorage(database), retry=RetryPolicy(max_elapsed=0)).read(_get_missing)
     assert _secrets(raised.value) == []
     await database.close()

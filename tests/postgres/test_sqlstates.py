@@ -8,7 +8,7 @@ from application.ports import (
     StorageUnavailableError,
 )
 from application.transactions import RetryPolicy
-from tests.support.probes import Probe, fetch
+from tests.support.use_case_runner import UseCaseRunner, fetch
 
 MAPPED = {
     "40001": ConcurrentUpdateError,  # serialization_failure
@@ -52,15 +52,17 @@ UNMAPPED = [
 
 
 @pytest.mark.parametrize(("state", "error"), MAPPED.items())
-async def test_sqlstate_maps_to_port_error_without_text(probe: Probe, state: str, error: type[Exception]) -> None:
+async def test_sqlstate_maps_to_port_error_without_text(
+    probe: UseCaseRunner, state: str, error: type[Exception]
+) -> None:
     probe.retry = RetryPolicy(max_elapsed=0)
     with pytest.raises(error) as raised:
-        await probe.look(lambda work: fetch(work, "SELECT fail(:state)", state=state))
+        await probe.read(lambda work: fetch(work, "SELECT fail(:state)", state=state))
     assert (type(raised.value), str(raised.value), probe.attempts) == (error, "", 1)
 
 
 @pytest.mark.parametrize("state", UNMAPPED)
-async def test_unmapped_sqlstate_is_raised_unchanged_without_retry(probe: Probe, state: str) -> None:
+async def test_unmapped_sqlstate_is_raised_unchanged_without_retry(probe: UseCaseRunner, state: str) -> None:
     with pytest.raises(Exception, match="secret of the database") as raised:
         await probe.change(lambda work: fetch(work, "SELECT fail(:state)", state=state))
     assert (raised.value.sqlstate, probe.attempts) == (state, 1)  # type: ignore[attr-defined]

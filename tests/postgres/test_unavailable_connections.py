@@ -15,12 +15,12 @@ from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageUnavailableError, UnitOfWork
 from application.transactions import RetryPolicy
 from domain.users import User
-from tests.support.databases import connected, with_driver
-from tests.support.examples import a_user
-from tests.support.probes import Probe
-from tests.support.roles import Role, a_role
-from tests.support.stores import PATIENT, Store, opened, taken
-from tests.support.waiting import until
+from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out, opened
+from tests.support.database_roles import Role, temporary_role
+from tests.support.factories import make_user
+from tests.support.polling import wait_until
+from tests.support.template_databases import connected, with_driver
+from tests.support.use_case_runner import UseCaseRunner
 
 ONCE = RetryPolicy(max_elapsed=0)
 
@@ -30,12 +30,12 @@ async def _list(work: UnitOfWork) -> Sequence[User]:
 
 
 async def _add_two(work: UnitOfWork) -> None:
-    await work.users.add(a_user())
-    await work.users.add(a_user())
+    await work.users.add(make_user())
+    await work.users.add(make_user())
 
 
 async def test_exhausted_pool_raises_overloaded_error(
-    store: Store, driver: str, monkeypatch: pytest.MonkeyPatch
+    store: DatabaseFixture, driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(PATIENT, pool_size=1, pool_timeout=0.02)
     async with opened(store.url, driver, options) as pool, pool.storage.readonly() as holder:
@@ -48,34 +48,34 @@ async def test_exhausted_pool_raises_overloaded_error(
             return await connect(database)
 
         monkeypatch.setattr(Database, "connect", counted)
-        probe = Probe(pool.storage, retry=ONCE)
+        probe = UseCaseRunner(pool.storage, retry=ONCE)
         with pytest.raises(StorageBusyError):
-            await asyncio.wait_for(probe.look(_list), 30)
+            await asyncio.wait_for(probe.read(_list), 30)
         with pytest.raises(StorageBusyError):
             await asyncio.wait_for(probe.change(_add_two), 30)
         # Each attempt waits once: a rollback without a transaction needs no connection.
-        assert (probe.attempts, len(connects), pool.taken) == (2, 2, 1)
+        assert (probe.attempts, len(connects), pool.checked_out) == (2, 2, 1)
 
 
 @pytest.fixture
-def role(store: Store) -> Iterator[Role]:
+def role(store: DatabaseFixture) -> Iterator[Role]:
     """A role with at most one connection."""
-    with a_role(store.url) as role:
+    with temporary_role(store.url) as role:
         role.limit(1)
         yield role
 
 
 async def test_server_connection_limit_is_retried(role: Role, driver: str) -> None:
     database = Database(with_driver(role.url, driver), PATIENT)
-    once = Probe(SqlAlchemyStorage(database), retry=ONCE)
-    retrying = Probe(SqlAlchemyStorage(database))
+    once = UseCaseRunner(SqlAlchemyStorage(database), retry=ONCE)
+    retrying = UseCaseRunner(SqlAlchemyStorage(database))
     with connected(role.url):
         with pytest.raises(StorageUnavailableError):
-            await once.look(_list)
-        waiting = asyncio.create_task(retrying.look(_list))
-        await until(lambda: retrying.attempts > 2)
+            await once.read(_list)
+        waiting = asyncio.create_task(retrying.read(_list))
+        await wait_until(lambda: retrying.attempts > 2)
     assert await waiting == []
-    assert (once.attempts, taken(database)) == (1, 0)
+    assert (once.attempts, checked_out(database)) == (1, 0)
     await database.close()
 
 
@@ -104,16 +104,16 @@ async def test_missing_server_is_retried_until_the_deadline(
     driver: str, address: Callable[[Path], URL], tmp_path: Path
 ) -> None:
     database = Database(with_driver(address(tmp_path), driver), PATIENT)
-    for mode in ("change", "look"):
-        probe = Probe(SqlAlchemyStorage(database), retry=ONCE)
+    for mode in ("change", "read"):
+        probe = UseCaseRunner(SqlAlchemyStorage(database), retry=ONCE)
         with pytest.raises(StorageUnavailableError):
-            await (probe.change(_add_two) if mode == "change" else probe.look(_list))
+            await (probe.change(_add_two) if mode == "change" else probe.read(_list))
         assert probe.attempts == 1
-    probe = Probe(SqlAlchemyStorage(database))
-    looking = asyncio.create_task(probe.look(_list))
-    await until(lambda: probe.attempts > 2)
+    probe = UseCaseRunner(SqlAlchemyStorage(database))
+    looking = asyncio.create_task(probe.read(_list))
+    await wait_until(lambda: probe.attempts > 2)
     probe.retry = ONCE
     with pytest.raises(StorageUnavailableError):
         await looking
-    assert taken(database) == 0
+    assert checked_out(database) == 0
     await database.close()

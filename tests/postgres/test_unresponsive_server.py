@@ -12,8 +12,8 @@ from adapters.postgres.instrumentation import NO_SQLSTATE
 from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageTimeoutError
-from tests.support.probes import Probe
-from tests.support.waiting import until
+from tests.support.polling import wait_until
+from tests.support.use_case_runner import UseCaseRunner
 
 UNLIMITED = 600.0
 
@@ -35,7 +35,7 @@ class UnresponsiveServer:
     async def connect_after_waiting(self) -> None:
         await self.database._slots.acquire()
         task = asyncio.create_task(self.database.connect())
-        await until(lambda: self.database.usage.waiting == 1)
+        await wait_until(lambda: self.database.usage.waiting == 1)
         self.database._slots.release()
         await task
 
@@ -60,9 +60,9 @@ async def test_connect_timeout_is_counted_once_per_attempt(server: UnresponsiveS
 
 async def test_connect_timeout_is_not_retried(server: UnresponsiveServer) -> None:
     server.open(connect_timeout=0.05)
-    probe = Probe(SqlAlchemyStorage(server.database))
+    probe = UseCaseRunner(SqlAlchemyStorage(server.database))
     with pytest.raises(StorageTimeoutError):
-        await asyncio.wait_for(probe.look(lambda work: work.users.list(limit=1)), 30)
+        await asyncio.wait_for(probe.read(lambda work: work.users.list(limit=1)), 30)
     assert probe.attempts == 1
 
 
@@ -85,7 +85,7 @@ async def test_attempt_timeout_after_pool_wait_is_overload(server: UnresponsiveS
 async def test_cancelled_connect_is_not_counted_as_error(server: UnresponsiveServer) -> None:
     server.open()
     task = asyncio.create_task(server.database.connect())
-    await until(server.database._slots.locked)
+    await wait_until(server.database._slots.locked)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

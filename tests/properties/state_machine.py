@@ -25,9 +25,9 @@ from domain.api_keys import ApiKey, Scope
 from domain.errors import DomainError
 from domain.posts import Post, PostStatus
 from domain.users import User
-from tests.support.examples import a_request, stored_keys, stored_posts, stored_users
-from tests.support.services import PATIENT, START, key_service, post_service, ticking_clock, user_service
-from tests.support.stores import Store
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import a_request, stored_api_keys, stored_posts, stored_users
+from tests.support.service_factories import LENIENT_RETRY, START, key_service, post_service, ticking_clock, user_service
 
 EMAILS = st.sampled_from(
     [
@@ -68,7 +68,7 @@ class StorageEquivalence(RuleBasedStateMachine):
     """Runs each use case over all storages, and compares the results and the stored entities."""
 
     runner: ClassVar[asyncio.Runner]
-    stores: ClassVar[list[Store]]
+    stores: ClassVar[list[DatabaseFixture]]
 
     people = Bundle("people")
     texts = Bundle("texts")
@@ -91,7 +91,7 @@ class StorageEquivalence(RuleBasedStateMachine):
             users=user_service(storage, ids=lambda: self.id, now=now),
             posts=post_service(storage, ids=lambda: self.id, now=now),
             keys=replace(key_service(storage, ids=lambda: self.id, now=now), generate_secret=lambda: "s" * 32),
-            retention=RetentionService(storage=storage, clock=now, retry=PATIENT, batch_size=1),
+            retention=RetentionService(storage=storage, clock=now, retry=LENIENT_RETRY, batch_size=1),
         )
 
     def compare(self, use_case: Any) -> Any:
@@ -212,7 +212,7 @@ class StorageEquivalence(RuleBasedStateMachine):
 
 
 async def _stored(side: StorageUnderTest) -> tuple[list[User], list[Post], list[ApiKey]]:
-    return await stored_users(side.storage), await stored_posts(side.storage), await stored_keys(side.storage)
+    return await stored_users(side.storage), await stored_posts(side.storage), await stored_api_keys(side.storage)
 
 
 async def _results(use_cases: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:

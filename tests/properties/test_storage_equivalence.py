@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.properties.state_machine import StorageEquivalence
-from tests.support.databases import Databases
-from tests.support.stores import DRIVERS, Store, opened
-from tests.support.waiting import until
+from tests.support.database_fixture import DRIVERS, DatabaseFixture, opened
+from tests.support.polling import wait_until
+from tests.support.template_databases import Databases
 
 SETTINGS = settings(
     stateful_step_count=30,
@@ -30,10 +30,10 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-def stores(runner: asyncio.Runner, databases: Databases) -> Iterator[list[Store]]:
+def stores(runner: asyncio.Runner, databases: Databases) -> Iterator[list[DatabaseFixture]]:
     stack = AsyncExitStack()
 
-    async def enter() -> list[Store]:
+    async def enter() -> list[DatabaseFixture]:
         return [await stack.enter_async_context(opened(databases.clone(), driver)) for driver in DRIVERS]
 
     stores = runner.run(enter())
@@ -44,10 +44,10 @@ def stores(runner: asyncio.Runner, databases: Databases) -> Iterator[list[Store]
 
 
 @pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.drill)])
-def test_storages_return_equal_results(runner: asyncio.Runner, stores: list[Store], examples: int) -> None:
+def test_storages_return_equal_results(runner: asyncio.Runner, stores: list[DatabaseFixture], examples: int) -> None:
     class Machine(StorageEquivalence):
         pass
 
     Machine.runner, Machine.stores = runner, stores
     run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=examples))
-    runner.run(until(lambda: [store.taken for store in stores] == [0, 0]))
+    runner.run(wait_until(lambda: [store.checked_out for store in stores] == [0, 0]))

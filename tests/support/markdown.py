@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def aligned(rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
+def format_table(rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
     """Return the lines of a table; the first row is its head, the first columns are words, the others figures."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

@@ -8,11 +8,11 @@ from typing_extensions import override
 
 from tests.drills.faults.proxy import HOST, Pipe, Proxy
 
-UNSENT = "request dropped"
-UNHEARD = "connection cut during the request"
-UNANSWERED = "response dropped"
-HALF = "response truncated"
-FAULTS = (UNSENT, UNHEARD, UNANSWERED, HALF)
+REQUEST_DROPPED = "request dropped"
+RESPONSE_DROPPED = "connection cut during the request"
+RESPONSE_WITHHELD = "response dropped"
+RESPONSE_TRUNCATED = "response truncated"
+FAULTS = (REQUEST_DROPPED, RESPONSE_DROPPED, RESPONSE_WITHHELD, RESPONSE_TRUNCATED)
 
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
@@ -34,13 +34,13 @@ class HttpProxy(Proxy):
         while True:
             request = await read_message(client.reader)
             fault = self.chance.choice(FAULTS) if self.armed and self.chance.random() < self.share else None
-            if fault == UNSENT:
+            if fault == REQUEST_DROPPED:
                 raise self.cut(fault)
             await server.send(request)
-            if fault == UNHEARD:
+            if fault == RESPONSE_DROPPED:
                 raise self.cut(fault)
             answer = await read_message(server.reader)
-            if fault == HALF:
+            if fault == RESPONSE_TRUNCATED:
                 await client.send(answer[: self.chance.randrange(1, len(answer))])
             if fault is not None:
                 raise self.cut(fault)

@@ -9,10 +9,10 @@ from sqlalchemy import URL
 from typing_extensions import override
 
 from tests.drills.faults.proxy import CHUNK, HOST, Pipe, Proxy
-from tests.support.databases import with_driver
+from tests.support.template_databases import with_driver
 
-UNACKNOWLEDGED = "acknowledgement dropped"
-UNASKED = "request dropped"
+ACK_DROPPED = "acknowledgement dropped"
+REQUEST_DROPPED = "request dropped"
 _COMMITTED = re.compile(rb"C....(?:COMMIT|(?:INSERT 0|UPDATE|DELETE|SELECT) [1-9]\d*)\0.*Z\0\0\0\x05I\Z", re.DOTALL)
 """CommandComplete and then ReadyForQuery outside a transaction (PostgreSQL, "Frontend/Backend Protocol").
 
@@ -55,13 +55,13 @@ class PostgresProxy(Proxy):
     async def _ask(self, client: Pipe, server: Pipe) -> None:
         while data := await client.reader.read(CHUNK):
             if self._strikes(self.unasked):
-                raise self.cut(UNASKED)
+                raise self.cut(REQUEST_DROPPED)
             await server.send(data)
 
     async def _answer(self, client: Pipe, server: Pipe) -> None:
         while data := await server.reader.read(CHUNK):
             if _COMMITTED.search(data) and self._strikes(self.unacknowledged):
-                raise self.cut(UNACKNOWLEDGED)
+                raise self.cut(ACK_DROPPED)
             await client.send(data)
 
     def _strikes(self, share: float) -> bool:

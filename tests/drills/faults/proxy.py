@@ -30,7 +30,7 @@ class Pipe:
         await self.writer.drain()
 
 
-class CutError(Exception):
+class ConnectionCutError(Exception):
     """Raised to abort both sides of a connection."""
 
 
@@ -54,12 +54,12 @@ class Proxy(ABC):
 
     @abstractmethod
     async def pass_on(self, client: Pipe, server: Pipe) -> None:
-        """Forward data until one side closes. Raises CutError to abort both."""
+        """Forward data until one side closes. Raises ConnectionCutError to abort both."""
 
-    def cut(self, kind: str) -> CutError:
+    def cut(self, kind: str) -> ConnectionCutError:
         """Count a fault and return the error that aborts the connection."""
         self.cuts[kind] += 1
-        return CutError(kind)
+        return ConnectionCutError(kind)
 
     async def serve(self, started: Future[None], stop: asyncio.Event) -> None:
         """Accept connections until `stop` is set."""
@@ -77,7 +77,7 @@ class Proxy(ABC):
         self._open.add(task)
         client = Pipe(reader, writer)
         try:
-            with contextlib.suppress(CutError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            with contextlib.suppress(ConnectionCutError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._joined(client)
         finally:
             client.cut()

@@ -17,18 +17,18 @@ from time import monotonic
 
 import uvloop
 
-from tests.drills.load.exchange import ACKNOWLEDGED, CANCELLED, MISTAKEN, REFUSED, Answer, Connection
-from tests.drills.load.jobs import Attempt, Job, Operation
+from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED, REFUSED, Connection, Response
+from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
 
 FLUSH_SECONDS = 0.1
 """A flush after each attempt would cost more than the request."""
 
 
 class Load:
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: LoadJob) -> None:
         self._job = job
         self._chance = random.Random(job.seed)  # noqa: S311 - the same times for the same seed
-        self._queue: asyncio.Queue[tuple[float, Operation] | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[float, RequestSpec] | None] = asyncio.Queue()
         self._ended = False
 
     async def run(self) -> None:
@@ -59,7 +59,7 @@ class Load:
             self._ended = True
             asyncio.get_running_loop().remove_reader(sys.stdin)
 
-    def _operations(self) -> Iterator[Operation]:
+    def _operations(self) -> Iterator[RequestSpec]:
         if not self._job.seconds:
             yield from self._job.operations
             return
@@ -68,7 +68,7 @@ class Load:
             yield self._chance.choice(self._job.operations).numbered(number)
             number += 1
 
-    async def _arrive(self, operations: Iterator[Operation], rate: float) -> None:
+    async def _arrive(self, operations: Iterator[RequestSpec], rate: float) -> None:
         due = monotonic()
         for operation in operations:
             due += self._chance.expovariate(rate)
@@ -82,11 +82,11 @@ class Load:
             due, operation = item
             await self._settle(connection, operation, due)
 
-    async def _work(self, connection: Connection, operations: Iterator[Operation]) -> None:
+    async def _work(self, connection: Connection, operations: Iterator[RequestSpec]) -> None:
         for operation in operations:
             await self._settle(connection, operation, monotonic())
 
-    async def _settle(self, connection: Connection, operation: Operation, due: float) -> None:
+    async def _settle(self, connection: Connection, operation: RequestSpec, due: float) -> None:
         request = operation.rendered(self._job.headers)
         number, is_last = 0, False
         while not is_last:
@@ -112,20 +112,20 @@ class Load:
             if not is_last:
                 await asyncio.sleep(self._chance.uniform(*self._job.pauses))
 
-    async def _answer(self, connection: Connection, operation: Operation, request: bytes) -> Answer:
-        if operation.hangs_up_within:
-            seconds = self._chance.uniform(0.0, operation.hangs_up_within)
+    async def _answer(self, connection: Connection, operation: RequestSpec, request: bytes) -> Response:
+        if operation.disconnect_within:
+            seconds = self._chance.uniform(0.0, operation.disconnect_within)
             answer = await connection.exchange(request, seconds=seconds)
             return answer if answer.status else replace(answer, outcome=CANCELLED)
         answer = await connection.exchange(request, seconds=self._job.timeout)
         is_mistaken = answer.outcome == ACKNOWLEDGED and operation.expects not in answer.body
-        return replace(answer, outcome=MISTAKEN) if is_mistaken else answer
+        return replace(answer, outcome=MISMATCHED) if is_mistaken else answer
 
 
-def may_try_again(answer: Answer) -> bool:
+def may_try_again(answer: Response) -> bool:
     """Return True if a retry of the request may succeed."""
     if answer.outcome != REFUSED:
-        return answer.outcome not in {ACKNOWLEDGED, CANCELLED, MISTAKEN}
+        return answer.outcome not in {ACKNOWLEDGED, CANCELLED, MISMATCHED}
     return answer.status >= 500 or answer.status == 429 or "retry-after" in answer.headers
 
 

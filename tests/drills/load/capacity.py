@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tests.drills.drill import DrillError
-from tests.drills.load.exchange import ACKNOWLEDGED
-from tests.drills.load.jobs import Attempt, Job, Operation
-from tests.drills.load.loading import loaded
-from tests.drills.verdicts import beginning
+from tests.drills.load.http_connection import ACKNOWLEDGED
+from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
+from tests.drills.load.load_runner import run_load
+from tests.drills.scenario import ScenarioError
+from tests.drills.verifications import beginning
 
 CLIENTS = 16
 FIRST_NUMBER = 1_000_000_000
@@ -24,11 +24,11 @@ class Capacity:
     attempts: Sequence[Attempt]
 
 
-def capacity(job: Job, operations: Sequence[Operation], *, seconds: float) -> Capacity:
+def capacity(job: LoadJob, operations: Sequence[RequestSpec], *, seconds: float) -> Capacity:
     job = replace(job, operations=operations, clients=CLIENTS, rate=None, seconds=seconds, first=FIRST_NUMBER)
-    attempts = loaded(job)
+    attempts = run_load(job)
     begun, warm = beginning(attempts), WARM_UP * seconds
     counted = [one for one in attempts if one.outcome == ACKNOWLEDGED and warm < one.done - begun <= seconds]
     if not counted:
-        raise DrillError("the service acknowledges no request without a fault")
+        raise ScenarioError("the service acknowledges no request without a fault")
     return Capacity(len(counted) / (seconds - warm), attempts)

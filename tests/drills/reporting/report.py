@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from tests.drills.drill import Drill, Outcome
-from tests.drills.reporting.pictures import latency_over_time
-from tests.support.markdown import aligned
+from tests.drills.reporting.charts import latency_over_time
+from tests.drills.scenario import Scenario, ScenarioResult
+from tests.support.markdown import format_table
 
 HEADS = ("drill", "driver", "claim", "figure", "pass")
 STYLE = """
@@ -24,19 +24,19 @@ td, th { border-bottom: 1px solid #d8dee4; padding: 5px 10px; text-align: left; 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class ScenarioRun:
     """Outcome of a drill over a driver."""
 
-    drill: Drill
+    drill: Scenario
     driver: str
     seed: str
-    outcome: Outcome
+    outcome: ScenarioResult
 
     def __str__(self) -> str:
         return f"{self.drill.name} over {self.driver}"
 
 
-def table(done: Sequence[Done]) -> str:
+def table(done: Sequence[ScenarioRun]) -> str:
     """Return a table of claims and figures, and a line per failed claim."""
     checks = [(one, check) for one in done for check in one.outcome.checks]
     rows = [
@@ -44,17 +44,17 @@ def table(done: Sequence[Done]) -> str:
         for one, check in checks
     ]
     reasons = [f"{one}: NOT {check.claim}: {check.reason}" for one, check in checks if not check.passed]
-    return "\n".join([*aligned([HEADS, *rows], words=len(HEADS)), *reasons]) + "\n"
+    return "\n".join([*format_table([HEADS, *rows], words=len(HEADS)), *reasons]) + "\n"
 
 
-def write(directory: Path, done: Sequence[Done]) -> Path:
+def write(directory: Path, done: Sequence[ScenarioRun]) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     page = directory / "index.html"
     page.write_text("\n".join(_page(done)) + "\n", encoding="utf-8")
     return page
 
 
-def _page(done: Sequence[Done]) -> Iterator[str]:
+def _page(done: Sequence[ScenarioRun]) -> Iterator[str]:
     failed = sum(not one.outcome.passed for one in done)
     verdict = f"{failed} of {len(done)} failed" if failed else f"all {len(done)} passed"
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()}, {os.cpu_count()} cores"
@@ -74,7 +74,7 @@ def _badge(words: str, *, passed: bool) -> str:
     return f'<span class="badge {"yes" if passed else "no"}">{escape(words)}</span>'
 
 
-def _rows(one: Done) -> Iterator[str]:
+def _rows(one: ScenarioRun) -> Iterator[str]:
     claim = f"<b>{escape(str(one))}</b> <span class=faint>{escape(one.drill.claim)}</span>"
     yield f"<tr class=drill><td colspan=3>{claim}</td></tr>"
     for check in one.outcome.checks:
@@ -83,7 +83,7 @@ def _rows(one: Done) -> Iterator[str]:
         yield f"<tr><td>{escape(check.claim)}</td>{figure}<td class={'yes>yes' if check.passed else 'no>NO'}</td></tr>"
 
 
-def _pictures(one: Done) -> Iterator[str]:
+def _pictures(one: ScenarioRun) -> Iterator[str]:
     outcome = one.outcome
     verdict = _badge("passed" if outcome.passed else "failed", passed=outcome.passed)
     yield f"<h2>{escape(str(one))} {verdict}</h2>"

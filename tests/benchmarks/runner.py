@@ -1,0 +1,171 @@
+"""The measurement: every service in turn, round after round, so that what else the machine does meets all of them."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from tests.benchmarks.database import BenchDatabase
+from tests.benchmarks.dataset import Dataset
+from tests.benchmarks.errors import BenchmarkError
+from tests.benchmarks.load import GRACE_SECONDS, Job, Outcome
+from tests.benchmarks.servers import HOST, ROOT, Server
+from tests.benchmarks.workloads import Workload
+from tests.support.chart_scale import percentile
+
+PERCENTILES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 97, 98, 99)
+_SETTLE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured; `share` is the rate of the open loop over the throughput of the slowest service."""
+
+    rounds: int
+    seconds: float
+    connections: int = 16
+    share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One service at one workload for some seconds: saturated without a rate, at a fixed rate with one."""
+
+    workload: str
+    service: str
+    round: int
+    rate: float | None
+    completed: int
+    seconds: float
+    server_cpu_seconds: float
+    generator_cpu_seconds: float
+    latency_ms: dict[str, float]
+    """By percentile; empty without a rate."""
+
+    @property
+    def cpu_us(self) -> float:
+        """The server's CPU for each request, in microseconds."""
+        return self.server_cpu_seconds / self.completed * 1e6
+
+    @property
+    def throughput(self) -> float:
+        """Requests completed in a second."""
+        return self.completed / self.seconds
+
+    @property
+    def generator_share(self) -> float:
+        """How much of one core the load generator used: near 1 it is what limits the throughput."""
+        return self.generator_cpu_seconds / self.seconds
+
+
+class BenchmarkRunner:
+    """Measures servers that run on one database."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        servers: Sequence[Server],
+        database: BenchDatabase,
+        dataset: Dataset,
+        report: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._servers = servers
+        self._database = database
+        self._last = dataset.posts[-1]["id"]
+        self._report = report
+
+    def measure(self, workload: Workload) -> list[Run]:
+        """Return all runs of a workload: the saturated rounds, then those at a rate that every service can bear."""
+        for server in self._servers:
+            self._run(workload, server, 0, rate=None, seconds=min(1.0, self._plan.seconds))
+        saturated = self._rounds(workload, rate=None)
+        slowest = min(
+            median(run.throughput for run in saturated if run.service == server.service.key) for server in self._servers
+        )
+        rate = max(1.0, float(round(slowest * self._plan.share)))
+        return saturated + self._rounds(workload, rate=rate)
+
+    def _rounds(self, workload: Workload, *, rate: float | None) -> list[Run]:
+        runs = []
+        for number in range(1, self._plan.rounds + 1):
+            first = (number - 1) % len(self._servers)
+            turns = [*self._servers[first:], *self._servers[:first]]
+            done = [self._run(workload, server, number, rate=rate, seconds=self._plan.seconds) for server in turns]
+            pace = "saturated" if rate is None else f"at {rate:,.0f}/s"
+            self._report(f"{workload.key} {pace}, round {number}/{self._plan.rounds}: {_line(done)}")
+            runs += done
+        return runs
+
+    def _run(self, workload: Workload, server: Server, number: int, *, rate: float | None, seconds: float) -> Run:
+        stored = self._database.count_posts() if workload.stores else 0
+        job = _job(workload, server, connections=self._plan.connections, seconds=seconds, rate=rate, seed=number)
+        before = server.cpu_seconds()
+        outcome = _generate(job, server)
+        time.sleep(_SETTLE_SECONDS)  # what is done after the last answer counts, too
+        cpu = server.cpu_seconds() - before
+        if workload.stores:
+            self._database.await_posts(stored + outcome.completed)
+            self._database.remove_posts_after(self._last)
+        return Run(
+            workload=workload.key,
+            service=server.service.key,
+            round=number,
+            rate=rate,
+            completed=outcome.completed,
+            seconds=outcome.seconds,
+            server_cpu_seconds=cpu,
+            generator_cpu_seconds=outcome.cpu_seconds,
+            latency_ms=percentiles([seconds * 1000 for seconds in outcome.latencies]),
+        )
+
+
+def _job(workload: Workload, server: Server, *, connections: int, seconds: float, rate: float | None, seed: int) -> Job:
+    return Job(
+        host=HOST,
+        port=server.port,
+        connections=connections,
+        seconds=seconds,
+        status=workload.status,
+        requests=[request.rendered() for request in workload.requests],
+        rate=rate,
+        seed=seed,
+    )
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Return the percentiles of the values by nearest rank, none for no values."""
+    ordered = sorted(values)
+    return {f"p{point:g}": percentile(ordered, point) for point in PERCENTILES if ordered}
+
+
+def _generate(job: Job, server: Server) -> Outcome:
+    """Run the load generator. Raises BenchmarkError when an answer was wrong, or none came."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.load"],
+        cwd=ROOT,
+        input=json.dumps(dataclasses.asdict(job)),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=job.seconds + 2 * GRACE_SECONDS,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"{server.service.name}: {done.stderr.strip()}\n{server.last_words()}")
+    outcome = Outcome(**json.loads(done.stdout))
+    if not outcome.completed:
+        raise BenchmarkError(f"{server.service.name}: nothing was completed in {job.seconds} seconds")
+    return outcome
+
+
+def _line(runs: Sequence[Run]) -> str:
+    """Return the round in a line, the services in their alphabetical order."""
+    parts = []
+    for run in sorted(runs, key=lambda run: run.service):
+        latency = f", p50 {run.latency_ms['p50']:.2f} ms" if run.latency_ms else ""
+        parts.append(f"{run.service} {run.throughput:,.0f}/s, {run.cpu_us:,.0f} µs{latency}")
+    return " | ".join(parts)

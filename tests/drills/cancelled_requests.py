@@ -1,0 +1,155 @@
+"""The drill `cancelled`: requests of disconnected clients leave no open work."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+
+from tests.cli.support import wait_until
+from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED
+from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
+from tests.drills.load.load_runner import ENDLESS, running_load
+from tests.drills.load.workload import SeedData, insert_seed_data, only_writes
+from tests.drills.reconciliation import Rows, rows
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
+from tests.drills.service_under_test import UNHURRIED, ServiceUnderTest, sessions, target
+from tests.drills.verifications import answered, nothing_lost, outcome, responses_match_requests, succeeded, whole
+from tests.support.template_databases import connected
+
+POOL_SIZE = 5
+SESSIONS_AT_MOST = POOL_SIZE + 1
+"""The readiness monitor has a session beside the pool."""
+UNLIMITED = "10000"
+"""Concurrent requests: a stall of a slow machine must not cause a 503."""
+CLIENTS = 100
+RATE = 150.0
+HANG_UP_SECONDS = 0.01
+PATIENCE_SECONDS = 30.0
+TIME_SECONDS = 1.0
+"""Request timeout while clients disconnect from requests that wait for a lock."""
+LOOK_SECONDS = 0.1
+
+
+def run(stage: ScenarioContext) -> ScenarioResult:
+    """Let clients disconnect as often as the size says, with requests of patient clients in between."""
+    variables = {**UNHURRIED, "HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE), "HEXAPOST_MAX_CONCURRENT_REQUESTS": UNLIMITED}
+    with target(stage, stage.url, **variables) as service:
+        seeds = insert_seed_data(service.job())
+        attempts = _attempts(stage, service.job(_operations(seeds), clients=CLIENTS, rate=RATE, seconds=ENDLESS))
+        quiet = _quiet(stage)
+        places = _places(stage, service, seeds)
+    variables |= {"HEXAPOST_REQUEST_TIMEOUT_SECONDS": str(TIME_SECONDS)}
+    with target(stage, stage.url, **variables) as service:
+        abandoned = _abandoned(stage, service, seeds)
+    others = [one for one in attempts if one.outcome != CANCELLED]
+    checks = [
+        _hung_up(attempts, rows(stage.database)),
+        responses_match_requests(attempts),
+        succeeded(others),
+        answered(others),
+        quiet,
+        places,
+        abandoned,
+        *nothing_lost(attempts, stage.database, seeds),
+    ]
+    return outcome(checks, attempts, [whole(attempts, "clients disconnect")])
+
+
+def _operations(seeds: SeedData) -> list[RequestSpec]:
+    """Return requests; the clients of three of four disconnect."""
+    patient = seeds.weighted_mix()
+    return [*patient, *(replace(one, disconnect_within=HANG_UP_SECONDS) for one in patient * 3)]
+
+
+def _attempts(stage: ScenarioContext, job: LoadJob) -> Sequence[Attempt]:
+    """Run the load until enough clients have disconnected before the response."""
+    with running_load(job) as load:
+        while (done := sum(one.outcome == CANCELLED for one in list(load.attempts))) < stage.size.requests:
+            stage.progress(done, stage.size.requests)
+            load.check()
+            time.sleep(LOOK_SECONDS)
+        return load.finish()
+
+
+def _hung_up(attempts: Sequence[Attempt], stored: Rows) -> Verification:
+    """Check that some writes of disconnected clients were stored: the service was working on them."""
+    gone = [one for one in attempts if one.outcome == CANCELLED]
+    done = sum(one.operation in stored for one in only_writes(gone))
+    figure = f"{len(gone):,} of {len(attempts):,}, within {HANG_UP_SECONDS * 1000:g} ms; {done:,} of them are stored"
+    return verify("clients disconnect during their requests", figure, done > 0)
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds; if it never does, the check that follows fails."""
+    with suppress(AssertionError):
+        wait_until(condition, PATIENCE_SECONDS)
+
+
+def _quiet(stage: ScenarioContext) -> Verification:
+    """Check that all sessions of the service become idle, and that the pool has no more than its size."""
+    _await(lambda: set(states := sessions(stage.database)) == {"idle"} and len(states) <= SESSIONS_AT_MOST)
+    states = sessions(stage.database)
+    wrong = [f"a session is {state}" for state in states if state != "idle"]
+    if len(states) > SESSIONS_AT_MOST:
+        wrong.append(f"{len(states)} sessions instead of {SESSIONS_AT_MOST}")
+    return verify("all sessions become idle", f"{len(states)} sessions", wrong)
+
+
+@contextmanager
+def _locked(stage: ScenarioContext) -> Iterator[None]:
+    """Block requests for users during the block."""
+    with connected(stage.database) as connection, connection.transaction():
+        connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def _waiting(stage: ScenarioContext, wanted: int) -> int:
+    """Wait until this many sessions wait for a lock, and return how many do."""
+
+    def waiting() -> int:
+        return len(sessions(stage.database, waiting_for="Lock"))
+
+    _await(lambda: waiting() == wanted)
+    return waiting()
+
+
+def _places(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) -> Verification:
+    """Check that as many requests as the pool has connections can wait for a lock at once."""
+    with ExitStack() as held:
+        held.enter_context(_locked(stage))
+        with running_load(service.job(seeds.reads()[:POOL_SIZE], clients=POOL_SIZE)) as load:
+            waiting = _waiting(stage, POOL_SIZE)
+            held.close()
+            answers = load.wait()
+    done = sum(one.outcome == ACKNOWLEDGED for one in answers)
+    figure = f"{waiting} of {POOL_SIZE} are in use at once, {done} responses"
+    return verify("every connection of the pool can be used", figure, waiting == done == POOL_SIZE)
+
+
+def _abandoned(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) -> Verification:
+    """Let clients disconnect from requests that wait for a lock for longer than the request timeout.
+
+    The statement timeout is longer, so only the service can end the statements.
+    """
+    with _locked(stage):
+        with running_load(service.job(seeds.reads()[:POOL_SIZE], clients=POOL_SIZE, connected=True)):
+            waiting = _waiting(stage, POOL_SIZE)
+        gone = time.monotonic()  # the end of the block has killed the load generator
+        left = _waiting(stage, 0)
+        seconds = time.monotonic() - gone
+    return _ended(waiting, left, seconds)
+
+
+def _ended(waiting: int, left: int, seconds: float) -> Verification:
+    figure = f"{waiting} wait for a lock when their clients disconnect, {left} are left after {seconds:.1f} s"
+    claim = f"no statement outlives the {TIME_SECONDS:g} s of its request for long"
+    return verify(claim, figure, waiting == POOL_SIZE and left == 0)
+
+
+CANCELLED_REQUESTS = Scenario(
+    name="cancelled",
+    claim="Disconnected clients leak no connection, leave no statement running, and mix up no responses.",
+    run=run,
+    full=ScenarioSize(requests=20_000),
+    quick=ScenarioSize(requests=250),
+)

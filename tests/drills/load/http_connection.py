@@ -1,0 +1,88 @@
+"""Keep-alive HTTP connection of the load generator, over a plain socket."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ACKNOWLEDGED = "acknowledged"
+"""The response has status 2xx."""
+REFUSED = "refused"
+"""The response has another status. After a 5xx, the write may be stored or not."""
+UNKNOWN = "unknown"
+"""Sent without a response: connection aborted or timeout. The write may be stored or not."""
+UNSENT = "unsent"
+"""Connecting failed."""
+CANCELLED = "cancelled"
+"""Sent, and the client disconnected before the response. The write may be stored or not."""
+MISMATCHED = "mismatched"
+"""The response has status 2xx and the content of another request."""
+
+_END_OF_HEAD = b"\r\n\r\n"
+_FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """Result of a request. Without a response, the status is 0. Header names are in lower case."""
+
+    outcome: str
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+def _nothing(outcome: str) -> Response:
+    return Response(outcome=outcome, status=0, headers={}, body="")
+
+
+class Connection:
+    """Sends one request at a time, and reconnects if needed."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = host, port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def exchange(self, request: bytes, *, seconds: float) -> Response:
+        """Send a request and return its result within that time."""
+        try:
+            async with asyncio.timeout(seconds):
+                reader, writer = await self._connected()
+                try:
+                    writer.write(request)
+                    return await self._answer(reader)
+                except (OSError, asyncio.IncompleteReadError, ValueError):
+                    self.close()
+                    return _nothing(UNKNOWN)
+        except TimeoutError:
+            outcome = UNSENT if self._streams is None else UNKNOWN
+            self.close()
+            return _nothing(outcome)
+        except OSError:
+            return _nothing(UNSENT)
+
+    async def open(self) -> None:
+        await self._connected()
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+            self._streams = None
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        # If the server closed the connection between two requests, no request was lost.
+        if self._streams is not None and (self._streams[0].at_eof() or self._streams[1].is_closing()):
+            self.close()
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(*self._address)
+        return self._streams
+
+    async def _answer(self, reader: asyncio.StreamReader) -> Response:
+        head = (await reader.readuntil(_END_OF_HEAD)).decode("latin-1")
+        status = int(head.split(" ", 2)[1])
+        headers = {name.lower(): value.strip() for name, value in _FIELD.findall(head)}
+        body = (await reader.readexactly(int(headers.get("content-length", 0)))).decode()
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        outcome = ACKNOWLEDGED if 200 <= status < 300 else REFUSED
+        return Response(outcome=outcome, status=status, headers=headers, body=body)

@@ -1,0 +1,109 @@
+"""Data types of drills: input, checks and result."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from tests.support.template_databases import with_driver
+
+
+class ScenarioError(Exception):
+    """The drill did not run to its end, so it has no result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioSize:
+    """Amount of work: requests, seconds of load or of a fault, number of faults, rows stored before the load.
+
+    `slack` multiplies the latency bounds; short forms run beside other tests. With `patient`, the time limits of the
+    service are so long that a slow machine does not reach them; use it where the claim is not about time limits.
+    """
+
+    requests: int = 0
+    seconds: float = 0.0
+    times: int = 0
+    rows: int = 0
+    slack: float = 1.0
+    patient: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioContext:
+    """Input of a drill: a migrated database, an empty directory, the size, and callbacks for messages and progress.
+
+    `progress` takes the completed and the total amount. `release` is a tag or commit that serves in place of the
+    working tree; if empty, the working tree serves.
+    """
+
+    database: URL
+    driver: str
+    directory: Path
+    size: ScenarioSize
+    seed: str
+    say: Callable[[str], None]
+    progress: Callable[[int, int], None]
+    release: str = ""
+
+    @property
+    def url(self) -> URL:
+        return with_driver(self.database, self.driver)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """A claim, the measured figure, and the reason if the claim failed."""
+
+    claim: str
+    figure: str
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.reason
+
+
+def verify(claim: str, figure: str, reasons: Sequence[str] | bool) -> Verification:
+    """Return the check of a claim. It passes if `reasons` is True or empty."""
+    if isinstance(reasons, bool):
+        return Verification(claim=claim, figure=figure, reason="" if reasons else figure)
+    shown = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+    return Verification(claim=claim, figure=figure, reason=shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultWindow:
+    """A fault, in seconds since the start of the load."""
+
+    label: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioResult:
+    """Checks of a drill and the data of its charts, in seconds since the start of the load.
+
+    A sample is the due time and the latency of an acknowledged operation. A refusal is the due time of another one.
+    """
+
+    checks: Sequence[Verification]
+    samples: Sequence[tuple[float, float]] = field(default_factory=list)
+    marks: Sequence[FaultWindow] = field(default_factory=list)
+    refusals: Sequence[float] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A fault-injection test: its claim in one sentence, its function, and its two sizes."""
+
+    name: str
+    claim: str
+    run: Callable[[ScenarioContext], ScenarioResult]
+    full: ScenarioSize
+    quick: ScenarioSize

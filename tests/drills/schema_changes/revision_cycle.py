@@ -1,0 +1,86 @@
+"""Running revisions one by one, up and then down."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy import URL
+
+from migrations.runner.phases import Phase, phase_of, safe_from, version_key, with_ancestors
+from tests.drills.scenario import FaultWindow, ScenarioError
+from tests.support.schema_dump import revisions
+from tests.support.template_databases import connected
+
+_LEFT = """
+    SELECT format('index %s is invalid', indexrelid::regclass) FROM pg_index WHERE NOT indisvalid
+    UNION ALL
+    SELECT format('constraint %s is not validated', conname) FROM pg_constraint WHERE NOT convalidated
+    UNION ALL
+    SELECT 'a backfill is not done' WHERE to_regclass('alembic_backfills') IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRun:
+    """An upgrade or downgrade of one revision: monotonic times, and unfinished work that it left."""
+
+    revision: str
+    doc: str
+    up: bool
+    start: float
+    end: float
+    unfinished: Sequence[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.doc} ({self.revision}) {self.direction}"
+
+    @property
+    def direction(self) -> str:
+        """Either "up" or "down"."""
+        return "up" if self.up else "down"
+
+    def mark(self, begun: float) -> FaultWindow:
+        return FaultWindow(label=f"a revision goes {self.direction}", start=self.start - begun, end=self.end - begun)
+
+
+class RevisionCycle:
+    """Revisions that a database lacks, and with which the serving release is compatible."""
+
+    def __init__(self, config: Config, database: URL, *, release: str) -> None:
+        config.attributes |= {"phase": Phase.CONTRACT, "release": release}
+        self._config = config
+        self._database = database
+        scripts = ScriptDirectory.from_config(config)
+        applied = with_ancestors(scripts, revisions(database))
+        lacking = [one for one in reversed(list(scripts.walk_revisions())) if one.revision not in applied]
+        expand = [one for one in lacking if phase_of(one) is Phase.EXPAND]
+        contract = [one for one in lacking if phase_of(one) is Phase.CONTRACT]
+        self.scripts: Sequence[Script] = [*expand, *(one for one in contract if _is_compatible(one, release))]
+
+    def moves(self) -> Iterator[RevisionRun]:
+        """Upgrade by each revision, then downgrade in reverse order. Raises ScenarioError on failure."""
+        for script in self.scripts:
+            yield self._moved(script, up=True)
+        for script in reversed(self.scripts):
+            yield self._moved(script, up=False)
+
+    def _moved(self, script: Script, *, up: bool) -> RevisionRun:
+        change, goal = (command.upgrade, script.revision) if up else (command.downgrade, f"{script.revision}@-1")
+        start = time.monotonic()
+        try:
+            with ThreadPoolExecutor(1) as thread:  # Alembic's environment runs an event loop
+                thread.submit(change, self._config, goal).result()
+        except Exception as error:
+            raise ScenarioError(f"revision {script.revision} failed: {error}") from error
+        end = time.monotonic()
+        with connected(self._database) as connection:
+            unfinished = [str(words) for (words,) in connection.execute(_LEFT)]
+        return RevisionRun(revision=script.revision, doc=script.doc, up=up, start=start, end=end, unfinished=unfinished)
+
+
+def _is_compatible(script: Script, release: str) -> bool:
+    return version_key(safe_from(script)) <= version_key(release)

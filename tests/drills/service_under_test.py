@@ -1,0 +1,86 @@
+"""The service under test: a process on the database of the drill, with or without a proxy between them."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.sql import SQL, Identifier, Placeholder
+from sqlalchemy import URL
+
+from tests.benchmarks.access import KEY, SETTINGS, key_row
+from tests.cli.support import Served, create_api_key, rendered, serving
+from tests.drills.faults.proxy import HOST
+from tests.drills.load.load_job import LoadJob, RequestSpec
+from tests.drills.scenario import ScenarioContext, ScenarioError
+from tests.observability.prometheus_samples import Scrape
+from tests.support.template_databases import connected
+
+CLIENTS = 20
+ERRORS = "hexapost_db_errors_total"
+_LIMITS = ("REQUEST", "POOL", "CONNECT", "ATTEMPT", "STATEMENT", "IDLE_IN_TRANSACTION")
+UNHURRIED = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in _LIMITS}
+"""Time limits that a slow machine does not reach."""
+_SESSIONS = """
+SELECT state FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'hexapost' AND coalesce(wait_event_type, '') LIKE %s
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceUnderTest:
+    served: Served
+    port: int
+    key: str
+    seed: str
+
+    def job(self, operations: Sequence[RequestSpec] = (), *, clients: int = CLIENTS, **others: Any) -> LoadJob:
+        return LoadJob(
+            **{"port": self.port} | others,
+            host=HOST,
+            clients=clients,
+            operations=operations,
+            headers={"Authorization": f"Bearer {self.key}"},
+            seed=self.seed,
+        )
+
+
+def variables_of(stage: ScenarioContext, database: URL, **variables: str) -> dict[str, str]:
+    """Return the environment of a service: no rate limit, and long time limits if the size is patient."""
+    limits = UNHURRIED if stage.size.patient else {}
+    access = {} if stage.release else SETTINGS
+    return {"DATABASE_URL": rendered(database), **access, "HEXAPOST_RATE_LIMIT": "none", **limits, **variables}
+
+
+def _create_key(database: URL) -> str:
+    """Insert the API key of the benchmark. The command takes a second, but works with the schema of any release."""
+    row = key_row()
+    columns, values = SQL(", ").join(map(Identifier, row)), SQL(", ").join(Placeholder() * len(row))
+    statement = SQL("INSERT INTO api_keys ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(columns, values)
+    with connected(database.difference_update_query(["ssl"])) as connection:
+        connection.execute(statement, list(row.values()))
+    return KEY
+
+
+@contextmanager
+def target(stage: ScenarioContext, database: URL, *arguments: str, **variables: str) -> Iterator[ServiceUnderTest]:
+    """Run the service, and stop it at the end of the block. Raises ScenarioError if it does not stop with status 0."""
+    variables = variables_of(stage, database, **variables)
+    key = create_api_key(stage.directory, **variables) if stage.release else _create_key(database)
+    with serving(stage.directory, *arguments, **variables) as served:
+        yield ServiceUnderTest(served=served, port=int(served.base_url().rpartition(":")[2]), key=key, seed=stage.seed)
+        if (status := served.stop(signal.SIGTERM)) != 0:
+            raise ScenarioError(f"the service exited with status {status}:\n{served.output[-2000:]}")
+
+
+def errors(service: ServiceUnderTest, sqlstate: str) -> int:
+    """Return the number of database errors with this SQLSTATE since the start of the service."""
+    scrape = Scrape(service.served.get("/metrics", key=service.key).read().decode())
+    return int(sum(sample.value for sample in scrape.found(ERRORS, sqlstate=sqlstate)))
+
+
+def sessions(database: URL, *, waiting_for: str = "%") -> list[str]:
+    """Return the states of the service's database sessions, or of those that wait for this type of event."""
+    with connected(database) as connection:
+        return [str(state) for (state,) in connection.execute(_SESSIONS, [waiting_for])]

@@ -1,0 +1,155 @@
+"""The drill `conflicts`: the service retries deadlocks and serialization failures."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+from tests.cli.support import wait_until
+from tests.drills.load.http_connection import ACKNOWLEDGED
+from tests.drills.load.load_job import NUMBER, Attempt, RequestSpec
+from tests.drills.load.load_runner import run_load
+from tests.drills.load.workload import READ, SeedData, insert_seed_data
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
+from tests.drills.service_under_test import errors, sessions, target
+from tests.drills.verifications import answered, nothing_lost, outcome, responses_match_requests, succeeded, whole
+from tests.support.template_databases import connected
+
+RATE = 60.0
+CONTENDED = 3
+"""Users that many requests change at the same time."""
+FAULTS = """
+CREATE SEQUENCE drill_40001;
+CREATE SEQUENCE drill_40p01;
+CREATE SEQUENCE drill_turns;
+CREATE FUNCTION drill_conflict() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    first bigint;
+BEGIN
+    IF random() < 0.05 THEN
+        PERFORM nextval('drill_40001');
+        RAISE EXCEPTION 'drilled' USING ERRCODE = '40001';
+    END IF;
+    IF random() < 0.05 THEN
+        PERFORM nextval('drill_40p01');
+        RAISE EXCEPTION 'drilled' USING ERRCODE = '40P01';
+    END IF;
+    IF random() < 0.2 THEN
+        -- Two calls in a row take two locks in opposite order. If they overlap, it is a real deadlock.
+        first := 1 + nextval('drill_turns') % 2;
+        -- Do not wait for the first lock: a queue would reach the statement timeout.
+        IF NOT pg_try_advisory_xact_lock(first) THEN
+            RETURN NEW;
+        END IF;
+        PERFORM pg_sleep(0.15);
+        PERFORM pg_advisory_xact_lock(3 - first);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER drill_users BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION drill_conflict();
+CREATE TRIGGER drill_posts BEFORE INSERT OR UPDATE ON posts FOR EACH ROW EXECUTE FUNCTION drill_conflict();
+"""
+SETTINGS = ("default_transaction_isolation = 'repeatable read'", "deadlock_timeout = '50ms'")
+"""With repeatable read, two concurrent updates of a row are a real serialization failure."""
+INJECTED = """
+SELECT CASE WHEN a.is_called THEN a.last_value ELSE 0 END, CASE WHEN b.is_called THEN b.last_value ELSE 0 END,
+       (SELECT deadlocks FROM pg_stat_database WHERE datname = current_database())
+FROM drill_40001 AS a, drill_40p01 AS b
+"""
+SERIALIZATION_FAILURE = "40001"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflicts:
+    """Numbers of conflicts. Real serialization failures are those that the service counted minus the injected ones."""
+
+    injected_failures: int
+    injected_deadlocks: int
+    real_failures: int
+    real_deadlocks: int
+
+
+def run(stage: ScenarioContext) -> ScenarioResult:
+    with connected(stage.database) as connection:
+        for setting in SETTINGS:
+            connection.execute(f'ALTER DATABASE "{stage.database.database}" SET {setting}'.encode())
+    with target(stage, stage.url) as service:
+        seeds = insert_seed_data(service.job())
+        with connected(stage.database) as connection:
+            connection.execute(FAULTS.encode())
+        operations = [*seeds.weighted_mix(writes=2), *_changes(seeds)]
+        attempts = run_load(service.job(operations, rate=RATE, seconds=stage.size.seconds), stage.progress)
+        met = errors(service, SERIALIZATION_FAILURE)
+    checks = [
+        _conflicts(_found(stage, met)),
+        succeeded(attempts),
+        answered(attempts),
+        responses_match_requests(attempts),
+        _versions(attempts, stage, seeds),
+        *nothing_lost(attempts, stage.database, seeds),
+    ]
+    return outcome(checks, attempts, [whole(attempts, "conflicts are frequent")])
+
+
+def _contended(seeds: SeedData) -> Sequence[str]:
+    return list(seeds.authors.values())[:CONTENDED]
+
+
+def _changes(seeds: SeedData) -> list[RequestSpec]:
+    """Return updates of few users. They add no row, so their names start like those of reads."""
+    return [
+        RequestSpec(
+            name=f"{READ} {NUMBER} {id_}",
+            method="PATCH",
+            path=f"/api/v1/users/{id_}",
+            body=json.dumps({"full_name": f"Change {NUMBER}"}),
+            expects=json.dumps(f"Change {NUMBER}"),
+        )
+        for id_ in _contended(seeds)
+        for _ in range(15)
+    ]
+
+
+def _found(stage: ScenarioContext, met: int) -> Conflicts:
+    wait_until(lambda: not sessions(stage.database))  # a session reports its deadlocks when it ends, at the latest
+    with connected(stage.database) as connection:
+        (found,) = connection.execute(INJECTED).fetchall()
+    failures, deadlocks, real = (int(str(count)) for count in found)
+    return Conflicts(
+        injected_failures=failures,
+        injected_deadlocks=deadlocks,
+        real_failures=met - failures,
+        real_deadlocks=real,
+    )
+
+
+def _conflicts(found: Conflicts) -> Verification:
+    figure = (
+        f"{found.real_deadlocks:,} real deadlocks and {found.injected_deadlocks:,} injected, "
+        f"{found.real_failures:,} real serialization failures and {found.injected_failures:,} injected"
+    )
+    return verify("conflicts of each kind occur", figure, min(astuple(found)) > 0)
+
+
+def _versions(attempts: Sequence[Attempt], stage: ScenarioContext, seeds: SeedData) -> Verification:
+    """Compare the number of updates of each contended user with its version: a lost update would be missing."""
+    names = (one.operation.split(" ") for one in attempts if one.outcome == ACKNOWLEDGED)
+    changes = Counter(words[2] for words in names if words[0] == READ and len(words) > 2)
+    with connected(stage.database) as connection:
+        found = connection.execute("SELECT id::text, version FROM users").fetchall()
+    versions = {str(id_): int(str(version)) for id_, version in found}
+    wrong = [
+        f"user {id_} was updated {changes[id_]} times and has version {versions[id_]}"
+        for id_ in _contended(seeds)
+        if versions[id_] != 1 + changes[id_]
+    ]
+    return verify("no update is lost", f"{changes.total():,} updates of {CONTENDED} users", wrong)
+
+
+CONFLICTS = Scenario(
+    name="conflicts",
+    claim="Deadlocks and serialization failures, injected and real, fail no request of 20 clients and lose no update.",
+    run=run,
+    full=ScenarioSize(seconds=60.0),
+    quick=ScenarioSize(seconds=6.0, patient=True),
+)

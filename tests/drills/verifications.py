@@ -1,0 +1,146 @@
+"""Checks that several drills share."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+from sqlalchemy import URL
+
+from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED, REFUSED, UNSENT
+from tests.drills.load.load_job import Attempt
+from tests.drills.load.workload import SeedData, only_writes
+from tests.drills.reconciliation import Reconciliation, describe, rows
+from tests.drills.scenario import FaultWindow, ScenarioResult, Verification, verify
+from tests.support.chart_scale import percentile
+
+NOTHING = "no request is acknowledged"
+
+
+def outcome(
+    checks: Sequence[Verification], attempts: Sequence[Attempt], marks: Sequence[FaultWindow]
+) -> ScenarioResult:
+    start = beginning(attempts)
+    last = [one for one in attempts if one.is_last]
+    return ScenarioResult(
+        checks=checks,
+        samples=[(one.due - start, one.done - one.due) for one in last if one.outcome in {ACKNOWLEDGED, MISMATCHED}],
+        marks=marks,
+        refusals=[one.due - start for one in last if one.outcome not in {ACKNOWLEDGED, MISMATCHED, CANCELLED}],
+    )
+
+
+def beginning(attempts: Sequence[Attempt]) -> float:
+    return min((attempt.due for attempt in attempts), default=0.0)
+
+
+def whole(attempts: Sequence[Attempt], label: str) -> FaultWindow:
+    return FaultWindow(label=label, start=0.0, end=max(attempt.done for attempt in attempts) - beginning(attempts))
+
+
+def nothing_lost(attempts: Sequence[Attempt], database: URL, seeds: SeedData) -> list[Verification]:
+    """Compare acknowledged writes with stored rows."""
+    return stored(Reconciliation.of(only_writes(attempts), rows(database)), known=seeds.names)
+
+
+def stored(ledger: Reconciliation, *, known: Sequence[str]) -> list[Verification]:
+    lost, duplicates = ledger.lost(), ledger.duplicates()
+    misnamed, strangers = ledger.wrong_ids(), ledger.unexpected_rows(known)
+    of_all = f"{len(lost)} of {len(ledger.acknowledged):,} lost"
+    return [
+        verify("no acknowledged write is lost", of_all, lost if ledger.acknowledged else [NOTHING]),
+        verify("no write is stored twice", f"{len(duplicates)} duplicates", duplicates),
+        verify("each response has the id of the stored row", f"{len(misnamed)} wrong ids", misnamed),
+        verify("no other row is stored", f"{len(strangers)} other rows", strangers),
+    ]
+
+
+def acknowledged(ledger: Reconciliation, *, retries: int) -> Verification:
+    figure = f"{len(ledger.acknowledged):,} of {len(ledger.last):,}, with {retries:,} retries"
+    return verify("every request is acknowledged in the end", figure, ledger.unacknowledged())
+
+
+def succeeded(attempts: Sequence[Attempt]) -> Verification:
+    """Check that some requests were acknowledged, and no request failed. A missing response is unknown, not failed."""
+    last = [attempt for attempt in attempts if attempt.is_last]
+    outcomes = Counter(attempt.outcome for attempt in last)
+    failed = [describe(attempt) for attempt in last if attempt.outcome in {REFUSED, UNSENT, MISMATCHED}]
+    unknown = outcomes.total() - outcomes[ACKNOWLEDGED] - len(failed)
+    figure = f"{len(failed):,} failed and {unknown:,} unknown of {len(last):,}"
+    return verify("no request fails", figure, failed if outcomes[ACKNOWLEDGED] else [*failed, NOTHING])
+
+
+def all_acknowledged(attempts: Sequence[Attempt]) -> Verification:
+    """Check that every request was acknowledged. An aborted connection counts as a failure."""
+    failed = [describe(one) for one in attempts if one.outcome != ACKNOWLEDGED]
+    figure = f"{len(failed)} of {len(attempts):,} fail, p99 {latency(attempts, 99.0):.0f} ms"
+    return verify("no request fails or is aborted", figure, failed if attempts else [NOTHING])
+
+
+def answered(attempts: Sequence[Attempt]) -> Verification:
+    silent = [describe(attempt) for attempt in attempts if attempt.is_last and not attempt.status]
+    figure = f"{len(silent):,} of {len(attempts):,} without a response"
+    return verify("every request gets a response", figure, silent if attempts else ["no request was sent"])
+
+
+def responses_match_requests(attempts: Sequence[Attempt]) -> Verification:
+    mistaken = [describe(attempt) for attempt in attempts if attempt.outcome == MISMATCHED]
+    answers = sum(attempt.outcome == ACKNOWLEDGED for attempt in attempts)
+    return verify("every response belongs to its request", f"{len(mistaken)} of {answers:,} do not", mistaken)
+
+
+def latency(attempts: Sequence[Attempt], percent: float) -> float:
+    """Return a percentile of the latency in milliseconds, from the due time."""
+    ordered = sorted((attempt.done - attempt.due) * 1000 for attempt in attempts if attempt.is_last)
+    return percentile(ordered, percent) if ordered else float("inf")
+
+
+def latency_below(claim: str, attempts: Sequence[Attempt], *, percent: float, milliseconds: float) -> Verification:
+    """Check that every attempt was acknowledged, and that a percentile of the latency is below the bound."""
+    failed = [describe(attempt) for attempt in attempts if attempt.outcome != ACKNOWLEDGED]
+    found = latency(attempts, percent)
+    figure = f"p{percent:g} {found:.1f} ms, slowest {latency(attempts, 100.0):.1f} ms of {len(attempts):,}"
+    slow = [f"p{percent:g} is {found:.1f} ms"] if found >= milliseconds else []
+    return verify(f"{claim} in under {milliseconds:g} ms", figure, [*failed, *slow])
+
+
+@dataclass(slots=True)
+class FaultTimeline:
+    """Labels, starts and ends of faults, by the monotonic clock of the system."""
+
+    moments: list[tuple[str, float, float]] = field(default_factory=list)
+
+    @contextmanager
+    def during(self, label: str) -> Iterator[None]:
+        start = monotonic()
+        try:
+            yield
+        finally:
+            self.moments.append((label, start, monotonic()))
+
+    def marks(self, attempts: Sequence[Attempt]) -> list[FaultWindow]:
+        begun = beginning(attempts)
+        return [FaultWindow(label=label, start=start - begun, end=end - begun) for label, start, end in self.moments]
+
+    def without(self, attempts: Sequence[Attempt], *, longer_than: float) -> list[Attempt]:
+        """Return the attempts that met only faults of at most that many seconds."""
+        longer = [(start, end) for _, start, end in self.moments if end - start > longer_than]
+        return [one for one in attempts if not any(one.due < end and start < one.done for start, end in longer)]
+
+    def faults_without_requests(self, attempts: Sequence[Attempt]) -> list[str]:
+        """Find faults without a request. A short fault counts as one second long."""
+        return [
+            f"no request meets {label} after {start - beginning(attempts):.1f} s"
+            for label, start, end in self.moments
+            if not any(one.due < max(end, start + 1.0) and start < one.done for one in attempts)
+        ]
+
+    def time_outside_faults(self, one: Attempt) -> float:
+        """Return the latency of an attempt without the time of faults."""
+        overlaps = (min(one.done, end) - max(one.due, start) for _, start, end in self.moments)
+        return one.done - one.due - sum(overlap for overlap in overlaps if overlap > 0)
+
+    @property
+    def longest(self) -> float:
+        return max((end - start for _, start, end in self.moments), default=0.0)

@@ -1,0 +1,35 @@
+"""What the commands that measure have in common: a server to measure on, and an orderly end."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from sqlalchemy import URL
+
+from adapters.embedded import EmbeddedPostgres
+from adapters.settings import DATABASE_URL, parse_database_url
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def benchmark_server(name: str, report: Callable[[str], None]) -> Iterator[URL]:
+    """Yield the URL of a database on DATABASE_URL's server, or on an embedded one with that name, as users have it."""
+    if given := os.environ.get(DATABASE_URL):
+        yield parse_database_url(given)
+        return
+    with EmbeddedPostgres(ROOT / ".hexapost" / name, report=report) as server:
+        yield parse_database_url(server.url())
+
+
+def install_shutdown_handler() -> None:
+    """Have signals end the process by an exception, so that what was started is stopped on the way out."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

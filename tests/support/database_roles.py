@@ -1,0 +1,58 @@
+"""Roles of a server, besides the one that everything belongs to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import URL
+
+from tests.support.template_databases import Connection, connected
+
+PASSWORD = "limited"  # noqa: S105 - of a role of these tests
+
+
+class Role:
+    """A role that may log in and read the users, on a database of the test's own."""
+
+    def __init__(self, admin: Connection, url: URL) -> None:
+        self._admin = admin
+        self.name = f"limited_{url.database}"
+        self.url = url.set(username=self.name, password=PASSWORD)
+
+    def limit(self, connections: int) -> None:
+        """Have the server let it in so many times at once, of those who come together perhaps none; -1 is no limit."""
+        self._admin.execute(SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(Identifier(self.name), connections))
+
+    def grant(self, table: str) -> None:
+        """Let it read a table."""
+        self._admin.execute(SQL("GRANT SELECT ON {} TO {}").format(Identifier(table), Identifier(self.name)))
+
+    def revoke(self, table: str) -> None:
+        """Let it read a table no more."""
+        self._admin.execute(SQL("REVOKE SELECT ON {} FROM {}").format(Identifier(table), Identifier(self.name)))
+
+    def terminate(self) -> None:
+        """Break off all its connections."""
+        self._admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [self.name])
+
+    @property
+    def connections(self) -> int:
+        """How many it has."""
+        (row,) = self._admin.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", [self.name]).fetchall()
+        return int(str(row[0]))
+
+
+@contextmanager
+def temporary_role(url: URL) -> Iterator[Role]:
+    """Make a role for as long as the block."""
+    with connected(url) as admin:
+        role = Role(admin, url)
+        name = Identifier(role.name)
+        admin.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, PASSWORD))
+        try:
+            role.grant("users")
+            yield role
+        finally:
+            role.terminate()
+            admin.execute(SQL("DROP OWNED BY {}").format(name))
+            admin.execute(SQL("DROP ROLE {}").format(name))

@@ -1,0 +1,88 @@
+"""A TCP proxy to PostgreSQL that can freeze: it accepts connections and forwards no data."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import URL
+
+
+class FreezingProxy:
+    """Forwards data until it freezes."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._serving: set[asyncio.Task[None] | None] = set()
+
+    def freeze(self) -> None:
+        """Stop forwarding on all connections."""
+        self._flows.clear()
+
+    def thaw(self) -> None:
+        """Abort the frozen connections, and forward new ones."""
+        self.close()
+        self._flows.set()
+
+    def close(self) -> None:
+        """Abort all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def end(self) -> None:
+        """Abort all connections, and cancel their tasks."""
+        self.close()
+        tasks = [task for task in self._serving if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        task = asyncio.current_task()
+        self._serving.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._serving.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        await self._flows.wait()
+        query = dict(self._url.query)
+        if directory := query.get("host"):
+            path = f"{directory}/.s.PGSQL.{query.get('port', 5432)}"
+            inner, outer = await asyncio.open_unix_connection(path)
+        else:
+            inner, outer = await asyncio.open_connection(self._url.host or "localhost", self._url.port or 5432)
+        self._writers.append(outer)
+        await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self._flows.wait()
+                writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def proxied(url: URL) -> AsyncIterator[tuple[URL, FreezingProxy]]:
+    """Yield the URL of the database through a proxy, and the proxy."""
+    proxy = FreezingProxy(url)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    query = {name: value for name, value in url.query.items() if name not in {"host", "port"}}
+    try:
+        yield url.set(host="127.0.0.1", port=port, query=query), proxy
+    finally:
+        server.close()
+        await proxy.end()

@@ -1,0 +1,16 @@
+"""Coverage of the keepers of the embedded PostgreSQL, which start without a variable or a package of ours."""
+
+import os
+import sys
+
+from adapters.embedded import server_daemon
+
+
+def enable_daemon_coverage() -> None:
+    """Have the keepers that this process starts measured, if this process is."""
+    measured = os.environ.get("COVERAGE_PROCESS_CONFIG")
+    if measured is not None:
+        server_daemon.PROGRAM = (
+            f"import os, sys; os.environ['COVERAGE_PROCESS_CONFIG'] = {measured!r}; sys.path[1:1] = {sys.path[1:]!r}; "
+            f"import coverage; coverage.process_startup(); {server_daemon.PROGRAM}"
+        )
