@@ -8,7 +8,7 @@ URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
 
 
 def test_prefixed_database_url_raises() -> None:
-    with pytest.raises(SettingsError, match=r"^HEXAPOST_DATABASE_URL: the variable is called DATABASE_URL$"):
+    with pytest.raises(SettingsError, match=r"^HEXAPOST_DATABASE_URL: unknown setting. Did you mean DATABASE_URL?$"):
         load_settings({"HEXAPOST_DATABASE_URL": URL})
 
 

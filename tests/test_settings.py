@@ -168,15 +168,15 @@ def test_all_invalid_settings_are_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("HEXAPOST_PROT", "8000", "there is no such setting"),
-        ("HEXAPOST_port", "1", "settings are written in capitals"),
+        ("HEXAPOST_PROT", "8000", "unknown setting. Did you mean HEXAPOST_PORT?"),
+        ("HEXAPOST_port", "1", "unknown setting. Names of settings are in capitals"),
         ("HEXAPOST_API_KEY_PEPPERS", SECRET, "must look like 2:<secret>,1:<secret>, with versions of 1 to 9999"),
         (
             "HEXAPOST_API_KEY_PEPPERS",
             f"2:{SECRET},1:short",
             "the secret of version 1 must be at least 32 characters long",
         ),
-        ("HEXAPOST_API_KEY_PEPPERS", f"3:{SECRET},3:{SECRET}", "version 3 must be there only once"),
+        ("HEXAPOST_API_KEY_PEPPERS", f"3:{SECRET},3:{SECRET}", "version 3 must appear only once"),
     ],
 )
 def test_invalid_setting_has_a_specific_message(name: str, text: str, problem: str) -> None:

@@ -122,14 +122,10 @@ async def test_operation_returns_403_without_its_scope(world: World, operation: 
     before = world.stored()
     for key in keys:
         response = await world.ask(operation, bearer(key))
-        assert _check(response, 403, "forbidden") in {"", f"The key lacks the scope {operation.scope}."}
+        assert _check(response, 403, "forbidden") in {"", f"The API key lacks the scope {operation.scope}."}
         challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{operation.scope}"'
         assert response.headers.get_list("www-authenticate") == [challenge]
         assert world.ada["email"] not in response.text
-    # The scope is checked before the query and the body.
-    _check(await world.ask(operation, bearer(key), params={"unknown": "x"}), 403, "forbidden")
-    plain = {**bearer(key), "Content-Type": "text/plain"}
-    _check(await world.ask(operation, plain, json=None, content=b"{"), 403, "forbidden")
     assert world.stored() == before
 
 

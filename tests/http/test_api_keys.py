@@ -121,7 +121,7 @@ async def test_post_api_key_accepts_rfc_3339_times(api: Api, at: str) -> None:
 async def test_post_api_key_returns_403_for_a_scope_beyond_own(api: Api, scope: Scope) -> None:
     key = bearer(await stored_key(api.storage, *set(Scope) - {scope}))
     response = await api.client.post(KEYS, json={**GIVEN, "scopes": list(Scope)}, headers=key)
-    assert check_problem(response, 403, "forbidden")["detail"] == f"The key lacks the scope {scope}."
+    assert check_problem(response, 403, "forbidden")["detail"] == f"The API key lacks the scope {scope}."
     assert f'scope="{scope}"' in response.headers["www-authenticate"]
 
 

@@ -88,7 +88,7 @@ def test_openapi_links_refer_to_operations() -> None:
     found = [
         link["operationId"]
         for _, _, operation in operations()
-        for response in operation["responses"].values()
+        for response in map(resolved, operation["responses"].values())
         for link in response.get("links", {}).values()
     ]
     assert len(found) == 10
@@ -98,7 +98,8 @@ def test_openapi_links_refer_to_operations() -> None:
 def test_openapi_responses_have_headers_and_examples() -> None:
     for method, path, operation in operations():
         takes_a_key = operation["security"] != []
-        for status, response in operation["responses"].items():
+        for status, reference in operation["responses"].items():
+            response = resolved(reference)
             where = f"{method} {path} {status}"
             assert {"X-Request-ID", "Cache-Control"} <= set(response["headers"]), where
             assert all(resolved(header)["schema"] for header in response["headers"].values())
@@ -147,7 +148,7 @@ def test_openapi_schemas_are_bounded() -> None:
 def test_openapi_response_examples_match_their_schemas() -> None:
     seen = 0
     for _, _, operation in operations():
-        for response in operation["responses"].values():
+        for response in map(resolved, operation["responses"].values()):
             for content in response.get("content", {}).values():
                 examples = [resolved(example)["value"] for example in content.get("examples", {}).values()]
                 for example in [*examples, *([content["example"]] if "example" in content else [])]:
@@ -163,7 +164,8 @@ def test_openapi_response_examples_match_their_schemas() -> None:
 def test_openapi_problem_examples_match_their_status() -> None:
     seen = set()
     for _, _, operation in operations():
-        for status, response in operation["responses"].items():
+        for status, reference in operation["responses"].items():
+            response = resolved(reference)
             for code, example in response.get("content", {}).get(PROBLEM_JSON, {}).get("examples", {}).items():
                 value = resolved(example)["value"]
                 assert (value["type"], str(value["status"])) == (f"/problems/{code}", status)
@@ -214,7 +216,7 @@ async def test_responses_match_the_openapi_document(api: Api) -> None:
         "get_readiness": await api.client.get("/readyz"),
     }.items():
         (operation,) = [found for _, _, found in operations() if found["operationId"] == operation_id]
-        documented = operation["responses"][str(response.status_code)]
+        documented = resolved(operation["responses"][str(response.status_code)])
         check(documented["content"]["application/json"]["schema"], response.json())
         for name, header in documented["headers"].items():
             if resolved(header)["required"]:

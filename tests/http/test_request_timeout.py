@@ -24,7 +24,7 @@ QUICK = RequestLimits(body_timeout=0, request_timeout=0)
 PIECE: Message = {"type": "http.request", "body": b"{", "more_body": True}
 WHOLE: Message = {"type": "http.request", "body": b'{"email": "ada@example.org"}'}
 METHODS = [("GET", True), ("POST", False), ("PATCH", False), ("DELETE", False)]
-UNCERTAIN = "may have been carried out"
+UNCERTAIN = "may or may not be stored"
 
 
 class Client:

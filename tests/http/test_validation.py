@@ -172,7 +172,7 @@ async def test_unknown_query_parameter_returns_422(api: Api, method: str, path: 
 async def test_malformed_query_string_returns_422(api: Api, query: str) -> None:
     raw = await call(api.app, "GET", "/api/v1/users", query=query.encode("latin-1"))
     assert findings(raw.parsed) == []
-    assert raw.parsed.json()["detail"] == "The query string is not percent-encoded UTF-8."
+    assert raw.parsed.json()["detail"] == "The query string is not valid percent-encoded UTF-8."
 
 
 async def test_validation_reports_all_errors(api: Api) -> None:
