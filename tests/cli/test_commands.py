@@ -55,7 +55,8 @@ def test_all_invalid_settings_are_named_without_values(hexapost: Hexapost) -> No
 def test_command_returns_2_without_a_database(hexapost: Hexapost, command: str) -> None:
     outcome = hexapost(*command.split())
     assert outcome.status == 2
-    assert outcome.stderr == "hexapost: DATABASE_URL: must be set, or --embedded be given\n"
+    assert outcome.stderr == "hexapost: DATABASE_URL is not set. Example: postgresql+asyncpg://user:password@localhost:5432/hexapost. "
+        "Or pass --embedded to start a local PostgreSQL.\n"
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ class StorageEquivalence(RuleBasedStateMachine):
     def list_keys(self, **page: Any) -> None:
         self.compare(lambda side: side.keys.list(SYSTEM_PRINCIPAL, **page))
 
-    @rule(target=people, email=EMAILS, key=keys, name=REQUEST_NAMES, fingerprint=FINGERPRINTS, lasts=TTLS)
+    @rule(target=people, email=EMAILS, key=keys, key_hash=REQUEST_NAMES, fingerprint=FINGERPRINTS, ttl=TTLS)
     def create_user_once(self, email: str, **request: Any) -> Any:
         return self.create(lambda side: side.users.create_once(SYSTEM_PRINCIPAL, a_request(**request), email=email))
 
