@@ -158,7 +158,7 @@ def test_pool_alert_uses_only_waiting_requests() -> None:
 
 
 def test_build_info_panel_sums_processes_by_version() -> None:
-    (panel,) = [panel for panel in PANELS if panel["description"] == "Processes by release."]
+    (panel,) = [panel for panel in PANELS if panel["description"] == "Processes by version."]
     assert panel["targets"][0]["expr"].startswith("sum by (version) (hexapost_build_info{")
 
 
