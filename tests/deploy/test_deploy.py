@@ -25,7 +25,8 @@ RULES = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
 PROMETHEUS = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 ALERTS: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in group["rules"]]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-README = (ROOT / "README.md").read_text()
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
+OBSERVABILITY = (ROOT / "docs/observability.md").read_text()
 
 OF_PROMETHEUS = {"job", "instance"}
 """Labels that Prometheus adds to every sample."""
@@ -116,6 +117,20 @@ def test_dashboard_shows_every_metric(scrape: Scrape) -> None:
     assert {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in scrape.samples} == shortened
 
 
+def test_docs_list_every_metric_with_its_labels(scrape: Scrape) -> None:
+    exposed: dict[str, set[str]] = {}
+    for sample in scrape.samples:
+        name = re.sub("_(bucket|count|sum)$", "", sample.name)
+        exposed.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    rows = re.findall(r"^\| `(hexapost_\w+)` \| (.*?)\| ", OBSERVABILITY, re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == exposed
+
+
+def test_docs_list_every_alert_with_its_severity() -> None:
+    rows = re.findall(r"^\| `(Hexapost\w+)` \| (\w+) \|", OBSERVABILITY, re.MULTILINE)
+    assert rows == [(alert["alert"], alert["labels"]["severity"]) for alert in ALERTS]
+
+
 def test_promql_expressions_match_existing_rejection_reasons(scrape: Scrape) -> None:
     for title, expression in expressions():
         for selector in selectors(expression):
@@ -146,7 +161,7 @@ def test_runbooks_name_existing_settings_and_alerts() -> None:
     for alert in ALERTS:
         runbook = alert["annotations"]["runbook"]
         for name in re.findall(r"HEXAPOST_[A-Z_]+", runbook):
-            assert f"`{name}`" in README, name
+            assert f"`{name}`" in CONFIGURATION, name
         for name in re.findall(r"Hexapost[A-Z]\w+", runbook):
             assert name in {other["alert"] for other in ALERTS}, name
 
