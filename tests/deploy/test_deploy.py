@@ -28,9 +28,9 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 OBSERVABILITY = (ROOT / "docs/observability.md").read_text()
 
-OF_PROMETHEUS = {"job", "instance"}
-"""Labels that Prometheus adds to every sample."""
-LABELS: dict[str, set[str]] = {"up": OF_PROMETHEUS}
+TARGET_LABELS = {"job", "instance"}
+"""The labels that Prometheus adds to each sample."""
+OTHER_METRICS: dict[str, set[str]] = {"up": TARGET_LABELS}
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hexapost'"
 
 
@@ -67,6 +67,7 @@ def _scraped(served: Served, key: str) -> Scrape:
 
 
 def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
+    """Yield the selectors of metrics in an expression."""
     found: list[promql_parser.VectorSelector] = []
 
     def visit(node: object) -> bool:
@@ -78,8 +79,8 @@ def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
     yield from found
 
 
-def grouped(expression: str) -> set[str]:
-    """Return the labels of the `by` clauses."""
+def grouping_labels(expression: str) -> set[str]:
+    """Return the labels in the `by` clauses of an expression."""
     found: set[str] = set()
 
     def visit(node: object) -> bool:
@@ -91,28 +92,28 @@ def grouped(expression: str) -> set[str]:
     return found
 
 
-def shown(scrape: Scrape) -> dict[str, set[str]]:
-    """Return the labels of each exposed metric."""
-    labels = {name: set(some) for name, some in LABELS.items()}
+def labels_by_metric(scrape: Scrape) -> dict[str, set[str]]:
+    """Return the labels of each metric."""
+    labels = {name: set(names) for name, names in OTHER_METRICS.items()}
     for sample in scrape.samples:
-        labels.setdefault(sample.name, set(OF_PROMETHEUS)).update(sample.labels)
+        labels.setdefault(sample.name, set(TARGET_LABELS)).update(sample.labels)
     return labels
 
 
 @pytest.mark.parametrize(("title", "expression"), list(expressions()))
 def test_promql_expressions_use_existing_metrics_and_labels(scrape: Scrape, title: str, expression: str) -> None:
-    labels = shown(scrape)
+    labels = labels_by_metric(scrape)
     used = list(selectors(expression))
     assert used, title
     for selector in used:
         assert selector.name in labels, title
         assert {matcher.name for matcher in selector.matchers.matchers} <= labels[selector.name], title
-    assert grouped(expression) <= set.union(*(labels[str(selector.name)] for selector in used)), title
+    assert grouping_labels(expression) <= set.union(*(labels[str(selector.name)] for selector in used)), title
 
 
 def test_dashboard_shows_every_metric(scrape: Scrape) -> None:
     titles = {panel["title"] for panel in PANELS}
-    used = {str(one.name) for title, text in expressions() if title in titles for one in selectors(text)}
+    used = {str(selector.name) for title, text in expressions() if title in titles for selector in selectors(text)}
     shortened = {re.sub("_(bucket|count|sum)$", "", name) for name in used}
     assert {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in scrape.samples} == shortened
 
@@ -195,7 +196,7 @@ def test_dashboard_has_unique_ids_and_no_overlaps() -> None:
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
         for target in panel["targets"]:
-            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouped(
+            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouping_labels(
                 target["expr"].replace("$__rate_interval", "5m")
             )
 
