@@ -4,7 +4,6 @@
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 RUN_SETUP := .venv/.installed
 DEV_SETUP := .venv/.installed-dev
 # Another account than root cannot run, nor test, what changes accounts.
@@ -70,16 +69,12 @@ lock: ## resolve the requirements anew, with hashes (needs uv)
 clean: ## remove what the other targets made: the embedded database, and the pepper without which no key opens anything
 	rm -rf .venv .hexapost report .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
+# An environment that has the packages of both locks keeps both at the same versions.
 $(RUN_SETUP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hexapost needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
-	@echo "hexapost: making .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv
-	@echo "hexapost: installing the locked requirements"
-	@$(INSTALL) --require-hashes -r requirements.txt
-	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hexapost: Python 3.11 or newer is required, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@$(PYTHON) deploy/install.py $(if $(wildcard $(DEV_SETUP)),requirements-dev.txt,requirements.txt) --project
 	@touch $@
 
 $(DEV_SETUP): requirements-dev.txt $(RUN_SETUP)
-	@echo "hexapost: installing the locked requirements of the tests and checks"
-	@$(INSTALL) --require-hashes -r requirements-dev.txt
+	@$(PYTHON) deploy/install.py requirements-dev.txt
 	@touch $@
