@@ -22,12 +22,13 @@ run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the e
 test: $(DEV_SETUP) ## run the whole test suite (args="-k users -x" are passed on to pytest)
 	@$(NOT_ROOT) $(BIN)/python -m pytest $(or $(args),-n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
 
-check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations (lint, locks) and the OpenAPI document
+check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, the workflow, migrations (lint, locks) and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/python -m migrations.checks.lint
 	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.checks.trace
 	$(CHECK) migrate --embedded --phase contract
