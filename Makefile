@@ -6,12 +6,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_SETUP := .venv/.installed
 DEV_SETUP := .venv/.installed-dev
+WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR): copy it to a folder that you can write to" >&2; exit 1; }
 # Another account than root cannot run, nor test, what changes accounts.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/account.py')
 # What must not depend on, or touch, the database of the environment.
 CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
 
-.PHONY: help run test check migrate migration bench drill prove fuzz openapi openapi-lint lock clean
+.PHONY: help run test check migrate migration bench drill prove fuzz openapi openapi-lint lock clean writable
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -72,10 +73,14 @@ clean: ## remove what the other targets made: the embedded database, and the pep
 
 # An environment that has the packages of both locks keeps both at the same versions.
 $(RUN_SETUP): requirements.txt pyproject.toml
+	@$(WRITABLE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hexapost: Python 3.11 or newer is required, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	@$(PYTHON) deploy/install.py $(if $(wildcard $(DEV_SETUP)),requirements-dev.txt,requirements.txt) --project
 	@touch $@
 
-$(DEV_SETUP): requirements-dev.txt $(RUN_SETUP)
+$(DEV_SETUP): requirements-dev.txt $(RUN_SETUP) | writable
 	@$(PYTHON) deploy/install.py requirements-dev.txt
 	@touch $@
+
+writable:
+	@$(WRITABLE)

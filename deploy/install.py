@@ -5,7 +5,6 @@
 """
 
 import importlib.util
-import os
 import re
 import shutil
 import signal
@@ -31,8 +30,6 @@ class InstallationError(Exception):
 
 def main(lock: str, *options: str) -> None:
     """Install the packages of the lock and, with `--project`, the project itself."""
-    if not os.access(".", os.W_OK):
-        raise InstallationError(f"cannot write to {Path.cwd()}: copy the checkout to a folder that you can write to")
     create_venv()
     remove_incomplete_packages()
     # `--no-deps`: pip before 23.3 resolves `coverage[toml]` without the pin of `coverage`, and finds a newer release.
@@ -73,16 +70,21 @@ def install(subject: str, *arguments: str, pins: int = 0) -> None:
     with LOG.open("w") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as pip:  # noqa: S603
         signal.signal(signal.SIGTERM, lambda *_: pip.terminate())
         wait(pip, pins)
-    if not pip.returncode:
-        return
-    output = read_log()
-    failure, action = last_error(output), "correct the cause"
-    if pip.returncode < 0:
-        failure = f"{signal.Signals(-pip.returncode).name} ended pip"
-    if (unreachable := "Retrying (Retry(total=0," in output) or "(from versions: none)" in output:
-        failure = "the package index does not answer" if unreachable else failure
-        action = "connect to the network or set PIP_INDEX_URL to another index"
-    raise InstallationError(f"cannot install {subject}: {failure}", f"{action}, then run make again (details: {LOG})")
+    if pip.returncode:
+        failure, action = explain(pip.returncode, read_log())
+        raise InstallationError(f"cannot install {subject}: {failure}", f"{action} (details: {LOG})")
+
+
+def explain(status: int, output: str) -> tuple[str, str]:
+    """Return why pip failed and what to do."""
+    if status < 0 or "Operation cancelled by user" in output:
+        return "interrupted", "run make again to continue"
+    connect = "connect to the network or set PIP_INDEX_URL to another index, then run make again"
+    if "Retrying (Retry(total=0," in output:
+        return "the package index does not answer", connect
+    return last_error(
+        output
+    ), connect if "(from versions: none)" in output else "correct the cause, then run make again"
 
 
 def wait(pip: subprocess.Popen[bytes], pins: int) -> None:

@@ -27,13 +27,16 @@ def copy_checkout(directory: Path, locks: Mapping[str, str]) -> Path:
     return directory
 
 
-def make(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(
+    checkout: Path, *arguments: str, user: int | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run make without network, index, cache or configuration of pip."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE", "PYTHON"))}
     isolated = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}
     return subprocess.run(  # noqa: S603 - make on a copy of this project
         ["make", f"PYTHON={sys.executable}", *arguments],  # noqa: S607
         cwd=checkout,
+        user=user,
         env=inherited | isolated | environment,
         capture_output=True,
         text=True,
