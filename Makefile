@@ -74,12 +74,12 @@ clean: ## remove what the other targets made: the embedded database, and the pep
 # An environment that has the packages of both locks keeps both at the same versions.
 $(RUN_SETUP): requirements.txt pyproject.toml
 	@$(WRITABLE)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hexapost: Python 3.11 or newer is required, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
-	@$(PYTHON) deploy/install.py $(if $(wildcard $(DEV_SETUP)),requirements-dev.txt,requirements.txt) --project
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hexapost: Python 3.11 or newer is required, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@"$(PYTHON)" deploy/install.py $(if $(wildcard $(DEV_SETUP)),requirements-dev.txt,requirements.txt) --project
 	@touch $@
 
 $(DEV_SETUP): requirements-dev.txt $(RUN_SETUP) | writable
-	@$(PYTHON) deploy/install.py requirements-dev.txt
+	@"$(PYTHON)" deploy/install.py requirements-dev.txt
 	@touch $@
 
 writable:

@@ -1,9 +1,9 @@
 """Errors and progress of the installation, as `make` reports them."""
 
-import errno
+import io
 import os
-import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy.install import LOG, InstallationError, create_venv, last_error, progress
+from deploy.install import LOG, InstallationError, create_venv, install, last_error, progress
 from tests.deploy.checkouts import RUN_SETUP, copy_checkout, make
 from tests.deploy.checkouts import create_venv as create_venv_without_ensurepip
 from tests.deploy.wheels import replace_hashes, write_backend, write_wheel
@@ -169,28 +169,47 @@ def waiting_pip(checkout: Path) -> Path:
     return fifo
 
 
-def test_terminal_shows_progress_and_termination_ends_pip(checkout: Path, waiting_pip: Path) -> None:
-    terminal, output = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "deploy/install.py", "requirements.txt"],
-        cwd=checkout,
-        stdout=output,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as installation:
-        os.close(output)
-        shown = b""
-        while b"hexapost: 1 of 2 packages collected" not in shown:
-            shown += os.read(terminal, 1000)
+class Terminal(io.StringIO):
+    """A terminal that ends the waiting pip after it shows progress."""
+
+    def __init__(self, fifo: Path) -> None:
+        super().__init__()
+        self.fifo = fifo
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if "hexapost: 1 of 2 packages collected" in text:
+            self.fifo.open("w").close()
+        return super().write(text)
+
+
+def test_terminal_shows_progress(checkout: Path, waiting_pip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    terminal = Terminal(waiting_pip)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    install("requirements.txt", pins=2)
+    first, *updates = terminal.getvalue().split("\r")
+    assert first == "hexapost: installing requirements.txt\n"
+    assert {update.strip() for update in updates} == {"hexapost: 1 of 2 packages collected", ""}
+
+
+def test_termination_ends_pip(checkout: Path, waiting_pip: Path) -> None:
+    command = [sys.executable, "deploy/install.py", "requirements.txt"]
+    with (
+        subprocess.Popen(command, cwd=checkout, stderr=subprocess.PIPE, text=True) as installation,  # noqa: S603
+        waiting_pip.open("wb", buffering=0) as pip,  # waits until pip reads it
+    ):
         installation.terminate()
         _, errors = installation.communicate()
-    os.close(terminal)
-    assert errors.splitlines() == [
-        "hexapost: cannot install requirements.txt: interrupted",
-        f"hexapost: run make again to continue (details: {LOG})",
-    ]
-    with pytest.raises(OSError, match=os.strerror(errno.ENXIO)):  # no process reads it
-        os.open(waiting_pip, os.O_WRONLY | os.O_NONBLOCK)
+        assert errors.splitlines() == [
+            "hexapost: cannot install requirements.txt: interrupted",
+            f"hexapost: run make again to continue (details: {LOG})",
+        ]
+        with pytest.raises(BrokenPipeError):
+            pip.write(b"more")
 
 
 def test_progress_counts_what_applies_to_this_platform() -> None:
