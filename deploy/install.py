@@ -67,9 +67,10 @@ def install(subject: str, *arguments: str, pins: int = 0) -> None:
     """Run `pip install`, with its output in the log and a counter for the pins of a lock."""
     write(f"hexapost: installing {subject}\n")
     command = [*PIP, "install", *arguments]
+    terminations: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: terminations.append(number))
     with LOG.open("w") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as pip:  # noqa: S603
-        signal.signal(signal.SIGTERM, lambda *_: pip.terminate())
-        wait(pip, pins)
+        wait(pip, pins, terminations)
     if pip.returncode:
         failure, action = explain(pip.returncode, read_log())
         raise InstallationError(f"cannot install {subject}: {failure}", f"{action} (details: {LOG})")
@@ -87,19 +88,19 @@ def explain(status: int, output: str) -> tuple[str, str]:
     ), connect if "(from versions: none)" in output else "correct the cause, then run make again"
 
 
-def wait(pip: subprocess.Popen[bytes], pins: int) -> None:
-    """Wait for the end of pip and meanwhile count packages, on a terminal."""
-    if not (pins and sys.stdout.isatty()):
-        pip.wait()
-        return
+def wait(pip: subprocess.Popen[bytes], pins: int, terminations: list[int]) -> None:
+    """Wait for the end of pip. Meanwhile count packages on a terminal, and end pip after a signal."""
+    shows_progress = pins > 0 and sys.stdout.isatty()
     before = count_installed()
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                pip.wait(POLL_SECONDS)
-                return
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            pip.wait(POLL_SECONDS)
+            break
+        if terminations:
+            pip.terminate()
+        if shows_progress:
             write(f"\r{progress(read_log(), pins, count_installed() - before):<{LINE_LENGTH}}")
-    finally:
+    if shows_progress:
         write(f"\r{'':<{LINE_LENGTH}}\r")
 
 
