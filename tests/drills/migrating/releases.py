@@ -1,10 +1,7 @@
 """The release before: its code, taken out of git, to serve in the virtual environment of the own code."""
 
-import io
-import shutil
 import subprocess
 import tomllib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +11,9 @@ from sqlalchemy import URL
 from tests.cli.support import COMMAND, ROOT, environment, rendered
 from tests.drills.drill import DrillError
 from tests.support.databases import connected
+from tests.support.revisions import RevisionError, extract_revision, git
 
 SECONDS = 120.0
-_PARTS = ("domain", "application", "adapters", "migrations", "pyproject.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,32 +61,19 @@ def taken(reference: str, directory: Path, *, repository: Path = ROOT) -> Releas
     """
     if not reference:
         return Release(root=repository, name="the own code")
-    commit = _git(repository, "rev-parse", "--verify", "--short", "--end-of-options", f"{reference}^{{commit}}")
-    packed = _git(repository, "archive", "--format=zip", commit.decode().strip(), "--", *_PARTS)
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        archive.extractall(directory)
-    commit_words = commit.decode().strip()
-    name = f"commit {commit_words}" if reference.startswith(commit_words[:7]) else f"{reference} ({commit_words})"
+    try:
+        commit = extract_revision(reference, directory, repository=repository)
+    except RevisionError as error:
+        raise DrillError(str(error)) from error
+    name = f"commit {commit}" if reference.startswith(commit[:7]) else f"{reference} ({commit})"
     return Release(root=directory, name=name)
 
 
 def last_tag(*, repository: Path = ROOT) -> str:
     """Return the last tag before the commit that is checked out; nothing where there is none, or no git."""
     try:
-        if Path(_git(repository, "rev-parse", "--show-toplevel").decode().strip()) != repository.resolve():
+        if Path(git(repository, "rev-parse", "--show-toplevel").decode().strip()) != repository.resolve():
             return ""  # the repository of somebody who has unpacked us in it
-        return _git(repository, "describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
-    except DrillError:
+        return git(repository, "describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
+    except RevisionError:
         return ""
-
-
-def _git(repository: Path, *arguments: str) -> bytes:
-    git = shutil.which("git")
-    if git is None:
-        raise DrillError("there is no git, which knows the releases before")
-    done = subprocess.run(  # noqa: S603 - asked for by who runs the drill
-        [git, "-C", repository, *arguments], capture_output=True, check=False, timeout=SECONDS
-    )
-    if done.returncode:
-        raise DrillError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
