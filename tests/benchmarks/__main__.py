@@ -4,6 +4,7 @@ import argparse
 import math
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from adapters.embedded import EmbeddedPostgresError
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.campaign import Plan
 from tests.benchmarks.database import scratch_database
+from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.workloads import WORKLOADS
-from tests.support.commands import end_in_order, measured_server
+from tests.support.commands import ROOT, end_in_order, measured_server
 
 SHORTEST = 0.1
 FEWEST_ROWS = 50  # an inactive user is among them
@@ -31,8 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan=plan, output=options.output, users=options.users, posts=options.posts, keys=options.workloads
     )
     try:
-        with measured_server("bench-postgres", _say) as url, scratch_database(url, _say) as database:
-            table = benchmark.run(database, _say)
+        with (
+            measured_server("bench-postgres", _say) as url,
+            scratch_database(url) as database,
+            tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory,
+        ):
+            deployment = Deployment(root=ROOT, name="Hexapost", database=database, directory=Path(directory))
+            deployment.prepare()
+            table = benchmark.run(deployment, _say)
     except (BenchmarkError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         _say(f"no result: {error}")
         return 1

@@ -20,6 +20,7 @@ from tests.benchmarks import database as database_module
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.campaign import Plan
 from tests.benchmarks.database import BenchDatabase, scratch_database
+from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import WrongAnswerError
 from tests.benchmarks.servers import HOST, ROOT, SERVICES, Service
 from tests.support.databases import Databases, connected
@@ -43,8 +44,12 @@ def _benchmark(output: Path, *services: Service) -> Benchmark:
     return Benchmark(plan=plan, output=output, users=50, posts=500, keys=("W3",), services=services)
 
 
+def _deployment(database: URL, directory: Path) -> Deployment:
+    return Deployment(root=ROOT, name="Hexapost", database=BenchDatabase.at(database), directory=directory)
+
+
 def test_the_database_of_a_killed_run_is_dropped_by_the_next(databases: Databases) -> None:
-    with suppress(psycopg.OperationalError), scratch_database(databases.url, _ignore) as database:
+    with suppress(psycopg.OperationalError), scratch_database(databases.url) as database:
         killed = make_url(database.url)
         with connected(databases.url) as connection:
             connection.execute(
@@ -53,7 +58,7 @@ def test_the_database_of_a_killed_run_is_dropped_by_the_next(databases: Database
             )
     assert _is_there(databases, killed)
 
-    with scratch_database(databases.url, _ignore) as database:
+    with scratch_database(databases.url) as database:
         next_one = make_url(database.url)
         assert not _is_there(databases, killed)
         assert _is_there(databases, next_one)
@@ -62,9 +67,10 @@ def test_the_database_of_a_killed_run_is_dropped_by_the_next(databases: Database
 
 def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -> None:
     said: list[str] = []
-    database = BenchDatabase.at(scratch)
+    deployment = _deployment(scratch, tmp_path)
+    deployment.prepare()
 
-    table = _benchmark(tmp_path / "report", *SERVICES).run(database, said.append)
+    table = _benchmark(tmp_path / "report", *SERVICES).run(deployment, said.append)
 
     assert len([line for line in said if re.fullmatch(r"\w gave \d\d right answers.*", line)]) == len(SERVICES)
     assert table.splitlines()[-1].startswith("targets of CPU per request: h <= 2.5 x b ")
@@ -74,7 +80,7 @@ def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -
     assert [run["rate"] is None for run in told["runs"]] == [True] * len(SERVICES) + [False] * len(SERVICES)
     assert all(run["completed"] >= 4 for run in told["runs"] if run["rate"] is None)
     assert ET.parse(tmp_path / "report" / "bench.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own
-    assert database.count_posts() == 500
+    assert deployment.database.count_posts() == 500
 
 
 @pytest.mark.parametrize("plant", WRONG.values(), ids=WRONG.keys())
@@ -84,10 +90,10 @@ def test_a_wrong_answer_ends_the_benchmark(
     (tmp_path / "planted.py").write_text(f"import tests.benchmarks.raw as right\n{plant}\napp = right.app\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(database_module, "COMMIT_SECONDS", 0.1)
-    wrong = Service(key="w", name="planted", module=("tests.benchmarks.serving", "planted:app"))
+    wrong = Service(key="w", name="planted", command=("tests.benchmarks.serving:main", "planted:app"))
 
     with pytest.raises(WrongAnswerError):
-        _benchmark(tmp_path / "report", wrong).run(BenchDatabase.at(scratch), _ignore)
+        _benchmark(tmp_path / "report", wrong).run(_deployment(scratch, tmp_path), _ignore)
 
     assert not (tmp_path / "report").exists()
 
@@ -120,7 +126,7 @@ def test_a_signal_leaves_nothing_running(
     while any(map(_listens, ports)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [port for port in ports if _listens(port)]
-    with scratch_database(databases.url, _ignore):
+    with scratch_database(databases.url):
         """Drop what a killed run has left."""
 
 

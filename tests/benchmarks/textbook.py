@@ -24,7 +24,7 @@ logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name
 logger = logging.getLogger("textbook")
 
 engine = create_async_engine(
-    os.environ["DATABASE_URL"], pool_size=int(os.environ["HEXAPOST_POOL_SIZE"]), max_overflow=0, pool_pre_ping=True
+    os.environ["DATABASE_URL"], pool_size=int(os.environ["POOL_SIZE"]), max_overflow=0, pool_pre_ping=True
 )
 new_session = async_sessionmaker(engine, expire_on_commit=False)
 
