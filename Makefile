@@ -44,8 +44,8 @@ migration: $(DEV_SETUP) ## write a revision out of what the models have and the 
 	@$(CHECK) migrate --embedded --phase contract
 	@$(CHECK) with-database --embedded -- $(BIN)/alembic -x phase=$(or $(PHASE),expand) revision --autogenerate -m "$(m)"
 
-bench: $(DEV_SETUP) ## measure CPU per request and latency beside yardsticks (report/bench.svg)
-	@$(BIN)/python -m tests.benchmarks $(args)
+bench: $(DEV_SETUP) ## measure CPU per request and latency beside yardsticks (report/bench.svg); AGAINST=HEAD~3 compares with that commit
+	@$(BIN)/python -m tests.benchmarks $(if $(AGAINST),--against="$(AGAINST)") $(args)
 
 drill: $(DEV_SETUP) ## carry out one proof by fault injection: NAME=exactly-once
 	@$(BIN)/python -m tests.drills $(or $(NAME),"") $(args)

@@ -1,4 +1,7 @@
-"""`python -m tests.benchmarks`: measure on DATABASE_URL's server or an embedded one, print a table, draw a picture."""
+"""`python -m tests.benchmarks`: measure on DATABASE_URL's server or an embedded one, print a table, draw a picture.
+
+With `--against REV` the working tree is compared with a commit, and there is no picture.
+"""
 
 import argparse
 import math
@@ -6,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -13,53 +17,82 @@ import psycopg
 from adapters.embedded import EmbeddedPostgresError
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.campaign import Plan
+from tests.benchmarks.comparison import Comparison, compared_sources
 from tests.benchmarks.database import scratch_database
+from tests.benchmarks.dataset import generated
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import BenchmarkError
-from tests.benchmarks.workloads import WORKLOADS
+from tests.benchmarks.workloads import WORKLOADS, workloads
 from tests.support.commands import ROOT, end_in_order, measured_server
+from tests.support.revisions import RevisionError
 
 SHORTEST = 0.1
 FEWEST_ROWS = 50  # an inactive user is among them
-QUICK = Plan(rounds=2, seconds=1.0)
+FULL, QUICK = Plan(rounds=5, seconds=4.0), Plan(rounds=2, seconds=1.0)
+AGAINST = Plan(rounds=12, seconds=1.0)
+MISUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return the exit status: 0 measured (whatever the figures), 1 not."""
+    """Run the benchmark and return the exit status: 0 measured (whatever the figures), 1 not, 2 for a wrong commit."""
     options = _options(arguments)
     end_in_order()
-    plan = QUICK if options.quick else Plan(rounds=options.rounds, seconds=options.seconds)
-    benchmark = Benchmark(
-        plan=plan, output=options.output, users=options.users, posts=options.posts, keys=options.workloads
-    )
     try:
-        with (
-            measured_server("bench-postgres", _say) as url,
-            scratch_database(url) as database,
-            tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory,
-        ):
-            deployment = Deployment(root=ROOT, name="Hexapost", database=database, directory=Path(directory))
-            deployment.prepare()
-            table = benchmark.run(deployment, _say)
+        table = _compare(options) if options.against else _measure(options)
+    except RevisionError as error:
+        _say(f"{options.against!r} is not a commit of this repository ({error})")
+        return MISUSED
     except (BenchmarkError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         _say(f"no result: {error}")
         return 1
     except KeyboardInterrupt:
         _say("stopped")
         return 128 + signal.SIGINT
-    _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
     sys.stdout.write(table)
     return 0
 
 
+def _measure(options: argparse.Namespace) -> str:
+    benchmark = Benchmark(
+        plan=_plan(options, FULL),
+        output=options.output,
+        users=options.users or 10_000,
+        posts=options.posts or 100_000,
+        keys=options.workloads,
+    )
+    with (
+        measured_server("bench-postgres", _say) as url,
+        scratch_database(url) as database,
+        tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory,
+    ):
+        deployment = Deployment(root=ROOT, name="Hexapost", database=database, directory=Path(directory))
+        deployment.prepare()
+        table = benchmark.run(deployment, _say)
+    _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
+    return table
+
+
+def _compare(options: argparse.Namespace) -> str:
+    dataset = generated(users=options.users or 1_000, posts=options.posts or 10_000)
+    work = workloads(dataset, options.workloads)
+    with compared_sources(options.against) as sources, measured_server("bench-postgres", _say) as url:
+        return Comparison(sources=sources, dataset=dataset, work=work, plan=_plan(options, AGAINST)).run(url, _say)
+
+
+def _plan(options: argparse.Namespace, full: Plan) -> Plan:
+    given = {name: value for name in ("rounds", "seconds") if (value := getattr(options, name))}
+    return replace(QUICK if options.quick else full, **given)
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=_positive, default=5, help="turns of each service (%(default)s)")
-    parser.add_argument("--seconds", type=_duration, default=4.0, help="length of each turn (%(default)s)")
+    parser.add_argument("--against", metavar="REV", help="compare the working tree with this commit")
+    parser.add_argument("--rounds", type=_positive, help="turns of each service (5, with --against 12)")
+    parser.add_argument("--seconds", type=_duration, help="length of each turn (4, with --against 1)")
     parser.add_argument("--workloads", type=_keys, default=list(WORKLOADS), help="such as W1,W3 (all)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second: to see that it works")
-    parser.add_argument("--users", type=_enough, default=10_000, help="rows of users (%(default)s)")
-    parser.add_argument("--posts", type=_enough, default=100_000, help="rows of posts (%(default)s)")
+    parser.add_argument("--users", type=_enough, help="rows of users (10,000, with --against 1,000)")
+    parser.add_argument("--posts", type=_enough, help="rows of posts (100,000, with --against 10,000)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the results (%(default)s)")
     return parser.parse_args(arguments)
 
