@@ -21,13 +21,18 @@ from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.machine import describe
 from tests.benchmarks.servers import ROOT, Service, ready
 from tests.benchmarks.summary import ratios
-from tests.benchmarks.verdicts import interval, verdict
+from tests.benchmarks.verdicts import MIN_ROUNDS, interval, verdict
 from tests.benchmarks.workloads import Workload
 from tests.support.markdown import aligned
 from tests.support.revisions import describe_working_tree, extract_revision
 
 COMMIT, AGAIN, TREE = "A", "A'", "B"
-_HEADS = ("work", "verdict", "A µs", "A' µs", "B µs", "noise A'/A", "(95 %)", "B/A", "(95 %)")
+_HEADS = ("work", "verdict", "A µs", "A' µs", "B µs", "noise A'/A", "(interval)", "B/A", "(interval)")
+_LEGEND = (
+    "µs: server CPU per request, saturated, median of the rounds. Ratios: median of the ratios within each round, and",
+    f"their 95 % interval; with fewer than {MIN_ROUNDS} rounds their range. B is slower or faster if the interval of",
+    "B/A excludes 1, and its median is farther from 1 than both ends of the interval of A'/A.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +104,7 @@ class Comparison:
         yield ""
         yield from aligned([_HEADS, *(_row(workload, runs) for workload in self.work)], words=2)
         yield ""
-        yield f"µs: server CPU per request, saturated, median of {self.plan.rounds} rounds."
-        yield "Ratios: median and 95 % interval of the ratios within each round. B is slower or faster if the interval"
-        yield "of B/A excludes 1, and its median is farther from 1 than both ends of the interval of A'/A."
+        yield from _LEGEND
 
 
 def _row(workload: Workload, runs: Sequence[Run]) -> Sequence[str]:

@@ -24,10 +24,10 @@ def interval(ratios: Sequence[float]) -> Ratio:
 
 
 def verdict(change: Sequence[float], noise: Sequence[float]) -> str:
-    """Return what the ratios of two source trees mean, given those of one source tree to itself.
+    """Compare the ratios of two source trees with those of one source tree to itself.
 
-    There is a difference if the interval of the change excludes 1 and its median is beyond the noise. The noise is as
-    large on both sides of 1: up to the end of its interval that is farther from 1.
+    A change needs an interval that excludes 1, and a median beyond the noise. The noise is as large on both sides of 1:
+    up to the end of its interval that is farther from 1.
     """
     if len(change) < MIN_ROUNDS:
         return "too few rounds"
