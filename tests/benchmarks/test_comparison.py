@@ -1,4 +1,4 @@
-"""`make bench AGAINST=REV`: the rule of the verdict, the source trees, and what ends a comparison."""
+"""Tests for `make bench AGAINST=REV`: verdict, source trees, errors and cleanup."""
 
 import os
 import shutil
@@ -43,14 +43,14 @@ QUIET = [0.99, 1.01, 1.0, 1.0, 0.99, 1.01]
     ],
     ids=["same", "slower", "faster", "one round disagrees", "high noise", "low noise", "opposite noise", "few rounds"],
 )
-def test_a_verdict_needs_a_change_beyond_the_noise(
+def test_comparison_verdict_needs_a_change_beyond_the_noise(
     change: Sequence[float], noise: Sequence[float], expected: str
 ) -> None:
     assert verdict(change, noise) == expected
 
 
 @pytest.mark.parametrize(("rounds", "rank"), [(1, 1), (5, 1), (6, 1), (8, 1), (9, 2), (12, 3), (20, 6), (100, 40)])
-def test_an_interval_has_the_ranks_of_the_sign_test(rounds: int, rank: int) -> None:
+def test_comparison_interval_has_the_ranks_of_the_sign_test(rounds: int, rank: int) -> None:
     found = interval([float(value) for value in range(rounds, 0, -1)])
     assert (found.least, found.median, found.most) == (rank, (rounds + 1) / 2, rounds + 1 - rank)
 
@@ -70,25 +70,25 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_revision_is_extracted_beside_the_working_tree(repository: Path, tmp_path: Path) -> None:
+def test_extract_revision_leaves_the_working_tree_unchanged(repository: Path, tmp_path: Path) -> None:
     commit = extract_revision("HEAD~1", tmp_path / "source", repository=repository)
     assert (tmp_path / "source" / "file").read_text() == "first"
     assert git(repository, "show", f"{commit}:file") == b"first"
     assert (repository / "file").read_text() == "second"
 
 
-def test_uncommitted_changes_are_named(repository: Path) -> None:
+def test_describe_working_tree_mentions_uncommitted_changes(repository: Path) -> None:
     clean = describe_working_tree(repository=repository)
     (repository / "new").touch()
     assert describe_working_tree(repository=repository) == f"{clean} with uncommitted changes"
 
 
-def test_a_revision_cannot_be_extracted_outside_of_a_repository(tmp_path: Path) -> None:
+def test_extract_revision_fails_outside_of_a_repository(tmp_path: Path) -> None:
     with pytest.raises(RevisionError, match="not a git repository"):
         extract_revision("HEAD", tmp_path / "source", repository=tmp_path)
 
 
-def test_an_unknown_revision_is_a_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+def test_comparison_rejects_an_unknown_revision(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--against", "no-such-revision"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("bench: 'no-such-revision' is not a commit of this repository (git rev-parse: fatal: ")
@@ -102,7 +102,7 @@ def _tree(root: Path, body: str) -> Path:
     return root
 
 
-def test_a_source_tree_that_fails_is_named_with_its_last_lines(databases: Databases, tmp_path: Path) -> None:
+def test_comparison_reports_the_last_lines_of_a_source_tree_that_fails(databases: Databases, tmp_path: Path) -> None:
     root = _tree(tmp_path / "source", "sys.exit('it is broken')")
     source = Source(key=COMMIT, name="HEAD~9 (1234567)", root=root)
     comparison = Comparison(sources=[source], dataset=DATASET, work=[], plan=Plan(rounds=1, seconds=0.1))
@@ -110,7 +110,7 @@ def test_a_source_tree_that_fails_is_named_with_its_last_lines(databases: Databa
         comparison.run(databases.url, _ignore)
 
 
-def test_a_setting_that_a_source_tree_rejects_is_left_out(scratch: URL, tmp_path: Path) -> None:
+def test_deployment_omits_a_setting_that_the_source_tree_rejects(scratch: URL, tmp_path: Path) -> None:
     body = "sys.exit(2 if 'HEXAPOST_RATE_LIMIT' in os.environ and sys.stderr.write('HEXAPOST_RATE_LIMIT: ?') else 0)"
     deployment = Deployment(
         root=_tree(tmp_path / "source", body),
@@ -123,7 +123,7 @@ def test_a_setting_that_a_source_tree_rejects_is_left_out(scratch: URL, tmp_path
     assert "HEXAPOST_RATE_LIMIT" not in deployment.environment()
 
 
-def test_rows_are_loaded_whatever_the_column_of_the_normalized_email_is_called(scratch: URL) -> None:
+def test_bench_database_loads_rows_when_the_normalized_email_has_another_column(scratch: URL) -> None:
     with connected(scratch) as connection:
         connection.execute("ALTER TABLE users RENAME COLUMN email_key TO email_canonical")
         BenchDatabase.at(scratch).load(DATASET)
@@ -131,7 +131,7 @@ def test_rows_are_loaded_whatever_the_column_of_the_normalized_email_is_called(s
     assert row == (50,)
 
 
-def test_a_small_comparison_measures_three_servers(databases: Databases) -> None:
+def test_comparison_measures_three_servers(databases: Databases) -> None:
     names = {COMMIT: "the commit", AGAIN: "the commit again", TREE: "the tree"}
     comparison = Comparison(
         sources=[Source(key=key, name=name, root=ROOT) for key, name in names.items()],
@@ -150,7 +150,7 @@ def test_a_small_comparison_measures_three_servers(databases: Databases) -> None
     assert len([line for line in said if "right answers" in line]) == 3
 
 
-def test_an_interrupted_comparison_leaves_nothing_behind(databases: Databases, tmp_path: Path) -> None:
+def test_comparison_removes_databases_and_files_when_interrupted(databases: Databases, tmp_path: Path) -> None:
     try:
         describe_working_tree()
     except RevisionError as error:
