@@ -41,7 +41,7 @@ def main() -> int:
     install_shutdown_handler()
     with (
         benchmark_server("bench-postgres", _report) as url,
-        scratch_database(url, _report) as database,
+        scratch_database(url) as database,
         TemporaryDirectory() as directory,
         Path(directory, "log").open("w", encoding="utf-8") as log,
     ):
