@@ -120,7 +120,7 @@ def test_admin_key_is_not_replaced_when_inactive(
     text = starter.start_with_new_key()
     queried(starter.url, f"UPDATE api_keys SET {change}")  # noqa: S608 - a parameter of this test
     assert starter.start() is None
-    line = f"hexapost: the key in {starter.path} {state}; Remove the file and start again to create a new one.\n"
+    line = f"hexapost: the key in {starter.path} {state}. Remove the file and start again to create a new one.\n"
     assert capfd.readouterr().err == line
     assert starter.path.read_text() == f"{text}\n"
     assert len(starter.stored()) == 1

@@ -35,7 +35,7 @@ SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
         ([*CREATE, "--user-id", UNKNOWN_ID], "--user-id: No user has this ID."),
         (
             [*CREATE, "--scope", "keys:admin", "--user-id", UNKNOWN_ID],
-            "--scope: An API key that is bound to a user can",
+            "--scope: An API key that is bound",
         ),
         (["revoke"], "required: ID"),
         (["revoke", "x"], "must be an ID"),
