@@ -1,6 +1,6 @@
 """Pagination over HTTP: cursors and Link headers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -37,16 +37,13 @@ class PageRequest:
             return None
         return get_cursor_codec(self.request).decode_position(self.cursor, resource=self.path, filters=self.filters)
 
-    def next_cursor(self, found: Page[Any] | SearchPage) -> str | None:
-        """Return the cursor of the next page, None after the last page."""
+    def response(self, found: Page[Any] | SearchPage, project: Callable[[Any], Body]) -> Response:
+        """Return the response with a page of projected items, and with a link to the next page if one exists."""
+        items = [project(item) for item in found.items]
         if found.next_after is None:
-            return None
-        return get_cursor_codec(self.request).encode(found.next_after, resource=self.path, filters=self.filters)
-
-    def response(self, body: Body, next_cursor: str | None) -> Response:
-        """Return the response with a page, and with a link to the next page if one exists."""
-        if next_cursor is None:
-            return json_ok(body, REVALIDATE)
-        query: Mapping[str, str | None] = {"limit": str(self.limit), **self.filters, "cursor": next_cursor}
+            return json_ok({"items": items, "next_cursor": None}, REVALIDATE)
+        cursor = get_cursor_codec(self.request).encode(found.next_after, resource=self.path, filters=self.filters)
+        query: Mapping[str, str | None] = {"limit": str(self.limit), **self.filters, "cursor": cursor}
         given = urlencode({name: value for name, value in query.items() if value is not None})
-        return json_ok(body, REVALIDATE, (b"link", f'<{self.path}?{given}>; rel="next"'.encode("ascii")))
+        link = f'<{self.path}?{given}>; rel="next"'.encode("ascii")
+        return json_ok({"items": items, "next_cursor": cursor}, REVALIDATE, (b"link", link))

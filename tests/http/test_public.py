@@ -38,7 +38,7 @@ async def test_problem_page_describes_the_problem(api: Api, code: str) -> None:
     assert response.headers["cache-control"] == "public, max-age=3600"
     assert PROBLEMS[code].title in response.text
     assert f"status {CONTRACT[code]}" in response.text
-    for heading in ("What it means", "What to do", "Example"):
+    for heading in ("Meaning", "Resolution", "Example"):
         assert f"<h2>{heading}</h2>" in response.text
     example = re.search("<pre><code>(.*)</code></pre>", response.text, re.DOTALL)
     assert example is not None

@@ -1,16 +1,66 @@
 """Problem responses (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, NotRequired, Protocol
 
+from pydantic import Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from adapters.http.problems.catalog import Problem
 from adapters.http.problems.validation import MAX_ERRORS, FieldError
 
 PROBLEM_JSON = "application/problem+json"
+REQUEST_ID_PATTERN = "^[A-Za-z0-9._-]{1,128}$"
+EXAMPLE_REQUEST_ID = "0198a3c47f2b7d31a6f0c2b9e4d81357"
+_EXAMPLE_ERRORS: Mapping[str, list[FieldError]] = {
+    "validation-failed": [
+        {"pointer": "/email", "code": "invalid_format", "detail": "Must be an e-mail address such as ada@example.org."},
+        {"parameter": "limit", "code": "out_of_range", "detail": "Must be an integer from 1 to 100."},
+    ],
+    "author-not-found": [{"pointer": "/author_id", "code": "not_found", "detail": "No user has this ID."}],
+}
+
+
+class ProblemBody(TypedDict):
+    """A problem document (RFC 9457)."""
+
+    type: Annotated[
+        str,
+        Field(
+            max_length=100,
+            pattern="^/problems/[a-z-]+$",
+            json_schema_extra={"format": "uri-reference"},
+            description="Problem type, and path of its documentation.",
+        ),
+    ]
+    title: Annotated[str, Field(max_length=100, description="Short name of the problem type.")]
+    status: Annotated[
+        int, Field(ge=400, le=599, json_schema_extra={"format": "int32"}, description="HTTP status code.")
+    ]
+    detail: Annotated[str, Field(max_length=500, description="Explanation of this occurrence.")]
+    instance: Annotated[
+        str,
+        Field(
+            max_length=200,
+            json_schema_extra={"format": "uri"},
+            description="URN of this occurrence; contains the request ID.",
+        ),
+    ]
+    request_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=128,
+            pattern=REQUEST_ID_PATTERN,
+            description="The request ID, as in X-Request-ID.",
+        ),
+    ]
+    errors: NotRequired[
+        Annotated[Sequence[FieldError], Field(max_length=MAX_ERRORS, description="Invalid fields and parameters.")]
+    ]
 
 
 class ReportsProblem(Protocol):
@@ -53,9 +103,9 @@ def problem_response(
 
 def problem_body(
     problem: Problem, request_id: str, *, detail: str | None = None, errors: Sequence[FieldError] = ()
-) -> dict[str, Any]:
+) -> ProblemBody:
     """Return the members of a problem document (RFC 9457 section 3.1), ready for JSON."""
-    body: dict[str, Any] = {
+    body: ProblemBody = {
         "type": problem.type,
         "title": problem.title,
         "status": problem.status,
@@ -66,3 +116,8 @@ def problem_body(
     if errors:
         body["errors"] = errors[:MAX_ERRORS]
     return body
+
+
+def example_problem(problem: Problem) -> ProblemBody:
+    """Return an example of a problem, for its page and the OpenAPI document."""
+    return problem_body(problem, EXAMPLE_REQUEST_ID, errors=_EXAMPLE_ERRORS.get(problem.code, ()))

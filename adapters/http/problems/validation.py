@@ -2,19 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from domain.errors import FieldValidationError
-
-
-class FieldError(TypedDict, total=False):
-    """A validation error: a `pointer` into the body or the name of a `parameter`, the code of the rule, and a text."""
-
-    pointer: str
-    parameter: str
-    code: str
-    detail: str
-
 
 ERROR_CODES = {
     "required": "The required field is missing.",
@@ -29,6 +22,41 @@ ERROR_CODES = {
     "invalid_cursor": "The cursor was not issued for this list with these filters.",
 }
 """The codes of validation errors, and their meanings."""
+
+
+class FieldError(TypedDict):
+    """A validation error of one field of the body or of one parameter."""
+
+    pointer: NotRequired[
+        Annotated[
+            str,
+            Field(
+                max_length=200,
+                json_schema_extra={"format": "json-pointer"},
+                description="JSON Pointer to the invalid field (RFC 6901).",
+            ),
+        ]
+    ]
+    parameter: NotRequired[
+        Annotated[
+            str,
+            Field(
+                max_length=64,
+                pattern="^[A-Za-z0-9_-]+$",
+                description="Name of the path parameter, query parameter or header.",
+            ),
+        ]
+    ]
+    code: Annotated[
+        str,
+        Field(
+            max_length=40,
+            pattern="^[a-z_]+$",
+            description="Violated rule: " + ", ".join(f"`{code}`" for code in ERROR_CODES) + ".",
+        ),
+    ]
+    detail: Annotated[str, Field(max_length=500, description="Description of the rule.")]
+
 
 MAX_ERRORS = 32
 """The maximum number of validation errors in one response."""

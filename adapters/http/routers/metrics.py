@@ -6,8 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 
 from adapters.http.dependencies import get_metrics_recorder, get_principal
-from adapters.http.openapi.responses import API_PROBLEMS, errors, response
-from adapters.http.problems.catalog import VALIDATION_FAILED
+from adapters.http.openapi.operations import response
 from adapters.http.routing import StrictRoute, operation_id
 from adapters.http.security.scopes import requires_scope
 from domain.api_keys import Scope
@@ -36,7 +35,7 @@ router = APIRouter(route_class=StaleAuthRoute, tags=["health"], generate_unique_
     "/metrics",
     response_class=PlainTextResponse,
     summary="Prometheus metrics",
-    responses={200: _RESPONSE, **errors(*API_PROBLEMS, VALIDATION_FAILED)},
+    responses={200: _RESPONSE},
     openapi_extra=requires_scope(Scope.METRICS_READ),
 )
 async def get_metrics(request: Request) -> PlainTextResponse:
