@@ -146,7 +146,7 @@ async def test_supervisor_replaces_worker_that_ends(crew: Crew) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "event"), [("broken", "worker failed to start"), ("full", "no worker can be started")]
+    ("mode", "event"), [("broken", "worker failed to start"), ("full", "worker process could not be created")]
 )
 async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: str, event: str) -> None:
     async with supervised(crew):

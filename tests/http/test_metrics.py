@@ -133,7 +133,7 @@ async def test_metrics_label_rejected_requests_separately() -> None:
         await api.client.get("/api/v1/users")
         found = await scrape(api)
     counted = {(one.labels["route"], one.labels["status"]): one.value for one in found.found(REQUESTS)}
-    assert counted == {("unmatched", "404"): 1, ("refused", "413"): 1, ("refused", "503"): 2}
+    assert counted == {("unmatched", "404"): 1, ("rejected", "413"): 1, ("rejected", "503"): 2}
     assert [event["route"] for event in api.log] == [None] * 4 + ["/metrics"]
 
 

@@ -50,10 +50,10 @@ async def test_traces_are_enabled_by_endpoint_or_exporter(environment: dict[str,
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
-        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: only otlp is known here"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: only otlp is supported"),
         (
             {ENDPOINT: "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is known here",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is supported",
         ),
     ],
 )

@@ -121,8 +121,8 @@ class RequestMiddleware:
             method=method,
             status=context.status,
             duration_ms=round(seconds * 1000, 3),
-            key_id=None if context.principal is None else str(context.principal.api_key_id),
-            bytes=context.response_bytes,
+            api_key_id=None if context.principal is None else str(context.principal.api_key_id),
+            response_bytes=context.response_bytes,
         )
 
 
