@@ -10,17 +10,14 @@ loses its body and all later requests, so this module parses the request again w
 """
 
 import asyncio
-from typing import Any, cast
 
 import httptools
-from starlette.types import Scope
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from adapters.http.middleware.header_validation import too_large, validate_headers, validate_size
 from adapters.http.middleware.request_context import RequestContext
 from adapters.http.middleware.request_limits import HeaderLimits
-from adapters.http.middleware.write_timeout import WriteTimeoutMonitor
+from adapters.http.middleware.timeouts import WriteTimeoutMonitor
 from adapters.http.problems.catalog import MALFORMED_REQUEST, REQUEST_TIMEOUT
 from adapters.http.problems.responses import ProblemError
 
@@ -99,7 +96,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_rejected:
             return
         if self._unread_bytes > self.limits.max_header_bytes:
-            self._reject(too_large(self.limits))
+            self._reject(self.limits.too_large())
         elif self._in_headers and self._timer is None:
             self._start_header_timer()
 
@@ -109,7 +106,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         self._in_headers = True
         super().on_message_begin()
-        RequestContext(self._write_monitor).attach(cast("Scope", self.scope))
+        RequestContext(self.scope["state"], self._write_monitor)
 
     @override
     def on_headers_complete(self) -> None:
@@ -119,8 +116,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_upgrade_request:
             return
         if self._unread_bytes > self.limits.max_header_bytes or self._chunk_bytes > self.limits.max_header_bytes:
-            validate_size(self.url, self.headers, self.limits)
-        validate_headers(self.parser.get_http_version(), method, self.headers, self.limits.max_headers)
+            self.limits.validate_size(self.url, self.headers)
+        self.limits.validate(self.parser.get_http_version(), method, self.headers)
         super().on_headers_complete()
         if self._timer is not None:
             self._stop_timer()
@@ -208,18 +205,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             cycle.keep_alive = False
-            RequestContext.of(cast("Scope", cycle.scope)).rejection = error
+            RequestContext.of(cycle.scope["state"]).rejection = error
             cycle.message_event.set()
 
     def _start_rejected_request(self, error: ProblemError) -> None:
         if not self._in_headers:
             self.on_message_begin()
-        method = self.parser.get_method().decode("ascii") if self.url else ""
-        scope: dict[str, Any] = dict(self.scope, method=method, path="/", raw_path=b"/", query_string=b"")
-        RequestContext.of(scope).rejection = error
+        self.scope["method"] = self.parser.get_method().decode("ascii") if self.url else ""
+        self.scope["path"], self.scope["raw_path"], self.scope["query_string"] = "/", b"/", b""
+        RequestContext.of(self.scope["state"]).rejection = error
         previous: RequestResponseCycle | None = self.cycle
         self.cycle = RequestResponseCycle(
-            scope=scope,  # type: ignore[arg-type]
+            scope=self.scope,
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,

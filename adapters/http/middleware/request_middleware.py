@@ -1,4 +1,4 @@
-"""ASGI middleware: admission, deadline, last-resort problem responses, log record, metrics and span of each request."""
+"""ASGI middleware: the life of a request outside FastAPI, with its log record, metrics and span."""
 
 import asyncio
 from time import perf_counter
@@ -8,43 +8,21 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.exception_summary import exception_types, traceback_locations
-from adapters.http.dependencies import ROUTE_REJECTED, AccessLog, MetricsRecorder, RequestSpan, StartSpan
-from adapters.http.middleware.admission import AdmissionController
+from adapters.http.dependencies import ROUTE_REJECTED, HttpOptions, RequestSpan
 from adapters.http.middleware.request_context import STATUS_CLIENT_CLOSED_REQUEST, RequestContext
-from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.middleware.timeouts import RequestDeadline
-from adapters.http.problems.catalog import (
-    COMMIT_RESULT_UNKNOWN,
-    DATABASE_UNAVAILABLE,
-    DEADLINE,
-    INTERNAL_ERROR,
-    OVERLOADED,
-    REQUEST_TIMEOUT,
-    Problem,
-)
+from adapters.http.problems.catalog import INTERNAL_ERROR
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class RequestMiddleware:
-    """Owns the life of a request, outside FastAPI."""
+    """Admits requests, enforces their deadline, responds to unexpected errors, and records each request."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        limits: RequestLimits,
-        admission: AdmissionController,
-        access_log: AccessLog,
-        metrics: MetricsRecorder,
-        trace: StartSpan | None,
-    ) -> None:
+    def __init__(self, app: ASGIApp, options: HttpOptions) -> None:
         self._app = app
-        self._limits = limits
-        self._admission = admission
-        self._access_log = access_log
-        self._metrics = metrics
-        self._trace = trace
+        self._options = options
+        self._access_log = options.access_log or structlog.get_logger("hexapost.access").info
         self._logger = structlog.get_logger("hexapost.http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,36 +30,32 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        options = self._options
         start = perf_counter()
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.request_started()
-        span = None if self._trace is None else self._trace(method, scope["headers"])
-        context = RequestContext.of(scope)
-        context.start(scope, receive, send, max_body_bytes=self._limits.max_body_bytes)
-        context.slot = self._admission.acquire(scope["path"])
+        options.metrics.request_started()
+        span = None if options.start_span is None else options.start_span(method, scope["headers"])
+        context = RequestContext.of(scope.setdefault("state", {}))
+        context.start(scope, receive, send, limits=options.limits, admission=options.admission)
         try:
-            if context.slot is None:
-                await context.send_problem(OVERLOADED)
-            else:
+            if context.rejection is None:
                 await self._process(context)
+            else:
+                await context.send_problem(context.rejection.problem, detail=context.rejection.detail)
         finally:
+            context.finish()
             self._record(context, method, perf_counter() - start, span)
 
     async def _process(self, context: RequestContext) -> None:
-        deadline = RequestDeadline(self._limits, context)
+        deadline = RequestDeadline(self._options.limits, context)
         try:
-            if context.rejection is None:
-                await self._app(context.scope, context.receive, context.send)
-            else:
-                await context.send_problem(context.rejection.problem, detail=context.rejection.detail)
+            await self._app(context.scope, context.receive, context.send)
         except ClientDisconnect:
             context.status = context.status or STATUS_CLIENT_CLOSED_REQUEST
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - the last resort
             await self._handle_error(context, error, deadline)
         finally:
             deadline.stop()
-            if context.slot is not None:
-                context.slot.release()
 
     async def _handle_error(self, context: RequestContext, error: BaseException, deadline: RequestDeadline) -> None:
         """Respond in place of the application. Raises a cancellation that came from outside again."""
@@ -94,16 +68,16 @@ class RequestMiddleware:
                 exception=exception_types(error),
                 traceback=traceback_locations(error),
             )
-            await context.send_or_abort(INTERNAL_ERROR)
+            await context.send_problem(INTERNAL_ERROR)
         elif not context.is_sending:
-            await _send_timeout(context, deadline.problem)
+            await context.send_timeout(deadline.problem)
         if is_cancelled:
             raise error
 
     def _record(self, context: RequestContext, method: str, seconds: float, span: RequestSpan | None) -> None:
         route = getattr(context.scope.get("route"), "path", None)
-        self._metrics.request_finished(
-            route=ROUTE_REJECTED if context.is_rejected else route,
+        self._options.metrics.request_finished(
+            route=route if context.rejection is None else ROUTE_REJECTED,
             method=method,
             status=context.status,
             seconds=seconds,
@@ -124,15 +98,3 @@ class RequestMiddleware:
             api_key_id=None if context.principal is None else str(context.principal.api_key_id),
             response_bytes=context.response_bytes,
         )
-
-
-async def _send_timeout(context: RequestContext, problem: Problem | None) -> None:
-    """Respond to a request that exceeded its deadline. `problem` is None if the server stops instead."""
-    if problem is REQUEST_TIMEOUT or context.is_awaiting_body:
-        await context.send_or_abort(REQUEST_TIMEOUT)
-    elif problem is None and context.is_safe:
-        await context.send_or_abort(OVERLOADED)  # a different server can process it
-    else:
-        detail = "The response was not ready in time." if context.is_safe else COMMIT_RESULT_UNKNOWN
-        await context.send_or_abort(DATABASE_UNAVAILABLE, detail=detail)
-        context.problem_code = DEADLINE

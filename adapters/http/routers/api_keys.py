@@ -4,18 +4,17 @@ from datetime import datetime
 from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
-from adapters.http.dependencies import get_principal, get_use_cases
 from adapters.http.idempotency import idempotent_request
 from adapters.http.openapi.components import Json
 from adapters.http.openapi.operations import Resource, links
 from adapters.http.pagination import PageRequest
 from adapters.http.problems.catalog import domain_problem
-from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from application.api_key_tokens import API_KEY_LENGTH, API_KEY_PATTERN
 from application.api_keys import CreatedApiKey
 from domain import api_keys
@@ -130,38 +129,40 @@ router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, gene
 
 
 @router.get("", **_API_KEY.list(ApiKeyPage))
-async def list_api_keys(request: Request, limit: field_types.Limit = 20, cursor: field_types.Cursor = None) -> Response:
+async def list_api_keys(
+    request: ApiRequest, limit: field_types.Limit = 20, cursor: field_types.Cursor = None
+) -> Response:
     """Return a page of API keys, newest first, including revoked and expired keys."""
-    page = PageRequest(request=request, path=PATH, limit=limit, cursor=cursor, filters={})
-    found = await get_use_cases(request).api_keys.list(get_principal(request), limit=limit, after=page.after_id())
+    page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters={})
+    found = await request.application.use_cases.api_keys.list(request.principal, limit=limit, after=page.after_id())
     return page.response(found, api_key_response)
 
 
 @router.post("", **_API_KEY.create(links=_LINKS, model=CreatedApiKeyResponse))
-async def create_api_key(request: Request, body: CreateApiKeyRequest) -> Response:
+async def create_api_key(request: ApiRequest, body: CreateApiKeyRequest) -> Response:
     """Create an API key with at most the scopes and the lifetime of the key you use.
 
     The response contains the key, which is not shown again.
     """
-    created, is_replay = await get_use_cases(request).api_keys.create_once(
-        get_principal(request), await idempotent_request(request, _RESULT), **body
+    created, is_replay = await request.application.use_cases.api_keys.create_once(
+        request.principal, await idempotent_request(request, _RESULT), **body
     )
     response = {**api_key_response(created.key), "key": created.text}
     return responses.created_response(response, location=f"{PATH}/{created.key.id}", is_replay=is_replay)
 
 
 @router.get("/{key_id}", **_API_KEY.get())
-async def get_api_key(request: Request, key_id: KeyId) -> Response:
+async def get_api_key(request: ApiRequest, key_id: KeyId) -> Response:
     """Return one API key without its secret."""
-    key = await get_use_cases(request).api_keys.get(get_principal(request), key_id)
+    key = await request.application.use_cases.api_keys.get(request.principal, key_id)
     return responses.json_ok(api_key_response(key), responses.REVALIDATE)
 
 
 @router.delete("/{key_id}", **_API_KEY.delete("Revoke"))
-async def revoke_api_key(request: Request, key_id: KeyId) -> Response:
+async def revoke_api_key(request: ApiRequest, key_id: KeyId) -> Response:
     """Revoke the key. It is rejected at once by this process and within `HEXAPOST_API_KEY_CACHE_SECONDS` by all others.
 
     Revoked keys stay in the list. A second revocation has no effect.
     """
-    await get_use_cases(request).api_keys.revoke(get_principal(request), key_id)
+    await request.application.use_cases.api_keys.revoke(request.principal, key_id)
     return Response(status_code=204)

@@ -4,19 +4,18 @@ from datetime import datetime
 from typing import Annotated, NotRequired
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
 from adapters.http.conditional import if_match_versions
-from adapters.http.dependencies import get_principal, get_use_cases
 from adapters.http.idempotency import idempotent_request
 from adapters.http.openapi.components import Json
 from adapters.http.openapi.operations import Resource, links
 from adapters.http.pagination import PageRequest
 from adapters.http.problems.catalog import domain_problem
-from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from domain import posts
 from domain.api_keys import Scope
 from domain.posts import INITIAL_STATUSES, PostStatus
@@ -135,7 +134,7 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
 
 @router.get("", **_POST.list(PostPage))
 async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
-    request: Request,
+    request: ApiRequest,
     limit: field_types.Limit = 20,
     cursor: field_types.Cursor = None,
     author_id: Annotated[
@@ -159,20 +158,20 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     With `q`, searches titles and contents. Matches in titles rank first.
     """
     filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
-    page = PageRequest(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
-    use_cases, chosen = get_use_cases(request).posts, _Filters(limit=limit, author_id=author_id, status=status)
+    page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
+    use_cases, chosen = request.application.use_cases.posts, _Filters(limit=limit, author_id=author_id, status=status)
     if q is None:
-        found = await use_cases.list(get_principal(request), after=page.after_id(), **chosen)
+        found = await use_cases.list(request.principal, after=page.after_id(), **chosen)
         return page.response(found, post_response)
-    hits = await use_cases.search(get_principal(request), q, after=page.after_position(), **chosen)
+    hits = await use_cases.search(request.principal, q, after=page.after_position(), **chosen)
     return page.response(hits, post_response)
 
 
 @router.post("", **_POST.create(AUTHOR_NOT_FOUND, AUTHOR_INACTIVE, links={**_LINKS, **_AUTHOR_LINK}))
-async def create_post(request: Request, body: CreatePostRequest) -> Response:
+async def create_post(request: ApiRequest, body: CreatePostRequest) -> Response:
     """Create a post for an active author, as a draft (default) or published."""
-    post, is_replay = await get_use_cases(request).posts.create_once(
-        get_principal(request), await idempotent_request(request, _RESULT), **body
+    post, is_replay = await request.application.use_cases.posts.create_once(
+        request.principal, await idempotent_request(request, _RESULT), **body
     )
     return responses.created_response(
         post_response(post), post.version, location=f"{PATH}/{post.id}", is_replay=is_replay
@@ -180,26 +179,26 @@ async def create_post(request: Request, body: CreatePostRequest) -> Response:
 
 
 @router.get("/{post_id}", **_POST.get())
-async def get_post(request: Request, post_id: PostId) -> Response:
+async def get_post(request: ApiRequest, post_id: PostId) -> Response:
     """Return one post. Send `If-None-Match` to get a 304 if the post has not changed."""
-    post = await get_use_cases(request).posts.get(get_principal(request), post_id)
+    post = await request.application.use_cases.posts.get(request.principal, post_id)
     return responses.entity_response(request, post_response(post), post.version)
 
 
 @router.patch("/{post_id}", **_POST.update(AUTHOR_INACTIVE, INVALID_TRANSITION))
-async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest) -> Response:
+async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequest) -> Response:
     """Partial update (JSON merge patch, RFC 7396) of text and status (draft -> published <-> archived).
 
     Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
     expected = if_match_versions(request.scope)
-    post = await get_use_cases(request).posts.update(get_principal(request), post_id, expected=expected, **body)
+    post = await request.application.use_cases.posts.update(request.principal, post_id, expected=expected, **body)
     return responses.updated_response(post_response(post), post.version)
 
 
 @router.delete("/{post_id}", **_POST.delete())
-async def delete_post(request: Request, post_id: PostId) -> Response:
+async def delete_post(request: ApiRequest, post_id: PostId) -> Response:
     """Delete a post permanently. On a mismatch of `If-Match` the response is 412."""
     expected = if_match_versions(request.scope)
-    await get_use_cases(request).posts.delete(get_principal(request), post_id, expected=expected)
+    await request.application.use_cases.posts.delete(request.principal, post_id, expected=expected)
     return Response(status_code=204)
