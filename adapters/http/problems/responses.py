@@ -10,7 +10,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from adapters.http.problems.catalog import Problem
-from adapters.http.problems.validation import MAX_ERRORS, FieldError
+from adapters.http.problems.validation import MAX_ERRORS, FieldError, text_field
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_PATTERN = "^[A-Za-z0-9._-]{1,128}$"
@@ -29,35 +29,15 @@ class ProblemBody(TypedDict):
 
     type: Annotated[
         str,
-        Field(
-            max_length=100,
-            pattern="^/problems/[a-z-]+$",
-            json_schema_extra={"format": "uri-reference"},
-            description="Problem type, and path of its documentation.",
-        ),
+        text_field("Problem type, and path of its documentation.", 100, "^/problems/[a-z-]+$", format="uri-reference"),
     ]
-    title: Annotated[str, Field(max_length=100, description="Short name of the problem type.")]
+    title: Annotated[str, text_field("Short name of the problem type.", 100)]
     status: Annotated[
         int, Field(ge=400, le=599, json_schema_extra={"format": "int32"}, description="HTTP status code.")
     ]
-    detail: Annotated[str, Field(max_length=500, description="Explanation of this occurrence.")]
-    instance: Annotated[
-        str,
-        Field(
-            max_length=200,
-            json_schema_extra={"format": "uri"},
-            description="URN of this occurrence; contains the request ID.",
-        ),
-    ]
-    request_id: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=128,
-            pattern=REQUEST_ID_PATTERN,
-            description="The request ID, as in X-Request-ID.",
-        ),
-    ]
+    detail: Annotated[str, text_field("Explanation of this occurrence.", 500)]
+    instance: Annotated[str, text_field("URN of this occurrence; contains the request ID.", 200, format="uri")]
+    request_id: Annotated[str, text_field("The request ID, as in X-Request-ID.", 128, REQUEST_ID_PATTERN, minLength=1)]
     errors: NotRequired[
         Annotated[Sequence[FieldError], Field(max_length=MAX_ERRORS, description="Invalid fields and parameters.")]
     ]

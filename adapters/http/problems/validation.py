@@ -24,38 +24,24 @@ ERROR_CODES = {
 """The codes of validation errors, and their meanings."""
 
 
+def text_field(description: str, max_length: int, pattern: str | None = None, **schema: Any) -> Any:
+    """Return the JSON schema of a text field in a problem document."""
+    return Field(description=description, max_length=max_length, pattern=pattern, json_schema_extra=schema)
+
+
 class FieldError(TypedDict):
     """A validation error of one field of the body or of one parameter."""
 
     pointer: NotRequired[
-        Annotated[
-            str,
-            Field(
-                max_length=200,
-                json_schema_extra={"format": "json-pointer"},
-                description="JSON Pointer to the invalid field (RFC 6901).",
-            ),
-        ]
+        Annotated[str, text_field("JSON Pointer to the invalid field (RFC 6901).", 200, format="json-pointer")]
     ]
     parameter: NotRequired[
-        Annotated[
-            str,
-            Field(
-                max_length=64,
-                pattern="^[A-Za-z0-9_-]+$",
-                description="Name of the path parameter, query parameter or header.",
-            ),
-        ]
+        Annotated[str, text_field("Name of the path parameter, query parameter or header.", 64, "^[A-Za-z0-9_-]+$")]
     ]
     code: Annotated[
-        str,
-        Field(
-            max_length=40,
-            pattern="^[a-z_]+$",
-            description="Violated rule: " + ", ".join(f"`{code}`" for code in ERROR_CODES) + ".",
-        ),
+        str, text_field(f"Violated rule: {', '.join(f'`{code}`' for code in ERROR_CODES)}.", 40, "^[a-z_]+$")
     ]
-    detail: Annotated[str, Field(max_length=500, description="Description of the rule.")]
+    detail: Annotated[str, text_field("Description of the rule.", 500)]
 
 
 MAX_ERRORS = 32
