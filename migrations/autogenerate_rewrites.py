@@ -3,9 +3,32 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from alembic.autogenerate import comparators
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import render_op_text, renderers
 from alembic.operations import MigrateOperation, ops
+from sqlalchemy import CheckConstraint, Table
+
+
+@comparators.dispatch_for("table")
+def compare_check_constraints(  # noqa: PLR0917 - Alembic calls it by position
+    context: AutogenContext,
+    table_ops: ops.ModifyTableOps,
+    schema: str | None,
+    table_name: str,
+    existing: Table | None,
+    wanted: Table | None,
+) -> None:
+    """Add the CHECK constraints to a comparison by name, because Alembic does not compare them."""
+    if existing is None or wanted is None:
+        return
+    checks = {str(each.name): each for each in wanted.constraints if isinstance(each, CheckConstraint)}
+    stored = {str(each["name"]): each for each in context.inspector.get_check_constraints(table_name, schema)}
+    for name in checks.keys() - stored.keys():
+        table_ops.ops.append(ops.CreateCheckConstraintOp(name, table_name, str(checks[name].sqltext)))
+    for name in stored.keys() - checks.keys():
+        check = ops.CreateCheckConstraintOp(name, table_name, stored[name]["sqltext"])
+        table_ops.ops.append(ops.DropConstraintOp(name, table_name, type_="check", _reverse=check))
 
 
 class SafeRewrite(MigrateOperation):
@@ -59,6 +82,8 @@ def _rewrites(plain: MigrateOperation) -> Iterator[MigrateOperation]:
             given = {"ondelete": kw["ondelete"]} if kw.get("ondelete") else {}
             columns = [str(column) for column in plain.local_cols], [str(column) for column in plain.remote_cols]
             yield _called(plain, "add_foreign_key", name, plain.source_table, plain.referent_table, *columns, **given)
+        case ops.CreateCheckConstraintOp(constraint_name=str(name), table_name=table, condition=condition):
+            yield _called(plain, "add_check", name, table, str(condition))
         case ops.DropConstraintOp(constraint_name=str(name), table_name=table):
             yield _called(plain, "drop_constraint_if_exists", name, table)
         case ops.AlterColumnOp(modify_nullable=bool(nullable), table_name=table, column_name=column):
