@@ -1,14 +1,9 @@
-"""What this package raises."""
-
-
-def escape_unprintable(text: str) -> str:
-    """Return the text with what no output can show (bytes of a file name that are not UTF-8) escaped."""
-    return text.encode(errors="backslashreplace").decode()
+"""The error of this package."""
 
 
 class EmbeddedPostgresError(Exception):
-    """PostgreSQL cannot be started here; the message says why and what to do about it."""
+    """PostgreSQL cannot be started. The message has the cause and the remedy."""
 
     def __init__(self, message: str) -> None:
-        """Take the message for a person to read."""
-        super().__init__(escape_unprintable(message))
+        """Escape the bytes of file names that are not UTF-8."""
+        super().__init__(message.encode(errors="backslashreplace").decode())

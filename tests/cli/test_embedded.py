@@ -15,7 +15,7 @@ from application.api_key_tokens import parse_api_key_id
 from tests.cli.conftest import CREATE, Hexapost
 from tests.cli.support import serving, wait_until
 from tests.embedded.conftest import template
-from tests.embedded.support import all_gone, copy_cluster, is_alive, keeper_pid, postmaster_pid, quiet
+from tests.embedded.support import all_gone, copy_cluster, daemon_pid, is_alive, postmaster_pid, quiet
 
 __all__ = ["template"]
 ADMIN = ("--embedded", "--migrate", "--create-admin-key")
@@ -59,7 +59,7 @@ def test_with_database_sets_url_and_returns_exit_status(hexapost: Hexapost, runn
     assert "postgresql+asyncpg://" in outcome.stdout
     outcome = hexapost(*command, "--", HEXAPOST_STATE_DIRECTORY=running_state)
     assert outcome.status == 2
-    assert "with-database: name the command to run" in outcome.stderr
+    assert "usage: hexapost with-database" in outcome.stderr
 
 
 def test_services_share_embedded_database(tmp_path: Path, state: Path) -> None:
@@ -79,7 +79,7 @@ def test_services_share_embedded_database(tmp_path: Path, state: Path) -> None:
         assert first.stop(signal.SIGINT) == 0
         assert json.load(second.get(location, key=key))["email"] == "bob@example.org"
         cursor = json.load(second.get("/api/v1/users?limit=1", key=key))["next_cursor"]
-        started = {keeper_pid(postgres), postmaster_pid(postgres)}
+        started = {daemon_pid(postgres), postmaster_pid(postgres)}
         assert all(map(is_alive, started))
         assert second.stop(signal.SIGTERM) == 0
         wait_until(lambda: all_gone(started))

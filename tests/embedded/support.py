@@ -125,9 +125,9 @@ def eventually(condition: Callable[[], bool], expected: str) -> None:
         time.sleep(0.02)
 
 
-def keeper_pid(directory: Path) -> int:
-    """Return the process ID of the keeper of `directory`."""
-    return int(json.loads((directory / "keeper.lock").read_text())["pid"])
+def daemon_pid(directory: Path) -> int:
+    """Return the process ID of the daemon of `directory`."""
+    return int(json.loads((directory / "daemon.lock").read_text())["pid"])
 
 
 def postmaster_pid(directory: Path) -> int:
@@ -136,10 +136,10 @@ def postmaster_pid(directory: Path) -> int:
 
 
 def server_pids(directory: Path, url: str) -> set[int]:
-    """Return the process IDs of the keeper, the postmaster and its children."""
+    """Return the process IDs of the daemon, the postmaster and its children."""
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
-    return {keeper_pid(directory), postmaster_pid(directory)} | {row[0] for row in rows}
+    return {daemon_pid(directory), postmaster_pid(directory)} | {row[0] for row in rows}
 
 
 def is_alive(pid: int) -> bool:

@@ -62,7 +62,7 @@ def test_socket_directory_is_not_taken_over_from(tmp_path: Path, obstacle: str) 
         else:
             path.mkdir()
             path.chmod(0o777)
-        with pytest.raises(EmbeddedPostgresError, match="is in the way"):
+        with pytest.raises(EmbeddedPostgresError, match="is not a private directory"):
             make_socket_directory(tmp_path)
         assert path.exists()
         assert (target / "precious").exists()
@@ -105,7 +105,7 @@ def test_failing_initdb_raises_and_leaves_no_cluster(tmp_path: Path, monkeypatch
     (failing / "initdb").write_text("#!/bin/sh\necho 'initdb: error: no space left' >&2\nexit 1\n")
     (failing / "initdb").chmod(0o755)
     monkeypatch.setattr(embedded_postgres, "find_installation", lambda: replace(programs, directory=failing))
-    with pytest.raises(EmbeddedPostgresError, match=r"could not make its cluster.*\n.*no space left"):
+    with pytest.raises(EmbeddedPostgresError, match=r"could not create a cluster.*\n.*no space left"):
         quiet(tmp_path / "new").start()
     assert not (tmp_path / "new" / "data").exists()
 

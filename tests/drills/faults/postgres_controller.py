@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.child_processes import become_subreaper, kill_orphans, spawn, wait_for_exit
+from adapters.embedded.child_processes import become_subreaper, child_options, kill_orphans, wait_for_exit
 from adapters.embedded.cluster import create_cluster
 from adapters.embedded.file_locks import open_private
 from adapters.embedded.os_user import choose_os_user, chown_directory
@@ -64,7 +64,8 @@ class PostgresController:
 
     def _spawned(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         command: list[str | Path] = [self._binaries.directory / program, "-D", self._layout.data, *arguments]
-        return spawn(command, os_user=self._account, log=self._log, lock=self._lock, death_signal=signal.SIGKILL)
+        options = child_options(os_user=self._account, log=self._log, lock=self._lock, death_signal=signal.SIGKILL)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # noqa: S603 - PostgreSQL's own
 
     def _says_ready(self) -> bool:
         with suppress(FileNotFoundError):
