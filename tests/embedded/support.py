@@ -21,12 +21,14 @@ from adapters.embedded.paths import create_socket_directory, prepare_directory
 PATIENCE = 30.0
 PROJECT = Path(__file__).resolve().parents[2]
 USER = """
+import os
 import sys
 from pathlib import Path
 from adapters.embedded import EmbeddedPostgres
 
 report = lambda line: print(line, flush=True)
 with EmbeddedPostgres(Path(sys.argv[1]), report=report, settings={"fsync": "off"}) as server:
+    report(f"PG variables: {[name for name in os.environ if name.startswith('PG')]}")
     report("url " + server.url(driver=None))
     sys.stdin.read()
 """

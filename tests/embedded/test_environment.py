@@ -19,6 +19,10 @@ JUNK = {
     "PGDATABASE": "none",
     "PGOPTIONS": "-c nonsense=1",
     "PGSSLMODE": "verify-full",
+    "PGSSLNEGOTIATION": "direct",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGSERVICE": "none",
     "PGTZ": "Mars/Olympus",
     "PGCLIENTENCODING": "EUC_JP",
     "LANG": "xx_YY.none",
@@ -35,6 +39,7 @@ def test_new_cluster_ignores_caller_variables(tmp_path: Path) -> None:
     with user_process(tmp_path / "new", env=JUNK) as user:
         url = user.url()
         assert url.startswith("postgresql://hexapost@/hexapost?")
+        assert "PG variables: []" in user.lines
         assert ask(url, "SHOW server_encoding") == "UTF8"
         assert user.leave() == 0
 
