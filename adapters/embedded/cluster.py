@@ -8,18 +8,15 @@ from pathlib import Path
 
 from adapters.embedded.binaries import PostgresInstallation
 from adapters.embedded.child_processes import child_options
-from adapters.embedded.errors import EmbeddedPostgresError
 from adapters.embedded.os_user import OsUser
-from adapters.embedded.paths import Paths
-from adapters.embedded.server_log import last_log_errors
+from adapters.embedded.paths import EmbeddedPostgresError, Paths
 
 SUPERUSER = "hexapost"
 DATABASE = "hexapost"
 TIMEOUT_SECONDS = 120
-LOCALE = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 """The same sort order on every system."""
-OLD_LOCALE = ("--locale=C",)
-BUILTIN_LOCALES_SINCE = 17
+LOCALE_SINCE = 17
 
 
 def has_cluster(paths: Paths, binaries: PostgresInstallation) -> bool:
@@ -27,15 +24,14 @@ def has_cluster(paths: Paths, binaries: PostgresInstallation) -> bool:
 
     Raises EmbeddedPostgresError for an incomplete cluster, and for a cluster of another major version.
     """
-    data = paths.data
+    data, major = paths.data, str(binaries.version_numbers[0])
     if not os.path.lexists(data):
         return False
     if not (data / "PG_VERSION").is_file() or not (data / "global" / "pg_control").is_file():
         raise EmbeddedPostgresError(f"{data} is not a complete PostgreSQL cluster. Move or delete it to get a new one.")
-    version = (data / "PG_VERSION").read_text().strip()
-    if version != str(binaries.version_numbers[0]):
+    if (version := (data / "PG_VERSION").read_text().strip()) != major:
         raise EmbeddedPostgresError(
-            f"{data} was made by PostgreSQL {version}, but {binaries.label} was found. Install PostgreSQL {version}, "
+            f"{data} was made by PostgreSQL {version}, but PostgreSQL {major} was found. Install PostgreSQL {version}, "
             f"or transfer the data with pg_upgrade or pg_dump, or delete {data} if you do not need it."
         )
     return True
@@ -59,12 +55,12 @@ def create_cluster(
             subprocess.run(command, input=statement.encode(), timeout=TIMEOUT_SECONDS, check=True, **options)  # noqa: S603
         except subprocess.SubprocessError as error:
             raise EmbeddedPostgresError(
-                f"PostgreSQL could not create a cluster in {paths.directory}:\n{last_log_errors(paths)}"
+                f"PostgreSQL could not create a cluster in {paths.directory}:\n{paths.last_log_lines()}"
             ) from error
 
     data = os.fspath(paths.unfinished_data)
-    locale = LOCALE if binaries.version_numbers[0] >= BUILTIN_LOCALES_SINCE else OLD_LOCALE
-    run("initdb", "-D", data, "--no-sync", "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", *locale)
+    locale = ("--encoding=UTF8", "--locale=C", *(LOCALE if binaries.version_numbers[0] >= LOCALE_SINCE else ()))
+    run("initdb", "-D", data, "--no-sync", "--username", SUPERUSER, "--auth=trust", *locale)
     single = ("--single", "-D", data, "-c", "fsync=off", "-c", "exit_on_error=on", "postgres")
     run("postgres", *single, statement=f"CREATE DATABASE {DATABASE}\n")
     if durable:

@@ -4,17 +4,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from adapters.embedded.binaries import find_installation
 from adapters.embedded.cluster import DATABASE, SUPERUSER
-from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.file_locks import EXCLUSIVE, SHARED, lock, open_private
-from adapters.embedded.paths import PORT, prepare_directory
-from adapters.embedded.server_daemon import DaemonState, read_state, start_daemon
+from adapters.embedded.file_locks import SHARED, lock, opened
+from adapters.embedded.paths import PORT, EmbeddedPostgresError, prepare_directory
+from adapters.embedded.server_daemon import read_state, start_daemon
 
 START_TIMEOUT_SECONDS = 180
 STOP_TIMEOUT_SECONDS = 60
@@ -42,7 +41,7 @@ class EmbeddedPostgres:
         self._directory = directory
         self._report = report
         self._settings = dict(settings or {})
-        self._descriptors: tuple[int, int] | None = None
+        self._files: ExitStack | None = None
         self.host = ""
 
     def __enter__(self) -> Self:
@@ -66,85 +65,69 @@ class EmbeddedPostgres:
         Remove the PG* variables from the environment of this process, because the drivers read them.
         Raises EmbeddedPostgresError or OSError if the server does not start.
         """
-        if self._descriptors is not None:
+        if self._files is not None:
             raise EmbeddedPostgresError("This EmbeddedPostgres is already started.")
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]
         self._binaries = find_installation()
         self._paths = prepare_directory(self._directory)
-        self._descriptors = open_private(self._paths.users_lock), open_private(self._paths.daemon_lock)
         self._process = os.getpid()
+        self._files = ExitStack()
+        self._users_lock = self._files.enter_context(opened(self._paths.users_lock))
+        self._daemon_lock = self._files.enter_context(opened(self._paths.daemon_lock))
         try:
-            state = self._connect(*self._descriptors)
+            state = self.ensure_running()
         except BaseException:
             self.stop()
             raise
-        self.host = state.host
-        self._report(f"{self._binaries.label} is ready")
-        if state.settings != self._settings:
+        self.host = state["host"]
+        self._report(f"PostgreSQL {self._binaries.version} is ready")
+        if state["settings"] != self._settings:
             self._report("PostgreSQL was started by another process, with other settings")
 
-    def ensure_running(self) -> None:
-        """Start the server again if it was started, and its daemon was killed since. The URL remains the same.
+    def ensure_running(self) -> dict[str, Any]:
+        """Start the daemon if it was killed or never started, wait until the server is ready, and return its state.
 
-        Raises EmbeddedPostgresError or OSError if the server does not start.
+        The URL remains the same. Raises EmbeddedPostgresError or OSError if the server does not start.
         """
-        if self._descriptors is not None:
-            self._connect(*self._descriptors)
-
-    def _connect(self, users_lock: int, daemon_lock: int) -> DaemonState:
-        """Share the users lock, so that the daemon does not stop, and start a daemon if necessary."""
-        start_lock = open_private(self._paths.start_lock)
-        try:
-            for descriptor, kind in ((users_lock, SHARED), (start_lock, EXCLUSIVE)):
-                if not lock(descriptor, kind, seconds=START_TIMEOUT_SECONDS):
-                    raise EmbeddedPostgresError(f"Another process blocks the start of {self._paths.directory}.")
-            return self._start_or_join(daemon_lock)
-        finally:
-            os.close(start_lock)
-
-    def _start_or_join(self, daemon_lock: int) -> DaemonState:
-        is_starter = False
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            lock_of_new_daemon = open_private(self._paths.daemon_lock)
-            try:
-                if not lock(lock_of_new_daemon):
-                    if (state := read_state(daemon_lock)) is not None:
-                        return state
-                elif is_starter:
-                    break
-                else:
-                    is_starter = True
-                    if not self._paths.data.exists():
-                        self._report(f"creating the database cluster in {self._paths.data}")
-                    start_daemon(self._paths, self._binaries, lock=lock_of_new_daemon, settings=self._settings)
-            finally:
-                os.close(lock_of_new_daemon)
-            time.sleep(POLL_SECONDS)
-        error = self._paths.daemon_log.read_text("utf-8", errors="replace").strip()
-        raise EmbeddedPostgresError(error or f"PostgreSQL's daemon in {self._paths.directory} did not become ready.")
+        is_starter = False
+        with opened(self._paths.start_lock) as start_lock:
+            # The daemon holds the users lock exclusively while it stops.
+            is_locked = lock(self._users_lock, SHARED, seconds=START_TIMEOUT_SECONDS) and lock(
+                start_lock, seconds=START_TIMEOUT_SECONDS
+            )
+            while is_locked and time.monotonic() < deadline:
+                with opened(self._paths.daemon_lock) as new_daemon_lock:
+                    if not lock(new_daemon_lock):
+                        if state := read_state(self._daemon_lock):
+                            return state
+                    elif is_starter:
+                        break  # the daemon has ended
+                    else:
+                        is_starter = True
+                        if not self._paths.data.exists():
+                            self._report(f"creating the database cluster in {self._paths.data}")
+                        start_daemon(self._paths, self._binaries, lock=new_daemon_lock, settings=self._settings)
+                time.sleep(POLL_SECONDS)
+            error = self._paths.daemon_log.read_text("utf-8", errors="replace").strip()
+            raise EmbeddedPostgresError(error or f"PostgreSQL in {self._paths.directory} did not become ready.")
 
     def stop(self) -> None:
         """Stop using the server. Without other clients, stop it and wait for its end."""
-        descriptors, self._descriptors = self._descriptors, None
-        if descriptors is None:
-            return
-        try:
-            if self._process == os.getpid() and not _stop_daemon(*descriptors):
-                self._report(f"PostgreSQL is still stopping after {STOP_TIMEOUT_SECONDS} seconds")
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        files, self._files = self._files, None
+        if files is not None:
+            with files:
+                if self._process == os.getpid() and not self._stop_daemon():  # not a forked child
+                    self._report(f"PostgreSQL is still stopping after {STOP_TIMEOUT_SECONDS} seconds")
 
-
-def _stop_daemon(users_lock: int, daemon_lock: int) -> bool:
-    """Stop the daemon unless other clients use it. Return False if it does not end."""
-    if not lock(users_lock):
-        # Either other clients share the lock, or the daemon holds it until it has ended.
-        return lock(users_lock, SHARED, seconds=STOP_TIMEOUT_SECONDS)
-    if lock(daemon_lock) or (state := read_state(daemon_lock)) is None:
-        return True  # it has ended, or ends after its start
-    with suppress(ProcessLookupError):
-        os.kill(state.pid, signal.SIGTERM)
-    return lock(daemon_lock, seconds=STOP_TIMEOUT_SECONDS)
+    def _stop_daemon(self) -> bool:
+        """Stop the daemon unless other clients use it. Return False if it does not end."""
+        if not lock(self._users_lock):
+            # Either other clients share the lock, or the daemon holds it until it has ended.
+            return lock(self._users_lock, SHARED, seconds=STOP_TIMEOUT_SECONDS)
+        if lock(self._daemon_lock) or (state := read_state(self._daemon_lock)) is None:
+            return True  # it has ended, or ends after its start
+        with suppress(ProcessLookupError):
+            os.kill(state["pid"], signal.SIGTERM)
+        return lock(self._daemon_lock, seconds=STOP_TIMEOUT_SECONDS)

@@ -3,20 +3,25 @@
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 POLL_SECONDS = 0.01
 PRIVATE_FILE_MODE = 0o600
-SHARED = fcntl.LOCK_SH
-EXCLUSIVE = fcntl.LOCK_EX
+SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
 
 
-def open_private(path: Path, flags: int = os.O_RDWR) -> int:
-    """Open or create a file with mode 0600, whatever the umask, and return its descriptor. Reject symbolic links."""
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
+    """Open or create a file with mode 0600, whatever the umask, and yield its descriptor. Reject symbolic links."""
     descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE)
-    if os.fstat(descriptor).st_mode & 0o777 != PRIVATE_FILE_MODE:
-        os.fchmod(descriptor, PRIVATE_FILE_MODE)
-    return descriptor
+    try:
+        if os.fstat(descriptor).st_mode & 0o777 != PRIVATE_FILE_MODE:
+            os.fchmod(descriptor, PRIVATE_FILE_MODE)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def lock(descriptor: int, kind: int = EXCLUSIVE, *, seconds: float = 0) -> bool:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.file_locks import open_private
-from adapters.embedded.paths import Paths
+from adapters.embedded.file_locks import opened
+from adapters.embedded.paths import EmbeddedPostgresError, Paths
 
 CLONE_NEWUSER = 0x10000000
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 4
@@ -27,7 +26,6 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 class OsUser:
     """An OS user, and the function that switches a single-threaded child process to it."""
 
-    name: str
     uid: int
     gid: int
     switch: Callable[[], None] = lambda: None
@@ -63,63 +61,55 @@ def become(uid: int, gid: int) -> None:
 
 
 def choose_os_user(directory: Path, program: Path) -> OsUser:
-    """Return the current user if PostgreSQL accepts it, or else the first candidate that can run `program`.
+    """Return the first candidate that can run `program` in `directory`.
 
     Raises EmbeddedPostgresError if no candidate can.
     """
-    uid = os.geteuid()
-    if uid != 0:
-        with suppress(KeyError):
-            return OsUser(pwd.getpwuid(uid).pw_name, uid, os.getegid())
-    problems = []
     for candidate in _candidates(directory):
-        problem = _find_problem(candidate, directory, program)
-        if problem is None:
+        if _can_run(candidate, directory, program):
             return candidate
-        problems.append(f"{candidate.name}: {problem}")
     raise EmbeddedPostgresError(
-        f"PostgreSQL does not run as {'root' if uid == 0 else 'a user without a name'} ({'; '.join(problems)}). "
-        "Run this command as a normal user, or set DATABASE_URL to a running server."
+        f"PostgreSQL rejects root and users without a name, and this system permits no other user to run {program} in "
+        f"{directory}. Run this command as a normal user, or set DATABASE_URL to a running server."
     )
 
 
 def _candidates(directory: Path) -> Iterator[OsUser]:
-    """Yield users in order of preference."""
-    uid, owner = os.geteuid(), directory.stat()
+    """Yield users that PostgreSQL accepts, in order of preference. Only root can become another user."""
+    uid, gid, owner = os.geteuid(), os.getegid(), directory.stat()
+    with suppress(KeyError):
+        if uid != 0 and pwd.getpwuid(uid):
+            yield OsUser(uid, gid)
     if uid == 0 and owner.st_uid != 0:
-        yield OsUser("owner", owner.st_uid, owner.st_gid, partial(become, owner.st_uid, owner.st_gid))
+        yield OsUser(owner.st_uid, owner.st_gid, partial(become, owner.st_uid, owner.st_gid))
     if sys.platform == "linux":
-        yield OsUser("user namespace", uid, os.getegid(), enter_user_namespace)
+        yield OsUser(uid, gid, enter_user_namespace)
     for entry in pwd.getpwall() if uid == 0 else ():
         if entry.pw_name in {"postgres", "nobody"}:
-            yield OsUser(entry.pw_name, entry.pw_uid, entry.pw_gid, partial(become, entry.pw_uid, entry.pw_gid))
+            yield OsUser(entry.pw_uid, entry.pw_gid, partial(become, entry.pw_uid, entry.pw_gid))
 
 
-def _find_problem(os_user: OsUser, directory: Path, program: Path) -> str | None:
-    """Return the reason that a child process cannot run PostgreSQL as this user, or None."""
+def _can_run(os_user: OsUser, directory: Path, program: Path) -> bool:
+    """Return True if a child process can switch to the user, reach the directory, and run the program."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os_user.switch()
-            status = 2
             directory.lstat()
-            status = 3
             if os.access(program, os.R_OK | os.X_OK):  # PostgreSQL makes the same check
-                subprocess.run([program, "--version"], stdout=subprocess.DEVNULL, check=True)  # noqa: S603
-                status = 0
+                status = subprocess.call([program, "--version"], stdout=subprocess.DEVNULL)  # noqa: S603
         finally:  # the child must not continue in the code of its parent
             os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return (None, "not permitted", f"{directory} is not accessible", f"{program} does not run")[status]
+    return os.waitpid(child, 0)[1] == 0
 
 
 def chown_directory(paths: Paths, os_user: OsUser) -> None:
     """Give the directory and its files to the user, if this process is root. Do not follow symbolic links."""
     if os.geteuid() != 0:
         return
-    os.close(open_private(paths.server_lock))
-    entries = [paths.directory, *paths.directory.iterdir()]
+    with opened(paths.server_lock):
+        entries = [paths.directory, *paths.directory.iterdir()]
     if paths.data.is_dir() and paths.data.lstat().st_uid != os_user.uid:
         entries += paths.data.rglob("*")
     for entry in entries:

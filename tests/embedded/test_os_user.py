@@ -11,7 +11,7 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.os_user import LIBC, become, choose_os_user
+from adapters.embedded.os_user import LIBC, become, choose_os_user, enter_user_namespace
 from tests.embedded.support import ask, postmaster_pid, user_process
 
 PR_CAPBSET_DROP, CAP_SETFCAP = 24, 31
@@ -66,22 +66,18 @@ def test_cluster_moves_between_users_of_root(directory: Path) -> None:
             assert user.leave() == 0
 
 
-def test_choose_os_user_raises_when_program_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("uid", [os.geteuid(), 54321], ids=["current user", "without name"])
+def test_choose_os_user_raises_when_program_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     program = tmp_path / "postgres"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
-    if IS_ROOT:
-        with pytest.raises(EmbeddedPostgresError, match=r"does not run as root.*DATABASE_URL"):
-            choose_os_user(tmp_path, program)
-    else:
-        assert choose_os_user(tmp_path, program).uid == os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    with pytest.raises(EmbeddedPostgresError, match=r"does not run as a user without a name.*DATABASE_URL"):
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with pytest.raises(EmbeddedPostgresError, match=r"rejects root and users without a name.*DATABASE_URL"):
         choose_os_user(tmp_path, program)
 
 
-def test_choose_os_user_avoids_root(tmp_path: Path) -> None:
+def test_choose_os_user_prefers_current_user(tmp_path: Path) -> None:
     os_user = choose_os_user(tmp_path, find_installation().directory / "postgres")
-    assert os_user.name == (
-        "user namespace" if IS_ROOT and sys.platform == "linux" else pwd.getpwuid(os_user.uid).pw_name
-    )
+    if sys.platform == "linux" or not IS_ROOT:
+        assert (os_user.uid, os_user.gid) == (os.geteuid(), os.getegid())
+    assert os_user.switch is enter_user_namespace or not IS_ROOT

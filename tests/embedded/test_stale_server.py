@@ -12,7 +12,7 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.file_locks import lock, open_private
+from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import choose_os_user, chown_directory
 from adapters.embedded.paths import prepare_directory
 from tests.embedded.support import all_gone, answers, eventually, make_socket_directory, postmaster_pid, quiet
@@ -25,17 +25,16 @@ def server_without_daemon(directory: Path, *, holds_lock: bool) -> Iterator[subp
     layout = prepare_directory(directory)
     account = choose_os_user(layout.directory, program)
     chown_directory(layout, account)
-    server_lock = open_private(layout.server_lock)
-    assert lock(server_lock)
     with tempfile.TemporaryDirectory(dir="/tmp") as sockets:
         os.chown(sockets, account.uid, account.gid)
-        server = subprocess.Popen(  # noqa: S603
-            [program, "-D", layout.data, "-k", sockets, "-c", "listen_addresses="],
-            stderr=subprocess.DEVNULL,
-            preexec_fn=account.switch,  # noqa: PLW1509  one thread only
-            pass_fds=[server_lock] if holds_lock else [],
-        )
-        os.close(server_lock)
+        with opened(layout.server_lock) as server_lock:
+            assert lock(server_lock)
+            server = subprocess.Popen(  # noqa: S603
+                [program, "-D", layout.data, "-k", sockets, "-c", "listen_addresses="],
+                stderr=subprocess.DEVNULL,
+                preexec_fn=account.switch,  # noqa: PLW1509  one thread only
+                pass_fds=[server_lock] if holds_lock else [],
+            )
         with server:
             try:
                 pid_file = layout.data / "postmaster.pid"
