@@ -52,7 +52,7 @@ class IdempotencyKeyReusedError(DomainError):
 class IdempotencyRecordErasedError(DomainError):
     """The request was executed, and its recorded result was erased since."""
 
-    code = "outcome-erased"
+    code = "idempotency-record-erased"
     kind = ErrorKind.GONE
     message = "The request was executed before. The user whom its result concerns was deleted since."
 
@@ -110,9 +110,9 @@ def created(result: T, once: IdempotentRequest[T] | None, earlier: IdempotencyRe
 
 
 def earlier_execution(stored: IdempotencyRecord, record: IdempotencyRecord) -> IdempotencyRecord | None:
-    """Return `stored` if it records an earlier execution of the same request, None if it is `outcome` itself.
+    """Return `stored` if it records an earlier execution of the same request, None if it is `record` itself.
 
-    It is `outcome` itself if an earlier attempt stored it and the result of its commit was lost. Raises
+    It is `record` itself if an earlier attempt stored it and the result of its commit was lost. Raises
     IdempotencyKeyReusedError if the requests differ, and IdempotencyRecordErasedError if the recorded result was
     erased.
     """

@@ -228,12 +228,17 @@ class UnitOfWork:
     """The number of earlier attempts of the same use case whose commit result is unknown. Each may be stored."""
 
     def __init__(
-        self, *, users: UserRepository, posts: PostRepository, keys: ApiKeyRepository, outcomes: IdempotencyRepository
+        self,
+        *,
+        users: UserRepository,
+        posts: PostRepository,
+        api_keys: ApiKeyRepository,
+        idempotency: IdempotencyRepository,
     ) -> None:
         self.users = users
         self.posts = posts
-        self.api_keys = keys
-        self.idempotency = outcomes
+        self.api_keys = api_keys
+        self.idempotency = idempotency
 
 
 class Storage(ABC):

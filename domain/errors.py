@@ -47,7 +47,7 @@ class FieldValidationError(DomainError, ValueError):
     code = "validation-failed"
     kind = ErrorKind.INVALID
     message = "Validation failed; see errors."
-    rule: ClassVar[str] = "format"
+    rule: ClassVar[str] = "invalid_format"
 
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(detail)

@@ -104,7 +104,7 @@ async def test_failed_purge_is_logged_and_repeated(stage: Stage) -> None:
         async with stage.purged(5):
             pass
     assert logs == [
-        {"event": "purge failed", "log_level": "warning", "error": name}
+        {"event": "purge failed", "log_level": "warning", "error_type": name}
         for name in ("StorageUnavailableError", "RuntimeError", "OSError")
     ]
     assert "s3cret" not in repr(logs)

@@ -10,13 +10,12 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from adapters.exception_summary import exception_types, traceback_locations
-from adapters.http.cursors import CursorCodec
-from adapters.http.dependencies import HttpOptions, UseCases
-from adapters.http.middleware.request_middleware import RequestMiddleware
+from adapters.http.dependencies import AppState, HttpOptions, UseCases
+from adapters.http.middleware.request_context import RequestMiddleware
 from adapters.http.openapi.document import build_document, openapi_document
 from adapters.http.problems.handlers import EXCEPTION_HANDLERS
 from adapters.http.routers import api_keys, docs, health, metrics, post_lists, posts, problems, users
-from adapters.http.security.rate_limits import create_rate_limiter
+from adapters.http.security.rate_limits import RateLimiter, create_rate_limiter
 
 
 class Application(FastAPI):
@@ -36,6 +35,7 @@ class Application(FastAPI):
 
 def create_app(use_cases: UseCases, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """Return an application with these use cases. It shares no state with other applications in the process."""
+    rate_limiter = create_rate_limiter(options.rate_limit, options.rate_limit_store)
     app = Application(
         title="Hexapost",
         version=options.version,
@@ -49,56 +49,38 @@ def create_app(use_cases: UseCases, options: HttpOptions, *, lifespan: Lifespan[
             *docs.router.routes,
             *problems.router.routes,
         ],
-        lifespan=_closing(lifespan or _nothing),
+        lifespan=_with_cleanup(lifespan, rate_limiter),
         exception_handlers=EXCEPTION_HANDLERS,
         redirect_slashes=False,
         # FastAPI's telemetry records paths and query strings, and starts inside our span.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_url=None,
     )
-    app.state.use_cases = use_cases
-    app.state.cursor_codec = CursorCodec(options.cursor_secret)
-    app.state.idempotency_retention = options.idempotency_retention
-    app.state.rate_limiter = create_rate_limiter(options.rate_limit, options.rate_limit_store)
-    app.state.metrics_recorder = options.metrics
-    app.state.max_json_depth = options.limits.max_json_depth
-    app.add_middleware(
-        RequestMiddleware,
-        limits=options.limits,
-        admission=options.admission,
-        access_log=options.access_log or structlog.get_logger("hexapost.access").info,
-        metrics=options.metrics,
-        trace=options.start_span,
-    )
+    app.state.hexapost = AppState(use_cases=use_cases, options=options, rate_limiter=rate_limiter)
+    app.add_middleware(RequestMiddleware, options)
     return app
-
-
-@asynccontextmanager
-async def _nothing(_: FastAPI) -> AsyncIterator[None]:
-    """Do nothing."""
-    yield
 
 
 class LifespanError(Exception):
     """The start or the shutdown failed. Servers log this error, so it has no details; our log has a safe summary."""
 
 
-def _closing(lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
+def _with_cleanup(lifespan: Lifespan[FastAPI] | None, rate_limiter: RateLimiter) -> Lifespan[FastAPI]:
     """Return the lifespan with the cleanup of the application. Raises LifespanError in place of other errors."""
 
     @asynccontextmanager
-    async def closing(app: FastAPI) -> AsyncIterator[Any]:
+    async def run(app: FastAPI) -> AsyncIterator[Any]:
         stack = AsyncExitStack()
-        stack.push_async_callback(app.state.rate_limiter.close)
+        stack.push_async_callback(rate_limiter.close)
         try:
             with _logged("startup failed"):
-                state = await stack.enter_async_context(lifespan(app))
+                state = None if lifespan is None else await stack.enter_async_context(lifespan(app))
             yield state
         finally:
             with _logged("shutdown failed"):
                 await stack.aclose()
 
-    return closing
+    return run
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """Conditional requests: entity tags and preconditions (RFC 9110 sections 8.8.3 and 13)."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from starlette.types import Scope
 
-from adapters.http.header_values import header_values
 from adapters.http.problems.catalog import VALIDATION_FAILED
 from adapters.http.problems.responses import ProblemError
 
@@ -19,37 +18,27 @@ TAGS_PATTERN = rf"^(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*$"
 """The syntax of a list of entity tags."""
 
 
-def entity_tag(version: int) -> str:
-    """Return the strong entity tag of a version."""
-    return f'"{version}"'
-
-
 def if_match_versions(scope: Scope) -> Collection[int] | None:
     """Return the versions in If-Match, None for any version.
 
     Weak tags never match (strong comparison, RFC 9110 section 8.8.3.2). Raises ProblemError for a malformed header.
     """
-    lines = header_values(scope, b"if-match")
+    lines = [value for name, value in scope["headers"] if name == b"if-match"]
     tags = _tags(lines, "If-Match") if lines else None
-    if tags is None:
-        return None
-    return {int(tag) for weak, tag in tags if not weak and _VERSION.fullmatch(tag)}
+    return None if tags is None else {int(tag) for weak, tag in tags if not weak and _VERSION.fullmatch(tag)}
 
 
-def if_none_match_matches(scope: Scope, tag: str) -> bool:
-    """Return True if If-None-Match contains this tag, so that the response is 304.
+def if_none_match_matches(lines: Sequence[bytes], tag: bytes) -> bool:
+    """Return True if the lines of If-None-Match contain this tag, so that the response is 304.
 
     The comparison is weak (RFC 9110 section 8.8.3.2), and `*` matches every tag. Raises ProblemError for a malformed
     header.
     """
-    lines = header_values(scope, b"if-none-match")
-    if not lines:
-        return False
     tags = _tags(lines, "If-None-Match")
-    return tags is None or any(f'"{opaque.decode("latin-1")}"' == tag for _, opaque in tags)
+    return tags is None or any(b'"%s"' % opaque == tag for _, opaque in tags)
 
 
-def _tags(lines: list[bytes], name: str) -> list[tuple[bool, bytes]] | None:
+def _tags(lines: Sequence[bytes], name: str) -> list[tuple[bool, bytes]] | None:
     """Return each tag of the header, and True if it is weak. Return None for `*`."""
     value = b",".join(lines)
     if len(value) > MAX_TAGS_LENGTH:

@@ -1,21 +1,17 @@
-"""Dependencies of the routes: the objects in `app.state`, and the options of the application."""
+"""The objects that routes and middleware need: the use cases, and the options of the application."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
-from fastapi import Request
 from typing_extensions import override
 
-from adapters.http.cursors import CursorCodec
 from adapters.http.middleware.admission import AdmissionController
-from adapters.http.middleware.request_context import request_context
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.security.rate_limits import IN_PROCESS, RateLimiter
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
-from application.authorization import Principal, UnauthenticatedError
 from application.posts import PostService
 from application.users import UserService
 
@@ -56,7 +52,7 @@ class MetricsRecorder(Protocol):
     ) -> None:
         """Record the end of a request. `rejection` is the problem code of its response.
 
-        `route` is a path template, None for an unknown path, or REFUSED.
+        `route` is a path template, None for an unknown path, or ROUTE_REJECTED.
         """
 
     def render(self) -> bytes:
@@ -126,33 +122,10 @@ class HttpOptions:
     start_span: StartSpan | None = None
 
 
-def get_use_cases(request: Request) -> UseCases:
-    """Return the use cases of the application."""
-    found: UseCases = request.app.state.use_cases
-    return found
+@dataclass(slots=True, kw_only=True)
+class AppState:
+    """The objects of one application that its routes use, in `app.state.hexapost`."""
 
-
-def get_cursor_codec(request: Request) -> CursorCodec:
-    """Return the cursor codec of the application."""
-    found: CursorCodec = request.app.state.cursor_codec
-    return found
-
-
-def get_principal(request: Request) -> Principal:
-    """Return the authenticated principal of the request."""
-    principal = request_context(request).principal
-    if principal is None:
-        raise UnauthenticatedError
-    return principal
-
-
-def get_rate_limiter(request: Request) -> RateLimiter:
-    """Return the rate limiter of the application."""
-    found: RateLimiter = request.app.state.rate_limiter
-    return found
-
-
-def get_metrics_recorder(request: Request) -> MetricsRecorder:
-    """Return the metrics recorder of the application."""
-    found: MetricsRecorder = request.app.state.metrics_recorder
-    return found
+    use_cases: UseCases
+    options: HttpOptions
+    rate_limiter: RateLimiter

@@ -11,14 +11,12 @@ import secrets
 from typing import Generic, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from fastapi import Request
 from pydantic import TypeAdapter
 
-from adapters.http.dependencies import get_principal
-from adapters.http.header_values import header_values
 from adapters.http.problems.catalog import VALIDATION_FAILED, domain_problem
 from adapters.http.problems.responses import ProblemError
 from adapters.http.problems.validation import FieldError
+from adapters.http.routing import ApiRequest
 from adapters.http.security.authentication import extract_api_key
 from application.idempotency import (
     IdempotencyInFlightError,
@@ -57,24 +55,31 @@ PROBLEMS = (
 T = TypeVar("T")
 
 
-async def idempotent_request(request: Request, results: TypeAdapter[T]) -> IdempotentRequest[T] | None:
+async def idempotent_request(request: ApiRequest, results: TypeAdapter[T]) -> IdempotentRequest[T] | None:
     """Return the identity of an idempotent request, None without an Idempotency-Key. `results` serializes its result.
 
     Raises ProblemError for a malformed header.
     """
-    key = _idempotency_key(request)
-    key_id = get_principal(request).api_key_id
-    if key is None or key_id is None:
+    keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    api_key_id = request.principal.api_key_id
+    if not keys or api_key_id is None:
         return None
-    scope = request.scope
-    request_content = b"\0".join([scope["method"].encode(), scope["path"].encode(), await request.body()])
-    name, secret = _hash_key(request, b"name", key), _hash_key(request, b"secret", key)
+    found = _KEY.fullmatch(keys[0])
+    if len(keys) > 1 or found is None:
+        detail = f"Must occur once, with 1-{MAX_KEY_LENGTH} visible ASCII characters except quotes and backslashes."
+        error: FieldError = {"parameter": "Idempotency-Key", "code": "invalid_format", "detail": detail}
+        raise ProblemError(VALIDATION_FAILED, errors=[error])
+    key, api_key = found[1] or found[2], extract_api_key(request.scope).encode("ascii")
+    # HMAC-SHA256 (RFC 2104), keyed with the API key
+    key_hash = hmac.digest(api_key, b"name\0" + key, "sha256")
+    secret = hmac.digest(api_key, b"secret\0" + key, "sha256")
+    content = b"\0".join([request.method.encode(), request.scope["path"].encode(), await request.body()])
     return IdempotentRequest(
-        api_key_id=key_id,
-        key_hash=name,
-        fingerprint=hmac.digest(secret, request_content, "sha256"),
-        ttl=request.app.state.idempotency_retention,
-        seal=AesGcmSeal(results, name=name, secret=secret),
+        api_key_id=api_key_id,
+        key_hash=key_hash,
+        fingerprint=hmac.digest(secret, content, "sha256"),
+        ttl=request.application.options.idempotency_retention,
+        seal=AesGcmSeal(results, name=key_hash, secret=secret),
     )
 
 
@@ -95,20 +100,3 @@ class AesGcmSeal(Generic[T]):
         """Return the result. Raises InvalidTag if `sealed` was not made with this key for this request."""
         nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         return self._results.validate_json(self._cipher.decrypt(nonce, ciphertext, self._name))
-
-
-def _idempotency_key(request: Request) -> bytes | None:
-    lines = header_values(request.scope, b"idempotency-key")
-    if not lines:
-        return None
-    found = _KEY.fullmatch(lines[0])
-    if len(lines) > 1 or found is None:
-        detail = f"Must occur once, with 1-{MAX_KEY_LENGTH} visible ASCII characters except quotes and backslashes."
-        error: FieldError = {"parameter": "Idempotency-Key", "code": "invalid_format", "detail": detail}
-        raise ProblemError(VALIDATION_FAILED, errors=[error])
-    return found[1] or found[2]
-
-
-def _hash_key(request: Request, label: bytes, key: bytes) -> bytes:
-    """Return a hash of the idempotency key, keyed with the API key (HMAC-SHA256, RFC 2104)."""
-    return hmac.digest(extract_api_key(request.scope).encode("ascii"), label + b"\0" + key, "sha256")

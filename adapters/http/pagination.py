@@ -1,52 +1,48 @@
-"""Pagination over HTTP: cursors and Link headers."""
+"""Pagination over HTTP: the requested page and the response with a Link header."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import Response
 
-from adapters.http.cursors import Filters
-from adapters.http.dependencies import get_cursor_codec
+from adapters.http.cursors import CursorCodec, Filters
 from adapters.http.responses import REVALIDATE, Body, json_ok
+from adapters.http.routing import ApiRequest
 from application.pagination import Page
 from application.search import SearchPage, SearchPosition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest:
     """A request for a page of the list at `path`. `filters` have the form of the query string."""
 
-    request: Request
-    path: str
-    limit: int
-    cursor: str | None
-    filters: Filters
+    def __init__(self, request: ApiRequest, path: str, *, limit: int, cursor: str | None, filters: Filters) -> None:
+        self._codec = CursorCodec(request.application.options.cursor_secret)
+        self._path = path
+        self._limit = limit
+        self._cursor = cursor
+        self._filters = filters
 
     def after_id(self) -> UUID | None:
         """Return the ID below which the page starts. Raises ProblemError for an invalid cursor."""
-        if self.cursor is None:
+        if self._cursor is None:
             return None
-        return get_cursor_codec(self.request).decode_id(self.cursor, resource=self.path, filters=self.filters)
+        return self._codec.decode_id(self._cursor, resource=self._path, filters=self._filters)
 
     def after_position(self) -> SearchPosition | None:
         """Return the position after which the page starts. Raises ProblemError for an invalid cursor."""
-        if self.cursor is None:
+        if self._cursor is None:
             return None
-        return get_cursor_codec(self.request).decode_position(self.cursor, resource=self.path, filters=self.filters)
+        return self._codec.decode_position(self._cursor, resource=self._path, filters=self._filters)
 
-    def next_cursor(self, found: Page[Any] | SearchPage) -> str | None:
-        """Return the cursor of the next page, None after the last page."""
-        if found.next_after is None:
-            return None
-        return get_cursor_codec(self.request).encode(found.next_after, resource=self.path, filters=self.filters)
-
-    def response(self, body: Body, next_cursor: str | None) -> Response:
+    def response(self, page: Page[Any] | SearchPage, item_body: Callable[[Any], Body]) -> Response:
         """Return the response with a page, and with a link to the next page if one exists."""
-        if next_cursor is None:
-            return json_ok(body, REVALIDATE)
-        query: Mapping[str, str | None] = {"limit": str(self.limit), **self.filters, "cursor": next_cursor}
+        items = [item_body(item) for item in page.items]
+        if page.next_after is None:
+            return json_ok({"items": items, "next_cursor": None}, REVALIDATE)
+        cursor = self._codec.encode(page.next_after, resource=self._path, filters=self._filters)
+        query = {"limit": str(self._limit), **self._filters, "cursor": cursor}
         given = urlencode({name: value for name, value in query.items() if value is not None})
-        return json_ok(body, REVALIDATE, (b"link", f'<{self.path}?{given}>; rel="next"'.encode("ascii")))
+        link = (b"link", f'<{self._path}?{given}>; rel="next"'.encode("ascii"))
+        return json_ok({"items": items, "next_cursor": cursor}, REVALIDATE, link)

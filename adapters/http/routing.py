@@ -8,66 +8,75 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from typing_extensions import override
 
-from adapters.http.dependencies import get_rate_limiter
+from adapters.http.dependencies import AppState
 from adapters.http.json_body import parse_json, validate_media_type
-from adapters.http.middleware.request_context import request_context
+from adapters.http.middleware.request_context import RequestContext
 from adapters.http.problems.catalog import VALIDATION_FAILED
 from adapters.http.problems.responses import ProblemError
 from adapters.http.problems.validation import FieldError, is_safe_to_echo
-from adapters.http.security.authentication import authenticate
+from adapters.http.security.authentication import extract_api_key
 from adapters.http.security.scopes import required_scope
+from application.authorization import Principal
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _REJECTED_QUERY_CHARS = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
 
+class ApiRequest(Request):
+    """An authenticated request. Its JSON body was parsed strictly. Routes declare it as a parameter."""
+
+    application: AppState
+    principal: Principal
+    value: Any = None
+
+    @override
+    async def json(self) -> Any:
+        return self.value
+
+
 class StrictRoute(APIRoute):
     """A route that authenticates the request, and rejects unknown parameters and ambiguous input.
 
-    Each route declares its required scope with `scopes.secured`. The use case checks the scope.
+    Each route declares its required scope with `requires_scope`. The use case checks the scope.
     """
 
     allow_stale_auth = False
     """True if the route accepts stale authentication results (`Authenticator.authenticate`)."""
 
+    @override
     def get_route_handler(self) -> Handler:
-        """Return the handler of FastAPI, preceded by the checks."""
         handle = super().get_route_handler()
         known = frozenset(param.alias for param in self.dependant.query_params)
         reads_body = self.body_field is not None
         required_scope(self.openapi_extra)  # a route without a scope must not start
-        allow_stale_auth = self.allow_stale_auth
+        allow_stale = self.allow_stale_auth
 
-        async def strict(request: Request) -> Response:
-            principal = await authenticate(request, allow_stale=allow_stale_auth)
-            await get_rate_limiter(request).count(request_context(request), str(principal.api_key_id))
+        async def handle_strictly(received: Request) -> Response:
+            request = ApiRequest(received.scope, received.receive)
+            context = RequestContext.of(request.scope["state"])
+            application = request.application = received.app.state.hexapost
+            request.principal = context.principal = await application.use_cases.authenticator.authenticate(
+                extract_api_key(request.scope), allow_stale=allow_stale
+            )
+            context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
             query = request.scope["query_string"]
             if query:
                 _check_query(query, known)
             if reads_body:
                 validate_media_type(request.scope)
-                request = JsonRequest(request.scope, request.receive)
-                request.value = parse_json(await request.body(), max_depth=request.app.state.max_json_depth)
+                max_depth = application.options.limits.max_json_depth
+                request.value = parse_json(await request.body(), max_depth=max_depth)
             return await handle(request)
 
-        return strict
+        return handle_strictly
 
 
 def operation_id(route: APIRoute) -> str:
     """Return the operation ID of a route: the name of its function."""
     return route.name
-
-
-class JsonRequest(Request):
-    """A request whose body was parsed before."""
-
-    value: Any = None
-
-    async def json(self) -> Any:
-        """Return the parsed body."""
-        return self.value
 
 
 def _check_query(query: bytes, known: frozenset[str]) -> None:

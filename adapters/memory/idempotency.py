@@ -40,13 +40,13 @@ class InMemoryIdempotencyRepository(IdempotencyRepository):
 
         def write(tables: Tables) -> None:
             expired = (
-                outcome
-                for id_, outcome in tables.idempotency_records.items()
-                if outcome.expires_at <= now
+                record
+                for id_, record in tables.idempotency_records.items()
+                if record.expires_at <= now
                 and self._view.is_unlocked("add", id_)
                 and self._view.is_unlocked("purge", id_)
             )
-            removed[:] = map(idempotency_record_id, nsmallest(limit, expired, key=lambda outcome: outcome.expires_at))
+            removed[:] = map(idempotency_record_id, nsmallest(limit, expired, key=lambda record: record.expires_at))
             for id_ in removed:
                 self._view.lock("purge", id_)
                 del tables.idempotency_records[id_]
@@ -57,4 +57,4 @@ class InMemoryIdempotencyRepository(IdempotencyRepository):
 
     @override
     async def oldest_expiry(self) -> datetime | None:
-        return min((outcome.expires_at for outcome in self._view.tables().idempotency_records.values()), default=None)
+        return min((record.expires_at for record in self._view.tables().idempotency_records.values()), default=None)

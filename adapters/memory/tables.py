@@ -66,9 +66,9 @@ class Tables:
         self.posts = {id_: post for id_, post in self.posts.items() if post.author_id != user.id}
         self.api_keys = {id_: key for id_, key in self.api_keys.items() if key.user_id != user.id}
         self.idempotency_records = {
-            id_: replace(outcome, response=b"") if outcome.subject_id == user.id else outcome
-            for id_, outcome in self.idempotency_records.items()
-            if outcome.api_key_id in self.api_keys
+            id_: replace(record, response=b"") if record.subject_id == user.id else record
+            for id_, record in self.idempotency_records.items()
+            if record.api_key_id in self.api_keys
         }
 
     def require_user(self, user_id: UUID, version: int) -> User:

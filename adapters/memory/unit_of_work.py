@@ -36,8 +36,8 @@ class InMemoryUnitOfWork(UnitOfWork):
         super().__init__(
             users=InMemoryUserRepository(view),
             posts=InMemoryPostRepository(view),
-            keys=InMemoryApiKeyRepository(view),
-            outcomes=InMemoryIdempotencyRepository(view),
+            api_keys=InMemoryApiKeyRepository(view),
+            idempotency=InMemoryIdempotencyRepository(view),
         )
         self._view = view
 

@@ -20,7 +20,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 ALLOWED_FIELDS = (
     "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms",
- "api_key_id", "response_bytes", "pid", "exit_status", "dropped_lines", "error_type", "exception", "traceback",
+    "api_key_id", "response_bytes", "pid", "exit_status", "dropped_lines", "error_type", "exception", "traceback",
 )  # fmt: skip
 """The allowed fields in order. Clients control only the request ID and the trace ID."""
 
@@ -81,7 +81,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     Lines that cannot be written are dropped. Their number is logged after the stream is writable again.
     """
     lines = _nonblocking(stream or sys.stderr)
-    lines.on_dropped = lambda number: structlog.get_logger("hexapost").error("log lines dropped", lost=number)
+    lines.on_dropped = lambda number: structlog.get_logger("hexapost").error("log lines dropped", dropped_lines=number)
     on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
     least = logging.getLevelNamesMapping()[level.upper()]

@@ -39,8 +39,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         super().__init__(
             users=SqlAlchemyUserRepository(session),
             posts=SqlAlchemyPostRepository(session),
-            keys=SqlAlchemyApiKeyRepository(session),
-            outcomes=SqlAlchemyIdempotencyRepository(session),
+            api_keys=SqlAlchemyApiKeyRepository(session),
+            idempotency=SqlAlchemyIdempotencyRepository(session),
         )
         self._session = session
 

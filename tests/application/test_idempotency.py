@@ -65,7 +65,7 @@ def test_stored_idempotency_record_accepts_the_same_attempt() -> None:
 
 
 def test_idempotency_record_holds_the_request_and_its_result() -> None:
-    once = a_request(STORED.api_key_id, lasts=HOUR)
+    once = a_request(STORED.api_key_id, ttl=HOUR)
     record = build_idempotency_record(once, "result", subject_id=STORED.subject_id, now=START)
     assert record is not None
     assert record == replace(STORED, key_hash=once.key_hash, fingerprint=once.fingerprint, response=record.response)

@@ -55,7 +55,8 @@ def test_all_invalid_settings_are_named_without_values(hexapost: Hexapost) -> No
 def test_command_returns_2_without_a_database(hexapost: Hexapost, command: str) -> None:
     outcome = hexapost(*command.split())
     assert outcome.status == 2
-    assert outcome.stderr == "hexapost: DATABASE_URL: must be set, or --embedded be given\n"
+    assert outcome.stderr.startswith("hexapost: DATABASE_URL is not set. Example: postgresql+asyncpg://")
+    assert outcome.stderr.endswith("Or pass --embedded to start a local PostgreSQL.\n")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_serve_returns_1_when_port_is_in_use(hexapost: Hexapost, database: URL, 
 def test_serve_returns_2_for_unknown_trace_exporter(hexapost: Hexapost, database: URL) -> None:
     outcome = hexapost("serve", "--port", "0", DATABASE_URL=rendered(database), OTEL_TRACES_EXPORTER="jaeger")
     assert outcome.status == 2
-    assert "hexapost: OTEL_TRACES_EXPORTER: only otlp is known here" in outcome.stderr.splitlines()
+    assert "hexapost: OTEL_TRACES_EXPORTER: only otlp is supported" in outcome.stderr.splitlines()
 
 
 def test_migrate_applies_revisions_once(hexapost: Hexapost, empty: URL) -> None:

@@ -70,7 +70,7 @@ def test_admin_key_is_created_once(
     assert set(starter.stored("scopes")[0]) == set(Scope)
     (digest,) = starter.stored("digest")
     assert bytes(digest) == key_peppers(starter.settings).hash(text).digest
-    assert f"made a key that may do everything; it is kept in {starter.path}" in capfd.readouterr().out
+    assert f"created an API key with all scopes in {starter.path}" in capfd.readouterr().out
 
     assert starter.start() == starter.header_from_file
     assert len(starter.stored()) == 1
@@ -120,7 +120,7 @@ def test_admin_key_is_not_replaced_when_inactive(
     text = starter.start_with_new_key()
     queried(starter.url, f"UPDATE api_keys SET {change}")  # noqa: S608 - a parameter of this test
     assert starter.start() is None
-    line = f"hexapost: the key in {starter.path} {state}; to get another, remove the file and start again\n"
+    line = f"hexapost: the key in {starter.path} {state}. Remove the file and start again to create a new one.\n"
     assert capfd.readouterr().err == line
     assert starter.path.read_text() == f"{text}\n"
     assert len(starter.stored()) == 1
@@ -178,7 +178,7 @@ def test_admin_key_prints_create_command_with_database_url(
     settings = Settings(state_directory=tmp_path / "state", database_url=database)
     assert ensure_admin_key_header(settings, database) is None
     (line,) = capfd.readouterr().out.splitlines()
-    arguments = line.removeprefix("hexapost: there is no API key yet; to make one: hexapost ").split()
+    arguments = line.removeprefix("hexapost: no API key exists yet. Create one: hexapost ").split()
     assert queried(database, "SELECT id FROM api_keys") == []
     assert not settings.state_directory.exists()
 

@@ -92,7 +92,7 @@ def test_keys_create_expires_in_sets_expiry(keys: Keys) -> None:
 @pytest.mark.parametrize("text", ["2999-12-31T23:30:00+01:00", "2999-12-31t22:30:00.000z"])
 def test_keys_create_expires_at_sets_expiry(keys: Keys, text: str) -> None:
     outcome = keys(*CREATE, "--expires-at", text)
-    assert "it ends at 2999-12-31T22:30:00Z" in outcome.stderr
+    assert "it expires at 2999-12-31T22:30:00Z" in outcome.stderr
     assert keys.stored("expires_at") == [datetime(2999, 12, 31, 22, 30, tzinfo=UTC)]
 
 
@@ -147,7 +147,7 @@ def test_keys_revoke_accepts_id_or_key(keys: Keys, form: str) -> None:
     outcome = keys("revoke", argument, HEXAPOST_API_KEY_CACHE_SECONDS="2.5")
     assert (outcome.status, outcome.stdout) == (0, "")
     lines = [line.removeprefix("hexapost: ") for line in outcome.stderr.splitlines()[-2:]]
-    assert lines == [f"revoked key {key_id}", "each process of the service lets go of it within 2.5 s"]
+    assert lines == [f"revoked key {key_id}", "running processes reject the key within 2.5 s"]
     assert text[38:] not in outcome.stderr
     (revoked_at,) = keys.stored("revoked_at")
     assert revoked_at is not None
@@ -171,7 +171,7 @@ def test_keys_rotate_replaces_key_after_overlap(keys: Keys, arguments: list[str]
     assert ends[1] is None
     assert outcome.stderr.splitlines()[-2:] == [
         f"hexapost: created key {after}; it does not expire",
-        f"hexapost: the key {before} ends at {ends[0]:%Y-%m-%dT%H:%M:%SZ}",
+        f"hexapost: the key {before} expires at {ends[0]:%Y-%m-%dT%H:%M:%SZ}",
     ]
     assert keys.stored("scopes")[0] == keys.stored("scopes")[1]
 
@@ -183,7 +183,7 @@ def test_keys_rotate_returns_2_for_inactive_key(keys: Keys, change: str) -> None
     queried(keys.url, f"UPDATE api_keys SET {change}")  # noqa: S608 - a parameter of this test
     outcome = keys("rotate", str(key_id))
     assert (outcome.status, outcome.stdout) == (2, "")
-    assert "This key was revoked or has expired: make a new one with `hexapost keys create`." in outcome.stderr
+    assert "The key is revoked or expired. Create a new one with `hexapost keys create`." in outcome.stderr
     assert keys.stored() == [key_id]
 
 
@@ -212,4 +212,4 @@ def test_keys_create_revokes_key_when_stdout_fails(database: URL, tmp_path: Path
 def test_keys_revoke_help_mentions_whole_key(hexapost: Hexapost) -> None:
     outcome = hexapost("keys", "revoke", "--help")
     assert outcome.status == 0
-    assert "or the whole key" in outcome.stdout
+    assert "or the key itself" in outcome.stdout

@@ -46,7 +46,7 @@ EXAMPLES = {
     "revoked key": make_api_key(revoked_at=REVOKED),
     "longest key": make_api_key(scopes=frozenset(Scope), name=OWL * 100),
     "shortest key": make_api_key(scopes=frozenset({Scope.METRICS_READ}), name="x"),
-    "other pepper": make_api_key(secret=ApiKeyHash(pepper=2_147_483_647, digest=bytes(32))),
+    "other pepper": make_api_key(secret_hash=ApiKeyHash(pepper=2_147_483_647, digest=bytes(32))),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 versioned = pytest.mark.parametrize("kind", VERSIONED)

@@ -28,7 +28,7 @@ EXAMPLE = make_api_key(
     created_at=NOW,
     expires_at=None,
     last_used_at=None,
-    secret=ApiKeyHash(pepper=3, digest=b"d1gest"),
+    secret_hash=ApiKeyHash(pepper=3, digest=b"d1gest"),
     scopes=frozenset({Scope.POSTS_READ}),
 )
 USER_ID = new_id()

@@ -71,7 +71,7 @@ class Api:
         self.log.clear()
         self.components.clear()
         services = await _services(storage, self.components)
-        self.app.state.use_cases = services
+        self.app.state.hexapost.use_cases = services
         yield replace(self, storage=storage)
         await services.authenticator.close()
 

@@ -43,7 +43,7 @@ async def test_if_match_returns_412_for_another_version(api: Api, kind: str, tag
 @pytest.mark.parametrize("tags", MALFORMED)
 async def test_malformed_entity_tags_return_422(api: Api, kind: str, tags: str) -> None:
     path = await second_version(api, kind)
-    code = "too_long" if len(tags) > 1000 else "format"
+    code = "too_long" if len(tags) > 1000 else "invalid_format"
     for method in ("PATCH", "DELETE"):
         response = await api.client.request(method, path, json={}, headers={"if-match": tags})
         assert findings(response) == [("If-Match", code)]

@@ -188,7 +188,7 @@ async def test_idempotency_key_is_ignored_by_other_methods(desk: Desk) -> None:
 
 async def test_idempotency_retention_is_configurable() -> None:
     # The clock advances by one second for each request.
-    async with serving(idempotency=timedelta(seconds=2)) as api:
+    async with serving(idempotency_retention=timedelta(seconds=2)) as api:
         given = {"name": "k", "scopes": ["users:read"]}
         made = [await api.client.post(KEYS, json=given, headers=once("a")) for _ in range(4)]
     check_replay(made[0], made[1])

@@ -85,7 +85,7 @@ async def test_json_depth_limit_is_configurable(api: Api) -> None:
     async with serving(limits=RequestLimits(max_json_depth=2)) as shallow:
         assert findings(await shallow.client.post(USERS, content=b"[[]]", headers=JSON)) == [("", "invalid_type")]
         response = await shallow.client.post(USERS, content=b"[[[]]]", headers=JSON)
-        assert check_problem(response, 400, "malformed-json")["detail"] == "The body has more than 2 levels."
+        assert check_problem(response, 400, "malformed-json")["detail"] == "The body has more than 2 levels of nesting."
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def test_metrics_returns_the_prometheus_text_format(counted: Api) -> None:
 async def test_metrics_accepts_cached_keys_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = CountingStorage()
     async with serving(storage, metrics=made()) as api:
-        monkeypatch.setattr(api.app.state.use_cases.authenticator, "_cache_ttl", 0)
+        monkeypatch.setattr(api.app.state.hexapost.use_cases.authenticator, "_cache_ttl", 0)
         key, unknown = await api.key(Scope.METRICS_READ), await api.key(Scope.METRICS_READ)
         other = await api.key(Scope.USERS_READ)
         await call(api.app, "GET", "/metrics", key=key)
@@ -128,12 +128,12 @@ async def test_metrics_label_rejected_requests_separately() -> None:
     async with serving(metrics=made(), limits=RequestLimits(max_body_bytes=9), admission=admission) as api:
         await api.client.get("/nowhere")
         await api.client.post("/nowhere", content=b"x" * 10)
-        admission._requests.maximum = 0
+        admission._limit.maximum = 0
         await api.client.get("/nowhere")
         await api.client.get("/api/v1/users")
         found = await scrape(api)
     counted = {(one.labels["route"], one.labels["status"]): one.value for one in found.found(REQUESTS)}
-    assert counted == {("unmatched", "404"): 1, ("refused", "413"): 1, ("refused", "503"): 2}
+    assert counted == {("unmatched", "404"): 1, ("rejected", "413"): 1, ("rejected", "503"): 2}
     assert [event["route"] for event in api.log] == [None] * 4 + ["/metrics"]
 
 

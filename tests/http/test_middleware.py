@@ -10,6 +10,7 @@ import structlog
 from fastapi import Response
 from starlette.responses import StreamingResponse
 
+from adapters.http.problems.catalog import COMMIT_RESULT_UNKNOWN
 from application.ports import (
     CommitResultUnknownError,
     CommitResultUnresolvableError,
@@ -157,7 +158,7 @@ async def test_unknown_commit_result_returns_503_with_a_warning(api: Api, error:
     async with api.over(FailingStorage(lambda: error(SECRET_TEXT))):
         response = await api.client.patch(f"/api/v1/users/{NOBODY}", json={"full_name": None})
     check_problem(response, 503, "database-unavailable")
-    assert response.json()["detail"] == "The request may have been carried out: read first whether it was."
+    assert response.json()["detail"] == COMMIT_RESULT_UNKNOWN
 
 
 def caused_error() -> Exception:

@@ -38,7 +38,7 @@ async def test_problem_page_describes_the_problem(api: Api, code: str) -> None:
     assert response.headers["cache-control"] == "public, max-age=3600"
     assert PROBLEMS[code].title in response.text
     assert f"status {CONTRACT[code]}" in response.text
-    for heading in ("What it means", "What to do", "Example"):
+    for heading in ("Meaning", "Resolution", "Example"):
         assert f"<h2>{heading}</h2>" in response.text
     example = re.search("<pre><code>(.*)</code></pre>", response.text, re.DOTALL)
     assert example is not None
@@ -48,7 +48,7 @@ async def test_problem_page_describes_the_problem(api: Api, code: str) -> None:
 
 async def test_problem_index_lists_all_problems(api: Api) -> None:
     text = (await api.client.get("/problems")).text
-    assert re.findall('href="/problems/([a-z-]+)"', text) == list(CONTRACT)
+    assert re.findall('href="/problems/([a-z-]+)"', text) == sorted(CONTRACT, key=lambda code: (CONTRACT[code], code))
 
 
 async def test_unknown_problem_page_returns_404(api: Api) -> None:

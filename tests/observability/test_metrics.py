@@ -90,8 +90,8 @@ def test_pool_gauges_have_current_values(metrics: Metrics) -> None:
     assert scraped(metrics).total("hexapost_db_pool_connections_in_use") == 4
     usage = (10, 10, 7)
     found = scraped(metrics)
-    names = ("size", "in_use", "waiting")
-    assert tuple(found.total(f"hexapost_database_pool_{name}") for name in names) == usage
+    names = ("connections_max", "connections_in_use", "waiters")
+    assert tuple(found.total(f"hexapost_db_pool_{name}") for name in names) == usage
 
 
 def test_database_errors_purges_and_build_are_exposed(metrics: Metrics) -> None:

@@ -87,9 +87,9 @@ def test_log_reports_dropped_lines(pipe: Pipe, restored_logs: None) -> None:  # 
     requests = lost = 0
     while requests + lost < total:
         for line in map(json.loads, pipe.read("\n").splitlines()):
-            if "lost" in line:
+            if "dropped_lines" in line:
                 assert (line["event"], line["level"]) == ("log lines dropped", "error")
-                lost += line["lost"]
+                lost += line["dropped_lines"]
             else:
                 requests += 1
     assert requests + lost == total

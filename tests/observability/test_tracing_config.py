@@ -50,10 +50,10 @@ async def test_traces_are_enabled_by_endpoint_or_exporter(environment: dict[str,
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
-        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: only otlp is known here"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: only otlp is supported"),
         (
             {ENDPOINT: "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is known here",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is supported",
         ),
     ],
 )
@@ -66,7 +66,7 @@ def test_unknown_trace_exporter_or_protocol_raises(environment: dict[str, str], 
 def test_traces_without_extra_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "adapters.observability.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: traces need hexapost\[tracing\]"):
+    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: tracing requires hexapost\[tracing\]"):
         create_tracer({ENDPOINT: URL}, "1")
 
 

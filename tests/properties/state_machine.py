@@ -113,7 +113,7 @@ class StorageEquivalence(RuleBasedStateMachine):
 
     @rule(target=people, again=st.booleans(), email=EMAILS, full_name=NAMES, is_active=st.booleans())
     def create_user(self, again: bool, **fields: Any) -> Any:
-        return self.create(lambda side: side.users.register(SYSTEM_PRINCIPAL, **fields), again)
+        return self.create(lambda side: side.users.create(SYSTEM_PRINCIPAL, **fields), again)
 
     @rule(
         user_id=people,
@@ -121,11 +121,11 @@ class StorageEquivalence(RuleBasedStateMachine):
         expected=EXPECTED,
     )
     def update_user(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.users.change(SYSTEM_PRINCIPAL, user_id, expected=expected, **changes))
+        self.compare(lambda side: side.users.update(SYSTEM_PRINCIPAL, user_id, expected=expected, **changes))
 
     @rule(user_id=consumes(people), expected=EXPECTED)
     def delete_user(self, user_id: UUID, expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.users.erase(SYSTEM_PRINCIPAL, user_id, expected=expected))
+        self.compare(lambda side: side.users.delete(SYSTEM_PRINCIPAL, user_id, expected=expected))
 
     @rule(user_id=people)
     def get_user(self, user_id: UUID) -> None:
@@ -137,7 +137,7 @@ class StorageEquivalence(RuleBasedStateMachine):
 
     @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
     def create_post(self, **fields: Any) -> Any:
-        return self.create(lambda side: side.posts.write(SYSTEM_PRINCIPAL, **fields))
+        return self.create(lambda side: side.posts.create(SYSTEM_PRINCIPAL, **fields))
 
     @rule(
         post_id=texts,
@@ -145,11 +145,11 @@ class StorageEquivalence(RuleBasedStateMachine):
         expected=EXPECTED,
     )
     def update_post(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.posts.revise(SYSTEM_PRINCIPAL, post_id, expected=expected, **changes))
+        self.compare(lambda side: side.posts.update(SYSTEM_PRINCIPAL, post_id, expected=expected, **changes))
 
     @rule(post_id=consumes(texts), expected=EXPECTED)
     def delete_post(self, post_id: UUID, expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.posts.remove(SYSTEM_PRINCIPAL, post_id, expected=expected))
+        self.compare(lambda side: side.posts.delete(SYSTEM_PRINCIPAL, post_id, expected=expected))
 
     @rule(post_id=texts | people)
     def get_post(self, post_id: UUID) -> None:
@@ -176,7 +176,7 @@ class StorageEquivalence(RuleBasedStateMachine):
         reader = replace(SYSTEM_PRINCIPAL, user_id=reader_id)
         self.compare(lambda side: side.posts.get(reader, post_id))
         self.compare(lambda side: side.posts.list(reader, **page))
-        self.compare(lambda side: side.posts.revise(reader, post_id, status=PostStatus.PUBLISHED))
+        self.compare(lambda side: side.posts.update(reader, post_id, status=PostStatus.PUBLISHED))
 
     @rule(target=keys, again=st.booleans(), name=TITLES, scopes=SCOPES, user_id=st.none() | people)
     def create_key(self, again: bool, **fields: Any) -> Any:
@@ -195,7 +195,7 @@ class StorageEquivalence(RuleBasedStateMachine):
     def list_keys(self, **page: Any) -> None:
         self.compare(lambda side: side.keys.list(SYSTEM_PRINCIPAL, **page))
 
-    @rule(target=people, email=EMAILS, key=keys, name=REQUEST_NAMES, fingerprint=FINGERPRINTS, lasts=TTLS)
+    @rule(target=people, email=EMAILS, key=keys, key_hash=REQUEST_NAMES, fingerprint=FINGERPRINTS, ttl=TTLS)
     def create_user_once(self, email: str, **request: Any) -> Any:
         return self.create(lambda side: side.users.create_once(SYSTEM_PRINCIPAL, a_request(**request), email=email))
 

@@ -169,7 +169,7 @@ async def update(storage: Storage, entity: Any, **arguments: Any) -> None:
 async def delete(storage: Storage, *entities: Any) -> None:
     async with storage.transaction() as work:
         for entity in entities:
-            await repository(work, entity).remove(entity)
+            await repository(work, entity).delete(entity)
 
 
 async def stored_users(storage: Storage) -> list[User]:

@@ -10,17 +10,14 @@ loses its body and all later requests, so this module parses the request again w
 """
 
 import asyncio
-from typing import Any, cast
 
 import httptools
-from starlette.types import Scope
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from adapters.http.middleware.header_validation import too_large, validate_headers, validate_size
 from adapters.http.middleware.request_context import RequestContext
 from adapters.http.middleware.request_limits import HeaderLimits
-from adapters.http.middleware.write_timeout import WriteTimeoutMonitor
+from adapters.http.middleware.timeouts import WriteTimeoutMonitor
 from adapters.http.problems.catalog import MALFORMED_REQUEST, REQUEST_TIMEOUT
 from adapters.http.problems.responses import ProblemError
 
@@ -58,7 +55,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._write_monitor = WriteTimeoutMonitor(self.loop, transport, self.write_timeout)
         self._start_header_timer()
@@ -99,7 +96,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_rejected:
             return
         if self._unread_bytes > self.limits.max_header_bytes:
-            self._reject(too_large(self.limits))
+            self._reject(self.limits.too_large())
         elif self._in_headers and self._timer is None:
             self._start_header_timer()
 
@@ -109,7 +106,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         self._in_headers = True
         super().on_message_begin()
-        RequestContext(self._write_monitor).attach(cast("Scope", self.scope))
+        RequestContext(self.scope["state"], self._write_monitor)
 
     @override
     def on_headers_complete(self) -> None:
@@ -119,8 +116,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_upgrade_request:
             return
         if self._unread_bytes > self.limits.max_header_bytes or self._chunk_bytes > self.limits.max_header_bytes:
-            validate_size(self.url, self.headers, self.limits)
-        validate_headers(self.parser.get_http_version(), method, self.headers, self.limits.max_headers)
+            self.limits.validate_size(self.url, self.headers)
+        self.limits.validate(self.parser.get_http_version(), method, self.headers)
         super().on_headers_complete()
         if self._timer is not None:
             self._stop_timer()
@@ -208,31 +205,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             cycle.keep_alive = False
-            RequestContext.of(cast("Scope", cycle.scope)).rejection = error
+            RequestContext.of(cycle.scope["state"]).rejection = error
             cycle.message_event.set()
 
     def _start_rejected_request(self, error: ProblemError) -> None:
         if not self._in_headers:
             self.on_message_begin()
-        method = self.parser.get_method().decode("ascii") if self.url else ""
-        scope: dict[str, Any] = dict(self.scope, method=method, path="/", raw_path=b"/", query_string=b"")
-        RequestContext.of(scope).rejection = error
-        previous: RequestResponseCycle | None = self.cycle
-        self.cycle = RequestResponseCycle(
-            scope=scope,  # type: ignore[arg-type]
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=False,
-            on_response=self.on_response_complete,
-        )
-        if previous is None or previous.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+        RequestContext.of(self.scope["state"]).rejection = error
+        has_request_line = bool(self.url)
+        self.url, self.expect_100_continue = b"/", False
+        super().on_headers_complete()
+        self.cycle.keep_alive = False
+        if not has_request_line:
+            self.scope["method"] = ""

@@ -1,18 +1,26 @@
-"""The state of one request, from its arrival to its log record."""
+"""The life of a request outside FastAPI: admission, deadline, standard headers, log record, metrics and span.
+
+Modules pass the state of a request to each other only in its `RequestContext`.
+"""
 
 import asyncio
 import re
 from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
 
+import structlog
 import uuid_utils
-from starlette.requests import Request
-from starlette.types import Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.exception_summary import exception_types, traceback_locations
+from adapters.http.dependencies import ROUTE_REJECTED, HttpOptions, RequestSpan
 from adapters.http.middleware.admission import ConcurrencyLimit
-from adapters.http.middleware.body_limit import RequestBodyStream
-from adapters.http.middleware.header_validation import Header
-from adapters.http.middleware.write_timeout import WriteTimeoutMonitor
-from adapters.http.problems.catalog import BODY_TOO_LARGE, Problem
+from adapters.http.middleware.request_limits import Header
+from adapters.http.middleware.timeouts import RequestDeadline, WriteTimeoutMonitor
+from adapters.http.problems import catalog
+from adapters.http.problems.catalog import Problem
 from adapters.http.problems.responses import ProblemError, problem_response
 from application.authorization import Principal
 
@@ -21,6 +29,7 @@ STATUS_CLIENT_CLOSED_REQUEST = 499
 
 _STATE_KEY = "request_context"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _MAX_LENGTH_DIGITS = 18
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -31,81 +40,113 @@ _CLOSE = (b"connection", b"close")
 class RequestContext:
     """The state of one request. It also wraps the `receive` and `send` of the ASGI server.
 
-    `rejection` is the reason for which the request must not reach the application. `problem_code` is the problem that
-    the response reports. `status` is 0 until the response starts. `is_sending` is True while a part of the response
-    waits for the client. `close_after` closes the connection after the response.
+    The class attributes are the initial values. While `is_receiving` or `is_sending` is True, the request waits for its
+    client and occupies no slot.
     """
 
-    __slots__ = (
-        "_is_head", "_send", "_write_monitor", "body", "close_after", "is_sending", "principal", "problem_code",
-        "rate_limit_headers", "receive", "rejection", "request_id", "response_bytes", "scope", "slot", "status",
-    )  # fmt: skip
+    rejection: ProblemError | None = None
+    """The reason for which the request must not reach a route. The protocol can set it until the body is complete."""
+    close_after = False
+    """True if the connection must be closed after the response."""
+    is_receiving = False
+    is_sending = False
+    body_completed_at: float | None = None
+    """The event-loop time at which the body was complete."""
+    principal: Principal | None = None
+    rate_limit_headers: Sequence[Header] = ()
+    problem_code: str | None = None
+    """The code of the problem that the response reports."""
+    status = 0
+    """The status of the response, 0 before its start."""
+    response_bytes = 0
+    slot = ConcurrencyLimit()
+    """The limit that counts the request, which is this one, without a maximum, for rejected requests."""
 
-    def __init__(self, write_monitor: WriteTimeoutMonitor | None = None) -> None:
+    def __init__(self, state: dict[str, Any], write_monitor: WriteTimeoutMonitor | None = None) -> None:
+        state[_STATE_KEY] = self
         self._write_monitor = write_monitor
-        self._is_head = False
-        self.body: RequestBodyStream | None = None
-        self.close_after = False
-        self.is_sending = False
-        self.principal: Principal | None = None
-        self.problem_code: str | None = None
-        self.rate_limit_headers: Sequence[Header] = ()
-        self.rejection: ProblemError | None = None
-        self.slot: ConcurrencyLimit | None = None
-        self.status = self.response_bytes = 0
 
-    @classmethod
-    def of(cls, scope: Scope) -> "RequestContext":
-        """Return the context that the protocol created, or a new one on a different ASGI server."""
-        context: RequestContext = scope.setdefault("state", {}).setdefault(_STATE_KEY, cls())
-        return context
+    @staticmethod
+    def of(state: dict[str, Any]) -> "RequestContext":
+        """Return the context in the state of a scope. If the ASGI server is not ours, create it."""
+        return state.get(_STATE_KEY) or RequestContext(state)
 
-    def attach(self, scope: Scope) -> None:
-        """Make this the context of a request."""
-        scope["state"][_STATE_KEY] = self
-
-    def start(self, scope: Scope, receive: Receive, send: Send, *, max_body_bytes: int) -> None:
-        """Read the headers that concern the transport of the request."""
-        request_id = length = transfer_encoding = None
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                length = value
-            elif name == b"x-request-id":
-                request_id = value
-            elif name == b"transfer-encoding":
-                transfer_encoding = value
-        self.request_id = _request_id(request_id)
-        self.scope = _normalize(scope)
-        self.receive = receive
+    def start(self, scope: Scope, receive: Receive, send: Send, options: HttpOptions) -> None:
+        """Read the headers that concern the connection, and occupy a slot. If this fails, set `rejection`."""
+        headers = dict(scope["headers"])
+        request_id, length = headers.get(b"x-request-id", b""), headers.get(b"content-length", b"")
+        is_valid = _REQUEST_ID.fullmatch(request_id) is not None
+        self.request_id = request_id.decode("ascii") if is_valid else uuid_utils.uuid7().hex
+        self._receive, self._send = receive, send
         self._is_head = scope["method"] == "HEAD"
-        self._send = send
-        if self.rejection is None and length is not None and _exceeds(length, max_body_bytes):
-            self.rejection = ProblemError(BODY_TOO_LARGE, detail=f"The body exceeds {max_body_bytes} bytes.")
+        self._is_chunked = b"transfer-encoding" in headers
+        self._max_body_bytes = self._remaining_bytes = options.limits.max_body_bytes
+        self.scope, path = scope, scope["path"]
+        has_slash = len(path) > 1 and path[-1] == "/"
+        if has_slash or self._is_head:
+            # A copy for the routes, because the server reads the original.
+            method = "GET" if self._is_head else scope["method"]
+            self.scope = {**scope, "method": method, "path": path[:-1] if has_slash else path}
+        if length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > options.limits.max_body_bytes):
+            self.rejection = self.rejection or self._body_too_large()
         self.close_after = self.rejection is not None
-        if transfer_encoding is not None or length is not None or scope["method"] not in {"GET", "HEAD"}:
-            is_chunked = transfer_encoding is not None
-            self.body = RequestBodyStream(self, receive, max_body_bytes, is_chunked=is_chunked)
-            self.receive = self.body.receive
+        slot = options.admission.find_slot(path) if self.rejection is None else self.slot
+        if slot is None:
+            self.rejection = ProblemError(catalog.OVERLOADED)
+        else:
+            self.slot = slot
+        self.slot.active_requests += 1
+
+    async def receive(self) -> Message:
+        """Return the next message of the client.
+
+        Raises ProblemError if the body is too large, if the protocol rejects the request, and if no slot is free for
+        the complete body.
+        """
+        if self.body_completed_at is not None:
+            return await self._receive()
+        slot = self.slot
+        self.is_receiving = True
+        slot.active_requests -= 1
+        try:
+            message = await self._receive()
+        finally:
+            slot.active_requests += 1
+        self.is_receiving = False
+        if message["type"] == "http.request":
+            self._remaining_bytes -= len(message.get("body", b""))
+            if self._remaining_bytes < 0:
+                raise self._body_too_large()
+            if not message.get("more_body", False):
+                self.body_completed_at = asyncio.get_running_loop().time()
+                if slot.active_requests > slot.maximum:
+                    raise ProblemError(catalog.OVERLOADED)
+            elif self.rejection is not None:
+                raise self.rejection
+        return message
 
     async def send(self, message: Message) -> None:
         """Send a message with the standard headers. A response to HEAD has no body."""
         is_start = message["type"] == "http.response.start"
         if is_start:
-            self._add_standard_headers(message)
+            request_id = (b"x-request-id", self.request_id.encode("ascii"))
+            headers = message["headers"] = [*message["headers"], request_id, _NOSNIFF, *self.rate_limit_headers]
+            if b"cache-control" not in dict(headers):
+                headers.append(_NO_STORE)
+            # The connection may contain more of a chunked body, of unknown length.
+            if self.close_after or (self._is_chunked and self.body_completed_at is None):
+                headers.append(_CLOSE)
         elif self._is_head:
             message["body"] = b""
-        slot = self.slot
         self.is_sending = True
-        if slot is not None:
-            slot.release()
+        self.slot.active_requests -= 1
         try:
             await self._send(message)  # waits while the client does not read
         except asyncio.CancelledError:  # the client did not read before the server stopped
             self.status = STATUS_CLIENT_CLOSED_REQUEST
             raise
         finally:
-            if slot is not None:
-                slot.reacquire()
+            self.slot.active_requests += 1
         self.is_sending = False
         if self._write_monitor is not None and self._write_monitor.is_lost:
             self.status = STATUS_CLIENT_CLOSED_REQUEST
@@ -114,67 +155,107 @@ class RequestContext:
         else:
             self.response_bytes += len(message.get("body", b""))
 
-    def _add_standard_headers(self, message: Message) -> None:
-        headers = list(message["headers"])
-        headers.append((b"x-request-id", self.request_id.encode("ascii")))
-        headers.append(_NOSNIFF)
-        headers.extend(self.rate_limit_headers)
-        if not any(name == b"cache-control" for name, _ in headers):
-            headers.append(_NO_STORE)
-        if self.close_after or (self.body is not None and self.body.has_unread_data):
-            headers.append(_CLOSE)
-        message["headers"] = headers
-
-    @property
-    def is_rejected(self) -> bool:
-        """Return True if the request does not reach a route: it is malformed, or no slot was free."""
-        return self.rejection is not None or self.slot is None
-
-    @property
-    def is_awaiting_body(self) -> bool:
-        """Return True while the application waits for more of the body."""
-        return self.body is not None and self.body.is_waiting
-
-    @property
-    def is_safe(self) -> bool:
-        """Return True if the method does not change state (RFC 9110 section 9.2.1)."""
-        return self.scope["method"] in _SAFE_METHODS
-
     async def send_problem(self, problem: Problem, *, detail: str | None = None) -> None:
-        """Send a problem response."""
-        await problem_response(self, problem, detail=detail)(self.scope, self.receive, self.send)
-
-    async def send_or_abort(self, problem: Problem, *, detail: str | None = None) -> None:
-        """Send a problem response in place of the application, or abort a response that has started."""
-        self.close_after = self.close_after or self.is_awaiting_body
+        """Send a problem response in place of the application, unless a response has started."""
+        self.close_after = self.close_after or self.is_receiving
         if not self.status:
-            await self.send_problem(problem, detail=detail)
+            await problem_response(self, problem, detail=detail)(self.scope, self.receive, self.send)
+
+    async def send_timeout(self, problem: Problem | None) -> None:
+        """Respond to a request that exceeded its deadline. `problem` is None if the server stops instead."""
+        is_safe = self.scope["method"] in _SAFE_METHODS
+        if problem is catalog.REQUEST_TIMEOUT or self.is_receiving:
+            await self.send_problem(catalog.REQUEST_TIMEOUT)
+        elif problem is None and is_safe:
+            await self.send_problem(catalog.OVERLOADED)  # a different server can process it
+        else:
+            detail = "The response was not ready in time." if is_safe else catalog.COMMIT_RESULT_UNKNOWN
+            await self.send_problem(catalog.DATABASE_UNAVAILABLE, detail=detail)
+            self.problem_code = catalog.DEADLINE
+
+    def _body_too_large(self) -> ProblemError:
+        return ProblemError(catalog.BODY_TOO_LARGE, detail=f"The body exceeds {self._max_body_bytes} bytes.")
+
+
+class RequestMiddleware:
+    """Admits requests, enforces their deadline, responds to unexpected errors, and records each request."""
+
+    def __init__(self, app: ASGIApp, options: HttpOptions) -> None:
+        self._app = app
+        self._options = options
+        self._access_log = options.access_log or structlog.get_logger("hexapost.access").info
+        self._logger = structlog.get_logger("hexapost.http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle an HTTP request. Pass lifespan and WebSocket scopes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        options = self._options
+        started_at = perf_counter()
+        options.metrics.request_started()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        span = None if options.start_span is None else options.start_span(method, scope["headers"])
+        context = RequestContext.of(scope.setdefault("state", {}))
+        context.start(scope, receive, send, options)
+        deadline = RequestDeadline(options.limits, context)
+        try:
+            if context.rejection is None:
+                await self._app(context.scope, context.receive, context.send)
+            else:
+                await context.send_problem(context.rejection.problem, detail=context.rejection.detail)
+        except ClientDisconnect:
+            context.status = context.status or STATUS_CLIENT_CLOSED_REQUEST
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - the last resort
+            await self._handle_error(context, error, deadline)
+        finally:
+            deadline.stop()
+            context.slot.active_requests -= 1
+            self._record(context, method, perf_counter() - started_at, span)
+
+    async def _handle_error(self, context: RequestContext, error: BaseException, deadline: RequestDeadline) -> None:
+        """Respond in place of the application. Raises a cancellation that came from outside again."""
+        deadline.stop()
+        is_cancelled = deadline.is_cancelled_externally and isinstance(error, asyncio.CancelledError)
+        if deadline.problem is None and not is_cancelled:
+            self._logger.error(
+                "request failed",
+                request_id=context.request_id,
+                exception=exception_types(error),
+                traceback=traceback_locations(error),
+            )
+            await context.send_problem(catalog.INTERNAL_ERROR)
+        elif not context.is_sending:
+            await context.send_timeout(deadline.problem)
+        if is_cancelled:
+            raise error
+
+    def _record(self, context: RequestContext, method: str, seconds: float, span: RequestSpan | None) -> None:
+        route = getattr(context.scope.get("route"), "path", None)
+        self._options.metrics.request_finished(
+            route=route if context.rejection is None else ROUTE_REJECTED,
+            method=method,
+            status=context.status,
+            seconds=seconds,
+            rejection=context.problem_code,
+        )
+        trace_fields = {}
+        if span is not None:
+            span.end(route=route, status=context.status)
+            trace_fields = {"trace_id": span.trace_id}
+        self._access_log(
+            "request",
+            request_id=context.request_id,
+            **trace_fields,
+            route=route,
+            method=method,
+            status=context.status,
+            duration_ms=round(seconds * 1000, 3),
+            api_key_id=None if context.principal is None else str(context.principal.api_key_id),
+            response_bytes=context.response_bytes,
+        )
 
 
 def request_context(request: Request) -> RequestContext:
     """Return the context of a request."""
-    return RequestContext.of(request.scope)
-
-
-def _normalize(scope: Scope) -> Scope:
-    """Return the scope for the routes: without a trailing slash in the path, and with GET for HEAD."""
-    path = scope["path"]
-    has_slash = len(path) > 1 and path[-1] == "/"
-    if not has_slash and scope["method"] != "HEAD":
-        return scope
-    normalized = dict(scope)  # a copy, because the server reads the original
-    if has_slash:
-        normalized["path"] = path[:-1]
-    if scope["method"] == "HEAD":
-        normalized["method"] = "GET"
-    return normalized
-
-
-def _request_id(value: bytes | None) -> str:
-    if value is not None and _REQUEST_ID.fullmatch(value):
-        return value.decode("ascii")
-    return uuid_utils.uuid7().hex
-
-
-def _exceeds(length: bytes, max_bytes: int) -> bool:
-    return length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > max_bytes)
+    return RequestContext.of(request.scope["state"])

@@ -4,19 +4,18 @@ from datetime import datetime
 from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Request, Response
+from fastapi import APIRouter, Body, Path, Response
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
-from adapters.http.dependencies import get_principal, get_use_cases
 from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import idempotent_request
 from adapters.http.openapi import responses as doc
 from adapters.http.openapi.components import Json
 from adapters.http.pagination import PageRequest
 from adapters.http.problems import catalog
-from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from adapters.http.security.scopes import requires_scope
 from application.api_key_tokens import API_KEY_LENGTH, API_KEY_PATTERN
 from application.api_keys import CreatedApiKey
@@ -171,9 +170,9 @@ router = APIRouter(prefix=PATH, tags=["api-keys"], route_class=StrictRoute, gene
     },
     openapi_extra=requires_scope(Scope.KEYS_ADMIN),
 )
-async def get_api_key(request: Request, key_id: KeyId) -> Response:
+async def get_api_key(request: ApiRequest, key_id: KeyId) -> Response:
     """Return one API key without its secret."""
-    key = await get_use_cases(request).api_keys.get(get_principal(request), key_id)
+    key = await request.application.use_cases.api_keys.get(request.principal, key_id)
     return responses.json_ok(api_key_response(key), responses.REVALIDATE)
 
 
@@ -187,13 +186,13 @@ async def get_api_key(request: Request, key_id: KeyId) -> Response:
     },
     openapi_extra=requires_scope(Scope.KEYS_ADMIN),
 )
-async def list_api_keys(request: Request, limit: field_types.Limit = 20, cursor: field_types.Cursor = None) -> Response:
+async def list_api_keys(
+    request: ApiRequest, limit: field_types.Limit = 20, cursor: field_types.Cursor = None
+) -> Response:
     """Return a page of API keys, newest first, including revoked and expired keys."""
-    listing = PageRequest(request=request, path=PATH, limit=limit, cursor=cursor, filters={})
-    found = await get_use_cases(request).api_keys.list(get_principal(request), limit=limit, after=listing.after_id())
-    next_cursor = listing.next_cursor(found)
-    body = {"items": [api_key_response(key) for key in found.items], "next_cursor": next_cursor}
-    return listing.response(body, next_cursor)
+    listing = PageRequest(request, PATH, limit=limit, cursor=cursor, filters={})
+    found = await request.application.use_cases.api_keys.list(request.principal, limit=limit, after=listing.after_id())
+    return listing.response(found, api_key_response)
 
 
 @router.post(
@@ -213,15 +212,15 @@ async def list_api_keys(request: Request, limit: field_types.Limit = 20, cursor:
     openapi_extra={**requires_scope(Scope.KEYS_ADMIN), **doc.parameters("Idempotency-Key")},
 )
 async def create_api_key(
-    request: Request,
+    request: ApiRequest,
     body: Annotated[
         CreateApiKeyRequest,
         Body(examples=[{"name": "nightly import", "scopes": ["posts:read", "posts:write"]}]),
     ],
 ) -> Response:
     """Create an API key with at most the scopes and the lifetime of the key you use."""
-    issued, is_replay = await get_use_cases(request).api_keys.create_once(
-        get_principal(request), await idempotent_request(request, _RESULT), **body
+    issued, is_replay = await request.application.use_cases.api_keys.create_once(
+        request.principal, await idempotent_request(request, _RESULT), **body
     )
     response = {**api_key_response(issued.key), "key": issued.text}
     return responses.created_response(response, location=f"{PATH}/{issued.key.id}", is_replay=is_replay)
@@ -237,10 +236,10 @@ async def create_api_key(
     },
     openapi_extra=requires_scope(Scope.KEYS_ADMIN),
 )
-async def revoke_api_key(request: Request, key_id: KeyId) -> Response:
+async def revoke_api_key(request: ApiRequest, key_id: KeyId) -> Response:
     """Revoke the key. It is rejected at once by this process and within `HEXAPOST_API_KEY_CACHE_SECONDS` by all others.
 
     Revoked keys stay in the list. A second revocation has no effect.
     """
-    await get_use_cases(request).api_keys.revoke(get_principal(request), key_id)
+    await request.application.use_cases.api_keys.revoke(request.principal, key_id)
     return Response(status_code=204)

@@ -83,7 +83,8 @@ async def openapi(request: Request) -> Response:
 def _cached(request: Request, content: bytes, media_type: str) -> Response:
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"etag": tag, "cache-control": _REVALIDATE}
-    if if_none_match_matches(request.scope, tag):
+    if_none_match = [value for name, value in request.scope["headers"] if name == b"if-none-match"]
+    if if_none_match and if_none_match_matches(if_none_match, tag.encode()):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type=media_type)
 

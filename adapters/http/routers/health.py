@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from adapters.http.dependencies import get_use_cases
+from adapters.http.dependencies import AppState
 from adapters.http.field_types import ResponseModel
 from adapters.http.openapi.responses import errors, response
 from adapters.http.routing import operation_id
@@ -72,7 +72,8 @@ async def get_liveness() -> Response:
 )
 async def get_readiness(request: Request) -> Response:
     """Report the readiness of each dependency, checked every second. Returns 503 while the process shuts down."""
-    found = await get_use_cases(request).readiness()
+    application: AppState = request.app.state.hexapost
+    found = await application.use_cases.readiness()
     components = {name: ComponentResponse(ready=one.ready, detail=one.detail) for name, one in found.items()}
     is_ready = all(one.ready for one in components.values())
     body = ReadinessResponse(status="ready" if is_ready else "unavailable", components=components)

@@ -2,13 +2,12 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
 
-from adapters.http.dependencies import get_metrics_recorder, get_principal
 from adapters.http.openapi.responses import API_PROBLEMS, errors, response
 from adapters.http.problems.catalog import VALIDATION_FAILED
-from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from adapters.http.security.scopes import requires_scope
 from domain.api_keys import Scope
 
@@ -39,12 +38,12 @@ router = APIRouter(route_class=StaleAuthRoute, tags=["health"], generate_unique_
     responses={200: _RESPONSE, **errors(*API_PROBLEMS, VALIDATION_FAILED)},
     openapi_extra=requires_scope(Scope.METRICS_READ),
 )
-async def get_metrics(request: Request) -> PlainTextResponse:
+async def get_metrics(request: ApiRequest) -> PlainTextResponse:
     """Return the metrics of all worker processes of this service.
 
     During a database outage, a process accepts API keys that it verified in the last hour.
     """
-    get_principal(request).require_scopes(Scope.METRICS_READ)
+    request.principal.require_scopes(Scope.METRICS_READ)
     # In a thread, because each worker process has files to read.
-    shown = await asyncio.to_thread(get_metrics_recorder(request).render)
+    shown = await asyncio.to_thread(request.application.options.metrics.render)
     return PlainTextResponse(shown, media_type=CONTENT_TYPE)

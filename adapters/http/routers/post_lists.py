@@ -3,17 +3,16 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from adapters.http import field_types
-from adapters.http.dependencies import get_principal, get_use_cases
 from adapters.http.openapi import responses as doc
 from adapters.http.pagination import PageRequest
 from adapters.http.problems import catalog
 from adapters.http.routers.posts import EXAMPLE, PATH, STATUS_SCHEMA, PostResponse, Status, post_response
-from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from adapters.http.security.scopes import requires_scope
 from domain.api_keys import Scope
 from domain.posts import MAX_QUERY_LENGTH, PostStatus, normalize_query
@@ -68,7 +67,7 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
     openapi_extra=requires_scope(Scope.POSTS_READ),
 )
 async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
-    request: Request,
+    request: ApiRequest,
     limit: field_types.Limit = 20,
     cursor: field_types.Cursor = None,
     author_id: Annotated[
@@ -86,13 +85,11 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     With `q`, searches titles and contents. Matches in titles rank first.
     """
     filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
-    listing = PageRequest(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
-    posts, given = get_use_cases(request).posts, _Filters(limit=limit, author_id=author_id, status=status)
+    listing = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
+    posts, given = request.application.use_cases.posts, _Filters(limit=limit, author_id=author_id, status=status)
     found = (
-        await posts.list(get_principal(request), after=listing.after_id(), **given)
+        await posts.list(request.principal, after=listing.after_id(), **given)
         if q is None
-        else await posts.search(get_principal(request), q, after=listing.after_position(), **given)
+        else await posts.search(request.principal, q, after=listing.after_position(), **given)
     )
-    next_cursor = listing.next_cursor(found)
-    body = {"items": [post_response(post) for post in found.items], "next_cursor": next_cursor}
-    return listing.response(body, next_cursor)
+    return listing.response(found, post_response)

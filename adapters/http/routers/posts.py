@@ -3,19 +3,18 @@
 from typing import Annotated, NotRequired
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Request, Response
+from fastapi import APIRouter, Body, Path, Response
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
 from adapters.http.conditional import if_match_versions
-from adapters.http.dependencies import get_principal, get_use_cases
 from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import idempotent_request
 from adapters.http.openapi import responses as doc
 from adapters.http.openapi.components import Json
 from adapters.http.problems import catalog
-from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from adapters.http.security.scopes import requires_scope
 from domain.api_keys import Scope
 from domain.posts import (
@@ -153,9 +152,9 @@ router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generat
     },
     openapi_extra={**requires_scope(Scope.POSTS_READ), **doc.parameters("If-None-Match")},
 )
-async def get_post(request: Request, post_id: PostId) -> Response:
+async def get_post(request: ApiRequest, post_id: PostId) -> Response:
     """Return one post. Send `If-None-Match` to get a 304 if the post has not changed."""
-    post = await get_use_cases(request).posts.get(get_principal(request), post_id)
+    post = await request.application.use_cases.posts.get(request.principal, post_id)
     return responses.entity_response(request, post_response(post), post.version)
 
 
@@ -173,15 +172,15 @@ async def get_post(request: Request, post_id: PostId) -> Response:
     openapi_extra={**requires_scope(Scope.POSTS_WRITE), **doc.parameters("Idempotency-Key")},
 )
 async def create_post(
-    request: Request,
+    request: ApiRequest,
     body: Annotated[
         CreatePostRequest,
         Body(examples=[{name: EXAMPLE[name] for name in ("author_id", "title", "content", "status")}]),
     ],
 ) -> Response:
     """Create a post for an active author, as a draft (default) or published."""
-    post, is_replay = await get_use_cases(request).posts.create_once(
-        get_principal(request), await idempotent_request(request, _RESULT), **body
+    post, is_replay = await request.application.use_cases.posts.create_once(
+        request.principal, await idempotent_request(request, _RESULT), **body
     )
     return responses.created_response(
         post_response(post), post.version, location=f"{PATH}/{post.id}", is_replay=is_replay
@@ -213,13 +212,13 @@ async def create_post(
         **doc.merge_patch("UpdatePostRequest", {"status": "archived"}),
     },
 )
-async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest) -> Response:
+async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequest) -> Response:
     """Partial update (JSON merge patch, RFC 7396) of text and status (draft -> published <-> archived).
 
     Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
     expected = if_match_versions(request.scope)
-    post = await get_use_cases(request).posts.update(get_principal(request), post_id, expected=expected, **body)
+    post = await request.application.use_cases.posts.update(request.principal, post_id, expected=expected, **body)
     return responses.updated_response(post_response(post), post.version)
 
 
@@ -233,8 +232,8 @@ async def update_post(request: Request, post_id: PostId, body: UpdatePostRequest
     },
     openapi_extra={**requires_scope(Scope.POSTS_WRITE), **doc.parameters("If-Match")},
 )
-async def delete_post(request: Request, post_id: PostId) -> Response:
+async def delete_post(request: ApiRequest, post_id: PostId) -> Response:
     """Delete a post permanently. On a mismatch of `If-Match` the response is 412."""
     expected = if_match_versions(request.scope)
-    await get_use_cases(request).posts.delete(get_principal(request), post_id, expected=expected)
+    await request.application.use_cases.posts.delete(request.principal, post_id, expected=expected)
     return Response(status_code=204)

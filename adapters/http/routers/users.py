@@ -3,20 +3,19 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 from pydantic import AfterValidator, Field, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
 from adapters.http.conditional import if_match_versions
-from adapters.http.dependencies import get_principal, get_use_cases
 from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import idempotent_request
 from adapters.http.openapi import responses as doc
 from adapters.http.openapi.components import Json
 from adapters.http.pagination import PageRequest
 from adapters.http.problems import catalog
-from adapters.http.routing import StrictRoute, operation_id
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from adapters.http.security.scopes import requires_scope
 from domain.api_keys import Scope
 from domain.text_rules import SINGLE_LINE_PATTERN
@@ -138,9 +137,9 @@ router = APIRouter(prefix=PATH, tags=["users"], route_class=StrictRoute, generat
     },
     openapi_extra={**requires_scope(Scope.USERS_READ), **doc.parameters("If-None-Match")},
 )
-async def get_user(request: Request, user_id: UserId) -> Response:
+async def get_user(request: ApiRequest, user_id: UserId) -> Response:
     """Return one user. Send `If-None-Match` to get a 304 if the user has not changed."""
-    user = await get_use_cases(request).users.get(get_principal(request), user_id)
+    user = await request.application.use_cases.users.get(request.principal, user_id)
     return responses.entity_response(request, user_response(user), user.version)
 
 
@@ -157,7 +156,7 @@ async def get_user(request: Request, user_id: UserId) -> Response:
     openapi_extra=requires_scope(Scope.USERS_READ),
 )
 async def list_users(
-    request: Request,
+    request: ApiRequest,
     limit: field_types.Limit = 20,
     cursor: field_types.Cursor = None,
     email: Annotated[
@@ -169,13 +168,11 @@ async def list_users(
 ) -> Response:
     """Return a page of users, newest first. Send `next_cursor` as `cursor` to get the next page."""
     filters = {"email": email, "is_active": None if is_active is None else str(is_active).lower()}
-    listing = PageRequest(request=request, path=PATH, limit=limit, cursor=cursor, filters=filters)
-    found = await get_use_cases(request).users.list(
-        get_principal(request), limit=limit, after=listing.after_id(), email=email, is_active=is_active
+    listing = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
+    found = await request.application.use_cases.users.list(
+        request.principal, limit=limit, after=listing.after_id(), email=email, is_active=is_active
     )
-    next_cursor = listing.next_cursor(found)
-    body = {"items": [user_response(user) for user in found.items], "next_cursor": next_cursor}
-    return listing.response(body, next_cursor)
+    return listing.response(found, user_response)
 
 
 @router.post(
@@ -192,12 +189,12 @@ async def list_users(
     openapi_extra={**requires_scope(Scope.USERS_WRITE), **doc.parameters("Idempotency-Key")},
 )
 async def create_user(
-    request: Request,
+    request: ApiRequest,
     body: Annotated[CreateUserRequest, Body(examples=[{"email": "ada@example.org", "full_name": "Ada Lovelace"}])],
 ) -> Response:
     """Create a user. The e-mail address must be unique in all its spellings."""
-    user, is_replay = await get_use_cases(request).users.create_once(
-        get_principal(request), await idempotent_request(request, _RESULT), **body
+    user, is_replay = await request.application.use_cases.users.create_once(
+        request.principal, await idempotent_request(request, _RESULT), **body
     )
     return responses.created_response(
         user_response(user), user.version, location=f"{PATH}/{user.id}", is_replay=is_replay
@@ -228,13 +225,13 @@ async def create_user(
         **doc.merge_patch("UpdateUserRequest", {"full_name": "Ada King"}),
     },
 )
-async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest) -> Response:
+async def update_user(request: ApiRequest, user_id: UserId, body: UpdateUserRequest) -> Response:
     """Partial update (JSON merge patch, RFC 7396); null clears `full_name`.
 
     Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
     expected = if_match_versions(request.scope)
-    user = await get_use_cases(request).users.update(get_principal(request), user_id, expected=expected, **body)
+    user = await request.application.use_cases.users.update(request.principal, user_id, expected=expected, **body)
     return responses.updated_response(user_response(user), user.version)
 
 
@@ -248,8 +245,8 @@ async def update_user(request: Request, user_id: UserId, body: UpdateUserRequest
     },
     openapi_extra={**requires_scope(Scope.USERS_WRITE), **doc.parameters("If-Match")},
 )
-async def delete_user(request: Request, user_id: UserId) -> Response:
+async def delete_user(request: ApiRequest, user_id: UserId) -> Response:
     """Delete a user, their posts and their API keys permanently. On a mismatch of `If-Match` the response is 412."""
     expected = if_match_versions(request.scope)
-    await get_use_cases(request).users.delete(get_principal(request), user_id, expected=expected)
+    await request.application.use_cases.users.delete(request.principal, user_id, expected=expected)
     return Response(status_code=204)

@@ -1,30 +1,15 @@
-"""Authenticates requests by an API key in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`."""
+"""The API key of a request, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`."""
 
 import re
 
-from starlette.requests import Request
-from starlette.types import Scope as AsgiScope
+from starlette.types import Scope
 
-from adapters.http.dependencies import get_use_cases
-from adapters.http.middleware.request_context import request_context
-from application.authorization import Principal, UnauthenticatedError
+from application.authorization import UnauthenticatedError
 
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 
 
-async def authenticate(request: Request, *, allow_stale: bool = False) -> Principal:
-    """Return the principal, and store it in the request context. Raises UnauthenticatedError.
-
-    `allow_stale` is the parameter of `Authenticator.authenticate`.
-    """
-    principal = await get_use_cases(request).authenticator.authenticate(
-        extract_api_key(request.scope), allow_stale=allow_stale
-    )
-    request_context(request).principal = principal
-    return principal
-
-
-def extract_api_key(scope: AsgiScope) -> str:
+def extract_api_key(scope: Scope) -> str:
     """Return the API key in the headers. Raises UnauthenticatedError unless the request has exactly one."""
     found = []
     for name, value in scope["headers"]:

@@ -5,7 +5,8 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 
 import math
 import time
-from typing import Any, Protocol, cast
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import structlog
 from limits import parse
@@ -14,7 +15,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
 from typing_extensions import override
 
-from adapters.http.middleware.request_context import RequestContext
+from adapters.http.middleware.request_limits import Header
 from adapters.http.problems.catalog import RATE_LIMITED
 from adapters.http.problems.responses import ProblemError
 
@@ -34,8 +35,8 @@ WARNING_INTERVAL_SECONDS = 30.0
 class RateLimiter(Protocol):
     """Limits the request rate of each API key."""
 
-    async def count(self, context: RequestContext, principal_id: str) -> None:
-        """Count a request, and set the rate limit headers. Raises ProblemError above the limit."""
+    async def count(self, principal_id: str) -> Sequence[Header]:
+        """Count a request, and return the rate limit headers. Raises ProblemError above the limit."""
 
     async def close(self) -> None:
         """Close the connections to a shared store."""
@@ -45,8 +46,8 @@ class NoopRateLimiter(RateLimiter):
     """Limits no requests."""
 
     @override
-    async def count(self, context: RequestContext, principal_id: str) -> None:
-        pass
+    async def count(self, principal_id: str) -> Sequence[Header]:
+        return ()
 
     @override
     async def close(self) -> None:
@@ -64,36 +65,32 @@ class FixedWindowLimiter(RateLimiter):
         self._item = parse(limit)
         self._store = _store(store)
         self._limiter = FixedWindowRateLimiter(self._store)
-        self._policy = (
-            b"ratelimit-policy",
-            f'"requests";q={self._item.amount};w={self._item.get_expiry()}'.encode("ascii"),
-        )
+        self._policy = f'"requests";q={self._item.amount};w={self._item.get_expiry()}'
         self._logger = structlog.get_logger("hexapost.rates")
         self._next_warning_at = self._cooldown_until = 0.0
 
     @override
-    async def count(self, context: RequestContext, principal_id: str) -> None:
+    async def count(self, principal_id: str) -> Sequence[Header]:
         if time.monotonic() < self._cooldown_until:
-            return
+            return ()
         try:
             is_allowed = await self._limiter.hit(self._item, principal_id)
             reset_at, left = await self._limiter.get_window_stats(self._item, principal_id)
         except Exception as error:  # noqa: BLE001 - each store raises different errors
             self._warn(error)
-            return
+            return ()
         seconds = max(1, math.ceil(reset_at - time.time()))
-        context.rate_limit_headers = (
-            self._policy,
-            (b"ratelimit", f'"requests";r={left if is_allowed else 0};t={seconds}'.encode("ascii")),
-        )
+        state = f'"requests";r={left if is_allowed else 0};t={seconds}'
         if not is_allowed:
             detail = f"Rate limit exceeded: {self._limit} for this API key. Retry after {seconds} s."
-            raise ProblemError(RATE_LIMITED, detail=detail, headers={"retry-after": str(seconds)})
+            headers = {"ratelimit-policy": self._policy, "ratelimit": state, "retry-after": str(seconds)}
+            raise ProblemError(RATE_LIMITED, detail=detail, headers=headers)
+        return (b"ratelimit-policy", self._policy.encode("ascii")), (b"ratelimit", state.encode("ascii"))
 
     @override
     async def close(self) -> None:
         if isinstance(self._store, RedisStorage):
-            bridge = cast("Any", self._store.bridge)  # its type hints are incomplete
+            bridge: Any = self._store.bridge  # its type hints are incomplete
             await bridge.get_connection().aclose()
 
     def _warn(self, error: Exception) -> None:
@@ -116,4 +113,6 @@ def _store(name: str) -> Storage:
         return MemoryStorage()
     timeouts = {"socket_timeout": STORE_TIMEOUT_SECONDS, "socket_connect_timeout": STORE_TIMEOUT_SECONDS}
     store = storage_from_string(f"async+{name}", implementation="redispy", **timeouts)
-    return cast("Storage", store)
+    if not isinstance(store, Storage):
+        raise TypeError(f"{type(store).__name__} is not an asynchronous store")
+    return store

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.http.openapi.components import Json
 from domain.api_keys import Scope
 
 REQUIRED_SCOPE = "x-required-scope"
 """The OpenAPI member with the scope of an operation. Linters allow scopes in `security` for OAuth only."""
 
-SCHEMES: Json = {
+SCHEMES: dict[str, Any] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
@@ -21,7 +20,7 @@ SCHEMES: Json = {
 """The two ways to send an API key."""
 
 
-def requires_scope(scope: Scope) -> Json:
+def requires_scope(scope: Scope) -> dict[str, Any]:
     """Return the OpenAPI members of an operation that requires a scope."""
     return {REQUIRED_SCOPE: str(scope), "security": [{name: []} for name in SCHEMES]}
 
@@ -30,5 +29,5 @@ def required_scope(openapi_extra: Mapping[str, Any] | None) -> Scope:
     """Return the scope that `requires_scope` declared. Raises ValueError if it was not used."""
     scope = (openapi_extra or {}).get(REQUIRED_SCOPE)
     if scope is None:
-        raise ValueError("a route must declare its scope: openapi_extra=secured(Scope.…)")
+        raise ValueError("a route must declare its scope: openapi_extra=requires_scope(Scope.…)")
     return Scope(scope)
