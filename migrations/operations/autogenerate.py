@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from alembic.autogenerate import comparators
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import render_op_text, renderers
 from alembic.operations import MigrateOperation, ops
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import CheckConstraint, Table
 
 from migrations.runner.phases import Phase, expand_heads, single_head
 
@@ -28,6 +30,27 @@ def process_revision_directives(phase: Phase) -> Directives:
                 rewrite_operations(operations)
 
     return process
+
+
+@comparators.dispatch_for("table")
+def compare_check_constraints(  # noqa: PLR0917 - Alembic calls it by position
+    context: AutogenContext,
+    table_ops: ops.ModifyTableOps,
+    schema: str | None,
+    table_name: str,
+    existing: Table | None,
+    wanted: Table | None,
+) -> None:
+    """Add the CHECK constraints to a comparison by name, because Alembic does not compare them."""
+    if existing is None or wanted is None:
+        return
+    checks = {str(each.name): each for each in wanted.constraints if isinstance(each, CheckConstraint)}
+    stored = {str(each["name"]): each for each in context.inspector.get_check_constraints(table_name, schema)}
+    for name in checks.keys() - stored.keys():
+        table_ops.ops.append(ops.CreateCheckConstraintOp(name, table_name, str(checks[name].sqltext)))
+    for name in stored.keys() - checks.keys():
+        check = ops.CreateCheckConstraintOp(name, table_name, stored[name]["sqltext"])
+        table_ops.ops.append(ops.DropConstraintOp(name, table_name, type_="check", _reverse=check))
 
 
 class SafeRewrite(MigrateOperation):
@@ -85,6 +108,8 @@ def _rewrite(original: MigrateOperation) -> Iterator[MigrateOperation]:
             columns, remote = list(map(str, original.local_cols)), list(map(str, original.remote_cols))
             tables = original.source_table, original.referent_table
             yield _call(original, "add_foreign_key", name, *tables, columns, remote, **options)
+        case ops.CreateCheckConstraintOp(constraint_name=str(name), table_name=table, condition=condition):
+            yield _call(original, "add_check", name, table, str(condition))
         case ops.DropConstraintOp(constraint_name=str(name), table_name=table):
             yield _call(original, "drop_constraint_if_exists", name, table)
         case ops.AlterColumnOp(modify_nullable=bool(nullable), table_name=table, column_name=column):

@@ -72,9 +72,14 @@ def _score(runs: Sequence[Run]) -> WorkloadResult:
 
 
 def _ratio(runs: Sequence[Run], first: str, other: str, value: Callable[[Run], float]) -> Ratio:
+    found = ratios(runs, first, other, value)
+    return Ratio(median=median(found), least=min(found), most=max(found))
+
+
+def ratios(runs: Sequence[Run], first: str, other: str, value: Callable[[Run], float]) -> list[float]:
+    """Return the first service over the other one in each saturated round."""
     found = {(run.service, run.round): value(run) for run in runs if run.rate is None}
-    ratios = [found[first, number] / found[other, number] for service, number in found if service == first]
-    return Ratio(median=median(ratios), least=min(ratios), most=max(ratios))
+    return [found[first, number] / found[other, number] for service, number in found if service == first]
 
 
 def verdict(results: Sequence[Result]) -> str:

@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks.access import AUTHORIZATION
 from tests.benchmarks.dataset import SEED, Dataset, Row
 
 PAGE = 20
@@ -24,11 +23,11 @@ class Request:
     path: str
     body: bytes | None = None
 
-    def rendered(self) -> str:
+    def rendered(self, api_key: str) -> str:
         """Return the request as HTTP/1.1 sends it."""
         head = (
             f"{self.method} {self.path} HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\n"
-            f"Authorization: {AUTHORIZATION}\r\n"
+            f"Authorization: Bearer {api_key}\r\n"
         )
         if self.body is None:
             return f"{head}\r\n"

@@ -74,6 +74,14 @@ DIFFERENCES = {
         """op.add_foreign_key("fk_posts_author_id_users", "posts", "users", ["author_id"], ["id"], ondelete="CASC""",
         """op.drop_constraint_if_exists("fk_posts_author_id_users", "posts")""",
     ),
+    "ALTER TABLE users DROP CONSTRAINT ck_users_full_name_length": (
+        """op.add_check("ck_users_full_name_length", "users", "char_length(full_name) BETWEEN 1 AND 200")""",
+        """op.drop_constraint_if_exists("ck_users_full_name_length", "users")""",
+    ),
+    "ALTER TABLE users ADD CONSTRAINT c CHECK (version > 0)": (
+        """op.drop_constraint_if_exists("c", "users")""",
+        """op.add_check("c", "users", "version > 0")""",
+    ),
     "ALTER TABLE users ALTER email DROP NOT NULL, ALTER version DROP NOT NULL": (
         """op.add_not_null("users", "email")""",
         """op.drop_not_null("users", "email")""",

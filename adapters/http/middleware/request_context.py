@@ -60,7 +60,7 @@ class RequestContext:
     """The status of the response, 0 before its start."""
     response_bytes = 0
     slot = ConcurrencyLimit()
-    """The limit that counts the request, which is this one, without a maximum, for rejected requests."""
+    """The limit that counts the request. Rejected requests have this one, without a maximum."""
 
     def __init__(self, state: dict[str, Any], write_monitor: WriteTimeoutMonitor | None = None) -> None:
         state[_STATE_KEY] = self
