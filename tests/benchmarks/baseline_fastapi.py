@@ -1,7 +1,7 @@
 """(f) The textbook service, as tutorials write it: FastAPI, an ORM session for each request, a middleware that logs.
 
 The session comes from a dependency that commits after `yield`, connections are pinged when they are taken, responses go
-through `response_model`. One module instead of a package; otherwise nothing is left out or made slow on purpose.
+through `response_model`. One module instead of a package; it has all usual parts, and no part is slow on purpose.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""(b) The practical limit of the platform: one ASGI callable over asyncpg, with nothing around it.
+"""(b) The practical limit of the platform: one ASGI callable over asyncpg.
 
 Routed by hand, one statement for each request, no access log, request ids, metrics or retries; bodies are validated as
 far as it takes to answer these requests rightly.

@@ -18,7 +18,7 @@ from tests.benchmarks.workloads import WORKLOADS, Workload, workloads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """What is compared, at which work, over how many rows, and where `bench.json` and `bench.svg` go."""
+    """The compared services, the workloads, the number of rows, and the directory of `bench.json` and `bench.svg`."""
 
     plan: Plan
     output: Path
@@ -28,7 +28,7 @@ class Benchmark:
     services: Sequence[Service] = SERVICES
 
     def run(self, deployment: Deployment, report: Callable[[str], None]) -> str:
-        """Return the tables. Raises BenchmarkError when there is nothing to tell; then no file is written.
+        """Return the tables. Raises BenchmarkError without a result. No file is written then.
 
         The deployment is prepared, and its database has no users and posts.
         """

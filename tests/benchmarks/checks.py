@@ -1,4 +1,4 @@
-"""Whether a service gives the right answers. What is compared with a wrong one is worth nothing."""
+"""Checks the responses of each service before the measurement."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -57,7 +57,7 @@ class BenchDatabase:
         return int(str(self._value("SELECT count(*) FROM posts")))
 
     def await_posts(self, expected: int) -> None:
-        """Return when that many posts are stored. Raises WrongAnswerError when there are more, or too few for long."""
+        """Wait until this number of posts is stored. Raises WrongAnswerError for more posts, and after a time limit."""
         deadline = time.monotonic() + COMMIT_SECONDS
         while (found := self.count_posts()) != expected:
             if found > expected or time.monotonic() > deadline:
@@ -101,7 +101,7 @@ def libpq_url(url: URL) -> str:
 def scratch_database(server: URL, template: BenchDatabase | None = None) -> Iterator[BenchDatabase]:
     """Yield a new database on the server, empty or a copy, dropped at the end. The one of the URL is not touched.
 
-    The databases of runs that were killed are dropped first: nobody holds their locks.
+    Databases of killed runs are dropped first: their locks are free.
     """
     number = secrets.randbits(31)
     url = server.set(database=f"{_PREFIX}{number:08x}")

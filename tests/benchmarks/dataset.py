@@ -64,7 +64,7 @@ class Dataset:
 
     @property
     def writers(self) -> Sequence[Row]:
-        """Active users without posts: those who write new ones."""
+        """Active users without posts, who create new ones."""
         return [user for number, user in enumerate(self.users) if number % _PROLIFIC_OF and user["is_active"]]
 
     @property

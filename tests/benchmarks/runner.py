@@ -71,7 +71,7 @@ class BenchmarkRunner:
         self._report = report
 
     def measure(self, workload: Workload) -> list[Run]:
-        """Return all runs of a workload: the saturated rounds, then those at a rate that every service can bear."""
+        """Return all runs of a workload: the saturated rounds, then the rounds at a rate that all services sustain."""
         self.warm_up(workload)
         saturated = self._rounds(workload, rate=None)
         slowest = min(
@@ -104,7 +104,7 @@ class BenchmarkRunner:
         job = _job(workload, server, connections=self._plan.connections, seconds=seconds, rate=rate, seed=number)
         before = server.cpu_seconds()
         outcome = _generate(job, server)
-        time.sleep(_SETTLE_SECONDS)  # what is done after the last answer counts, too
+        time.sleep(_SETTLE_SECONDS)  # includes the work after the last response
         cpu = server.cpu_seconds() - before
         if workload.stores:
             database.await_posts(stored + outcome.completed)

@@ -48,12 +48,12 @@ TEXTBOOK = Service(
     command=("tests.benchmarks.serving:main", "tests.benchmarks.baseline_fastapi:app"),
 )
 SERVICES = (HEXAPOST, RAW, TEXTBOOK, QUIET)
-"""The first one is compared with each of the others."""
+"""The first one is compared with all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A service that runs, in a process group of its own."""
+    """A running service, in a separate process group."""
 
     service: Service
     deployment: Deployment
@@ -138,7 +138,7 @@ def _free_port() -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it has started."""
+    """Stop the process group."""
     try:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""That the benchmark measures what it says: right answers only, every run written down, nothing left behind."""
+"""Tests for the benchmark: it accepts only correct responses, reports every run, and leaves no process behind."""
 
 import json
 import os
@@ -129,7 +129,7 @@ def test_a_signal_leaves_nothing_running(
         time.sleep(0.05)
     assert not [port for port in ports if _listens(port)]
     with scratch_database(databases.url):
-        """Drop what a killed run has left."""
+        """The databases of killed runs are dropped."""
 
 
 def _listens(port: int) -> bool:
@@ -144,4 +144,4 @@ def _is_there(databases: Databases, url: URL) -> bool:
 
 
 def _ignore(_line: str) -> None:
-    """Nobody reads it."""
+    """Discard the line."""
