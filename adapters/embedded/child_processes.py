@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -40,14 +39,8 @@ def child_options(*, os_user: OsUser, log: int, lock: int, death_signal: signal.
             if os.getppid() != parent:  # the parent ended before the call
                 os._exit(1)
 
-    return {
-        "stdout": log,
-        "stderr": log,
-        "env": clean_environment(),
-        "pass_fds": (lock,),
-        "start_new_session": True,
-        "preexec_fn": prepare,
-    }
+    descriptors = {"stdout": log, "stderr": log, "pass_fds": (lock,)}
+    return {**descriptors, "env": clean_environment(), "start_new_session": True, "preexec_fn": prepare}
 
 
 def become_subreaper() -> None:
@@ -63,10 +56,3 @@ def kill_orphans() -> None:
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-
-
-def wait_for_exit(child: subprocess.Popen[bytes], *, seconds: float) -> bool:
-    """Return True if the child ends within that many seconds."""
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(seconds)
-    return child.returncode is not None
