@@ -28,6 +28,8 @@ def child_options(*, os_user: OsUser, log: int, lock: int, death_signal: signal.
     because Linux sends the signal at the end of the thread that forked.
     """
     parent = os.getpid()
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # `kill_orphans` gets the orphaned descendants
 
     def prepare() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -41,12 +43,6 @@ def child_options(*, os_user: OsUser, log: int, lock: int, death_signal: signal.
 
     descriptors = {"stdout": log, "stderr": log, "pass_fds": (lock,)}
     return {**descriptors, "env": clean_environment(), "start_new_session": True, "preexec_fn": prepare}
-
-
-def become_subreaper() -> None:
-    """Make orphaned descendants children of this process (prctl(2), Linux only)."""
-    if sys.platform == "linux":
-        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_orphans() -> None:

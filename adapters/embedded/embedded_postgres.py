@@ -79,8 +79,6 @@ class EmbeddedPostgres:
             raise
         self.host = state["host"]
         self._report(f"PostgreSQL {self._binaries.version} is ready")
-        if state["settings"] != self._settings:
-            self._report("PostgreSQL was started by another process, with other settings")
 
     def ensure_running(self) -> dict[str, Any]:
         """Start the daemon if it was killed or never started, wait until the server is ready, and return its state.

@@ -106,10 +106,8 @@ def test_settings_of_the_first_user_apply_to_later_users(directory: Path) -> Non
     settings = {"max_connections": "300", "application_name": 'it\'s a "name" with spaces'}
     with EmbeddedPostgres(directory, report=lambda _: None, settings=settings) as first:
         assert ask(first.url(driver=None), "SHOW application_name") == settings["application_name"]
-        lines: list[str] = []
-        with EmbeddedPostgres(directory, report=lines.append) as second:
+        with quiet(directory) as second:
             assert ask(second.url(driver=None), "SHOW max_connections") == "300"
-        assert "other settings" in lines[-1]
 
 
 def test_concurrent_first_users_share_a_new_server(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.child_processes import become_subreaper, child_options, kill_orphans
+from adapters.embedded.child_processes import child_options, kill_orphans
 from adapters.embedded.os_user import choose_os_user, chown_directory
 from adapters.embedded.paths import prepare_directory
 from adapters.embedded.postgres_server import create_cluster
@@ -28,7 +28,6 @@ START_SECONDS = STOP_SECONDS = 60.0
 
 class PostgresController:
     def __init__(self, directory: Path, port: int) -> None:
-        become_subreaper()
         self._port = port
         self._layout = prepare_directory(directory)
         self._binaries = find_installation()
