@@ -1,38 +1,42 @@
-# A clean clone needs python3 (3.11 or newer) with venv, make and git; `make help` says what there is.
+# Requires Python 3.11 or newer with venv, make and git. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 RUN_SETUP := .venv/.installed
 DEV_SETUP := .venv/.installed-dev
-# Another account than root cannot run, nor test, what changes accounts.
+WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR). Copy it to a writable directory." >&2; exit 1; }
+# Only root can switch to another OS user, so other users omit that module from the coverage.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
 PARALLEL := -n 2 --dist loadgroup
-# What must not depend on, or touch, the database of the environment.
+# The checks use a separate embedded database, never the one in DATABASE_URL.
 CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
+# Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean
+.PHONY: help run test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean writable
 
-help: ## say what each target does
+
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
-run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), on the embedded PostgreSQL unless DATABASE_URL is set
+run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), with an embedded PostgreSQL unless DATABASE_URL is set
 	@exec $(BIN)/hexapost serve --embedded --migrate --create-admin-key --exit-with-parent $$PPID $(if $(PORT),--port "$(PORT)")
 
-test: $(DEV_SETUP) ## test every behavior, without fault injection (args="-k users -x" are passed to pytest)
+test: $(DEV_SETUP) ## run the tests without fault injection (args="-k users -x" for pytest)
 	@$(NOT_ROOT) $(BIN)/python -m pytest -m "not drill" $(or $(args),$(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
 
-test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases and a small benchmark (args="-k overload" are passed to pytest)
+test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases and a small benchmark (args="-k overload" for pytest)
 	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL))
 
-check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies, migrations (lint, locks) and the OpenAPI document
+check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, migrations and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/python -m migrations.lint.linter
 	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.lint.lock_trace
 	$(CHECK) migrate --embedded --phase contract
@@ -40,50 +44,50 @@ check: $(DEV_SETUP) ## check format, lint, types, import contracts, dependencies
 	$(CHECK) with-database --embedded -- $(BIN)/alembic current --check-heads
 	$(CHECK) openapi --check openapi.json
 
-migrate: $(RUN_SETUP) ## bring the schema of the database to this release's (PHASE=contract: and remove what older ones need)
+migrate: $(RUN_SETUP) ## apply pending migrations (PHASE=contract also removes columns and tables that only older releases need)
 	@$(BIN)/hexapost migrate --embedded --phase $(or $(PHASE),expand)
 
-migration: $(DEV_SETUP) ## write a revision out of what the models have and the migrations lack: m="…" (PHASE=contract)
-	@test -n "$(m)" || { echo 'say what it is about: make migration m="add users.nickname"' >&2; exit 2; }
+migration: $(DEV_SETUP) ## write a revision with the differences between models and migrations: m="…" (PHASE=contract)
+	@test -n "$(m)" || { echo 'usage: make migration m="add users.nickname" [PHASE=contract]' >&2; exit 2; }
 	@$(CHECK) migrate --embedded --phase contract
 	@$(CHECK) with-database --embedded -- $(BIN)/alembic -x phase=$(or $(PHASE),expand) revision --autogenerate -m "$(m)"
 
-bench: $(DEV_SETUP) ## measure CPU per request and latency beside yardsticks (report/bench.svg)
-	@$(BIN)/python -m tests.benchmarks $(args)
+bench: $(DEV_SETUP) ## compare CPU per request and latency with two baselines (report/bench.svg), or with a commit: AGAINST=HEAD~3
+	@$(BIN)/python -m tests.benchmarks $(if $(AGAINST),--against="$(AGAINST)") $(args)
 
-drill: $(DEV_SETUP) ## carry out one proof by fault injection: NAME=exactly-once
+drill: $(DEV_SETUP) ## run one drill (a fault-injection test): NAME=exactly-once
 	@$(BIN)/python -m tests.drills $(or $(NAME),"") $(args)
 
-prove: $(DEV_SETUP) ## carry out every proof by fault injection (report/index.html)
+prove: $(DEV_SETUP) ## run every drill over both drivers (report/index.html)
 	@$(BIN)/python -m tests.drills all $(args)
 
-fuzz: $(DEV_SETUP) ## fuzz the running service with 10,000 cases out of openapi.json (args="--cases 50000 --seed 2")
+fuzz: $(DEV_SETUP) ## fuzz a running service with 10,000 requests from openapi.json (args="--cases 50000 --seed 2")
 	@$(BIN)/python -m tests.fuzz $(args)
 
-openapi: $(RUN_SETUP) ## write openapi.json anew
+openapi: $(RUN_SETUP) ## write openapi.json
 	@env -u DATABASE_URL $(BIN)/hexapost openapi --write openapi.json
 
 openapi-lint: ## lint openapi.json with Spectral and Redocly (needs npx)
 	npx --yes @stoplight/spectral-cli@6 lint --fail-severity hint --ruleset tests/http/spectral.yaml openapi.json
 	npx --yes @redocly/cli@2 lint --extends recommended-strict openapi.json
 
-lock: ## resolve the requirements anew, with hashes (needs uv)
+lock: ## update the locked requirements, with hashes (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing -o requirements.txt pyproject.toml
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 
-clean: ## remove what the other targets made: the embedded database, and the pepper without which no key opens anything
+clean: ## delete all generated files, the embedded database and its pepper (API keys with that pepper stop working)
 	rm -rf .venv .hexapost report .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
+# An environment that has the packages of both locks keeps both at the same versions.
 $(RUN_SETUP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hexapost needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
-	@echo "hexapost: making .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv
-	@echo "hexapost: installing the locked requirements"
-	@$(INSTALL) --require-hashes -r requirements.txt
-	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(WRITABLE)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hexapost: Python 3.11 or newer is required, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@"$(PYTHON)" deploy/install.py $(if $(wildcard $(DEV_SETUP)),requirements-dev.txt,requirements.txt) --project
 	@touch $@
 
-$(DEV_SETUP): requirements-dev.txt $(RUN_SETUP)
-	@echo "hexapost: installing the locked requirements of the tests and checks"
-	@$(INSTALL) --require-hashes -r requirements-dev.txt
+$(DEV_SETUP): requirements-dev.txt $(RUN_SETUP) | writable
+	@"$(PYTHON)" deploy/install.py requirements-dev.txt
 	@touch $@
+
+writable:
+	@$(WRITABLE)

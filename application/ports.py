@@ -218,7 +218,7 @@ class IdempotencyRepository(ABC):
         """Return the earliest expiry of all records, None if no record exists."""
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(eq=False, kw_only=True)
 class UnitOfWork:
     """Reads and writes that belong together.
 

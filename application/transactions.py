@@ -5,7 +5,6 @@ import functools
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -78,17 +77,15 @@ def transactional(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
     them succeeds, the method raises CommitResultUnknownError or a different StorageUnavailableError: the write may be
     stored, so no error may claim otherwise.
     """
-    return _with_retries(use_case, lambda storage: storage.transaction())
+    return _with_retries(use_case, is_readonly=False)
 
 
 def readonly(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
     """Run the method in a read-only unit of work, with the retries of `transactional`."""
-    return _with_retries(use_case, lambda storage: storage.readonly())
+    return _with_retries(use_case, is_readonly=True)
 
 
-def _with_retries(
-    use_case: UseCase[S, P, T], begin: Callable[[Storage], AbstractAsyncContextManager[UnitOfWork]]
-) -> Method[S, P, T]:
+def _with_retries(use_case: UseCase[S, P, T], *, is_readonly: bool) -> Method[S, P, T]:
     @functools.wraps(use_case)
     async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.monotonic()
@@ -96,7 +93,7 @@ def _with_retries(
         while True:
             attempt += 1
             try:
-                async with begin(self.storage) as work:
+                async with self.storage.readonly() if is_readonly else self.storage.transaction() as work:
                     work.lost_commits = lost_commits
                     return await use_case(self, work, *args, **kwargs)
             except TransientStorageError as failure:

@@ -41,10 +41,6 @@ def test_security_docs_name_existing_tests(path: str, name: str) -> None:
     assert functions.count(name) == 1
 
 
-def test_readme_links_to_security_docs() -> None:
-    assert "(docs/security.md)" in (ROOT / "README.md").read_text("utf-8")
-
-
 def _imported(path: Path) -> set[str]:
     """Return the imported modules, and imported names as members of their module."""
     found = set()

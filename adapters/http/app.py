@@ -11,7 +11,7 @@ from starlette.types import Lifespan
 
 from adapters.exception_summary import exception_types, traceback_locations
 from adapters.http.dependencies import AppState, HttpOptions, UseCases
-from adapters.http.middleware.request_middleware import RequestMiddleware
+from adapters.http.middleware.request_context import RequestMiddleware
 from adapters.http.openapi.document import build_document, openapi_document
 from adapters.http.problems.handlers import EXCEPTION_HANDLERS
 from adapters.http.routers import api_keys, docs, health, metrics, posts, problems, users

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
-from fastapi import Request
 from typing_extensions import override
 
 from adapters.http.middleware.admission import AdmissionController
@@ -125,14 +124,8 @@ class HttpOptions:
 
 @dataclass(slots=True, kw_only=True)
 class AppState:
-    """The objects of one application that its routes use."""
+    """The objects of one application that its routes use, in `app.state.hexapost`."""
 
     use_cases: UseCases
     options: HttpOptions
     rate_limiter: RateLimiter
-
-
-def app_state(request: Request) -> AppState:
-    """Return the state of the application that handles the request."""
-    found: AppState = request.app.state.hexapost
-    return found

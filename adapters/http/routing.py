@@ -10,9 +10,9 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from typing_extensions import override
 
-from adapters.http.dependencies import AppState, app_state
+from adapters.http.dependencies import AppState
 from adapters.http.json_body import parse_json, validate_media_type
-from adapters.http.middleware.request_context import request_context
+from adapters.http.middleware.request_context import RequestContext
 from adapters.http.problems.catalog import VALIDATION_FAILED
 from adapters.http.problems.responses import ProblemError
 from adapters.http.problems.validation import FieldError, is_safe_to_echo
@@ -55,8 +55,9 @@ class StrictRoute(APIRoute):
         allow_stale = self.allow_stale_auth
 
         async def handle_strictly(received: Request) -> Response:
-            request, context = ApiRequest(received.scope, received.receive), request_context(received)
-            application = request.application = app_state(received)
+            request = ApiRequest(received.scope, received.receive)
+            context = RequestContext.of(request.scope["state"])
+            application = request.application = received.app.state.hexapost
             request.principal = context.principal = await application.use_cases.authenticator.authenticate(
                 extract_api_key(request.scope), allow_stale=allow_stale
             )

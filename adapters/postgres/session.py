@@ -78,9 +78,17 @@ class PgSession:
         self._failure: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Execute a statement that reads, and return its rows."""
-        rows = await self._execute_immediately(statement, parameters, in_transaction=bool(self._writes))
+    async def fetch(
+        self, statement: ClauseElement, parameters: Mapping[str, Any], *, in_transaction: bool = False
+    ) -> Sequence[Row]:
+        """Execute a statement immediately, and return its rows. Its error is kept for `commit`."""
+        try:
+            if in_transaction or self._writes:
+                await self._flush()
+            rows = await self._fetch(statement, parameters)
+        except BaseException as error:
+            self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
+            raise
         if len(rows) > SMALL_PAGE_ROWS:
             await self._database.scheduler.wait()
         return rows
@@ -98,7 +106,7 @@ class PgSession:
     async def write_immediately(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Execute a statement that writes, and return its rows. The writes are committed with the unit of work."""
         self._require_writable()
-        return await self._execute_immediately(statement, parameters, in_transaction=True)
+        return await self.fetch(statement, parameters, in_transaction=True)
 
     async def commit(self) -> None:
         """Send the deferred writes, commit, and release the connection.
@@ -133,18 +141,6 @@ class PgSession:
     def _require_writable(self) -> None:
         if self._readonly:
             raise RuntimeError("This unit of work is read-only.")
-
-    async def _execute_immediately(
-        self, statement: ClauseElement, parameters: Mapping[str, Any], *, in_transaction: bool
-    ) -> Sequence[Row]:
-        """Execute a statement immediately, and keep its error for `commit`."""
-        try:
-            if in_transaction:
-                await self._flush()
-            return await self._fetch(statement, parameters)
-        except BaseException as error:
-            self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
-            raise
 
     async def _flush(self) -> None:
         await self._begin()
@@ -221,3 +217,10 @@ class PgSession:
             await self._database.discard(connection)
         else:
             self._database.release(connection)
+
+
+class PgRepository:
+    """A repository that uses the session of a unit of work."""
+
+    def __init__(self, session: PgSession) -> None:
+        self._session = session

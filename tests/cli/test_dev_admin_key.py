@@ -120,7 +120,7 @@ def test_admin_key_is_not_replaced_when_inactive(
     text = starter.start_with_new_key()
     queried(starter.url, f"UPDATE api_keys SET {change}")  # noqa: S608 - a parameter of this test
     assert starter.start() is None
-    line = f"hexapost: the key in {starter.path} {state}; Remove the file and start again to create a new one.\n"
+    line = f"hexapost: the key in {starter.path} {state}. Remove the file and start again to create a new one.\n"
     assert capfd.readouterr().err == line
     assert starter.path.read_text() == f"{text}\n"
     assert len(starter.stored()) == 1
@@ -178,7 +178,7 @@ def test_admin_key_prints_create_command_with_database_url(
     settings = Settings(state_directory=tmp_path / "state", database_url=database)
     assert ensure_admin_key_header(settings, database) is None
     (line,) = capfd.readouterr().out.splitlines()
-    arguments = line.removeprefix("hexapost: there is no API key yet; to make one: hexapost ").split()
+    arguments = line.removeprefix("hexapost: no API key exists yet. Create one: hexapost ").split()
     assert queried(database, "SELECT id FROM api_keys") == []
     assert not settings.state_directory.exists()
 

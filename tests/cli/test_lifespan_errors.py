@@ -59,7 +59,7 @@ def test_lifespan_error_is_logged_without_message_or_traceback(
     assert "permission" not in log
     assert "Traceback" not in log
     first, *more = log.splitlines()
-    assert f"service {'cannot start' if phase == 'start' else 'has not ended in order'}" in first
+    assert f"{'startup' if phase == 'start' else 'shutdown'} failed" in first
     assert "builtins.RuntimeError from builtins.ValueError" in log
     assert "Exiting" in more[-1]
     if log_format == "json":

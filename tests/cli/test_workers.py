@@ -85,7 +85,7 @@ def refuses(address: tuple[str, int]) -> bool:
 
 async def test_rolling_restart_and_stop_lose_no_requests(tmp_path: Path, scratch: URL) -> None:
     url = rendered(scratch)
-    limits = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in ("REQUEST", "ATTEMPT", "STATEMENT")}
+    limits = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in ("REQUEST", "DB_ATTEMPT", "DB_STATEMENT")}
     variables = {"DATABASE_URL": url, "HEXAPOST_RATE_LIMIT": "none", **limits}
     key = create_api_key(tmp_path, **variables)
     with serving(tmp_path, "--workers", "2", **variables) as served:

@@ -25,11 +25,12 @@ RULES = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
 PROMETHEUS = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 ALERTS: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in group["rules"]]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-README = (ROOT / "README.md").read_text()
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
+OBSERVABILITY = (ROOT / "docs/observability.md").read_text()
 
-OF_PROMETHEUS = {"job", "instance"}
-"""Labels that Prometheus adds to every sample."""
-LABELS: dict[str, set[str]] = {"up": OF_PROMETHEUS}
+TARGET_LABELS = {"job", "instance"}
+"""The labels that Prometheus adds to each sample."""
+OTHER_METRICS: dict[str, set[str]] = {"up": TARGET_LABELS}
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hexapost'"
 
 
@@ -66,6 +67,7 @@ def _scraped(served: Served, key: str) -> Scrape:
 
 
 def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
+    """Yield the selectors of metrics in an expression."""
     found: list[promql_parser.VectorSelector] = []
 
     def visit(node: object) -> bool:
@@ -77,8 +79,8 @@ def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
     yield from found
 
 
-def grouped(expression: str) -> set[str]:
-    """Return the labels of the `by` clauses."""
+def grouping_labels(expression: str) -> set[str]:
+    """Return the labels in the `by` clauses of an expression."""
     found: set[str] = set()
 
     def visit(node: object) -> bool:
@@ -90,30 +92,44 @@ def grouped(expression: str) -> set[str]:
     return found
 
 
-def shown(scrape: Scrape) -> dict[str, set[str]]:
-    """Return the labels of each exposed metric."""
-    labels = {name: set(some) for name, some in LABELS.items()}
+def labels_by_metric(scrape: Scrape) -> dict[str, set[str]]:
+    """Return the labels of each metric."""
+    labels = {name: set(names) for name, names in OTHER_METRICS.items()}
     for sample in scrape.samples:
-        labels.setdefault(sample.name, set(OF_PROMETHEUS)).update(sample.labels)
+        labels.setdefault(sample.name, set(TARGET_LABELS)).update(sample.labels)
     return labels
 
 
 @pytest.mark.parametrize(("title", "expression"), list(expressions()))
 def test_promql_expressions_use_existing_metrics_and_labels(scrape: Scrape, title: str, expression: str) -> None:
-    labels = shown(scrape)
+    labels = labels_by_metric(scrape)
     used = list(selectors(expression))
     assert used, title
     for selector in used:
         assert selector.name in labels, title
         assert {matcher.name for matcher in selector.matchers.matchers} <= labels[selector.name], title
-    assert grouped(expression) <= set.union(*(labels[str(selector.name)] for selector in used)), title
+    assert grouping_labels(expression) <= set.union(*(labels[str(selector.name)] for selector in used)), title
 
 
 def test_dashboard_shows_every_metric(scrape: Scrape) -> None:
     titles = {panel["title"] for panel in PANELS}
-    used = {str(one.name) for title, text in expressions() if title in titles for one in selectors(text)}
+    used = {str(selector.name) for title, text in expressions() if title in titles for selector in selectors(text)}
     shortened = {re.sub("_(bucket|count|sum)$", "", name) for name in used}
     assert {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in scrape.samples} == shortened
+
+
+def test_docs_list_every_metric_with_its_labels(scrape: Scrape) -> None:
+    exposed: dict[str, set[str]] = {}
+    for sample in scrape.samples:
+        name = re.sub("_(bucket|count|sum)$", "", sample.name)
+        exposed.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    rows = re.findall(r"^\| `(hexapost_\w+)` \| (.*?)\| ", OBSERVABILITY, re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == exposed
+
+
+def test_docs_list_every_alert_with_its_severity() -> None:
+    rows = re.findall(r"^\| `(Hexapost\w+)` \| (\w+) \|", OBSERVABILITY, re.MULTILINE)
+    assert rows == [(alert["alert"], alert["labels"]["severity"]) for alert in ALERTS]
 
 
 def test_promql_expressions_match_existing_rejection_reasons(scrape: Scrape) -> None:
@@ -146,7 +162,7 @@ def test_runbooks_name_existing_settings_and_alerts() -> None:
     for alert in ALERTS:
         runbook = alert["annotations"]["runbook"]
         for name in re.findall(r"HEXAPOST_[A-Z_]+", runbook):
-            assert f"`{name}`" in README, name
+            assert f"`{name}`" in CONFIGURATION, name
         for name in re.findall(r"Hexapost[A-Z]\w+", runbook):
             assert name in {other["alert"] for other in ALERTS}, name
 
@@ -158,7 +174,7 @@ def test_pool_alert_uses_only_waiting_requests() -> None:
 
 
 def test_build_info_panel_sums_processes_by_version() -> None:
-    (panel,) = [panel for panel in PANELS if panel["description"] == "Processes by release."]
+    (panel,) = [panel for panel in PANELS if panel["description"] == "Processes by version."]
     assert panel["targets"][0]["expr"].startswith("sum by (version) (hexapost_build_info{")
 
 
@@ -180,7 +196,7 @@ def test_dashboard_has_unique_ids_and_no_overlaps() -> None:
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
         for target in panel["targets"]:
-            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouped(
+            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouping_labels(
                 target["expr"].replace("$__rate_interval", "5m")
             )
 

@@ -19,7 +19,7 @@ from tests.support.template_databases import connected
 
 CLIENTS = 20
 ERRORS = "hexapost_db_errors_total"
-_LIMITS = ("REQUEST", "POOL", "CONNECT", "ATTEMPT", "STATEMENT", "IDLE_IN_TRANSACTION")
+_LIMITS = ("REQUEST", "DB_POOL", "DB_CONNECT", "DB_ATTEMPT", "DB_STATEMENT", "DB_IDLE_IN_TRANSACTION")
 UNHURRIED = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in _LIMITS}
 """Time limits that a slow machine does not reach."""
 _SESSIONS = """

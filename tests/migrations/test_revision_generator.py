@@ -44,7 +44,7 @@ def test_new_revision_is_rejected_after_two_lines_of_a_phase(scratch: URL, own: 
     for name in ("one", "two"):
         own.last = EXPAND_HEAD
         own.add("pass", revision=name)
-    with pytest.raises(MigrationError, match="more than one line of revisions: "):
+    with pytest.raises(MigrationError, match="must form one line; heads: "):
         _write(own, scratch, Phase.EXPAND)
 
 

@@ -192,5 +192,5 @@ def test_every_logged_field_is_listed() -> None:
         if call.args
         for keyword in call.keywords
     }
-    assert {"request_id", "error", "traceback", "api_key_id"} <= used
+    assert {"request_id", "error_type", "traceback", "api_key_id"} <= used
     assert used - {None} <= set(ALLOWED_FIELDS)

@@ -66,7 +66,7 @@ def test_unknown_trace_exporter_or_protocol_raises(environment: dict[str, str], 
 def test_traces_without_extra_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "adapters.observability.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: traces need hexapost\[tracing\]"):
+    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: tracing requires hexapost\[tracing\]"):
         create_tracer({ENDPOINT: URL}, "1")
 
 

@@ -23,7 +23,7 @@ POOL, OWN, UNLIMITED = OPTIONS.pool_size, 1, -1
 
 def _unreadable(state: str) -> dict[str, tuple[bool, str]]:
     return {
-        "database": (False, f"cannot read schema version: SQLSTATE {state}"),
+        "database": (False, f"cannot read schema version (SQLSTATE {state})"),
         "migrations": (False, "unknown"),
         "pool": NOT_OPENED,
     }

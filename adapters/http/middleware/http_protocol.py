@@ -55,7 +55,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._write_monitor = WriteTimeoutMonitor(self.loop, transport, self.write_timeout)
         self._start_header_timer()
@@ -211,25 +211,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _start_rejected_request(self, error: ProblemError) -> None:
         if not self._in_headers:
             self.on_message_begin()
-        self.scope["method"] = self.parser.get_method().decode("ascii") if self.url else ""
-        self.scope["path"], self.scope["raw_path"], self.scope["query_string"] = "/", b"/", b""
         RequestContext.of(self.scope["state"]).rejection = error
-        previous: RequestResponseCycle | None = self.cycle
-        self.cycle = RequestResponseCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=False,
-            on_response=self.on_response_complete,
-        )
-        if previous is None or previous.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+        has_request_line = bool(self.url)
+        self.url, self.expect_100_continue = b"/", False
+        super().on_headers_complete()
+        self.cycle.keep_alive = False
+        if not has_request_line:
+            self.scope["method"] = ""

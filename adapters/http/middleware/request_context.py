@@ -1,17 +1,24 @@
-"""The state of one request, from its arrival to its log record. Modules pass state about a request only here."""
+"""The life of a request outside FastAPI: admission, deadline, standard headers, log record, metrics and span.
+
+Modules pass the state of a request to each other only in its `RequestContext`.
+"""
 
 import asyncio
 import re
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
+import structlog
 import uuid_utils
-from starlette.requests import Request
-from starlette.types import Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.http.middleware.admission import AdmissionController, ConcurrencyLimit
-from adapters.http.middleware.request_limits import Header, RequestLimits
-from adapters.http.middleware.timeouts import WriteTimeoutMonitor
+from adapters.exception_summary import exception_types, traceback_locations
+from adapters.http.dependencies import ROUTE_REJECTED, HttpOptions, RequestSpan
+from adapters.http.middleware.admission import ConcurrencyLimit
+from adapters.http.middleware.request_limits import Header
+from adapters.http.middleware.timeouts import RequestDeadline, WriteTimeoutMonitor
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import Problem
 from adapters.http.problems.responses import ProblemError, problem_response
@@ -22,6 +29,7 @@ STATUS_CLIENT_CLOSED_REQUEST = 499
 
 _STATE_KEY = "request_context"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _MAX_LENGTH_DIGITS = 18
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -51,7 +59,8 @@ class RequestContext:
     status = 0
     """The status of the response, 0 before its start."""
     response_bytes = 0
-    _slot = ConcurrencyLimit()  # of rejected requests: without a limit
+    slot = ConcurrencyLimit()
+    """The limit that counts the request. Rejected requests have this one, without a maximum."""
 
     def __init__(self, state: dict[str, Any], write_monitor: WriteTimeoutMonitor | None = None) -> None:
         state[_STATE_KEY] = self
@@ -62,9 +71,7 @@ class RequestContext:
         """Return the context in the state of a scope. If the ASGI server is not ours, create it."""
         return state.get(_STATE_KEY) or RequestContext(state)
 
-    def start(
-        self, scope: Scope, receive: Receive, send: Send, *, limits: RequestLimits, admission: AdmissionController
-    ) -> None:
+    def start(self, scope: Scope, receive: Receive, send: Send, options: HttpOptions) -> None:
         """Read the headers that concern the connection, and occupy a slot. If this fails, set `rejection`."""
         headers = dict(scope["headers"])
         request_id, length = headers.get(b"x-request-id", b""), headers.get(b"content-length", b"")
@@ -73,26 +80,22 @@ class RequestContext:
         self._receive, self._send = receive, send
         self._is_head = scope["method"] == "HEAD"
         self._is_chunked = b"transfer-encoding" in headers
-        self._max_body_bytes = self._remaining_bytes = limits.max_body_bytes
+        self._max_body_bytes = self._remaining_bytes = options.limits.max_body_bytes
         self.scope, path = scope, scope["path"]
         has_slash = len(path) > 1 and path[-1] == "/"
         if has_slash or self._is_head:
             # A copy for the routes, because the server reads the original.
             method = "GET" if self._is_head else scope["method"]
             self.scope = {**scope, "method": method, "path": path[:-1] if has_slash else path}
-        if length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > limits.max_body_bytes):
+        if length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > options.limits.max_body_bytes):
             self.rejection = self.rejection or self._body_too_large()
         self.close_after = self.rejection is not None
-        slot = admission.find_slot(path) if self.rejection is None else self._slot
+        slot = options.admission.find_slot(path) if self.rejection is None else self.slot
         if slot is None:
             self.rejection = ProblemError(catalog.OVERLOADED)
         else:
-            self._slot = slot
-        self._slot.active_requests += 1
-
-    def finish(self) -> None:
-        """Free the slot."""
-        self._slot.active_requests -= 1
+            self.slot = slot
+        self.slot.active_requests += 1
 
     async def receive(self) -> Message:
         """Return the next message of the client.
@@ -102,7 +105,7 @@ class RequestContext:
         """
         if self.body_completed_at is not None:
             return await self._receive()
-        slot = self._slot
+        slot = self.slot
         self.is_receiving = True
         slot.active_requests -= 1
         try:
@@ -136,14 +139,14 @@ class RequestContext:
         elif self._is_head:
             message["body"] = b""
         self.is_sending = True
-        self._slot.active_requests -= 1
+        self.slot.active_requests -= 1
         try:
             await self._send(message)  # waits while the client does not read
         except asyncio.CancelledError:  # the client did not read before the server stopped
             self.status = STATUS_CLIENT_CLOSED_REQUEST
             raise
         finally:
-            self._slot.active_requests += 1
+            self.slot.active_requests += 1
         self.is_sending = False
         if self._write_monitor is not None and self._write_monitor.is_lost:
             self.status = STATUS_CLIENT_CLOSED_REQUEST
@@ -172,6 +175,85 @@ class RequestContext:
 
     def _body_too_large(self) -> ProblemError:
         return ProblemError(catalog.BODY_TOO_LARGE, detail=f"The body exceeds {self._max_body_bytes} bytes.")
+
+
+class RequestMiddleware:
+    """Admits requests, enforces their deadline, responds to unexpected errors, and records each request."""
+
+    def __init__(self, app: ASGIApp, options: HttpOptions) -> None:
+        self._app = app
+        self._options = options
+        self._access_log = options.access_log or structlog.get_logger("hexapost.access").info
+        self._logger = structlog.get_logger("hexapost.http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle an HTTP request. Pass lifespan and WebSocket scopes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        options = self._options
+        started_at = perf_counter()
+        options.metrics.request_started()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        span = None if options.start_span is None else options.start_span(method, scope["headers"])
+        context = RequestContext.of(scope.setdefault("state", {}))
+        context.start(scope, receive, send, options)
+        deadline = RequestDeadline(options.limits, context)
+        try:
+            if context.rejection is None:
+                await self._app(context.scope, context.receive, context.send)
+            else:
+                await context.send_problem(context.rejection.problem, detail=context.rejection.detail)
+        except ClientDisconnect:
+            context.status = context.status or STATUS_CLIENT_CLOSED_REQUEST
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - the last resort
+            await self._handle_error(context, error, deadline)
+        finally:
+            deadline.stop()
+            context.slot.active_requests -= 1
+            self._record(context, method, perf_counter() - started_at, span)
+
+    async def _handle_error(self, context: RequestContext, error: BaseException, deadline: RequestDeadline) -> None:
+        """Respond in place of the application. Raises a cancellation that came from outside again."""
+        deadline.stop()
+        is_cancelled = deadline.is_cancelled_externally and isinstance(error, asyncio.CancelledError)
+        if deadline.problem is None and not is_cancelled:
+            self._logger.error(
+                "request failed",
+                request_id=context.request_id,
+                exception=exception_types(error),
+                traceback=traceback_locations(error),
+            )
+            await context.send_problem(catalog.INTERNAL_ERROR)
+        elif not context.is_sending:
+            await context.send_timeout(deadline.problem)
+        if is_cancelled:
+            raise error
+
+    def _record(self, context: RequestContext, method: str, seconds: float, span: RequestSpan | None) -> None:
+        route = getattr(context.scope.get("route"), "path", None)
+        self._options.metrics.request_finished(
+            route=route if context.rejection is None else ROUTE_REJECTED,
+            method=method,
+            status=context.status,
+            seconds=seconds,
+            rejection=context.problem_code,
+        )
+        trace_fields = {}
+        if span is not None:
+            span.end(route=route, status=context.status)
+            trace_fields = {"trace_id": span.trace_id}
+        self._access_log(
+            "request",
+            request_id=context.request_id,
+            **trace_fields,
+            route=route,
+            method=method,
+            status=context.status,
+            duration_ms=round(seconds * 1000, 3),
+            api_key_id=None if context.principal is None else str(context.principal.api_key_id),
+            response_bytes=context.response_bytes,
+        )
 
 
 def request_context(request: Request) -> RequestContext:

@@ -7,7 +7,7 @@ from pydantic import Field, with_config
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from adapters.http.dependencies import app_state
+from adapters.http.dependencies import AppState
 from adapters.http.field_types import response_body
 from adapters.http.openapi.operations import response
 from adapters.http.routing import operation_id
@@ -75,7 +75,8 @@ async def get_liveness() -> Response:
 )
 async def get_readiness(request: Request) -> Response:
     """Report the readiness of each dependency, checked every second. Returns 503 while the process shuts down."""
-    found = await app_state(request).use_cases.readiness()
+    application: AppState = request.app.state.hexapost
+    found = await application.use_cases.readiness()
     is_ready = all(component.ready for component in found.values())
     body: ReadinessResponse = {
         "status": "ready" if is_ready else "unavailable",

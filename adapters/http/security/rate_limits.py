@@ -6,7 +6,7 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import structlog
 from limits import parse
@@ -90,7 +90,7 @@ class FixedWindowLimiter(RateLimiter):
     @override
     async def close(self) -> None:
         if isinstance(self._store, RedisStorage):
-            bridge = cast("Any", self._store.bridge)  # its type hints are incomplete
+            bridge: Any = self._store.bridge  # its type hints are incomplete
             await bridge.get_connection().aclose()
 
     def _warn(self, error: Exception) -> None:
@@ -113,4 +113,6 @@ def _store(name: str) -> Storage:
         return MemoryStorage()
     timeouts = {"socket_timeout": STORE_TIMEOUT_SECONDS, "socket_connect_timeout": STORE_TIMEOUT_SECONDS}
     store = storage_from_string(f"async+{name}", implementation="redispy", **timeouts)
-    return cast("Storage", store)
+    if not isinstance(store, Storage):
+        raise TypeError(f"{type(store).__name__} is not an asynchronous store")
+    return store

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from adapters.postgres.models import API_KEYS
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
-from adapters.postgres.session import PgSession
+from adapters.postgres.session import PgRepository
 from adapters.postgres.sqlstate import ConstraintErrors
 from application.ports import ApiKeyRepository
 from domain.api_keys import ApiKey, ApiKeyHash, ApiKeyNotFoundError, ApiKeyUserNotFoundError, Scope
@@ -56,11 +56,8 @@ async def _raise_not_found() -> None:
 CONSTRAINT_ERRORS: ConstraintErrors = {"fk_api_keys_user_id_users": ApiKeyUserNotFoundError}
 
 
-class SqlAlchemyApiKeyRepository(ApiKeyRepository):
+class SqlAlchemyApiKeyRepository(PgRepository, ApiKeyRepository):
     """Stores API keys in PostgreSQL."""
-
-    def __init__(self, session: PgSession) -> None:
-        self._session = session
 
     @override
     async def get(self, key_id: UUID) -> ApiKey:

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from adapters.postgres.models import IDEMPOTENCY_RECORDS
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
-from adapters.postgres.session import PgSession
+from adapters.postgres.session import PgRepository
 from adapters.postgres.sqlstate import ConstraintErrors
 from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
@@ -60,11 +60,8 @@ _OLDEST_EXPIRY = select(func.min(IDEMPOTENCY_RECORDS.c.expires_at))
 CONSTRAINT_ERRORS: ConstraintErrors = {"fk_idempotency_records_api_key_id_api_keys": UnauthenticatedError}
 
 
-class SqlAlchemyIdempotencyRepository(IdempotencyRepository):
+class SqlAlchemyIdempotencyRepository(PgRepository, IdempotencyRepository):
     """Stores idempotency records in PostgreSQL."""
-
-    def __init__(self, session: PgSession) -> None:
-        self._session = session
 
     @override
     async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:

@@ -20,7 +20,7 @@ from adapters.postgres.repositories.post_search import (
 )
 from adapters.postgres.repositories.users import SqlAlchemyUserRepository
 from adapters.postgres.row_mapper import WRITTEN
-from adapters.postgres.session import PgSession, raise_concurrent_update
+from adapters.postgres.session import PgRepository, raise_concurrent_update
 from application.ports import ConcurrentUpdateError, PostRepository
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
@@ -55,11 +55,8 @@ def _get(*, author_id: bool, reader_id: bool) -> Select[Any]:
     return statement
 
 
-class SqlAlchemyPostRepository(PostRepository):
+class SqlAlchemyPostRepository(PgRepository, PostRepository):
     """Stores posts in PostgreSQL."""
-
-    def __init__(self, session: PgSession) -> None:
-        self._session = session
 
     @override
     async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:

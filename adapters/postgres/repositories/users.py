@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from adapters.postgres.models import IDEMPOTENCY_RECORDS, USERS
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
-from adapters.postgres.session import PgSession, raise_concurrent_update
+from adapters.postgres.session import PgRepository, raise_concurrent_update
 from adapters.postgres.sqlstate import ConstraintErrors
 from application.ports import UserRepository
 from domain.email import normalize_email
@@ -48,11 +48,8 @@ def _list(*, after: bool, is_active: bool) -> Select[Any]:
 CONSTRAINT_ERRORS: ConstraintErrors = {"uq_users_email_normalized": EmailAlreadyRegisteredError}
 
 
-class SqlAlchemyUserRepository(UserRepository):
+class SqlAlchemyUserRepository(PgRepository, UserRepository):
     """Stores users in PostgreSQL."""
-
-    def __init__(self, session: PgSession) -> None:
-        self._session = session
 
     @override
     async def get(self, user_id: UUID) -> User:

@@ -1,0 +1,85 @@
+"""Tests for the settings, examples, commands, paths and links in README.md and docs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from adapters.cli.arguments import build_parser
+from adapters.clock import new_id, utc_now
+from adapters.memory.unit_of_work import InMemoryStorage
+from adapters.settings import Settings, variable
+from application.authorization import SYSTEM_PRINCIPAL
+from application.users import UserService
+from domain.users import EmailAlreadyRegisteredError
+from tests.drills.registry import DRILLS
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+ALL_PAGES = "\n".join(PAGES.values())
+COMMANDS = sorted(set(re.findall(r"^(?:[A-Z_]+=\S+ )*hexapost (.+)$", ALL_PAGES, re.MULTILINE)))
+
+
+def test_configuration_lists_each_setting_with_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| (.+) \|$", PAGES["docs/configuration.md"], re.MULTILINE)
+    assert rows == [
+        (variable(name), "none" if field.default is None else f"`{field.default}`".replace("True", "true"), description)
+        for name, field in Settings.model_fields.items()
+        for description in [field.description]
+    ]
+
+
+async def test_architecture_example_passes() -> None:
+    (example,) = re.findall(r"```python\n(.+?)```", PAGES["docs/architecture.md"], re.DOTALL)
+    assert example.count("\n") <= 5
+    names = {
+        "EmailAlreadyRegisteredError": EmailAlreadyRegisteredError,
+        "InMemoryStorage": InMemoryStorage,
+        "SYSTEM_PRINCIPAL": SYSTEM_PRINCIPAL,
+        "UserService": UserService,
+        "new_id": new_id,
+        "pytest": pytest,
+        "utc_now": utc_now,
+    }
+    exec(example, names)  # noqa: S102 - our own documentation
+    (test,) = (value for name, value in names.items() if name.startswith("test_"))
+    await test()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_documented_command_has_valid_arguments(command: str) -> None:
+    arguments = shlex.split(command.partition(" > ")[0], comments=True)
+    assert build_parser().parse_args(arguments).module
+
+
+def test_docs_list_each_drill() -> None:
+    assert re.findall(r"^\| `([a-z-]+)` \|", PAGES["docs/resilience.md"], re.MULTILINE) == list(DRILLS)
+    assert re.findall(r"`make drill NAME=([a-z-]+)`", PAGES["README.md"]) == list(DRILLS)
+
+
+def test_docs_name_existing_targets_settings_and_paths() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", ALL_PAGES, re.MULTILINE)) <= targets
+    settings = set(re.findall(r"HEXAPOST_\w+[A-Z]", ALL_PAGES)) - {"HEXAPOST_POOLSIZE"}  # an example of an error
+    assert settings <= {variable(name) for name in Settings.model_fields}
+    paths = set(re.findall(r"`((?:domain|application|adapters|deploy|migrations|tests)/[\w./]*)`", ALL_PAGES))
+    assert {path for path in paths if not (ROOT / path).exists() and "comments" not in path} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_only_valid_links(page: str) -> None:
+    for target, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", PAGES[page]):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_readme_links_to_each_page() -> None:
+    pages = set(PAGES) - {"README.md"}
+    assert {page for page in pages if f"({page})" not in PAGES["README.md"]} == set()
