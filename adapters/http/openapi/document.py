@@ -19,9 +19,7 @@ from adapters.http.problems.catalog import PROBLEMS, Problem
 from adapters.http.problems.responses import PROBLEM_JSON, ProblemBody, example_problem
 from adapters.http.security.scopes import REQUIRED_SCOPE, SCHEMES
 
-_DESCRIPTION = """Users and their posts.
-
-## Authentication
+_DESCRIPTION = """## Authentication
 Send an API key as `Authorization: Bearer <key>`. Each operation names its required scope. A key that is bound to a user
 can access that user and their posts, and read published posts of other users.
 
