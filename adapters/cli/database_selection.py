@@ -1,13 +1,18 @@
 """Selects the database of a command: DATABASE_URL or the embedded one."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 from sqlalchemy import URL, make_url
 
-from adapters.cli.console import print_status
-from adapters.embedded import EmbeddedPostgres
+from adapters.cli.console import print_error, print_status
+from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from adapters.settings import DATABASE_URL, EXAMPLE_URL, Settings, SettingsError
+
+CHECK_INTERVAL_SECONDS = 1.0
 
 
 @contextmanager
@@ -22,9 +27,32 @@ def selected_database(
         report(f"using the database of {DATABASE_URL} at {settings.database_url.host or 'a local socket'}")
         yield settings.database_url
     elif embedded:
-        with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server:
+        with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server, _kept_running(server):
             yield make_url(server.url())
     else:
         raise SettingsError(
             [f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}. Or pass --embedded to start a local PostgreSQL."]
         )
+
+
+@contextmanager
+def _kept_running(server: EmbeddedPostgres) -> Iterator[None]:
+    """Restart the server if its daemon is killed during the block. If that fails, end this process with SIGTERM."""
+    stopped = Event()
+
+    def restart_loop() -> None:
+        while not stopped.wait(CHECK_INTERVAL_SECONDS):
+            try:
+                server.ensure_running()
+            except (EmbeddedPostgresError, OSError) as error:
+                print_error(f"stopping, because the embedded PostgreSQL cannot be restarted: {error}")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = Thread(target=restart_loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()

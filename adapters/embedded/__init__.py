@@ -1,13 +1,10 @@
-"""The PostgreSQL that runs beside the service when no DATABASE_URL is given.
+"""The embedded PostgreSQL, which runs beside the service if DATABASE_URL is not set.
 
-A user (`EmbeddedPostgres`) talks to a keeper, one process for each directory, which owns the server:
-
-    user ──connection──▶ keeper ──parent of──▶ postgres
-
-The kernel closes a user's connection however the user ends, and the keeper stops the server with its last user.
+A background process, the daemon, is the parent of PostgreSQL. It stops PostgreSQL when the last client
+(`EmbeddedPostgres`) has ended. Clients and daemon share file locks, which the kernel releases for a killed process.
 """
 
 from adapters.embedded.embedded_postgres import EmbeddedPostgres
-from adapters.embedded.errors import EmbeddedPostgresError
+from adapters.embedded.paths import EmbeddedPostgresError
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]

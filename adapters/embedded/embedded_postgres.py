@@ -1,196 +1,133 @@
-"""A user's side of the embedded PostgreSQL."""
+"""A client of the embedded PostgreSQL."""
 
-import json
 import os
-import socket
-import sys
+import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 from urllib.parse import quote
 
-from adapters.embedded.binaries import PostgresInstallation, find_installation
-from adapters.embedded.cluster import SUPERUSER
-from adapters.embedded.errors import EmbeddedPostgresError, escape_unprintable
-from adapters.embedded.file_locks import try_lock
-from adapters.embedded.paths import Paths, prepare_directory
-from adapters.embedded.postgres_server import DATABASE
-from adapters.embedded.server_daemon import start_daemon
-from adapters.embedded.server_log import last_lines
+from adapters.embedded.binaries import find_installation
+from adapters.embedded.cluster import DATABASE, SUPERUSER
+from adapters.embedded.file_locks import SHARED, lock, opened
+from adapters.embedded.paths import PORT, EmbeddedPostgresError, prepare_directory
+from adapters.embedded.server_daemon import read_state, start_daemon
 
 START_TIMEOUT_SECONDS = 180
 STOP_TIMEOUT_SECONDS = 60
-
-
-def _print_line(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+POLL_SECONDS = 0.01
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server of the caller's own, which ends with the last process that uses its directory.
+    """A PostgreSQL server that stops when the last process that uses its directory has ended.
 
-    A context manager. Users of one directory, in any number of processes, share one server; the settings are those of
-    the first. It listens on a unix socket only.
+    A context manager. Processes that use the same directory share a server, with the settings of the first of them.
+    The server listens on a Unix socket only.
     """
 
     user = SUPERUSER
+    port = PORT
 
     def __init__(
-        self,
-        directory: Path,
-        *,
-        report: Callable[[str], None] = _print_line,
-        settings: Mapping[str, str] | None = None,
+        self, directory: Path, *, report: Callable[[str], None], settings: Mapping[str, str] | None = None
     ) -> None:
-        """Start nothing yet.
+        """Start nothing.
 
-        `directory` (created, 0700) holds the cluster, `report` gets a line for each step, `settings` are
-        parameters of the server, such as {"fsync": "off"}.
+        `directory` is created with mode 0700 and contains the cluster. `report` is called with a line for each step.
+        `settings` are server parameters, such as {"fsync": "off"}.
         """
         self._directory = directory
         self._report = report
         self._settings = dict(settings or {})
-        self._connection: socket.socket | None = None
-        self._process = 0
+        self._files: ExitStack | None = None
         self.host = ""
-        self.port = 0
 
     def __enter__(self) -> Self:
         """Start the server."""
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop the server, if nobody else uses it."""
+    def __exit__(self, *_: object) -> None:
+        """Stop the server if no other client uses it."""
         self.stop()
 
     def url(self, database: str = DATABASE, driver: str | None = "asyncpg") -> str:
-        """Return the URL of a database, for SQLAlchemy with that driver, or for libpq without one."""
+        """Return the URL of a database, for SQLAlchemy with a driver, and for libpq without one."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         host = quote(self.host, safe="")
         return f"{scheme}://{self.user}@/{quote(database, safe='')}?host={host}&port={self.port}"
 
     def start(self) -> None:
-        """Return when the server answers: one that runs already, or a new one.
+        """Start the server or join a running one, and return when it accepts connections.
 
-        Raises EmbeddedPostgresError when there is none to be had.
+        Remove the PG* variables from the environment of this process, because the drivers read them.
+        Raises EmbeddedPostgresError or OSError if the server does not start.
         """
-        if self._connection is not None:
+        if self._files is not None:
             raise EmbeddedPostgresError("This EmbeddedPostgres is already started.")
-        binaries = find_installation()
-        paths = prepare_directory(self._directory)
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]
+        self._binaries = find_installation()
+        self._paths = prepare_directory(self._directory)
+        self._process = os.getpid()
+        self._files = ExitStack()
+        self._users_lock = self._files.enter_context(opened(self._paths.users_lock))
+        self._daemon_lock = self._files.enter_context(opened(self._paths.daemon_lock))
         try:
-            ready = self._join(paths, binaries)
-            self.host, self.port = ready["host"], ready["port"]
-            self._report(f"{ready['label']} is ready")
-            if ready["settings"] != self._settings:
-                self._report("it runs already, with other settings than those asked for")
+            state = self.ensure_running()
         except BaseException:
             self.stop()
             raise
+        self.host = state["host"]
+        self._report(f"PostgreSQL {self._binaries.version} is ready")
+        if state["settings"] != self._settings:
+            self._report("PostgreSQL was started by another process, with other settings")
+
+    def ensure_running(self) -> dict[str, Any]:
+        """Start the daemon if it was killed or never started, wait until the server is ready, and return its state.
+
+        The URL remains the same. Raises EmbeddedPostgresError or OSError if the server does not start.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        is_starter = False
+        with opened(self._paths.start_lock) as start_lock:
+            # The daemon holds the users lock exclusively while it stops.
+            is_locked = lock(self._users_lock, SHARED, seconds=START_TIMEOUT_SECONDS) and lock(
+                start_lock, seconds=START_TIMEOUT_SECONDS
+            )
+            while is_locked and time.monotonic() < deadline:
+                with opened(self._paths.daemon_lock) as new_daemon_lock:
+                    if not lock(new_daemon_lock):
+                        if state := read_state(self._daemon_lock):
+                            return state
+                    elif is_starter:
+                        break  # the daemon has ended
+                    else:
+                        is_starter = True
+                        if not self._paths.data.exists():
+                            self._report(f"creating the database cluster in {self._paths.data}")
+                        start_daemon(self._paths, self._binaries, lock=new_daemon_lock, settings=self._settings)
+                time.sleep(POLL_SECONDS)
+            error = self._paths.daemon_log.read_text("utf-8", errors="replace").strip()
+            raise EmbeddedPostgresError(error or f"PostgreSQL in {self._paths.directory} did not become ready.")
 
     def stop(self) -> None:
-        """End the use of the server; if this was the last one, return when the server is down."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        with connection:
-            if self._process != os.getpid():  # a forked copy does not speak for its parent
-                return
-            try:
-                connection.settimeout(STOP_TIMEOUT_SECONDS)
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(4096):
-                    pass
-            except OSError as error:
-                if not isinstance(error, ConnectionError):
-                    self._report(f"PostgreSQL is still stopping: {error}")
+        """Stop using the server. Without other clients, stop it and wait for its end."""
+        files, self._files = self._files, None
+        if files is not None:
+            with files:
+                if self._process == os.getpid() and not self._stop_daemon():  # not a forked child
+                    self._report(f"PostgreSQL is still stopping after {STOP_TIMEOUT_SECONDS} seconds")
 
-    def _join(self, paths: Paths, binaries: PostgresInstallation) -> dict[str, Any]:
-        """Become a user, however long a keeper takes to come or go; return what the keeper says."""
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            if (ready := self._try_start(paths, binaries)) is not None:
-                return ready
-            time.sleep(0.02)
-        raise EmbeddedPostgresError(
-            f"The process that keeps PostgreSQL in {paths.directory} does not answer: "
-            f"{paths.daemon_lock} has its number, {paths.daemon_log} what it said."
-        )
-
-    def _try_start(self, paths: Paths, binaries: PostgresInstallation) -> dict[str, Any] | None:
-        """Become a user of the keeper there is, or of a new one.
-
-        Returns what the keeper says when the server is ready, None when the keeper is not there yet or no more.
-        """
-        try:
-            lock = try_lock(paths.daemon_lock)
-            is_first = lock is not None
-            connection = _connect(paths) if lock is None else self._spawn_daemon(paths, binaries, lock)
-        except OSError as error:
-            raise EmbeddedPostgresError(f"PostgreSQL cannot be started in {paths.directory}: {error}.") from error
-        if connection is None:
-            return None
-        self._connection, self._process = connection, os.getpid()
-        ready = self._listen(connection)
-        if ready is None:
-            self.stop()
-            if is_first:
-                lines = last_lines(paths.daemon_log)
-                raise EmbeddedPostgresError(f"The keeper of PostgreSQL in {paths.directory} ended at once:\n{lines}")
-        return ready
-
-    def _spawn_daemon(self, paths: Paths, binaries: PostgresInstallation, lock: int) -> socket.socket:
-        """Start a keeper, hand it the lock, and return the connection to it."""
-        ours, theirs = socket.socketpair()
-        try:
-            start_daemon(paths, binaries, lock=lock, client=theirs.fileno(), settings=self._settings)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(lock)
-        return ours
-
-    def _listen(self, connection: socket.socket) -> dict[str, Any] | None:
-        """Pass reports on until the server is ready; return what the keeper says then, None if it hangs up."""
-        connection.settimeout(START_TIMEOUT_SECONDS)
-        with connection.makefile("rb") as lines:
-            while line := _read_line(lines):
-                message: dict[str, Any] = json.loads(line)
-                if "error" in message:
-                    raise EmbeddedPostgresError(message["error"])
-                if "ready" in message:
-                    ready: dict[str, Any] = message["ready"]
-                    return ready
-                self._report(escape_unprintable(message["report"]))
-        return None
-
-
-def _read_line(lines: BinaryIO) -> bytes:
-    """Return a whole line, empty when the keeper is gone."""
-    try:
-        line = lines.readline()
-    except ConnectionError:
-        return b""
-    except TimeoutError as error:
-        raise EmbeddedPostgresError(f"PostgreSQL was not ready after {START_TIMEOUT_SECONDS} seconds.") from error
-    return line if line.endswith(b"\n") else b""
-
-
-def _connect(paths: Paths) -> socket.socket | None:
-    """Return a connection to the keeper that has the lock, None when it does not take any now."""
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.settimeout(START_TIMEOUT_SECONDS)
-        connection.connect(json.loads(paths.daemon_lock.read_text())["socket"])
-    except (ValueError, OSError):
-        connection.close()
-        return None
-    return connection
+    def _stop_daemon(self) -> bool:
+        """Stop the daemon unless other clients use it. Return False if it does not end."""
+        if not lock(self._users_lock):
+            # Either other clients share the lock, or the daemon holds it until it has ended.
+            return lock(self._users_lock, SHARED, seconds=STOP_TIMEOUT_SECONDS)
+        if lock(self._daemon_lock) or (state := read_state(self._daemon_lock)) is None:
+            return True  # it has ended, or ends after its start
+        with suppress(ProcessLookupError):
+            os.kill(state["pid"], signal.SIGTERM)
+        return lock(self._daemon_lock, seconds=STOP_TIMEOUT_SECONDS)

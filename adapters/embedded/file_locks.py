@@ -1,36 +1,41 @@
-"""File locks that the kernel releases when their last holder is gone, and files only we can read."""
+"""File locks (flock) and private files. The kernel releases a lock when its last descriptor is closed."""
 
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+POLL_SECONDS = 0.01
+PRIVATE_FILE_MODE = 0o600
+SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
 
-def open_private(path: Path, flags: int) -> int:
-    """Open `path` for us alone, created when missing and never through a symbolic link; returns the descriptor."""
-    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
-
-def try_lock(path: Path) -> int | None:
-    """Return the descriptor that holds the lock of `path`, None when another process holds it.
-
-    The lock belongs to the open file: a child that inherits the descriptor holds it too.
-    """
-    descriptor = open_private(path, os.O_RDWR)
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
+    """Open or create a file with mode 0600, whatever the umask, and yield its descriptor. Reject symbolic links."""
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if os.fstat(descriptor).st_mode & 0o777 != PRIVATE_FILE_MODE:
+            os.fchmod(descriptor, PRIVATE_FILE_MODE)
+        yield descriptor
+    finally:
         os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
-def wait_lock(path: Path, *, seconds: float) -> int | None:
-    """Like `try_lock`, but tries for that many seconds."""
+def lock(descriptor: int, kind: int = EXCLUSIVE, *, seconds: float = 0) -> bool:
+    """Lock an open file. Return False if another process holds the lock for that many seconds.
+
+    Child processes that inherit the descriptor share the lock.
+    """
     deadline = time.monotonic() + seconds
-    while (descriptor := try_lock(path)) is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return descriptor
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        else:
+            return True

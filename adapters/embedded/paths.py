@@ -1,109 +1,77 @@
-"""Where things are: the directory of an embedded PostgreSQL, and the short one for its sockets."""
+"""The directory of an embedded PostgreSQL, and the directory with a short path for its sockets."""
 
 import os
 import stat
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.file_locks import open_private
+from adapters.embedded.file_locks import opened
 
 PORT = 5432
 PRIVATE_MODE = 0o700
-MAX_SOCKET_PATH_LENGTH = 103  # bytes; macOS has the smaller limit, Linux 107
+MAX_LOG_LINES = 5
+MAX_SOCKET_PATH_BYTES = 103  # on macOS; 107 on Linux
 
 
-@dataclass(frozen=True, slots=True)
+class EmbeddedPostgresError(Exception):
+    """PostgreSQL cannot be started. The message has the cause and the remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.encode(errors="backslashreplace").decode())  # file names can contain any bytes
+
+
 class Paths:
-    """The names in the directory of an embedded PostgreSQL."""
+    """The files in the directory of an embedded PostgreSQL."""
 
-    directory: Path
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.unfinished_data = directory / "data.unfinished"
+        self.users_lock = directory / "users.lock"  # shared by clients, exclusive by the daemon while it stops
+        self.start_lock = directory / "start.lock"  # exclusive by a client while it starts or joins a daemon
+        self.daemon_lock = directory / "daemon.lock"  # exclusive by the daemon; contains its state as JSON
+        self.server_lock = directory / "server.lock"  # inherited by all processes of PostgreSQL
+        self.daemon_log = directory / "daemon.log"
+        self.log = directory / "postgres.log"
+        self.previous_log = directory / "postgres.log.1"
 
-    @property
-    def data(self) -> Path:
-        """The cluster. It appears here when it is complete, by a rename."""
-        return self.directory / "data"
-
-    @property
-    def unfinished_data(self) -> Path:
-        """Where the cluster is made; what is left here by an interruption is worthless."""
-        return self.directory / "data.unfinished"
-
-    @property
-    def daemon_lock(self) -> Path:
-        """Locked for as long as a keeper lives; says where its socket is."""
-        return self.directory / "keeper.lock"
-
-    @property
-    def server_lock(self) -> Path:
-        """Locked by every process of the server, orphaned backends included, for as long as one lives."""
-        return self.directory / "server.lock"
-
-    @property
-    def daemon_log(self) -> Path:
-        """The keeper's own output, begun anew by each keeper."""
-        return self.directory / "keeper.log"
-
-    @property
-    def log(self) -> Path:
-        """PostgreSQL's log."""
-        return self.directory / "postgres.log"
-
-    @property
-    def previous_log(self) -> Path:
-        """The log before the current one."""
-        return self.directory / "postgres.log.1"
+    def last_log_lines(self) -> str:
+        """Return the last lines of PostgreSQL's log."""
+        return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:])
 
 
 def prepare_directory(directory: Path) -> Paths:
-    """Create `directory` for us alone (0700) and returns its layout, on the real path."""
+    """Create `directory` with mode 0700, whatever the umask, and return its paths."""
     try:
-        directory.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
-        real = directory.resolve(strict=True)
-        if stat.S_IMODE(real.stat().st_mode) != PRIVATE_MODE:
-            real.chmod(PRIVATE_MODE)
-        paths = Paths(real)
-        os.close(open_private(paths.daemon_lock, os.O_RDWR))  # whether we may write here is best tried out
+        for path in [*reversed(directory.parents), directory]:
+            if not path.exists() or (path == directory and stat.S_IMODE(path.stat().st_mode) != PRIVATE_MODE):
+                path.mkdir(exist_ok=True)
+                path.chmod(PRIVATE_MODE)
+        paths = Paths(directory.resolve(strict=True))
+        with opened(paths.daemon_lock):  # fails if the directory is read-only
+            return paths
     except OSError as error:
         raise EmbeddedPostgresError(f"PostgreSQL cannot use the directory {directory}: {error.strerror}.") from error
-    return paths
 
 
-def create_socket_directory(identity: os.stat_result, *, uid: int, gid: int) -> Path:
-    """Create an empty directory with a short name, of that owner and 0700, and returns it.
+def create_socket_directory(daemon_lock: os.stat_result, *, uid: int, gid: int) -> Path:
+    """Create an empty private directory with a short path for the sockets of a server.
 
-    `identity` is the state of the open keeper lock: its inode is in use for as long as the keeper lives, so that no two
-    keepers take the same name, and it stays the same from run to run. The caller holds that lock.
+    The inode of the daemon's lock makes the path unique and constant. Precondition: the daemon holds that lock.
     """
-    name = f"hexapost-{uid}-{identity.st_dev:x}-{identity.st_ino:x}"
+    name = f"hexapost-{uid}-{daemon_lock.st_dev:x}-{daemon_lock.st_ino:x}"
     base = Path("/tmp") if os.access("/tmp", os.W_OK | os.X_OK) else Path(tempfile.gettempdir())  # noqa: S108
     path = base.resolve() / name
-    if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > MAX_SOCKET_PATH_LENGTH:
-        raise EmbeddedPostgresError(f"{path} is too long a name for a socket: set TMPDIR to a shorter directory.")
+    if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > MAX_SOCKET_PATH_BYTES:
+        raise EmbeddedPostgresError(f"{path} is too long for a socket. Set TMPDIR to a directory with a shorter path.")
     try:
         path.mkdir(mode=PRIVATE_MODE)
     except FileExistsError:
-        _check_private(path, {uid, os.geteuid()})
-        for left in path.iterdir():  # sockets of a keeper that was killed
-            left.unlink()
+        state = path.lstat()
+        is_private = stat.S_ISDIR(state.st_mode) and not state.st_mode & 0o077
+        if not is_private or state.st_uid not in {uid, os.geteuid()}:
+            raise EmbeddedPostgresError(f"{path} exists, but is not a private directory. Remove it.") from None
+    for socket in path.iterdir():  # of a killed daemon
+        socket.unlink()
     os.chown(path, uid, gid, follow_symlinks=False)
     return path
-
-
-def _check_private(path: Path, owners: set[int]) -> None:
-    """Refuse a directory, link or file that another user may have put in our place."""
-    state = path.lstat()
-    private = stat.S_ISDIR(state.st_mode) and state.st_uid in owners and not state.st_mode & 0o077
-    if not private:
-        raise EmbeddedPostgresError(f"{path} is in the way: it is not a private directory of ours. Remove it.")
-
-
-def remove_socket_directory(path: Path) -> None:
-    """Remove the directory and the sockets in it."""
-    try:
-        for left in path.iterdir():
-            left.unlink(missing_ok=True)
-        path.rmdir()
-    except FileNotFoundError:
-        pass

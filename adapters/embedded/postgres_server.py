@@ -1,153 +1,111 @@
-"""The running PostgreSQL, as its keeper sees it."""
+"""The PostgreSQL server of the daemon."""
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from adapters.embedded import stale_server
 from adapters.embedded.binaries import PostgresInstallation
-from adapters.embedded.child_processes import kill_orphans, spawn, wait_for_exit
-from adapters.embedded.cluster import SUPERUSER, create_cluster, has_cluster
-from adapters.embedded.errors import EmbeddedPostgresError
-from adapters.embedded.minimal_client import ServerError, execute
+from adapters.embedded.child_processes import child_options, kill_orphans, wait_for_exit
+from adapters.embedded.cluster import create_cluster, has_cluster
+from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import OsUser
-from adapters.embedded.paths import PORT, Paths
-from adapters.embedded.server_log import last_log_errors, log_size
+from adapters.embedded.paths import PORT, EmbeddedPostgresError, Paths
 
-DATABASE = "hexapost"
 START_TIMEOUT_SECONDS = 120
-NO_SUCH_DATABASE = "3D000"
-DATABASE_EXISTS = "42P04"
+POLL_SECONDS = 0.01
 DEFAULTS = {
     "max_connections": "100",
-    # The details of an error and the statement that met it may hold what people wrote.
+    "log_checkpoints": "off",
+    # The details of an error and its statement can contain personal data.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
-STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 5))  # fast, immediate, at once
+STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 8))
+"""The signals of a fast shutdown, an immediate one and a kill, and the seconds to wait after each of them."""
 
 
-class PostgresServer:
-    """One cluster and the postmaster that runs on it, a child of ours."""
+def start_server(
+    paths: Paths, binaries: PostgresInstallation, os_user: OsUser, sockets: Path, settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Create the cluster if necessary, start the postmaster, and return it when it accepts connections.
 
-    def __init__(
-        self,
-        paths: Paths,
-        binaries: PostgresInstallation,
-        *,
-        os_user: OsUser,
-        sockets: Path,
-        settings: Mapping[str, str],
-        log: int,
-    ) -> None:
-        """Start nothing yet; `log` is the descriptor that the server writes to."""
-        self._paths = paths
-        self._binaries = binaries
-        self._os_user = os_user
-        self._sockets = sockets
-        self._settings = settings
-        self._log = log
-        self._postmaster: subprocess.Popen[bytes] | None = None
+    Raises EmbeddedPostgresError with the last lines of the log on failure.
+    """
+    kill_orphans()
+    data = paths.data
+    if paths.log.exists():
+        paths.log.replace(paths.previous_log)
+    with opened(paths.server_lock) as server_lock, opened(paths.log, os.O_WRONLY | os.O_APPEND) as log:
+        os.fchown(log, os_user.uid, os_user.gid)
+        _acquire_server_lock(server_lock, data)
+        if not has_cluster(paths, binaries):
+            durable = settings.get("fsync", "on") == "on"
+            create_cluster(paths, binaries, os_user, log=log, lock=server_lock, durable=durable)
+        if pid := _find_postmaster(data):
+            raise EmbeddedPostgresError(f"Another PostgreSQL (process {pid}) already runs on {data}. Stop it first.")
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        options = child_options(os_user=os_user, log=log, lock=server_lock, death_signal=signal.SIGQUIT)
+        fixed = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{sockets}"'}
+        parameters = [f"--{name}={value}" for name, value in (DEFAULTS | dict(settings) | fixed).items()]
+        command: list[str | Path] = [binaries.directory / "postgres", "-D", data, *parameters]
+        postmaster = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # noqa: S603
+    try:
+        _wait_until_ready(postmaster, paths)
+    except BaseException:
+        stop_server(postmaster)
+        raise
+    return postmaster
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the postmaster lives."""
-        return self._postmaster is not None and self._postmaster.poll() is None
 
-    @property
-    def has_cluster(self) -> bool:
-        """Whether there is a cluster to start on; raises EmbeddedPostgresError when it is of no use to us."""
-        return has_cluster(self._paths, self._binaries)
+def _wait_until_ready(postmaster: subprocess.Popen[bytes], paths: Paths) -> None:
+    """Wait for the status in postmaster.pid, because failed connections fill the log."""
+    pid_file = paths.data / "postmaster.pid"
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not (pid_file.exists() and pid_file.read_bytes().rstrip().endswith(b"ready")):
+        if postmaster.poll() is not None or time.monotonic() > deadline:
+            raise EmbeddedPostgresError(f"PostgreSQL did not start on {paths.data}:\n{paths.last_log_lines()}")
+        time.sleep(POLL_SECONDS)
 
-    def create_cluster(self) -> None:
-        """Make the cluster, on stable storage unless the server is not to care either."""
-        lock = stale_server.acquire_server_lock(self._paths)
-        try:
-            create_cluster(
-                self._paths,
-                self._binaries,
-                self._os_user,
-                log=self._log,
-                lock=lock,
-                durable=self._settings.get("fsync", "on") == "on",
-            )
-        finally:
-            os.close(lock)
 
-    def start(self) -> None:
-        """Start the postmaster and returns when the database answers.
+def stop_server(postmaster: subprocess.Popen[bytes]) -> None:
+    """Stop the server, and wait until all its processes have ended."""
+    for number, seconds in STOP_STEPS:
+        postmaster.send_signal(number)
+        if wait_for_exit(postmaster, seconds=seconds):
+            break
+    kill_orphans()
 
-        Raises EmbeddedPostgresError with the last lines of its log when that fails; then nothing is left running.
-        """
-        kill_orphans()
-        since = log_size(self._paths)
-        lock = stale_server.acquire_server_lock(self._paths)
-        try:
-            stale_server.remove_stale_files(self._paths, self._sockets)
-            self._postmaster = spawn(
-                self._command(), os_user=self._os_user, log=self._log, lock=lock, death_signal=signal.SIGQUIT
-            )
-        finally:
-            os.close(lock)
-        try:
-            self._await_database(self._postmaster, since)
-        except BaseException:
-            self.stop()
-            raise
 
-    def _command(self) -> list[str | Path]:
-        fixed = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{self._sockets}"'}
-        settings = DEFAULTS | dict(self._settings) | fixed
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [self._binaries.directory / "postgres", "-D", self._paths.data, *options]
+def _acquire_server_lock(server_lock: int, data: Path) -> None:
+    """Wait for the end of all processes of an earlier server.
 
-    def _await_database(self, postmaster: subprocess.Popen[bytes], since: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while True:
-            with suppress(OSError):
-                if self._is_ready() and self._has_database():
-                    return
-            if postmaster.poll() is not None or time.monotonic() > deadline:
-                lines = last_log_errors(self._paths, since=since)
-                raise EmbeddedPostgresError(f"{self._binaries.label} did not start on {self._paths.data}:\n{lines}")
-            time.sleep(0.01)
-
-    def _is_ready(self) -> bool:
-        """Tell whether postmaster.pid says so, which spares the log a refused connection."""
-        return (self._paths.data / "postmaster.pid").read_bytes().rstrip().endswith(b"ready")
-
-    def _has_database(self) -> bool:
-        """Tell whether the database answers, after creating it when it is missing; False while the server starts."""
-        try:
-            self._execute(DATABASE, "SELECT 1")
-        except ServerError as error:
-            if error.sqlstate == NO_SUCH_DATABASE:
-                self._create_database()
-                return True
-            return False
-        return True
-
-    def _create_database(self) -> None:
-        try:
-            self._execute("postgres", f"CREATE DATABASE {DATABASE}")
-        except ServerError as error:
-            if error.sqlstate != DATABASE_EXISTS:
-                raise EmbeddedPostgresError(f"PostgreSQL did not create the database {DATABASE}: {error}") from error
-
-    def _execute(self, database: str, statement: str) -> None:
-        execute(self._sockets / f".s.PGSQL.{PORT}", user=SUPERUSER, database=database, statement=statement)
-
-    def stop(self) -> None:
-        """Stop the server and returns when it is gone; it is asked nicely first."""
-        if self._postmaster is None:
+    Stop a server whose daemon was killed, because only Linux stops it automatically.
+    Raises EmbeddedPostgresError if it does not end.
+    """
+    if lock(server_lock, seconds=1):
+        return
+    for number, seconds in STOP_STEPS:
+        if pid := _find_postmaster(data):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if lock(server_lock, seconds=seconds):
             return
-        for number, seconds in STOP_STEPS:
-            if self._postmaster.poll() is None:
-                self._postmaster.send_signal(number)
-            if wait_for_exit(self._postmaster, seconds=seconds):
-                break
-        kill_orphans()
+    raise EmbeddedPostgresError(f"Processes of an earlier PostgreSQL still use {data}. End them first.")
+
+
+def _find_postmaster(data: Path) -> int | None:
+    """Return the process ID in postmaster.pid if that process is a server on `data`."""
+    try:
+        pid = int((data / "postmaster.pid").read_bytes().split(b"\n", 1)[0])
+        if sys.platform == "linux":
+            return pid if Path(f"/proc/{pid}/cwd").samefile(data) else None
+    except (OSError, ValueError):
+        return None
+    ps = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
+    command = subprocess.run(ps, capture_output=True, check=False).stdout  # noqa: S603
+    return pid if b"postgres" in command and os.fsencode(data.resolve()) in command else None

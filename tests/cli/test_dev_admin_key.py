@@ -178,7 +178,7 @@ def test_admin_key_prints_create_command_with_database_url(
     settings = Settings(state_directory=tmp_path / "state", database_url=database)
     assert ensure_admin_key_header(settings, database) is None
     (line,) = capfd.readouterr().out.splitlines()
-    arguments = line.removeprefix("hexapost: there is no API key yet; to make one: hexapost ").split()
+    arguments = line.removeprefix("hexapost: no API key exists yet. Create one: hexapost ").split()
     assert queried(database, "SELECT id FROM api_keys") == []
     assert not settings.state_directory.exists()
 

@@ -1,6 +1,7 @@
 """Tests for `--embedded`: commands on the embedded PostgreSQL."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -8,14 +9,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
 from application.api_key_tokens import parse_api_key_id
 from tests.cli.conftest import CREATE, Hexapost
-from tests.cli.support import serving, wait_until
+from tests.cli.support import PATIENCE, Served, serving, wait_until
 from tests.embedded.conftest import template
-from tests.embedded.support import all_gone, copy_cluster, is_alive, keeper_pid, postmaster_pid, quiet
+from tests.embedded.support import all_gone, copy_cluster, daemon_pid, is_alive, postmaster_pid, quiet
 
 __all__ = ["template"]
 ADMIN = ("--embedded", "--migrate", "--create-admin-key")
@@ -79,7 +81,7 @@ def test_services_share_embedded_database(tmp_path: Path, state: Path) -> None:
         assert first.stop(signal.SIGINT) == 0
         assert json.load(second.get(location, key=key))["email"] == "bob@example.org"
         cursor = json.load(second.get("/api/v1/users?limit=1", key=key))["next_cursor"]
-        started = {keeper_pid(postgres), postmaster_pid(postgres)}
+        started = {daemon_pid(postgres), postmaster_pid(postgres)}
         assert all(map(is_alive, started))
         assert second.stop(signal.SIGTERM) == 0
         wait_until(lambda: all_gone(started))
@@ -89,6 +91,40 @@ def test_services_share_embedded_database(tmp_path: Path, state: Path) -> None:
         page = json.load(served.get(f"/api/v1/users?limit=1&cursor={cursor}", key=key))
     assert [user["email"] for user in page["items"]] == ["ada@example.org"]
     assert (state / "cursor.secret").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.drill
+def test_service_recovers_after_sigkill_of_daemon(tmp_path: Path, state: Path) -> None:
+    variables = {"HEXAPOST_STATE_DIRECTORY": str(state), "PGSSLMODE": "verify-full", "PGTARGETSESSIONATTRS": "standby"}
+    with serving(tmp_path, *ADMIN, **variables) as served:
+        served.base_url()
+        key = (state / "admin.key").read_text().strip()
+        killed = {daemon_pid(state / "postgres"), postmaster_pid(state / "postgres")}
+        os.kill(daemon_pid(state / "postgres"), signal.SIGKILL)
+        wait_until(lambda: all_gone(killed))
+        wait_until(lambda: _is_served(served, key))
+        started = {daemon_pid(state / "postgres"), postmaster_pid(state / "postgres")}
+        assert served.stop(signal.SIGTERM) == 0
+    assert all_gone(started)
+
+
+@pytest.mark.drill
+def test_service_exits_when_killed_daemon_cannot_be_restarted(tmp_path: Path, state: Path) -> None:
+    with serving(tmp_path, *ADMIN, HEXAPOST_STATE_DIRECTORY=str(state)) as served:
+        served.base_url()
+        killed = {daemon_pid(state / "postgres"), postmaster_pid(state / "postgres")}
+        (state / "postgres" / "data" / "PG_VERSION").write_text("13")
+        os.kill(daemon_pid(state / "postgres"), signal.SIGKILL)
+        served.process.wait(PATIENCE)
+    assert "stopping, because the embedded PostgreSQL cannot be restarted" in served.output
+    assert all_gone(killed)
+
+
+def _is_served(served: Served, key: str) -> bool:
+    try:
+        return bool(served.get("/api/v1/users", key=key).status == 200)
+    except HTTPError:
+        return False
 
 
 def _check_admin_headers(output: str, key: str, state: Path) -> None:

@@ -25,16 +25,16 @@ class FakeWorker:
     def __init__(self, pid: int, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         self.pid = pid
-        self.status: int | None = None
+        self.exit_status: int | None = None
         self.ready: asyncio.Future[bool] = loop.create_future()
-        self.ended: asyncio.Future[None] = loop.create_future()
+        self.exited: asyncio.Future[None] = loop.create_future()
         self.is_stopping = False
         self.was_listening = True
         self.can_drain = asyncio.Event()
         self.can_drain.set()
         self._listener = listener
 
-    async def is_ready(self) -> bool:
+    async def wait_until_ready(self) -> bool:
         return await self.ready
 
     async def stop(self) -> None:
@@ -44,9 +44,9 @@ class FakeWorker:
         self.end(0)
 
     def end(self, status: int) -> None:
-        if not self.ended.done():
-            self.status = status
-            self.ended.set_result(None)
+        if not self.exited.done():
+            self.exit_status = status
+            self.exited.set_result(None)
         if not self.ready.done():
             self.ready.set_result(False)
 
@@ -74,7 +74,7 @@ class Crew:
         return worker
 
     def alive(self) -> list[int]:
-        return [worker.pid for worker in self.workers if worker.status is None]
+        return [worker.pid for worker in self.workers if worker.exit_status is None]
 
     def events(self, event: str) -> list[MutableMapping[str, Any]]:
         return [line for line in self.logs if line["event"] == event]
@@ -159,7 +159,7 @@ async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: 
         await wait_until(lambda: len(crew.alive()) == WORKERS)
         await crew.terminate()
     assert not crew.events("no worker could be started; exiting")
-    assert {line.get("error") for line in crew.events(event)} == {"No room" if mode == "full" else None}
+    assert {line.get("error_type") for line in crew.events(event)} == {"No room" if mode == "full" else None}
 
 
 async def test_sigterm_stops_workers_that_start(crew: Crew) -> None:

@@ -21,12 +21,14 @@ from adapters.embedded.paths import create_socket_directory, prepare_directory
 PATIENCE = 30.0
 PROJECT = Path(__file__).resolve().parents[2]
 USER = """
+import os
 import sys
 from pathlib import Path
 from adapters.embedded import EmbeddedPostgres
 
 report = lambda line: print(line, flush=True)
 with EmbeddedPostgres(Path(sys.argv[1]), report=report, settings={"fsync": "off"}) as server:
+    report(f"PG variables: {[name for name in os.environ if name.startswith('PG')]}")
     report("url " + server.url(driver=None))
     sys.stdin.read()
 """
@@ -125,9 +127,9 @@ def eventually(condition: Callable[[], bool], expected: str) -> None:
         time.sleep(0.02)
 
 
-def keeper_pid(directory: Path) -> int:
-    """Return the process ID of the keeper of `directory`."""
-    return int(json.loads((directory / "keeper.lock").read_text())["pid"])
+def daemon_pid(directory: Path) -> int:
+    """Return the process ID of the daemon of `directory`."""
+    return int(json.loads((directory / "daemon.lock").read_text())["pid"])
 
 
 def postmaster_pid(directory: Path) -> int:
@@ -136,10 +138,10 @@ def postmaster_pid(directory: Path) -> int:
 
 
 def server_pids(directory: Path, url: str) -> set[int]:
-    """Return the process IDs of the keeper, the postmaster and its children."""
+    """Return the process IDs of the daemon, the postmaster and its children."""
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
-    return {keeper_pid(directory), postmaster_pid(directory)} | {row[0] for row in rows}
+    return {daemon_pid(directory), postmaster_pid(directory)} | {row[0] for row in rows}
 
 
 def is_alive(pid: int) -> bool:

@@ -20,8 +20,8 @@ from tests.embedded.support import (
     all_gone,
     answers,
     ask,
+    daemon_pid,
     eventually,
-    keeper_pid,
     postmaster_pid,
     quiet,
     server_pids,
@@ -53,10 +53,10 @@ class HeldInitdb:
         self._reader = os.open(directory / "pids", os.O_RDWR)
 
     def pids(self) -> tuple[int, int]:
-        """Wait until half a cluster is written, and return the process IDs of initdb and of the keeper."""
+        """Wait until half a cluster is written, and return the process IDs of initdb and of the daemon."""
         assert select.select([self._reader], [], [], PATIENCE)[0], "initdb was not started"
-        initdb, keeper = os.read(self._reader, 100).split()
-        return int(initdb), int(keeper)
+        initdb, daemon = os.read(self._reader, 100).split()
+        return int(initdb), int(daemon)
 
     def close(self) -> None:
         os.close(self._reader)
@@ -69,7 +69,9 @@ def held_initdb(tmp_path: Path) -> Iterator[HeldInitdb]:
     held.close()
 
 
-@pytest.mark.parametrize(("victim", "message"), [("initdb", "could not make its cluster"), ("keeper", "ended at once")])
+@pytest.mark.parametrize(
+    ("victim", "message"), [("initdb", "could not create a cluster"), ("daemon", "did not become ready")]
+)
 def test_new_cluster_is_recreated_after_kill_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_initdb: HeldInitdb, victim: str, message: str
 ) -> None:
@@ -77,12 +79,12 @@ def test_new_cluster_is_recreated_after_kill_of(
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as thread:
         patch.setattr(embedded_postgres, "find_installation", lambda: held_initdb.binaries)
         start = thread.submit(quiet(directory).start)
-        initdb, keeper = held_initdb.pids()
-        os.kill(initdb if victim == "initdb" else keeper, signal.SIGKILL)
+        initdb, daemon = held_initdb.pids()
+        os.kill(initdb if victim == "initdb" else daemon, signal.SIGKILL)
         with pytest.raises(EmbeddedPostgresError, match=message):
             start.result(PATIENCE)
     if sys.platform == "linux" or victim == "initdb":
-        eventually(lambda: all_gone([initdb, keeper]), "the end of both processes")
+        eventually(lambda: all_gone([initdb, daemon]), "the end of both processes")
     assert (directory / "data.unfinished" / "half").exists()
     assert not (directory / "data").exists()
     with quiet(directory) as server:
@@ -94,7 +96,7 @@ def test_new_cluster_is_recreated_after_kill_of(
 def test_server_restarts_on_same_socket_after_sigkill(directory: Path) -> None:
     with quiet(directory) as server, closing(psycopg.connect(server.url(driver=None))) as connection:
         ask(server.url(driver=None), "CREATE TABLE kept AS SELECT 7 AS number")
-        # A busy backend does not notice that its postmaster has ended. On Linux, the keeper kills it.
+        # A busy backend does not notice that its postmaster has ended. On Linux, the daemon kills it.
         seconds = 600 if sys.platform == "linux" else 3
         loop = f"DO 'BEGIN LOOP EXIT WHEN clock_timestamp() > now() + interval ''{seconds} s''; END LOOP; END'"
         connection.pgconn.send_query(loop.encode())
@@ -106,22 +108,23 @@ def test_server_restarts_on_same_socket_after_sigkill(directory: Path) -> None:
         eventually(lambda: all_gone([connection.info.backend_pid]), "the end of the busy backend")
         eventually(lambda: answers(server), "a response of the new server")
         assert postmaster_pid(directory) != killed
+        assert (directory / "postgres.log.1").exists()
         assert ask(server.url(driver=None), "SELECT number FROM kept") == 7
         pids = server_pids(directory, server.url(driver=None))
     eventually(lambda: all_gone(pids), "the end of the server's processes")
 
 
-def test_server_ends_with_killed_keeper_and_starts_again(directory: Path) -> None:
+def test_server_ends_with_killed_daemon_and_starts_again(directory: Path) -> None:
     with user_process(directory) as user:
         url = user.url()
         ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
         pids = server_pids(directory, url)
-        os.kill(keeper_pid(directory), signal.SIGKILL)
+        os.kill(daemon_pid(directory), signal.SIGKILL)
         if sys.platform == "linux":  # elsewhere, the next start stops the server
-            eventually(lambda: all_gone(pids), "the end of the server without its keeper")
+            eventually(lambda: all_gone(pids), "the end of the server without its daemon")
         with quiet(directory) as server:
             assert ask(server.url(driver=None), "SELECT number FROM kept") == 7
-            assert not {keeper_pid(directory), postmaster_pid(directory)} & pids
+            assert not {daemon_pid(directory), postmaster_pid(directory)} & pids
         assert user.leave() == 0
     eventually(lambda: all_gone(pids), "the end of the first server's processes")
 

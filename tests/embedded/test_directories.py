@@ -11,7 +11,7 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
 from adapters.embedded.binaries import find_installation
-from tests.embedded.support import answers, copy_cluster, make_socket_directory, quiet
+from tests.embedded.support import answers, ask, copy_cluster, make_socket_directory, quiet, user_process
 
 NAMES = [
     "with space",
@@ -39,6 +39,16 @@ def test_directory_and_sockets_are_private(running: EmbeddedPostgres, running_di
     assert stat.S_IMODE(Path(running.host).stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_new_directories_are_private_with_any_umask(tmp_path: Path, umask: int) -> None:
+    directory = tmp_path / "state" / "postgres"
+    with user_process(directory, umask=umask) as user:
+        assert ask(user.url(), "SELECT true")
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (directory, directory.parent)} == {0o700}
+        assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in directory.iterdir()} == {0}
+        assert user.leave() == 0
+
+
 def test_link_to_directory_shares_the_server(
     running: EmbeddedPostgres, running_directory: Path, tmp_path: Path
 ) -> None:
@@ -62,7 +72,7 @@ def test_socket_directory_is_not_taken_over_from(tmp_path: Path, obstacle: str) 
         else:
             path.mkdir()
             path.chmod(0o777)
-        with pytest.raises(EmbeddedPostgresError, match="is in the way"):
+        with pytest.raises(EmbeddedPostgresError, match="is not a private directory"):
             make_socket_directory(tmp_path)
         assert path.exists()
         assert (target / "precious").exists()
@@ -105,7 +115,7 @@ def test_failing_initdb_raises_and_leaves_no_cluster(tmp_path: Path, monkeypatch
     (failing / "initdb").write_text("#!/bin/sh\necho 'initdb: error: no space left' >&2\nexit 1\n")
     (failing / "initdb").chmod(0o755)
     monkeypatch.setattr(embedded_postgres, "find_installation", lambda: replace(programs, directory=failing))
-    with pytest.raises(EmbeddedPostgresError, match=r"could not make its cluster.*\n.*no space left"):
+    with pytest.raises(EmbeddedPostgresError, match=r"could not create a cluster.*\n.*no space left"):
         quiet(tmp_path / "new").start()
     assert not (tmp_path / "new" / "data").exists()
 

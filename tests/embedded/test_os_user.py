@@ -1,33 +1,27 @@
-"""Tests for the account that PostgreSQL runs as."""
+"""Tests for the OS user of PostgreSQL."""
 
 import os
 import pwd
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.os_user import (
-    CAP_DAC_OVERRIDE,
-    LIBC,
-    CurrentUser,
-    OtherUser,
-    UserNamespace,
-    choose_os_user,
-)
+from adapters.embedded.os_user import LIBC, become, choose_os_user, enter_user_namespace
 from tests.embedded.support import ask, postmaster_pid, user_process
 
 PR_CAPBSET_DROP, CAP_SETFCAP = 24, 31
 NOBODY = pwd.getpwnam("nobody")
-BECOME_NOBODY = OtherUser(NOBODY.pw_uid, NOBODY.pw_gid, CAP_DAC_OVERRIDE).switch
+BECOME_NOBODY = partial(become, NOBODY.pw_uid, NOBODY.pw_gid)
 IS_ROOT = os.geteuid() == 0
 
 
 def stay() -> None:
-    """Keep the account of the test."""
+    """Keep the user of the test."""
 
 
 def forgo_namespaces() -> None:
@@ -35,26 +29,26 @@ def forgo_namespaces() -> None:
     LIBC.prctl(PR_CAPBSET_DROP, CAP_SETFCAP, 0, 0, 0)
 
 
-ACCOUNTS = {"root": stay, "root without namespaces": forgo_namespaces, "nobody": BECOME_NOBODY}
+USERS = {"root": stay, "root without namespaces": forgo_namespaces, "nobody": BECOME_NOBODY}
 if not IS_ROOT:
-    ACCOUNTS = {"own account": stay}
+    USERS = {"current user": stay}
 
 
-@pytest.mark.parametrize("become", ACCOUNTS.values(), ids=ACCOUNTS.keys())
-def test_new_cluster_never_runs_as_root(tmp_path: Path, become: Callable[[], None]) -> None:
+@pytest.mark.parametrize("switch", USERS.values(), ids=USERS.keys())
+def test_new_cluster_never_runs_as_root(tmp_path: Path, switch: Callable[[], None]) -> None:
     directory = tmp_path / "postgres"
     directory.mkdir()
-    if become is BECOME_NOBODY:
+    if switch is BECOME_NOBODY:
         os.chown(directory, NOBODY.pw_uid, NOBODY.pw_gid)
-    with user_process(directory, preexec_fn=become) as user:
+    with user_process(directory, preexec_fn=switch) as user:
         assert ask(user.url(), "SELECT 41 + 1") == 42
         assert_not_root(postmaster_pid(directory))
         assert user.leave() == 0
     owners = {path.stat().st_uid for path in (directory, *directory.iterdir(), directory / "data" / "PG_VERSION")}
     assert len(owners) == 1
-    if become is forgo_namespaces:
+    if switch is forgo_namespaces:
         assert owners != {0}
-    if become is BECOME_NOBODY:
+    if switch is BECOME_NOBODY:
         assert owners == {NOBODY.pw_uid}
 
 
@@ -65,24 +59,25 @@ def assert_not_root(pid: int) -> None:
         assert Path(f"/proc/{pid}").stat().st_uid != 0 or namespaces[0] != namespaces[1]
 
 
-def test_cluster_moves_between_accounts_of_root(directory: Path) -> None:
-    for become in (forgo_namespaces, stay) if IS_ROOT else (stay, stay):
-        with user_process(directory, preexec_fn=become) as user:
+def test_cluster_moves_between_users_of_root(directory: Path) -> None:
+    for switch in (forgo_namespaces, stay) if IS_ROOT else (stay, stay):
+        with user_process(directory, preexec_fn=switch) as user:
             assert ask(user.url(), "SELECT 41 + 1") == 42
             assert user.leave() == 0
 
 
-def test_choose_account_raises_for_root_when_program_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("uid", [os.geteuid(), 54321], ids=["current user", "without name"])
+def test_choose_os_user_raises_when_program_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     program = tmp_path / "postgres"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
-    if IS_ROOT:
-        with pytest.raises(EmbeddedPostgresError, match=r"does not run as root.*DATABASE_URL"):
-            choose_os_user(tmp_path, program)
-    else:
-        assert choose_os_user(tmp_path, program) == CurrentUser(os.geteuid(), os.getegid())
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with pytest.raises(EmbeddedPostgresError, match=r"rejects root and users without a name.*DATABASE_URL"):
+        choose_os_user(tmp_path, program)
 
 
-def test_choose_account_avoids_root(tmp_path: Path) -> None:
-    account = choose_os_user(tmp_path, find_installation().directory / "postgres")
-    assert isinstance(account, (UserNamespace, OtherUser) if IS_ROOT else CurrentUser)
+def test_choose_os_user_prefers_current_user(tmp_path: Path) -> None:
+    os_user = choose_os_user(tmp_path, find_installation().directory / "postgres")
+    if sys.platform == "linux" or not IS_ROOT:
+        assert (os_user.uid, os_user.gid) == (os.geteuid(), os.getegid())
+    assert os_user.switch is enter_user_namespace or not IS_ROOT

@@ -16,8 +16,8 @@ from tests.embedded.support import (
     all_gone,
     answers,
     ask,
+    daemon_pid,
     eventually,
-    keeper_pid,
     postmaster_pid,
     quiet,
     server_pids,
@@ -28,22 +28,21 @@ from tests.embedded.support import (
 def test_stop_ends_all_processes_and_removes_sockets(directory: Path) -> None:
     with pytest.raises(ValueError, match="the user failed"), quiet(directory) as server:
         pids = server_pids(directory, server.url(driver=None))
-        keeper = keeper_pid(directory)
+        daemon = daemon_pid(directory)
         raise ValueError("the user failed")
-    assert all_gone(pids - {keeper})
+    assert all_gone(pids - {daemon})
     assert not (directory / "data" / "postmaster.pid").exists()
-    eventually(lambda: all_gone([keeper]), "the end of the keeper")
+    eventually(lambda: all_gone([daemon]), "the end of the daemon")
     assert not Path(server.host).exists()
 
 
-def test_second_start_keeps_data_and_recreates_database(directory: Path) -> None:
+def test_second_start_keeps_data(directory: Path) -> None:
     server = quiet(directory)
     server.start()
     with pytest.raises(EmbeddedPostgresError, match="already started"):
         server.start()
     maintenance = server.url("postgres", driver=None)
     ask(maintenance, "CREATE TABLE kept AS SELECT 7 AS number")
-    ask(maintenance, "DROP DATABASE hexapost")
     server.stop()
     server.stop()
     with server:
@@ -59,10 +58,10 @@ def test_server_restarts_on_same_socket_when_postgres_exits(directory: Path) -> 
         assert postmaster_pid(directory) != stopped
 
 
-def test_sigterm_to_keeper_stops_the_server(directory: Path) -> None:
+def test_sigterm_to_daemon_stops_the_server(directory: Path) -> None:
     with quiet(directory) as server:
         pids = server_pids(directory, server.url(driver=None))
-        os.kill(keeper_pid(directory), signal.SIGTERM)
+        os.kill(daemon_pid(directory), signal.SIGTERM)
         eventually(lambda: all_gone(pids), "the end of the server's processes")
 
 
@@ -155,7 +154,7 @@ def test_ctrl_c_does_not_reach_a_shared_server(running: EmbeddedPostgres, runnin
 def test_ctrl_c_of_the_only_user_shuts_the_server_down(directory: Path) -> None:
     with user_process(directory, process_group=0) as user:
         pids = server_pids(directory, user.url())
-        assert os.getsid(keeper_pid(directory)) != os.getsid(user.process.pid)
+        assert os.getsid(daemon_pid(directory)) != os.getsid(user.process.pid)
         os.killpg(user.process.pid, signal.SIGINT)
         user.wait()
     eventually(lambda: all_gone(pids), "the end of the server's processes")

@@ -12,30 +12,29 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.file_locks import try_lock
+from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import choose_os_user, chown_directory
 from adapters.embedded.paths import prepare_directory
 from tests.embedded.support import all_gone, answers, eventually, make_socket_directory, postmaster_pid, quiet
 
 
 @contextmanager
-def server_without_keeper(directory: Path, *, holds_lock: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server that outlives its parent; a server that a killed keeper left holds the lock."""
+def server_without_daemon(directory: Path, *, holds_lock: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server that outlives its parent; a server that a killed daemon left holds the lock."""
     program = find_installation().directory / "postgres"
     layout = prepare_directory(directory)
     account = choose_os_user(layout.directory, program)
     chown_directory(layout, account)
-    lock = try_lock(layout.server_lock)
-    assert lock is not None
     with tempfile.TemporaryDirectory(dir="/tmp") as sockets:
         os.chown(sockets, account.uid, account.gid)
-        server = subprocess.Popen(  # noqa: S603
-            [program, "-D", layout.data, "-k", sockets, "-c", "listen_addresses="],
-            stderr=subprocess.DEVNULL,
-            preexec_fn=account.switch,  # noqa: PLW1509  one thread only
-            pass_fds=[lock] if holds_lock else [],
-        )
-        os.close(lock)
+        with opened(layout.server_lock) as server_lock:
+            assert lock(server_lock)
+            server = subprocess.Popen(  # noqa: S603
+                [program, "-D", layout.data, "-k", sockets, "-c", "listen_addresses="],
+                stderr=subprocess.DEVNULL,
+                preexec_fn=account.switch,  # noqa: PLW1509  one thread only
+                pass_fds=[server_lock] if holds_lock else [],
+            )
         with server:
             try:
                 pid_file = layout.data / "postmaster.pid"
@@ -45,16 +44,16 @@ def server_without_keeper(directory: Path, *, holds_lock: bool) -> Iterator[subp
                 server.terminate()
 
 
-def test_server_without_keeper_is_stopped(directory: Path) -> None:
-    with server_without_keeper(directory, holds_lock=True) as left, quiet(directory) as server:
+def test_server_without_daemon_is_stopped(directory: Path) -> None:
+    with server_without_daemon(directory, holds_lock=True) as left, quiet(directory) as server:
         assert left.wait() == 0
         assert answers(server)
         assert postmaster_pid(directory) != left.pid
 
 
 def test_manually_started_server_keeps_running(directory: Path) -> None:
-    with server_without_keeper(directory, holds_lock=False) as manual:
-        with pytest.raises(EmbeddedPostgresError, match=f"process {manual.pid}.*stop it first"), quiet(directory):
+    with server_without_daemon(directory, holds_lock=False) as manual:
+        with pytest.raises(EmbeddedPostgresError, match=f"process {manual.pid}.*Stop it first"), quiet(directory):
             pass
         assert not all_gone([manual.pid])
         assert postmaster_pid(directory) == manual.pid
@@ -65,7 +64,7 @@ def test_start_raises_when_another_directory_links_the_cluster(
 ) -> None:
     pid = postmaster_pid(running_directory)
     (tmp_path / "data").symlink_to(running_directory / "data")
-    with pytest.raises(EmbeddedPostgresError, match=f"process {pid}.*stop it first"), quiet(tmp_path):
+    with pytest.raises(EmbeddedPostgresError, match=f"process {pid}.*Stop it first"), quiet(tmp_path):
         pass
     assert postmaster_pid(running_directory) == pid
     assert answers(running)
@@ -78,7 +77,7 @@ def test_stale_pid_file_and_sockets_are_replaced(directory: Path, pid: int) -> N
     (data / "postmaster.pid").write_text("\n".join(lines) + "\n")
     sockets = make_socket_directory(directory)
     (sockets / ".s.PGSQL.5432.lock").write_text(f"{pid}\n{data}\n1700000000\n5432\n{sockets}\n")
-    for name in (".s.PGSQL.5432", "keeper.sock"):
+    for name in (".s.PGSQL.5432", "daemon.sock"):
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(sockets / name))
     with quiet(directory) as server:

@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from migrations.alembic_config import alembic_config
+from migrations.runner.alembic_config import alembic_config
 from migrations.runner.lock_retry import LockRetryPolicy
 from migrations.runner.phases import expand_heads
 from tests.support.template_databases import Connection

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 
 from migrations.operations.checkpoints import _CREATE_TABLE
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from migrations.sql_text import split_statements
+from migrations.sql.parser import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
@@ -84,7 +84,7 @@ def test_backfill_rejects_a_changed_statement(scratch: URL, users: Connection, o
         command.upgrade(own.config(scratch), "heads")
     own.last = EXPAND_HEAD
     own.add(COUNT.replace("+ 1", "+ 2"), revision="one")
-    with pytest.raises(MigrationError, match="backfill 1 of revision one was begun as another statement"):
+    with pytest.raises(MigrationError, match="backfill 1 of revision one was started with another statement"):
         command.upgrade(own.config(scratch), "heads")
     assert (_versions(users), revisions(scratch)) == ([(2, 100)], [EXPAND_HEAD])
 
@@ -104,7 +104,7 @@ def test_downgrade_deletes_checkpoints_of_later_revisions(scratch: URL, users: C
 def test_deleted_checkpoint_raises_migration_error(scratch: URL, users: Connection, own: Revisions) -> None:
     own.add(COUNT)
     users.execute(DELETE_CHECKPOINTS)
-    with pytest.raises(MigrationError, match="the place of backfill 1 of revision test0000 is gone"):
+    with pytest.raises(MigrationError, match="The checkpoint of backfill 1 of revision test0000 is missing"):
         command.upgrade(own.config(scratch), "heads")
 
 
@@ -132,13 +132,13 @@ def test_backfill_without_progress_raises_migration_error(
     with connected(scratch) as connection:
         connection.execute("CREATE TABLE things (first char(5) PRIMARY KEY, n int)")
         connection.execute("INSERT INTO things VALUES ('ab', 1), ('ac', 1)")
-        with pytest.raises(MigrationError, match="backfilling things: it does not get beyond ab"):
+        with pytest.raises(MigrationError, match="Backfill of things makes no progress after key ab"):
             command.upgrade(own.config(scratch), "heads")
 
 
 def test_backfill_rejects_a_nullable_key(scratch: URL, own: Revisions) -> None:
     own.add('op.backfill("users", "version = 2", key=("full_name",))')
-    with pytest.raises(MigrationError, match="backfilling users: its key full_name may be NULL"):
+    with pytest.raises(MigrationError, match="the key column full_name is nullable"):
         command.upgrade(own.config(scratch), "heads")
 
 

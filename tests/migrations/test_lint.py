@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from migrations.alembic_config import alembic_config
 from migrations.lint.linter import Finding, lint, lint_revision
 from migrations.lint.source_checks import select_star
+from migrations.runner.alembic_config import alembic_config
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 
 UNSAFE = {
@@ -99,7 +99,7 @@ MORE_UNSAFE += [
     ),
     ("offline-dependent", "if not op.get_context().as_sql: op.execute('UPDATE users SET version = 2')"),
     ("internal-import", "import migrations.operations.backfill"),
-    ("internal-import", "from migrations import patience"),
+    ("internal-import", "from migrations import runner"),
     ("offline-dependent", "op.get_bind().execute(sa.text('SELECT 1'))"),
 ]
 CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
@@ -208,7 +208,7 @@ def test_lint_rejects_two_lines_of_a_phase(own: Revisions) -> None:
     own.last = first
     own.add("pass")
     (finding,) = lint(ScriptDirectory.from_config(own.config()))
-    assert "more than one line of revisions" in finding.message
+    assert "must form one line" in finding.message
 
 
 SAFE = """

@@ -16,16 +16,16 @@ import sys
 from adapters.observability.metrics import Metrics, multiproc_dir
 
 metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}), directory=multiproc_dir())
-metrics.watch(lambda: (10, 3, 1))
+metrics.set_pool_source(lambda: (10, 3, 1))
 for _ in range(int(sys.argv[1])):
-    metrics.began()
-    metrics.ended(route="{ROUTE}", method="GET", status=200, seconds=0.02, rejection="overloaded")
-metrics.began()
-metrics.lags(float(sys.argv[1]))
+    metrics.request_started()
+    metrics.request_finished(route="{ROUTE}", method="GET", status=200, seconds=0.02, rejection="overloaded")
+metrics.request_started()
+metrics.set_purge_lag(float(sys.argv[1]))
 metrics.refresh()
 print("ready", flush=True)
 if sys.stdin.readline() == "show\\n":
-    sys.stdout.write(metrics.exposition().decode())
+    sys.stdout.write(metrics.render().decode())
 metrics.close()
 """
 

@@ -1,4 +1,4 @@
-"""Coverage of the keepers of the embedded PostgreSQL, which start without a variable or a package of ours."""
+"""Coverage of the daemons of the embedded PostgreSQL, which start without the environment of the tests."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from adapters.embedded import server_daemon
 
 
 def enable_daemon_coverage() -> None:
-    """Have the keepers that this process starts measured, if this process is."""
+    """Measure the coverage of daemons if the coverage of this process is measured."""
     measured = os.environ.get("COVERAGE_PROCESS_CONFIG")
     if measured is not None:
         server_daemon.PROGRAM = (

@@ -7,9 +7,8 @@ from html import escape
 
 from fastapi import APIRouter, Response
 
-from adapters.http.openapi.problem_examples import EXAMPLE_ERRORS, EXAMPLE_REQUEST_ID
 from adapters.http.problems.catalog import NOT_FOUND, PROBLEMS, VALIDATION_FAILED, Problem
-from adapters.http.problems.responses import ProblemError, problem_body
+from adapters.http.problems.responses import ProblemError, example_problem
 from adapters.http.problems.validation import ERROR_CODES
 
 _STYLE = (
@@ -64,14 +63,14 @@ def _document(title: str, *parts: str) -> bytes:
 
 
 def _page(problem: Problem) -> bytes:
-    example = problem_body(problem, EXAMPLE_REQUEST_ID, errors=EXAMPLE_ERRORS.get(problem.code, ()))
+    example = escape(json.dumps(example_problem(problem), indent=2), quote=False)
     return _document(
         problem.title,
         f"<p><code>{problem.code}</code>, status {problem.status}</p>",
         f"<h2>Meaning</h2>\n<p>{escape(problem.default_detail)}</p>",
         f"<h2>Resolution</h2>\n<p>{escape(problem.resolution)}</p>",
         _finding_codes() if problem is VALIDATION_FAILED else "",
-        f"<h2>Example</h2>\n<pre><code>{escape(json.dumps(example, indent=2), quote=False)}</code></pre>",
+        f"<h2>Example</h2>\n<pre><code>{example}</code></pre>",
         '<p><a href="/problems">All problems</a></p>',
     )
 

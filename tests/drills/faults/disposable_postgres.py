@@ -11,15 +11,14 @@ from time import monotonic
 from sqlalchemy import URL
 
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.clean_environment import clean_environment
-from adapters.embedded.cluster import SUPERUSER
+from adapters.embedded.child_processes import clean_environment
+from adapters.embedded.cluster import DATABASE, SUPERUSER
 from tests.cli.support import ROOT, environment
 from tests.drills.faults.ports import free_port
 from tests.drills.faults.postgres_controller import DONE, HOST
 from tests.drills.scenario import ScenarioError, Verification, verify
 from tests.support.template_databases import connected, migrate, with_driver
 
-DATABASE = "hexapost"
 END_SECONDS = 30
 
 
@@ -104,8 +103,6 @@ def disposable_postgres(directory: Path) -> Iterator[DisposablePostgres]:
         try:
             postgres = DisposablePostgres(process, port)
             postgres.start()
-            with connected(postgres.url().set(database="postgres")) as connection:
-                connection.execute(f"CREATE DATABASE {DATABASE}")
             migrate(postgres.url())
             yield postgres
         finally:

@@ -15,12 +15,10 @@ from pathlib import Path
 
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.child_processes import become_subreaper, kill_orphans, spawn, wait_for_exit
+from adapters.embedded.child_processes import become_subreaper, child_options, kill_orphans, wait_for_exit
 from adapters.embedded.cluster import create_cluster
-from adapters.embedded.file_locks import open_private
 from adapters.embedded.os_user import choose_os_user, chown_directory
 from adapters.embedded.paths import prepare_directory
-from adapters.embedded.server_log import last_log_errors, rotate_log
 from tests.drills.faults.processes import children
 
 HOST = "127.0.0.1"
@@ -34,10 +32,10 @@ class PostgresController:
         self._port = port
         self._layout = prepare_directory(directory)
         self._binaries = find_installation()
-        self._log = rotate_log(self._layout)
+        self._log = os.open(self._layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._account = choose_os_user(self._layout.directory, self._binaries.directory / "postgres")
         chown_directory(self._layout, self._account)
-        self._lock = open_private(self._layout.server_lock, os.O_RDWR)
+        self._lock = os.open(self._layout.server_lock, os.O_RDWR | os.O_CREAT, 0o600)
         create_cluster(self._layout, self._binaries, self._account, log=self._log, lock=self._lock, durable=True)
         self._postmaster: subprocess.Popen[bytes] | None = None
         self.commands: Mapping[str, Callable[[], None]] = {
@@ -59,12 +57,13 @@ class PostgresController:
         deadline = time.monotonic() + START_SECONDS
         while not self._says_ready():
             if self._postmaster.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedPostgresError(f"PostgreSQL did not start: {last_log_errors(self._layout)}")
+                raise EmbeddedPostgresError(f"PostgreSQL did not start: {self._layout.last_log_lines()}")
             time.sleep(0.01)
 
     def _spawned(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         command: list[str | Path] = [self._binaries.directory / program, "-D", self._layout.data, *arguments]
-        return spawn(command, os_user=self._account, log=self._log, lock=self._lock, death_signal=signal.SIGKILL)
+        options = child_options(os_user=self._account, log=self._log, lock=self._lock, death_signal=signal.SIGKILL)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # noqa: S603 - PostgreSQL's own
 
     def _says_ready(self) -> bool:
         with suppress(FileNotFoundError):
@@ -98,7 +97,7 @@ class PostgresController:
         """Compare every page of the stopped cluster with its checksum."""
         child = self._spawned("pg_checksums", "--check")
         if child.wait() != 0:
-            raise EmbeddedPostgresError(f"pg_checksums found: {last_log_errors(self._layout)}")
+            raise EmbeddedPostgresError(f"pg_checksums found: {self._layout.last_log_lines()}")
 
 
 def main(directory: str, port: str) -> None:

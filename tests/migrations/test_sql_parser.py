@@ -2,7 +2,7 @@
 
 import pytest
 
-from migrations.sql_text import alter_table_actions, mask_literals, mask_parentheses, split_statements
+from migrations.sql.parser import alter_table_actions, mask_literals, mask_parentheses, split_statements
 
 ATOMIC = "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END"
 

@@ -1,4 +1,4 @@
-"""The locks that a statement takes, as far as its words tell."""
+"""Predicts the table locks of a statement from its text."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from alembic.script import Script
 
-from migrations.revision_sql import statements
-from migrations.sql_text import alter_table_actions, mask_literals
+from migrations.sql.parser import alter_table_actions, mask_literals
+from migrations.sql.revision_sql import statements
 
 LOCK_MODES_BY_STRENGTH = (
     "ACCESS SHARE",
@@ -20,7 +20,7 @@ LOCK_MODES_BY_STRENGTH = (
     "ACCESS EXCLUSIVE",
 )
 WRITE_BLOCKING_LOCKS = frozenset(LOCK_MODES_BY_STRENGTH[4:])
-"""Locks that no INSERT, UPDATE or DELETE goes along with."""
+"""Lock modes that block INSERT, UPDATE and DELETE."""
 
 _NAME = r'(?:IF (?:NOT )?EXISTS )?(?P<tables>(?:ONLY )?[\w."]+)'
 _NAMES = r'(?:IF EXISTS )?(?P<tables>(?:ONLY )?[\w."]+(?: \*)?(?: ?, ?(?:ONLY )?[\w."]+(?: \*)?)*)'
@@ -60,22 +60,22 @@ _ALTERS = [
 ]
 _REFERENCES = re.compile(r'\bREFERENCES (?P<table>[\w."]+)', re.IGNORECASE)
 _INDEX = re.compile(
-    r'CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<index>\S+) ON (?:ONLY )?(?P<table>[\w."]+)',
-    re.IGNORECASE,
+    rf"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<index>\S+) ON {_NAME}", re.IGNORECASE
 )
-_MADE_OR_ALTERED = re.compile(
-    r'(?:CREATE|ALTER) TABLE (?:IF (?:NOT )?EXISTS )?(?:ONLY )?(?P<table>[\w."]+)', re.IGNORECASE
-)
+_CREATED_OR_ALTERED = re.compile(rf"(?:CREATE|ALTER) TABLE {_NAME}", re.IGNORECASE)
 _FOREIGN_KEY = re.compile(r'(?:\bCONSTRAINT (\S+) FOREIGN KEY ?\([^)]*\) )?\bREFERENCES ([\w."]+)', re.IGNORECASE)
 _DROPPED_TABLES = re.compile(rf"DROP TABLE {_NAMES}", re.IGNORECASE)
 _DROPPED_CONSTRAINT = re.compile(r'\bDROP CONSTRAINT (?:IF EXISTS )?([\w."]+)', re.IGNORECASE)
 
 
 def locks_of(statement: str) -> dict[str, str]:
-    """Return the lock that a statement takes, by table (or by index, where SQL names only that); NEW is a new table."""
+    """Return the lock mode of a statement by table, or by index if SQL names only the index.
+
+    A table that the statement creates has the mode NEW.
+    """
     line = mask_literals(statement).strip()
     if line.upper().startswith("DO "):
-        line = " ".join(statement.split())  # what it does is in a string
+        line = " ".join(statement.split())  # the body of a DO block is a string
     if (altered := _ALTERED.match(line)) is not None:
         modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in alter_table_actions(line)]
         taken = dict.fromkeys(_names(altered), max(modes, key=LOCK_MODES_BY_STRENGTH.index, default="ACCESS EXCLUSIVE"))
@@ -94,17 +94,17 @@ def _names(found: re.Match[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class SchemaObjects:
-    """What revisions made: the table of each index, and the one that a foreign key (table and name) refers to."""
+    """Objects that revisions create: the table of an index, the referenced table of a foreign key (table, name)."""
 
     indexes: Mapping[str, str]
     referenced_tables: Mapping[tuple[str, str], str]
 
     def locks_of(self, statement: str) -> dict[str, str]:
-        """Return the lock that a statement takes, by table, also on tables that are not in its words."""
+        """Return the lock mode of a statement by table, including tables that it does not name."""
         taken = {self.indexes.get(name, name): mode for name, mode in locks_of(statement).items()}
         line = mask_literals(statement)
-        if (away := _DROPPED_TABLES.match(line)) is not None:
-            for table in _names(away):
+        if (dropped := _DROPPED_TABLES.match(line)) is not None:
+            for table in _names(dropped):
                 taken |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referenced_tables.items() if of == table}
         for constraint in _DROPPED_CONSTRAINT.findall(line):
             taken |= {
@@ -114,19 +114,20 @@ class SchemaObjects:
 
 
 def collect_schema_objects(scripts: Iterable[Script]) -> SchemaObjects:
-    """Return what these revisions made."""
+    """Return the indexes and foreign keys that the revisions create."""
     indexes: dict[str, str] = {}
-    referred: dict[tuple[str, str], str] = {}
+    referenced: dict[tuple[str, str], str] = {}
     for line in (mask_literals(statement.text) for script in scripts for statement in statements(script)):
-        if (made := _INDEX.match(line)) is not None:
-            indexes[made["index"]] = made["table"]
-        if (of := _MADE_OR_ALTERED.match(line)) is not None:
-            referred |= {(of["table"], name or to): to for name, to in _FOREIGN_KEY.findall(line)}
-    return SchemaObjects(indexes, referred)
+        if (index := _INDEX.match(line)) is not None:
+            (indexes[index["index"]],) = _names(index)
+        if (altered := _CREATED_OR_ALTERED.match(line)) is not None:
+            (table,) = _names(altered)
+            referenced |= {(table, name or to): to for name, to in _FOREIGN_KEY.findall(line)}
+    return SchemaObjects(indexes, referenced)
 
 
 def locking_statements(script: Script, schema_objects: SchemaObjects) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the statements of a revision that lock what was there before it, with those locks."""
+    """Yield the statements of a revision that lock older tables, with these locks."""
     new: set[str] = set()
     for statement in statements(script):
         taken = schema_objects.locks_of(statement.text)
