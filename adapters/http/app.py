@@ -15,7 +15,7 @@ from adapters.http.middleware.request_context import RequestMiddleware
 from adapters.http.openapi.document import build_document, openapi_document
 from adapters.http.problems.handlers import EXCEPTION_HANDLERS
 from adapters.http.routers import api_keys, docs, health, metrics, posts, problems, users
-from adapters.http.security.rate_limits import RateLimiter, create_rate_limiter
+from adapters.http.security.rate_limits import RateLimiter
 
 _ROUTERS = (users, posts, api_keys, health, metrics, docs, problems)
 """The modules with routes, in the order of the OpenAPI document. `TAG` documents the tag of a module."""
@@ -38,7 +38,7 @@ class Application(FastAPI):
 
 def create_app(use_cases: UseCases, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """Return an application with these use cases. It shares no state with other applications in the process."""
-    rate_limiter = create_rate_limiter(options.rate_limit, options.rate_limit_store)
+    rate_limiter = RateLimiter(options.rate_limit, options.rate_limit_store)
     app = Application(
         title="Hexapost",
         version=options.version,

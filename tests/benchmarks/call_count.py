@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 from types import CodeType, FrameType
 
 from adapters.observability.logging import configure_logs
+from adapters.postgres.schema.state import upgrade
 from adapters.server.uvicorn_server import Server, create_server
-from adapters.settings import load_settings
+from adapters.settings import load_settings, parse_database_url
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
 from tests.benchmarks.database import BenchDatabase, scratch_database
@@ -45,6 +46,7 @@ def main() -> int:
         TemporaryDirectory() as directory,
         Path(directory, "log").open("w", encoding="utf-8") as log,
     ):
+        upgrade(parse_database_url(database.url), _report)
         configure_logs(level="info", log_format="json", stream=log)
         for name, calls in asyncio.run(count_calls(database, directory)).items():
             files = {path for path, _ in calls}
