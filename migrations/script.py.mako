@@ -1,7 +1,7 @@
 """${message}
 
 Revision ID: ${up_revision}
-Revises: ${down_revision or "nothing"}
+Revises: ${down_revision or "base"}
 Created: ${create_date}
 """
 

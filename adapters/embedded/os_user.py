@@ -5,10 +5,9 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from adapters.embedded.file_locks import opened
@@ -24,18 +23,22 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class OsUser:
-    """An OS user, and the function that switches a single-threaded child process to it."""
+    """An OS user. With `namespace`, it is the current one, which gets another user ID in a user namespace."""
 
     uid: int
     gid: int
-    switch: Callable[[], None] = lambda: None
+    namespace: bool = False
+
+    def switch(self) -> None:
+        """Switch a single-threaded child process to this user."""
+        if self.namespace:
+            _enter_user_namespace()
+        elif self.uid != os.geteuid():
+            _change_user(self.uid, self.gid)
 
 
-def enter_user_namespace() -> None:
-    """Map the current user to a normal one in a new user namespace (user_namespaces(7)).
-
-    The process keeps its access to files, such as those below the home directory of root.
-    """
+def _enter_user_namespace() -> None:
+    """Keep the access to files, such as those below the home directory of root (user_namespaces(7))."""
     uid, gid = os.geteuid(), os.getegid()
     inner = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
     if LIBC.unshare(CLONE_NEWUSER) != 0:
@@ -45,7 +48,7 @@ def enter_user_namespace() -> None:
     Path("/proc/self/gid_map").write_text(f"{inner.pw_gid} {gid} 1")
 
 
-def become(uid: int, gid: int) -> None:
+def _change_user(uid: int, gid: int) -> None:
     """Change from root to another user. On Linux it keeps root's access to files (capabilities(7))."""
     is_linux = sys.platform == "linux"
     if is_linux:
@@ -54,8 +57,7 @@ def become(uid: int, gid: int) -> None:
     os.setgid(gid)
     os.setuid(uid)
     if is_linux:
-        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-        bit = 1 << CAP_DAC_OVERRIDE
+        header, bit = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), 1 << CAP_DAC_OVERRIDE
         if LIBC.capset(header, (ctypes.c_uint32 * 6)(bit, bit, bit)) == 0:  # effective, permitted, inheritable
             LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
 
@@ -81,12 +83,12 @@ def _candidates(directory: Path) -> Iterator[OsUser]:
         if uid != 0 and pwd.getpwuid(uid):
             yield OsUser(uid, gid)
     if uid == 0 and owner.st_uid != 0:
-        yield OsUser(owner.st_uid, owner.st_gid, partial(become, owner.st_uid, owner.st_gid))
+        yield OsUser(owner.st_uid, owner.st_gid)
     if sys.platform == "linux":
-        yield OsUser(uid, gid, enter_user_namespace)
+        yield OsUser(uid, gid, namespace=True)
     for entry in pwd.getpwall() if uid == 0 else ():
         if entry.pw_name in {"postgres", "nobody"}:
-            yield OsUser(entry.pw_uid, entry.pw_gid, partial(become, entry.pw_uid, entry.pw_gid))
+            yield OsUser(entry.pw_uid, entry.pw_gid)
 
 
 def _can_run(os_user: OsUser, directory: Path, program: Path) -> bool:

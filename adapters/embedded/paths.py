@@ -10,7 +10,6 @@ from adapters.embedded.file_locks import opened
 PORT = 5432
 PRIVATE_MODE = 0o700
 MAX_LOG_LINES = 5
-MAX_SOCKET_PATH_BYTES = 103  # on macOS; 107 on Linux
 
 
 class EmbeddedPostgresError(Exception):
@@ -62,8 +61,6 @@ def create_socket_directory(daemon_lock: os.stat_result, *, uid: int, gid: int) 
     name = f"hexapost-{uid}-{daemon_lock.st_dev:x}-{daemon_lock.st_ino:x}"
     base = Path("/tmp") if os.access("/tmp", os.W_OK | os.X_OK) else Path(tempfile.gettempdir())  # noqa: S108
     path = base.resolve() / name
-    if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > MAX_SOCKET_PATH_BYTES:
-        raise EmbeddedPostgresError(f"{path} is too long for a socket. Set TMPDIR to a directory with a shorter path.")
     try:
         path.mkdir(mode=PRIVATE_MODE)
     except FileExistsError:

@@ -1,6 +1,7 @@
-"""The PostgreSQL server of the daemon."""
+"""Creates the cluster, and starts and stops the server on it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,16 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapters.embedded.binaries import PostgresInstallation
-from adapters.embedded.child_processes import child_options, kill_orphans, wait_for_exit
-from adapters.embedded.cluster import create_cluster, has_cluster
+from adapters.embedded.child_processes import child_options, kill_orphans
 from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import OsUser
 from adapters.embedded.paths import PORT, EmbeddedPostgresError, Paths
 
+SUPERUSER = "hexapost"
+DATABASE = "hexapost"
+BUILTIN_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # sorts the same on every system
+BUILTIN_LOCALE_SINCE = 17
 START_TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.01
 DEFAULTS = {
-    "max_connections": "100",
     "log_checkpoints": "off",
     # The details of an error and its statement can contain personal data.
     "log_error_verbosity": "terse",
@@ -27,6 +30,41 @@ DEFAULTS = {
 }
 STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 8))
 """The signals of a fast shutdown, an immediate one and a kill, and the seconds to wait after each of them."""
+
+
+def create_cluster(
+    paths: Paths, binaries: PostgresInstallation, os_user: OsUser, *, log: int, lock: int, durable: bool
+) -> None:
+    """Create a cluster with the database in a temporary directory, and rename that to its final path.
+
+    The programs inherit the descriptor of the server's lock, so that a concurrent start waits for them.
+    Raises EmbeddedPostgresError if one of them fails.
+    """
+    if os.path.lexists(paths.unfinished_data):
+        shutil.rmtree(paths.unfinished_data)
+    child = child_options(os_user=os_user, log=log, lock=lock, death_signal=signal.SIGKILL)
+
+    def run(program: str, *arguments: str, statement: str = "") -> None:
+        command: list[str | Path] = [binaries.directory / program, *arguments]
+        try:
+            subprocess.run(command, input=statement.encode(), timeout=START_TIMEOUT_SECONDS, check=True, **child)  # noqa: S603
+        except subprocess.SubprocessError as error:
+            raise EmbeddedPostgresError(
+                f"PostgreSQL could not create a cluster in {paths.directory}:\n{paths.last_log_lines()}"
+            ) from error
+
+    data = os.fspath(paths.unfinished_data)
+    locale = BUILTIN_LOCALE if binaries.major >= BUILTIN_LOCALE_SINCE else ()
+    options = ("--no-sync", "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C", *locale)
+    run("initdb", "-D", data, *options)
+    single = ("--single", "-D", data, "-c", "fsync=off", "-c", "exit_on_error=on", "postgres")
+    run("postgres", *single, statement=f"CREATE DATABASE {DATABASE}\n")
+    if durable:
+        run("initdb", "-D", data, "--sync-only")
+    paths.unfinished_data.rename(paths.data)
+    directory = os.open(paths.directory, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
 
 
 def start_server(
@@ -43,9 +81,15 @@ def start_server(
     with opened(paths.server_lock) as server_lock, opened(paths.log, os.O_WRONLY | os.O_APPEND) as log:
         os.fchown(log, os_user.uid, os_user.gid)
         _acquire_server_lock(server_lock, data)
-        if not has_cluster(paths, binaries):
+        if not os.path.lexists(data):
             durable = settings.get("fsync", "on") == "on"
             create_cluster(paths, binaries, os_user, log=log, lock=server_lock, durable=durable)
+        version = (data / "PG_VERSION").read_text().strip() if (data / "PG_VERSION").is_file() else "unknown"
+        if version != str(binaries.major):
+            raise EmbeddedPostgresError(
+                f"{data} has a cluster of PostgreSQL version {version}, but PostgreSQL {binaries.version} was found. "
+                f"Install the other version, or transfer the data with pg_upgrade, or move {data} away."
+            )
         if pid := _find_postmaster(data):
             raise EmbeddedPostgresError(f"Another PostgreSQL (process {pid}) already runs on {data}. Stop it first.")
         (data / "postmaster.pid").unlink(missing_ok=True)
@@ -76,7 +120,8 @@ def stop_server(postmaster: subprocess.Popen[bytes]) -> None:
     """Stop the server, and wait until all its processes have ended."""
     for number, seconds in STOP_STEPS:
         postmaster.send_signal(number)
-        if wait_for_exit(postmaster, seconds=seconds):
+        with suppress(subprocess.TimeoutExpired):
+            postmaster.wait(seconds)
             break
     kill_orphans()
 

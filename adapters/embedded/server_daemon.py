@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.embedded.binaries import PostgresInstallation
-from adapters.embedded.child_processes import become_subreaper, clean_environment
+from adapters.embedded.child_processes import clean_environment
 from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import choose_os_user, chown_directory
 from adapters.embedded.paths import EmbeddedPostgresError, Paths, create_socket_directory
@@ -44,7 +44,7 @@ def start_daemon(paths: Paths, binaries: PostgresInstallation, *, lock: int, set
 
 
 def read_state(daemon_lock: int) -> dict[str, Any] | None:
-    """Return the "pid", "host" and "settings" of a daemon with a ready server, or else None."""
+    """Return the "pid" and "host" of a daemon with a ready server, or else None."""
     state = os.pread(daemon_lock, 1 << 16, 0)
     return json.loads(state) if state else None
 
@@ -59,7 +59,6 @@ def main(directory: str, programs: str, version: str, settings: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    become_subreaper()
     try:
         run(Paths(Path(directory)), PostgresInstallation(Path(programs), version), json.loads(settings))
     except (EmbeddedPostgresError, OSError) as error:
@@ -72,7 +71,7 @@ def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str
     os_user = choose_os_user(paths.directory, binaries.directory / "postgres")
     chown_directory(paths, os_user)
     sockets = create_socket_directory(os.fstat(daemon_lock), uid=os_user.uid, gid=os_user.gid)
-    state = {"pid": os.getpid(), "host": str(sockets), "settings": settings}
+    state = {"pid": os.getpid(), "host": str(sockets)}
     postmaster: subprocess.Popen[bytes] | None = None
     with opened(paths.users_lock) as users_lock:
         try:

@@ -6,7 +6,6 @@ time under a lock that blocks writes, and a statement that writes half of a tabl
 with its reason: `exceptions = {"scan-under-lock": "at most ten rows"}`.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -44,19 +43,19 @@ def trace(
     with engine.connect() as connection:
         config.attributes |= {"connection": connection, "phase": "contract", "report": lambda _: None}
         for script in reversed(list(ScriptDirectory.from_config(config).walk_revisions())):
-            observer.reports.clear()
-            with observer.watching():
-                command.upgrade(config, script.revision)
+            reports = observer.reports = []
+            command.upgrade(config, script.revision)
             insert_sample_rows(connection, rows, filled)
             if only not in {None, script.revision}:
                 continue
             if statements(script, upgrade=False):
-                with observer.watching(is_downgrade=True):
-                    command.downgrade(config, f"{script.revision}@-1")
+                observer.is_downgrade = True
+                command.downgrade(config, f"{script.revision}@-1")
                 insert_sample_rows(connection, rows, filled)
+                observer.is_downgrade, observer.reports = False, []
                 command.upgrade(config, script.revision)
                 insert_sample_rows(connection, rows, filled)
-            yield script, list(observer.reports)
+            yield script, reports
     engine.dispose()
 
 
@@ -109,12 +108,9 @@ def temporary_database(url: URL) -> Iterator[URL]:
 
 def main() -> int:
     """Trace all revisions. Return 1 if a finding is not allowed."""
-    parser = argparse.ArgumentParser(description="apply each revision to tables with rows, and report its locks")
-    parser.add_argument("--rows", type=int, default=ROWS, help=f"number of posts (default {ROWS})")
-    options = parser.parse_args()
     failed = False
     with temporary_database(make_url(database_url())) as url:
-        for script, reports in trace(alembic_config(release="999"), url, options.rows):
+        for script, reports in trace(alembic_config(release="999"), url):
             for line in format_report(script, reports):
                 sys.stdout.write(f"{line}\n")
             for found in violations(script, reports):

@@ -11,17 +11,20 @@ from migrations.lint.source_checks import internal_imports, offline_mode_checks
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, phase_of, safe_from, version_key
 from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
-from migrations.sql.parser import alter_table_actions, mask_literals, mask_parentheses
-from migrations.sql.revision_sql import Statement, Transaction, statements, transactions
+from migrations.sql.parser import alter_table_actions, mask_literals
+from migrations.sql.revision_sql import Statement, Transaction, transactions
 
 Violation = tuple[str, str]
 """A rule and a message."""
 
 _WRITES = re.compile(
-    r"(?:UPDATE|DELETE|MERGE|COPY)\b"
+    r"(?:UPDATE|DELETE|INSERT|MERGE|COPY)\b"
     r"|(?:WITH|EXPLAIN|PREPARE)\b.*\b(?:UPDATE|DELETE FROM|INSERT INTO|MERGE INTO)\b"
     r"|DO\b.*\b(?:UPDATE (?:ONLY )?\S+ (?:AS \w+ |\w+ )?SET|DELETE FROM|INSERT INTO [^;]*?\bSELECT|MERGE INTO)\b",
     re.IGNORECASE,
+)
+_INSERT_VALUES = re.compile(
+    r'INSERT INTO [\w."]+ ?(?:AS \w+ ?)?(?:\([^()]*\) ?)?(?:OVERRIDING \w+ VALUE )?(?:DEFAULT )?VALUES\b', re.IGNORECASE
 )
 _CALLS = re.compile(r"(?:SELECT|VALUES|TABLE|WITH|CALL|EXECUTE)\b|DO\b.*\b(?:PERFORM|CALL)\b", re.IGNORECASE)
 _TRANSACTIONS = re.compile(
@@ -52,11 +55,11 @@ _TIMEOUTS = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNOREC
 def check(script: Script) -> Iterator[Violation]:
     """Yield the violations in a revision, which must be convertible to SQL."""
     upgrade, downgrade = transactions(script), transactions(script, upgrade=False)
-    own = [each for each in statements(script) + statements(script, upgrade=False) if not each.from_safe_operation]
-    for statement in own:
+    up, down = ([each for part in parts for each in part.statements] for parts in (upgrade, downgrade))
+    for statement in (each for each in up + down if not each.from_safe_operation):
         for rule, message in _check_statement(statement):
             yield rule, f"{message}: {_short(statement)}"
-    for statement in statements(script):
+    for statement in up:
         if _rewrites_table(statement):
             yield "table-rewrite", f"rewrites the whole table: {_short(statement)}"
     for tables in _locked_together(upgrade):
@@ -64,7 +67,7 @@ def check(script: Script) -> Iterator[Violation]:
     for statement in (*_repeated_statements(upgrade), *_repeated_statements(downgrade)):
         if not _is_idempotent(statement):
             yield "not-idempotent", f"fails if the revision is repeated; use IF NOT EXISTS: {_short(statement)}"
-    if statements(script) and not statements(script, upgrade=False):
+    if up and not down:
         yield "no-downgrade", "the downgrade has no statements"
     yield from _check_source(Path(script.path).read_text(encoding="utf-8"))
     yield from _check_phase(script)
@@ -73,9 +76,7 @@ def check(script: Script) -> Iterator[Violation]:
 def _check_statement(statement: Statement) -> Iterator[Violation]:
     """Check a statement that no safe operation issues."""
     executed = _executed_text(statement)
-    is_insert = re.match(r"INSERT\b", statement.text, re.IGNORECASE)
-    copies_rows = is_insert and not re.search(r"\bVALUES\b", mask_parentheses(statement.text), re.IGNORECASE)
-    if copies_rows or _WRITES.match(executed):
+    if _WRITES.match(executed) and not _INSERT_VALUES.match(executed):
         yield "unbatched-write", "writes all rows in one transaction; use op.backfill"
     if _CALLS.match(executed):
         yield "opaque-function-call", "calls a function that the linter cannot check"

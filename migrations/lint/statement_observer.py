@@ -2,8 +2,6 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -81,33 +79,18 @@ class _Start:
 
 
 class StatementObserver:
-    """Observes the statements of an engine with psycopg, and collects their reports in order."""
+    """Observes the statements of revisions on an engine with psycopg, and collects their reports in order."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.reports: list[StatementReport] = []
+        self.is_downgrade = False
         self._start: _Start | None = None
         self._blocked_milliseconds = 0.0
-        self._is_downgrade = False
-        self.reports: list[StatementReport] = []
-
-    @contextmanager
-    def watching(self, *, is_downgrade: bool = False) -> Iterator[None]:
-        """Observe statements during the block."""
-        self._is_downgrade = is_downgrade
-        listeners: dict[str, Callable[..., None]] = {
-            "before_cursor_execute": self._before_execute,
-            "after_cursor_execute": self._after_execute,
-            "handle_error": self._on_error,
-            "commit": self._on_transaction_end,
-            "rollback": self._on_transaction_end,
-        }
-        for name, listener in listeners.items():
-            event.listen(self._engine, name, listener)
-        try:
-            yield
-        finally:
-            for name, listener in listeners.items():
-                event.remove(self._engine, name, listener)
+        event.listen(engine, "before_cursor_execute", self._before_execute)
+        event.listen(engine, "after_cursor_execute", self._after_execute)
+        event.listen(engine, "handle_error", self._on_error)
+        event.listen(engine, "commit", self._on_transaction_end)
+        event.listen(engine, "rollback", self._on_transaction_end)
 
     def _before_execute(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         origin = statement_origin()
@@ -131,7 +114,7 @@ class StatementObserver:
             milliseconds,
             milliseconds,
             from_safe_operation=statement_origin() is StatementOrigin.SAFE_OPERATION,
-            is_downgrade=self._is_downgrade,
+            is_downgrade=self.is_downgrade,
             # Outside a transaction, the locks are already released.
             locks=locks_of(statement) if raw.autocommit and not start.wrapped else _held_locks(raw, start.relations),
         )

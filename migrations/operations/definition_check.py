@@ -15,13 +15,15 @@ def require_same_definition(
     a second session that is rolled back. `table` and `referent` are SQL names.
     """
     row = run.fetch_one(query, **parameters)
-    existing = None if row is None else row[0]
-    with run.rolled_back_connection() as connection:
+    if row is None or run.connection is None:
+        raise MigrationError(f"{parameters['name']} on {table} was dropped while the migration ran; run it again")
+    with run.connection.engine.connect() as connection:
         for each in dict.fromkeys([table, referent or table]):
             keys = " INCLUDING INDEXES" if each == referent else ""
             connection.execute(text(f"CREATE TEMPORARY TABLE {each} (LIKE {each}{keys})"))
         connection.execute(create)
         expected = connection.execute(text(query), parameters).scalar_one()
-    if existing != expected:
-        name = parameters["name"]
-        raise MigrationError(f"{name} on {table} exists with another definition: {existing}; expected: {expected}")
+    if row[0] != expected:
+        raise MigrationError(
+            f"{parameters['name']} on {table} exists with another definition: {row[0]}; expected: {expected}"
+        )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from alembic.operations import Operations
-from sqlalchemy import Connection, Executable, Row, TextClause, text
+from sqlalchemy import Executable, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.runner.lock_retry import MigrationError, policy_of, retry_on_lock_timeout
@@ -29,12 +29,8 @@ class StepRunner:
         self.context = operations.get_context()
         self.policy = policy_of(self.context)
         self.running = running(self.context)
-        self._connection = None if self.context.as_sql else self.context.connection
-
-    @property
-    def offline(self) -> bool:
-        """True if the migration is written as SQL."""
-        return self._connection is None
+        self.connection = None if self.context.as_sql else self.context.connection
+        self.offline = self.connection is None
 
     @property
     def server_version(self) -> int:
@@ -69,21 +65,13 @@ class StepRunner:
 
     def fetch_one(self, query: str, **parameters: Any) -> Row[Any] | None:
         """Return the first row of a query, or None offline."""
-        if self._connection is None:
+        if self.connection is None:
             return None
-        return self._connection.execute(text(query) if parameters else literal_text(query), parameters).first()
+        return self.connection.execute(text(query) if parameters else literal_text(query), parameters).first()
 
     def exists(self, source: str, **parameters: Any) -> bool:
         """Return True if `source`, a query from FROM on, has a row."""
         return self.fetch_one(f"SELECT 1 {source}", **parameters) is not None
-
-    @contextmanager
-    def rolled_back_connection(self) -> Iterator[Connection]:
-        """Yield a second connection with a transaction that is rolled back."""
-        if self._connection is None:
-            raise MigrationError("this operation needs a database connection")
-        with self._connection.engine.connect() as connection:
-            yield connection
 
     @contextmanager
     def limited(self, **milliseconds: int) -> Iterator[None]:

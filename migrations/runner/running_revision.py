@@ -1,24 +1,24 @@
 """The state of the revision that the runner applies."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from alembic.runtime.migration import MigrationContext
 
 
+@dataclass(slots=True)
 class RunningRevision:
     """A revision while it is applied or undone, retries included.
 
-    `require_lock` raises MigrationError if the migration lock is lost.
+    `require_lock` raises MigrationError if the migration lock is lost. `commits` is True after the first safe
+    operation, which commits the statements before it. `backfills` counts the backfills that this attempt has started.
     """
 
-    def __init__(self, revision: str = "", *, up: bool = True, require_lock: Callable[[], None] = lambda: None) -> None:
-        self.revision = revision
-        self.up = up
-        self.require_lock = require_lock
-        self.commits = False
-        """True after the first safe operation, which commits the statements before it."""
-        self.backfills = 0
-        """The number of backfills that this attempt has started."""
+    revision: str = ""
+    up: bool = True
+    require_lock: Callable[[], None] = lambda: None
+    commits: bool = False
+    backfills: int = 0
 
 
 def running(context: MigrationContext) -> RunningRevision:

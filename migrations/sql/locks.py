@@ -24,40 +24,40 @@ WRITE_BLOCKING_LOCKS = frozenset(LOCK_MODES_BY_STRENGTH[4:])
 
 _NAME = r'(?:IF (?:NOT )?EXISTS )?(?P<tables>(?:ONLY )?[\w."]+)'
 _NAMES = r'(?:IF EXISTS )?(?P<tables>(?:ONLY )?[\w."]+(?: \*)?(?: ?, ?(?:ONLY )?[\w."]+(?: \*)?)*)'
-_LOCKS = [
-    (re.compile(pattern, re.IGNORECASE), mode)
-    for pattern, mode in (
-        (rf"CREATE (?:UNLOGGED )?TABLE {_NAME}", "NEW"),
-        (rf"CREATE (?:UNIQUE )?INDEX CONCURRENTLY .*? ON {_NAME}", "SHARE UPDATE EXCLUSIVE"),
-        (rf"CREATE (?:UNIQUE )?INDEX .*? ON {_NAME}", "SHARE"),
-        (rf"DROP INDEX CONCURRENTLY {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
-        (rf"DROP (?:INDEX|TABLE) {_NAMES}", "ACCESS EXCLUSIVE"),
-        (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) CONCURRENTLY {_NAME}", "SHARE UPDATE EXCLUSIVE"),
-        (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) {_NAME}", "SHARE"),
-        (rf"ALTER INDEX {_NAME} SET TABLESPACE", "ACCESS EXCLUSIVE"),
-        (rf"ALTER INDEX {_NAME}", "SHARE UPDATE EXCLUSIVE"),
-        (rf"CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*? ON {_NAME}", "SHARE ROW EXCLUSIVE"),
-        (rf"(?:DROP TRIGGER|(?:CREATE|ALTER|DROP) POLICY) .*? ON {_NAME}", "ACCESS EXCLUSIVE"),
-        (rf"TRUNCATE (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
-        *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in LOCK_MODES_BY_STRENGTH),
-        (rf"LOCK (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
-        (rf"(?:VACUUM (?:\([^)]*\bFULL\b[^)]*\)|FULL)|CLUSTER)(?: VERBOSE| ANALYZE)* {_NAMES}", "ACCESS EXCLUSIVE"),
-        (rf"(?:ANALYZE|VACUUM)(?: \([^)]*\)| VERBOSE| ANALYZE)* {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
-        (rf"(?:WITH .*|DO .*)?\b(?:UPDATE|DELETE FROM|INSERT INTO|MERGE INTO) {_NAME}", "ROW EXCLUSIVE"),
-    )
-]
+
+
+def _compile(*rules: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern, re.IGNORECASE), mode) for pattern, mode in rules]
+
+
+_LOCKS = _compile(
+    (rf"CREATE (?:UNLOGGED )?TABLE {_NAME}", "NEW"),
+    (rf"CREATE (?:UNIQUE )?INDEX CONCURRENTLY .*? ON {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"CREATE (?:UNIQUE )?INDEX .*? ON {_NAME}", "SHARE"),
+    (rf"DROP INDEX CONCURRENTLY {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"DROP (?:INDEX|TABLE) {_NAMES}", "ACCESS EXCLUSIVE"),
+    (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) CONCURRENTLY {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) {_NAME}", "SHARE"),
+    (rf"ALTER INDEX {_NAME} SET TABLESPACE", "ACCESS EXCLUSIVE"),
+    (rf"ALTER INDEX {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*? ON {_NAME}", "SHARE ROW EXCLUSIVE"),
+    (rf"(?:DROP TRIGGER|(?:CREATE|ALTER|DROP) POLICY) .*? ON {_NAME}", "ACCESS EXCLUSIVE"),
+    (rf"TRUNCATE (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
+    *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in LOCK_MODES_BY_STRENGTH),
+    (rf"LOCK (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
+    (rf"(?:VACUUM (?:\([^)]*\bFULL\b[^)]*\)|FULL)|CLUSTER)(?: VERBOSE| ANALYZE)* {_NAMES}", "ACCESS EXCLUSIVE"),
+    (rf"(?:ANALYZE|VACUUM)(?: \([^)]*\)| VERBOSE| ANALYZE)* {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"(?:WITH .*|DO .*)?\b(?:UPDATE|DELETE FROM|INSERT INTO|MERGE INTO) {_NAME}", "ROW EXCLUSIVE"),
+)
 _ALTERED = re.compile(rf"ALTER TABLE {_NAME}", re.IGNORECASE)
-_ALTERS = [
-    (re.compile(pattern, re.IGNORECASE), mode)
-    for pattern, mode in (
-        (
-            r"VALIDATE |ALTER (?:COLUMN )?\S+ SET STATISTICS|(?:RE)?SET \(|CLUSTER |SET WITHOUT ",
-            "SHARE UPDATE EXCLUSIVE",
-        ),
-        (r"ADD (?:CONSTRAINT \S+ )?FOREIGN KEY|(?:ENABLE|DISABLE) .*TRIGGER", "SHARE ROW EXCLUSIVE"),
-        (r"", "ACCESS EXCLUSIVE"),
-    )
-]
+_ALTERS = _compile(
+    (
+        r"VALIDATE |ALTER (?:COLUMN )?\S+ SET STATISTICS|(?:RE)?SET \(|CLUSTER |SET WITHOUT ",
+        "SHARE UPDATE EXCLUSIVE",
+    ),
+    (r"ADD (?:CONSTRAINT \S+ )?FOREIGN KEY|(?:ENABLE|DISABLE) .*TRIGGER", "SHARE ROW EXCLUSIVE"),
+    (r"", "ACCESS EXCLUSIVE"),
+)
 _REFERENCES = re.compile(r'\bREFERENCES (?P<table>[\w."]+)', re.IGNORECASE)
 _INDEX = re.compile(
     rf"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<index>\S+) ON {_NAME}", re.IGNORECASE

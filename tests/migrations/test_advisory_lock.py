@@ -13,8 +13,8 @@ from sqlalchemy.pool import NullPool
 from adapters.postgres.schema.state import upgrade
 from migrations.runner.advisory_lock import migration_lock
 from migrations.runner.alembic_config import alembic_config
-from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
+from migrations.runner.lock_retry import MigrationError
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, Revisions, insert_users
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema
 from tests.support.template_databases import connected, with_driver
@@ -105,8 +105,7 @@ async def test_lock_session_is_exempt_from_the_idle_timeout(scratch: URL) -> Non
 
 async def test_migration_stops_when_its_lock_is_lost(scratch: URL, driver: str, own: Revisions) -> None:
     own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
-    config = own.config(with_driver(scratch, driver))
-    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
+    config = own.config(with_driver(scratch, driver), policy=MANY_RETRIES)
     with connected(scratch) as connection, connected(scratch) as other:
         insert_users(connection, 100)
         with other.transaction():

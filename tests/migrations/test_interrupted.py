@@ -12,7 +12,7 @@ from alembic.operations import Operations
 from sqlalchemy import URL
 
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, Revisions
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
 from tests.support.schema_dump import revisions, schema
@@ -30,21 +30,12 @@ def _locked(url: URL, mode: str = "ACCESS SHARE", table: str = "users") -> Itera
         yield connection
 
 
-@pytest.fixture
-def users(scratch: URL) -> Iterator[Connection]:
-    """A session on the test's database, which has 10 users."""
-    with connected(scratch) as connection:
-        insert_users(connection, 10)
-        yield connection
-
-
 @either
 async def test_migration_retries_until_the_lock_is_free(
     scratch: URL, driver: str, own: Revisions, upgrade: str
 ) -> None:
     own.add(upgrade)
-    config = own.config(with_driver(scratch, driver))
-    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
+    config = own.config(with_driver(scratch, driver), policy=MANY_RETRIES)
     with _locked(scratch), connected(scratch) as admin:
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
         for expected in (True, False, True):
@@ -106,8 +97,7 @@ def test_migration_error_names_the_completed_steps(
 
 def test_statement_timeout_under_a_lock_stops_the_migration(scratch: URL, driver: str, own: Revisions) -> None:
     own.add(f'{ADD}\nop.execute("SELECT pg_sleep(60)")')
-    config = own.config(with_driver(scratch, driver))
-    config.attributes["lock_retry_policy"] = LockRetryPolicy(statement_timeout=0.3)
+    config = own.config(with_driver(scratch, driver), policy=LockRetryPolicy(statement_timeout=0.3))
     before = schema(scratch)
     with pytest.raises(MigrationError, match=r"stopped after the statement_timeout of 0\.3 s"):
         command.upgrade(config, "heads")
@@ -150,8 +140,8 @@ async def test_cancelled_index_build_is_reported_and_repeated(
 ) -> None:
     own.add('op.create_index_concurrently("ix_t", "users", ["email"])')
     reported: list[str] = []
-    config = own.config(with_driver(scratch, driver), report=reported.append)
-    config.attributes["lock_retry_policy"] = LockRetryPolicy(weak_lock_timeout=0.2)
+    policy = LockRetryPolicy(weak_lock_timeout=0.2)
+    config = own.config(with_driver(scratch, driver), policy=policy, report=reported.append)
     cancel = """
         SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'virtualxid'

@@ -22,8 +22,8 @@ from sqlalchemy import make_url
 from pathlib import Path
 from tests.migrations.revision_fixtures import Revisions
 from migrations.runner.lock_retry import LockRetryPolicy
-config = Revisions(Path(sys.argv[1])).config(make_url(sys.argv[2]), report=print)
-config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1000)
+policy = LockRetryPolicy(attempts=1000)
+config = Revisions(Path(sys.argv[1])).config(make_url(sys.argv[2]), policy=policy, report=print)
 command.upgrade(config, "heads")
 """
 

@@ -57,6 +57,7 @@ COMBINED_SQL = [
 UNSAFE_SQL = [
     ("unbatched-write", "INSERT INTO users (id, email) SELECT id, email FROM others"),
     ("unbatched-write", "INSERT INTO users (id) (TABLE others)"),
+    ("unbatched-write", "INSERT INTO users (id) SELECT id FROM others, (VALUES (1)) AS v"),
     ("unbatched-write", "/* fill /* it */ */ UPDATE users SET version = 2"),
     ("unbatched-write", "-- fill\n\n  -- it\nUPDATE users SET version = 2"),
     ("unbatched-write", "COPY users FROM '/tmp/users'"),
@@ -136,6 +137,10 @@ FINE = {
     "function created with the version": (
         f'{INDEX[0]}\nop.execute("CREATE FUNCTION f() RETURNS int RETURN 1")',
         f'{INDEX[1]}\nop.execute("DROP FUNCTION f()")',
+    ),
+    "inserted values": (
+        """op.execute("INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'SELECT')")""",
+        "op.execute('COMMENT ON TABLE users IS NULL')",
     ),
     "repeatable statement": (f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{INDEX[0]}', INDEX[1]),
 }

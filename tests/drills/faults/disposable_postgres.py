@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from adapters.embedded.binaries import find_installation
 from adapters.embedded.child_processes import clean_environment
-from adapters.embedded.cluster import DATABASE, SUPERUSER
+from adapters.embedded.postgres_server import DATABASE, SUPERUSER
 from tests.cli.support import ROOT, environment
 from tests.drills.faults.ports import free_port
 from tests.drills.faults.postgres_controller import DONE, HOST

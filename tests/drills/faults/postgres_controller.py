@@ -15,10 +15,10 @@ from pathlib import Path
 
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.child_processes import become_subreaper, child_options, kill_orphans, wait_for_exit
-from adapters.embedded.cluster import create_cluster
+from adapters.embedded.child_processes import child_options, kill_orphans
 from adapters.embedded.os_user import choose_os_user, chown_directory
 from adapters.embedded.paths import prepare_directory
+from adapters.embedded.postgres_server import create_cluster
 from tests.drills.faults.processes import children
 
 HOST = "127.0.0.1"
@@ -28,7 +28,6 @@ START_SECONDS = STOP_SECONDS = 60.0
 
 class PostgresController:
     def __init__(self, directory: Path, port: int) -> None:
-        become_subreaper()
         self._port = port
         self._layout = prepare_directory(directory)
         self._binaries = find_installation()
@@ -73,8 +72,10 @@ class PostgresController:
     def _stop(self, number: signal.Signals) -> None:
         if self._postmaster is not None:
             self._postmaster.send_signal(number)
-            if not wait_for_exit(self._postmaster, seconds=STOP_SECONDS):
-                raise EmbeddedPostgresError(f"PostgreSQL did not stop after {number.name}")
+            try:
+                self._postmaster.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise EmbeddedPostgresError(f"PostgreSQL did not stop after {number.name}") from None
         kill_orphans()
 
     def kill(self) -> None:
