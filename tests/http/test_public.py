@@ -57,12 +57,13 @@ async def test_unknown_problem_page_returns_404(api: Api) -> None:
     check_problem(await api.client.get("/problems/unknown"), 404, "not-found")
 
 
-async def test_root_redirects_to_docs(api: Api) -> None:
+async def test_landing_page_links_to_the_public_pages(api: Api) -> None:
     response = await api.client.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "/docs")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.findall('href="([^"]*)"', response.text) == ["/docs", "/openapi.json", "/problems"]
 
 
-@pytest.mark.parametrize("path", ["/docs", "/problems", "/problems/validation-failed"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/problems", "/problems/validation-failed"])
 async def test_page_loads_local_files_only(api: Api, path: str) -> None:
     response = await api.client.get(path)
     assert response.status_code == 200

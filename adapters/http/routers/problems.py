@@ -1,4 +1,4 @@
-"""The documentation pages of problems, at the paths of their types (RFC 9457 section 3.1.1)."""
+"""The landing page, and the pages of problems at the paths of their types (RFC 9457 section 3.1.1)."""
 
 import base64
 import hashlib
@@ -24,6 +24,12 @@ _HEADERS = {
 }
 
 router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def landing_page() -> Response:
+    """Link to the other public pages."""
+    return _html(_LANDING_PAGE)
 
 
 @router.get("/problems")
@@ -88,3 +94,11 @@ def _index() -> bytes:
         for code, one in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
     )
     return _document("Problems", f"<table>\n{rows}\n</table>", '<p><a href="/docs">API documentation</a></p>')
+
+
+_LANDING_PAGE = _document(
+    "Hexapost",
+    "<p>Users and posts over REST.</p>",
+    '<ul>\n<li><a href="/docs">API documentation</a></li>\n<li><a href="/openapi.json">OpenAPI document</a></li>\n'
+    '<li><a href="/problems">Problems</a></li>\n</ul>',
+)
