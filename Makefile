@@ -4,16 +4,19 @@
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 RUN_SETUP := .venv/.installed
 DEV_SETUP := .venv/.installed-dev
+WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR). Copy it to a writable directory." >&2; exit 1; }
 # Only root can switch to another OS user, so other users omit that module from the coverage.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
 PARALLEL := -n 2 --dist loadgroup
 # The checks use a separate embedded database, never the one in DATABASE_URL.
 CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
+# Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean
+.PHONY: help run test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean writable
+
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -27,12 +30,13 @@ test: $(DEV_SETUP) ## run the tests without fault injection (args="-k users -x" 
 test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases and a small benchmark (args="-k overload" for pytest)
 	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL))
 
-check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, migrations and the OpenAPI document
+check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, migrations and the OpenAPI document
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/python -m migrations.lint.linter
 	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.lint.lock_trace
 	$(CHECK) migrate --embedded --phase contract
@@ -48,8 +52,8 @@ migration: $(DEV_SETUP) ## write a revision with the differences between models 
 	@$(CHECK) migrate --embedded --phase contract
 	@$(CHECK) with-database --embedded -- $(BIN)/alembic -x phase=$(or $(PHASE),expand) revision --autogenerate -m "$(m)"
 
-bench: $(DEV_SETUP) ## compare CPU per request and latency with two baselines (report/bench.svg)
-	@$(BIN)/python -m tests.benchmarks $(args)
+bench: $(DEV_SETUP) ## compare CPU per request and latency with two baselines (report/bench.svg), or with a commit: AGAINST=HEAD~3
+	@$(BIN)/python -m tests.benchmarks $(if $(AGAINST),--against="$(AGAINST)") $(args)
 
 drill: $(DEV_SETUP) ## run one drill (a fault-injection test): NAME=exactly-once
 	@$(BIN)/python -m tests.drills $(or $(NAME),"") $(args)
@@ -74,16 +78,16 @@ lock: ## update the locked requirements, with hashes (needs uv)
 clean: ## delete all generated files, the embedded database and its pepper (API keys with that pepper stop working)
 	rm -rf .venv .hexapost report .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
+# An environment that has the packages of both locks keeps both at the same versions.
 $(RUN_SETUP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hexapost requires Python 3.11 or newer. Choose one: make PYTHON=python3.12 …")'
-	@echo "hexapost: creating .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv
-	@echo "hexapost: installing the locked requirements"
-	@$(INSTALL) --require-hashes -r requirements.txt
-	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(WRITABLE)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hexapost: Python 3.11 or newer is required, not %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@"$(PYTHON)" deploy/install.py $(if $(wildcard $(DEV_SETUP)),requirements-dev.txt,requirements.txt) --project
 	@touch $@
 
-$(DEV_SETUP): requirements-dev.txt $(RUN_SETUP)
-	@echo "hexapost: installing the locked development requirements"
-	@$(INSTALL) --require-hashes -r requirements-dev.txt
+$(DEV_SETUP): requirements-dev.txt $(RUN_SETUP) | writable
+	@"$(PYTHON)" deploy/install.py requirements-dev.txt
 	@touch $@
+
+writable:
+	@$(WRITABLE)

@@ -7,6 +7,7 @@ all earlier ones, so that the order of IDs is the order of creation.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -217,6 +218,7 @@ class IdempotencyRepository(ABC):
         """Return the earliest expiry of all records, None if no record exists."""
 
 
+@dataclass(eq=False, kw_only=True)
 class UnitOfWork:
     """Reads and writes that belong together.
 
@@ -224,21 +226,12 @@ class UnitOfWork:
     itself, a later call or the end of the unit of work raises its error.
     """
 
+    users: UserRepository
+    posts: PostRepository
+    api_keys: ApiKeyRepository
+    idempotency: IdempotencyRepository
     lost_commits: int = 0
     """The number of earlier attempts of the same use case whose commit result is unknown. Each may be stored."""
-
-    def __init__(
-        self,
-        *,
-        users: UserRepository,
-        posts: PostRepository,
-        api_keys: ApiKeyRepository,
-        idempotency: IdempotencyRepository,
-    ) -> None:
-        self.users = users
-        self.posts = posts
-        self.api_keys = api_keys
-        self.idempotency = idempotency
 
 
 class Storage(ABC):

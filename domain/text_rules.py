@@ -1,6 +1,7 @@
 """Rules for text that people write: names, titles, contents.
 
-The rules are regular expressions in the syntax that Python and ECMAScript share, so that an interface can publish them.
+The rules are regular expressions in the syntax that Python, ECMAScript and Go share, so that an interface can publish
+them. Characters above U+00FF are literal, because the three have no common escape for them.
 Lengths are in Unicode code points.
 """
 
@@ -12,16 +13,16 @@ from domain.errors import FieldValidationError
 # spaces, joiners, directional marks, soft hyphen, grapheme joiner, Hangul fillers, Khmer inherent vowels, variation
 # selectors, invisible operators, deprecated format characters, and the empty Braille pattern.
 BLANK_CHARS = (
-    r"\u0020\u00A0\u00AD\u034F\u061C\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200F\u2028-\u202F\u205F-\u206F"
-    r"\u2800\u3000\u3164\uFE00-\uFE0F\uFEFF\uFFA0"
+    "\u0020\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
+    "\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0"
 )
 # Characters that change how a visible neighbor is displayed are not trimmed: selectors and ends of directional runs
 # after it, starts of directional runs before it.
 _KEEP_AFTER_VISIBLE = frozenset("\u180b\u180c\u180d\u180f\u202c\u2069") | frozenset(map(chr, range(0xFE00, 0xFE10)))
 _KEEP_BEFORE_VISIBLE = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
 # C0 and C1 control characters cannot be displayed.
-CONTROL_CHARS = r"\u0000-\u001F\u007F-\u009F"
-CONTROL_CHARS_EXCEPT_NEWLINES = r"\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F"
+CONTROL_CHARS = r"\x00-\x1F\x7F-\x9F"
+CONTROL_CHARS_EXCEPT_NEWLINES = r"\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F"
 
 SINGLE_LINE_PATTERN = rf"^[{BLANK_CHARS}]*[^{BLANK_CHARS}{CONTROL_CHARS}][^{CONTROL_CHARS}]*$"
 """One line: at least one visible character, no control characters."""

@@ -1,5 +1,6 @@
 """Users and their rules."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypedDict, Unpack
@@ -53,6 +54,10 @@ def normalize_full_name(text: str) -> str:
     return normalize_single_line(text, field="full_name", max_length=MAX_FULL_NAME_LENGTH)
 
 
+def _normalize_optional(normalize: Callable[[str], str], text: str | None) -> str | None:
+    return None if text is None else normalize(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """A person or a service that writes posts.
@@ -71,11 +76,10 @@ class User:
     @classmethod
     def create(cls, *, id: UUID, now: datetime, **fields: Unpack[NewUser]) -> "User":
         """Return a new user. Raises FieldValidationError for an invalid address or name."""
-        full_name = fields.get("full_name")
         return cls(
             id=id,
             email=validate_email(fields["email"]),
-            full_name=None if full_name is None else normalize_full_name(full_name),
+            full_name=_normalize_optional(normalize_full_name, fields.get("full_name")),
             is_active=fields.get("is_active", True),
             created_at=now,
             updated_at=now,
@@ -89,9 +93,8 @@ class User:
         """
         if "email" in changes:
             changes["email"] = validate_email(changes["email"])
-        full_name = changes.get("full_name")
-        if full_name is not None:
-            changes["full_name"] = normalize_full_name(full_name)
+        if "full_name" in changes:
+            changes["full_name"] = _normalize_optional(normalize_full_name, changes["full_name"])
         after = replace(self, **changes)
         if after == self:
             return self

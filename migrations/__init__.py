@@ -1,1 +1,1 @@
-"""The revisions of the schema, and how they are applied (Alembic)."""
+"""The schema revisions and the code that lints and applies them with Alembic."""

@@ -1,7 +1,7 @@
 """${message}
 
 Revision ID: ${up_revision}
-Revises: ${down_revision or "nothing"}
+Revises: ${down_revision or "base"}
 Created: ${create_date}
 """
 
@@ -15,8 +15,8 @@ down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
 
-# "expand": the release before this one goes on as if nothing had happened. "contract": from a release on nobody misses
-# what goes here; it is applied when nothing older runs any more (make migrate PHASE=contract).
+# "expand": the previous release works with this revision. "contract": it breaks releases before safe_from, and
+# `make migrate PHASE=contract` applies it after all processes run that release.
 phase = "${phase}"
 % if phase == "contract":
 safe_from = "${release}"

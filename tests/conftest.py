@@ -1,4 +1,4 @@
-"""What every test may ask for. Nothing is started before the first test that needs it."""
+"""Shared fixtures. They start a server only for the first test that needs it."""
 
 import hashlib
 import logging
@@ -17,7 +17,7 @@ from tests.support.subprocess_coverage import enable_daemon_coverage
 from tests.support.template_databases import Databases
 
 DRILL_DIRECTORIES = [Path(__file__).with_name(name) for name in ("benchmarks", "drills", "fuzz")]
-"""Directories that belong to `make test-drills` as a whole, with the unit tests of their own code."""
+"""Directories of which all tests belong to `make test-drills`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,8 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     enable_daemon_coverage()
-    # What a shell in the background or nohup has us ignore, every process that we start and test would ignore, too;
-    # what we handle, be it by doing nothing, is as usual again in those.
+    # Child processes inherit ignored signals, for example from nohup, but not handlers.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
@@ -116,7 +115,7 @@ async def store(driver: str, stores: Mapping[str, DatabaseFixture]) -> AsyncIter
 
 @pytest.fixture
 def restored_logs() -> Iterator[None]:
-    """Put the configuration of the logs back: what a test had them written to is gone after it."""
+    """Restore the log configuration after the test."""
     root = logging.getLogger()
     before = structlog.get_config(), root.handlers[:], root.level
     yield

@@ -14,8 +14,11 @@ from adapters.http.dependencies import AppState, HttpOptions, UseCases
 from adapters.http.middleware.request_context import RequestMiddleware
 from adapters.http.openapi.document import build_document, openapi_document
 from adapters.http.problems.handlers import EXCEPTION_HANDLERS
-from adapters.http.routers import api_keys, docs, health, metrics, post_lists, posts, problems, users
-from adapters.http.security.rate_limits import RateLimiter, create_rate_limiter
+from adapters.http.routers import api_keys, docs, health, metrics, posts, problems, users
+from adapters.http.security.rate_limits import RateLimiter
+
+_ROUTERS = (users, posts, api_keys, health, metrics, docs, problems)
+"""The modules with routes, in the order of the OpenAPI document. `TAG` documents the tag of a module."""
 
 
 class Application(FastAPI):
@@ -35,20 +38,12 @@ class Application(FastAPI):
 
 def create_app(use_cases: UseCases, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """Return an application with these use cases. It shares no state with other applications in the process."""
-    rate_limiter = create_rate_limiter(options.rate_limit, options.rate_limit_store)
+    rate_limiter = RateLimiter(options.rate_limit, options.rate_limit_store)
     app = Application(
         title="Hexapost",
         version=options.version,
-        routes=[
-            *users.router.routes,
-            *post_lists.router.routes,
-            *posts.router.routes,
-            *api_keys.router.routes,
-            *health.router.routes,
-            *metrics.router.routes,
-            *docs.router.routes,
-            *problems.router.routes,
-        ],
+        routes=[route for module in _ROUTERS for route in module.router.routes],
+        openapi_tags=[module.TAG for module in _ROUTERS if hasattr(module, "TAG")],
         lifespan=_with_cleanup(lifespan, rate_limiter),
         exception_handlers=EXCEPTION_HANDLERS,
         redirect_slashes=False,

@@ -13,9 +13,9 @@ _VERSION = re.compile(rb"[1-9][0-9]{0,9}")
 
 MAX_TAGS_LENGTH = 1000
 """The maximum length of If-Match and If-None-Match."""
-_TAG = r'(?:W/)?"[!#-~\u0080-\u00FF]*"'
-TAGS_PATTERN = rf"^(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*$"
-"""The syntax of a list of entity tags."""
+_TAG = r'(?:W/)?"[!#-~\x80-\xFF]*"'
+TAGS_PATTERN = rf"^(?:[ \t]*\*|(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*)[ \t]*$"
+"""The syntax of `*` and of a list of entity tags."""
 
 
 def if_match_versions(scope: Scope) -> Collection[int] | None:

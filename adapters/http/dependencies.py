@@ -105,9 +105,9 @@ class UseCases:
 class HttpOptions:
     """The options of the application.
 
-    `access_log` is by default the logger `hexapost.access`. If `start_span` is None, tracing is off.
+    `access_log` is by default the logger `hexapost.access`. Without `start_span`, tracing is off.
     `idempotency_retention` is the retention of idempotency records. `rate_limit` has the notation of the library
-    `limits`; None means no limit.
+    `limits`; by default requests are not limited.
     """
 
     version: str

@@ -1,7 +1,7 @@
 """The stored entities, the rules of each write, and the view of a unit of work."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 from uuid import UUID
 
@@ -34,18 +34,12 @@ class Tables:
 
     def copy(self) -> "Tables":
         """Return a copy for writes."""
-        return Tables(
-            users=self.users.copy(),
-            user_ids=self.user_ids.copy(),
-            posts=self.posts.copy(),
-            api_keys=self.api_keys.copy(),
-            idempotency_records=self.idempotency_records.copy(),
-        )
+        return Tables(**{table.name: getattr(self, table.name).copy() for table in fields(self)})
 
     def replace_by(self, other: "Tables") -> None:
         """Take over the content of a copy."""
-        self.users, self.user_ids, self.posts = other.users, other.user_ids, other.posts
-        self.api_keys, self.idempotency_records = other.api_keys, other.idempotency_records
+        for table in fields(self):
+            setattr(self, table.name, getattr(other, table.name))
 
     def add_user(self, user: User) -> None:
         """Insert a user, unless one with this ID exists. Raises EmailAlreadyRegisteredError."""

@@ -1,1 +1,1 @@
-"""What the service tells about itself: logs, metrics and traces."""
+"""Logs, metrics and traces."""

@@ -78,7 +78,7 @@ class Supervisor:
             done = asyncio.get_running_loop().create_future()
             requests.put_nowait(done)
             if not await done:
-                self._logger.error("rolling restart stopped; the new worker failed to start")
+                self._logger.error("new worker failed to start; keeping the current workers")
                 return
         self._logger.info("rolling restart finished")
 

@@ -1,1 +1,1 @@
-"""What `make check` refuses in a revision, and how it finds out: by its words, and by what it does to rows."""
+"""Checks that `make check` runs on revisions: rules for their SQL, and a trace of their locks."""

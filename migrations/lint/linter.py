@@ -1,8 +1,8 @@
-"""`python -m migrations.lint.linter`: refuse revisions that others would notice, without a server.
+"""`python -m migrations.lint.linter`: reject revisions that block the service. Needs no server.
 
-Each transaction of each upgrade goes through squawk, and the revision through the rules that squawk lacks. A revision
-may have an exception, with the reason: `exceptions = {"ban-drop-column": "nobody reads it since release 0.2.0"}`. It is
-for one finding; where a rule has several, a part of the statement says which: `"ban-drop-column: DROP COLUMN a"`.
+Each transaction of an upgrade is checked by squawk, and the revision by the rules that squawk lacks. A revision can
+declare an exception with its reason: `exceptions = {"ban-drop-column": "unused since release 0.2.0"}`. An exception
+matches one finding. If a rule has several, add a part of the statement: `"ban-drop-column: DROP COLUMN a"`.
 """
 
 import json
@@ -17,21 +17,20 @@ from pathlib import Path
 
 from alembic.script import Script, ScriptDirectory
 
-import migrations.operations  # noqa: F401 - registers them
-from migrations.alembic_config import DIRECTORY, alembic_config
-from migrations.lint.rules import RULES
+import migrations.operations  # noqa: F401 - registers the safe operations
+from migrations.lint.rules import check
 from migrations.lint.source_checks import select_star
-from migrations.revision_generator import require_linear_phases
-from migrations.revision_sql import Transaction, transactions
+from migrations.runner.alembic_config import DIRECTORY, alembic_config
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from migrations.runner.phases import Phase
+from migrations.runner.phases import Phase, require_linear_phases
+from migrations.sql.revision_sql import Transaction, transactions
 
 SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
 _TIMEOUTS = "".join(f"SET {name} = {value};\n" for name, value in LockRetryPolicy().limits().items())
 _IGNORED_SQUAWK_RULES = (
-    "prefer-bigint-over-int",  # `version` counts changes of one row
-    "prefer-robust-stmts",  # a transaction is repeated as a whole; not-idempotent looks at the rest
-    "ban-concurrent-index-creation-in-transaction",  # every CONCURRENTLY here is outside of one
+    "prefer-bigint-over-int",  # `version` counts the changes of one row
+    "prefer-robust-stmts",  # failed transactions are rolled back; not-idempotent checks the others
+    "ban-concurrent-index-creation-in-transaction",  # CONCURRENTLY always runs outside a transaction
 )
 _ALLOWED_IN_CONTRACT = frozenset(
     {
@@ -39,12 +38,12 @@ _ALLOWED_IN_CONTRACT = frozenset(
         *("renaming-column", "renaming-table", "changing-column-type"),
     }
 )
-"""What breaks the release before: the reason for a contract revision, and no fault in it."""
+"""Rules for changes that break the previous release: the purpose of a contract revision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is wrong with a revision; with a reason, it is an exception."""
+    """A violation of a rule. With a reason, the revision allows it."""
 
     revision: str
     rule: str
@@ -57,7 +56,7 @@ class Finding:
 
 
 def lint(scripts: ScriptDirectory) -> Iterator[Finding]:
-    """Yield what is wrong with the revisions, exceptions included."""
+    """Yield the findings in all revisions, exceptions included."""
     try:
         require_linear_phases(scripts)
     except MigrationError as error:
@@ -68,83 +67,80 @@ def lint(scripts: ScriptDirectory) -> Iterator[Finding]:
 
 
 def lint_revision(script: Script) -> Iterator[Finding]:
-    """Yield what is wrong with a revision, exceptions included."""
-    return findings(script, _found(script))
+    """Yield the findings in a revision, exceptions included."""
+    return findings(script, _violations(script))
 
 
-def _found(script: Script) -> Iterator[tuple[str, str]]:
+def _violations(script: Script) -> Iterator[tuple[str, str]]:
     try:
-        transactions(script)
+        upgrade = transactions(script)
         transactions(script, upgrade=False)
-    except Exception as error:  # noqa: BLE001 - whatever a revision may raise
-        yield "offline-dependent", f"it cannot be written as SQL: {error}"
+    except Exception as error:  # noqa: BLE001 - a revision can raise any error
+        yield "offline-dependent", f"cannot be converted to SQL: {error}"
         return
-    for rule, look in RULES.items():
-        for words in look(script):
-            yield rule, words
-    borne = _ALLOWED_IN_CONTRACT if getattr(script.module, "phase", None) == Phase.CONTRACT else frozenset()
+    yield from check(script)
+    is_contract = getattr(script.module, "phase", None) == Phase.CONTRACT
     added: set[str] = set()
-    for transaction in transactions(script):
-        for rule, words in squawk(_without_scaffolding(transaction, added)):
-            if rule not in borne:
-                yield rule, words
+    for transaction in upgrade:
+        for rule, message in squawk(_without_temporary_constraints(transaction, added)):
+            if not (is_contract and rule in _ALLOWED_IN_CONTRACT):
+                yield rule, message
 
 
-def _without_scaffolding(transaction: Transaction, added: set[str]) -> Transaction:
-    """Leave out the end of a constraint that the revision itself has added; note what it adds."""
-    left = []
+def _without_temporary_constraints(transaction: Transaction, added: set[str]) -> Transaction:
+    """Remove the DROP of constraints that the revision has added itself. Add its new constraints to `added`."""
+    kept = []
     for statement in transaction.statements:
         added.update(re.findall(r"\bADD CONSTRAINT (\S+)", statement.text))
         dropped = re.search(r"\bDROP CONSTRAINT IF EXISTS (\S+)$", statement.text)
         if dropped is None or dropped[1] not in added:
-            left.append(statement)
-    return Transaction(transaction.atomic, left)
+            kept.append(statement)
+    return Transaction(transaction.atomic, kept)
 
 
-def findings(script: Script, found: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    """Yield what was found, rules and words, with the reason, if the revision gives one, why it is allowed."""
-    found = list(found)
-    times = Counter(rule for rule, _ in found)
+def findings(script: Script, violations: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """Yield a finding for each violation (rule, message), with the reason if the revision allows it."""
+    violations = list(violations)
+    counts = Counter(rule for rule, _ in violations)
     exceptions: dict[str, str] = getattr(script.module, "exceptions", {})
-    for rule, words in found:
-        reasons = [reason for key, reason in exceptions.items() if _is_meant(key, rule, words, times[rule])]
-        yield Finding(revision=script.revision, rule=rule, message=words, reason=reasons[0] if reasons else None)
+    for rule, message in violations:
+        reasons = [reason for key, reason in exceptions.items() if _matches(key, rule, message, counts[rule])]
+        yield Finding(revision=script.revision, rule=rule, message=message, reason=reasons[0] if reasons else None)
 
 
-def _is_meant(exception: str, rule: str, words: str, times: int) -> bool:
-    excepted, _, part = exception.partition(": ")
-    return excepted == rule and (part in words if part else times == 1)
+def _matches(exception: str, rule: str, message: str, count: int) -> bool:
+    excepted_rule, _, part = exception.partition(": ")
+    return excepted_rule == rule and (part in message if part else count == 1)
 
 
 def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
-    """Yield what squawk finds in a transaction: a rule and words about it."""
+    """Yield the rule and message of each squawk finding in a transaction."""
     if not transaction.statements:
         return
     sql = _TIMEOUTS + "".join(f"{statement.text};\n" for statement in transaction.statements)
     arguments = ["--pg-version=18", "--reporter=json", *(f"--exclude={rule}" for rule in _IGNORED_SQUAWK_RULES)]
     if transaction.atomic:
         arguments.append("--assume-in-transaction")
-    done = subprocess.run(  # noqa: S603 - the linter that is locked with us
+    done = subprocess.run(  # noqa: S603 - a locked dependency
         [SQUAWK, *arguments], input=sql, capture_output=True, text=True, check=False, timeout=60
     )
     try:
         found = json.loads(done.stdout)
     except ValueError:
-        raise MigrationError(f"squawk: {done.stderr or done.stdout}") from None
+        raise MigrationError(f"squawk failed: {done.stderr or done.stdout}") from None
     for each in found:
         line = sql.splitlines()[each["line"]] if each["line"] < sql.count("\n") else ""
         yield each["rule_name"], f"{each['message']} ({line.strip()[:80]})"
 
 
 def main() -> int:
-    """Lint all revisions and all code; return 1 when something is refused."""
+    """Lint all revisions and all code. Return 1 if a finding is not allowed."""
     found = list(lint(ScriptDirectory.from_config(alembic_config())))
-    stars = [
-        star for root in ("adapters", "application", "migrations") for star in select_star(DIRECTORY.parent / root)
-    ]
+    roots = ("adapters", "application", "migrations")
+    stars = [star for root in roots for star in select_star(DIRECTORY.parent / root)]
     for line in [*map(str, found), *stars]:
         sys.stdout.write(f"{line}\n")
-    return 1 if stars or any(each.reason is None for each in found) else 0
+    return int(bool(stars) or any(each.reason is None for each in found))
 
 
 if __name__ == "__main__":

@@ -1,31 +1,36 @@
-"""What squawk does not refuse in a revision, and we do: each rule has a name and says what it has found."""
+"""The rules that squawk lacks."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from alembic.script import Script
 
 from migrations.lint.source_checks import internal_imports, offline_mode_checks
-from migrations.lock_analysis import WRITE_BLOCKING_LOCKS, locks_of
-from migrations.revision_sql import Statement, Transaction, statements, transactions
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, phase_of, safe_from, version_key
-from migrations.sql_text import alter_table_actions, mask_literals, mask_parentheses
+from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
+from migrations.sql.parser import alter_table_actions, mask_literals
+from migrations.sql.revision_sql import Statement, Transaction, transactions
 
-Rule = Callable[[Script], Iterator[str]]
+Violation = tuple[str, str]
+"""A rule and a message."""
 
 _WRITES = re.compile(
-    r"(?:UPDATE|DELETE|MERGE|COPY)\b"
+    r"(?:UPDATE|DELETE|INSERT|MERGE|COPY)\b"
     r"|(?:WITH|EXPLAIN|PREPARE)\b.*\b(?:UPDATE|DELETE FROM|INSERT INTO|MERGE INTO)\b"
     r"|DO\b.*\b(?:UPDATE (?:ONLY )?\S+ (?:AS \w+ |\w+ )?SET|DELETE FROM|INSERT INTO [^;]*?\bSELECT|MERGE INTO)\b",
     re.IGNORECASE,
+)
+_INSERT_VALUES = re.compile(
+    r'INSERT INTO [\w."]+ ?(?:AS \w+ ?)?(?:\([^()]*\) ?)?(?:OVERRIDING \w+ VALUE )?(?:DEFAULT )?VALUES\b', re.IGNORECASE
 )
 _CALLS = re.compile(r"(?:SELECT|VALUES|TABLE|WITH|CALL|EXECUTE)\b|DO\b.*\b(?:PERFORM|CALL)\b", re.IGNORECASE)
 _TRANSACTIONS = re.compile(
     r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE TRANSACTION)\b", re.IGNORECASE
 )
+_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _REWRITES = re.compile(r"VACUUM (?:\([^)]*)?\bFULL\b|CLUSTER\b|REINDEX\b|REFRESH MATERIALIZED VIEW\b", re.IGNORECASE)
 _REWRITING = re.compile(
     r"ALTER (?:COLUMN )?+\S+ (?:SET DATA )?TYPE\b|SET (?:(?:UN)?LOGGED|ACCESS METHOD|TABLESPACE)\b"
@@ -44,165 +49,104 @@ _IDEMPOTENT_ACTION = re.compile(
     r"|(?:RE)?SET\b|(?:VALIDATE|OWNER|ENABLE|DISABLE|REPLICA|CLUSTER)\b",
     re.IGNORECASE,
 )
-_LIMITS = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNORECASE)
+_TIMEOUTS = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNORECASE)
 
 
-def unbatched_write(script: Script) -> Iterator[str]:
-    """Yield UPDATE, DELETE, INSERT … SELECT outside op.backfill: one transaction for as many rows as there are."""
-    for statement in _of_revision(script):
-        inserted = re.match("INSERT\\b", statement.text, re.IGNORECASE) and not _has_values(statement)
-        if inserted or _WRITES.match(_searched(statement)):
-            yield f"rows are written all at once, not by op.backfill: {_short(statement)}"
+def check(script: Script) -> Iterator[Violation]:
+    """Yield the violations in a revision, which must be convertible to SQL."""
+    upgrade, downgrade = transactions(script), transactions(script, upgrade=False)
+    up, down = ([each for part in parts for each in part.statements] for parts in (upgrade, downgrade))
+    for statement in (each for each in up + down if not each.from_safe_operation):
+        for rule, message in _check_statement(statement):
+            yield rule, f"{message}: {_short(statement)}"
+    for statement in up:
+        if _rewrites_table(statement):
+            yield "table-rewrite", f"rewrites the whole table: {_short(statement)}"
+    for tables in _locked_together(upgrade):
+        yield "multi-table-lock", f"one transaction locks {', '.join(tables)}; write one revision for each table"
+    for statement in (*_repeated_statements(upgrade), *_repeated_statements(downgrade)):
+        if not _is_idempotent(statement):
+            yield "not-idempotent", f"fails if the revision is repeated; use IF NOT EXISTS: {_short(statement)}"
+    if up and not down:
+        yield "no-downgrade", "the downgrade has no statements"
+    yield from _check_source(Path(script.path).read_text(encoding="utf-8"))
+    yield from _check_phase(script)
 
 
-def opaque_function_call(script: Script) -> Iterator[str]:
-    """Yield SELECT f(), CALL p(): what they do, and under which locks, is not in the revision."""
-    for statement in _of_revision(script):
-        if _CALLS.match(_searched(statement)):
-            yield f"what it does is not seen here: {_short(statement)}"
+def _check_statement(statement: Statement) -> Iterator[Violation]:
+    """Check a statement that no safe operation issues."""
+    executed = _executed_text(statement)
+    if _WRITES.match(executed) and not _INSERT_VALUES.match(executed):
+        yield "unbatched-write", "writes all rows in one transaction; use op.backfill"
+    if _CALLS.match(executed):
+        yield "opaque-function-call", "calls a function that the linter cannot check"
+    if statement.is_batched:  # asyncpg rejects it
+        yield "multiple-statements", "op.execute accepts one statement; use one call for each"
+    if _TRANSACTIONS.match(statement.text):
+        yield "explicit-transaction-control", "the migration runner controls transactions"
+    if _CONCURRENTLY.search(mask_literals(statement.text)):  # the statement_timeout interrupts it
+        yield "raw-concurrently", "leaves an INVALID index if interrupted; use op.create_index_concurrently"
 
 
-def multiple_statements(script: Script) -> Iterator[str]:
-    """Yield statements that are sent together: asyncpg takes one at a time."""
-    for statement in _of_revision(script):
-        if statement.is_batched:
-            yield f"op.execute takes one statement: {_short(statement)}"
+def _check_source(source: str) -> Iterator[Violation]:
+    # The runner's timeouts limit how long a revision blocks other sessions.
+    for name in sorted(set(_TIMEOUTS.findall(source))):
+        yield "timeout-override", f"revision sets {name}; the migration runner sets it"
+    for name in offline_mode_checks(source):
+        message = f"revision behaves differently offline (uses {name}); the linter cannot check it"
+        yield "offline-dependent", message
+    # Statements that run through migration internals would count as safe.
+    for name in internal_imports(source):
+        yield "internal-import", f"revision imports {name}; revisions may import only op from migrations"
 
 
-def explicit_transaction_control(script: Script) -> Iterator[str]:
-    """Yield COMMIT and the like: a repetition after a failure relies on where transactions end."""
-    for statement in _of_revision(script):
-        if _TRANSACTIONS.match(statement.text):
-            yield f"transactions are not a revision's to end: {_short(statement)}"
-
-
-def raw_concurrently(script: Script) -> Iterator[str]:
-    """Yield CONCURRENTLY outside our operations: the time limits hold for it, and it leaves an INVALID index."""
-    for statement in _of_revision(script):
-        if re.search(r"\bCONCURRENTLY\b", mask_literals(statement.text), re.IGNORECASE):
-            yield f"interrupted, it leaves what is INVALID; op.create_index_concurrently does not: {_short(statement)}"
-
-
-def multi_table_lock(script: Script) -> Iterator[str]:
-    """Yield tables locked in one transaction: the first one stays locked while the second is waited for."""
-    new: set[str] = set()
-    for transaction in transactions(script):
-        taken = _write_blocked_tables(transaction, new)
-        if transaction.atomic and len(taken) > 1:
-            yield f"one transaction locks {', '.join(sorted(taken))}: make it a revision for each"
-
-
-def table_rewrite(script: Script) -> Iterator[str]:
-    """Yield what writes the whole table, or an index, anew while nobody can write."""
-    for statement in statements(script):
-        line = mask_literals(statement.text)
-        concurrently = re.search(r"\bCONCURRENTLY\b", line, re.IGNORECASE)
-        if (_REWRITES.match(line) and not concurrently) or any(map(_REWRITING.match, alter_table_actions(line))):
-            yield f"the table is written anew: {_short(statement)}"
-
-
-def not_idempotent(script: Script) -> Iterator[str]:
-    """Yield plain statements that steps after them commit: a repetition after a failure meets them again."""
-    for upgrade in (True, False):
-        for transaction in transactions(script, upgrade=upgrade)[:-1]:
-            for statement in transaction.statements:
-                if transaction.atomic and not _is_idempotent(statement):
-                    yield f"a step commits it, and a repetition fails (IF NOT EXISTS?): {_short(statement)}"
-
-
-def timeout_override(script: Script) -> Iterator[str]:
-    """Yield that a revision has time limits of its own: those it is run with keep the queue behind a lock short."""
-    for limit in sorted(set(_LIMITS.findall(Path(script.path).read_text(encoding="utf-8")))):
-        yield f"it has a say in {limit}, which is not a revision's to choose"
-
-
-def offline_dependent(script: Script) -> Iterator[str]:
-    """Yield that a revision asks whether there is a server: what it does then is not what is looked at here."""
-    for name in offline_mode_checks(Path(script.path)):
-        yield f"it asks for {name}: with a server it may do what nobody has seen"
-
-
-def internal_import(script: Script) -> Iterator[str]:
-    """Yield what a revision imports of that which applies revisions: what it has run by it would pass for safe."""
-    for name in internal_imports(Path(script.path)):
-        yield f"it imports {name}: `op` is all that is for revisions"
-
-
-def no_downgrade(script: Script) -> Iterator[str]:
-    """Yield that the downgrade does nothing."""
-    if not statements(script, upgrade=False) and statements(script):
-        yield "the downgrade does nothing"
-
-
-def phase(script: Script) -> Iterator[str]:
-    """Yield that the phase is not declared, or that this release cannot bear the contract itself."""
+def _check_phase(script: Script) -> Iterator[Violation]:
     try:
-        if phase_of(script) is Phase.CONTRACT and version_key(safe_from(script)) > version_key(_release()):
-            yield f"safe from release {safe_from(script)}, and this is {_release()}: it comes with that one"
+        if phase_of(script) is Phase.CONTRACT and version_key(safe_from(script)) > version_key(version("hexapost")):
+            yield "phase", f"is safe from release {safe_from(script)}; add it in that release"
     except MigrationError as error:
-        yield str(error)
+        yield "phase", str(error)
 
 
-RULES: dict[str, Rule] = {
-    rule.__name__.replace("_", "-"): rule
-    for rule in (
-        unbatched_write,
-        opaque_function_call,
-        multiple_statements,
-        explicit_transaction_control,
-        raw_concurrently,
-        multi_table_lock,
-        table_rewrite,
-        not_idempotent,
-        timeout_override,
-        offline_dependent,
-        internal_import,
-        no_downgrade,
-        phase,
-    )
-}
-
-
-def _of_revision(script: Script) -> Iterator[Statement]:
-    """Yield the statements of both directions that no safe operation runs."""
-    for statement in statements(script) + statements(script, upgrade=False):
-        if not statement.from_safe_operation:
-            yield statement
-
-
-def _searched(statement: Statement) -> str:
-    """Return what of a statement is run: of a DO all, which is in a string; of a CREATE FUNCTION nothing in strings."""
-    return " ".join(
-        (statement.text if statement.text.upper().startswith("DO") else mask_literals(statement.text)).split()
-    )
-
-
-def _has_values(statement: Statement) -> bool:
-    return re.search(r"\bVALUES\b", mask_parentheses(statement.text), re.IGNORECASE) is not None
-
-
-def _is_idempotent(statement: Statement) -> bool:
-    done = alter_table_actions(mask_literals(statement.text))
-    if done:
-        return all(map(_IDEMPOTENT_ACTION.match, done))
-    return _IDEMPOTENT.match(_searched(statement)) is not None
-
-
-def _write_blocked_tables(transaction: Transaction, new: set[str]) -> set[str]:
-    """Return the tables, of those there were before the revision, on which the transaction stops writers."""
-    taken: set[str] = set()
-    for statement in transaction.statements:
-        for table, mode in locks_of(statement.text).items():
+def _locked_together(upgrade: list[Transaction]) -> Iterator[list[str]]:
+    """Yield older tables on which one transaction blocks writes: the first stays locked while the next is awaited."""
+    new: set[str] = set()
+    for transaction in upgrade:
+        tables: set[str] = set()
+        for table, mode in (lock for each in transaction.statements for lock in locks_of(each.text).items()):
             if mode == "NEW":
                 new.add(table)
             elif mode in WRITE_BLOCKING_LOCKS and table not in new:
-                taken.add(table)
-    return taken
+                tables.add(table)
+        if transaction.atomic and len(tables) > 1:
+            yield sorted(tables)
+
+
+def _repeated_statements(parts: list[Transaction]) -> Iterator[Statement]:
+    """Yield the statements that a safe operation commits, so a repeated revision runs them again."""
+    for transaction in parts[:-1]:
+        if transaction.atomic:
+            yield from transaction.statements
+
+
+def _rewrites_table(statement: Statement) -> bool:
+    """Return True if the statement rewrites a table or an index while it blocks writes."""
+    line = mask_literals(statement.text)
+    rewrites = _REWRITES.match(line) is not None and not _CONCURRENTLY.search(line)
+    return rewrites or any(map(_REWRITING.match, alter_table_actions(line)))
+
+
+def _is_idempotent(statement: Statement) -> bool:
+    if actions := alter_table_actions(mask_literals(statement.text)):
+        return all(map(_IDEMPOTENT_ACTION.match, actions))
+    return _IDEMPOTENT.match(_executed_text(statement)) is not None
+
+
+def _executed_text(statement: Statement) -> str:
+    """Return the SQL that runs now: with the body of a DO block, without the body of a CREATE FUNCTION."""
+    is_block = statement.text.upper().startswith("DO")
+    return " ".join((statement.text if is_block else mask_literals(statement.text)).split())
 
 
 def _short(statement: Statement) -> str:
     return " ".join(statement.text.split())[:100]
-
-
-def _release() -> str:
-    return version("hexapost")

@@ -1,4 +1,4 @@
-"""Rows for the tracer: each table is filled as soon as it is there, so that later revisions have something to scan."""
+"""Inserts sample rows into new tables, so that later revisions scan and rewrite rows."""
 
 from sqlalchemy import Connection, text
 
@@ -18,12 +18,12 @@ _API_KEYS = """
     SELECT md5('key ' || n)::uuid, 'key ' || n, ARRAY['posts:read'], 1, sha256(n::text::bytea), now()
     FROM generate_series(1, :rows / 100) AS n
 """
-_OUTCOMES = """
+_IDEMPOTENCY_RECORDS = """
     INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, created_at, expires_at)
     SELECT md5('key ' || (1 + n % (:rows / 100)))::uuid, sha256(n::text::bytea), sha256('f'), 'answer', now(), now()
     FROM generate_series(1, :rows / 10) AS n
 """
-_INSERTS = {"users": _USERS, "posts": _POSTS, "api_keys": _API_KEYS, "idempotency_records": _OUTCOMES}
+_INSERTS = {"users": _USERS, "posts": _POSTS, "api_keys": _API_KEYS, "idempotency_records": _IDEMPOTENCY_RECORDS}
 MIN_ROWS = 100
 
 _TABLES = text("""
@@ -33,24 +33,26 @@ _TABLES = text("""
 
 
 class MissingSampleRowsError(Exception):
-    """There is a table that nobody says how to fill."""
+    """A table has no sample rows here."""
 
 
 def insert_sample_rows(connection: Connection, rows: int, filled: set[str]) -> None:
-    """Fill the tables that are new, `rows` posts and in proportion.
+    """Insert sample rows into new tables: `rows` posts, and other rows in proportion. Update `filled`.
 
-    Raises MissingSampleRowsError for one not listed here.
+    Raises MissingSampleRowsError for a table without an INSERT in this module.
     """
-    there = {str(name) for (name,) in connection.execute(_TABLES)}
-    filled &= there
-    if unknown := there - _INSERTS.keys():
+    existing = {str(name) for (name,) in connection.execute(_TABLES)}
+    filled &= existing
+    if unknown := existing - _INSERTS.keys():
         raise MissingSampleRowsError(
-            f"migrations/lint/sample_rows.py does not say how to fill {', '.join(sorted(unknown))}"
+            f"no sample rows for table {', '.join(sorted(unknown))}; add an INSERT to migrations/lint/sample_rows.py"
         )
-    for table in [table for table in _INSERTS if table in there - filled]:
+    new = [table for table in _INSERTS if table in existing - filled]
+    for table in new:
         connection.execute(text(_INSERTS[table].replace("::", r"\:\:")), {"rows": max(rows, MIN_ROWS)})
         filled.add(table)
     connection.commit()
-    connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
-    connection.commit()
-    connection.execution_options(isolation_level="READ COMMITTED")
+    if new:
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
+        connection.commit()
+        connection.execution_options(isolation_level="READ COMMITTED")

@@ -1,4 +1,4 @@
-"""What is looked for in Python: columns that nobody names, and what revisions have no business with."""
+"""Checks of Python source: `SELECT *` in the code, and names and imports in revisions."""
 
 import ast
 import re
@@ -9,32 +9,28 @@ _STAR = re.compile(
     r"\b(?:SELECT|RETURNING)\b(?:(?!\b(?:SELECT|FROM)\b).)*?[\s,.]\*\s*(?:[,);]|$|\b(?:FROM|INTO)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_SERVER = frozenset({"as_sql", "is_offline_mode", "get_bind", "bind", "connection"})
+_SERVER_ATTRIBUTES = frozenset({"as_sql", "is_offline_mode", "get_bind", "bind", "connection"})
 
 
 def select_star(root: Path) -> Iterator[str]:
-    """Yield where code asks for all columns: its cached plans fail when a migration adds one."""
+    """Yield the places that select all columns. Their cached plans fail after a migration adds a column."""
     for path in sorted(root.rglob("*.py")):
-        for line, text in _texts(ast.parse(path.read_text(encoding="utf-8"))):
-            if _STAR.search(text):
-                yield f"{path}:{line}: asks for all columns, which fails in a rolling migration: name them"
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for line in sorted({lineno for lineno, text in map(_string, nodes) if _STAR.search(text)}):
+            yield f"{path}:{line}: selects all columns, which fails during a rolling migration; list the columns"
 
 
-def offline_mode_checks(path: Path) -> list[str]:
-    """Return the names in a revision by which it can tell whether it is run on a server or written as SQL."""
-    found = {
-        node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)
-    }
-    return sorted(found & _SERVER)
+def offline_mode_checks(source: str) -> list[str]:
+    """Return the attributes by which a revision can detect offline mode."""
+    attributes = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    return sorted(attributes & _SERVER_ATTRIBUTES)
 
 
-def internal_imports(path: Path) -> list[str]:
-    """Return what a revision imports of `migrations` that is not for revisions: all but `op`."""
+def internal_imports(source: str) -> list[str]:
+    """Return the imports of a revision from `migrations`, except `op`."""
+    names = [name for node in ast.walk(ast.parse(source)) for name in _imported(node)]
     return sorted(
-        name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        for name in _imported(node)
-        if name.partition(".")[0] == "migrations" and name != "migrations.operations.op"
+        name for name in names if name.partition(".")[0] == "migrations" and name != "migrations.operations.op"
     )
 
 
@@ -44,15 +40,9 @@ def _imported(node: ast.AST) -> list[str]:
     return [each.name for each in node.names] if isinstance(node, ast.Import) else []
 
 
-def _texts(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield lines and strings, what is inserted into them left out."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.lineno, node.value
-    elif isinstance(node, ast.JoinedStr):
-        yield node.lineno, "".join(str(part.value) if isinstance(part, ast.Constant) else "_" for part in node.values)
-        for part in node.values:
-            if isinstance(part, ast.FormattedValue):
-                yield from _texts(part.value)
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from _texts(child)
+def _string(node: ast.AST) -> tuple[int, str]:
+    """Return the line and text of a string; in an f-string, an expression is `_`."""
+    if not isinstance(node, ast.Constant | ast.JoinedStr):
+        return 0, ""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return node.lineno, "".join(str(part.value) if isinstance(part, ast.Constant) else "_" for part in parts)

@@ -1,8 +1,8 @@
-"""What revisions call `op`: Alembic's operations and the safe ones, which others do not notice.
+"""The operations of revisions, `op`: Alembic's operations and safe operations, which do not block the service.
 
-Each safe operation commits what came before it, works outside the transaction of the revision, and finds what it did
-when it is repeated. A revision that uses them is therefore applied again from its beginning after a failure, and the
-rest of it has to bear that, too: `if_not_exists=True`, CREATE OR REPLACE.
+A safe operation commits the statements before it and runs outside the revision's transaction. If a revision with safe
+operations fails, it is repeated from its beginning. Safe operations skip completed work. Other statements of such a
+revision must be idempotent: `if_not_exists=True`, CREATE OR REPLACE.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from alembic import op as _op
 from alembic.operations import Operations
 
-from migrations.operations.backfill import BackfillOp
-from migrations.operations.constraints import AddConstraintOp, AddNotNullOp, DropConstraintIfExistsOp, DropNotNullOp
-from migrations.operations.indexes import CreateIndexConcurrentlyOp, DropIndexConcurrentlyOp
+from migrations.operations.backfill import BackfillOperation
+from migrations.operations.constraints import ConstraintOperations
+from migrations.operations.indexes import IndexOperations
 
 P = ParamSpec("P")
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     def _method(registered: Callable[Concatenate[Operations, P], None]) -> Callable[Concatenate[Any, P], None]: ...
 
     class SafeOperations(Operations):
-        """Alembic's operations, with ours."""
+        """Alembic's operations and the safe operations."""
 
-        create_index_concurrently = _method(CreateIndexConcurrentlyOp.create_index_concurrently)
-        drop_index_concurrently = _method(DropIndexConcurrentlyOp.drop_index_concurrently)
-        add_foreign_key = _method(AddConstraintOp.add_foreign_key)
-        add_check = _method(AddConstraintOp.add_check)
-        add_unique = _method(AddConstraintOp.add_unique)
-        drop_constraint_if_exists = _method(DropConstraintIfExistsOp.drop_constraint_if_exists)
-        add_not_null = _method(AddNotNullOp.add_not_null)
-        drop_not_null = _method(DropNotNullOp.drop_not_null)
-        backfill = _method(BackfillOp.backfill)
+        create_index_concurrently = _method(IndexOperations.create_index_concurrently)
+        drop_index_concurrently = _method(IndexOperations.drop_index_concurrently)
+        add_foreign_key = _method(ConstraintOperations.add_foreign_key)
+        add_check = _method(ConstraintOperations.add_check)
+        add_unique = _method(ConstraintOperations.add_unique)
+        drop_constraint_if_exists = _method(ConstraintOperations.drop_constraint_if_exists)
+        add_not_null = _method(ConstraintOperations.add_not_null)
+        drop_not_null = _method(ConstraintOperations.drop_not_null)
+        backfill = _method(BackfillOperation.backfill)
 
     op: SafeOperations
 else:

@@ -1,25 +1,22 @@
-"""Filling a column of a table that is in use: batch by batch along a key, each batch a transaction, with pauses.
+"""Updates all rows of a live table in batches along a key, each in one transaction, with pauses.
 
-Where it stands is stored in the transaction of each batch, so that it goes on there after a kill -9. Rows that are
-written meanwhile behind it are the business of whoever writes them: a trigger or the release that runs.
+Each batch stores its checkpoint in its transaction, so a killed migration continues after the last committed batch.
+A trigger or the running release must set the column in rows that are written during the backfill.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from alembic.operations import MigrateOperation, Operations
-from alembic.runtime.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import Row
 
 from migrations.operations.backfill_sql import BackfillSpec, BackfillStatements
 from migrations.operations.batch_size import AdaptiveBatchSize
 from migrations.operations.checkpoints import Checkpoint, CheckpointStore
 from migrations.operations.progress_bar import ProgressBar
-from migrations.operations.steps import StepRunner, limited, steps
-from migrations.runner.lock_retry import MigrationError, policy_of, retry_on_lock_timeout
-from migrations.runner.running_revision import running
+from migrations.operations.steps import StepRunner, steps
+from migrations.runner.lock_retry import MigrationError, retry_on_lock_timeout
 
 _TYPE = """
     SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
@@ -29,11 +26,8 @@ _ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_
 
 
 @Operations.register_operation("backfill")
-@dataclass
-class BackfillOp(MigrateOperation):
-    """UPDATE, in batches."""
-
-    spec: BackfillSpec
+class BackfillOperation:
+    """The method of `op` for backfills."""
 
     @classmethod
     def backfill(
@@ -47,79 +41,72 @@ class BackfillOp(MigrateOperation):
         batch: int = 1000,
         pause: float = 0.02,
     ) -> None:
-        """Run UPDATE table_name SET assignments WHERE where, looking at `batch` rows at a time at most.
+        """Run UPDATE table_name SET assignments WHERE where, in batches.
 
-        There are fewer where a batch takes longer than others should wait for its rows, and for its commit; after one
-        that wrote there is a pause of `pause` seconds.
-        `key` are columns, never NULL, that together are unique and of which the first start an index; best those in
-        whose order the rows were written, so that a batch is on few pages. Every row that matches is updated once,
-        however often the migration is killed and started again.
+        Every matching row is updated once, even if the migration is killed and started again. A batch scans at most
+        `batch` rows. The batch size shrinks if a batch holds its row locks too long. After a batch with updates, the
+        backfill waits `pause` seconds.
+
+        `key` has columns that are unique together and NOT NULL, and that are the first columns of an index. The best
+        key follows the order of insertion, because a batch then changes few pages.
         """
-        operations.invoke(cls(BackfillSpec(table_name, assignments, where, key, batch, pause)))
+        spec = BackfillSpec(table_name, assignments, where, key, batch, pause)
+        with steps(operations, f"backfilling {table_name}") as run:
+            checkpoints = CheckpointStore(run, str(spec))
+            sql = BackfillStatements(spec, run.quote, checkpoints.condition)
+            if run.offline:
+                run.run_concurrently(sql.script(run.policy.limits()["lock_timeout"]))
+            elif not checkpoints.start_or_resume().finished:
+                with run.limited(statement_timeout=0):
+                    _update_all(run, spec, sql, checkpoints)
+                checkpoints.finish()
 
 
-@Operations.implementation_for(BackfillOp)
-def _backfill(operations: Operations, operation: BackfillOp) -> None:
-    spec = operation.spec
-    with steps(operations, f"backfilling {spec.table_name}") as run:
-        places = CheckpointStore(run, running(operations.get_context()), str(spec))
-        sql = BackfillStatements(operations, spec, places.row)
-        if run.offline:
-            run.run_concurrently(sql.script(policy_of(operations.get_context()).limits()["lock_timeout"]))
-            return
-        place = places.start_or_resume()
-        if not place.finished:
-            with limited(operations, {"statement_timeout": 0}):
-                _fill(operations.get_context(), run, spec, sql, places)
-            places.finish()
-
-
-def _fill(
-    context: MigrationContext, run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, places: CheckpointStore
-) -> None:
-    """Fill batch by batch, from where the last run ended; wait shortly for a row that is locked, and again later."""
+def _update_all(run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, checkpoints: CheckpointStore) -> None:
     types = [_type_of(run, spec.table_name, column) for column in spec.key]
-    place = places.read()
+    checkpoint = checkpoints.read()
     estimate = run.fetch_one(_ESTIMATE, table=spec.table_name)
-    progress = ProgressBar(
-        context, f"backfill of {spec.table_name}", estimate[0] if estimate else 0, begins_at=place.updated_rows
-    )
-    pace = AdaptiveBatchSize(spec.batch_size)
+    title = f"backfill of {spec.table_name}"
+    progress = ProgressBar(run.context, title, estimate[0] if estimate else 0, start=checkpoint.updated_rows)
+    size = AdaptiveBatchSize(spec.batch_size)
     while True:
-        running(context).require_lock()
-        with pace.measure():
-            moved = _batch(context, run, sql, sql.batch_statement(place.last_key, types, pace.size), spec)
-        if moved is None:
-            # It is at the end, or did not go on from the right place.
-            last, place = place.last_key, places.read()
-            if place.last_key == last:
+        run.running.require_lock()
+        started = time.monotonic()
+        batch = _run_batch(run, sql.table, sql.batch_statement(checkpoint.last_key, types, size.rows))
+        size.record_duration(time.monotonic() - started)
+        if batch is None:
+            # The table has no more rows, or the session of a killed process has moved the checkpoint.
+            last_key, checkpoint = checkpoint.last_key, checkpoints.read()
+            if checkpoint.last_key == last_key:
                 break
-        elif moved.last == place.last_key:
-            raise MigrationError(f"backfilling {spec.table_name}: it does not get beyond {', '.join(moved.last)}")
+        elif batch.last == checkpoint.last_key:
+            raise MigrationError(
+                f"Backfill of {spec.table_name} makes no progress after key {', '.join(batch.last)}. "
+                "Is the key column unique and not NULL?"
+            )
         else:
-            wrote = moved.done > place.updated_rows
-            place = Checkpoint(moved.last, moved.done, finished=False)
-            progress.update(place.updated_rows)
-            time.sleep(spec.pause if wrote else 0)
-    progress.finish(place.updated_rows)
+            has_updates = batch.done > checkpoint.updated_rows
+            checkpoint = Checkpoint(batch.last, batch.done)
+            progress.update(checkpoint.updated_rows)
+            time.sleep(spec.pause if has_updates else 0)
+    progress.finish(checkpoint.updated_rows)
 
 
-def _batch(
-    context: MigrationContext, run: StepRunner, sql: BackfillStatements, statement: str, spec: BackfillSpec
-) -> Row[Any] | None:
+def _run_batch(run: StepRunner, table: str, statement: str) -> Row[Any] | None:
+    """Run a batch; after a lock timeout, release its row locks and retry."""
     return retry_on_lock_timeout(
-        context,
+        run.context,
         lambda: run.fetch_one(statement),
-        current_step=f"backfilling {spec.table_name}",
-        completed_work="done is what a repetition goes on after",
-        on=[sql.table],
+        current_step=lambda: f"backfilling {table}",
+        completed_work=lambda: "completed batches are kept; run the migration again to continue",
+        tables=[table],
     )
 
 
 def _type_of(run: StepRunner, table: str, column: str) -> str:
     found = run.fetch_one(_TYPE, table=table, column=column)
     if found is None:
-        raise MigrationError(f"backfilling {table}: it has no column {column}")
+        raise MigrationError(f"Backfill of {table}: the key column {column} does not exist.")
     if not found.attnotnull:
-        raise MigrationError(f"backfilling {table}: its key {column} may be NULL")
+        raise MigrationError(f"Backfill of {table}: the key column {column} is nullable; use NOT NULL columns.")
     return str(found[0])

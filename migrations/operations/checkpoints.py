@@ -1,7 +1,7 @@
-"""Where backfills stand: a table that is there from the first batch until the revision is stamped.
+"""Stores the checkpoints of backfills in a table, until their revision is applied.
 
-A backfill is known by its revision and its number in it. What is finished stays as such until the transaction that
-stamps the revision, so that a repetition of the revision leaves it out.
+The key of a backfill is its revision and its number within it. A finished backfill keeps its checkpoint, so that a
+repeated revision skips it. The transaction that stores the schema version deletes the checkpoint.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from migrations.operations.steps import StepRunner
+from migrations.operations.steps import StepRunner, quote_literal
 from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, MigrationError, sqlstate
 from migrations.runner.phases import with_ancestors
 from migrations.runner.running_revision import RunningRevision
@@ -30,79 +30,74 @@ _TABLE_EXISTS = f"SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The key of the last row that was looked at, as text, and the number of rows that were updated by then."""
+    """The key of the last scanned row, as text, and the number of updated rows."""
 
     last_key: Sequence[str] | None
     updated_rows: int
-    finished: bool
+    finished: bool = False
 
 
 class CheckpointStore:
-    """The place of one backfill, which `description` says in words."""
+    """The checkpoint of one backfill; `condition` selects its row."""
 
-    def __init__(self, run: StepRunner, under_way: RunningRevision, description: str) -> None:
-        under_way.backfills += 1
+    def __init__(self, run: StepRunner, statement: str) -> None:
+        running = run.running
+        running.backfills += 1
         self._run = run
-        self._name = f"backfill {under_way.backfills} of revision {under_way.revision}"
-        self._digest = hashlib.sha256(description.encode()).hexdigest()
-        self._key = f"{quote_literal(under_way.revision)}, {under_way.up}, {under_way.backfills}"
-        self.row = f"(revision, up, number) = ({self._key})"
+        self._name = f"backfill {running.backfills} of revision {running.revision}"
+        self._digest = quote_literal(hashlib.sha256(statement.encode()).hexdigest())
+        self._key = f"{quote_literal(running.revision)}, {running.up}, {running.backfills}"
+        self.condition = f"(revision, up, number) = ({self._key})"
 
     def start_or_resume(self) -> Checkpoint:
-        """Return where it stands, which is the beginning at first.
+        """Return the checkpoint, created if it is missing.
 
-        Raises MigrationError when what stands there was begun with other words.
+        Raises MigrationError if it belongs to a backfill with another statement.
         """
         self._run.run_concurrently(_CREATE_TABLE)
         self._run.run_concurrently(
-            f"INSERT INTO {TABLE} (revision, up, number, digest) VALUES ({self._key}, {quote_literal(self._digest)})"
+            f"INSERT INTO {TABLE} (revision, up, number, digest) VALUES ({self._key}, {self._digest})"
             " ON CONFLICT DO NOTHING"
         )
-        if not self._run.exists(f"FROM {TABLE} WHERE {self.row} AND digest = {quote_literal(self._digest)}"):
+        if not self._run.exists(f"FROM {TABLE} WHERE {self.condition} AND digest = {self._digest}"):
             raise MigrationError(
-                f"{self._name} was begun as another statement, some of which is done: put the revision back as it was,"
-                f" or DELETE FROM {TABLE} WHERE {self.row} to have all rows updated by the new one"
+                f"{self._name} was started with another statement and has updated some rows. Restore that statement in"
+                f" the revision. Or update all rows with the new one: DELETE FROM {TABLE} WHERE {self.condition}"
             )
         return self.read()
 
     def read(self) -> Checkpoint:
-        """Return where it stands. Raises MigrationError when nobody knows."""
-        row = self._run.fetch_one(f"SELECT last, done, finished FROM {TABLE} WHERE {self.row}")
+        """Return the checkpoint. Raises MigrationError if it is missing."""
+        row = self._run.fetch_one(f"SELECT last, done, finished FROM {TABLE} WHERE {self.condition}")
         if row is None:
-            raise MigrationError(f"the place of {self._name} is gone from {TABLE}: somebody else has deleted it")
+            raise MigrationError(
+                f"The checkpoint of {self._name} is missing from {TABLE}; it was deleted while the migration ran."
+            )
         return Checkpoint(row.last, row.done, row.finished)
 
     def finish(self) -> None:
-        """Note that no row is left."""
-        self._run.run_concurrently(f"UPDATE {TABLE} SET finished = true WHERE {self.row}")
+        """Mark the backfill as finished."""
+        self._run.run_concurrently(f"UPDATE {TABLE} SET finished = true WHERE {self.condition}")
 
 
-def delete_checkpoints(connection: Connection, under_way: RunningRevision, scripts: ScriptDirectory) -> None:
-    """Delete the places of a revision, in the transaction that stamps it.
-
-    When it is undone, what later revisions had begun is, too.
-    """
+def delete_checkpoints(connection: Connection, running: RunningRevision, scripts: ScriptDirectory) -> None:
+    """Delete the checkpoints of a revision; if it is undone, also those of later revisions."""
     if connection.execute(text(_TABLE_EXISTS)).first() is None:
         return
     for (revision,) in connection.execute(text(f"SELECT DISTINCT revision FROM {TABLE}")).all():
         known = with_ancestors(scripts, [revision])
-        undone = not under_way.up and (not known or under_way.revision in known)
-        if undone or revision == under_way.revision:
+        is_undone = not running.up and (not known or running.revision in known)
+        if is_undone or revision == running.revision:
             connection.execute(text(f"DELETE FROM {TABLE} WHERE revision = :revision"), {"revision": revision})
 
 
 def drop_empty_table(connection: Connection) -> None:
-    """Drop the table when nothing stands in it; when somebody reads it just now, a later migration does."""
+    """Drop the table if it is empty. If it is locked, a later migration drops it."""
     try:
         with connection.begin():
-            there = connection.execute(text(_TABLE_EXISTS)).first()
-            if there and not connection.execute(text(f"SELECT 1 FROM {TABLE}")).first():
+            exists = connection.execute(text(_TABLE_EXISTS)).first()
+            if exists and not connection.execute(text(f"SELECT 1 FROM {TABLE}")).first():
                 connection.execute(text(f"DROP TABLE {TABLE}"))
     except DBAPIError as error:
         if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
-
-
-def quote_literal(value: str) -> str:
-    """Return a text as SQL."""
-    return "'" + value.replace("'", "''") + "'"

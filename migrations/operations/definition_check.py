@@ -1,47 +1,29 @@
-"""What a name that is taken already stands for: what the revision asks for, or something else.
-
-The server is asked for the definition of both in its own words; what is asked for is made on empty tables of the same
-names for that, in another session, of which nothing remains.
-"""
+"""Compares an existing index or constraint with the one that a revision creates."""
 
 from sqlalchemy import Executable, text
 
-from migrations.operations.steps import StepRunner, escaped
+from migrations.operations.steps import StepRunner
 from migrations.runner.lock_retry import MigrationError
 
-_INDEX = "SELECT pg_get_indexdef(to_regclass(quote_ident(:name)), 0, true)"
-_CONSTRAINT = """
-    SELECT regexp_replace(pg_get_constraintdef(oid, true), ' NOT VALID$', '') FROM pg_constraint
-    WHERE conrelid = to_regclass(quote_ident(:on)) AND conname = :name
-"""
 
-
-def require_same_index(run: StepRunner, name: str, create: Executable, *, table: str) -> None:
-    """Raise MigrationError when the index of that name is not what the statement makes; `table` is SQL."""
-    _same(run, _INDEX, create, table, None, name=name)
-
-
-def require_same_constraint(
-    run: StepRunner, name: str, add: str, *, on: str, table: str, referent: str | None = None
+def require_same_definition(
+    run: StepRunner, query: str, create: Executable, *, table: str, referent: str | None = None, **parameters: str
 ) -> None:
-    """Raise MigrationError when the constraint of that name is not what the statement adds, validated or not.
+    """Raise MigrationError if the existing object differs from the one that `create` makes.
 
-    `table`, its name as SQL, may reference `referent`.
+    `query` returns the server's text of a definition. `create` runs on empty temporary tables with the same names, in
+    a second session that is rolled back. `table` and `referent` are SQL names.
     """
-    _same(run, _CONSTRAINT, escaped(add), table, referent, name=name, on=on)
-
-
-def _same(
-    run: StepRunner, question: str, statement: Executable, table: str, referent: str | None, **parameters: str
-) -> None:
-    row = run.fetch_one(question, **parameters)
-    there = None if row is None else row[0]
-    with run.rolled_back_connection() as connection:
+    row = run.fetch_one(query, **parameters)
+    if row is None or run.connection is None:
+        raise MigrationError(f"{parameters['name']} on {table} was dropped while the migration ran; run it again")
+    with run.connection.engine.connect() as connection:
         for each in dict.fromkeys([table, referent or table]):
             keys = " INCLUDING INDEXES" if each == referent else ""
             connection.execute(text(f"CREATE TEMPORARY TABLE {each} (LIKE {each}{keys})"))
-        connection.execute(statement)
-        wanted = connection.execute(text(question), parameters).scalar_one()
-    if there != wanted:
-        name = parameters["name"]
-        raise MigrationError(f"{name} on {table} is there already and is something else: {there}; not {wanted}")
+        connection.execute(create)
+        expected = connection.execute(text(query), parameters).scalar_one()
+    if row[0] != expected:
+        raise MigrationError(
+            f"{parameters['name']} on {table} exists with another definition: {row[0]}; expected: {expected}"
+        )

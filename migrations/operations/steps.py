@@ -1,135 +1,132 @@
-"""A step of a safe operation: a statement that is committed by itself, within time limits, and can be repeated."""
+"""Runs the steps of a safe operation: each statement is committed, has time limits, and can be repeated."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from alembic.operations import Operations
-from sqlalchemy import Connection, Executable, Row, TextClause, text
+from sqlalchemy import Executable, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.runner.lock_retry import MigrationError, policy_of, retry_on_lock_timeout
 from migrations.runner.running_revision import running
+from migrations.sql.origin import StatementOrigin, statements_from
 
-NOT_NULL_NOT_VALID = 180000
-"""The first server_version_num that takes ADD CONSTRAINT … NOT NULL … NOT VALID."""
-
-_UNLIMITED = {"statement_timeout": 0, "lock_timeout": 0}
+MAX_IDENTIFIER_BYTES = 63
+"""PostgreSQL truncates longer names, and does not find the object under its full name."""
 
 
 class StepRunner:
-    """The steps of one safe operation, outside the transaction of the revision.
+    """Runs the steps of one safe operation outside the revision's transaction.
 
-    What the revision did before is committed by then. When there is no server to ask (`--sql`), nothing is there yet.
+    Offline (`--sql`) it writes every step, as if the database had no objects.
     """
 
-    def __init__(self, operations: Operations, connection: Connection | None, current_step: str) -> None:
+    def __init__(self, operations: Operations, current_step: str) -> None:
         self._operations = operations
-        self._connection = connection
         self._current_step = current_step
-        self._done = 0
+        self._completed_steps = 0
+        self.context = operations.get_context()
+        self.policy = policy_of(self.context)
+        self.running = running(self.context)
+        self.connection = None if self.context.as_sql else self.context.connection
+        self.offline = self.connection is None
+
+    @property
+    def server_version(self) -> int:
+        """The server_version_num, or 0 offline."""
+        row = self.fetch_one("SELECT current_setting('server_version_num')::integer")
+        return 0 if row is None else int(row[0])
 
     def run_blocking(self, statement: str | Executable) -> None:
-        """Run what stops others while it lasts, with a lock_timeout, again and again."""
+        """Run a statement that blocks other sessions, with a short lock_timeout and retries."""
         self._run(statement, {})
 
     def run_unlimited(self, statement: str | Executable) -> None:
-        """Run what others do not notice: it may queue until autovacuum gives way, and works for as long as it takes."""
-        policy = policy_of(self._operations.get_context())
-        self._run(statement, {"statement_timeout": 0, "lock_timeout": round(1000 * policy.weak_lock_timeout)})
+        """Run a long statement that does not block reads or writes; it can wait for autovacuum."""
+        self._run(statement, {"statement_timeout": 0, "lock_timeout": round(1000 * self.policy.weak_lock_timeout)})
 
-    def run_concurrently(self, statement: str | Executable, *, after: Callable[[], str | None] = lambda: None) -> None:
-        """Run CONCURRENTLY what works for as long as it takes, waiting for older transactions included.
+    def run_concurrently(self, statement: str | Executable, *, before: Callable[[], str | None] = lambda: None) -> None:
+        """Run a CONCURRENTLY statement without time limits; it waits for older transactions.
 
-        What `after` returns is run before each attempt.
+        Each attempt first runs the statement that `before` returns.
         """
-        self._run(statement, _UNLIMITED, after)
+        self._run(statement, {"statement_timeout": 0, "lock_timeout": 0}, before)
 
     def try_once(self, statement: str) -> bool:
-        """Tell whether it was done at the first attempt, in a few seconds at most."""
-        policy = policy_of(self._operations.get_context())
-        milliseconds = round(1000 * policy.weak_lock_timeout)
+        """Run a statement once with the weak lock timeout. Return True if it succeeded."""
+        milliseconds = round(1000 * self.policy.weak_lock_timeout)
         try:
-            with limited(self._operations, dict.fromkeys(_UNLIMITED, milliseconds)):
-                self._operations.execute(escaped(statement))
+            with self.limited(statement_timeout=milliseconds, lock_timeout=milliseconds):
+                self._operations.execute(literal_text(statement))
         except DBAPIError:
             return False
         return True
 
-    @property
-    def offline(self) -> bool:
-        """Tell that there is no server to ask."""
-        return self._connection is None
-
-    def fetch_one(self, question: str, **parameters: Any) -> Row[Any] | None:
-        """Return the first row of the answer."""
-        if self._connection is None:
+    def fetch_one(self, query: str, **parameters: Any) -> Row[Any] | None:
+        """Return the first row of a query, or None offline."""
+        if self.connection is None:
             return None
-        return self._connection.execute(text(question) if parameters else escaped(question), parameters).first()
+        return self.connection.execute(text(query) if parameters else literal_text(query), parameters).first()
 
-    def exists(self, condition: str, **parameters: Any) -> bool:
-        """Tell whether there is a row for this part of a query, FROM and all."""
-        return self.fetch_one(f"SELECT 1 {condition}", **parameters) is not None
+    def exists(self, source: str, **parameters: Any) -> bool:
+        """Return True if `source`, a query from FROM on, has a row."""
+        return self.fetch_one(f"SELECT 1 {source}", **parameters) is not None
 
     @contextmanager
-    def rolled_back_connection(self) -> Iterator[Connection]:
-        """Yield another session in a transaction, which is rolled back."""
-        if self._connection is None:
-            raise MigrationError("there is no server to ask")
-        with self._connection.engine.connect() as connection:
-            yield connection
+    def limited(self, **milliseconds: int) -> Iterator[None]:
+        """Set timeouts for the block; afterwards the limits of the policy apply again."""
+        for name, value in milliseconds.items():
+            self._operations.execute(f"SET {name} = {value}")
+        try:
+            yield
+        finally:
+            for name in milliseconds:
+                self._operations.execute(f"SET {name} = {self.policy.limits()[name]}")
 
-    @property
-    def server_version(self) -> int:
-        """The server_version_num; 0 when there is no server to ask."""
-        row = self.fetch_one("SELECT current_setting('server_version_num')::integer")
-        return 0 if row is None else int(row[0])
+    def quote(self, *names: str) -> str:
+        """Return the names as SQL identifiers. Raises MigrationError if PostgreSQL would truncate one."""
+        for name in names:
+            if len(name.encode()) > MAX_IDENTIFIER_BYTES:
+                raise MigrationError(f"the name {name} is longer than {MAX_IDENTIFIER_BYTES} bytes; use a shorter one")
+        return ", ".join(self.context.dialect.identifier_preparer.quote(name) for name in names)
 
     def _completed_work(self) -> str:
-        steps = f" and the first {self._done} of its steps" if self._done else ""
-        return f"done is what came before it in the revision{steps}, which a repetition finds"
+        steps = f" and {self._completed_steps} of its steps" if self._completed_steps else ""
+        return f"the statements before it{steps} are kept; run the migration again to continue"
 
     def _run(
-        self, statement: str | Executable, limits: Mapping[str, int], after: Callable[[], str | None] = lambda: None
+        self, statement: str | Executable, limits: dict[str, int], before: Callable[[], str | None] = lambda: None
     ) -> None:
-        context = self._operations.get_context()
-        running(context).require_lock()
-        executable = escaped(statement) if isinstance(statement, str) else statement
+        self.running.require_lock()
+        executable = literal_text(statement) if isinstance(statement, str) else statement
 
         def attempt() -> None:
-            if (before := after()) is not None:
-                self._operations.execute(escaped(before))
+            if (first := before()) is not None:
+                self._operations.execute(literal_text(first))
             self._operations.execute(executable)
 
-        with limited(self._operations, limits):
+        with self.limited(**limits):
             retry_on_lock_timeout(
-                context, attempt, current_step=self._current_step, completed_work=self._completed_work
+                self.context, attempt, current_step=lambda: self._current_step, completed_work=self._completed_work
             )
-        self._done += 1
+        self._completed_steps += 1
 
 
 @contextmanager
 def steps(operations: Operations, current_step: str) -> Iterator[StepRunner]:
-    """Leave the transaction of the revision for as long as the block."""
+    """Commit the revision's transaction, and yield a runner for steps outside it."""
     context = operations.get_context()
     running(context).commits = True
-    with context.autocommit_block():
-        yield StepRunner(operations, None if context.as_sql else context.connection, current_step)
+    with statements_from(StatementOrigin.SAFE_OPERATION), context.autocommit_block():
+        yield StepRunner(operations, current_step)
 
 
-@contextmanager
-def limited(operations: Operations, limits: Mapping[str, int]) -> Iterator[None]:
-    """Set these time limits, in milliseconds, in the block; those of the migration hold again after it."""
-    usual = policy_of(operations.get_context()).limits()
-    for name, milliseconds in limits.items():
-        operations.execute(f"SET {name} = {milliseconds}")
-    try:
-        yield
-    finally:
-        for name in limits:
-            operations.execute(f"SET {name} = {usual[name]}")
-
-
-def escaped(statement: str) -> TextClause:
-    """Return the statement as it is: a colon in it begins no parameter."""
+def literal_text(statement: str) -> TextClause:
+    """Return a statement without parameters; a colon in it is plain text."""
     return text(statement.replace(":", r"\:"))
+
+
+def quote_literal(value: str) -> str:
+    """Return a string as an SQL literal."""
+    return "'" + value.replace("'", "''") + "'"

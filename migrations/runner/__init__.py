@@ -1,1 +1,1 @@
-"""Applies revisions: lock, retries and phases."""
+"""Applies revisions: one process at a time, with time limits and retries."""

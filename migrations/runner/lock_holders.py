@@ -1,11 +1,11 @@
-"""Who else is at a table, and how those give way who do so for whoever waits long enough."""
+"""Finds the sessions that hold table locks, and interrupts autovacuum."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
 
 from sqlalchemy import Connection, text
 
-from migrations.lock_analysis import WRITE_BLOCKING_LOCKS, locks_of
+from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
 
 _TABLES = """
     SELECT coalesce(indrelid, named.oid) FROM unnest(CAST(:names AS text[])) AS name
@@ -27,26 +27,27 @@ _NAMES = text(f"SELECT DISTINCT found::regclass::text FROM ({_TABLES}) AS tables
 
 
 def tables_in_statement(statement: str | None, *, write_blocked: bool = False) -> list[str]:
-    """Return the names in SQL of what the statement locks, or of that on which it stops writers."""
-    locks = locks_of((statement or "").strip()).items()
+    """Return the SQL names of the tables and indexes that a statement locks, or only those it blocks for writes."""
     return [
-        name for name, mode in locks if name.count('"') % 2 == 0 and (not write_blocked or mode in WRITE_BLOCKING_LOCKS)
+        name
+        for name, mode in locks_of((statement or "").strip()).items()
+        if name.count('"') % 2 == 0 and (not write_blocked or mode in WRITE_BLOCKING_LOCKS)
     ]
 
 
 def describe_lock_holders(connection: Connection | None, names: Sequence[str]) -> str:
-    """Return who holds locks on these tables, or on any, the longest transactions first, in words."""
+    """Describe the sessions with locks on these tables (or on any table), oldest transaction first."""
     if connection is None:
         return ""
-    found = [str(words) for (words,) in connection.execute(_HOLDERS, {"names": list(names)})]
-    return "; ".join(found) or "whoever held the lock is gone by now: try again"
+    holders = [str(holder) for (holder,) in connection.execute(_HOLDERS, {"names": list(names)})]
+    return "; ".join(holders) or "the lock is free again; run the migration again"
 
 
 def interrupt_autovacuum(connection: Connection, names: Sequence[str], timeout_seconds: float) -> None:
-    """Have autovacuum leave these tables: it is broken off when somebody has waited for it for deadlock_timeout.
+    """Make autovacuum release these tables.
 
-    The lock that is waited for meanwhile is one beside which everybody reads and writes; nothing comes of it when
-    others hold it.
+    PostgreSQL cancels autovacuum after another session has waited for it for deadlock_timeout. The lock requested here
+    does not block reads or writes. A lock held by another session is ignored.
     """
     if not names:
         return

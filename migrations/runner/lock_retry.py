@@ -1,8 +1,8 @@
-"""How long a step may wait for a lock, how often it is tried again, and what is said when it was in vain.
+"""Retries a step of a migration while other sessions hold its locks.
 
-Whoever waits for an ACCESS EXCLUSIVE lock stands in a queue, and every reader who comes later stands behind: a short
-lock_timeout and another attempt after a pause keep that queue as short as the timeout. Autovacuum would not notice
-that: it gives way only to who waits for deadlock_timeout, so somebody does, for a lock that nobody else notices.
+A session that waits for an ACCESS EXCLUSIVE lock blocks all later readers of the table. A short lock_timeout limits how
+long. PostgreSQL cancels autovacuum only after a wait of deadlock_timeout, which is longer. Between two attempts, the
+runner therefore waits for a weak lock that does not block reads or writes.
 """
 
 import random
@@ -23,34 +23,33 @@ T = TypeVar("T")
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
-NOTHING_COMPLETED = "nothing of it is done"
-_CANCELLED_MESSAGE = "somebody has cancelled it"
+NOTHING_COMPLETED = "nothing was changed"
 
 
 class MigrationError(Exception):
-    """A revision was not applied, or not to its end; the message says why and what is left, in a line."""
+    """A revision was not completed. The message has the reason and the completed work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockRetryPolicy:
-    """Times in seconds. By default a step gives up after 30 to 56 s, of which it queued for 3 s.
+    """Time limits and retries; times in seconds.
 
-    It takes longer when it waits for autovacuum.
+    With the defaults a step fails after 30 to 56 s, of which it waits 3 s for locks. Waits for autovacuum are added.
     """
 
     lock_timeout: float = 0.1
     weak_lock_timeout: float = 3.0
-    """For a lock beside which everybody reads and writes; longer than deadlock_timeout, 1 s."""
+    """The limit for locks that do not block reads or writes; above the default deadlock_timeout of 1 s."""
     statement_timeout: float = 5.0
     attempts: int = 30
     max_backoff: float = 2.0
 
     def backoff(self, attempt: int) -> float:
-        """Return how long to wait after that attempt: growing, and never as long as another migration's."""
+        """Return the delay after an attempt: exponential, with jitter."""
         return random.uniform(0.5, 1.0) * min(self.max_backoff, self.lock_timeout * 2.0**attempt)  # noqa: S311
 
     def limits(self) -> dict[str, int]:
-        """Return the limits of what may keep others waiting, as PostgreSQL's parameters, in milliseconds."""
+        """Return the PostgreSQL timeouts, in milliseconds, for statements that can block other sessions."""
         return {
             "lock_timeout": round(1000 * self.lock_timeout),
             "statement_timeout": round(1000 * self.statement_timeout),
@@ -58,7 +57,7 @@ class LockRetryPolicy:
 
 
 def policy_of(context: MigrationContext) -> LockRetryPolicy:
-    """Return the patience with which these migrations were started."""
+    """Return the retry policy of a migration context."""
     policy = context.opts.get("lock_retry_policy")
     return policy if isinstance(policy, LockRetryPolicy) else LockRetryPolicy()
 
@@ -67,15 +66,15 @@ def retry_on_lock_timeout(
     context: MigrationContext,
     attempt: Callable[[], T],
     *,
-    current_step: str | Callable[[], str],
-    completed_work: str | Callable[[], str] = NOTHING_COMPLETED,
-    on: Sequence[str] | None = None,
+    current_step: Callable[[], str],
+    completed_work: Callable[[], str] = lambda: NOTHING_COMPLETED,
+    tables: Sequence[str] | None = None,
 ) -> T:
-    """Return what the attempt returns; try again, after a pause, while it meets a lock.
+    """Retry `attempt` while it fails on a lock, and return its result.
 
-    The attempt leaves nothing behind when it fails. Raises MigrationError when all were in vain; `completed_work` says
-    what is done by then. What is `current_step` after an attempt is what it failed at, and each has its own attempts.
-    The locks are on the tables that the statement names, or on these.
+    Each value of `current_step` has its own number of attempts. A failed attempt must be rolled back. `tables` replaces
+    the tables of the failed statement in the error, and disables the interruption of autovacuum.
+    Raises MigrationError, with `completed_work`, after the last attempt or a cancellation.
     """
     policy = policy_of(context)
     attempts: Counter[str] = Counter()
@@ -83,42 +82,38 @@ def retry_on_lock_timeout(
         try:
             return attempt()
         except DBAPIError as error:
-            if sqlstate(error) not in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, QUERY_CANCELED}:
+            state = sqlstate(error)
+            if state not in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, QUERY_CANCELED}:
                 raise
-            names = tables_in_statement(error.statement) if on is None else on
-            step = current_step if isinstance(current_step, str) else current_step()
+            step = current_step()
             attempts[step] += 1
-            if attempts[step] == policy.attempts or sqlstate(error) == QUERY_CANCELED:
-                done = completed_work if isinstance(completed_work, str) else completed_work()
-                raise MigrationError(
-                    f"{step}: {_describe_failure(context, error, attempts[step], names)}; {done}"
-                ) from error
+            if attempts[step] == policy.attempts or state == QUERY_CANCELED:
+                names = tables_in_statement(error.statement) if tables is None else tables
+                reason = _reason(context, state, attempts[step], names)
+                raise MigrationError(f"{step}: {reason}; {completed_work()}") from error
             time.sleep(policy.backoff(attempts[step]))
-            if on is None and context.connection is not None:
-                interrupt_autovacuum(
-                    context.connection,
-                    tables_in_statement(error.statement, write_blocked=True),
-                    policy.weak_lock_timeout,
-                )
+            if tables is None and context.connection is not None:
+                blocked = tables_in_statement(error.statement, write_blocked=True)
+                interrupt_autovacuum(context.connection, blocked, policy.weak_lock_timeout)
 
 
-def _describe_failure(context: MigrationContext, error: DBAPIError, attempts: int, names: Sequence[str]) -> str:
-    if sqlstate(error) == QUERY_CANCELED:
-        limit = _current_setting(context, "statement_timeout") / 1000
-        return f"stopped after {limit:g} s, in which it may have kept others waiting" if limit else _CANCELLED_MESSAGE
-    limits = f"{attempts} attempts of {_current_setting(context, 'lock_timeout')} ms"
-    return f"no lock within {limits} ({describe_lock_holders(context.connection, names)})"
+def _reason(context: MigrationContext, state: str | None, attempts: int, names: Sequence[str]) -> str:
+    if state == QUERY_CANCELED:
+        limit = _current_limit(context, "statement_timeout") / 1000
+        return f"stopped after the statement_timeout of {limit:g} s" if limit else "cancelled by another session"
+    limit = _current_limit(context, "lock_timeout")
+    return f"no lock after {attempts} attempts of {limit} ms ({describe_lock_holders(context.connection, names)})"
 
 
-def _current_setting(context: MigrationContext, name: str) -> int:
-    """Return a limit as it is now, in milliseconds; 0 is none."""
+def _current_limit(context: MigrationContext, name: str) -> int:
+    """Return the current value of a timeout in milliseconds; 0 if it is disabled."""
     if context.connection is None:
         return 0
-    question = text("SELECT setting::integer FROM pg_settings WHERE name = :name")
-    return int(context.connection.execute(question, {"name": name}).scalar_one())
+    query = text("SELECT setting::integer FROM pg_settings WHERE name = :name")
+    return int(context.connection.execute(query, {"name": name}).scalar_one())
 
 
 def sqlstate(error: Any) -> str | None:
-    """Return the SQLSTATE of a driver's error that SQLAlchemy wrapped."""
+    """Return the SQLSTATE of a driver error that SQLAlchemy wrapped."""
     state = getattr(error.orig, "sqlstate", None)
     return state if isinstance(state, str) else None

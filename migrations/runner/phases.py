@@ -1,9 +1,9 @@
-"""Expand and contract: what the release that runs does not notice, and what only a later one bears.
+"""Expand and contract revisions.
 
-Expand revisions are one line, and `make migrate` applies them before a release. Contract revisions are another line
-that leaves it: each follows the contract revision before it, or, the first, an expand revision; it `depends_on` the
-expand revision that it completes. They wait until every process is of the release that they name (`safe_from`) and
-somebody says so (`make migrate PHASE=contract`). A schema without them is the one that this release needs.
+Expand revisions form one line. `make migrate` applies them before a release, and the previous release works with them.
+Contract revisions form a second line. The first one follows an expand revision. Each later one follows the contract
+revision before it, and `depends_on` names the expand revision that it completes. `make migrate PHASE=contract` applies
+them after all processes run the release in `safe_from`. The release also works without them.
 """
 
 from collections.abc import Iterable
@@ -17,17 +17,17 @@ from migrations.runner.lock_retry import MigrationError
 
 
 class Phase(StrEnum):
-    """When a revision may be applied: at any time, or when no process of an older release is left."""
+    """When a revision can be applied: at any time, or after the last process of an older release."""
 
     EXPAND = "expand"
     CONTRACT = "contract"
 
 
 def phase_of(script: Script) -> Phase:
-    """Return what the revision declares. Raises MigrationError when it declares nothing that makes sense."""
+    """Return the phase of a revision. Raises MigrationError if its declaration is missing or incomplete."""
     declared = getattr(script.module, "phase", None)
     if declared not in set(Phase):
-        raise MigrationError(f'revision {script.revision} declares no phase: say phase = "expand" or "contract"')
+        raise MigrationError(f'revision {script.revision} declares no phase; set phase = "expand" or "contract"')
     phase = Phase(declared)
     if phase is Phase.CONTRACT:
         safe_from(script)
@@ -35,35 +35,50 @@ def phase_of(script: Script) -> Phase:
 
 
 def safe_from(script: Script) -> str:
-    """Return the release from which a contract revision is safe. Raises MigrationError when it names none."""
+    """Return the release from which a contract revision is safe. Raises MigrationError if it is not valid."""
     release = getattr(script.module, "safe_from", None)
     try:
         version_key(release if isinstance(release, str) else "")
     except ValueError as error:
         raise MigrationError(
-            f'contract revision {script.revision} does not name the release from which it is safe: safe_from = "1.2.0"'
+            f'contract revision {script.revision} has no valid safe_from; set a release, such as safe_from = "1.2.0"'
         ) from error
     return str(release)
 
 
 def version_key(release: str) -> Version:
-    """Return what releases are compared by. Raises ValueError for what is no version (PEP 440)."""
+    """Return a sort key for a release. Raises ValueError if it is not a PEP 440 version."""
     return Version(release)
 
 
 def expand_heads(scripts: ScriptDirectory) -> frozenset[str]:
-    """Return the last expand revision, or all that no expand revision follows: what this release needs."""
+    """Return the last expand revision, or several if they branch. The release needs them."""
     expand = {script.revision: script for script in scripts.walk_revisions() if phase_of(script) is Phase.EXPAND}
     return frozenset(expand) - {before for script in expand.values() for before in parents(script)}
 
 
+def single_head(heads: Iterable[str]) -> str:
+    """Return the only head of a phase. Raises MigrationError if the phase has several."""
+    (*more, head) = sorted(heads)
+    if more:
+        raise MigrationError(f"the revisions of a phase must form one line; heads: {', '.join([*more, head])}")
+    return head
+
+
+def require_linear_phases(scripts: ScriptDirectory) -> None:
+    """Raise MigrationError unless the revisions of each phase form one line."""
+    expand = expand_heads(scripts)
+    single_head(expand)
+    single_head(frozenset(scripts.get_heads()) - expand or expand)
+
+
 def parents(script: Script) -> frozenset[str]:
-    """Return the revisions that come before it: those that it follows and those on which it depends."""
-    return frozenset(script._all_down_revisions)  # noqa: SLF001 - resolved, where dependencies may be abbreviated
+    """Return the revisions that a revision follows or depends on."""
+    return frozenset(script._all_down_revisions)  # noqa: SLF001 - `dependencies` can hold abbreviated ids
 
 
 def with_ancestors(scripts: ScriptDirectory, revisions: Iterable[str]) -> frozenset[str]:
-    """Return these revisions and all that come before them, as far as this release knows them."""
+    """Return the revisions that this release has, and all their ancestors."""
     known = {script.revision: script for script in scripts.walk_revisions()}
     found: set[str] = set()
     left = [revision for revision in revisions if revision in known]
@@ -76,38 +91,42 @@ def with_ancestors(scripts: ScriptDirectory, revisions: Iterable[str]) -> frozen
 
 
 def encode_applied(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
-    """Return words that name these revisions and all before them, for a release that does not know them."""
+    """Encode the applied revisions, for a release that lacks some of them."""
     applied = with_ancestors(scripts, heads)
-    contract = {each: safe_from(each) for each in scripts.walk_revisions() if phase_of(each) is Phase.CONTRACT}
-    releases = {script.revision: release for script, release in contract.items()}
+    contract = [script for script in scripts.walk_revisions() if phase_of(script) is Phase.CONTRACT]
+    releases = {script.revision: safe_from(script) for script in contract}
     return " ".join(f"{name}>={releases[name]}" if name in releases else name for name in sorted(applied))
 
 
-def decode_applied(words: str) -> dict[str, str | None]:
-    """Return the revisions that were named, a contract revision with the release from which it is safe."""
-    named = (word.partition(">=") for word in words.split())
-    return {revision: release or None for revision, _, release in named}
+def decode_applied(record: str) -> dict[str, str | None]:
+    """Return the encoded revisions; a contract revision has the release from which it is safe."""
+    items = (item.partition(">=") for item in record.split())
+    return {revision: release or None for revision, _, release in items}
 
 
 def select_steps(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[MigrationStep]:
-    """Return the steps of that phase: contract is everything, expand leaves contract revisions out.
+    """Return the steps of a phase. Phase contract includes expand revisions.
 
-    Raises MigrationError when one that is left out is needed by one that is not, or is not safe yet at this release.
+    Raises MigrationError if an expand revision needs a contract revision, or a contract revision is not safe yet.
     """
-    taken: list[MigrationStep] = []
-    left_out: set[str] = set()
+    selected: list[MigrationStep] = []
+    skipped: set[str] = set()
     for step in steps:
         script = getattr(step, "revision", None)
-        if not step.is_upgrade or not isinstance(script, Script) or phase_of(script) is Phase.EXPAND:
-            if isinstance(script, Script) and step.is_upgrade and (needed := parents(script) & left_out):
-                raise MigrationError(f"expand revision {script.revision} follows contract revision {', '.join(needed)}")
-            taken.append(step)
+        if not step.is_upgrade or not isinstance(script, Script):
+            selected.append(step)
+        elif phase_of(script) is Phase.EXPAND:
+            if missing := parents(script) & skipped:
+                raise MigrationError(
+                    f"expand revision {script.revision} follows contract revision {', '.join(missing)}"
+                )
+            selected.append(step)
         elif phase is Phase.EXPAND:
-            left_out.add(script.revision)
+            skipped.add(script.revision)
         elif version_key(safe_from(script)) > version_key(release):
             raise MigrationError(
-                f"contract revision {script.revision} is safe from release {safe_from(script)}, and this is {release}"
+                f"contract revision {script.revision} is safe from release {safe_from(script)}; this is {release}"
             )
         else:
-            taken.append(step)
-    return taken
+            selected.append(step)
+    return selected

@@ -1,4 +1,4 @@
-"""Running the revisions: each in a transaction of its own, with time limits, and again while it meets a lock."""
+"""Applies revisions: each in one transaction, with time limits and retries."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
@@ -12,73 +12,71 @@ from migrations.operations.checkpoints import delete_checkpoints, drop_empty_tab
 from migrations.runner.lock_retry import NOTHING_COMPLETED, LockRetryPolicy, retry_on_lock_timeout
 from migrations.runner.phases import Phase, select_steps
 from migrations.runner.running_revision import RunningRevision, set_running
+from migrations.sql.origin import StatementOrigin, statements_from
 
-Planned = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
+PlannedSteps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
 
 class MigrationPlan:
-    """The steps of a phase that Alembic planned, of which a repetition runs those that are not committed yet."""
+    """The steps of a phase that Alembic planned. A retry runs only the steps that are not committed."""
 
     def __init__(
-        self, planned_steps: Planned, phase: Phase, release: str, *, before_each: Callable[[], None] = lambda: None
+        self, planned_steps: PlannedSteps, phase: Phase, release: str, *, require_lock: Callable[[], None]
     ) -> None:
         self._planned_steps = planned_steps
         self._phase = phase
         self._release = release
-        self._before_each = before_each
+        self._require_lock = require_lock
         self._steps: list[MigrationStep] | None = None
         self._running: RunningRevision | None = None
-        self.moved = False
-        """Whether a step was committed."""
+        self.is_started = False
+        """True after the first committed step."""
 
     def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
-        """Yield what is left to do. Alembic asks for the next one when it has committed the one before."""
+        """Yield the remaining steps. Alembic commits a step before it requests the next one."""
         if self._steps is None:
             self._steps = select_steps(self._planned_steps(revision, context), self._phase, self._release)
         while self._steps:
             step = self._steps[0]
-            self._before_each()
+            self._require_lock()
             if self._running is None:
-                self._running = self._begin_step(step, context)
+                self._running = self._start(step, context)
             set_running(context, self._running)
             yield step
             self._running = None
-            self.moved = True
+            self.is_started = True
             del self._steps[0]
 
-    def _begin_step(self, step: MigrationStep, context: MigrationContext) -> RunningRevision:
-        """Have the step forget its backfills in the transaction that stamps it, and return what is under way then."""
+    def _start(self, step: MigrationStep, context: MigrationContext) -> RunningRevision:
+        """Make the step delete its checkpoints in its last transaction, and return the running revision."""
         script = getattr(step, "revision", None)
         name = script.revision if isinstance(script, Script) else ""
-        under_way = RunningRevision(name, up=step.is_upgrade, still_alone=self._before_each)
+        running = RunningRevision(name, up=step.is_upgrade, require_lock=self._require_lock)
         migrate = step.migration_fn
 
         @wraps(migrate)
-        def migrate_and_forget(**arguments: Any) -> None:
-            migrate(**arguments)
+        def migrate_and_delete_checkpoints(**arguments: Any) -> None:
+            with statements_from(StatementOrigin.REVISION):
+                migrate(**arguments)
             if not context.as_sql and context.connection is not None:
-                delete_checkpoints(context.connection, under_way, context.opts["script"])
+                delete_checkpoints(context.connection, running, context.opts["script"])
 
-        step.migration_fn = migrate_and_forget
-        return under_way
+        step.migration_fn = migrate_and_delete_checkpoints
+        return running
 
-    @property
     def current_step(self) -> str:
-        """Tell what is under way, in a word or two."""
+        """Return a short description of the running step."""
         return self._steps[0].short_log if self._steps else "migrating"
 
-    @property
     def completed_work(self) -> str:
-        """Tell what of that stays when it fails now."""
-        commits = self._running is not None and self._running.commits
-        return "done is what its safe operations did, which a repetition finds" if commits else NOTHING_COMPLETED
+        """Describe the changes of the running step that are kept if it fails now."""
+        if self._running is None or not self._running.commits:
+            return NOTHING_COMPLETED
+        return "its completed safe operations are kept; run the migration again to continue"
 
 
 def apply_plan(environment: Any, connection: Connection, plan: MigrationPlan, policy: LockRetryPolicy) -> None:
-    """Apply what is planned: each revision a transaction, rolled back and begun anew when it meets a lock.
-
-    `environment` is Alembic's, configured. The connection has no time limits of its own when this is over.
-    """
+    """Apply the plan in Alembic's configured `environment`, with the time limits of the policy."""
     connection.commit()
     for name, milliseconds in policy.limits().items():
         connection.execute(text(f"SET {name} = {milliseconds}"))
@@ -94,13 +92,10 @@ def apply_plan(environment: Any, connection: Connection, plan: MigrationPlan, po
             raise
 
     retry_on_lock_timeout(
-        environment.get_context(),
-        attempt,
-        current_step=lambda: plan.current_step,
-        completed_work=lambda: plan.completed_work,
+        environment.get_context(), attempt, current_step=plan.current_step, completed_work=plan.completed_work
     )
     connection.commit()
-    if plan.moved:
+    if plan.is_started:
         drop_empty_table(connection)
     for name in policy.limits():
         connection.execute(text(f"RESET {name}"))

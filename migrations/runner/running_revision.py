@@ -1,33 +1,33 @@
-"""What is under way: a revision, what of it stays when it fails, and whether nobody else migrates meanwhile."""
+"""The state of the revision that the runner applies."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from alembic.runtime.migration import MigrationContext
 
 
+@dataclass(slots=True)
 class RunningRevision:
-    """The revision that is being applied or undone, for as long as it takes, attempts included.
+    """A revision while it is applied or undone, retries included.
 
-    `require_lock` raises MigrationError when another migration may be under way.
+    `require_lock` raises MigrationError if the migration lock is lost. `commits` is True after the first safe
+    operation, which commits the statements before it. `backfills` counts the backfills that this attempt has started.
     """
 
-    def __init__(self, revision: str, *, up: bool, still_alone: Callable[[], None]) -> None:
-        self.revision = revision
-        self.up = up
-        self.require_lock = still_alone
-        self.commits = False
-        """Whether it came to a safe operation, which commits what came before."""
-        self.backfills = 0
-        """How many this attempt has come to: the number of the last one."""
+    revision: str = ""
+    up: bool = True
+    require_lock: Callable[[], None] = lambda: None
+    commits: bool = False
+    backfills: int = 0
 
 
 def running(context: MigrationContext) -> RunningRevision:
-    """Return what is under way in these migrations."""
-    found = context.opts.get("current")
-    return found if isinstance(found, RunningRevision) else RunningRevision("", up=True, still_alone=lambda: None)
+    """Return the running revision of a migration context."""
+    found = context.opts.get("running_revision")
+    return found if isinstance(found, RunningRevision) else RunningRevision()
 
 
 def set_running(context: MigrationContext, revision: RunningRevision) -> None:
-    """Note that this is under way now, from its beginning."""
+    """Set the running revision at the start of an attempt."""
     revision.backfills = 0
-    context.opts["current"] = revision
+    context.opts["running_revision"] = revision

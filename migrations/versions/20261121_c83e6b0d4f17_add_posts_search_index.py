@@ -15,7 +15,7 @@ branch_labels = None
 depends_on = None
 
 phase = "expand"
-exceptions = {"not-idempotent": "what the block executes is CREATE OR REPLACE"}
+exceptions = {"not-idempotent": "the block executes CREATE OR REPLACE"}
 
 SEPARATORS = (
     r"\u0001-\u002F\u003A-\u0040\u005B-\u0060\u007B-\u00BF\u00D7\u00F7\u055A-\u055F\u0589\u058A\u05BE\u05C0\u05C3\u05C6"
@@ -23,10 +23,10 @@ SEPARATORS = (
     r"\u1361-\u1368\u17D4-\u17DA\u2000-\u206F\u3000-\u303F\u30FB\uFE00-\uFE0F\uFEFF"
 )
 
-# What `domain.search_tokens.tokenize` does, and no parser or dictionary of the server's. Letters change their case by
-# Unicode's tables whatever the locale of the database: those of PostgreSQL, since 17, or else of ICU. Words that no
-# tsvector can hold are longer than any that can be asked for. In PL/pgSQL because SQL would be inlined, and the cost
-# with it: it is meant to make every plan that works out words row by row look as bad as it is.
+# The same result as `domain.search_tokens.tokenize`, without a text search parser or dictionary of the server. The case
+# of letters follows Unicode in every locale: with PostgreSQL's tables since version 17, with ICU before. The function
+# drops words that exceed the limit of tsvector; search queries are shorter. It is PL/pgSQL because SQL functions are
+# inlined and lose their COST. The high cost keeps the planner from calling it for each row.
 SEARCH_TOKENS_FUNCTION = rf"""
 DO $make$ BEGIN EXECUTE replace($function$
 CREATE OR REPLACE FUNCTION search_tokens(given text) RETURNS tsvector
@@ -64,7 +64,7 @@ def upgrade() -> None:
         postgresql_using="gin",
         postgresql_with={"fastupdate": "off"},
     )
-    # No plan is chosen by how frequent words are, and ANALYZE would work out those of each post in its sample.
+    # Plans do not depend on word frequencies, and ANALYZE would compute the tokens of each sampled post.
     for column in (1, 2):
         op.execute(f"ALTER INDEX IF EXISTS ix_posts_search_tokens ALTER COLUMN {column} SET STATISTICS 0")
 

@@ -1,7 +1,7 @@
 """create users and posts
 
 Revision ID: ccc0279a8e0d
-Revises: nothing
+Revises: base
 Created: 2026-11-21 02:44:12+00:00
 """
 

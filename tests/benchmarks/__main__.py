@@ -1,57 +1,98 @@
-"""`python -m tests.benchmarks`: measure on DATABASE_URL's server or an embedded one, print a table, draw a picture."""
+"""`python -m tests.benchmarks`: measure on DATABASE_URL's server or an embedded one, print a table, draw a chart.
+
+With `--against REV` the working tree is compared with a commit, and there is no chart.
+"""
 
 import argparse
 import math
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
 from tests.benchmarks.benchmark import Benchmark
+from tests.benchmarks.comparison import Comparison, compared_sources
 from tests.benchmarks.database import scratch_database
+from tests.benchmarks.dataset import generated
+from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.runner import Plan
-from tests.benchmarks.workloads import WORKLOADS
-from tests.support.benchmark_server import benchmark_server, install_shutdown_handler
+from tests.benchmarks.workloads import WORKLOADS, workloads
+from tests.support.benchmark_server import ROOT, benchmark_server, install_shutdown_handler
+from tests.support.revisions import RevisionError
 
-MIN_SECONDS = 0.1
-MIN_ROWS = 50  # an inactive user is among them
-QUICK = Plan(rounds=2, seconds=1.0)
+SHORTEST = 0.1
+FEWEST_ROWS = 50  # an inactive user is among them
+FULL, QUICK = Plan(rounds=5, seconds=4.0), Plan(rounds=2, seconds=1.0)
+AGAINST = Plan(rounds=12, seconds=1.0)
+MISUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return the exit status: 0 measured (whatever the figures), 1 not."""
+    """Run the benchmark and return the exit status: 0 measured (whatever the figures), 1 not, 2 for a wrong commit."""
     options = _options(arguments)
     install_shutdown_handler()
-    plan = QUICK if options.quick else Plan(rounds=options.rounds, seconds=options.seconds)
-    benchmark = Benchmark(
-        plan=plan, output=options.output, users=options.users, posts=options.posts, keys=options.workloads
-    )
     try:
-        with benchmark_server("bench-postgres", _say) as url, scratch_database(url, _say) as database:
-            table = benchmark.run(database, _say)
+        table = _compare(options) if options.against else _measure(options)
+    except RevisionError as error:
+        _say(f"{options.against!r} is not a commit of this repository ({error})")
+        return MISUSED
     except (BenchmarkError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         _say(f"no result: {error}")
         return 1
     except KeyboardInterrupt:
         _say("stopped")
         return 128 + signal.SIGINT
-    _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
     sys.stdout.write(table)
     return 0
 
 
+def _measure(options: argparse.Namespace) -> str:
+    benchmark = Benchmark(
+        plan=_plan(options, FULL),
+        output=options.output,
+        users=options.users or 10_000,
+        posts=options.posts or 100_000,
+        keys=options.workloads,
+    )
+    with (
+        benchmark_server("bench-postgres", _say) as url,
+        scratch_database(url) as database,
+        tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory,
+    ):
+        deployment = Deployment(root=ROOT, name="Hexapost", database=database, directory=Path(directory))
+        deployment.prepare()
+        table = benchmark.run(deployment, _say)
+    _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
+    return table
+
+
+def _compare(options: argparse.Namespace) -> str:
+    dataset = generated(users=options.users or 1_000, posts=options.posts or 10_000)
+    work = workloads(dataset, options.workloads)
+    with compared_sources(options.against) as sources, benchmark_server("bench-postgres", _say) as url:
+        return Comparison(sources=sources, dataset=dataset, work=work, plan=_plan(options, AGAINST)).run(url, _say)
+
+
+def _plan(options: argparse.Namespace, full: Plan) -> Plan:
+    given = {name: value for name in ("rounds", "seconds") if (value := getattr(options, name))}
+    return replace(QUICK if options.quick else full, **given)
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=_positive, default=5, help="turns of each service (%(default)s)")
-    parser.add_argument("--seconds", type=_duration, default=4.0, help="length of each turn (%(default)s)")
+    parser.add_argument("--against", metavar="REV", help="compare the working tree with this commit")
+    parser.add_argument("--rounds", type=_positive, help="turns of each service (5, with --against 12)")
+    parser.add_argument("--seconds", type=_duration, help="length of each turn (4, with --against 1)")
     parser.add_argument("--workloads", type=_keys, default=list(WORKLOADS), help="such as W1,W3 (all)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second: to see that it works")
-    parser.add_argument("--users", type=_enough, default=10_000, help="rows of users (%(default)s)")
-    parser.add_argument("--posts", type=_enough, default=100_000, help="rows of posts (%(default)s)")
+    parser.add_argument("--users", type=_enough, help="rows of users (10,000, with --against 1,000)")
+    parser.add_argument("--posts", type=_enough, help="rows of posts (100,000, with --against 10,000)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the results (%(default)s)")
     return parser.parse_args(arguments)
 
@@ -72,15 +113,15 @@ def _positive(text: str) -> int:
 
 def _duration(text: str) -> float:
     seconds = float(text)
-    if not MIN_SECONDS <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be at least {MIN_SECONDS}")
+    if not SHORTEST <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be at least {SHORTEST}")
     return seconds
 
 
 def _enough(text: str) -> int:
     number = int(text)
-    if number < MIN_ROWS:
-        raise argparse.ArgumentTypeError(f"must be at least {MIN_ROWS}")
+    if number < FEWEST_ROWS:
+        raise argparse.ArgumentTypeError(f"must be at least {FEWEST_ROWS}")
     return number
 
 

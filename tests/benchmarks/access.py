@@ -13,7 +13,7 @@ AUTHORIZATION = f"Bearer {KEY}"
 
 SETTINGS = {
     "HEXAPOST_API_KEY_PEPPERS": f"1:{PEPPER}",
-    # So high that it refuses nobody: requests are counted as in production.
+    # So high that it rejects no request. Requests are counted as in production.
     "HEXAPOST_RATE_LIMIT": "900000000/minute",
 }
 

@@ -1,7 +1,7 @@
 """(f) The textbook service, as tutorials write it: FastAPI, an ORM session for each request, a middleware that logs.
 
 The session comes from a dependency that commits after `yield`, connections are pinged when they are taken, responses go
-through `response_model`. One module instead of a package; otherwise nothing is left out or made slow on purpose.
+through `response_model`. One module instead of a package; it has all usual parts, and no part is slow on purpose.
 """
 
 import logging
@@ -24,7 +24,7 @@ logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name
 logger = logging.getLogger("textbook")
 
 engine = create_async_engine(
-    os.environ["DATABASE_URL"], pool_size=int(os.environ["HEXAPOST_DB_POOL_SIZE"]), max_overflow=0, pool_pre_ping=True
+    os.environ["DATABASE_URL"], pool_size=int(os.environ["POOL_SIZE"]), max_overflow=0, pool_pre_ping=True
 )
 new_session = async_sessionmaker(engine, expire_on_commit=False)
 
@@ -42,7 +42,7 @@ class User(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid_utils.compat.uuid7)
     email: Mapped[str]
-    email_normalized: Mapped[str] = mapped_column(unique=True)
+    email_key: Mapped[str] = mapped_column(unique=True)
     full_name: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

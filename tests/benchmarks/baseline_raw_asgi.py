@@ -1,4 +1,4 @@
-"""(b) The practical limit of the platform: one ASGI callable over asyncpg, with nothing around it.
+"""(b) The practical limit of the platform: one ASGI callable over asyncpg.
 
 Routed by hand, one statement for each request, no access log, request ids, metrics or retries; bodies are validated as
 far as it takes to answer these requests rightly.
@@ -64,7 +64,7 @@ class RawService:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        size = int(os.environ["HEXAPOST_DB_POOL_SIZE"])
+        size = int(os.environ["POOL_SIZE"])
         dsn = os.environ["DATABASE_DSN"]
         async with asyncpg.create_pool(
             dsn, min_size=size, max_size=size, reset=_keep, server_settings={"timezone": "UTC"}

@@ -1,26 +1,24 @@
 """The whole benchmark over one database."""
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.benchmarks import chart, table
-from tests.benchmarks.checks import Checker
-from tests.benchmarks.database import BenchDatabase
-from tests.benchmarks.dataset import Dataset, generated
+from tests.benchmarks.checks import check_answers
+from tests.benchmarks.dataset import generated
+from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.machine import describe
 from tests.benchmarks.runner import BenchmarkRunner, Plan, Run
-from tests.benchmarks.servers import SERVICES, Server, Service, started
+from tests.benchmarks.servers import SERVICES, Service, ready
 from tests.benchmarks.summary import summarize
 from tests.benchmarks.workloads import WORKLOADS, Workload, workloads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """What is compared, at which work, over how many rows, and where `bench.json` and `bench.svg` go."""
+    """The compared services, the workloads, the number of rows, and the directory of `bench.json` and `bench.svg`."""
 
     plan: Plan
     output: Path
@@ -29,24 +27,19 @@ class Benchmark:
     keys: Sequence[str] = tuple(WORKLOADS)
     services: Sequence[Service] = SERVICES
 
-    def run(self, database: BenchDatabase, report: Callable[[str], None]) -> str:
-        """Return the tables. Raises BenchmarkError when there is nothing to tell; then no file is written.
+    def run(self, deployment: Deployment, report: Callable[[str], None]) -> str:
+        """Return the tables. Raises BenchmarkError without a result. No file is written then.
 
-        The database is one with the schema and without rows.
+        The deployment is prepared, and its database has no users and posts.
         """
         report(f"loading {self.users:,} users and {self.posts:,} posts")
         dataset = generated(users=self.users, posts=self.posts)
-        database.load(dataset)
-        machine = describe(database)
+        deployment.database.load(dataset)
+        machine = describe(deployment.database)
         work = workloads(dataset, self.keys)
-        with ExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hexapost-bench-")))
-            servers = [stack.enter_context(started(service, database, directory)) for service in self.services]
-            for server in servers:
-                server.await_answer()
-                report(f"{server.service.key}, {server.service.name}, is ready on port {server.port}")
-            _check(servers, dataset, database, report)
-            campaign = BenchmarkRunner(self.plan, servers, database, dataset, report)
+        with ready([(service, deployment) for service in self.services], report) as servers:
+            check_answers(servers, dataset, report)
+            campaign = BenchmarkRunner(self.plan, servers, dataset, report)
             runs = [run for workload in work for run in campaign.measure(workload)]
         return self._written(work, runs, machine)
 
@@ -67,12 +60,3 @@ class Benchmark:
         drawn = chart.render(self.services, results, machine, rounds=self.plan.rounds)
         (self.output / "bench.svg").write_text(drawn, encoding="utf-8")
         return table.render(self.services, results, machine)
-
-
-def _check(servers: Sequence[Server], dataset: Dataset, database: BenchDatabase, report: Callable[[str], None]) -> None:
-    for server in servers:
-        checker = Checker(server, database)
-        checker.check(dataset)
-        extra = f", and shows {', '.join(sorted(checker.extra))} besides" if checker.extra else ""
-        report(f"{server.service.key} gave {checker.answers} right answers{extra}")
-    database.remove_posts_after(dataset.posts[-1]["id"])

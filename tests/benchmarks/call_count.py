@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 from types import CodeType, FrameType
 
 from adapters.observability.logging import configure_logs
+from adapters.postgres.schema.state import upgrade
 from adapters.server.uvicorn_server import Server, create_server
-from adapters.settings import load_settings
+from adapters.settings import load_settings, parse_database_url
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
 from tests.benchmarks.database import BenchDatabase, scratch_database
@@ -41,12 +42,13 @@ def main() -> int:
     install_shutdown_handler()
     with (
         benchmark_server("bench-postgres", _report) as url,
-        scratch_database(url, _report) as database,
+        scratch_database(url) as database,
         TemporaryDirectory() as directory,
         Path(directory, "log").open("w", encoding="utf-8") as log,
     ):
+        upgrade(parse_database_url(database.url), _report)
         configure_logs(level="info", log_format="json", stream=log)
-        for name, calls in asyncio.run(_count(database, directory)).items():
+        for name, calls in asyncio.run(count_calls(database, directory)).items():
             files = {path for path, _ in calls}
             sys.stdout.write(f"{name}: {len(files)} files, {len(calls)} functions\n")
             if options.list:
@@ -54,7 +56,8 @@ def main() -> int:
     return 0
 
 
-async def _count(database: BenchDatabase, directory: str) -> dict[str, Calls]:
+async def count_calls(database: BenchDatabase, directory: str) -> dict[str, Calls]:
+    """Return the calls of each request."""
     environment = {"DATABASE_URL": database.url, "HEXAPOST_PORT": "0", "HEXAPOST_STATE_DIRECTORY": directory}
     started: asyncio.Queue[Server] = asyncio.Queue()
     serving = asyncio.create_task(create_server(load_settings(environment), started.put).serve())

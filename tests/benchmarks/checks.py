@@ -1,11 +1,10 @@
-"""Whether a service gives the right answers. What is compared with a wrong one is worth nothing."""
+"""Checks the responses of each service before the measurement."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import Dataset, Row, shown
 from tests.benchmarks.errors import WrongAnswerError
 from tests.benchmarks.servers import Server
@@ -21,9 +20,8 @@ class Checker:
     have got one field more, which is no reason not to measure.
     """
 
-    def __init__(self, server: Server, database: BenchDatabase) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._database = database
         self.answers = 0
         self.extra: set[str] = set()
 
@@ -61,7 +59,7 @@ class Checker:
         created_at = answer["created_at"]
         fixed = {"status": "draft", "published_at": None, "created_at": created_at, "updated_at": created_at}
         self._same("a new post", answer, {**wanted, **fixed, "version": 1})
-        self._same("a stored post", shown(self._database.await_post(answer["id"])), answer)
+        self._same("a stored post", shown(self._server.deployment.database.await_post(answer["id"])), answer)
 
     def _ask(self, request: Request, status: int) -> Any:
         found, body = self._server.ask(request)
@@ -78,6 +76,16 @@ class Checker:
     def _refuse(self, what: str, found: object, expected: object) -> None:
         name = self._server.service.name
         raise WrongAnswerError(f"{name} is wrong about {what}:\nfound    {found}\nexpected {expected}")
+
+
+def check_answers(servers: Sequence[Server], dataset: Dataset, report: Callable[[str], None]) -> None:
+    """Compare the answers of all servers, and remove the posts that this has stored. Raises WrongAnswerError."""
+    for server in servers:
+        checker = Checker(server)
+        checker.check(dataset)
+        extra = f", and shows {', '.join(sorted(checker.extra))} besides" if checker.extra else ""
+        report(f"{server.service.key} gave {checker.answers} right answers{extra}")
+        server.deployment.database.remove_posts_after(dataset.posts[-1]["id"])
 
 
 def _spread(rows: Sequence[Row]) -> list[Row]:

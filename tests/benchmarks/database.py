@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import LiteralString
@@ -12,10 +12,8 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
-from adapters.postgres.schema.state import upgrade
-from tests.benchmarks.access import key_row
 from tests.benchmarks.dataset import Dataset, Row
 from tests.benchmarks.errors import WrongAnswerError
 
@@ -23,13 +21,15 @@ _PREFIX = "hexapost_bench_"
 _NAME = re.compile(_PREFIX + "([0-9a-f]{8})")
 LOCK = 0x6265_6E63  # "benc"
 
+_REQUIRED = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull"
+
 COMMIT_SECONDS = 5.0
 """How long a row may take to appear: the textbook service commits after it has answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchDatabase:
-    """A migrated database of the benchmark's own."""
+    """A database of the benchmark's own."""
 
     url: str
     """For SQLAlchemy, with the driver."""
@@ -38,7 +38,7 @@ class BenchDatabase:
 
     @classmethod
     def at(cls, url: URL) -> "BenchDatabase":
-        """Return the migrated database with this URL."""
+        """Return the database with this URL."""
         return cls(url=url.render_as_string(hide_password=False), dsn=libpq_url(url))
 
     def load(self, dataset: Dataset) -> None:
@@ -46,7 +46,6 @@ class BenchDatabase:
         with closing(self._connect()) as connection:
             _copy(connection, "users", dataset.users)
             _copy(connection, "posts", dataset.posts)
-            _copy(connection, "api_keys", [key_row()])
             connection.execute("VACUUM (ANALYZE)")
 
     def setting(self, name: str) -> str:
@@ -58,7 +57,7 @@ class BenchDatabase:
         return int(str(self._value("SELECT count(*) FROM posts")))
 
     def await_posts(self, expected: int) -> None:
-        """Return when that many posts are stored. Raises WrongAnswerError when there are more, or too few for long."""
+        """Wait until this number of posts is stored. Raises WrongAnswerError for more posts, and after a time limit."""
         deadline = time.monotonic() + COMMIT_SECONDS
         while (found := self.count_posts()) != expected:
             if found > expected or time.monotonic() > deadline:
@@ -99,19 +98,20 @@ def libpq_url(url: URL) -> str:
 
 
 @contextmanager
-def scratch_database(server: URL, report: Callable[[str], None]) -> Iterator[BenchDatabase]:
-    """Yield a new, migrated database on the server, dropped at the end; the one that the URL names is not touched.
+def scratch_database(server: URL, template: BenchDatabase | None = None) -> Iterator[BenchDatabase]:
+    """Yield a new database on the server, empty or a copy, dropped at the end. The one of the URL is not touched.
 
-    The databases of runs that were killed are dropped first: nobody holds their locks.
+    Databases of killed runs are dropped first: their locks are free.
     """
     number = secrets.randbits(31)
     url = server.set(database=f"{_PREFIX}{number:08x}")
     with closing(psycopg.connect(libpq_url(server), autocommit=True)) as connection:
         _drop_leftovers(connection)
         connection.execute("SELECT pg_advisory_lock(%s::int, %s::int)", [LOCK, number])
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(str(url.database))))
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        copied = make_url(template.url).database if template else "template1"
+        connection.execute(create.format(sql.Identifier(str(url.database)), sql.Identifier(str(copied))))
         try:
-            upgrade(url, report)
             yield BenchDatabase.at(url)
         finally:
             _drop(connection, str(url.database))
@@ -131,8 +131,11 @@ def _drop(connection: psycopg.Connection, name: str) -> None:
 
 
 def _copy(connection: psycopg.Connection, table: str, rows: Sequence[Row]) -> None:
-    columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
+    """Store the rows in the columns that the table has; a required column for a normalized email may have any name."""
+    required = connection.execute(_REQUIRED, [table]).fetchall()
+    values = {name: name for name in rows[0]} | {name: "email" for (name,) in required if name.startswith("email")}
+    columns = sql.SQL(", ").join(map(sql.Identifier, values))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
-            copy.write_row(list(row.values()))
+            copy.write_row([row[value] for value in values.values()])

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.email import normalize_email
-
 Row = dict[str, Any]
 """A row of a table, by column."""
 
@@ -66,7 +64,7 @@ class Dataset:
 
     @property
     def writers(self) -> Sequence[Row]:
-        """Active users without posts: those who write new ones."""
+        """Active users without posts, who create new ones."""
         return [user for number, user in enumerate(self.users) if number % _PROLIFIC_OF and user["is_active"]]
 
     @property
@@ -94,7 +92,7 @@ def generated(*, users: int, posts: int) -> Dataset:
 
 def shown(row: Row) -> Row:
     """Return the row as JSON shows it."""
-    return {name: _shown(value) for name, value in row.items() if name != "email_normalized"}
+    return {name: _shown(value) for name, value in row.items()}
 
 
 def _shown(value: Any) -> Any:
@@ -106,11 +104,9 @@ def _shown(value: Any) -> Any:
 def _user(chance: random.Random, number: int) -> Row:
     created = FIRST_MOMENT + timedelta(seconds=number)
     is_changed = number % 3 == 0
-    email = f"user.{number:06d}@example.org"
     return {
         "id": _id(chance, created),
-        "email": email,
-        "email_normalized": normalize_email(email),
+        "email": f"user.{number:06d}@example.org",
         "full_name": None if number % 7 == 0 else f"{chance.choice(_WORDS)} {chance.choice(_WORDS)}".title(),
         "is_active": number % _INACTIVE_OF != _INACTIVE_OF - 1,
         "created_at": created,

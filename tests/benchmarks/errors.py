@@ -1,8 +1,8 @@
-"""Why there is no result."""
+"""Errors of the benchmark."""
 
 
 class BenchmarkError(Exception):
-    """The measurement cannot be made, or would mean nothing."""
+    """The benchmark cannot run, or its result would be meaningless."""
 
 
 class WrongAnswerError(BenchmarkError):

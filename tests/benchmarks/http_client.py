@@ -13,7 +13,7 @@ _STATUS = slice(9, 12)  # after "HTTP/1.1 "
 
 
 class ResponseReader:
-    """Puts responses together out of what arrives; each must be complete before the next one is asked for."""
+    """Assembles responses from received data. A response must be complete before the next request."""
 
     __slots__ = ("_buffer",)
 

@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: reads a job in JSON from stdin, writes what came of it to stdout.
+"""The load generator, a separate process: reads a job as JSON from stdin, and writes the result to stdout.
 
 Without a rate the load is a closed loop: every connection sends its next request as soon as it has the answer to the
 last, which saturates the service. With a rate it is an open one: requests are due at random times (a Poisson process)

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers"
 
 
 def describe(database: BenchDatabase) -> dict[str, str]:
-    """Return what a reader has to know to compare the figures with others."""
+    """Return the machine and the versions, with which readers can compare results."""
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     driver = make_url(database.url).drivername
     settings = ", ".join(f"{name} {database.setting(name)}" for name in _SETTINGS)

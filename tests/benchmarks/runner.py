@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.load import GRACE_SECONDS, Job, Outcome
@@ -63,26 +62,17 @@ class Run:
 
 
 class BenchmarkRunner:
-    """Measures servers that run on one database."""
+    """Measures servers."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        servers: Sequence[Server],
-        database: BenchDatabase,
-        dataset: Dataset,
-        report: Callable[[str], None],
-    ) -> None:
+    def __init__(self, plan: Plan, servers: Sequence[Server], dataset: Dataset, report: Callable[[str], None]) -> None:
         self._plan = plan
         self._servers = servers
-        self._database = database
         self._last = dataset.posts[-1]["id"]
         self._report = report
 
     def measure(self, workload: Workload) -> list[Run]:
-        """Return all runs of a workload: the saturated rounds, then those at a rate that every service can bear."""
-        for server in self._servers:
-            self._run(workload, server, 0, rate=None, seconds=min(1.0, self._plan.seconds))
+        """Return all runs of a workload: the saturated rounds, then the rounds at a rate that all services sustain."""
+        self.warm_up(workload)
         saturated = self._rounds(workload, rate=None)
         slowest = min(
             median(run.throughput for run in saturated if run.service == server.service.key) for server in self._servers
@@ -90,27 +80,35 @@ class BenchmarkRunner:
         rate = max(1.0, float(round(slowest * self._plan.share)))
         return saturated + self._rounds(workload, rate=rate)
 
-    def _rounds(self, workload: Workload, *, rate: float | None) -> list[Run]:
-        runs = []
-        for number in range(1, self._plan.rounds + 1):
-            first = (number - 1) % len(self._servers)
-            turns = [*self._servers[first:], *self._servers[:first]]
-            done = [self._run(workload, server, number, rate=rate, seconds=self._plan.seconds) for server in turns]
-            pace = "saturated" if rate is None else f"at {rate:,.0f}/s"
-            self._report(f"{workload.key} {pace}, round {number}/{self._plan.rounds}: {_line(done)}")
-            runs += done
+    def warm_up(self, workload: Workload) -> None:
+        """Run a workload on every server for a short time that is not counted."""
+        for server in self._servers:
+            self._run(workload, server, 0, rate=None, seconds=min(1.0, self._plan.seconds / 4))
+
+    def measure_round(self, workload: Workload, number: int, *, rate: float | None = None) -> list[Run]:
+        """Return a run of each server. Six rounds of three servers have each of the six orders once."""
+        first = (number - 1) % len(self._servers)
+        turns = [*self._servers[first:], *self._servers[:first]][:: 1 if number % 2 else -1]
+        runs = [self._run(workload, server, number, rate=rate, seconds=self._plan.seconds) for server in turns]
+        pace = "saturated" if rate is None else f"at {rate:,.0f}/s"
+        self._report(f"{workload.key} {pace}, round {number}/{self._plan.rounds}: {_line(runs)}")
         return runs
 
+    def _rounds(self, workload: Workload, *, rate: float | None) -> list[Run]:
+        numbers = range(1, self._plan.rounds + 1)
+        return [run for number in numbers for run in self.measure_round(workload, number, rate=rate)]
+
     def _run(self, workload: Workload, server: Server, number: int, *, rate: float | None, seconds: float) -> Run:
-        stored = self._database.count_posts() if workload.stores else 0
+        database = server.deployment.database
+        stored = database.count_posts() if workload.stores else 0
         job = _job(workload, server, connections=self._plan.connections, seconds=seconds, rate=rate, seed=number)
         before = server.cpu_seconds()
         outcome = _generate(job, server)
-        time.sleep(_SETTLE_SECONDS)  # what is done after the last answer counts, too
+        time.sleep(_SETTLE_SECONDS)  # includes the work after the last response
         cpu = server.cpu_seconds() - before
         if workload.stores:
-            self._database.await_posts(stored + outcome.completed)
-            self._database.remove_posts_after(self._last)
+            database.await_posts(stored + outcome.completed)
+            database.remove_posts_after(self._last)
         return Run(
             workload=workload.key,
             service=server.service.key,
@@ -131,7 +129,7 @@ def _job(workload: Workload, server: Server, *, connections: int, seconds: float
         connections=connections,
         seconds=seconds,
         status=workload.status,
-        requests=[request.rendered() for request in workload.requests],
+        requests=[request.rendered(server.deployment.api_key) for request in workload.requests],
         rate=rate,
         seed=seed,
     )

@@ -4,56 +4,59 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from tests.benchmarks.access import AUTHORIZATION, SETTINGS
 from tests.benchmarks.cpu import group_cpu_seconds
-from tests.benchmarks.database import BenchDatabase
+from tests.benchmarks.deployment import POOL_SIZE, Deployment, last_lines, launch
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.workloads import Request
 
 HOST = "127.0.0.1"
-POOL_SIZE = 10
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 15
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service: its letter in tables, its name, the module that serves it, with arguments, and its own variables."""
+    """A service: its letter in tables, its name, the function that serves it, with arguments, and its own variables."""
 
     key: str
     name: str
-    module: tuple[str, ...]
+    command: tuple[str, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-_SERVE = ("adapters.cli.main", "serve", "--exit-with-parent", str(os.getpid()))
-HEXAPOST = Service(key="h", name="Hexapost", module=_SERVE)
-QUIET = Service(key="q", name="Hexapost, no log", module=_SERVE, variables={"HEXAPOST_LOG_LEVEL": "error"})
+_SERVE = ("adapters.cli.main:main", "serve")
+_POOL = {"HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE)}
+HEXAPOST = Service(key="h", name="Hexapost", command=_SERVE, variables=_POOL)
+QUIET = Service(key="q", name="Hexapost, no log", command=_SERVE, variables=_POOL | {"HEXAPOST_LOG_LEVEL": "error"})
 RAW = Service(
-    key="b", name="raw ASGI + asyncpg", module=("tests.benchmarks.serving", "tests.benchmarks.baseline_raw_asgi:app")
+    key="b",
+    name="raw ASGI + asyncpg",
+    command=("tests.benchmarks.serving:main", "tests.benchmarks.baseline_raw_asgi:app"),
 )
 TEXTBOOK = Service(
-    key="f", name="textbook FastAPI + ORM", module=("tests.benchmarks.serving", "tests.benchmarks.baseline_fastapi:app")
+    key="f",
+    name="textbook FastAPI + ORM",
+    command=("tests.benchmarks.serving:main", "tests.benchmarks.baseline_fastapi:app"),
 )
 SERVICES = (HEXAPOST, RAW, TEXTBOOK, QUIET)
-"""The first one is compared with each of the others."""
+"""The first one is compared with all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A service that runs, in a process group of its own."""
+    """A running service, in a separate process group."""
 
     service: Service
+    deployment: Deployment
     port: int
     process: subprocess.Popen[bytes]
     log: Path
@@ -81,7 +84,8 @@ class Server:
         """Return the status and the body of the answer to one request."""
         connection = HTTPConnection(HOST, self.port, timeout=30)
         try:
-            headers = {"authorization": AUTHORIZATION} | ({"content-type": "application/json"} if request.body else {})
+            headers = {"authorization": f"Bearer {self.deployment.api_key}"}
+            headers |= {"content-type": "application/json"} if request.body else {}
             connection.request(request.method, request.path, request.body, headers)
             response = connection.getresponse()
             return response.status, response.read()
@@ -92,40 +96,39 @@ class Server:
 
     def last_words(self) -> str:
         """Return the end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+        return last_lines(self.log.read_text(errors="replace"))
 
 
 @contextmanager
-def started(service: Service, database: BenchDatabase, directory: Path) -> Iterator[Server]:
-    """Yield the service as it starts, and stop it at the end; its log and its state go to the directory."""
+def started(service: Service, deployment: Deployment) -> Iterator[Server]:
+    """Yield the service as it starts, and stop it at the end."""
     port = _free_port()
-    log = directory / f"{service.key}.log"
-    command = [sys.executable, "-m", *service.module, "--port", str(port)]
+    log = deployment.directory / f"{service.key}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the commands above
-            command,
-            cwd=ROOT,
-            env={**_environment(database, directory), **service.variables},
+            launch(*service.command, "--port", str(port)),
+            cwd=deployment.directory,
+            env={**deployment.environment(), **service.variables},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             process_group=0,
         )
     try:
-        yield Server(service=service, port=port, process=process, log=log)
+        yield Server(service=service, deployment=deployment, port=port, process=process, log=log)
     finally:
         _stop(process)
 
 
-def _environment(database: BenchDatabase, directory: Path) -> Mapping[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HEXAPOST_")}
-    return inherited | {
-        "DATABASE_URL": database.url,
-        "DATABASE_DSN": database.dsn,
-        "HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE),
-        **SETTINGS,
-        "HEXAPOST_STATE_DIRECTORY": str(directory / "state"),
-    }
+@contextmanager
+def ready(services: Iterable[tuple[Service, Deployment]], report: Callable[[str], None]) -> Iterator[list[Server]]:
+    """Yield the services as servers that answer, and stop them at the end. Raises BenchmarkError if one does not."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(started(service, deployment)) for service, deployment in services]
+        for server in servers:
+            server.await_answer()
+            report(f"{server.service.key}, {server.service.name}, is ready on port {server.port}")
+        yield servers
 
 
 def _free_port() -> int:
@@ -135,7 +138,7 @@ def _free_port() -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it has started."""
+    """Stop the process group."""
     try:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

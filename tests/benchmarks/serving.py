@@ -1,27 +1,16 @@
-"""Runs a yardstick under uvicorn, set as `hexapost serve` sets it: `python -m tests.benchmarks.serving MODULE:APP`."""
+"""Runs a yardstick under uvicorn, set as `hexapost serve` sets it."""
 
 import argparse
-import ctypes
-import os
-import signal
-import sys
 
 import uvicorn
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
-
 
 def main() -> None:
-    """Serve until told to stop, or until the process that started this one ends (Linux)."""
+    """Serve the application that the command line names until a signal ends it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("app")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the kernel knew
-            return
     uvicorn.run(
         options.app,
         host="127.0.0.1",
@@ -34,7 +23,3 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
-
-
-if __name__ == "__main__":
-    main()

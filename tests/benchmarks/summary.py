@@ -1,4 +1,4 @@
-"""What the rounds say together: medians, and ratios that are taken within each round first."""
+"""Summaries of rounds: medians, and ratios within each round."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class WorkloadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """The first service over another one, by round."""
+    """The ratio of the first service to a different one, by round."""
 
     median: float
     least: float
@@ -46,7 +46,7 @@ class Result:
 
 
 def summarize(workload: Workload, services: Sequence[str], runs: Sequence[Run]) -> Result:
-    """Return what the runs of this workload amount to."""
+    """Return the summary of the runs of a workload."""
     own = [run for run in runs if run.workload == workload.key]
     first, *others = services
     return Result(
@@ -72,9 +72,14 @@ def _score(runs: Sequence[Run]) -> WorkloadResult:
 
 
 def _ratio(runs: Sequence[Run], first: str, other: str, value: Callable[[Run], float]) -> Ratio:
+    found = ratios(runs, first, other, value)
+    return Ratio(median=median(found), least=min(found), most=max(found))
+
+
+def ratios(runs: Sequence[Run], first: str, other: str, value: Callable[[Run], float]) -> list[float]:
+    """Return the first service over the other one in each saturated round."""
     found = {(run.service, run.round): value(run) for run in runs if run.rate is None}
-    ratios = [found[first, number] / found[other, number] for service, number in found if service == first]
-    return Ratio(median=median(ratios), least=min(ratios), most=max(ratios))
+    return [found[first, number] / found[other, number] for service, number in found if service == first]
 
 
 def verdict(results: Sequence[Result]) -> str:

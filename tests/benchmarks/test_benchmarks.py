@@ -1,4 +1,4 @@
-"""Tests for benchmark runs."""
+"""Tests for the benchmark: it accepts only correct responses, reports every run, and leaves no process behind."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,18 +19,19 @@ from sqlalchemy import URL, make_url
 from tests.benchmarks import database as database_module
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.database import BenchDatabase, scratch_database
+from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import WrongAnswerError
 from tests.benchmarks.runner import Plan
 from tests.benchmarks.servers import HOST, ROOT, SERVICES, Service
-from tests.cli.support import wait_until
-from tests.drills.faults.processes import children
 from tests.support.template_databases import Databases, connected
 
+SMALL = ["--users", "50", "--posts", "500"]
+
 WRONG = {
-    "value": "right._GET_USER = right._GET_USER.replace('version', 'version + 1 AS version')",
-    "order": "right._LIST_POSTS = right._LIST_POSTS.replace('DESC', 'ASC')",
-    "status": "right._INACTIVE = right._INVALID",
-    "row that is not stored": (
+    "a value": "right._GET_USER = right._GET_USER.replace('version', 'version + 1 AS version')",
+    "an order": "right._LIST_POSTS = right._LIST_POSTS.replace('DESC', 'ASC')",
+    "a status": "right._INACTIVE = right._INVALID",
+    "a row that is not stored": (
         "right._ADD_POST = '''SELECT $1::uuid AS id, $2::uuid AS author_id, $3::text AS title, $4::text AS content, "
         "'draft' AS status, NULL AS published_at, $5::timestamptz AS created_at, $5::timestamptz AS updated_at, "
         "1 AS version'''"
@@ -43,32 +44,34 @@ def _benchmark(output: Path, *services: Service) -> Benchmark:
     return Benchmark(plan=plan, output=output, users=50, posts=500, keys=("W3",), services=services)
 
 
-def test_benchmark_drops_the_database_of_a_killed_run(databases: Databases) -> None:
-    with suppress(psycopg.OperationalError), scratch_database(databases.url, _ignore) as database:
+def _deployment(database: URL, directory: Path) -> Deployment:
+    return Deployment(root=ROOT, name="Hexapost", database=BenchDatabase.at(database), directory=directory)
+
+
+def test_the_database_of_a_killed_run_is_dropped_by_the_next(databases: Databases) -> None:
+    with suppress(psycopg.OperationalError), scratch_database(databases.url) as database:
         killed = make_url(database.url)
         with connected(databases.url) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE objid = %s::bigint AND classid = %s",
                 [int(str(killed.database).rpartition("_")[2], 16), database_module.LOCK],
             )
-    assert _exists(databases, killed)
+    assert _is_there(databases, killed)
 
-    with scratch_database(databases.url, _ignore) as database:
+    with scratch_database(databases.url) as database:
         next_one = make_url(database.url)
-        assert not _exists(databases, killed)
-        assert _exists(databases, next_one)
-    assert not _exists(databases, next_one)
+        assert not _is_there(databases, killed)
+        assert _is_there(databases, next_one)
+    assert not _is_there(databases, next_one)
 
 
-def test_benchmark_compares_responses_and_writes_results(
-    scratch: URL, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -> None:
     said: list[str] = []
-    database = BenchDatabase.at(scratch)
+    deployment = _deployment(scratch, tmp_path)
+    deployment.prepare()
 
-    table = _benchmark(tmp_path / "report", *SERVICES).run(database, said.append)
+    table = _benchmark(tmp_path / "report", *SERVICES).run(deployment, said.append)
 
-    record_property("figures", table)
     assert len([line for line in said if re.fullmatch(r"\w gave \d\d right answers.*", line)]) == len(SERVICES)
     assert table.splitlines()[-1].startswith("targets of CPU per request: h <= 2.5 x b ")
     assert all(f"| W3   | {service.key} {service.name} " in table for service in SERVICES)
@@ -77,11 +80,11 @@ def test_benchmark_compares_responses_and_writes_results(
     assert [run["rate"] is None for run in told["runs"]] == [True] * len(SERVICES) + [False] * len(SERVICES)
     assert all(run["completed"] >= 4 for run in told["runs"] if run["rate"] is None)
     assert ET.parse(tmp_path / "report" / "bench.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own
-    assert database.count_posts() == 500
+    assert deployment.database.count_posts() == 500
 
 
 @pytest.mark.parametrize("plant", WRONG.values(), ids=WRONG.keys())
-def test_benchmark_fails_for_a_wrong_response(
+def test_a_wrong_answer_ends_the_benchmark(
     scratch: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str
 ) -> None:
     (tmp_path / "planted.py").write_text(
@@ -89,46 +92,44 @@ def test_benchmark_fails_for_a_wrong_response(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(database_module, "COMMIT_SECONDS", 0.1)
-    wrong = Service(key="w", name="planted", module=("tests.benchmarks.serving", "planted:app"))
+    wrong = Service(key="w", name="planted", command=("tests.benchmarks.serving:main", "planted:app"))
 
     with pytest.raises(WrongAnswerError):
-        _benchmark(tmp_path / "report", wrong).run(BenchDatabase.at(scratch), _ignore)
+        _benchmark(tmp_path / "report", wrong).run(_deployment(scratch, tmp_path), _ignore)
 
     assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_benchmark_stops_all_processes_on_a_signal(
+def test_a_signal_leaves_nothing_running(
     databases: Databases, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     if number == signal.SIGKILL and sys.platform != "linux":
-        pytest.skip("only Linux signals the death of a parent process")
+        pytest.skip("only Linux tells a process that its parent has been killed")
     url = databases.url.render_as_string(hide_password=False)
     environment = os.environ | {"DATABASE_URL": url, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "tests.benchmarks", "--users", "50", "--posts", "500", "--workloads", "W0"]
+    command = [sys.executable, "-m", "tests.benchmarks", *SMALL, "--output", str(tmp_path), "--seconds", "60"]
     with subprocess.Popen(  # noqa: S603 - our own
-        [*command, "--output", str(tmp_path), "--seconds", "60"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         ports = []
         for line in process.stderr:
             ports += [int(port) for port in re.findall(r"is ready on port (\d+)", line)]
-            if line.startswith("bench: q gave"):
+            if line.startswith("bench: f gave"):
                 break
-        wait_until(lambda: len(children(process.pid)) > len(SERVICES))  # the load generator runs
+        time.sleep(0.3)  # the load generator is at work now
         process.send_signal(number)
         process.stderr.read()
 
     assert process.returncode == status
     assert len(ports) == len(SERVICES)
-    wait_until(lambda: not any(map(_listens, ports)))
-    with scratch_database(databases.url, _ignore):
-        """Drop the database of the killed run."""
+    deadline = time.monotonic() + 15
+    while any(map(_listens, ports)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [port for port in ports if _listens(port)]
+    with scratch_database(databases.url):
+        """The databases of killed runs are dropped."""
 
 
 def _listens(port: int) -> bool:
@@ -136,11 +137,11 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def _ignore(_line: str) -> None:
-    """Drop a progress message."""
-
-
-def _exists(databases: Databases, url: URL) -> bool:
+def _is_there(databases: Databases, url: URL) -> bool:
     with connected(databases.url) as connection:
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [url.database]).fetchone()
     return found is not None
+
+
+def _ignore(_line: str) -> None:
+    """Discard the line."""

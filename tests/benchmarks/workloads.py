@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks.access import AUTHORIZATION
 from tests.benchmarks.dataset import SEED, Dataset, Row
 
 PAGE = 20
@@ -13,7 +12,7 @@ USERS = "/api/v1/users"
 POSTS = "/api/v1/posts"
 
 _VARIETY = 2_000
-"""How many different requests there are of each work."""
+"""The number of different requests per workload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +23,11 @@ class Request:
     path: str
     body: bytes | None = None
 
-    def rendered(self) -> str:
+    def rendered(self, api_key: str) -> str:
         """Return the request as HTTP/1.1 sends it."""
         head = (
             f"{self.method} {self.path} HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\n"
-            f"Authorization: {AUTHORIZATION}\r\n"
+            f"Authorization: Bearer {api_key}\r\n"
         )
         if self.body is None:
             return f"{head}\r\n"
@@ -63,7 +62,7 @@ def newest_posts(author: Row, cursor: str | None = None) -> Request:
 
 
 def new_post(author_id: object, number: int) -> tuple[Request, Mapping[str, str]]:
-    """Return the request to store a post, and what it asks for."""
+    """Return a request that creates a post, and its fields."""
     text = f"Measured text number {number}: " + "a few words that a reader would want to keep. " * 6
     wanted = {"author_id": str(author_id), "title": f"Measured post {number}", "content": text.strip()}
     return Request(method="POST", path=POSTS, body=json.dumps(wanted).encode()), wanted

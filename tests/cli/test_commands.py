@@ -134,7 +134,7 @@ def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
         [],
     )
     _, lines = asyncio.run(inspect_database(unmigrated, settings))
-    assert lines[0] == "pending: ccc0279a8e0d: users and posts (expand)"
+    assert lines[0] == "pending: ccc0279a8e0d: create users and posts (expand)"
     assert any(line.startswith("  SHARE ROW EXCLUSIVE on users: CREATE TABLE api_keys") for line in lines)
 
 

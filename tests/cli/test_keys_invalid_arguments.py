@@ -14,7 +14,7 @@ SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
     [
         (["create", "--name", "K"], "required: --scope"),
         (["create", "--scope", "users:read"], "required: --name"),
-        (["create", "--name", "K", "--scope", "users:all"], f"there are {', '.join(Scope)}"),
+        (["create", "--name", "K", "--scope", "users:all"], f"valid scopes: {', '.join(Scope)}"),
         (["create", "--name", "K", "--scope", "users:read,posts:read"], "unknown scope"),
         (["create", "--name", " ", "--scope", "users:read"], "--name: Must not be blank"),
         (["create", "--name", "x" * 101, "--scope", "users:read"], "--name: Must be at most 100"),

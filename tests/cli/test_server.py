@@ -75,7 +75,7 @@ async def _started() -> AsyncIterator[Server]:
         """Return no response."""
 
     async def when_started(_: Server) -> None:
-        """Do nothing."""
+        """Ignore the start."""
 
     protocol = bounded_protocol(HeaderLimits())
     config = uvicorn.Config(nothing, port=0, http=protocol, ws="none", lifespan="off", log_config=None, backlog=2048)

@@ -159,7 +159,7 @@ async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: 
         await wait_until(lambda: len(crew.alive()) == WORKERS)
         await crew.terminate()
     assert not crew.events("no worker could be started; exiting")
-    assert {line.get("error") for line in crew.events(event)} == {"No room" if mode == "full" else None}
+    assert {line.get("error_type") for line in crew.events(event)} == {"No room" if mode == "full" else None}
 
 
 async def test_sigterm_stops_workers_that_start(crew: Crew) -> None:

@@ -1,7 +1,7 @@
 """Tests for users."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -35,6 +35,14 @@ def test_user_create_and_update_raise_for_invalid_field(field: str, wrong: str) 
     with pytest.raises(FieldValidationError) as raised:
         EXAMPLE.update(now=LATER, **{field: wrong})  # type: ignore[arg-type]
     assert raised.value.field == field
+
+
+@pytest.mark.parametrize("field", [name for name, kind in get_type_hints(UserChanges).items() if kind is not bool])
+def test_user_create_and_update_validate_every_text_field(field: str) -> None:
+    with pytest.raises(FieldValidationError):
+        create(**{field: "\0"})
+    with pytest.raises(FieldValidationError):
+        EXAMPLE.update(now=LATER, **{field: "\0"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", UserChanges.__annotations__)

@@ -17,7 +17,7 @@ from adapters.memory.tables import Tables
 from domain.api_keys import USER_SCOPES, Scope
 from tests.http.credentials import bearer, stored_key
 from tests.http.support import NOBODY, Api, Json, check_problem
-from tests.http.test_openapi import operations
+from tests.http.test_openapi import examples, operations
 from tests.support.principals import CountingStorage
 from tests.support.service_factories import START
 
@@ -41,7 +41,7 @@ class Operation:
     def request(self) -> tuple[str, Json] | None:
         """The media type and the first example of the request body."""
         for media_type, content in self.document.get("requestBody", {}).get("content", {}).items():
-            return media_type, content["example"] if "example" in content else content["schema"]["examples"][0]
+            return media_type, next(examples(content))
         return None
 
 

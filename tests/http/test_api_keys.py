@@ -46,7 +46,7 @@ async def test_post_api_key_accepts_documented_examples(api: Api) -> None:
     for example in request_examples("create_api_key"):
         response = await api.client.post(KEYS, json=example)
         assert response.status_code == 201
-        check(DOCUMENT["components"]["schemas"]["IssuedApiKeyResponse"], response.json())
+        check(DOCUMENT["components"]["schemas"]["CreatedApiKeyResponse"], response.json())
 
 
 async def test_api_key_secret_is_returned_only_on_creation(api: Api) -> None:

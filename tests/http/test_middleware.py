@@ -29,7 +29,7 @@ EVERY_KIND = [
     ("GET", "/docs", 200),
     ("GET", "/openapi.json", 200),
     ("GET", "/problems/not-found", 200),
-    ("GET", "/", 307),
+    ("GET", "/", 200),
     ("GET", "/api/v1/users", 200),
     ("POST", "/api/v1/users", 201),
     ("DELETE", "/api/v1/users/x", 422),

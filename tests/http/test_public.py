@@ -24,7 +24,7 @@ CONTRACT = {
 
 
 def test_problem_catalog_has_the_documented_statuses() -> None:
-    assert {code: problem.status for code, problem in PROBLEMS.items()} == CONTRACT
+    assert {code: PROBLEMS[code].status for code in CONTRACT} == CONTRACT
     assert {code for code, problem in PROBLEMS.items() if problem.status in {429, 503}} <= {
         code for code, problem in PROBLEMS.items() if problem.retry_after
     }
@@ -48,19 +48,22 @@ async def test_problem_page_describes_the_problem(api: Api, code: str) -> None:
 
 async def test_problem_index_lists_all_problems(api: Api) -> None:
     text = (await api.client.get("/problems")).text
-    assert re.findall('href="/problems/([a-z-]+)"', text) == sorted(CONTRACT, key=lambda code: (CONTRACT[code], code))
+    assert re.findall('href="/problems/([a-z-]+)"', text) == sorted(
+        PROBLEMS, key=lambda code: (PROBLEMS[code].status, code)
+    )
 
 
 async def test_unknown_problem_page_returns_404(api: Api) -> None:
     check_problem(await api.client.get("/problems/unknown"), 404, "not-found")
 
 
-async def test_root_redirects_to_docs(api: Api) -> None:
+async def test_landing_page_links_to_the_public_pages(api: Api) -> None:
     response = await api.client.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "/docs")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.findall('href="([^"]*)"', response.text) == ["/docs", "/openapi.json", "/problems"]
 
 
-@pytest.mark.parametrize("path", ["/docs", "/problems", "/problems/validation-failed"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/problems", "/problems/validation-failed"])
 async def test_page_loads_local_files_only(api: Api, path: str) -> None:
     response = await api.client.get(path)
     assert response.status_code == 200

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy import URL, create_engine
+from sqlalchemy import Connection as SqlAlchemyConnection
 from sqlalchemy.pool import NullPool
 
-from tests.migrations.revision_fixtures import Revisions
-from tests.support.template_databases import with_driver
+from tests.migrations.revision_fixtures import Revisions, insert_users
+from tests.support.template_databases import Connection, connected, with_driver
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def alembic_config() -> dict[str, str]:
 
 
 @pytest.fixture
-def alembic_engine(empty: URL) -> Iterator[Connection]:
+def alembic_engine(empty: URL) -> Iterator[SqlAlchemyConnection]:
     """A connection to an empty database."""
     engine = create_engine(with_driver(empty, "psycopg"), poolclass=NullPool)
     with engine.connect() as connection:
@@ -30,3 +31,11 @@ def own(tmp_path: Path) -> Revisions:
     directory = tmp_path / "versions"
     directory.mkdir()
     return Revisions(directory)
+
+
+@pytest.fixture
+def users(scratch: URL) -> Iterator[Connection]:
+    """A session on the test's database, which has 100 users."""
+    with connected(scratch) as connection:
+        insert_users(connection, 100)
+        yield connection

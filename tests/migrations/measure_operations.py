@@ -48,19 +48,18 @@ FORMS = [
 ]
 
 
-def row(what: str, form: str, seen: Sequence[StatementReport]) -> str:
+def row(operation: str, form: str, reports: Sequence[StatementReport]) -> str:
     """Return the measurements of one form as a line of the table."""
-    worst = max(seen, key=lambda each: (bool(each.write_blocked_tables), each.milliseconds))
+    worst = max(reports, key=lambda each: (bool(each.write_blocked_tables), each.milliseconds))
     lock = ", ".join(f"{worst.locks[table]} on {table}" for table in worst.write_blocked_tables) or ", ".join(
         sorted(set(worst.locks.values()))
     )
-    stopped = f"{worst.milliseconds:,.1f} ms" if worst.write_blocked_tables else "no time"
-    batch = [
-        f"; each of {each.executions:,} batches at most {each.milliseconds:,.0f} ms"
-        for each in seen
-        if each.executions > 1
-    ]
-    return f"| {what} | `{form}` | {lock} | {stopped}{''.join(batch)} | {sum(each.total for each in seen):,.0f} ms |"
+    blocked = f"{worst.milliseconds:,.1f} ms" if worst.write_blocked_tables else "no time"
+    for each in reports:
+        if each.executions > 1:
+            blocked += f"; each of {each.executions:,} batches at most {each.milliseconds:,.0f} ms"
+    total = sum(each.total for each in reports)
+    return f"| {operation} | `{form}` | {lock} | {blocked} | {total:,.0f} ms |"
 
 
 def main() -> None:
@@ -68,14 +67,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    with TemporaryDirectory() as place, temporary_database(make_url(database_url())) as url:
-        own = Revisions(Path(place))
-        forms = {own.add(form): (what, form) for what, form in FORMS}
-        config = own.config(url)
-        config.attributes["lock_retry_policy"] = LockRetryPolicy(statement_timeout=3600)
-        for script, seen in trace(config, url, rows, parallel=True):
+    with TemporaryDirectory() as directory, temporary_database(make_url(database_url())) as url:
+        own = Revisions(Path(directory))
+        forms = {own.add(form): (operation, form) for operation, form in FORMS}
+        config = own.config(url, policy=LockRetryPolicy(statement_timeout=3600))
+        for script, reports in trace(config, url, rows, parallel=True):
             if script.revision in forms:
-                sys.stdout.write(row(*forms[script.revision], seen).replace("\n", "; ") + "\n")
+                sys.stdout.write(row(*forms[script.revision], reports).replace("\n", "; ") + "\n")
                 sys.stdout.flush()
 
 

@@ -8,13 +8,14 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from migrations.alembic_config import alembic_config
+from migrations.runner.alembic_config import alembic_config
 from migrations.runner.lock_retry import LockRetryPolicy
 from migrations.runner.phases import expand_heads
 from tests.support.template_databases import Connection
 
 (EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
-IMPATIENT = LockRetryPolicy(attempts=3, lock_timeout=0.05, max_backoff=0.01)
+FEW_RETRIES = LockRetryPolicy(attempts=3, lock_timeout=0.05, max_backoff=0.01)
+MANY_RETRIES = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
 USERS = """
     INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)
     SELECT gen_random_uuid(), n || '@x.org', n || '@x.org', true, now(), now(), 1 FROM generate_series(1, %s) n
@@ -22,7 +23,7 @@ USERS = """
 
 
 def insert_users(connection: Connection, number: int) -> None:
-    """Insert users of version 1 without a name."""
+    """Insert users with version 1 and without a name."""
     connection.execute(USERS, [number])
 
 
@@ -55,10 +56,16 @@ class Revisions:
         self.last = name
         return name
 
-    def config(self, url: URL | None = None, *, report: Callable[[str], None] = lambda _: None) -> Config:
-        """Return a configuration with few attempts for a database, or for SQL output without one."""
+    def config(
+        self,
+        url: URL | None = None,
+        *,
+        policy: LockRetryPolicy = FEW_RETRIES,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> Config:
+        """Return a configuration for a database, or for SQL output without one."""
         config = alembic_config(url=url)
-        places = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self.directory)]
-        config.set_main_option("version_locations", ":".join(places).replace("%", "%%"))
-        config.attributes |= {"report": report, "lock_retry_policy": IMPATIENT}
+        locations = [str(Path(str(config.get_main_option("script_location"))) / "versions"), str(self.directory)]
+        config.set_main_option("version_locations", ":".join(locations).replace("%", "%%"))
+        config.attributes |= {"report": report, "lock_retry_policy": policy}
         return config

@@ -11,10 +11,10 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
 from adapters.postgres.schema.state import upgrade
-from migrations.alembic_config import alembic_config
 from migrations.runner.advisory_lock import migration_lock
-from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
+from migrations.runner.alembic_config import alembic_config
+from migrations.runner.lock_retry import MigrationError
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, Revisions, insert_users
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema
 from tests.support.template_databases import connected, with_driver
@@ -37,12 +37,12 @@ async def test_migration_waits_for_a_running_migration(empty: URL, driver: str) 
         other.execute("SELECT pg_advisory_lock(%s)", [KEY])
         migrating = asyncio.create_task(asyncio.to_thread(upgrade, with_driver(empty, driver), reported.append))
         await wait_until(lambda: migrating.done() or reported != [])
-        assert reported == [f"another migration is under way (pid {other.info.backend_pid}): waiting for it"]
+        assert reported == [f"another migration is running (pid {other.info.backend_pid}); waiting for its lock"]
         assert (migrating.done(), schema(empty)) == (False, [])
         other.execute("SELECT pg_advisory_unlock(%s)", [KEY])
         await migrating
         assert other.execute("SELECT pg_try_advisory_lock(%s)", [KEY]).fetchone() == (True,)
-    assert reported[1] == "applied revision ccc0279a8e0d: users and posts"
+    assert reported[1] == "applied revision ccc0279a8e0d: create users and posts"
     assert revisions(empty) == [EXPAND_HEAD]
 
 
@@ -66,7 +66,7 @@ def test_alembic_command_that_changes_waits_for_the_lock(scratch: URL, change: C
             reported.append(line)
 
         change(alembic_config(url=scratch, report=unlock), EXPAND_HEAD)
-    assert [line.partition(" (")[0] for line in reported] == ["another migration is under way"]
+    assert [line.partition(" (")[0] for line in reported] == ["another migration is running"]
 
 
 def test_waiting_migration_does_not_block_a_concurrent_index(scratch: URL, driver: str, own: Revisions) -> None:
@@ -105,8 +105,7 @@ async def test_lock_session_is_exempt_from_the_idle_timeout(scratch: URL) -> Non
 
 async def test_migration_stops_when_its_lock_is_lost(scratch: URL, driver: str, own: Revisions) -> None:
     own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
-    config = own.config(with_driver(scratch, driver))
-    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
+    config = own.config(with_driver(scratch, driver), policy=MANY_RETRIES)
     with connected(scratch) as connection, connected(scratch) as other:
         insert_users(connection, 100)
         with other.transaction():
@@ -118,7 +117,7 @@ async def test_migration_stops_when_its_lock_is_lost(scratch: URL, driver: str, 
             await wait_until(lambda: migrating.done() or connection.execute(newest).fetchone() == (2,))
             connection.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}".encode())
             await wait_until(lambda: connection.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,))
-        with pytest.raises(MigrationError, match="the migration lock was lost"):
+        with pytest.raises(MigrationError, match="The migration lock was lost"):
             await migrating
         assert connection.execute("SELECT count(*) < 100 FROM users WHERE version = 2").fetchone() == (True,)
     await asyncio.to_thread(command.upgrade, config, "heads")

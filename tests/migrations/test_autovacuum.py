@@ -78,8 +78,7 @@ async def _autovacuum_pid(connection: Connection) -> int:
 async def test_migration_interrupts_autovacuum(vacuumed: Connection, url: URL, own: Revisions, upgrade: str) -> None:
     vacuumed.execute("CREATE INDEX ix_t ON users (full_name)")
     own.add(upgrade)
-    config = own.config(url)
-    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=3)
+    config = own.config(url, policy=LockRetryPolicy(attempts=3))
     await _autovacuum_pid(vacuumed)
     await asyncio.to_thread(command.upgrade, config, "heads")
     assert revisions(url) == [own.last]
@@ -87,8 +86,7 @@ async def test_migration_interrupts_autovacuum(vacuumed: Connection, url: URL, o
 
 async def test_migration_error_names_autovacuum(vacuumed: Connection, url: URL, own: Revisions) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))')
-    config = own.config(url)
-    config.attributes["lock_retry_policy"] = LockRetryPolicy(attempts=1)
+    config = own.config(url, policy=LockRetryPolicy(attempts=1))
     pid = await _autovacuum_pid(vacuumed)
     with connected(url) as other, other.transaction():
         other.execute("LOCK TABLE posts IN ACCESS SHARE MODE")

@@ -3,16 +3,15 @@
 import asyncio
 import hashlib
 import io
-from collections.abc import Iterator
 
 import pytest
 from alembic import command
 from sqlalchemy import URL
 
 from migrations.operations.checkpoints import _CREATE_TABLE
-from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from migrations.sql_text import split_statements
-from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions, insert_users
+from migrations.runner.lock_retry import MigrationError
+from migrations.sql.parser import split_statements
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, Revisions
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
 from tests.support.schema_dump import revisions
@@ -21,21 +20,12 @@ from tests.support.template_databases import Connection, connected, with_driver
 VERSIONS = "SELECT version, count(*) FROM users GROUP BY 1 ORDER BY 1"
 COUNT = 'op.backfill("users", "version = version + 1", batch=30, pause=0)'
 CHECKPOINTS = "SELECT to_regclass('alembic_backfills')"
-RETRY_LONG = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
 THINGS = "INSERT INTO things SELECT {}, n % 2, 1 FROM generate_series(1, 200) n"
 DELETE_CHECKPOINTS = """
     CREATE FUNCTION delete_checkpoints() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN DELETE FROM alembic_backfills; RETURN NULL; END $$;
     CREATE TRIGGER delete_checkpoints AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION delete_checkpoints()
 """
-
-
-@pytest.fixture
-def users(scratch: URL) -> Iterator[Connection]:
-    """A session on the test's database, which has 100 users."""
-    with connected(scratch) as connection:
-        insert_users(connection, 100)
-        yield connection
 
 
 def _versions(connection: Connection) -> list[tuple[object, ...]]:
@@ -84,7 +74,7 @@ def test_backfill_rejects_a_changed_statement(scratch: URL, users: Connection, o
         command.upgrade(own.config(scratch), "heads")
     own.last = EXPAND_HEAD
     own.add(COUNT.replace("+ 1", "+ 2"), revision="one")
-    with pytest.raises(MigrationError, match="backfill 1 of revision one was begun as another statement"):
+    with pytest.raises(MigrationError, match="backfill 1 of revision one was started with another statement"):
         command.upgrade(own.config(scratch), "heads")
     assert (_versions(users), revisions(scratch)) == ([(2, 100)], [EXPAND_HEAD])
 
@@ -104,7 +94,7 @@ def test_downgrade_deletes_checkpoints_of_later_revisions(scratch: URL, users: C
 def test_deleted_checkpoint_raises_migration_error(scratch: URL, users: Connection, own: Revisions) -> None:
     own.add(COUNT)
     users.execute(DELETE_CHECKPOINTS)
-    with pytest.raises(MigrationError, match="the place of backfill 1 of revision test0000 is gone"):
+    with pytest.raises(MigrationError, match="The checkpoint of backfill 1 of revision test0000 is missing"):
         command.upgrade(own.config(scratch), "heads")
 
 
@@ -132,13 +122,13 @@ def test_backfill_without_progress_raises_migration_error(
     with connected(scratch) as connection:
         connection.execute("CREATE TABLE things (first char(5) PRIMARY KEY, n int)")
         connection.execute("INSERT INTO things VALUES ('ab', 1), ('ac', 1)")
-        with pytest.raises(MigrationError, match="backfilling things: it does not get beyond ab"):
+        with pytest.raises(MigrationError, match="Backfill of things makes no progress after key ab"):
             command.upgrade(own.config(scratch), "heads")
 
 
 def test_backfill_rejects_a_nullable_key(scratch: URL, own: Revisions) -> None:
     own.add('op.backfill("users", "version = 2", key=("full_name",))')
-    with pytest.raises(MigrationError, match="backfilling users: its key full_name may be NULL"):
+    with pytest.raises(MigrationError, match="the key column full_name is nullable"):
         command.upgrade(own.config(scratch), "heads")
 
 
@@ -146,8 +136,7 @@ async def test_backfill_skips_rows_that_stop_matching_while_locked(
     scratch: URL, driver: str, users: Connection, own: Revisions
 ) -> None:
     own.add('op.backfill("users", "version = 2", where="version = 1", batch=10, pause=0)')
-    config = own.config(with_driver(scratch, driver))
-    config.attributes["lock_retry_policy"] = RETRY_LONG
+    config = own.config(with_driver(scratch, driver), policy=MANY_RETRIES)
     with connected(scratch) as other, other.transaction():
         other.execute("UPDATE users SET version = 3 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
         migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
@@ -160,8 +149,7 @@ async def test_backfill_continues_after_commit_of_killed_process(
     scratch: URL, users: Connection, own: Revisions
 ) -> None:
     own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
-    config = own.config(scratch)
-    config.attributes["lock_retry_policy"] = RETRY_LONG
+    config = own.config(scratch, policy=MANY_RETRIES)
     users.execute(_CREATE_TABLE.encode())
     digest = hashlib.sha256(b"UPDATE users SET version = version + 1 WHERE TRUE").hexdigest()
     users.execute("INSERT INTO alembic_backfills VALUES (%s, true, 1, %s)", [own.last, digest])

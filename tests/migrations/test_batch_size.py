@@ -17,19 +17,19 @@ SLOW_UPDATES = """
 
 
 def test_batch_size_follows_the_duration_of_batches() -> None:
-    pace = AdaptiveBatchSize(1000)
+    size = AdaptiveBatchSize(1000)
     for _ in range(20):
-        pace.record_duration(pace.size * 0.0001)
-    assert pace.size == pytest.approx(TARGET_SECONDS / 0.0001, abs=1)
-    pace.record_duration(TARGET_SECONDS * 4)
-    assert pace.size == pytest.approx(TARGET_SECONDS / 0.0001 / 2, abs=1)
+        size.record_duration(size.rows * 0.0001)
+    assert size.rows == pytest.approx(TARGET_SECONDS / 0.0001, abs=1)
+    size.record_duration(TARGET_SECONDS * 4)
+    assert size.rows == pytest.approx(TARGET_SECONDS / 0.0001 / 2, abs=1)
     for _ in range(20):
-        pace.record_duration(0.0)
-    assert pace.size == 1000
+        size.record_duration(0.0)
+    assert size.rows == 1000
     for _ in range(20):
-        pace.record_duration(3600.0)
-    assert pace.size == 1
-    assert AdaptiveBatchSize(3).size == 3
+        size.record_duration(3600.0)
+    assert size.rows == 1
+    assert AdaptiveBatchSize(3).rows == 3
 
 
 def test_backfill_shrinks_batches_of_slow_rows(scratch: URL, own: Revisions) -> None:
@@ -47,13 +47,13 @@ def test_backfill_shrinks_batches_of_slow_rows(scratch: URL, own: Revisions) -> 
 
 def test_backfill_batch_counts_scanned_rows(scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds: list[float] = []
-    took = AdaptiveBatchSize.record_duration
+    record_duration = AdaptiveBatchSize.record_duration
 
-    def note(pace: AdaptiveBatchSize, batch: float) -> None:
+    def record(size: AdaptiveBatchSize, batch: float) -> None:
         seconds.append(batch)
-        took(pace, batch)
+        record_duration(size, batch)
 
-    monkeypatch.setattr(AdaptiveBatchSize, "record_duration", note)
+    monkeypatch.setattr(AdaptiveBatchSize, "record_duration", record)
     own.add("""op.backfill("users", "version = 2", where="pg_sleep(0.001) IS NULL OR email = '1@x.org'", pause=0)""")
     with connected(scratch) as connection:
         insert_users(connection, 200)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from migrations.alembic_config import alembic_config
 from migrations.lint.linter import Finding, lint, lint_revision
 from migrations.lint.source_checks import select_star
+from migrations.runner.alembic_config import alembic_config
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 
 UNSAFE = {
@@ -57,6 +57,7 @@ COMBINED_SQL = [
 UNSAFE_SQL = [
     ("unbatched-write", "INSERT INTO users (id, email) SELECT id, email FROM others"),
     ("unbatched-write", "INSERT INTO users (id) (TABLE others)"),
+    ("unbatched-write", "INSERT INTO users (id) SELECT id FROM others, (VALUES (1)) AS v"),
     ("unbatched-write", "/* fill /* it */ */ UPDATE users SET version = 2"),
     ("unbatched-write", "-- fill\n\n  -- it\nUPDATE users SET version = 2"),
     ("unbatched-write", "COPY users FROM '/tmp/users'"),
@@ -99,7 +100,7 @@ MORE_UNSAFE += [
     ),
     ("offline-dependent", "if not op.get_context().as_sql: op.execute('UPDATE users SET version = 2')"),
     ("internal-import", "import migrations.operations.backfill"),
-    ("internal-import", "from migrations import patience"),
+    ("internal-import", "from migrations import runner"),
     ("offline-dependent", "op.get_bind().execute(sa.text('SELECT 1'))"),
 ]
 CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
@@ -136,6 +137,10 @@ FINE = {
     "function created with the version": (
         f'{INDEX[0]}\nop.execute("CREATE FUNCTION f() RETURNS int RETURN 1")',
         f'{INDEX[1]}\nop.execute("DROP FUNCTION f()")',
+    ),
+    "inserted values": (
+        """op.execute("INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'SELECT')")""",
+        "op.execute('COMMENT ON TABLE users IS NULL')",
     ),
     "repeatable statement": (f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{INDEX[0]}', INDEX[1]),
 }
@@ -208,7 +213,7 @@ def test_lint_rejects_two_lines_of_a_phase(own: Revisions) -> None:
     own.last = first
     own.add("pass")
     (finding,) = lint(ScriptDirectory.from_config(own.config()))
-    assert "more than one line of revisions" in finding.message
+    assert "must form one line" in finding.message
 
 
 SAFE = """

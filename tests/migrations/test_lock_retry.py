@@ -33,5 +33,5 @@ def test_lock_retry_error_names_the_failed_revision() -> None:
     def attempt() -> None:
         raise LOCKED
 
-    with pytest.raises(MigrationError, match="two: no lock within 3 attempts of 0 ms"):
+    with pytest.raises(MigrationError, match="two: no lock after 3 attempts of 0 ms"):
         retry_on_lock_timeout(_context(), attempt, current_step=lambda: next(steps))

@@ -1,11 +1,11 @@
 """Tests for the lock trace of revisions."""
 
 import pytest
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL
 
 from migrations.lint import lock_trace as module
 from migrations.lint.lock_trace import format_report, trace, violations
-from migrations.lint.sample_rows import MissingSampleRowsError, insert_sample_rows
+from migrations.lint.sample_rows import MissingSampleRowsError
 from tests.migrations.revision_fixtures import Revisions
 
 UNSAFE = {
@@ -89,17 +89,6 @@ def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BLOCKING_MILLISECONDS", 60_000.0)
 
 
-@pytest.fixture(autouse=True)
-def _one_fill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Insert the sample rows once, and not after each revision: the database has all tables from the start."""
-
-    def fill_once(connection: Connection, rows: int, filled: set[str]) -> None:
-        if not filled:
-            insert_sample_rows(connection, rows, filled)
-
-    monkeypatch.setattr(module, "insert_sample_rows", fill_once)
-
-
 def _traced(own: Revisions, url: URL) -> tuple[list[str], list[str]]:
     ((script, seen),) = trace(own.config(url), url, 1000, only=own.last)
     return list(format_report(script, seen)), [
@@ -167,10 +156,7 @@ def test_lock_trace_exception_has_reason(scratch: URL, own: Revisions) -> None:
     assert [finding.reason for finding in violations(script, seen)] == ["ten rows at the most"]
 
 
-def test_lock_trace_rejects_table_without_sample_rows(
-    scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "insert_sample_rows", insert_sample_rows)
+def test_lock_trace_rejects_table_without_sample_rows(scratch: URL, own: Revisions) -> None:
     own.add('op.create_table("comments", sa.Column("id", sa.Uuid(), primary_key=True))')
     with pytest.raises(MissingSampleRowsError, match="comments"):
         list(trace(own.config(scratch), scratch, 1000, only=own.last))

@@ -10,9 +10,9 @@ from sqlalchemy import URL
 
 from adapters.postgres.schema.state import upgrade
 from application.ports import StorageUnavailableError
-from migrations.alembic_config import alembic_config
-from migrations.revision_generator import require_linear_phases
-from migrations.sql_text import split_statements
+from migrations.runner.alembic_config import alembic_config
+from migrations.runner.phases import require_linear_phases
+from migrations.sql.parser import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD
 from tests.support.schema_dump import revisions, schema
 from tests.support.template_databases import Databases, connected, migrate, with_driver

@@ -71,7 +71,7 @@ def test_safe_operation_rejects_a_name_in_use(scratch: URL, own: Revisions, exis
     with connected(scratch) as connection:
         connection.execute(existing.encode())
     before = schema(scratch)
-    with pytest.raises(MigrationError, match="is there already and is something else: "):
+    with pytest.raises(MigrationError, match="exists with another definition: "):
         command.upgrade(own.config(scratch), "heads")
     assert schema(scratch) == before
 

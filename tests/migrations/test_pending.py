@@ -6,7 +6,7 @@ from sqlalchemy import URL
 
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.state import SchemaState, schema_state
-from migrations.lock_analysis import collect_schema_objects, locking_statements, locks_of
+from migrations.sql.locks import collect_schema_objects, locking_statements, locks_of
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 from tests.support.database_fixture import DatabaseFixture, opened
 from tests.support.polling import wait_until
@@ -17,14 +17,16 @@ async def test_pending_revisions_list_their_phases_and_locks(
 ) -> None:
     own.add('op.add_column("users", sa.Column("a", sa.Text()))', revision="e1")
     own.add('op.drop_column("users", "full_name")', revision="c1", more='phase = "contract"\nsafe_from = "0.2.0"')
-    monkeypatch.setattr("adapters.postgres.schema.pending.scripts", lambda: ScriptDirectory.from_config(own.config()))
+    monkeypatch.setattr(
+        "adapters.postgres.schema.pending.script_directory", lambda: ScriptDirectory.from_config(own.config())
+    )
     first, second = await pending_revisions(store.database)
     assert (first.revision, first.safe_from, second.safe_from) == ("e1", None, "0.2.0")
     assert first.lines() == [
         "pending: e1: Test e1 (expand)",
         "  ACCESS EXCLUSIVE on users: ALTER TABLE users ADD COLUMN a TEXT",
     ]
-    assert second.lines()[0] == "pending: c1: Test c1 (contract, when every process is of release 0.2.0 or later)"
+    assert second.lines()[0] == "pending: c1: Test c1 (contract, after all processes run release 0.2.0 or later)"
 
 
 def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from adapters.postgres.schema.state import SchemaState, compare_revisions
-from migrations.alembic_config import alembic_config
+from migrations.runner.alembic_config import alembic_config
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, decode_applied, expand_heads, phase_of
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
@@ -116,9 +116,7 @@ def test_upgrade_rejects_contract_revision_of_later_release(scratch: URL, own: R
     own.add(DROP.format("full_name"), more=_contract("99.0.0"), revision="c1")
     config = own.config(scratch)
     config.attributes["phase"] = "contract"
-    with pytest.raises(
-        MigrationError, match=r"contract revision c1 is safe from release 99\.0\.0, and this is 0\.1\.0"
-    ):
+    with pytest.raises(MigrationError, match=r"c1 is safe from release 99\.0\.0; this is 0\.1\.0"):
         command.upgrade(config, "heads")
     assert revisions(scratch) == [EXPAND_HEAD]
 
@@ -155,8 +153,8 @@ def test_upgrade_rejects_expand_revision_after_contract_revision(scratch: URL, o
     [
         ("phase = None", "declares no phase"),
         ("phase = 'soon'", "declares no phase"),
-        ("phase = 'contract'", "does not name the release"),
-        ("phase = 'contract'; safe_from = 'next'", "does not name the release"),
+        ("phase = 'contract'", "has no valid safe_from"),
+        ("phase = 'contract'; safe_from = 'next'", "has no valid safe_from"),
     ],
 )
 def test_phase_of_rejects_revision_without_phase(own: Revisions, more: str, message: str) -> None:

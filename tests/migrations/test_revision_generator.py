@@ -44,7 +44,7 @@ def test_new_revision_is_rejected_after_two_lines_of_a_phase(scratch: URL, own: 
     for name in ("one", "two"):
         own.last = EXPAND_HEAD
         own.add("pass", revision=name)
-    with pytest.raises(MigrationError, match="more than one line of revisions: "):
+    with pytest.raises(MigrationError, match="must form one line; heads: "):
         _write(own, scratch, Phase.EXPAND)
 
 
@@ -73,6 +73,14 @@ DIFFERENCES = {
     "ALTER TABLE posts DROP CONSTRAINT fk_posts_author_id_users": (
         """op.add_foreign_key("fk_posts_author_id_users", "posts", "users", ["author_id"], ["id"], ondelete="CASC""",
         """op.drop_constraint_if_exists("fk_posts_author_id_users", "posts")""",
+    ),
+    "ALTER TABLE users DROP CONSTRAINT ck_users_full_name_length": (
+        """op.add_check("ck_users_full_name_length", "users", "char_length(full_name) BETWEEN 1 AND 200")""",
+        """op.drop_constraint_if_exists("ck_users_full_name_length", "users")""",
+    ),
+    "ALTER TABLE users ADD CONSTRAINT c CHECK (version > 0)": (
+        """op.drop_constraint_if_exists("c", "users")""",
+        """op.add_check("c", "users", "version > 0")""",
     ),
     "ALTER TABLE users ALTER email DROP NOT NULL, ALTER version DROP NOT NULL": (
         """op.add_not_null("users", "email")""",

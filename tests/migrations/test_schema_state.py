@@ -43,7 +43,7 @@ def version_table(store: DatabaseFixture) -> Iterator[Connection]:
         (
             f"{LATER}; {COMMENT} 'f00dfeedbeef>=99.0'",
             SchemaState.INCOMPATIBLE,
-            (False, "without what this release needs: a later one has removed it"),
+            (False, "incompatible; a later release removed columns or tables that this release needs"),
         ),
     ],
     ids=["current", "no revision", "unknown revision", "later revision", "unrelated", "no record", "incompatible"],

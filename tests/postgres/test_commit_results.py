@@ -16,7 +16,7 @@ from tests.support.use_case_runner import Body, UseCaseRunner, fetch
 def _lose_response(store: DatabaseFixture, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """Abort the connection after the server has executed the next statement that begins with the verb."""
     driver = store.database.driver
-    calls: dict[str, Callable[..., Awaitable[Any]]] = {"fetch": driver.fetch, "run": driver.execute}
+    calls: dict[str, Callable[..., Awaitable[Any]]] = {"fetch": driver.fetch, "execute": driver.execute}
 
     def losing(name: str) -> Callable[..., Awaitable[Any]]:
         async def call(connection: Any, statement: Any, *parameters: Any) -> Any:

@@ -86,7 +86,7 @@ async def test_only_large_pages_use_the_fair_scheduler(store: DatabaseFixture, m
     await store_users(store.storage, user)
     await store_posts(store.storage, *posts)
     turns = CountingTurns()
-    monkeypatch.setattr(store.database, "turns", turns)
+    monkeypatch.setattr(store.database, "scheduler", turns)
     service = post_service(store.storage)
     await service.get(SYSTEM_PRINCIPAL, posts[0].id)
     assert len((await service.list(SYSTEM_PRINCIPAL, limit=SMALL_PAGE_ROWS - 1)).items) == SMALL_PAGE_ROWS - 1

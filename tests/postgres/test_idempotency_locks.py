@@ -118,7 +118,7 @@ def test_idempotency_lock_is_unique_per_request() -> None:
     key_ids = [new_id() for _ in range(100)]
     hashes = [number.to_bytes() * 32 for number in range(100)]
     locks = {
-        tuple(_lock_id(make_idempotency_record(key_id, name=key_hash)).values())
+        tuple(_lock_id(make_idempotency_record(key_id, key_hash=key_hash)).values())
         for key_id in key_ids
         for key_hash in hashes
     }

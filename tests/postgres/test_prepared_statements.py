@@ -23,7 +23,7 @@ async def _use(store: DatabaseFixture) -> None:
     users, posts, keys = user_service(store.storage), post_service(store.storage), key_service(store.storage)
     key = (await keys.create(SYSTEM_PRINCIPAL, name="key", scopes=[Scope.USERS_READ])).key
     for number in range(8):  # a driver may prepare a statement only after some executions
-        request = a_request(key, name=bytes([number]) * 32)
+        request = a_request(key, key_hash=bytes([number]) * 32)
         user, _ = await users.create_once(SYSTEM_PRINCIPAL, request, email=f"ada{number}@example.org")
         await users.update(SYSTEM_PRINCIPAL, user.id, full_name="Ada")
         await users.list(SYSTEM_PRINCIPAL, limit=3, after=user.id, is_active=True)

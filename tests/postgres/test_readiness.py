@@ -17,7 +17,7 @@ from tests.support.polling import wait_until
 from tests.support.template_databases import connected
 
 NO_CONNECTIONS = {**READY, "pool": (False, "cannot open connections")}
-UNEXPECTED = {"database": (False, "cannot read schema version")}
+UNEXPECTED = {"database": (False, "check failed")}
 POOL, OWN, UNLIMITED = OPTIONS.pool_size, 1, -1
 
 

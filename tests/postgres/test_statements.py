@@ -75,7 +75,7 @@ async def test_api_key_operations_send_single_statements(store: DatabaseFixture,
     await probe.read(lambda work: work.api_keys.get(key.id))
     assert sent.take() == ["SELECT"]
     for change in (
-        lambda work: work.api_keys.end(key.id, at=EXPIRES),
+        lambda work: work.api_keys.set_expiry(key.id, at=EXPIRES),
         lambda work: work.api_keys.revoke(key.id, now=EXPIRES),
         lambda work: work.api_keys.record_use(key.id, now=EXPIRES),
     ):

@@ -1,4 +1,4 @@
-"""What the commands that measure have in common: a server to measure on, and an orderly end."""
+"""Shared parts of the measuring commands: a server, and an orderly shutdown."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def benchmark_server(name: str, report: Callable[[str], None]) -> Iterator[URL]:
 
 
 def install_shutdown_handler() -> None:
-    """Have signals end the process by an exception, so that what was started is stopped on the way out."""
+    """Turn signals into exceptions, so that context managers stop child processes."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
 

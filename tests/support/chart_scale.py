@@ -1,4 +1,4 @@
-"""Logarithmic scales of charts: where a value stands, from 0 to 1, and what is written beside."""
+"""Logarithmic scales of charts: positions from 0 to 1, and labels."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 TIMEOUT_SECONDS = 30.0
-"""Seconds after which what is waited for will not come any more, on the slowest machine."""
+"""The time limit of a wait in seconds, with a margin for slow machines."""
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

@@ -28,6 +28,6 @@ def schema(url: URL) -> list[str]:
 
 
 def revisions(url: URL) -> list[str]:
-    """Return the revisions that the database says were applied."""
+    """Return the applied revisions of the database."""
     with connected(url) as connection:
         return [str(line) for (line,) in connection.execute("SELECT version_num FROM alembic_version").fetchall()]

@@ -75,5 +75,5 @@ def record_statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Re
         await run_(connection, command)
 
     monkeypatch.setattr(driver, "fetch", fetch)
-    monkeypatch.setattr(driver, "run", run)
+    monkeypatch.setattr(driver, "execute", run)
     return recorder

@@ -35,7 +35,7 @@ class AdmissionController:
         return self._limit.active_requests
 
     def find_slot(self, path: str) -> ConcurrencyLimit | None:
-        """Return a limit with a free slot for a request, None if no slot is free."""
+        """Return a limit with a free slot for a request, if any."""
         limit = self._limit
         if limit.active_requests >= limit.maximum:
             limit = self._reserves.get(path.rstrip("/"), limit)

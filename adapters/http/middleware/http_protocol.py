@@ -1,7 +1,7 @@
 """HTTP/1.1 connections: uvicorn's httptools protocol with limits, and with correct handling of upgrade requests.
 
 uvicorn accepts a request line and headers of 500 kB, and waits for them forever. A request that cannot be parsed
-becomes a rejected request. It passes through the application like all others, in its order, so that its response is a
+becomes a rejected request. It passes through the application in its order, so that its response is a
 problem document with a request ID, and the access log contains it. Then the connection is closed.
 
 A client can request an upgrade with any request: Java's HttpClient and `curl --http2` send `Upgrade: h2c`. A server

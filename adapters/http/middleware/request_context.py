@@ -41,7 +41,8 @@ class RequestContext:
     """The state of one request. It also wraps the `receive` and `send` of the ASGI server.
 
     The class attributes are the initial values. While `is_receiving` or `is_sending` is True, the request waits for its
-    client and occupies no slot.
+    client and occupies no slot. Other modules set only `rejection` (the protocol), `principal` and `rate_limit_headers`
+    (the route class), and `problem_code` (`problem_response`).
     """
 
     rejection: ProblemError | None = None
@@ -60,7 +61,7 @@ class RequestContext:
     """The status of the response, 0 before its start."""
     response_bytes = 0
     slot = ConcurrencyLimit()
-    """The limit that counts the request, which is this one, without a maximum, for rejected requests."""
+    """The limit that counts the request. Rejected requests have this one, without a maximum."""
 
     def __init__(self, state: dict[str, Any], write_monitor: WriteTimeoutMonitor | None = None) -> None:
         state[_STATE_KEY] = self
@@ -162,7 +163,7 @@ class RequestContext:
             await problem_response(self, problem, detail=detail)(self.scope, self.receive, self.send)
 
     async def send_timeout(self, problem: Problem | None) -> None:
-        """Respond to a request that exceeded its deadline. `problem` is None if the server stops instead."""
+        """Respond to a request that exceeded its deadline, or that the server cancels (without a `problem`)."""
         is_safe = self.scope["method"] in _SAFE_METHODS
         if problem is catalog.REQUEST_TIMEOUT or self.is_receiving:
             await self.send_problem(catalog.REQUEST_TIMEOUT)

@@ -66,7 +66,7 @@ class RequestDeadline:
 
 
 class WriteTimeoutMonitor:
-    """Aborts a connection whose client reads nothing for the given time.
+    """Aborts a connection if its client does not read for the given time.
 
     It checks the write buffer twice in that time, so that one timer serves all responses of the connection. `is_lost`
     is True after the connection was lost.

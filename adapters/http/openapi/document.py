@@ -1,27 +1,25 @@
-"""The OpenAPI document, which extends the document of FastAPI."""
+"""The OpenAPI document: that of FastAPI, completed by what follows from the parts of each operation."""
 
 import json
-import re
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from itertools import chain, count
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
 
-from adapters.http.openapi.components import FIELD_ERROR, HEADERS, PARAMETERS, PROBLEM, Json, problem_examples
-from adapters.http.routers import api_keys
+from adapters.http.idempotency import IDEMPOTENCY_IN_FLIGHT
+from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
+from adapters.http.json_body import MEDIA_TYPES
+from adapters.http.openapi import operations
+from adapters.http.openapi.components import HEADERS, PARAMETERS, Json
+from adapters.http.problems import catalog
+from adapters.http.problems.catalog import PROBLEMS, Problem
+from adapters.http.problems.responses import PROBLEM_JSON, ProblemBody, example_problem
 from adapters.http.security.scopes import REQUIRED_SCOPE, SCHEMES
 
-HEAD_OPERATIONS = {
-    "/api/v1/users/{user_id}": "head_user",
-    "/api/v1/posts/{post_id}": "head_post",
-    "/api/v1/api-keys/{key_id}": "head_api_key",
-}
-"""The paths whose HEAD is documented as a separate operation, with its ID. Every GET supports HEAD."""
-
-_DESCRIPTION = """Users and their posts.
-
-## Authentication
+_DESCRIPTION = """## Authentication
 Send an API key as `Authorization: Bearer <key>`. Each operation names its required scope. A key that is bound to a user
 can access that user and their posts, and read published posts of other users.
 
@@ -47,60 +45,103 @@ Times are RFC 3339 in UTC. A trailing slash in the path is ignored. Every `GET` 
 `X-Request-ID`, which you can also send (1-128 of `A-Z a-z 0-9 . _ -`).
 """
 _CONTACT = {"name": "Hexapost", "url": "https://hexapost.example/", "email": "hexapost@hexapost.example"}
+_EVERY_OPERATION = (
+    catalog.MALFORMED_REQUEST,
+    catalog.METHOD_NOT_ALLOWED,
+    catalog.REQUEST_TIMEOUT,
+    catalog.BODY_TOO_LARGE,
+    catalog.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    catalog.INTERNAL_ERROR,
+)
+_AUTHENTICATED_OPERATION = (
+    catalog.UNAUTHENTICATED,
+    catalog.FORBIDDEN,
+    catalog.VALIDATION_FAILED,
+    catalog.RATE_LIMITED,
+    catalog.OVERLOADED,
+    catalog.DATABASE_UNAVAILABLE,
+)
+_PROBLEMS_OF_PARAMETER = {"Idempotency-Key": IDEMPOTENCY_PROBLEMS, "If-Match": (catalog.VERSION_MISMATCH,)}
 _RATE_HEADERS = ("RateLimit", "RateLimit-Policy")
-_TAGS = [
-    {"name": "api-keys", "description": "API key administration (operators)."},
-    {"name": "health", "description": "Probes and metrics (operators)."},
-    {"name": "posts", "description": "Posts and their lifecycle: draft -> published <-> archived."},
-    {"name": "users", "description": "User accounts."},
-]
+_HEADERS_OF_STATUS = {
+    401: ["WWW-Authenticate"],
+    403: ["WWW-Authenticate"],
+    405: ["Allow"],
+    429: ["Retry-After"],
+    503: ["Retry-After"],
+}
 
 
 def build_document(app: FastAPI) -> Json:
-    """Return the document of the application."""
+    """Return the document of the application. Its routers have tags as objects with a name and a description."""
     document = get_openapi(
         title="Hexapost",
         version=app.version,
         summary="Users and posts.",
         description=_DESCRIPTION,
         routes=app.routes,
-        tags=_TAGS,
+        tags=app.openapi_tags,
         servers=[{"url": "/", "description": "This service."}],
         license_info={"name": "MIT", "url": "https://opensource.org/license/mit"},
     )
     document["info"]["contact"] = _CONTACT  # after FastAPI, which wants email-validator to read it
     components = document["components"]
-    components["schemas"].update(Problem=PROBLEM, FieldError=FIELD_ERROR, Scope=api_keys.SCOPE_SCHEMA)
-    used = set(re.findall("#/components/examples/([a-z-]+)", json.dumps(document["paths"])))
-    examples = {name: example for name, example in (problem_examples() | api_keys.EXAMPLES).items() if name in used}
-    components["securitySchemes"] = SCHEMES
-    components.update(headers=HEADERS, parameters=PARAMETERS, examples=examples)
-    for operation in (one for path in document["paths"].values() for one in path.values()):
-        _complete(operation)
-    for path, operation_id in HEAD_OPERATIONS.items():
-        document["paths"][path]["head"] = _head(document["paths"][path]["get"], operation_id)
-    components["responses"] = _extract_problem_responses(document)
+    problem = TypeAdapter(ProblemBody).json_schema(ref_template="#/components/schemas/{model}")
+    schemas = components["schemas"] | problem.pop("$defs") | {"Problem": problem}
+    for default in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(default, None)
+    responses: Json = {}
+    for path, item in document["paths"].items():
+        for method, operation in list(item.items()):
+            _complete(operation, method)
+            if method == "get" and "{" in path:
+                item["head"] = _head(operation)
+        for method, operation in item.items():
+            _add_problems(operation, method, responses)
+    components.update(
+        schemas={name: _with_complete_examples(_simplify(schema)) for name, schema in sorted(schemas.items())},
+        responses=dict(sorted(responses.items())),
+        examples=_problem_examples(),
+        securitySchemes=SCHEMES,
+        headers=HEADERS,
+        parameters=PARAMETERS,
+    )
     return document
 
 
 def openapi_document(app: FastAPI) -> str:
     """Return the document as text: indented, in a stable order, with a final line break."""
-    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(app.openapi(), indent=2) + "\n"
 
 
-def _complete(operation: Json) -> None:
-    """Document the scope and the rate limit headers of an operation that requires an API key."""
-    if not operation.setdefault("security", []):
-        return
-    operation["description"] += f"\n\nRequired scope: `{operation[REQUIRED_SCOPE]}`."
-    for status, response in operation["responses"].items():
-        if status != "401":
-            response["headers"].update({name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS})
+def _complete(operation: Json, method: str) -> None:
+    """Document the scope, the rate limit headers and the media types of an operation."""
+    operation["parameters"] = [_parameter(parameter) for parameter in operation.get("parameters", [])]
+    operation["responses"] = {
+        status: response for status, response in operation["responses"].items() if "headers" in response
+    }
+    if "requestBody" in operation:
+        (body,) = operation["requestBody"]["content"].values()
+        operation["requestBody"]["content"] = dict.fromkeys(MEDIA_TYPES[method.upper()], _simplify(body))
+    if operation.setdefault("security", []):
+        operation["description"] += f"\n\nRequired scope: `{operation[REQUIRED_SCOPE]}`."
+        for response in operation["responses"].values():
+            response["headers"].update(operations.header_references(*_RATE_HEADERS))
 
 
-def _head(get: Json, operation_id: str) -> Json:
+def _parameter(parameter: Json) -> Json:
+    """Return a parameter whose example is beside its schema. An optional parameter is absent, never null."""
+    if "$ref" in parameter:
+        return parameter
+    schema = {name: value for name, value in parameter["schema"].items() if name != "description"}
+    not_null, *_ = schema.pop("anyOf", [{}])
+    (example,) = schema.pop("examples")
+    return {**parameter, "schema": _simplify({**not_null, **schema}), "example": example}
+
+
+def _head(get: Json) -> Json:
     head = deepcopy(get)
-    head["operationId"] = operation_id
+    head["operationId"] = "head_" + get["operationId"].removeprefix("get_")
     head["summary"] = f"Check {get['summary'].removeprefix('Get ')} (headers only)"
     head["description"] = f"Returns the headers of the GET response.\n\nRequired scope: `{get[REQUIRED_SCOPE]}`."
     for response in head["responses"].values():
@@ -108,16 +149,87 @@ def _head(get: Json, operation_id: str) -> Json:
     return head
 
 
-def _extract_problem_responses(document: Json) -> Json:
-    """Replace the problem responses of all operations by references, and return them by name."""
-    shared: Json = {}
-    for operation in (one for path in document["paths"].values() for one in path.values()):
-        for status, response in operation["responses"].items():
-            codes = re.findall("`([a-z-]+)`:", response["description"])
-            if not codes:
-                continue
-            base = ".".join([status, *codes])
-            names = chain([base], (f"{base}.{number}" for number in count(2)))
-            name = next(name for name in names if shared.setdefault(name, response) == response)
-            operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
-    return shared
+def _add_problems(operation: Json, method: str, shared: Json) -> None:
+    """Document the problems of an operation as references to `shared` responses, which are created on first use."""
+    by_status: dict[int, list[Problem]] = {}
+    for problem in _problems(operation):
+        by_status.setdefault(problem.status, []).append(problem)
+    for status, problems in by_status.items():
+        codes = [str(status), *(problem.code for problem in problems)]
+        kind = [method] if method == "head" or catalog.UNSUPPORTED_MEDIA_TYPE in problems else []
+        name = ".".join(codes + kind + ([] if operation["security"] else ["public"]))
+        if name not in shared:
+            shared[name] = _problem_response(problems, method, has_rate_limit=operation["security"] != [])
+        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _problems(operation: Json) -> Iterable[Problem]:
+    found = {*_EVERY_OPERATION, *(PROBLEMS[code] for code in operation.pop(operations.PROBLEMS, []))}
+    if operation["security"]:
+        found.update(_AUTHENTICATED_OPERATION)
+    if "requestBody" in operation:
+        found |= {catalog.MALFORMED_JSON, catalog.UNSUPPORTED_MEDIA_TYPE}
+    for parameter in operation["parameters"]:
+        found.update(_PROBLEMS_OF_PARAMETER.get(parameter.get("$ref", "").rpartition("/")[2], ()))
+    return sorted(found, key=lambda problem: (problem.status, problem.code))
+
+
+def _problem_response(problems: list[Problem], method: str, *, has_rate_limit: bool) -> Json:
+    names = list(_HEADERS_OF_STATUS.get(problems[0].status, []))
+    if has_rate_limit and catalog.UNAUTHENTICATED not in problems:
+        names += _RATE_HEADERS
+    if catalog.UNSUPPORTED_MEDIA_TYPE in problems:
+        names += [f"Accept-{method.capitalize()}", "Accept-Encoding"]
+    response = operations.response(
+        "\n\n".join(f"`{problem.code}`: {problem.default_detail}" for problem in problems), *names
+    )
+    if IDEMPOTENCY_IN_FLIGHT in problems:  # only this 409 is temporary
+        response["headers"]["Retry-After"] = {"$ref": "#/components/headers/Retry-After-In-Flight"}
+    if method != "head":
+        examples = {problem.code: {"$ref": f"#/components/examples/{problem.code}"} for problem in problems}
+        schema = {"$ref": "#/components/schemas/Problem"}
+        response["content"] = {PROBLEM_JSON: {"schema": schema, "examples": examples}}
+    return response
+
+
+def _problem_examples() -> Json:
+    return {
+        code: {"summary": problem.title, "value": example_problem(problem)}
+        for code, problem in sorted(PROBLEMS.items())
+        if problem is not catalog.NOT_FOUND  # no operation has it
+    }
+
+
+def _simplify(node: Any) -> Any:
+    """Remove titles derived from names, write nullable types as a list of types, and integers without a fraction."""
+    if isinstance(node, list):
+        return [_simplify(item) for item in node]
+    if isinstance(node, float) and node.is_integer():
+        return int(node)
+    if not isinstance(node, dict):
+        return node
+    simple = dict(_simple_members(node))
+    match simple.get("anyOf"):
+        case [{"type": str(kind)} as schema, {"type": "null"}]:
+            del simple["anyOf"]
+            return {**schema, "type": [kind, "null"], **simple}
+    return simple
+
+
+def _simple_members(node: Json) -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if name != "title" or not isinstance(value, str):
+            yield name, value if name in {"example", "examples"} else _simplify(value)
+
+
+def _with_complete_examples(schema: Json) -> Json:
+    """Return a schema whose examples have the order of its properties, and the nulls that FastAPI has dropped."""
+    if "examples" not in schema:
+        return schema
+    required = schema.get("required", [])
+    examples = [
+        {name: example.get(name) for name in schema["properties"] if name in example or name in required}
+        for example in schema["examples"]
+    ]
+    return {**schema, "examples": examples}

@@ -12,17 +12,26 @@ from starlette.routing import Match, Route
 from adapters.http.middleware.request_context import request_context
 from adapters.http.problems.catalog import (
     COMMIT_RESULT_UNKNOWN,
+    DATABASE_UNAVAILABLE,
     INTERNAL_ERROR,
     MALFORMED_JSON,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    OVERLOADED,
+    PROBLEMS,
+    STATUSES,
     VALIDATION_FAILED,
+    Problem,
 )
-from adapters.http.problems.mapping import problem_for
 from adapters.http.problems.responses import ProblemError, problem_response
 from adapters.http.problems.validation import FieldError, field_errors
 from application.authorization import ForbiddenError, UnauthenticatedError
-from application.ports import CommitResultUnknownError, CommitResultUnresolvableError, TransientStorageError
+from application.ports import (
+    CommitResultUnknownError,
+    CommitResultUnresolvableError,
+    StorageUnavailableError,
+    TransientStorageError,
+)
 from domain.errors import DomainError, FieldValidationError
 
 CHALLENGE = 'Bearer realm="hexapost"'
@@ -31,8 +40,25 @@ CHALLENGE = 'Bearer realm="hexapost"'
 _BY_STATUS = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
 
 
+def problem_for(error: Exception) -> Problem:
+    """Return the problem that reports an error of the domain or of a port.
+
+    A domain error whose code is not in the catalog gets a problem from its code, kind and message.
+    """
+    if isinstance(error, DomainError):
+        return PROBLEMS.get(error.code) or Problem(
+            code=error.code,
+            status=STATUSES[error.kind],
+            title=error.code.replace("-", " ").capitalize(),
+            default_detail=error.message,
+            resolution="",
+        )
+    if isinstance(error, StorageUnavailableError | CommitResultUnresolvableError):
+        return DATABASE_UNAVAILABLE
+    return OVERLOADED
+
+
 async def _handle_domain_error(request: Request, error: Exception) -> Response:
-    """Return the response to an error of the domain or of a port."""
     problem = problem_for(error)
     return problem_response(
         request_context(request), problem, detail=_detail(error), errors=_field_errors(error), headers=_challenge(error)

@@ -1,16 +1,46 @@
 """Problem responses (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, NotRequired, Protocol
 
+from pydantic import Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from adapters.http.problems.catalog import Problem
-from adapters.http.problems.validation import MAX_ERRORS, FieldError
+from adapters.http.problems.validation import MAX_ERRORS, FieldError, text_field
 
 PROBLEM_JSON = "application/problem+json"
+REQUEST_ID_PATTERN = "^[A-Za-z0-9._-]{1,128}$"
+EXAMPLE_REQUEST_ID = "0198a3c47f2b7d31a6f0c2b9e4d81357"
+_EXAMPLE_ERRORS: Mapping[str, list[FieldError]] = {
+    "validation-failed": [
+        {"pointer": "/email", "code": "invalid_format", "detail": "Must be an e-mail address such as ada@example.org."},
+        {"parameter": "limit", "code": "out_of_range", "detail": "Must be an integer from 1 to 100."},
+    ],
+    "author-not-found": [{"pointer": "/author_id", "code": "not_found", "detail": "No user has this ID."}],
+}
+
+
+class ProblemBody(TypedDict):
+    """A problem document (RFC 9457)."""
+
+    type: Annotated[
+        str,
+        text_field("Problem type, and path of its documentation.", 100, "^/problems/[a-z-]+$", format="uri-reference"),
+    ]
+    title: Annotated[str, text_field("Short name of the problem type.", 100)]
+    status: Annotated[
+        int, Field(ge=400, le=599, json_schema_extra={"format": "int32"}, description="HTTP status code.")
+    ]
+    detail: Annotated[str, text_field("Explanation of this occurrence.", 500)]
+    instance: Annotated[str, text_field("URN of this occurrence; contains the request ID.", 200, format="uri")]
+    request_id: Annotated[str, text_field("The request ID, as in X-Request-ID.", 128, REQUEST_ID_PATTERN, minLength=1)]
+    errors: NotRequired[
+        Annotated[Sequence[FieldError], Field(max_length=MAX_ERRORS, description="Invalid fields and parameters.")]
+    ]
 
 
 class ReportsProblem(Protocol):
@@ -53,9 +83,9 @@ def problem_response(
 
 def problem_body(
     problem: Problem, request_id: str, *, detail: str | None = None, errors: Sequence[FieldError] = ()
-) -> dict[str, Any]:
+) -> ProblemBody:
     """Return the members of a problem document (RFC 9457 section 3.1), ready for JSON."""
-    body: dict[str, Any] = {
+    body: ProblemBody = {
         "type": problem.type,
         "title": problem.title,
         "status": problem.status,
@@ -66,3 +96,8 @@ def problem_body(
     if errors:
         body["errors"] = errors[:MAX_ERRORS]
     return body
+
+
+def example_problem(problem: Problem) -> ProblemBody:
+    """Return an example of a problem, for its page and the OpenAPI document."""
+    return problem_body(problem, EXAMPLE_REQUEST_ID, errors=_EXAMPLE_ERRORS.get(problem.code, ()))

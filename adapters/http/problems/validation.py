@@ -2,19 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from domain.errors import FieldValidationError
-
-
-class FieldError(TypedDict, total=False):
-    """A validation error: a `pointer` into the body or the name of a `parameter`, the code of the rule, and a text."""
-
-    pointer: str
-    parameter: str
-    code: str
-    detail: str
-
 
 ERROR_CODES = {
     "required": "The required field is missing.",
@@ -29,6 +22,27 @@ ERROR_CODES = {
     "invalid_cursor": "The cursor was not issued for this list with these filters.",
 }
 """The codes of validation errors, and their meanings."""
+
+
+def text_field(description: str, max_length: int, pattern: str | None = None, **schema: Any) -> Any:
+    """Return the JSON schema of a text field in a problem document."""
+    return Field(description=description, max_length=max_length, pattern=pattern, json_schema_extra=schema)
+
+
+class FieldError(TypedDict):
+    """A validation error of one field of the body or of one parameter."""
+
+    pointer: NotRequired[
+        Annotated[str, text_field("JSON Pointer to the invalid field (RFC 6901).", 200, format="json-pointer")]
+    ]
+    parameter: NotRequired[
+        Annotated[str, text_field("Name of the path parameter, query parameter or header.", 64, "^[A-Za-z0-9_-]+$")]
+    ]
+    code: Annotated[
+        str, text_field(f"Violated rule: {', '.join(f'`{code}`' for code in ERROR_CODES)}.", 40, "^[a-z_]+$")
+    ]
+    detail: Annotated[str, text_field("Description of the rule.", 500)]
+
 
 MAX_ERRORS = 32
 """The maximum number of validation errors in one response."""

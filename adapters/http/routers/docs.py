@@ -5,7 +5,6 @@ from functools import cache
 from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import RedirectResponse
 
 from adapters.http.conditional import if_none_match_matches
 from adapters.http.problems.catalog import NOT_FOUND
@@ -51,12 +50,6 @@ _POLICY = (
 _REVALIDATE = "public, no-cache"
 
 router = APIRouter(include_in_schema=False)
-
-
-@router.get("/")
-async def root() -> Response:
-    """Redirect `/` to `/docs`."""
-    return RedirectResponse("/docs", 307, {"cache-control": "public, max-age=3600"})
 
 
 @router.get("/docs")

@@ -5,8 +5,7 @@ import asyncio
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
 
-from adapters.http.openapi.responses import API_PROBLEMS, errors, response
-from adapters.http.problems.catalog import VALIDATION_FAILED
+from adapters.http.openapi.operations import response
 from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from adapters.http.security.scopes import requires_scope
 from domain.api_keys import Scope
@@ -35,7 +34,7 @@ router = APIRouter(route_class=StaleAuthRoute, tags=["health"], generate_unique_
     "/metrics",
     response_class=PlainTextResponse,
     summary="Prometheus metrics",
-    responses={200: _RESPONSE, **errors(*API_PROBLEMS, VALIDATION_FAILED)},
+    responses={200: _RESPONSE},
     openapi_extra=requires_scope(Scope.METRICS_READ),
 )
 async def get_metrics(request: ApiRequest) -> PlainTextResponse:

@@ -1,38 +1,28 @@
-"""The post resource: routes, request and response bodies. `post_pages` has the list and the search."""
+"""The post resource: routes, request and response bodies."""
 
+from datetime import datetime
 from typing import Annotated, NotRequired
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Response
-from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema, with_config
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
 from adapters.http.conditional import if_match_versions
-from adapters.http.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
 from adapters.http.idempotency import idempotent_request
-from adapters.http.openapi import responses as doc
 from adapters.http.openapi.components import Json
-from adapters.http.problems import catalog
+from adapters.http.openapi.operations import Resource, links
+from adapters.http.pagination import PageRequest
+from adapters.http.problems.catalog import domain_problem
 from adapters.http.routing import ApiRequest, StrictRoute, operation_id
-from adapters.http.security.scopes import requires_scope
+from domain import posts
 from domain.api_keys import Scope
-from domain.posts import (
-    INITIAL_STATUSES,
-    MAX_CONTENT_LENGTH,
-    MAX_TITLE_LENGTH,
-    AuthorInactiveError,
-    AuthorNotFoundError,
-    InvalidStatusTransitionError,
-    Post,
-    PostNotFoundError,
-    PostStatus,
-    normalize_content,
-    normalize_title,
-)
-from domain.text_rules import MULTILINE_PATTERN, SINGLE_LINE_PATTERN
+from domain.posts import INITIAL_STATUSES, PostStatus
+from domain.text_rules import MULTILINE_PATTERN
 
 PATH = "/api/v1/posts"
+TAG = {"name": "posts", "description": "Posts and their lifecycle: draft -> published <-> archived."}
 EXAMPLE: Json = {
     "id": "0198a3c5-01d4-7c52-9d6e-5b8f0a7e1c23",
     "author_id": "0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
@@ -44,140 +34,141 @@ EXAMPLE: Json = {
     "updated_at": "2026-01-15T09:45:00.654321Z",
     "version": 1,
 }
-POST_NOT_FOUND = catalog.domain_problem(
-    PostNotFoundError, resolution="Check the ID. The post or its author may have been deleted since you saw it."
+POST_NOT_FOUND = domain_problem(
+    posts.PostNotFoundError, resolution="Check the ID. The post or its author may have been deleted since you saw it."
 )
-AUTHOR_NOT_FOUND = catalog.domain_problem(
-    AuthorNotFoundError, resolution="Check author_id. The user may have been deleted since you saw it."
+AUTHOR_NOT_FOUND = domain_problem(
+    posts.AuthorNotFoundError, resolution="Check author_id. The user may have been deleted since you saw it."
 )
-AUTHOR_INACTIVE = catalog.domain_problem(
-    AuthorInactiveError,
+AUTHOR_INACTIVE = domain_problem(
+    posts.AuthorInactiveError,
     resolution='Activate the user first: PATCH /api/v1/users/{user_id} with {"is_active": true}.',
 )
-INVALID_TRANSITION = catalog.domain_problem(
-    InvalidStatusTransitionError,
+INVALID_TRANSITION = domain_problem(
+    posts.InvalidStatusTransitionError,
     resolution="A draft can be published, a published post archived, and an archived post published again.",
 )
-PostId = Annotated[field_types.Identifier, Path(description="ID of the post.", examples=[EXAMPLE["id"]])]
 
-_FIRST = tuple(status for status in PostStatus if status in INITIAL_STATUSES)
-STATUS_SCHEMA: Json = {"type": "string", "enum": list(PostStatus)}
-_TITLE_SCHEMA = field_types.text_schema(SINGLE_LINE_PATTERN, MAX_TITLE_LENGTH)
-_CONTENT_SCHEMA = field_types.text_schema(MULTILINE_PATTERN, MAX_CONTENT_LENGTH)
+PostId = Annotated[field_types.Identifier, Path(description="ID of the post.", examples=[EXAMPLE["id"]])]
 _Title = Annotated[
-    str,
-    Field(strict=True, max_length=MAX_TITLE_LENGTH, description="Title, in one line."),
-    AfterValidator(normalize_title),
-    WithJsonSchema(_TITLE_SCHEMA),
+    str, field_types.Text(posts.normalize_title, posts.MAX_TITLE_LENGTH), Field(description="Title, in one line.")
 ]
 _Content = Annotated[
     str,
-    Field(strict=True, max_length=MAX_CONTENT_LENGTH, description="Plain text; line breaks are allowed."),
-    AfterValidator(normalize_content),
-    WithJsonSchema(_CONTENT_SCHEMA),
+    field_types.Text(posts.normalize_content, posts.MAX_CONTENT_LENGTH, MULTILINE_PATTERN),
+    Field(description="Plain text; line breaks are allowed."),
 ]
-Status = Annotated[PostStatus, PlainValidator(field_types.enum_value(*PostStatus)), WithJsonSchema(STATUS_SCHEMA)]
-_FirstStatus = Annotated[
+_Query = Annotated[str, field_types.Text(posts.normalize_query, posts.MAX_QUERY_LENGTH)]
+_Status = Annotated[PostStatus, field_types.enum_value(*PostStatus)]
+_INITIAL = [status for status in PostStatus if status in INITIAL_STATUSES]
+_InitialStatus = Annotated[
     PostStatus,
-    PlainValidator(field_types.enum_value(*_FIRST)),
-    WithJsonSchema({"type": "string", "enum": list(_FIRST)}),
+    field_types.enum_value(*_INITIAL),
+    Field(description="Initial status.", json_schema_extra={"enum": [*_INITIAL]}),
 ]
 
 
-@with_config(field_types.STRICT)
+@with_config(field_types.request_body(**{name: EXAMPLE[name] for name in ("author_id", "title", "content", "status")}))
 class CreatePostRequest(TypedDict):
     """A post to create. By default it is a draft."""
 
     author_id: Annotated[field_types.Identifier, Field(description="ID of the author, who must be an active user.")]
     title: _Title
     content: _Content
-    status: NotRequired[Annotated[_FirstStatus, Field(description="Initial status.")]]
+    status: NotRequired[_InitialStatus]
 
 
-@with_config(field_types.STRICT)
+@with_config(field_types.request_body(status="archived"))
 class UpdatePostRequest(TypedDict, total=False):
     """Changes of a post, as a JSON merge patch (RFC 7396): omitted fields keep their values."""
 
     title: _Title
     content: _Content
-    status: Annotated[Status, Field(description="New status: draft -> published <-> archived.")]
+    status: Annotated[_Status, Field(description="New status: draft -> published <-> archived.")]
 
 
-@with_config(json_schema_extra={"examples": [EXAMPLE]})
+@with_config(field_types.response_body(EXAMPLE))
 class PostResponse(TypedDict):
     """A post."""
 
-    id: Annotated[
-        UUID,
-        WithJsonSchema(field_types.ID_SCHEMA),
-        Field(description=field_types.ID_DESCRIPTION),
-    ]
-    author_id: Annotated[UUID, WithJsonSchema(field_types.ID_SCHEMA), Field(description="ID of the author.")]
-    title: Annotated[str, WithJsonSchema(_TITLE_SCHEMA), Field(description="Title, in one line.")]
-    content: Annotated[str, WithJsonSchema(_CONTENT_SCHEMA), Field(description="Plain text.")]
+    id: field_types.EntityId
+    author_id: Annotated[UUID, Field(description="ID of the author.")]
+    title: _Title
+    content: _Content
     status: Annotated[PostStatus, Field(description="Lifecycle status: draft -> published <-> archived.")]
-    published_at: Annotated[
-        field_types.Time | None,
-        WithJsonSchema(field_types.nullable(field_types.TIME_SCHEMA)),
-        Field(description="Time of the first publication; null before it."),
-    ]
-    created_at: Annotated[field_types.Time, Field(description="Time of creation.")]
-    updated_at: Annotated[field_types.Time, Field(description="Time of the last change.")]
+    published_at: Annotated[datetime | None, Field(description="Time of the first publication; null before it.")]
+    created_at: field_types.CreatedAt
+    updated_at: field_types.UpdatedAt
     version: field_types.Version
 
 
+class PostPage(TypedDict):
+    """A page of posts."""
+
+    items: Annotated[list[PostResponse], field_types.PAGE_ITEMS]
+    next_cursor: field_types.NextCursor
+
+
+class _Filters(TypedDict):
+    limit: int
+    author_id: UUID | None
+    status: PostStatus | None
+
+
+_POST = Resource(
+    name="post",
+    title="a post",
+    plural="posts",
+    model=PostResponse,
+    read=Scope.POSTS_READ,
+    write=Scope.POSTS_WRITE,
+    not_found=POST_NOT_FOUND,
+)
+_LINKS = links("post_id", "id", get_post="The post.", update_post="Update the post.", delete_post="Delete the post.")
+_AUTHOR_LINK = links("user_id", "author_id", get_user="The author.")
+_RESULT = TypeAdapter(posts.Post)
 post_response = responses.projection(PostResponse)
-
-_RESULT = TypeAdapter(Post)
-
-
-_LINKS = {
-    **doc.links(
-        "post_id", "id", get_post="Get the post.", update_post="Update the post.", delete_post="Delete the post."
-    ),
-    **doc.links("user_id", "author_id", get_user="Get the author."),
-}
 
 router = APIRouter(prefix=PATH, tags=["posts"], route_class=StrictRoute, generate_unique_id_function=operation_id)
 
 
-@router.get(
-    "/{post_id}",
-    response_model=PostResponse,
-    summary="Get a post",
-    responses={
-        200: doc.response("The post.", headers=["ETag"], example=EXAMPLE),
-        304: doc.response("The post has the version in If-None-Match.", headers=["ETag"]),
-        **doc.errors(POST_NOT_FOUND, catalog.VALIDATION_FAILED, *doc.API_PROBLEMS),
-    },
-    openapi_extra={**requires_scope(Scope.POSTS_READ), **doc.parameters("If-None-Match")},
-)
-async def get_post(request: ApiRequest, post_id: PostId) -> Response:
-    """Return one post. Send `If-None-Match` to get a 304 if the post has not changed."""
-    post = await request.application.use_cases.posts.get(request.principal, post_id)
-    return responses.entity_response(request, post_response(post), post.version)
-
-
-@router.post(
-    "",
-    status_code=201,
-    response_model=PostResponse,
-    summary="Create a post",
-    responses={
-        201: doc.response(
-            "The new post.", headers=["Location", "ETag", "Idempotency-Replayed"], example=EXAMPLE, links=_LINKS
-        ),
-        **doc.errors(AUTHOR_NOT_FOUND, AUTHOR_INACTIVE, *doc.API_PROBLEMS, *IDEMPOTENCY_PROBLEMS, accept="Accept-Post"),
-    },
-    openapi_extra={**requires_scope(Scope.POSTS_WRITE), **doc.parameters("Idempotency-Key")},
-)
-async def create_post(
+@router.get("", **_POST.list(PostPage))
+async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     request: ApiRequest,
-    body: Annotated[
-        CreatePostRequest,
-        Body(examples=[{name: EXAMPLE[name] for name in ("author_id", "title", "content", "status")}]),
-    ],
+    limit: field_types.Limit = 20,
+    cursor: field_types.Cursor = None,
+    author_id: Annotated[
+        field_types.Identifier | None,
+        Query(description="Selects posts by this author.", examples=[EXAMPLE["author_id"]]),
+    ] = None,
+    status: Annotated[
+        _Status | None, Query(description="Selects posts with this status.", examples=["published"])
+    ] = None,
+    q: Annotated[
+        _Query | None,
+        Query(
+            description="Search query: selects posts whose title and content contain all these words. White space and "
+            "punctuation separate words. Case is ignored, accents are significant, and only whole words match.",
+            examples=["analytical engine"],
+        ),
+    ] = None,
 ) -> Response:
+    """Return a page of posts, newest first. Send `next_cursor` as `cursor` to get the next page.
+
+    With `q`, searches titles and contents. Matches in titles rank first.
+    """
+    filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
+    page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
+    use_cases, chosen = request.application.use_cases.posts, _Filters(limit=limit, author_id=author_id, status=status)
+    if q is None:
+        found = await use_cases.list(request.principal, after=page.after_id(), **chosen)
+        return page.response(found, post_response)
+    hits = await use_cases.search(request.principal, q, after=page.after_position(), **chosen)
+    return page.response(hits, post_response)
+
+
+@router.post("", **_POST.create(AUTHOR_NOT_FOUND, AUTHOR_INACTIVE, links={**_LINKS, **_AUTHOR_LINK}))
+async def create_post(request: ApiRequest, body: CreatePostRequest) -> Response:
     """Create a post for an active author, as a draft (default) or published."""
     post, is_replay = await request.application.use_cases.posts.create_once(
         request.principal, await idempotent_request(request, _RESULT), **body
@@ -187,31 +178,14 @@ async def create_post(
     )
 
 
-@router.patch(
-    "/{post_id}",
-    response_model=PostResponse,
-    summary="Update a post",
-    responses={
-        200: doc.response(
-            "The updated post.",
-            headers=["ETag"],
-            example={**EXAMPLE, "status": "archived", "updated_at": "2026-02-01T10:00:00Z", "version": 2},
-        ),
-        **doc.errors(
-            POST_NOT_FOUND,
-            AUTHOR_INACTIVE,
-            INVALID_TRANSITION,
-            catalog.VERSION_MISMATCH,
-            *doc.API_PROBLEMS,
-            accept="Accept-Patch",
-        ),
-    },
-    openapi_extra={
-        **requires_scope(Scope.POSTS_WRITE),
-        **doc.parameters("If-Match"),
-        **doc.merge_patch("UpdatePostRequest", {"status": "archived"}),
-    },
-)
+@router.get("/{post_id}", **_POST.get())
+async def get_post(request: ApiRequest, post_id: PostId) -> Response:
+    """Return one post. Send `If-None-Match` to get a 304 if the post has not changed."""
+    post = await request.application.use_cases.posts.get(request.principal, post_id)
+    return responses.entity_response(request, post_response(post), post.version)
+
+
+@router.patch("/{post_id}", **_POST.update(AUTHOR_INACTIVE, INVALID_TRANSITION))
 async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequest) -> Response:
     """Partial update (JSON merge patch, RFC 7396) of text and status (draft -> published <-> archived).
 
@@ -222,16 +196,7 @@ async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequ
     return responses.updated_response(post_response(post), post.version)
 
 
-@router.delete(
-    "/{post_id}",
-    status_code=204,
-    summary="Delete a post",
-    responses={
-        204: doc.response("The post was deleted."),
-        **doc.errors(POST_NOT_FOUND, catalog.VERSION_MISMATCH, catalog.VALIDATION_FAILED, *doc.API_PROBLEMS),
-    },
-    openapi_extra={**requires_scope(Scope.POSTS_WRITE), **doc.parameters("If-Match")},
-)
+@router.delete("/{post_id}", **_POST.delete())
 async def delete_post(request: ApiRequest, post_id: PostId) -> Response:
     """Delete a post permanently. On a mismatch of `If-Match` the response is 412."""
     expected = if_match_versions(request.scope)

@@ -1,4 +1,4 @@
-"""The documentation pages of problems, at the paths of their types (RFC 9457 section 3.1.1)."""
+"""The landing page, and the pages of problems at the paths of their types (RFC 9457 section 3.1.1)."""
 
 import base64
 import hashlib
@@ -7,9 +7,8 @@ from html import escape
 
 from fastapi import APIRouter, Response
 
-from adapters.http.openapi.problem_examples import EXAMPLE_ERRORS, EXAMPLE_REQUEST_ID
 from adapters.http.problems.catalog import NOT_FOUND, PROBLEMS, VALIDATION_FAILED, Problem
-from adapters.http.problems.responses import ProblemError, problem_body
+from adapters.http.problems.responses import ProblemError, example_problem
 from adapters.http.problems.validation import ERROR_CODES
 
 _STYLE = (
@@ -25,6 +24,12 @@ _HEADERS = {
 }
 
 router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def landing_page() -> Response:
+    """Link to the other public pages."""
+    return _html(_LANDING_PAGE)
 
 
 @router.get("/problems")
@@ -64,14 +69,14 @@ def _document(title: str, *parts: str) -> bytes:
 
 
 def _page(problem: Problem) -> bytes:
-    example = problem_body(problem, EXAMPLE_REQUEST_ID, errors=EXAMPLE_ERRORS.get(problem.code, ()))
+    example = escape(json.dumps(example_problem(problem), indent=2), quote=False)
     return _document(
         problem.title,
         f"<p><code>{problem.code}</code>, status {problem.status}</p>",
         f"<h2>Meaning</h2>\n<p>{escape(problem.default_detail)}</p>",
         f"<h2>Resolution</h2>\n<p>{escape(problem.resolution)}</p>",
         _finding_codes() if problem is VALIDATION_FAILED else "",
-        f"<h2>Example</h2>\n<pre><code>{escape(json.dumps(example, indent=2), quote=False)}</code></pre>",
+        f"<h2>Example</h2>\n<pre><code>{example}</code></pre>",
         '<p><a href="/problems">All problems</a></p>',
     )
 
@@ -89,3 +94,11 @@ def _index() -> bytes:
         for code, one in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
     )
     return _document("Problems", f"<table>\n{rows}\n</table>", '<p><a href="/docs">API documentation</a></p>')
+
+
+_LANDING_PAGE = _document(
+    "Hexapost",
+    "<p>Users and posts over REST.</p>",
+    '<ul>\n<li><a href="/docs">API documentation</a></li>\n<li><a href="/openapi.json">OpenAPI document</a></li>\n'
+    '<li><a href="/problems">Problems</a></li>\n</ul>',
+)

@@ -6,14 +6,13 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from limits import parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
-from typing_extensions import override
 
 from adapters.http.middleware.request_limits import Header
 from adapters.http.problems.catalog import RATE_LIMITED
@@ -32,50 +31,29 @@ WARNING_INTERVAL_SECONDS = 30.0
 """The shortest time between two warnings about a failed store, in seconds."""
 
 
-class RateLimiter(Protocol):
-    """Limits the request rate of each API key."""
-
-    async def count(self, principal_id: str) -> Sequence[Header]:
-        """Count a request, and return the rate limit headers. Raises ProblemError above the limit."""
-
-    async def close(self) -> None:
-        """Close the connections to a shared store."""
-
-
-class NoopRateLimiter(RateLimiter):
-    """Limits no requests."""
-
-    @override
-    async def count(self, principal_id: str) -> Sequence[Header]:
-        return ()
-
-    @override
-    async def close(self) -> None:
-        pass
-
-
-class FixedWindowLimiter(RateLimiter):
+class RateLimiter:
     """Allows a number of requests per window of time, such as 6000/minute, for each API key.
 
-    If the store fails, all requests pass: a failed rate limit must not cause an outage.
+    Without `limit`, all requests pass. If the store fails, they pass too: a failed rate limit must not cause an outage.
     """
 
-    def __init__(self, limit: str, store: str) -> None:
+    def __init__(self, limit: str | None, store: str) -> None:
         self._limit = limit
-        self._item = parse(limit)
-        self._store = _store(store)
+        self._item = item = None if limit is None else parse(limit)
+        self._policy = "" if item is None else f'"requests";q={item.amount};w={item.get_expiry()}'
+        self._store = _create_store(store)
         self._limiter = FixedWindowRateLimiter(self._store)
-        self._policy = f'"requests";q={self._item.amount};w={self._item.get_expiry()}'
         self._logger = structlog.get_logger("hexapost.rates")
         self._next_warning_at = self._cooldown_until = 0.0
 
-    @override
-    async def count(self, principal_id: str) -> Sequence[Header]:
-        if time.monotonic() < self._cooldown_until:
+    async def count(self, api_key_id: str) -> Sequence[Header]:
+        """Count a request, and return the rate limit headers. Raises ProblemError above the limit."""
+        item = self._item
+        if item is None or time.monotonic() < self._cooldown_until:
             return ()
         try:
-            is_allowed = await self._limiter.hit(self._item, principal_id)
-            reset_at, left = await self._limiter.get_window_stats(self._item, principal_id)
+            is_allowed = await self._limiter.hit(item, api_key_id)
+            reset_at, left = await self._limiter.get_window_stats(item, api_key_id)
         except Exception as error:  # noqa: BLE001 - each store raises different errors
             self._warn(error)
             return ()
@@ -87,8 +65,8 @@ class FixedWindowLimiter(RateLimiter):
             raise ProblemError(RATE_LIMITED, detail=detail, headers=headers)
         return (b"ratelimit-policy", self._policy.encode("ascii")), (b"ratelimit", state.encode("ascii"))
 
-    @override
     async def close(self) -> None:
+        """Close the connections to a shared store."""
         if isinstance(self._store, RedisStorage):
             bridge: Any = self._store.bridge  # its type hints are incomplete
             await bridge.get_connection().aclose()
@@ -103,16 +81,11 @@ class FixedWindowLimiter(RateLimiter):
             )
 
 
-def create_rate_limiter(limit: str | None, store: str) -> RateLimiter:
-    """Return the rate limiter for a limit, None for no limit, and the URL of a store."""
-    return NoopRateLimiter() if limit is None else FixedWindowLimiter(limit, store)
-
-
-def _store(name: str) -> Storage:
-    if name == IN_PROCESS:
+def _create_store(url: str) -> Storage:
+    if url == IN_PROCESS:
         return MemoryStorage()
     timeouts = {"socket_timeout": STORE_TIMEOUT_SECONDS, "socket_connect_timeout": STORE_TIMEOUT_SECONDS}
-    store = storage_from_string(f"async+{name}", implementation="redispy", **timeouts)
+    store = storage_from_string(f"async+{url}", implementation="redispy", **timeouts)
     if not isinstance(store, Storage):
         raise TypeError(f"{type(store).__name__} is not an asynchronous store")
     return store

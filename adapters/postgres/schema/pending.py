@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.state import script_directory
 from adapters.postgres.schema.version import applied_revisions
-from migrations.lock_analysis import collect_schema_objects, locking_statements
 from migrations.runner.phases import Phase, phase_of, safe_from, with_ancestors
+from migrations.sql.locks import collect_schema_objects, locking_statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

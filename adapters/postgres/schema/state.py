@@ -13,7 +13,7 @@ from sqlalchemy import URL
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.version import applied_revisions, record_of_revisions
 from adapters.postgres.sqlstate import to_port_error
-from migrations.alembic_config import alembic_config
+from migrations.runner.alembic_config import alembic_config
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, decode_applied, expand_heads, version_key, with_ancestors
 

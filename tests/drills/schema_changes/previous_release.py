@@ -1,10 +1,7 @@
-"""Code of the previous release, extracted from git, which runs in the current virtual environment."""
+"""The previous release: its code from git, which serves in the current virtual environment."""
 
-import io
-import shutil
 import subprocess
 import tomllib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,31 +10,32 @@ from sqlalchemy import URL
 
 from tests.cli.support import COMMAND, ROOT, environment, rendered
 from tests.drills.scenario import ScenarioError
-from tests.support.template_databases import connected, with_driver
+from tests.support.revisions import RevisionError, extract_revision, git
+from tests.support.template_databases import connected
 
 SECONDS = 120.0
-_PARTS = ("domain", "application", "adapters", "migrations", "pyproject.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Directory and description of the code that serves."""
+    """A source tree that can serve, and its name in reports."""
 
     root: Path
     name: str
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """Environment in which a command imports this code."""
+        """The variables with which a command runs the code of the release."""
         return {"PYTHONPATH": str(self.root)}
 
     @property
     def version(self) -> str:
+        """The version number."""
         project = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return str(project["version"])
 
     def prepare(self, database: URL, directory: Path) -> None:
-        """Replace the schema of a database with that of the release. Raises ScenarioError on failure."""
+        """Create the schema of this release in an empty database. Raises ScenarioError if the migration fails."""
         if self.root == ROOT:
             return
         with connected(database) as connection:
@@ -46,7 +44,7 @@ class Release:
         done = subprocess.run(  # noqa: S603 - our own command
             [*COMMAND, "migrate"],
             cwd=directory,
-            env=environment(DATABASE_URL=rendered(with_driver(database, "asyncpg")), **self.variables),
+            env=environment(DATABASE_URL=rendered(database.set(drivername="postgresql+asyncpg")), **self.variables),
             capture_output=True,
             text=True,
             check=False,
@@ -57,37 +55,25 @@ class Release:
 
 
 def checkout_release(reference: str, directory: Path, *, repository: Path = ROOT) -> Release:
-    """Extract a tag or commit into a new directory. If the reference is empty, return the working tree.
+    """Extract a tag or commit into a new directory. An empty reference means the working tree.
 
     Raises ScenarioError for an unknown reference.
     """
     if not reference:
-        return Release(root=repository, name="the working tree")
-    found = _git(repository, "rev-parse", "--verify", "--short", "--end-of-options", f"{reference}^{{commit}}")
-    commit = found.decode().strip()
-    packed = _git(repository, "archive", "--format=zip", commit, "--", *_PARTS)
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        archive.extractall(directory)
-    return Release(root=directory, name=f"commit {commit}" if commit in reference else f"{reference} ({commit})")
+        return Release(root=repository, name="the own code")
+    try:
+        commit = extract_revision(reference, directory, repository=repository)
+    except RevisionError as error:
+        raise ScenarioError(str(error)) from error
+    name = f"commit {commit}" if reference.startswith(commit[:7]) else f"{reference} ({commit})"
+    return Release(root=directory, name=name)
 
 
 def last_tag(*, repository: Path = ROOT) -> str:
-    """Return the last tag before the current commit; empty without a tag or a repository."""
+    """Return the last tag before the commit that is checked out; nothing where there is none, or no git."""
     try:
-        if Path(_git(repository, "rev-parse", "--show-toplevel").decode().strip()) != repository.resolve():
-            return ""  # the directory is part of another repository
-        return _git(repository, "describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
-    except ScenarioError:
+        if Path(git(repository, "rev-parse", "--show-toplevel").decode().strip()) != repository.resolve():
+            return ""  # the repository of somebody who has unpacked us in it
+        return git(repository, "describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
+    except RevisionError:
         return ""
-
-
-def _git(repository: Path, *arguments: str) -> bytes:
-    git = shutil.which("git")
-    if git is None:
-        raise ScenarioError("git is not installed")
-    done = subprocess.run(  # noqa: S603 - arguments of the command line
-        [git, "-C", repository, *arguments], capture_output=True, check=False, timeout=SECONDS
-    )
-    if done.returncode:
-        raise ScenarioError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout

@@ -1,4 +1,4 @@
-"""A revision as SQL: its transactions and their statements."""
+"""Converts a revision to SQL: its transactions and their statements."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,13 +7,13 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 
-from migrations.call_origin import called_by_safe_operation
-from migrations.sql_text import split_statements
+from migrations.sql.origin import StatementOrigin, statement_origin
+from migrations.sql.parser import split_statements
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement in a line, whether a safe operation has it run, and whether it is run together with others."""
+    """A statement of a revision; `is_batched` if one `op.execute` sends several."""
 
     text: str
     from_safe_operation: bool
@@ -22,9 +22,9 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Statements that are committed together, or, when it is not atomic, each by itself.
+    """Statements that are committed together or, if not atomic, one by one.
 
-    The last one is committed together with the version of the schema.
+    The last transaction of a revision also stores the new schema version.
     """
 
     atomic: bool
@@ -32,23 +32,23 @@ class Transaction:
 
 
 def transactions(script: Script, *, upgrade: bool = True) -> list[Transaction]:
-    """Return what a revision does as SQL, without server: its transactions, those without statements, too."""
+    """Return the transactions of a revision, empty ones included. Needs no server."""
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "literal_binds": True})
-    found = [Transaction(atomic=True)]
+    result = [Transaction(atomic=True)]
 
-    def run(sql: str) -> None:
+    def collect(sql: str) -> None:
         texts = list(split_statements(sql))
-        safe = called_by_safe_operation()
-        if not (safe and sql.startswith("SET ")):  # the time limits of a step
-            found[-1].statements.extend(Statement(text, safe, len(texts) > 1) for text in texts)
+        is_safe = statement_origin() is StatementOrigin.SAFE_OPERATION
+        if not (is_safe and sql.startswith("SET ")):  # the time limits of a step
+            result[-1].statements.extend(Statement(text, is_safe, len(texts) > 1) for text in texts)
 
     implementation: Any = context.impl
-    implementation.static_output = run
-    implementation.emit_commit = lambda: found.append(Transaction(atomic=False))
-    implementation.emit_begin = lambda: found.append(Transaction(atomic=True))
+    implementation.static_output = collect
+    implementation.emit_commit = lambda: result.append(Transaction(atomic=False))
+    implementation.emit_begin = lambda: result.append(Transaction(atomic=True))
     with Operations.context(context):
         (script.module.upgrade if upgrade else script.module.downgrade)()
-    return found
+    return result
 
 
 def statements(script: Script, *, upgrade: bool = True) -> list[Statement]:

@@ -1,0 +1,116 @@
+"""The arguments of path operations: documentation that follows from the kind of operation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.http.openapi.components import Json
+from adapters.http.problems.catalog import Problem
+from adapters.http.security.scopes import requires_scope
+from domain.api_keys import Scope
+
+PROBLEMS = "x-problems"
+"""The member of an operation with its own problems, until `document` has replaced it by responses."""
+
+_EVERY_RESPONSE = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
+
+
+def response(description: str, *headers: str) -> Json:
+    """Return the documentation of a response with these headers and those of every response."""
+    return {"description": description, "headers": header_references(*headers, *_EVERY_RESPONSE)}
+
+
+def header_references(*names: str) -> Json:
+    """Return references to headers in the components."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """The arguments of `router.get`, `router.post` and so on for the operations of one resource.
+
+    The operations are named `list_<plural>`, `create_<name>`, `get_<name>`, `update_<name>` and `delete_<name>`. An
+    operation documents its own problems; `document` adds those that follow from its parameters and body.
+    """
+
+    name: str
+    title: str
+    plural: str
+    model: type[Any]
+    read: Scope
+    write: Scope
+    not_found: Problem
+    is_versioned: bool = True
+
+    def list(self, page: type[Any]) -> Json:
+        """Return the arguments of the operation that lists entities."""
+        return {
+            **_operation(self.read),
+            "summary": f"List {self.plural}",
+            "response_model": page,
+            "responses": {200: response(f"A page of {self.plural}.", "Link")},
+        }
+
+    def create(self, *problems: Problem, links: Json, model: type[Any] | None = None) -> Json:
+        """Return the arguments of the operation that creates an entity. `model` is the response body if it differs."""
+        headers = ["Location", *self._etag, "Idempotency-Replayed"]
+        return {
+            **_operation(self.write, problems, parameter="Idempotency-Key"),
+            "summary": f"Create {self.title}",
+            "response_model": model or self.model,
+            "status_code": 201,
+            "responses": {201: response("The new resource.", *headers) | {"links": links}},
+        }
+
+    def get(self) -> Json:
+        """Return the arguments of the operation that returns one entity."""
+        responses = {200: response(f"The {self.name}.", *self._etag)}
+        if self.is_versioned:
+            responses[304] = response(f"The {self.name} has the version in If-None-Match.", "ETag")
+        return {
+            **_operation(self.read, [self.not_found], parameter="If-None-Match" if self.is_versioned else None),
+            "summary": f"Get {self.title}",
+            "response_model": self.model,
+            "responses": responses,
+        }
+
+    def update(self, *problems: Problem) -> Json:
+        """Return the arguments of the operation that updates an entity."""
+        return {
+            **_operation(self.write, [self.not_found, *problems], parameter="If-Match"),
+            "summary": f"Update {self.title}",
+            "response_model": self.model,
+            "responses": {200: response(f"The updated {self.name}.", "ETag")},
+        }
+
+    def delete(self, verb: str = "Delete") -> Json:
+        """Return the arguments of the operation that deletes an entity."""
+        return {
+            **_operation(self.write, [self.not_found], parameter="If-Match" if self.is_versioned else None),
+            "summary": f"{verb} {self.title}",
+            "status_code": 204,
+            "responses": {204: response(f"The {self.name} is {verb.lower()}d.")},
+        }
+
+    @property
+    def _etag(self) -> Sequence[str]:
+        return ["ETag"] if self.is_versioned else []
+
+
+def _operation(scope: Scope, problems: Sequence[Problem] = (), *, parameter: str | None = None) -> Json:
+    extra = {**requires_scope(scope), PROBLEMS: [problem.code for problem in problems]}
+    if parameter is not None:
+        extra["parameters"] = [{"$ref": f"#/components/parameters/{parameter}"}]
+    return {"openapi_extra": extra}
+
+
+def links(parameter: str, field: str, **operations: str) -> Json:
+    """Return links to operations, whose parameter is a field of the response body."""
+    return {
+        name: {
+            "operationId": name,
+            "parameters": {parameter: f"$response.body#/{field}"},
+            "description": description,
+        }
+        for name, description in operations.items()
+    }

@@ -1,0 +1,1 @@
+"""Analysis of the SQL of revisions: statements, transactions and locks."""

@@ -1,0 +1,136 @@
+"""Predicts the table locks of a statement from its text."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from alembic.script import Script
+
+from migrations.sql.parser import alter_table_actions, mask_literals
+from migrations.sql.revision_sql import statements
+
+LOCK_MODES_BY_STRENGTH = (
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+)
+WRITE_BLOCKING_LOCKS = frozenset(LOCK_MODES_BY_STRENGTH[4:])
+"""Lock modes that block INSERT, UPDATE and DELETE."""
+
+_NAME = r'(?:IF (?:NOT )?EXISTS )?(?P<tables>(?:ONLY )?[\w."]+)'
+_NAMES = r'(?:IF EXISTS )?(?P<tables>(?:ONLY )?[\w."]+(?: \*)?(?: ?, ?(?:ONLY )?[\w."]+(?: \*)?)*)'
+
+
+def _compile(*rules: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern, re.IGNORECASE), mode) for pattern, mode in rules]
+
+
+_LOCKS = _compile(
+    (rf"CREATE (?:UNLOGGED )?TABLE {_NAME}", "NEW"),
+    (rf"CREATE (?:UNIQUE )?INDEX CONCURRENTLY .*? ON {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"CREATE (?:UNIQUE )?INDEX .*? ON {_NAME}", "SHARE"),
+    (rf"DROP INDEX CONCURRENTLY {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"DROP (?:INDEX|TABLE) {_NAMES}", "ACCESS EXCLUSIVE"),
+    (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) CONCURRENTLY {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"REINDEX (?:\(.*?\) )?(?:INDEX|TABLE) {_NAME}", "SHARE"),
+    (rf"ALTER INDEX {_NAME} SET TABLESPACE", "ACCESS EXCLUSIVE"),
+    (rf"ALTER INDEX {_NAME}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*? ON {_NAME}", "SHARE ROW EXCLUSIVE"),
+    (rf"(?:DROP TRIGGER|(?:CREATE|ALTER|DROP) POLICY) .*? ON {_NAME}", "ACCESS EXCLUSIVE"),
+    (rf"TRUNCATE (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
+    *((rf"LOCK (?:TABLE )?{_NAMES} IN {mode} MODE", mode) for mode in LOCK_MODES_BY_STRENGTH),
+    (rf"LOCK (?:TABLE )?{_NAMES}", "ACCESS EXCLUSIVE"),
+    (rf"(?:VACUUM (?:\([^)]*\bFULL\b[^)]*\)|FULL)|CLUSTER)(?: VERBOSE| ANALYZE)* {_NAMES}", "ACCESS EXCLUSIVE"),
+    (rf"(?:ANALYZE|VACUUM)(?: \([^)]*\)| VERBOSE| ANALYZE)* {_NAMES}", "SHARE UPDATE EXCLUSIVE"),
+    (rf"(?:WITH .*|DO .*)?\b(?:UPDATE|DELETE FROM|INSERT INTO|MERGE INTO) {_NAME}", "ROW EXCLUSIVE"),
+)
+_ALTERED = re.compile(rf"ALTER TABLE {_NAME}", re.IGNORECASE)
+_ALTERS = _compile(
+    (
+        r"VALIDATE |ALTER (?:COLUMN )?\S+ SET STATISTICS|(?:RE)?SET \(|CLUSTER |SET WITHOUT ",
+        "SHARE UPDATE EXCLUSIVE",
+    ),
+    (r"ADD (?:CONSTRAINT \S+ )?FOREIGN KEY|(?:ENABLE|DISABLE) .*TRIGGER", "SHARE ROW EXCLUSIVE"),
+    (r"", "ACCESS EXCLUSIVE"),
+)
+_REFERENCES = re.compile(r'\bREFERENCES (?P<table>[\w."]+)', re.IGNORECASE)
+_INDEX = re.compile(
+    rf"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<index>\S+) ON {_NAME}", re.IGNORECASE
+)
+_CREATED_OR_ALTERED = re.compile(rf"(?:CREATE|ALTER) TABLE {_NAME}", re.IGNORECASE)
+_FOREIGN_KEY = re.compile(r'(?:\bCONSTRAINT (\S+) FOREIGN KEY ?\([^)]*\) )?\bREFERENCES ([\w."]+)', re.IGNORECASE)
+_DROPPED_TABLES = re.compile(rf"DROP TABLE {_NAMES}", re.IGNORECASE)
+_DROPPED_CONSTRAINT = re.compile(r'\bDROP CONSTRAINT (?:IF EXISTS )?([\w."]+)', re.IGNORECASE)
+
+
+def locks_of(statement: str) -> dict[str, str]:
+    """Return the lock mode of a statement by table, or by index if SQL names only the index.
+
+    A table that the statement creates has the mode NEW.
+    """
+    line = mask_literals(statement).strip()
+    if line.upper().startswith("DO "):
+        line = " ".join(statement.split())  # the body of a DO block is a string
+    if (altered := _ALTERED.match(line)) is not None:
+        modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in alter_table_actions(line)]
+        taken = dict.fromkeys(_names(altered), max(modes, key=LOCK_MODES_BY_STRENGTH.index, default="ACCESS EXCLUSIVE"))
+    else:
+        found = ((pattern.match(line), mode) for pattern, mode in _LOCKS)
+        taken = next((dict.fromkeys(_names(match), mode) for match, mode in found if match is not None), {})
+    if set(taken.values()) & {"NEW", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"}:
+        for reference in _REFERENCES.finditer(line):
+            taken.setdefault(reference["table"], "SHARE ROW EXCLUSIVE")
+    return taken
+
+
+def _names(found: re.Match[str]) -> list[str]:
+    return re.findall(r'(?:ONLY )?([\w."]+)', found["tables"])
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaObjects:
+    """Objects that revisions create: the table of an index, the referenced table of a foreign key (table, name)."""
+
+    indexes: Mapping[str, str]
+    referenced_tables: Mapping[tuple[str, str], str]
+
+    def locks_of(self, statement: str) -> dict[str, str]:
+        """Return the lock mode of a statement by table, including tables that it does not name."""
+        taken = {self.indexes.get(name, name): mode for name, mode in locks_of(statement).items()}
+        line = mask_literals(statement)
+        if (dropped := _DROPPED_TABLES.match(line)) is not None:
+            for table in _names(dropped):
+                taken |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referenced_tables.items() if of == table}
+        for constraint in _DROPPED_CONSTRAINT.findall(line):
+            taken |= {
+                to: "ACCESS EXCLUSIVE" for table in [*taken] if (to := self.referenced_tables.get((table, constraint)))
+            }
+        return taken
+
+
+def collect_schema_objects(scripts: Iterable[Script]) -> SchemaObjects:
+    """Return the indexes and foreign keys that the revisions create."""
+    indexes: dict[str, str] = {}
+    referenced: dict[tuple[str, str], str] = {}
+    for line in (mask_literals(statement.text) for script in scripts for statement in statements(script)):
+        if (index := _INDEX.match(line)) is not None:
+            (indexes[index["index"]],) = _names(index)
+        if (altered := _CREATED_OR_ALTERED.match(line)) is not None:
+            (table,) = _names(altered)
+            referenced |= {(table, name or to): to for name, to in _FOREIGN_KEY.findall(line)}
+    return SchemaObjects(indexes, referenced)
+
+
+def locking_statements(script: Script, schema_objects: SchemaObjects) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the statements of a revision that lock older tables, with these locks."""
+    new: set[str] = set()
+    for statement in statements(script):
+        taken = schema_objects.locks_of(statement.text)
+        new |= {table for table, mode in taken.items() if mode == "NEW"}
+        if old := {table: mode for table, mode in taken.items() if table not in new}:
+            yield statement.text, old
