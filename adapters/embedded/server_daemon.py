@@ -18,7 +18,7 @@ from adapters.embedded.os_user import choose_os_user, chown_directory
 from adapters.embedded.paths import EmbeddedPostgresError, Paths, create_socket_directory
 from adapters.embedded.postgres_server import start_server, stop_server
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from adapters.embedded.server_daemon import main; main(*sys.argv[2:])"
 )
@@ -49,25 +49,26 @@ def read_state(daemon_lock: int) -> dict[str, Any] | None:
     return json.loads(state) if state else None
 
 
-def main(directory: str, programs: str, version: str, settings: str) -> None:
-    """Run a daemon in the background."""
+def main(*arguments: str) -> None:
+    """Run a daemon in the background. init reaps it."""
     if os.fork() != 0:
         os._exit(0)
+    try:
+        run(*arguments)
+    except (EmbeddedPostgresError, OSError) as error:
+        sys.exit(str(error))
+
+
+def run(directory: str, programs: str, version: str, settings: str) -> None:
+    """Run the server until SIGTERM, or until no client holds the users lock. Restart it after a crash."""
     os.chdir("/")
     os.umask(0o077)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    try:
-        run(Paths(Path(directory)), PostgresInstallation(Path(programs), version), json.loads(settings))
-    except (EmbeddedPostgresError, OSError) as error:
-        sys.exit(str(error))
-
-
-def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str]) -> None:
-    """Run the server until SIGTERM, or until no client holds the users lock. Restart it after a crash."""
     daemon_lock = sys.stdin.fileno()
+    paths, binaries = Paths(Path(directory)), PostgresInstallation(Path(programs), version)
     os_user = choose_os_user(paths.directory, binaries.directory / "postgres")
     chown_directory(paths, os_user)
     sockets = create_socket_directory(os.fstat(daemon_lock), uid=os_user.uid, gid=os_user.gid)
@@ -80,7 +81,7 @@ def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str
                     os.ftruncate(daemon_lock, 0)
                     if not os.path.samestat(os.fstat(daemon_lock), paths.daemon_lock.stat()):
                         raise EmbeddedPostgresError(f"{paths.directory} was replaced while PostgreSQL was running.")
-                    postmaster = start_server(paths, binaries, os_user, sockets, settings)
+                    postmaster = start_server(paths, binaries, os_user, sockets, json.loads(settings))
                     os.pwrite(daemon_lock, json.dumps(state).encode(), 0)
                 time.sleep(POLL_SECONDS)
         finally:
