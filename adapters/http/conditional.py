@@ -14,7 +14,7 @@ _VERSION = re.compile(rb"[1-9][0-9]{0,9}")
 MAX_TAGS_LENGTH = 1000
 """The maximum length of If-Match and If-None-Match."""
 _TAG = r'(?:W/)?"[!#-~\x80-\xFF]*"'
-TAGS_PATTERN = rf"^(?:[ \t]*\*|(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*)[ \t]*$"
+TAGS_PATTERN = rf"^[ \t]*\*[ \t]*$|^(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*$"
 """The syntax of `*` and of a list of entity tags."""
 
 

@@ -90,7 +90,7 @@ def _parameter(name: str, example: str, schema: Json, description: str) -> Json:
     return {"name": name, "in": "header", **_header(description, example, schema, required=False)}
 
 
-_TAGS = _text(MAX_TAGS_LENGTH, TAGS_PATTERN)
+_TAGS: Json = {"type": "string", "maxLength": MAX_TAGS_LENGTH, "pattern": TAGS_PATTERN}
 PARAMETERS: Json = {
     "If-Match": _parameter(
         "If-Match",
