@@ -37,7 +37,7 @@ T = TypeVar("T")
 class RetryPolicy:
     """The retry policy for transient errors. Times are in seconds.
 
-    The delay before attempt n+1 is uniform between 0 and `shortest * 2**n`, at most `max_delay` ("full jitter": M.
+    The delay before attempt n+1 is uniform between 0 and `base_delay * 2**n`, at most `max_delay` ("full jitter": M.
     Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). No attempt starts after `max_elapsed`.
     """
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("imports")  # a single run of lint-imports
 PACKAGES = ("domain", "application", "adapters", "migrations")
 PLANTED = [
     ("domain/users.py", "application.ports"),

@@ -62,7 +62,7 @@ def test_command_returns_2_without_a_database(hexapost: Hexapost, command: str) 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("serve --port 0", f"cannot serve: {OUTDATED}"),
+        ("serve --port 0", "cannot serve: migrations: outdated; run `hexapost migrate`"),
         ("purge", OUTDATED),
         ("keys list", OUTDATED),
         ("keys create --name K --scope users:read", OUTDATED),

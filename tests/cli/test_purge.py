@@ -18,11 +18,15 @@ def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: 
     create_api_key(tmp_path / "key", DATABASE_URL=rendered(database))
     queried(database, INSERT.format("-", 1, 1001))
     queried(database, INSERT.format("+", 1002, 1003))
-    for message in ("1001 expired outcomes", "1 expired outcome", "0 expired outcomes"):
-        if message == "1 expired outcome":
+    for message in (
+        "1001 expired idempotency records",
+        "1 expired idempotency record",
+        "0 expired idempotency records",
+    ):
+        if message == "1 expired idempotency record":
             queried(database, INSERT.format("-", 1, 1))
         outcome = hexapost("purge", DATABASE_URL=rendered(database))
         assert outcome.status == 0, outcome.stderr
-        assert f"hexapost: removed {message} of requests" in outcome.stdout.splitlines()
+        assert f"hexapost: deleted {message}" in outcome.stdout.splitlines()
         assert queried(database, "SELECT count(*) FROM idempotency_records") == [2]
     assert not (tmp_path / ".hexapost").exists()

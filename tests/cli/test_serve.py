@@ -37,7 +37,6 @@ from tests.drills.load.http_connection import Connection
 from tests.embedded.support import is_alive
 from tests.support.template_databases import Databases
 
-pytestmark = pytest.mark.xdist_group("serve")  # a single service per run
 HEAD = "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 SETTINGS = {
     "HEXAPOST_MAX_HEADERS": "10",

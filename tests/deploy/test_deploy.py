@@ -18,7 +18,6 @@ from tests.cli.support import Served, create_api_key, queried, rendered, serving
 from tests.observability.prometheus_samples import Scrape
 from tests.support.template_databases import Databases
 
-pytestmark = pytest.mark.xdist_group("deploy")  # a single service per run
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/hexapost.json").read_text())
 RULES = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())

@@ -104,7 +104,7 @@ def test_read_only_checkout_is_reported(target: str) -> None:
         done = make(checkout, target, user=None if os.getuid() else NOBODY)
         checkout.chmod(0o755)
     line, _ = done.stderr.splitlines()
-    assert line == f"hexapost: cannot write to {checkout}: copy it to a folder that you can write to"
+    assert line == f"hexapost: cannot write to {checkout}. Copy it to a writable directory."
 
 
 def test_unreachable_index_is_reported(checkout: Path) -> None:

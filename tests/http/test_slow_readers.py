@@ -17,7 +17,7 @@ DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
 REST = b"\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
 PIECE = 65_536
-TIMES = 16
+TIMES = 64
 """The buffers between client and server hold fewer responses."""
 PIPELINED = (DOCUMENT + REST) * (TIMES - 1) + DOCUMENT + CLOSE
 

@@ -14,7 +14,7 @@ from tests.support.polling import wait_until
 from tests.support.schema_dump import revisions
 from tests.support.template_databases import Connection, connected
 
-pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("autovacuum")]
+pytestmark = pytest.mark.drill
 
 DATABASE = "vacuumed"
 SLOW_AUTOVACUUM = """

@@ -23,8 +23,8 @@ def test_serve_logs_and_exports_a_trace_per_request(tmp_path: Path, scratch: URL
         assert served.stop(signal.SIGTERM) == 0
         (line,) = [json.loads(line) for line in served.output.splitlines() if line.startswith("{")]
         assert list(line) == [
-            "time", "level", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms", "key_id",
-            "bytes",
+            "time", "level", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms",
+            "api_key_id", "response_bytes",
         ]  # fmt: skip
         spans = [span for span in receiver.spans if span.trace_id.hex() == line["trace_id"]]
         by_id = {span.span_id: span for span in spans}

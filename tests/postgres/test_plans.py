@@ -13,8 +13,6 @@ from domain.posts import PostStatus
 from tests.support.factories import CREATED
 from tests.support.template_databases import Connection, Databases, connected
 
-pytestmark = pytest.mark.xdist_group("plans")  # one process fills the databases
-
 # Enough rows for the planner to have exactly one cheapest plan.
 ROWS = """
     INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)

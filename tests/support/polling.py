@@ -1,4 +1,4 @@
-"""Waiting for something to come about, never for a time to pass."""
+"""Wait for a condition instead of a fixed time."""
 
 import asyncio
 import time
@@ -12,5 +12,5 @@ async def wait_until(condition: Callable[[], bool]) -> None:
     """Return as soon as the condition holds. Raises AssertionError when it never does."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come about"
+        assert time.monotonic() < deadline, f"timed out after {TIMEOUT_SECONDS} s"
         await asyncio.sleep(0.002)
