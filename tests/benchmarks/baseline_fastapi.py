@@ -42,7 +42,7 @@ class User(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid_utils.compat.uuid7)
     email: Mapped[str]
-    email_key: Mapped[str] = mapped_column(unique=True)
+    email_normalized: Mapped[str] = mapped_column(unique=True)
     full_name: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -136,9 +136,9 @@ def test_deployment_omits_a_setting_that_the_source_tree_rejects(scratch: URL, t
 
 def test_bench_database_loads_rows_when_the_normalized_email_has_another_column(scratch: URL) -> None:
     with connected(scratch) as connection:
-        connection.execute("ALTER TABLE users RENAME COLUMN email_key TO email_canonical")
+        connection.execute("ALTER TABLE users RENAME COLUMN email_normalized TO email_key")
         BenchDatabase.at(scratch).load(DATASET)
-        row = connection.execute("SELECT count(*) FROM users WHERE email_canonical = email").fetchone()
+        row = connection.execute("SELECT count(*) FROM users WHERE email_key = email").fetchone()
     assert row == (50,)
 
 

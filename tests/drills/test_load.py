@@ -145,7 +145,7 @@ def test_http_proxy_drops_the_request_or_the_response(stub: Stub, fault: str, mo
 
 def test_load_disconnects_before_the_response(stub: Stub) -> None:
     stub.delay = 60.0
-    assert _last(run_load(_job(stub.port, hangs_up_within=0.2))) == {(CANCELLED, 0, 1)}
+    assert _last(run_load(_job(stub.port, disconnect_within=0.2))) == {(CANCELLED, 0, 1)}
 
 
 def test_load_reports_a_response_of_another_request(stub: Stub) -> None:

@@ -60,7 +60,7 @@ def checkout_release(reference: str, directory: Path, *, repository: Path = ROOT
     Raises ScenarioError for an unknown reference.
     """
     if not reference:
-        return Release(root=repository, name="the own code")
+        return Release(root=repository, name="the working tree")
     try:
         commit = extract_revision(reference, directory, repository=repository)
     except RevisionError as error:
