@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks`: measure on DATABASE_URL's server or an embedded one, print a table, draw a chart.
 
-With `--against REV` the working tree is compared with a commit, and there is no chart.
+With `--against REV` the working tree is compared with a commit, without a chart.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MISUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return the exit status: 0 measured (whatever the figures), 1 not, 2 for a wrong commit."""
+    """Run the benchmark and return the exit status: 0 if all was measured, 1 for a failure, 2 for a wrong commit."""
     options = _options(arguments)
     install_shutdown_handler()
     try:

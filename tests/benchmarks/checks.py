@@ -10,14 +10,14 @@ from tests.benchmarks.errors import WrongAnswerError
 from tests.benchmarks.servers import Server
 from tests.benchmarks.workloads import PAGE, Request, new_post, newest_posts, read_user
 
-_NOBODY = UUID("01900000-0000-7000-8000-000000000000")
+_UNKNOWN_ID = UUID("01900000-0000-7000-8000-000000000000")
 
 
 class Checker:
-    """Compares the JSON of a server with the rows, value by value, so that all that pass give the same.
+    """Compares the JSON of a server with the rows, value by value, so that all servers do the same work.
 
-    `answers` counts what was compared. `extra` has the names of members that the rows know nothing of: an entity may
-    have got one field more, which is no reason not to measure.
+    `answers` is the number of compared responses. `extra` contains the members without a value in the rows. They are
+    permitted, because a commit can add a field.
     """
 
     def __init__(self, server: Server) -> None:
@@ -34,8 +34,8 @@ class Checker:
             self._check_pages(author, dataset.newest_posts(author))
         for number, writer in enumerate(_spread(dataset.writers)):
             self._check_new_post(writer, number)
-        self._ask(read_user(_NOBODY), 404)
-        self._ask(new_post(_NOBODY, 0)[0], 422)
+        self._ask(read_user(_UNKNOWN_ID), 404)
+        self._ask(new_post(_UNKNOWN_ID, 0)[0], 422)
         self._ask(new_post(dataset.inactive["id"], 0)[0], 409)
 
     def _check_pages(self, author: Row, posts: list[Row]) -> None:

@@ -21,9 +21,9 @@ class ResponseReader:
         self._buffer = b""
 
     def feed(self, data: bytes) -> int:
-        """Return the status of the response that these bytes complete, 0 while it is incomplete.
+        """Return the status of the response that these bytes complete, or 0 if it is incomplete.
 
-        Raises BenchmarkError for a response without Content-Length, and for bytes that belong to none.
+        Raises BenchmarkError for a response without Content-Length, and for bytes after its end.
         """
         if self._buffer:
             data = self._buffer + data

@@ -27,7 +27,7 @@ GRACE_SECONDS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is to be sent where: the requests in turn, from as many connections, for so long, at that rate if any."""
+    """The requests, target, number of connections and duration. With `rate`, an open loop at this rate."""
 
     host: str
     port: int
@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of a job; `latencies` are in seconds, of an open loop only, `cpu_seconds` the generator's own."""
+    """Result of a job. An open loop has `latencies`, in seconds. `cpu_seconds` is the CPU time of the generator."""
 
     completed: int = 0
     seconds: float = 0.0
@@ -50,7 +50,7 @@ class Outcome:
 
 
 class Load:
-    """The connections at work."""
+    """The open connections of a job."""
 
     def __init__(self, job: Job) -> None:
         self._job = job

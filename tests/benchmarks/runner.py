@@ -136,13 +136,13 @@ def _job(workload: Workload, server: Server, *, connections: int, seconds: float
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Return the percentiles of the values by nearest rank, none for no values."""
+    """Return the percentiles of the values by nearest rank. Without values, return an empty dict."""
     ordered = sorted(values)
     return {f"p{point:g}": percentile(ordered, point) for point in PERCENTILES if ordered}
 
 
 def _generate(job: Job, server: Server) -> Outcome:
-    """Run the load generator. Raises BenchmarkError when an answer was wrong, or none came."""
+    """Run the load generator. Raises BenchmarkError for a wrong or missing response."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.load"],
         cwd=ROOT,

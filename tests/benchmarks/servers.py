@@ -48,7 +48,7 @@ TEXTBOOK = Service(
     command=("tests.benchmarks.serving:main", "tests.benchmarks.baseline_fastapi:app"),
 )
 SERVICES = (HEXAPOST, RAW, TEXTBOOK, QUIET)
-"""The first one is compared with all others."""
+"""The first server is compared with each of the other servers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

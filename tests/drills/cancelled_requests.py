@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.1
 
 
 def run(stage: ScenarioContext) -> ScenarioResult:
-    """Let clients disconnect as often as the size says, with requests of patient clients in between."""
+    """Let some clients disconnect while other clients wait for their responses."""
     variables = {**UNHURRIED, "HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE), "HEXAPOST_MAX_CONCURRENT_REQUESTS": UNLIMITED}
     with target(stage, stage.url, **variables) as service:
         seeds = insert_seed_data(service.job())

@@ -1,4 +1,4 @@
-"""The drills `database-restarts` and `database-killed`: an outage of PostgreSQL delays requests and fails none."""
+"""Drills `database-restarts` and `database-killed`: an outage of PostgreSQL delays requests, and no request fails."""
 
 import random
 import time
@@ -90,7 +90,7 @@ KILLS: Sequence[tuple[str, Fault]] = (("kill -9 of PostgreSQL", _killed),)
 
 
 def run(stage: ScenarioContext, kinds: Sequence[tuple[str, Fault]]) -> ScenarioResult:
-    """Inject each kind of outage in turn under load, as often as the size says."""
+    """Inject each kind of outage in turn under load, `size.times` times."""
     faults = FaultTimeline()
     with disposable_postgres(stage.directory) as postgres:
         with target(stage, postgres.url(stage.driver)) as service:
@@ -131,7 +131,7 @@ def _attempts(
 
 
 def _outages(faults: FaultTimeline, size: ScenarioSize, attempts: Sequence[Attempt]) -> Verification:
-    """Check the number of outages, that requests met each, and that one lasted almost as long as the size says."""
+    """Check the number of outages, that requests met each, and that one lasted almost `size.seconds`."""
     lengths = [end - start for _, start, end in faults.moments]
     judged = [length for length in lengths if length <= OUTAGE]
     longest = max(judged, default=0.0)

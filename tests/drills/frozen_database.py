@@ -34,7 +34,7 @@ BACK = 2.0
 
 
 def run(stage: ScenarioContext) -> ScenarioResult:
-    """Freeze every process of PostgreSQL as long and as often as the size says."""
+    """Freeze every process of PostgreSQL `size.times` times for `size.seconds`."""
     faults, slack = FaultTimeline(), stage.size.slack
     percent = 99.0 if slack == 1.0 else 50.0
     with disposable_postgres(stage.directory) as postgres:

@@ -85,7 +85,7 @@ class FaultWindow:
 class ScenarioResult:
     """Checks of a drill and the data of its charts, in seconds since the start of the load.
 
-    A sample is the due time and the latency of an acknowledged operation. A refusal is the due time of another one.
+    A sample is the due time and the latency of an acknowledged operation. A refusal is the due time of a rejected one.
     """
 
     checks: Sequence[Verification]

@@ -27,7 +27,7 @@ UP = (1.0, 2.5)
 
 
 def run(stage: ScenarioContext) -> ScenarioResult:
-    """Kill the service under load and start it again, as often as the size says."""
+    """Kill the service under load and start it again, `size.times` times."""
     faults, kills = FaultTimeline(), list[float]()
     with target(stage, stage.url, "--port", str(free_port())) as service:
         seeds = insert_seed_data(service.job())

@@ -12,7 +12,7 @@ PASSWORD = "limited"  # noqa: S105 - of a role of these tests
 
 
 class Role:
-    """A role that may log in and read the users, on a database of the test's own."""
+    """A role that can log in and read the users of a database that only one test uses."""
 
     def __init__(self, admin: Connection, url: URL) -> None:
         self._admin = admin
@@ -20,11 +20,11 @@ class Role:
         self.url = url.set(username=self.name, password=PASSWORD)
 
     def limit(self, connections: int) -> None:
-        """Have the server let it in so many times at once, of those who come together perhaps none; -1 is no limit."""
+        """Set the connection limit of the role; -1 means no limit. Concurrent logins can all fail below the limit."""
         self._admin.execute(SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(Identifier(self.name), connections))
 
     def grant(self, table: str) -> None:
-        """Let it read a table."""
+        """Grant SELECT on a table."""
         self._admin.execute(SQL("GRANT SELECT ON {} TO {}").format(Identifier(table), Identifier(self.name)))
 
     def revoke(self, table: str) -> None:

@@ -187,7 +187,7 @@ async def stored_api_keys(storage: Storage) -> list[ApiKey]:
         return list(await work.api_keys.list(limit=1000))
 
 
-class _CarriedOutError(Exception):
+class _ExecutedError(Exception):
     """The repeated request is executed."""
 
 
@@ -199,11 +199,11 @@ async def replay_error(
         async with storage.transaction() as work:
             earlier = await work.idempotency.add(replace(outcome, response=b"that of a repetition"))
             if earlier is None:
-                raise _CarriedOutError  # noqa: TRY301 - it rolls the unit of work back
+                raise _ExecutedError  # noqa: TRY301 - it rolls the unit of work back
             return earlier
     except IdempotencyRecordErasedError:
         return IdempotencyRecordErasedError
-    except _CarriedOutError:
+    except _ExecutedError:
         return None
 
 

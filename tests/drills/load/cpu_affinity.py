@@ -14,7 +14,7 @@ from tests.support.template_databases import connected
 def pin_load_to_last_core(stage: ScenarioContext) -> Iterator[Collection[int]]:
     """Run this process and its children on the last core, and PostgreSQL on the other cores, which are returned.
 
-    On a machine with one core, and elsewhere than on Linux, change nothing and return no core.
+    With one core, or on another system than Linux, change nothing and return no core.
     """
     if sys.platform != "linux" or len(cores := os.sched_getaffinity(0)) == 1:
         yield ()

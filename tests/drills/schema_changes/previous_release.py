@@ -70,10 +70,10 @@ def checkout_release(reference: str, directory: Path, *, repository: Path = ROOT
 
 
 def last_tag(*, repository: Path = ROOT) -> str:
-    """Return the last tag before the commit that is checked out; nothing where there is none, or no git."""
+    """Return the last tag before HEAD. Return an empty string without a tag, and outside a git repository."""
     try:
         if Path(git(repository, "rev-parse", "--show-toplevel").decode().strip()) != repository.resolve():
-            return ""  # the repository of somebody who has unpacked us in it
+            return ""  # these files are in a directory of another repository
         return git(repository, "describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
     except RevisionError:
         return ""
