@@ -54,7 +54,7 @@ class RawService:
             await self._live(receive, send)
             return
         try:
-            status, value = await self._answer(scope, receive)
+            status, value = await self._response(scope, receive)
         except (ValueError, KeyError, TypeError):
             status, value = _INVALID
         body = to_json(value)
@@ -73,7 +73,7 @@ class RawService:
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _response(self, scope: Scope, receive: Receive) -> Answer:
         path: str = scope["path"]
         method = scope["method"]
         if path == _POSTS:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.benchmarks import chart, table
-from tests.benchmarks.checks import check_answers
+from tests.benchmarks.checks import check_responses
 from tests.benchmarks.dataset import generated
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.machine import describe
@@ -38,7 +38,7 @@ class Benchmark:
         machine = describe(deployment.database)
         work = workloads(dataset, self.keys)
         with ready([(service, deployment) for service in self.services], report) as servers:
-            check_answers(servers, dataset, report)
+            check_responses(servers, dataset, report)
             campaign = BenchmarkRunner(self.plan, servers, dataset, report)
             runs = [run for workload in work for run in campaign.measure(workload)]
         return self._written(work, runs, machine)

@@ -56,7 +56,7 @@ def _head(title: str, services: Sequence[Service], colours: Mapping[str, str]) -
 
 
 def _foot(machine: Mapping[str, str], rounds: int) -> Iterable[str]:
-    method = f"Medians of {rounds} rounds in which the services took turns, on one database and with the same answers"
+    method = f"Medians of {rounds} rounds in which the services took turns, on one database and with the same responses"
     words = f"{method}; {machine['measured']}"
     yield text(_LEFT, _HEIGHT - 54, words, size=11, fill=FAINT)
     yield text(_LEFT, _HEIGHT - 36, f"{machine['machine']}; {machine['system']}", size=11, fill=FAINT)

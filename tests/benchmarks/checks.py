@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.benchmarks.dataset import Dataset, Row, shown
-from tests.benchmarks.errors import WrongAnswerError
+from tests.benchmarks.errors import WrongResponseError
 from tests.benchmarks.servers import Server
 from tests.benchmarks.workloads import PAGE, Request, new_post, newest_posts, read_user
 
@@ -16,17 +16,17 @@ _UNKNOWN_ID = UUID("01900000-0000-7000-8000-000000000000")
 class Checker:
     """Compares the JSON of a server with the rows, value by value, so that all servers do the same work.
 
-    `answers` is the number of compared responses. `extra` contains the members without a value in the rows. They are
+    `responses` is the number of compared responses. `extra` contains the members without a value in the rows. They are
     permitted, because a commit can add a field.
     """
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.answers = 0
+        self.responses = 0
         self.extra: set[str] = set()
 
     def check(self, dataset: Dataset) -> None:
-        """Return when all answers are right; raises WrongAnswerError at the first that is not."""
+        """Return if all responses are correct. Raises WrongResponseError at the first other one."""
         self._same("the liveness", self._ask(Request(method="GET", path="/livez"), 200), {"status": "ok"})
         for user in _spread(dataset.users):
             self._same("a user", self._ask(read_user(user["id"]), 200), shown(user))
@@ -55,17 +55,17 @@ class Checker:
 
     def _check_new_post(self, writer: Row, number: int) -> None:
         request, wanted = new_post(writer["id"], number)
-        answer = self._ask(request, 201)
-        created_at = answer["created_at"]
+        response = self._ask(request, 201)
+        created_at = response["created_at"]
         fixed = {"status": "draft", "published_at": None, "created_at": created_at, "updated_at": created_at}
-        self._same("a new post", answer, {**wanted, **fixed, "version": 1})
-        self._same("a stored post", shown(self._server.deployment.database.await_post(answer["id"])), answer)
+        self._same("a new post", response, {**wanted, **fixed, "version": 1})
+        self._same("a stored post", shown(self._server.deployment.database.await_post(response["id"])), response)
 
     def _ask(self, request: Request, status: int) -> Any:
         found, body = self._server.ask(request)
         if found != status:
             self._refuse(f"{request.method} {request.path}", f"{found} {body[:300].decode(errors='replace')}", status)
-        self.answers += 1
+        self.responses += 1
         return json.loads(body)
 
     def _same(self, what: str, found: Any, expected: Row) -> None:
@@ -75,16 +75,16 @@ class Checker:
 
     def _refuse(self, what: str, found: object, expected: object) -> None:
         name = self._server.service.name
-        raise WrongAnswerError(f"{name} is wrong about {what}:\nfound    {found}\nexpected {expected}")
+        raise WrongResponseError(f"{name}: wrong value of {what}:\nactual   {found}\nexpected {expected}")
 
 
-def check_answers(servers: Sequence[Server], dataset: Dataset, report: Callable[[str], None]) -> None:
-    """Compare the answers of all servers, and remove the posts that this has stored. Raises WrongAnswerError."""
+def check_responses(servers: Sequence[Server], dataset: Dataset, report: Callable[[str], None]) -> None:
+    """Compare the responses of all servers with the rows. Remove the new posts. Raises WrongResponseError."""
     for server in servers:
         checker = Checker(server)
         checker.check(dataset)
-        extra = f", and shows {', '.join(sorted(checker.extra))} besides" if checker.extra else ""
-        report(f"{server.service.key} gave {checker.answers} right answers{extra}")
+        extra = f" with additional {', '.join(sorted(checker.extra))}" if checker.extra else ""
+        report(f"{server.service.key} gave {checker.responses} correct responses{extra}")
         server.deployment.database.remove_posts_after(dataset.posts[-1]["id"])
 
 

@@ -13,7 +13,7 @@ from statistics import median
 
 from sqlalchemy import URL
 
-from tests.benchmarks.checks import check_answers
+from tests.benchmarks.checks import check_responses
 from tests.benchmarks.database import scratch_database
 from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.deployment import Deployment
@@ -92,7 +92,7 @@ class Comparison:
     ) -> Iterator[Run]:
         with ready(services, report) as servers:
             if number == 1:
-                check_answers(servers, self.dataset, report)
+                check_responses(servers, self.dataset, report)
             campaign = BenchmarkRunner(self.plan, servers, self.dataset, report)
             for workload in self.work:
                 campaign.warm_up(workload)

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from sqlalchemy import URL, make_url
 
 from tests.benchmarks.dataset import Dataset, Row
-from tests.benchmarks.errors import WrongAnswerError
+from tests.benchmarks.errors import WrongResponseError
 
 _PREFIX = "hexapost_bench_"
 _NAME = re.compile(_PREFIX + "([0-9a-f]{8})")
@@ -24,7 +24,7 @@ LOCK = 0x6265_6E63  # "benc"
 _REQUIRED = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull"
 
 COMMIT_SECONDS = 5.0
-"""How long a row may take to appear: the textbook service commits after it has answered."""
+"""How long a row may take to appear: the textbook service commits after its response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +57,15 @@ class BenchDatabase:
         return int(str(self._value("SELECT count(*) FROM posts")))
 
     def await_posts(self, expected: int) -> None:
-        """Wait until this number of posts is stored. Raises WrongAnswerError for more posts, and after a time limit."""
+        """Wait until this number of posts is stored. Raises WrongResponseError for more posts or a timeout."""
         deadline = time.monotonic() + COMMIT_SECONDS
         while (found := self.count_posts()) != expected:
             if found > expected or time.monotonic() > deadline:
-                raise WrongAnswerError(f"{found} posts are stored where {expected} were acknowledged")
+                raise WrongResponseError(f"{found} posts are stored where {expected} were acknowledged")
             time.sleep(0.05)
 
     def await_post(self, post_id: str) -> Row:
-        """Return the post as it is stored. Raises WrongAnswerError when it is not."""
+        """Return the post as it is stored. Raises WrongResponseError when it is not."""
         deadline = time.monotonic() + COMMIT_SECONDS
         with closing(self._connect()) as connection, connection.cursor(row_factory=dict_row) as cursor:
             while time.monotonic() < deadline:
@@ -73,7 +73,7 @@ class BenchDatabase:
                 if row is not None:
                     return row
                 time.sleep(0.02)
-        raise WrongAnswerError(f"the post {post_id} was acknowledged and is not stored")
+        raise WrongResponseError(f"the post {post_id} was acknowledged and is not stored")
 
     def remove_posts_after(self, last: UUID) -> None:
         """Remove the posts that are newer, and leave the table as if they had never been."""

@@ -5,5 +5,5 @@ class BenchmarkError(Exception):
     """The benchmark cannot run, or its result would be meaningless."""
 
 
-class WrongAnswerError(BenchmarkError):
+class WrongResponseError(BenchmarkError):
     """A service does not do the work that is measured."""

@@ -64,7 +64,7 @@ class Load:
         self.outcome = Outcome()
 
     async def run(self) -> Outcome:
-        """Do the job. Raises BenchmarkError as soon as an answer is wrong or a connection breaks."""
+        """Do the job. Raises BenchmarkError for a wrong response or a broken connection."""
         loop, job = asyncio.get_running_loop(), self._job
         answered = self._next_at_once if job.rate is None else self._next_when_due
         try:
@@ -152,7 +152,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=lambda: new_loop(open_=job.rate is not None)) as runner:
             outcome = runner.run(_run(job))
     except (BenchmarkError, OSError, TimeoutError) as error:
-        sys.stderr.write(f"{str(error) or 'the service does not answer in time'}\n")
+        sys.stderr.write(f"{str(error) or 'the service does not respond in time'}\n")
         return 1
     except KeyboardInterrupt:
         return 130

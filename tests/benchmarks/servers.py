@@ -67,7 +67,7 @@ class Server:
             raise BenchmarkError(f"{self.service.name} has ended:\n{self.last_words()}")
         return group_cpu_seconds(self.process.pid)
 
-    def await_answer(self) -> None:
+    def await_response(self) -> None:
         """Return when it answers. Raises BenchmarkError when it does not in time, or has ended."""
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -81,7 +81,7 @@ class Server:
             time.sleep(0.05)
 
     def ask(self, request: Request) -> tuple[int, bytes]:
-        """Return the status and the body of the answer to one request."""
+        """Return the status and the body of the response to one request."""
         connection = HTTPConnection(HOST, self.port, timeout=30)
         try:
             headers = {"authorization": f"Bearer {self.deployment.api_key}"}
@@ -90,7 +90,7 @@ class Server:
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, HTTPException) as error:
-            raise BenchmarkError(f"{self.service.name} does not answer {request.path}: {error!r}") from error
+            raise BenchmarkError(f"{self.service.name} does not respond to {request.path}: {error!r}") from error
         finally:
             connection.close()
 
@@ -126,7 +126,7 @@ def ready(services: Iterable[tuple[Service, Deployment]], report: Callable[[str]
     with ExitStack() as stack:
         servers = [stack.enter_context(started(service, deployment)) for service, deployment in services]
         for server in servers:
-            server.await_answer()
+            server.await_response()
             report(f"{server.service.key}, {server.service.name}, is ready on port {server.port}")
         yield servers
 

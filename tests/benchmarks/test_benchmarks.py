@@ -20,7 +20,7 @@ from tests.benchmarks import database as database_module
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.database import BenchDatabase, scratch_database
 from tests.benchmarks.deployment import Deployment
-from tests.benchmarks.errors import WrongAnswerError
+from tests.benchmarks.errors import WrongResponseError
 from tests.benchmarks.runner import Plan
 from tests.benchmarks.servers import HOST, ROOT, SERVICES, Service
 from tests.support.template_databases import Databases, connected
@@ -72,7 +72,7 @@ def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -
 
     table = _benchmark(tmp_path / "report", *SERVICES).run(deployment, said.append)
 
-    assert len([line for line in said if re.fullmatch(r"\w gave \d\d right answers.*", line)]) == len(SERVICES)
+    assert len([line for line in said if re.fullmatch(r"\w gave \d\d correct responses.*", line)]) == len(SERVICES)
     assert table.splitlines()[-1].startswith("targets of CPU per request: h <= 2.5 x b ")
     assert all(f"| W3   | {service.key} {service.name} " in table for service in SERVICES)
     told = json.loads((tmp_path / "report" / "bench.json").read_text())
@@ -84,7 +84,7 @@ def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("plant", WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_answer_ends_the_benchmark(
+def test_a_wrong_response_ends_the_benchmark(
     scratch: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str
 ) -> None:
     (tmp_path / "planted.py").write_text(
@@ -94,7 +94,7 @@ def test_a_wrong_answer_ends_the_benchmark(
     monkeypatch.setattr(database_module, "COMMIT_SECONDS", 0.1)
     wrong = Service(key="w", name="planted", command=("tests.benchmarks.serving:main", "planted:app"))
 
-    with pytest.raises(WrongAnswerError):
+    with pytest.raises(WrongResponseError):
         _benchmark(tmp_path / "report", wrong).run(_deployment(scratch, tmp_path), _ignore)
 
     assert not (tmp_path / "report").exists()

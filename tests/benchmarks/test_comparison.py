@@ -158,7 +158,7 @@ def test_comparison_measures_three_servers(databases: Databases) -> None:
     cpu = [int(cell.replace(",", "")) for cell in row[3:6]]
     assert min(cpu) > 0
     assert float(row[8]) == pytest.approx(cpu[2] / cpu[0], abs=0.02)
-    assert len([line for line in said if "right answers" in line]) == 3
+    assert len([line for line in said if "correct responses" in line]) == 3
 
 
 def test_comparison_removes_databases_and_files_when_interrupted(databases: Databases, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One kind of work, and the status of a right answer."""
+    """One kind of work, and the status of a correct response."""
 
     key: str
     title: str

@@ -108,8 +108,8 @@ def test_serve_ignores_upgrade_offers(service: Service) -> None:
     body = '{"email": "upgrade@example.org"}'
     post = f"{HEAD}{offer}X-API-Key: {service.key}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     last = f"GET /livez HTTP/1.1\r\nHost: x\r\n{offer}Connection: close\r\n\r\n"
-    answer = service.exchange(post[:-5], post[-5:], last)
-    assert re.findall(r"HTTP/1\.1 (\d+)", answer) == ["201", "200"]
+    response = service.exchange(post[:-5], post[-5:], last)
+    assert re.findall(r"HTTP/1\.1 (\d+)", response) == ["201", "200"]
     assert "WebSocket" not in service.served.output
 
 
@@ -133,10 +133,10 @@ async def test_serve_finishes_or_rejects_open_requests_on_sigterm(service: Servi
         assert b"100 Continue" in await asyncio.wait_for(half_body[0].readuntil(b"\r\n\r\n"), PATIENCE)
         served.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
-            while (answer := await idle.exchange(probe, seconds=PATIENCE)).status == 200:  # noqa: ASYNC110 - over HTTP
+            while (response := await idle.exchange(probe, seconds=PATIENCE)).status == 200:  # noqa: ASYNC110 - over HTTP
                 await asyncio.sleep(0.01)
-        assert (answer.status, answer.headers["connection"]) == (503, "close")
-        assert json.loads(answer.body)["components"]["service"] == {"ready": False, "detail": "draining"}
+        assert (response.status, response.headers["connection"]) == (503, "close")
+        assert json.loads(response.body)["components"]["service"] == {"ready": False, "detail": "draining"}
         for reader, writer in (half_head, half_body):
             assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 408")
             writer.close()

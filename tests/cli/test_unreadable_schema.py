@@ -27,10 +27,10 @@ def role(databases: Databases) -> Iterator[Role]:
 
 def database_detail(served: Served) -> str:
     try:
-        answer = served.get("/readyz").read()
+        response = served.get("/readyz").read()
     except HTTPError as unavailable:
-        answer = unavailable.read()
-    return str(json.loads(answer)["components"]["database"]["detail"])
+        response = unavailable.read()
+    return str(json.loads(response)["components"]["database"]["detail"])
 
 
 @pytest.mark.parametrize("command", ["check", "serve --port 0", "keys list"])

@@ -63,8 +63,10 @@ class Users:
             body = json.dumps({"email": f"user-{number}-{count}@example.org"})
             head = f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._key}\r\n"
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            answer = await connection.exchange((head + body).encode(), seconds=PATIENCE)
-            self.outcomes[answer.outcome if answer.outcome == ACKNOWLEDGED else f"{answer.outcome} {answer.body}"] += 1
+            response = await connection.exchange((head + body).encode(), seconds=PATIENCE)
+            self.outcomes[
+                response.outcome if response.outcome == ACKNOWLEDGED else f"{response.outcome} {response.body}"
+            ] += 1
             await asyncio.sleep(0.05)
         connection.close()
 

@@ -120,8 +120,8 @@ def _places(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) 
         with running_load(service.job(seeds.reads()[:POOL_SIZE], clients=POOL_SIZE)) as load:
             waiting = _waiting(stage, POOL_SIZE)
             held.close()
-            answers = load.wait()
-    done = sum(one.outcome == ACKNOWLEDGED for one in answers)
+            responses = load.wait()
+    done = sum(one.outcome == ACKNOWLEDGED for one in responses)
     figure = f"{waiting} of {POOL_SIZE} are in use at once, {done} responses"
     return verify("every connection of the pool can be used", figure, waiting == done == POOL_SIZE)
 

@@ -160,11 +160,11 @@ def test_recovery_check_finds_the_last_slow_slice(
 
 
 def test_overload_checks_compare_with_the_capacity() -> None:
-    answers = [attempt(number / 100) for number in range(101)]
-    assert overload._speed(answers, 100.0, 0.8).passed
-    assert not overload._speed(answers, 200.0, 0.8).passed
-    assert not overload._rate(answers, 100.0).passed
-    assert overload._rate(answers, 20.0).passed
+    responses = [attempt(number / 100) for number in range(101)]
+    assert overload._speed(responses, 100.0, 0.8).passed
+    assert not overload._speed(responses, 200.0, 0.8).passed
+    assert not overload._rate(responses, 100.0).passed
+    assert overload._rate(responses, 20.0).passed
     assert overload._opened(overload.POOL_SIZE + 1).passed
     assert not overload._opened(overload.POOL_SIZE).passed
 

@@ -86,8 +86,8 @@ def answered(attempts: Sequence[Attempt]) -> Verification:
 
 def responses_match_requests(attempts: Sequence[Attempt]) -> Verification:
     mistaken = [describe(attempt) for attempt in attempts if attempt.outcome == MISMATCHED]
-    answers = sum(attempt.outcome == ACKNOWLEDGED for attempt in attempts)
-    return verify("every response belongs to its request", f"{len(mistaken)} of {answers:,} do not", mistaken)
+    responses = sum(attempt.outcome == ACKNOWLEDGED for attempt in attempts)
+    return verify("every response belongs to its request", f"{len(mistaken)} of {responses:,} do not", mistaken)
 
 
 def latency(attempts: Sequence[Attempt], percent: float) -> float:

@@ -53,18 +53,18 @@ class RawConnection:
             await asyncio.sleep(0.002)
             writer.write(piece)
             await writer.drain()
-        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        response = await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
-        return answer
+        return response
 
     async def problem(self, *pieces: bytes) -> Json:
         """Send the pieces; check the last response and return its problem."""
         return self.check(await self.send_and_read(*pieces))
 
-    def check(self, answer: bytes) -> Json:
+    def check(self, response: bytes) -> Json:
         """Check the parts that all problem responses have, and return the problem."""
-        last = [found.start() for found in STATUS.finditer(answer)][-1]
-        head, _, body = answer[last:].decode().partition("\r\n\r\n")
+        last = [found.start() for found in STATUS.finditer(response)][-1]
+        head, _, body = response[last:].decode().partition("\r\n\r\n")
         status, *lines = head.split("\r\n")
         headers = dict(line.split(": ") for line in lines)
         problem: Json = json.loads(body)

@@ -80,7 +80,7 @@ async def _services(storage: Storage, components: dict[str, ComponentStatus]) ->
     """Store the admin key and return the use cases; a `FailingStorage` does not contain the API keys."""
     keys = InMemoryStorage() if isinstance(storage, FailingStorage) else storage
     await store_key(keys, ADMIN_ID, ADMIN_KEY)
-    components["database"] = ComponentStatus(ready=True, detail="answers")
+    components["database"] = ComponentStatus(ready=True, detail="reachable")
 
     async def readiness() -> Mapping[str, ComponentStatus]:
         return components

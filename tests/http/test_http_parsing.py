@@ -61,8 +61,8 @@ async def test_unfinished_head_is_not_buffered(wire: RawConnection) -> None:
 async def test_bodies_and_pipelining_do_not_count_as_head(wire: RawConnection) -> None:
     body = b'{"email": "ada@example.org"' + b" " * 60_000 + b"}"
     post = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    answer = await wire.send_and_read(post + (GET + b"\r\n") * 100 + LAST)
-    assert (answer.count(b"HTTP/1.1 201"), answer.count(b"HTTP/1.1 200")) == (1, 101)
+    response = await wire.send_and_read(post + (GET + b"\r\n") * 100 + LAST)
+    assert (response.count(b"HTTP/1.1 201"), response.count(b"HTTP/1.1 200")) == (1, 101)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ async def test_bodies_and_pipelining_do_not_count_as_head(wire: RawConnection) -
 )
 async def test_malformed_request_returns_400(wire: RawConnection, request_: bytes) -> None:
     hidden = b"GET /api/v1/users HTTP/1.1\r\nHost: x\r\n\r\n"
-    answer = await wire.send_and_read(request_ + hidden)
-    assert len(STATUS.findall(answer)) == 1
-    assert wire.check(answer)["type"] == "/problems/malformed-request"
+    response = await wire.send_and_read(request_ + hidden)
+    assert len(STATUS.findall(response)) == 1
+    assert wire.check(response)["type"] == "/problems/malformed-request"
     assert len(wire.api.log) == 1
     assert not {path for event in wire.api.log if (path := event["route"])}
 
@@ -132,16 +132,16 @@ async def test_http_1_0_request_needs_no_host(wire: RawConnection) -> None:
 
 
 async def test_malformed_head_request_keeps_its_request_id(wire: RawConnection) -> None:
-    answer = await wire.send_and_read(b"HEAD /livez HTTP/1.1\r\nX-Request-ID: mine\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert answer.endswith(b"\r\n\r\n")
-    assert b"x-request-id: mine\r\n" in answer
+    response = await wire.send_and_read(b"HEAD /livez HTTP/1.1\r\nX-Request-ID: mine\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 400")
+    assert response.endswith(b"\r\n\r\n")
+    assert b"x-request-id: mine\r\n" in response
     assert {"method": "HEAD", "status": 400, "response_bytes": 0}.items() <= wire.api.log[-1].items()
 
 
 async def test_pipelined_responses_keep_their_order(wire: RawConnection) -> None:
-    answer = await wire.send_and_read((GET + b"\r\n") * 3 + b"NONSENSE\r\n\r\n")
-    assert STATUS.findall(answer) == [b"200", b"200", b"200", b"400"]
+    response = await wire.send_and_read((GET + b"\r\n") * 3 + b"NONSENSE\r\n\r\n")
+    assert STATUS.findall(response) == [b"200", b"200", b"200", b"400"]
 
 
 async def test_malformed_chunk_returns_400(wire: RawConnection) -> None:
@@ -150,19 +150,19 @@ async def test_malformed_chunk_returns_400(wire: RawConnection) -> None:
 
 
 async def test_malformed_chunk_of_unread_body_closes_connection(wire: RawConnection) -> None:
-    answer = await wire.send_and_read(GET + b"Transfer-Encoding: chunked\r\n\r\n", b"nonsense\r\n")
-    assert answer.count(b"HTTP/1.1 ") == 1
-    assert answer.startswith(b"HTTP/1.1 200")
+    response = await wire.send_and_read(GET + b"Transfer-Encoding: chunked\r\n\r\n", b"nonsense\r\n")
+    assert response.count(b"HTTP/1.1 ") == 1
+    assert response.startswith(b"HTTP/1.1 200")
 
 
 async def test_trailers_are_ignored(wire: RawConnection) -> None:
     body = b'1c\r\n{"email": "ada@example.org"}\r\n0\r\nX-Request-ID: trailer\r\n\r\n'
-    answer = await wire.send_and_read(CHUNKED + body + LAST)
-    assert answer.startswith(b"HTTP/1.1 201")
-    assert b"trailer" not in answer
+    response = await wire.send_and_read(CHUNKED + body + LAST)
+    assert response.startswith(b"HTTP/1.1 201")
+    assert b"trailer" not in response
 
 
 async def test_upgrade_offers_are_ignored(wire: RawConnection) -> None:
     offer = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
-    answer = await wire.send_and_read(offer * 1100 + LAST)  # more than the recursion limit
-    assert answer.count(b"HTTP/1.1 200 OK") == 1101
+    response = await wire.send_and_read(offer * 1100 + LAST)  # more than the recursion limit
+    assert response.count(b"HTTP/1.1 200 OK") == 1101

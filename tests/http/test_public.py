@@ -121,7 +121,7 @@ async def test_livez_returns_200_without_storage(api: Api, path: str) -> None:
 @pytest.mark.parametrize("path", ["/readyz", "/readyz/"])
 async def test_readyz_reports_each_component(api: Api, path: str) -> None:
     response = await api.client.get(path)
-    database = {"ready": True, "detail": "answers"}
+    database = {"ready": True, "detail": "reachable"}
     assert (response.status_code, response.json()) == (200, {"status": "ready", "components": {"database": database}})
     api.components["migrations"] = ComponentStatus(ready=False, detail="2 to go")
     response = await api.client.get(path)

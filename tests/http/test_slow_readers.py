@@ -73,14 +73,14 @@ async def test_slow_reader_gets_all_responses() -> None:
         with reader(wire, PIECE) as client:
             loop = asyncio.get_running_loop()
             await send(client, PIPELINED)
-            started, answers = loop.time(), bytearray()
+            started, responses = loop.time(), bytearray()
             while loop.time() - started < 1.2 * timeout:
-                answers += await asyncio.wait_for(loop.sock_recv(client, PIECE // 4), PATIENCE)
+                responses += await asyncio.wait_for(loop.sock_recv(client, PIECE // 4), PATIENCE)
                 await asyncio.sleep(0.01)
             await wait_until(lambda: _unread(wire) == 1)
             async for piece in pieces(client):
-                answers += piece
-        assert STATUS.findall(bytes(answers)) == [b"200"] * TIMES
+                responses += piece
+        assert STATUS.findall(bytes(responses)) == [b"200"] * TIMES
 
 
 async def test_unread_responses_do_not_count_toward_limit() -> None:
@@ -101,8 +101,8 @@ async def test_request_timeout_excludes_the_time_of_reading() -> None:
             await send(client, PIPELINED)
             await wait_until(lambda: _unread(wire) == 1)
             await asyncio.sleep(5 * seconds)
-            answers = b"".join([piece async for piece in pieces(client)])
-        assert STATUS.findall(answers) == [b"200"] * TIMES
+            responses = b"".join([piece async for piece in pieces(client)])
+        assert STATUS.findall(responses) == [b"200"] * TIMES
         assert {event["status"] for event in wire.api.log} == {200}
 
 

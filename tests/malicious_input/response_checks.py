@@ -24,39 +24,39 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _ENDS = re.compile(rf"[{BLANK_CHARS}\t\n\r]*")
 
 
-def check_answer(place: InjectionPoint, value: Payload, answer: RawResponse, vocabulary: str) -> None:
+def check_answer(place: InjectionPoint, value: Payload, response: RawResponse, vocabulary: str) -> None:
     """Check that the response is not a 5xx, that an error is a problem, and that it does not echo the value."""
-    assert answer.status < 500
-    for name, line in answer.headers.items():
+    assert response.status < 500
+    for name, line in response.headers.items():
         assert "injected" not in name.lower()
         assert not set(line) & {"\r", "\n", "\0", "\x1b"}
     sane_id = place.kind == "header" and place.name == "X-Request-ID" and _SANE_ID.fullmatch(value.octets)
-    assert (answer.headers["x-request-id"].encode() == value.octets) is bool(sane_id)
+    assert (response.headers["x-request-id"].encode() == value.octets) is bool(sane_id)
     if place.operation.is_secured and place.name in {"Authorization", "X-API-Key"}:
-        assert answer.status == 401
-    if answer.status >= 400:
-        _check_problem(place, answer)
+        assert response.status == 401
+    if response.status >= 400:
+        _check_problem(place, response)
         if not sane_id:
-            _check_echo(place, value, answer, vocabulary)
+            _check_echo(place, value, response, vocabulary)
 
 
-def _check_problem(place: InjectionPoint, answer: RawResponse) -> None:
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
+def _check_problem(place: InjectionPoint, response: RawResponse) -> None:
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
     if place.operation.method == "HEAD":
-        assert answer.body == b""
+        assert response.body == b""
         return
-    problem = json.loads(answer.body)
-    assert problem["status"] == answer.status
-    assert problem["request_id"] == answer.headers["x-request-id"]
+    problem = json.loads(response.body)
+    assert problem["status"] == response.status
+    assert problem["request_id"] == response.headers["x-request-id"]
     assert problem["type"].startswith("/problems/")
 
 
-def _check_echo(place: InjectionPoint, value: Payload, answer: RawResponse, vocabulary: str) -> None:
-    body = answer.body
+def _check_echo(place: InjectionPoint, value: Payload, response: RawResponse, vocabulary: str) -> None:
+    body = response.body
     if body and place.kind.startswith("name") and _SANE_NAME.fullmatch(value.octets):
         body = _without_places(body)
-    said = body.decode() + "\n".join(f"{name}: {line}" for name, line in answer.headers.items())
+    said = body.decode() + "\n".join(f"{name}: {line}" for name, line in response.headers.items())
     for needle in echoes(value):
         assert needle not in said or needle in vocabulary, f"the response contains {needle!r}"
 

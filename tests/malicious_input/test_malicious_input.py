@@ -77,29 +77,29 @@ def test_values_are_shared_by_similar_injection_points() -> None:
 async def throw(hit: Target, place: InjectionPoint, value: Payload) -> None:
     """Send the value, check the response, and restore the rows after an accepted write."""
     request = place.request(value, hit.sound)
-    answer = await hit.send(request, with_key=place.name not in {"Authorization", "X-API-Key"})
+    response = await hit.send(request, with_key=place.name not in {"Authorization", "X-API-Key"})
     try:
-        check_answer(place, value, answer, VOCABULARY)
-        if answer.status < 300 and request.method in _ALLOWED_CHANGES:
-            await _check_done(hit, place, value, request, answer)
+        check_answer(place, value, response, VOCABULARY)
+        if response.status < 300 and request.method in _ALLOWED_CHANGES:
+            await _check_done(hit, place, value, request, response)
     except AssertionError as error:
-        raise AssertionError(f"{place}: {value!r} got {answer.status} {answer.body[:300]!r}: {error}") from error
-    if answer.status < 300 and request.method in _ALLOWED_CHANGES:
+        raise AssertionError(f"{place}: {value!r} got {response.status} {response.body[:300]!r}: {error}") from error
+    if response.status < 300 and request.method in _ALLOWED_CHANGES:
         hit.restore()
 
 
 async def _check_done(
-    hit: Target, place: InjectionPoint, value: Payload, request: Request, answer: RawResponse
+    hit: Target, place: InjectionPoint, value: Payload, request: Request, response: RawResponse
 ) -> None:
     """Check that the request changed one entity, and that GET returns the response."""
     changes = [number for table, number in hit.changes().items() if table != "idempotency_records"]
     assert changes in _ALLOWED_CHANGES[request.method]
-    if answer.status == 204:
+    if response.status == 204:
         return
-    entity = json.loads(answer.body)
+    entity = json.loads(response.body)
     if place.kind == "field":
         check_accepted(place, value, entity)
-    path = answer.headers.get("location", request.path)
+    path = response.headers.get("location", request.path)
     again = await hit.send(Request(method="GET", path=path))
     assert again.status == 200
     stored = json.loads(again.body)

@@ -132,12 +132,12 @@ async def _kill_backends(trap: CanaryClient, admin: Connection) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    answers = [
+    responses = [
         await trap.client.get("/api/v1/users", headers={"Authorization": f"Bearer {trap.key}"}) for _ in range(3)
     ]
-    for answer in answers:
-        trap.keep(answer)
-    statuses = {answer.status_code for answer in answers}
+    for response in responses:
+        trap.keep(response)
+    statuses = {response.status_code for response in responses}
     assert 503 in statuses
     assert statuses <= {200, 503}
 

@@ -51,10 +51,10 @@ async def _run_one(service: UserService, user: User, chance: random.Random, foun
             await asyncio.sleep(0)
             task.cancel()
     try:
-        answer = await task
+        response = await task
     except asyncio.CancelledError:
         found.cancelled += 1
     else:
         found.answered += 1
-        if answer.id != user.id:
+        if response.id != user.id:
             found.mismatched.append(user.id)

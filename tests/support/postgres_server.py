@@ -45,10 +45,10 @@ def docker_problem() -> str | None:
     try:
         with _connection(place.scheme, place.path, place.hostname or "", place.port or 2375) as connection:
             connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            answer = connection.recv(64).split(b"\r\n")[0].decode(errors="replace")
+            response = connection.recv(64).split(b"\r\n")[0].decode(errors="replace")
     except OSError as error:
         return f"{address}: {error.strerror or error}"
-    return None if " 200 " in answer else f"{address}: {answer}"
+    return None if " 200 " in response else f"{address}: {response}"
 
 
 @contextmanager

@@ -39,12 +39,12 @@ class HttpProxy(Proxy):
             await server.send(request)
             if fault == RESPONSE_DROPPED:
                 raise self.cut(fault)
-            answer = await read_message(server.reader)
+            response = await read_message(server.reader)
             if fault == RESPONSE_TRUNCATED:
-                await client.send(answer[: self.chance.randrange(1, len(answer))])
+                await client.send(response[: self.chance.randrange(1, len(response))])
             if fault is not None:
                 raise self.cut(fault)
-            await client.send(answer)
+            await client.send(response)
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:

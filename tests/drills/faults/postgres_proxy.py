@@ -42,7 +42,7 @@ class PostgresProxy(Proxy):
 
     @override
     async def pass_on(self, client: Pipe, server: Pipe) -> None:
-        pumps = [asyncio.create_task(self._ask(client, server)), asyncio.create_task(self._answer(client, server))]
+        pumps = [asyncio.create_task(self._ask(client, server)), asyncio.create_task(self._response(client, server))]
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             for pump in done:
@@ -58,7 +58,7 @@ class PostgresProxy(Proxy):
                 raise self.cut(REQUEST_DROPPED)
             await server.send(data)
 
-    async def _answer(self, client: Pipe, server: Pipe) -> None:
+    async def _response(self, client: Pipe, server: Pipe) -> None:
         while data := await server.reader.read(CHUNK):
             if _COMMITTED.search(data) and self._strikes(self.unacknowledged):
                 raise self.cut(ACK_DROPPED)

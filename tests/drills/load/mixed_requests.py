@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def mixed_requests(service: ServiceUnderTest, filled: BulkData) -> list[RequestSpec]:
     """Return reads, lists and updates of these rows that the serving release supports."""
     some = filled.sample[:SOME]
-    known = [path for path in _lists(service, filled) if _answers(service, path)]
+    known = [path for path in _lists(service, filled) if _responses(service, path)]
     return [
         *(reading(f"{_POSTS}/{id_}", expects=id_) for id_ in some),
         *(_change(id_) for id_ in some),
@@ -54,7 +54,7 @@ def _lists(service: ServiceUnderTest, filled: BulkData) -> Iterator[str]:
     yield f"{_POSTS}?q=word17"
 
 
-def _answers(service: ServiceUnderTest, path: str) -> bool:
+def _responses(service: ServiceUnderTest, path: str) -> bool:
     try:
         service.served.get(path, key=service.key)
     except HTTPError:
