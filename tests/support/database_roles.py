@@ -1,4 +1,4 @@
-"""Roles of a server, besides the one that everything belongs to."""
+"""Temporary roles with limited privileges."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from sqlalchemy import URL
 
 from tests.support.template_databases import Connection, connected
 
-PASSWORD = "limited"  # noqa: S105 - of a role of these tests
+PASSWORD = "limited"  # noqa: S105 - a test password
 
 
 class Role:
@@ -28,23 +28,23 @@ class Role:
         self._admin.execute(SQL("GRANT SELECT ON {} TO {}").format(Identifier(table), Identifier(self.name)))
 
     def revoke(self, table: str) -> None:
-        """Let it read a table no more."""
+        """Revoke SELECT on a table."""
         self._admin.execute(SQL("REVOKE SELECT ON {} FROM {}").format(Identifier(table), Identifier(self.name)))
 
     def terminate(self) -> None:
-        """Break off all its connections."""
+        """End all sessions of the role."""
         self._admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [self.name])
 
     @property
     def connections(self) -> int:
-        """How many it has."""
+        """The number of sessions of the role."""
         (row,) = self._admin.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", [self.name]).fetchall()
         return int(str(row[0]))
 
 
 @contextmanager
 def temporary_role(url: URL) -> Iterator[Role]:
-    """Make a role for as long as the block."""
+    """Create a role, and drop it at the end of the block."""
     with connected(url) as admin:
         role = Role(admin, url)
         name = Identifier(role.name)
