@@ -8,7 +8,14 @@ from uuid import UUID
 from application.api_key_tokens import GenerateSecret, PepperSet, format_api_key
 from application.authentication import Authenticator
 from application.authorization import Principal
-from application.idempotency import Created, IdempotencyRecord, IdempotentRequest, build_idempotency_record, created
+from application.idempotency import (
+    Created,
+    IdempotencyRecord,
+    IdempotentRequest,
+    add_once,
+    build_idempotency_record,
+    choose_result,
+)
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
@@ -52,17 +59,14 @@ class ApiKeyService:
         principal.require_scopes(Scope.KEYS_ADMIN, *sorted(frozenset(fields["scopes"])))
         principal.require_not_user_bound()
         principal.require_expiry_within_own(fields.get("expires_at"))
-        issued = self._new_api_key(**fields)
-        key = issued.key
-        record = build_idempotency_record(once, issued, subject_id=key.user_id, now=key.created_at)
-        return created(issued, once, await self._add(key, record))
+        created = self._new_api_key(**fields)
+        key = created.key
+        record = build_idempotency_record(once, created, subject_id=key.user_id, now=key.created_at)
+        return choose_result(created, once, await self._add(key, record))
 
     @transactional
     async def _add(self, work: UnitOfWork, key: ApiKey, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
-        earlier = None if record is None else await work.idempotency.add(record)
-        if earlier is None:
-            await work.api_keys.add(key)
-        return earlier
+        return await add_once(work, record, work.api_keys.add, key)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, key_id: UUID) -> ApiKey:
@@ -99,7 +103,6 @@ class ApiKeyService:
         Raises ApiKeyNotFoundError also for a revoked or expired key, ForbiddenError also for a scope that the principal
         lacks and for a key that expires later than the principal's own, and FieldValidationError.
         """
-        principal.require_scopes(Scope.KEYS_ADMIN)
         before = await self.get(principal, key_id)
         if not before.is_active(self.clock()):
             raise ApiKeyNotFoundError

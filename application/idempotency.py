@@ -5,12 +5,16 @@ request is stored in the transaction of its effect. A repeated request returns t
 an effect stores no record and can be retried.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from domain.errors import DomainError, ErrorKind
+
+if TYPE_CHECKING:
+    from application.ports import UnitOfWork
 
 T = TypeVar("T")
 
@@ -102,7 +106,17 @@ def build_idempotency_record(
     )
 
 
-def created(result: T, once: IdempotentRequest[T] | None, earlier: IdempotencyRecord | None) -> Created[T]:
+async def add_once(
+    work: "UnitOfWork", record: IdempotencyRecord | None, add: Callable[[T], Awaitable[None]], entity: T
+) -> IdempotencyRecord | None:
+    """Store the record and the entity. If the record of an earlier execution is stored, return it instead."""
+    earlier = None if record is None else await work.idempotency.add(record)
+    if earlier is None:
+        await add(entity)
+    return earlier
+
+
+def choose_result(result: T, once: IdempotentRequest[T] | None, earlier: IdempotencyRecord | None) -> Created[T]:
     """Return `result`, or the result of the earlier execution of the same request, if there was one."""
     if once is None or earlier is None:
         return Created(result)

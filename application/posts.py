@@ -6,7 +6,14 @@ from typing import Unpack
 from uuid import UUID
 
 from application.authorization import Principal
-from application.idempotency import Created, IdempotencyRecord, IdempotentRequest, build_idempotency_record, created
+from application.idempotency import (
+    Created,
+    IdempotencyRecord,
+    IdempotentRequest,
+    add_once,
+    build_idempotency_record,
+    choose_result,
+)
 from application.optimistic_locking import VersionedUpdate, require_expected_version
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
@@ -48,14 +55,11 @@ class PostService:
         earlier = await self._add(
             post, build_idempotency_record(once, post, subject_id=post.author_id, now=post.created_at)
         )
-        return created(post, once, earlier)
+        return choose_result(post, once, earlier)
 
     @transactional
     async def _add(self, work: UnitOfWork, post: Post, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
-        earlier = None if record is None else await work.idempotency.add(record)
-        if earlier is None:
-            await work.posts.add(post)
-        return earlier
+        return await add_once(work, record, work.posts.add, post)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, post_id: UUID) -> Post:

@@ -6,7 +6,14 @@ from typing import Unpack
 from uuid import UUID
 
 from application.authorization import Principal
-from application.idempotency import Created, IdempotencyRecord, IdempotentRequest, build_idempotency_record, created
+from application.idempotency import (
+    Created,
+    IdempotencyRecord,
+    IdempotentRequest,
+    add_once,
+    build_idempotency_record,
+    choose_result,
+)
 from application.optimistic_locking import VersionedUpdate, require_expected_version
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
@@ -48,14 +55,11 @@ class UserService:
         principal.require_not_user_bound()
         user = User.create(id=self.new_id(), now=self.clock(), **fields)
         earlier = await self._add(user, build_idempotency_record(once, user, subject_id=user.id, now=user.created_at))
-        return created(user, once, earlier)
+        return choose_result(user, once, earlier)
 
     @transactional
     async def _add(self, work: UnitOfWork, user: User, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
-        earlier = None if record is None else await work.idempotency.add(record)
-        if earlier is None:
-            await work.users.add(user)
-        return earlier
+        return await add_once(work, record, work.users.add, user)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, user_id: UUID) -> User:

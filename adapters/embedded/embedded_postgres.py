@@ -10,14 +10,13 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.file_locks import SHARED, lock, opened
+from adapters.embedded.file_locks import POLL_SECONDS, SHARED, lock, opened
 from adapters.embedded.paths import PORT, EmbeddedPostgresError, prepare_directory
 from adapters.embedded.postgres_server import DATABASE, SUPERUSER
 from adapters.embedded.server_daemon import read_state, start_daemon
 
 START_TIMEOUT_SECONDS = 180
 STOP_TIMEOUT_SECONDS = 60
-POLL_SECONDS = 0.01
 
 
 class EmbeddedPostgres:

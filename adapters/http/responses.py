@@ -8,8 +8,8 @@ from fastapi import Request, Response
 from pydantic_core import to_json
 
 from adapters.http.conditional import if_none_match_matches
+from adapters.http.middleware.request_limits import Header
 
-Header = tuple[bytes, bytes]
 Body = Mapping[str, object]
 """A body of plain values, which costs half as much CPU as a model."""
 

@@ -57,16 +57,16 @@ class InMemoryPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[SearchHit]:
-        asked = frozenset(words)
-        if not is_searchable(asked):
+        required = frozenset(words)
+        if not is_searchable(required):
             return []
         found = (
-            SearchHit(post=post, in_title=asked <= tokenize(post.title))
+            SearchHit(post=post, in_title=required <= tokenize(post.title))
             for post in self._view.tables().posts.values()
             if author_id in {None, post.author_id}
             and status in {None, post.status}
             and _is_readable(post, reader_id)
-            and asked <= tokenize(post.text)
+            and required <= tokenize(post.text)
         )
         start = None if after is None else _rank(after)
         return nlargest(
@@ -103,8 +103,8 @@ class InMemoryPostRepository(PostRepository):
         self._view.write(write)
 
 
-def _rank(place: SearchPosition) -> tuple[bool, UUID]:
-    return place.in_title, place.id
+def _rank(position: SearchPosition) -> tuple[bool, UUID]:
+    return position.in_title, position.id
 
 
 def _is_readable(post: Post, reader_id: UUID | None) -> bool:

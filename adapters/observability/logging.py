@@ -47,12 +47,12 @@ class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
             plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
         elif record.args:
             plain.args = None
-        said = (
+        text = (
             plain.getMessage()
             if record.name != "asyncio"
             else _TEXT_BEFORE_VALUES.findall(record.getMessage())[0].rstrip()
         )
-        plain.msg, plain.args = said.partition("\n")[0], None
+        plain.msg, plain.args = text.partition("\n")[0], None
         return super().format(plain)
 
 

@@ -129,7 +129,7 @@ class Database:
         """Open all connections of the pool, and return their number."""
         connects = [self.connect() for _ in range(self.options.pool_size)]
         results = await asyncio.gather(*connects, return_exceptions=True)
-        opened = [answer for answer in results if not isinstance(answer, BaseException)]
+        opened = [result for result in results if not isinstance(result, BaseException)]
         for connection in opened:
             self.release(connection)
         return len(opened)

@@ -87,11 +87,11 @@ class Supervisor:
         worker = await self._start_until_ready()
         pause, since = RESTART_BACKOFF_SECONDS[0], time.monotonic()
         while worker is not None:
-            asked = asyncio.create_task(requests.get())
+            request = asyncio.create_task(requests.get())
             try:
-                await asyncio.wait([asked, worker.exited], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([request, worker.exited], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                asked.cancel()
+                request.cancel()
             if worker.exited.done():
                 self._logger.warning(
                     "worker exited; starting a replacement", pid=worker.pid, exit_status=worker.exit_status
@@ -103,8 +103,8 @@ class Supervisor:
                 )
                 await asyncio.sleep(pause)
                 worker, since = await self._start_until_ready(), time.monotonic()
-            if asked.done() and not asked.cancelled():
-                worker, since = await self._replace(worker, asked.result()), time.monotonic()
+            if request.done() and not request.cancelled():
+                worker, since = await self._replace(worker, request.result()), time.monotonic()
 
     async def _replace(self, worker: Worker | None, done: "asyncio.Future[bool]") -> Worker | None:
         """Replace a worker, and return its successor, or the same worker if no successor becomes ready."""

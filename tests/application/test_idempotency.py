@@ -16,7 +16,7 @@ from application.idempotency import (
     IdempotencyRecordErasedError,
     IdempotentRequest,
     build_idempotency_record,
-    created,
+    choose_result,
     earlier_execution,
 )
 from application.users import UserService
@@ -69,8 +69,8 @@ def test_idempotency_record_holds_the_request_and_its_result() -> None:
     record = build_idempotency_record(once, "result", subject_id=STORED.subject_id, now=START)
     assert record is not None
     assert record == replace(STORED, key_hash=once.key_hash, fingerprint=once.fingerprint, response=record.response)
-    assert created("different", once, record) == ("result", True)
-    assert created("different", once, None) == ("different", False)
+    assert choose_result("different", once, record) == ("result", True)
+    assert choose_result("different", once, None) == ("different", False)
     assert build_idempotency_record(None, "result", subject_id=None, now=START) is None
 
 

@@ -40,16 +40,21 @@ STATUSES = {
 """The HTTP status of each kind of domain error."""
 
 
+def default_title(code: str) -> str:
+    """Return the code as words."""
+    return code.replace("-", " ").capitalize()
+
+
 def http_problem(
     status: int, code: str, *, title: str = "", default_detail: str, resolution: str, retry_after: int | None = None
 ) -> Problem:
-    """Add a problem to the catalog. The title is by default the code as words. Raises ValueError for a known code."""
+    """Add a problem to the catalog. The title defaults to `default_title`. Raises ValueError for a known code."""
     if code in PROBLEMS:
         raise ValueError(f"problem {code} is defined twice")
     problem = PROBLEMS[code] = Problem(
         code=code,
         status=status,
-        title=title or code.replace("-", " ").capitalize(),
+        title=title or default_title(code),
         default_detail=default_detail,
         resolution=resolution,
         retry_after=retry_after,

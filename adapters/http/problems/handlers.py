@@ -22,6 +22,7 @@ from adapters.http.problems.catalog import (
     STATUSES,
     VALIDATION_FAILED,
     Problem,
+    default_title,
 )
 from adapters.http.problems.responses import ProblemError, problem_response
 from adapters.http.problems.validation import FieldError, field_errors
@@ -49,7 +50,7 @@ def problem_for(error: Exception) -> Problem:
         return PROBLEMS.get(error.code) or Problem(
             code=error.code,
             status=STATUSES[error.kind],
-            title=error.code.replace("-", " ").capitalize(),
+            title=default_title(error.code),
             default_detail=error.message,
             resolution="",
         )
