@@ -1,1 +1,1 @@
-"""Everything that touches the world, each package named by its technology."""
+"""Connections to external systems, one package per technology."""

@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hostile",
         choices=["sampled", "full"],
         default="sampled",
-        help="full sends every malicious value to every injection point of tests/hostile; sampled sends a sample",
+        help="full sends all values to all injection points of tests/malicious_input; sampled sends a sample",
     )
 
 

@@ -1,1 +1,1 @@
-"""The `hexapost` command: the entry point of operators, over the same container as everything else."""
+"""The `hexapost` command for operators. It uses the container of the service."""

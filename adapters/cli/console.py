@@ -43,7 +43,10 @@ def print_result(result: str) -> None:
 
 
 def discard_unwritten_output() -> None:
-    """Discard unwritten output. Otherwise Python tries to write it at exit, and fails with status 120."""
+    """Write the buffered output for at most FLUSH_TIMEOUT_SECONDS, and discard the rest.
+
+    Otherwise Python tries to write the rest at exit, and fails with status 120.
+    """
     due = monotonic() + FLUSH_TIMEOUT_SECONDS
     for name in ("stdout", "stderr"):
         if isinstance(lines := getattr(sys, name), NonBlockingStream):

@@ -27,7 +27,7 @@ def selected_database(
         report(f"using the database of {DATABASE_URL} at {settings.database_url.host or 'a local socket'}")
         yield settings.database_url
     elif embedded:
-        with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server, _kept_running(server):
+        with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server, _keep_running(server):
             yield make_url(server.url())
     else:
         raise SettingsError(
@@ -36,7 +36,7 @@ def selected_database(
 
 
 @contextmanager
-def _kept_running(server: EmbeddedPostgres) -> Iterator[None]:
+def _keep_running(server: EmbeddedPostgres) -> Iterator[None]:
     """Restart the server if its daemon is killed during the block. If that fails, end this process with SIGTERM."""
     stopped = Event()
 

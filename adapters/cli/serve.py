@@ -61,7 +61,9 @@ def _serve(settings: Settings, url: URL, header: str | None) -> int:
 
 def _supervise(settings: Settings, url: URL, header: str | None) -> int:
     environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
-    cursor_secret(settings), key_peppers(settings)  # created before several workers need them
+    # Create the secrets before several workers need them.
+    cursor_secret(settings)
+    key_peppers(settings)
     sockets = create_listen_sockets(settings.host, settings.port)
     host, port = sockets[0].getsockname()[:2]
 

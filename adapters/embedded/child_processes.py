@@ -17,8 +17,8 @@ PASSED_THROUGH = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK
 
 def clean_environment() -> dict[str, str]:
     """Return an environment without the PG* variables, the locale and the time zone of the caller."""
-    kept = {name: os.environ[name] for name in PASSED_THROUGH if name in os.environ}
-    return {"PATH": os.defpath} | kept | {"LC_ALL": "C", "TZ": "UTC"}
+    inherited = {name: os.environ[name] for name in PASSED_THROUGH if name in os.environ}
+    return {"PATH": os.defpath} | inherited | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def child_options(*, os_user: OsUser, log: int, lock: int, death_signal: signal.Signals) -> dict[str, Any]:

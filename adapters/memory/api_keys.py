@@ -46,12 +46,12 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
 
     @override
     async def set_expiry(self, key_id: UUID, *, at: datetime) -> None:
-        def end(key: ApiKey) -> ApiKey:
+        def set_key_expiry(key: ApiKey) -> ApiKey:
             if key.revoked_at is not None:
                 raise ApiKeyNotFoundError
             return key.expire_at(at)
 
-        self._change(key_id, end)
+        self._change(key_id, set_key_expiry)
 
     @override
     async def record_use(self, key_id: UUID, *, now: datetime) -> None:

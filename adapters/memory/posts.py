@@ -6,7 +6,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import Tables, TransactionView
+from adapters.memory.tables import Tables, TransactionView, require_version
 from application.ports import PostRepository
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
@@ -57,16 +57,16 @@ class InMemoryPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[SearchHit]:
-        required = frozenset(words)
-        if not is_searchable(required):
+        query_tokens = frozenset(words)
+        if not is_searchable(query_tokens):
             return []
         found = (
-            SearchHit(post=post, in_title=required <= tokenize(post.title))
+            SearchHit(post=post, in_title=query_tokens <= tokenize(post.title))
             for post in self._view.tables().posts.values()
             if author_id in {None, post.author_id}
             and status in {None, post.status}
             and _is_readable(post, reader_id)
-            and required <= tokenize(post.text)
+            and query_tokens <= tokenize(post.text)
         )
         start = None if after is None else _rank(after)
         return nlargest(
@@ -87,7 +87,7 @@ class InMemoryPostRepository(PostRepository):
     @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
         def write(tables: Tables) -> None:
-            tables.require_post(post.id, post.version - 1)
+            require_version(tables.posts.get(post.id), post.version - 1)
             if publishes:
                 require_active_author(tables.users.get(post.author_id))
             tables.posts[post.id] = post
@@ -97,7 +97,7 @@ class InMemoryPostRepository(PostRepository):
     @override
     async def delete(self, post: Post) -> None:
         def write(tables: Tables) -> None:
-            tables.require_post(post.id, post.version)
+            require_version(tables.posts.get(post.id), post.version)
             del tables.posts[post.id]
 
         self._view.write(write)

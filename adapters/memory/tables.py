@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from application.idempotency import IdempotencyRecord
@@ -20,6 +20,16 @@ Locks = dict[tuple[Literal["add", "purge"], IdempotencyRecordId], "TransactionVi
 def idempotency_record_id(record: IdempotencyRecord) -> IdempotencyRecordId:
     """Return the key of an idempotency record."""
     return record.api_key_id, record.key_hash
+
+
+E = TypeVar("E", User, Post)
+
+
+def require_version(stored: E | None, version: int) -> E:
+    """Return the stored entity if it has this version. Raises ConcurrentUpdateError otherwise."""
+    if stored is None or stored.version != version:
+        raise ConcurrentUpdateError
+    return stored
 
 
 @dataclass(slots=True)
@@ -48,13 +58,13 @@ class Tables:
 
     def update_user(self, user: User) -> None:
         """Replace the previous version of a user. Raises ConcurrentUpdateError, EmailAlreadyRegisteredError."""
-        before = self.require_user(user.id, user.version - 1)
+        before = require_version(self.users.get(user.id), user.version - 1)
         del self.user_ids[normalize_email(before.email)]
         self._put_user(user)
 
     def delete_user(self, user: User) -> None:
         """Delete a user and all dependent rows. Raises ConcurrentUpdateError."""
-        stored = self.require_user(user.id, user.version)
+        stored = require_version(self.users.get(user.id), user.version)
         del self.users[user.id]
         del self.user_ids[normalize_email(stored.email)]
         self.posts = {id_: post for id_, post in self.posts.items() if post.author_id != user.id}
@@ -65,19 +75,6 @@ class Tables:
             if record.api_key_id in self.api_keys
         }
 
-    def require_user(self, user_id: UUID, version: int) -> User:
-        """Return the user if it has this version. Raises ConcurrentUpdateError otherwise."""
-        user = self.users.get(user_id)
-        if user is None or user.version != version:
-            raise ConcurrentUpdateError
-        return user
-
-    def require_post(self, post_id: UUID, version: int) -> None:
-        """Raise ConcurrentUpdateError unless the post exists and has this version."""
-        post = self.posts.get(post_id)
-        if post is None or post.version != version:
-            raise ConcurrentUpdateError
-
     def _put_user(self, user: User) -> None:
         if self.user_ids.setdefault(normalize_email(user.email), user.id) != user.id:
             raise EmailAlreadyRegisteredError
@@ -87,9 +84,9 @@ class Tables:
 class TransactionView:
     """The tables in one unit of work: the committed state and the pending writes."""
 
-    def __init__(self, tables: Tables, claims: Locks, *, readonly: bool = False) -> None:
+    def __init__(self, tables: Tables, locks: Locks, *, readonly: bool = False) -> None:
         self._stored = tables
-        self._locks = claims
+        self._locks = locks
         self._readonly = readonly
         self._writes: list[Callable[[Tables], None]] = []
         self._failure: Exception | None = None
@@ -119,8 +116,8 @@ class TransactionView:
 
     def release(self) -> None:
         """Release all locks."""
-        for claim in [claim for claim, view in self._locks.items() if view is self]:
-            del self._locks[claim]
+        for key in [key for key, view in self._locks.items() if view is self]:
+            del self._locks[key]
 
     def _written(self) -> Tables:
         if self._failure is not None:

@@ -47,12 +47,12 @@ class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
             plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
         elif record.args:
             plain.args = None
-        text = (
+        message = (
             plain.getMessage()
             if record.name != "asyncio"
             else _TEXT_BEFORE_VALUES.findall(record.getMessage())[0].rstrip()
         )
-        plain.msg, plain.args = text.partition("\n")[0], None
+        plain.msg, plain.args = message.partition("\n")[0], None
         return super().format(plain)
 
 
@@ -84,7 +84,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     lines.on_dropped = lambda number: structlog.get_logger("hexapost").error("log lines dropped", dropped_lines=number)
     on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
-    least = logging.getLevelNamesMapping()[level.upper()]
+    min_level = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -97,7 +97,7 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     ]
     structlog.configure(
         processors=[*shared, *renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
+        wrapper_class=structlog.make_filtering_bound_logger(min_level),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
@@ -109,4 +109,4 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
-    logging.basicConfig(level=max(least, logging.WARNING), handlers=[handler], force=True)
+    logging.basicConfig(level=max(min_level, logging.WARNING), handlers=[handler], force=True)

@@ -105,14 +105,12 @@ class Metrics:
         self._rejections = {reason: counter.labels(reason) for reason in sorted(rejections)}
 
     def _create_database_metrics(self) -> None:
-        self._pool_size = self._gauge(
-            "hexapost_db_pool_connections_max", "Maximum number of pooled database connections.", "livesum"
-        )
-        self._pool_in_use = self._gauge(
-            "hexapost_db_pool_connections_in_use", "Pooled database connections in use.", "livesum"
-        )
-        self._pool_waiting = self._gauge(
-            "hexapost_db_pool_waiters", "Transactions that wait for a database connection.", "livesum"
+        self._pool_gauges = (
+            self._gauge(
+                "hexapost_db_pool_connections_max", "Maximum number of pooled database connections.", "livesum"
+            ),
+            self._gauge("hexapost_db_pool_connections_in_use", "Pooled database connections in use.", "livesum"),
+            self._gauge("hexapost_db_pool_waiters", "Transactions that wait for a database connection.", "livesum"),
         )
         self._errors = self._counter("hexapost_db_errors_total", "Database errors, by SQLSTATE.", "sqlstate")
         counter = self._counter(
@@ -178,10 +176,6 @@ class Metrics:
         if self._pool is not None:
             for gauge, value in zip(self._pool_gauges, self._pool(), strict=True):
                 gauge.set(value)
-
-    @property
-    def _pool_gauges(self) -> tuple[Gauge, Gauge, Gauge]:
-        return self._pool_size, self._pool_in_use, self._pool_waiting
 
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format 0.0.4. It can run in a thread."""

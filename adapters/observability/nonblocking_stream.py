@@ -110,7 +110,7 @@ class NonBlockingStream:
     def _write_chunk(self, piece: bytes) -> None:
         # Directly to the descriptor: the lock of the stream would block the exit of the process.
         left = b"\n" + piece if self._is_torn else piece
-        whole = len(left)
+        size = len(left)
         try:
             while left:
                 try:
@@ -118,7 +118,7 @@ class NonBlockingStream:
                 except BlockingIOError:  # a different process made the descriptor non-blocking
                     select.select([], [self.fileno()], [])
         except (OSError, ValueError):  # broken, closed, or the disk is full, which can be temporary
-            self._is_torn = self._is_torn or len(left) < whole
+            self._is_torn = self._is_torn or len(left) < size
             with self._lock:
                 self._dropped += piece[-len(left) :].count(b"\n")
             return

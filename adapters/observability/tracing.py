@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 _EXPECTED_ERRORS = (DomainError,)
 _FAILED = Status(StatusCode.ERROR)
-_SERVER_ERRORS = 500
+_MIN_SERVER_ERROR_STATUS = 500
 _SUMMARY = re.compile(
     r"^(?:WITH .*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+)?\s*(\w+)?", re.DOTALL
 )
@@ -109,7 +109,7 @@ class RequestSpan:
             self._span.set_attribute("http.route", route)
         if status:
             self._span.set_attribute("http.response.status_code", status)
-        if status >= _SERVER_ERRORS or not status:
+        if status >= _MIN_SERVER_ERROR_STATUS or not status:
             self._span.set_attribute("error.type", str(status or "no_response"))
             self._span.set_status(_FAILED)
         self._span.end()
@@ -171,8 +171,8 @@ def _with_span(
 
 def _is_not_sampled() -> bool:
     """Return True if the request is not sampled, which applies to all its spans."""
-    above = trace.get_current_span().get_span_context()
-    return above.is_valid and not above.trace_flags.sampled
+    parent = trace.get_current_span().get_span_context()
+    return parent.is_valid and not parent.trace_flags.sampled
 
 
 def _parent_context(headers: Sequence[tuple[bytes, bytes]]) -> context.Context:

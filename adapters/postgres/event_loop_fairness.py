@@ -26,14 +26,14 @@ class FairScheduler:
         loop = asyncio.get_running_loop()
         if self._running < MAX_PAGES_PER_ITERATION:
             if not self._running:
-                loop.call_soon(self._next)
+                loop.call_soon(self._admit_waiting)
             self._running += 1
             return
-        mine = loop.create_future()
-        self._waiting.append(mine)
-        await mine
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
 
-    def _next(self) -> None:
+    def _admit_waiting(self) -> None:
         self._running = 0
         while self._waiting and self._running < MAX_PAGES_PER_ITERATION:
             first = self._waiting.popleft()
@@ -41,4 +41,4 @@ class FairScheduler:
                 first.set_result(None)
                 self._running += 1
         if self._running:
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._admit_waiting)

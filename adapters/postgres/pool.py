@@ -72,14 +72,14 @@ class Database:
         self._waiting = 0
         # True if the last attempt to open a connection failed.
         self._has_failed = False
-        self._engine = _engine(url, options)
+        self._engine = _create_engine(url, options)
         self.driver: Driver = create_driver(self._engine.dialect, statements)
         # Callers wait at this semaphore: a wait inside the pool costs a task each.
         self._slots = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
         self.scheduler = FairScheduler()
         """Limits the decoding of large results per event-loop iteration."""
-        self.begin = _begin(options)
+        self.begin_command = _begin_command(options)
         """The command that starts a transaction."""
 
     async def connect(self) -> PoolProxiedConnection:
@@ -90,33 +90,30 @@ class Database:
         """
         if not self._slots.locked():
             await self._slots.acquire()
-            return await self._connection()
+            return await self._check_out()
         loop = asyncio.get_running_loop()
         due = loop.time() + self.options.attempt_timeout
         await self._wait_for_slot()
         try:
             async with asyncio.timeout_at(due):
-                return await self._connection()
+                return await self._check_out()
         except TimeoutError:  # the wait left less time than `connect_timeout`
             raise StorageBusyError from None
 
-    async def _connection(self) -> PoolProxiedConnection:
+    async def _check_out(self) -> PoolProxiedConnection:
         try:
             connection = await self._engine.raw_connection()
         except BaseException as error:
             self._slots.release()
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
-                self._report_connect_error(error)
+                self._has_failed = True
+                self.report_error(error)
                 if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
                     raise StorageTimeoutError from error
                 raise StorageUnavailableError from error
             raise
         self._has_failed = False
         return connection
-
-    def _report_connect_error(self, error: BaseException) -> None:
-        self._has_failed = True
-        self.report_error(error)
 
     async def can_connect(self) -> bool:
         """Return True if connections can be opened. If the last attempt failed, try again."""
@@ -172,10 +169,10 @@ class Database:
         # SQLAlchemy closes a connection only inside its greenlet; otherwise it only drops the reference.
         task = asyncio.create_task(greenlet_spawn(connection.invalidate))
         self._discarding.add(task)
-        task.add_done_callback(self._discarded)
+        task.add_done_callback(self._finish_discard)
         await asyncio.wait([task], timeout=DISCARD_TIMEOUT_SECONDS)
 
-    def _discarded(self, task: asyncio.Task[None]) -> None:
+    def _finish_discard(self, task: asyncio.Task[None]) -> None:
         self._discarding.discard(task)
         self._slots.release()
         if not task.cancelled() and task.exception() is not None:
@@ -193,7 +190,7 @@ class Database:
                     return
 
 
-def _begin(options: DatabaseOptions) -> LiteralString:
+def _begin_command(options: DatabaseOptions) -> LiteralString:
     if options.prepared_statements:
         return "BEGIN"
     # A shared connection can have the settings of a previous client.
@@ -207,7 +204,7 @@ def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:
         driver.close(connecting.result())
 
 
-def _engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
+def _create_engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
     driver = DRIVERS[url.get_dialect().driver]
 
     async def connect(*args: Any, **arguments: Any) -> Any:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningDelete
 
 from adapters.postgres.drivers import Row
@@ -76,6 +77,12 @@ class RowMapper(Generic[E]):
         ids = self.table.c.id
         query = self.select().order_by(ids.desc()).limit(bindparam("limit"))
         return query.where(ids < bindparam("after")) if after else query
+
+    def insert_where(self, condition: ColumnElement[Any]) -> Insert:
+        """Return the insertion of `values`, which inserts no row if the condition is false."""
+        columns = self.table.c
+        parameters = select(*[bindparam(column.name, type_=column.type) for column in columns])
+        return insert(self.table).from_select([column.name for column in columns], parameters.where(condition))
 
     def update_version(self) -> Update:
         """Return the update of one version of a row to `values`. The key and `created_at` do not change."""

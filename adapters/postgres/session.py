@@ -186,7 +186,7 @@ class PgSession:
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self._execute(self._database.begin)
+            await self._execute(self._database.begin_command)
 
     def _abort(self, connection: PoolProxiedConnection) -> None:
         self._timed_out = self._broken = True

@@ -49,22 +49,22 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested.set)
         loop.add_signal_handler(signal.SIGHUP, self._restart_requested.set)
-        work = [self._start_workers(on_ready), *map(self._monitor, self._requests), self._wait_for_stop()]
+        work = [self._handle_restart_requests(on_ready), *map(self._monitor, self._requests), self._wait_for_stop()]
         tasks = [asyncio.create_task(one) for one in work]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         has_failed = not self._stop_requested.is_set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for one in self._sockets:
-            one.close()
+        for listener in self._sockets:
+            listener.close()
         await asyncio.gather(*[worker.stop() for worker in self._workers])
         return int(has_failed)
 
     async def _wait_for_stop(self) -> None:
         await self._stop_requested.wait()
 
-    async def _start_workers(self, on_ready: Callable[[], None]) -> None:
+    async def _handle_restart_requests(self, on_ready: Callable[[], None]) -> None:
         await self._all_ready.wait()
         on_ready()
         while True:
@@ -87,11 +87,11 @@ class Supervisor:
         worker = await self._start_until_ready()
         pause, since = RESTART_BACKOFF_SECONDS[0], time.monotonic()
         while worker is not None:
-            request = asyncio.create_task(requests.get())
+            restart_request = asyncio.create_task(requests.get())
             try:
-                await asyncio.wait([request, worker.exited], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([restart_request, worker.exited], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                request.cancel()
+                restart_request.cancel()
             if worker.exited.done():
                 self._logger.warning(
                     "worker exited; starting a replacement", pid=worker.pid, exit_status=worker.exit_status
@@ -103,8 +103,8 @@ class Supervisor:
                 )
                 await asyncio.sleep(pause)
                 worker, since = await self._start_until_ready(), time.monotonic()
-            if request.done() and not request.cancelled():
-                worker, since = await self._replace(worker, request.result()), time.monotonic()
+            if restart_request.done() and not restart_request.cancelled():
+                worker, since = await self._replace(worker, restart_request.result()), time.monotonic()
 
     async def _replace(self, worker: Worker | None, done: "asyncio.Future[bool]") -> Worker | None:
         """Replace a worker, and return its successor, or the same worker if no successor becomes ready."""

@@ -125,9 +125,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Report not ready, stop accepting connections, and complete the requests in progress."""
         self.container.readiness().mark_draining()
-        stragglers = asyncio.get_running_loop().call_later(FORCED_CLOSE_SECONDS, self._abort_remaining_connections)
+        abort_timer = asyncio.get_running_loop().call_later(FORCED_CLOSE_SECONDS, self._abort_remaining_connections)
         await super().shutdown(sockets=sockets)
-        stragglers.cancel()
+        abort_timer.cancel()
 
     def _abort_remaining_connections(self) -> None:
         # Connections that were accepted during the call of `shutdown`.

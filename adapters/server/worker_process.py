@@ -27,8 +27,8 @@ def create_listen_sockets(host: str, port: int) -> list[socket.socket]:
             chosen = listeners[0].getsockname()[1] if listeners else port
             listeners.append(socket.create_server((str(address[0]), chosen), family=family, backlog=BACKLOG))
     except OSError as error:
-        for one in listeners:
-            one.close()
+        for listener in listeners:
+            listener.close()
         raise OSError(f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from error
     return listeners
 
@@ -48,9 +48,9 @@ class Worker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            numbers = [one.fileno() for one in sockets]
+            numbers = [listener.fileno() for listener in sockets]
             arguments = ["worker", "--parent-pid", str(os.getpid()), "--control-fd", str(theirs.fileno())]
-            arguments += [word for number in numbers for word in ("--listen-fd", str(number))]
+            arguments += [argument for number in numbers for argument in ("--listen-fd", str(number))]
             try:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-m", "adapters.cli.main", *arguments),

@@ -74,11 +74,11 @@ def lint_revision(script: Script) -> Iterator[Finding]:
 def _violations(script: Script) -> Iterator[tuple[str, str]]:
     try:
         upgrade = transactions(script)
-        transactions(script, upgrade=False)
+        downgrade = transactions(script, upgrade=False)
     except Exception as error:  # noqa: BLE001 - a revision can raise any error
         yield "offline-dependent", f"cannot be converted to SQL: {error}"
         return
-    yield from check(script)
+    yield from check(script, upgrade, downgrade)
     is_contract = getattr(script.module, "phase", None) == Phase.CONTRACT
     added: set[str] = set()
     for transaction in upgrade:
@@ -89,13 +89,13 @@ def _violations(script: Script) -> Iterator[tuple[str, str]]:
 
 def _without_temporary_constraints(transaction: Transaction, added: set[str]) -> Transaction:
     """Remove the DROP of constraints that the revision has added itself. Add its new constraints to `added`."""
-    kept = []
+    remaining = []
     for statement in transaction.statements:
         added.update(re.findall(r"\bADD CONSTRAINT (\S+)", statement.text))
         dropped = re.search(r"\bDROP CONSTRAINT IF EXISTS (\S+)$", statement.text)
         if dropped is None or dropped[1] not in added:
-            kept.append(statement)
-    return Transaction(transaction.atomic, kept)
+            remaining.append(statement)
+    return Transaction(transaction.atomic, remaining)
 
 
 def findings(script: Script, violations: Iterable[tuple[str, str]]) -> Iterator[Finding]:

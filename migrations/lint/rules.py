@@ -12,7 +12,7 @@ from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, phase_of, safe_from, version_key
 from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
 from migrations.sql.parser import alter_table_actions, mask_literals
-from migrations.sql.revision_sql import Statement, Transaction, transactions
+from migrations.sql.revision_sql import Statement, Transaction
 
 Violation = tuple[str, str]
 """A rule and a message."""
@@ -52,9 +52,8 @@ _IDEMPOTENT_ACTION = re.compile(
 _TIMEOUTS = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNORECASE)
 
 
-def check(script: Script) -> Iterator[Violation]:
-    """Yield the violations in a revision, which must be convertible to SQL."""
-    upgrade, downgrade = transactions(script), transactions(script, upgrade=False)
+def check(script: Script, upgrade: list[Transaction], downgrade: list[Transaction]) -> Iterator[Violation]:
+    """Yield the violations in a revision with these transactions."""
     up, down = ([each for part in parts for each in part.statements] for parts in (upgrade, downgrade))
     for statement in (each for each in up + down if not each.from_safe_operation):
         for rule, message in _check_statement(statement):

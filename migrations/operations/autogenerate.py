@@ -38,13 +38,13 @@ def compare_check_constraints(  # noqa: PLR0917 - Alembic calls it by position
     table_ops: ops.ModifyTableOps,
     schema: str | None,
     table_name: str,
-    existing: Table | None,
-    wanted: Table | None,
+    database_table: Table | None,
+    model_table: Table | None,
 ) -> None:
     """Add the CHECK constraints to a comparison by name, because Alembic does not compare them."""
-    if existing is None or wanted is None:
+    if database_table is None or model_table is None:
         return
-    checks = {str(each.name): each for each in wanted.constraints if isinstance(each, CheckConstraint)}
+    checks = {str(each.name): each for each in model_table.constraints if isinstance(each, CheckConstraint)}
     stored = {str(each["name"]): each for each in context.inspector.get_check_constraints(table_name, schema)}
     for name in checks.keys() - stored.keys():
         table_ops.ops.append(ops.CreateCheckConstraintOp(name, table_name, str(checks[name].sqltext)))
@@ -71,7 +71,7 @@ def _render(context: AutogenContext, operation: SafeRewrite) -> str:
 
 
 def rewrite_operations(container: ops.OpContainer) -> None:
-    """Replace operations on existing tables by safe operations.
+    """Replace operations on database_table tables by safe operations.
 
     A revision with safe operations can be repeated, so its other operations get IF (NOT) EXISTS.
     """

@@ -1,6 +1,5 @@
 """Shows the progress of a backfill: a bar on a terminal, a line every 10 seconds elsewhere."""
 
-import functools
 import sys
 import time
 
@@ -14,7 +13,7 @@ class ProgressBar:
     """The progress of one run toward an estimated number of rows."""
 
     def __init__(self, context: MigrationContext, title: str, estimate: int, *, start: int) -> None:
-        self._report = context.opts.get("report") or functools.partial(print, file=sys.stderr)
+        self._report = context.opts["report"]
         self._title = title
         self._estimate = estimate
         self._started = self._reported = time.monotonic()

@@ -29,7 +29,7 @@ class MigrationPlan:
         self._require_lock = require_lock
         self._steps: list[MigrationStep] | None = None
         self._running: RunningRevision | None = None
-        self.is_started = False
+        self.has_committed_step = False
         """True after the first committed step."""
 
     def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
@@ -44,7 +44,7 @@ class MigrationPlan:
             set_running(context, self._running)
             yield step
             self._running = None
-            self.is_started = True
+            self.has_committed_step = True
             del self._steps[0]
 
     def _start(self, step: MigrationStep, context: MigrationContext) -> RunningRevision:
@@ -95,7 +95,7 @@ def apply_plan(environment: Any, connection: Connection, plan: MigrationPlan, po
         environment.get_context(), attempt, current_step=plan.current_step, completed_work=plan.completed_work
     )
     connection.commit()
-    if plan.is_started:
+    if plan.has_committed_step:
         drop_empty_table(connection)
     for name in policy.limits():
         connection.execute(text(f"RESET {name}"))

@@ -78,17 +78,19 @@ def locks_of(statement: str) -> dict[str, str]:
         line = " ".join(statement.split())  # the body of a DO block is a string
     if (altered := _ALTERED.match(line)) is not None:
         modes = [next(mode for kind, mode in _ALTERS if kind.match(action)) for action in alter_table_actions(line)]
-        taken = dict.fromkeys(_names(altered), max(modes, key=LOCK_MODES_BY_STRENGTH.index, default="ACCESS EXCLUSIVE"))
+        locks = dict.fromkeys(
+            _table_names(altered), max(modes, key=LOCK_MODES_BY_STRENGTH.index, default="ACCESS EXCLUSIVE")
+        )
     else:
         found = ((pattern.match(line), mode) for pattern, mode in _LOCKS)
-        taken = next((dict.fromkeys(_names(match), mode) for match, mode in found if match is not None), {})
-    if set(taken.values()) & {"NEW", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"}:
+        locks = next((dict.fromkeys(_table_names(match), mode) for match, mode in found if match is not None), {})
+    if set(locks.values()) & {"NEW", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"}:
         for reference in _REFERENCES.finditer(line):
-            taken.setdefault(reference["table"], "SHARE ROW EXCLUSIVE")
-    return taken
+            locks.setdefault(reference["table"], "SHARE ROW EXCLUSIVE")
+    return locks
 
 
-def _names(found: re.Match[str]) -> list[str]:
+def _table_names(found: re.Match[str]) -> list[str]:
     return re.findall(r'(?:ONLY )?([\w."]+)', found["tables"])
 
 
@@ -101,16 +103,16 @@ class SchemaObjects:
 
     def locks_of(self, statement: str) -> dict[str, str]:
         """Return the lock mode of a statement by table, including tables that it does not name."""
-        taken = {self.indexes.get(name, name): mode for name, mode in locks_of(statement).items()}
+        locks = {self.indexes.get(name, name): mode for name, mode in locks_of(statement).items()}
         line = mask_literals(statement)
         if (dropped := _DROPPED_TABLES.match(line)) is not None:
-            for table in _names(dropped):
-                taken |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referenced_tables.items() if of == table}
+            for table in _table_names(dropped):
+                locks |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referenced_tables.items() if of == table}
         for constraint in _DROPPED_CONSTRAINT.findall(line):
-            taken |= {
-                to: "ACCESS EXCLUSIVE" for table in [*taken] if (to := self.referenced_tables.get((table, constraint)))
+            locks |= {
+                to: "ACCESS EXCLUSIVE" for table in [*locks] if (to := self.referenced_tables.get((table, constraint)))
             }
-        return taken
+        return locks
 
 
 def collect_schema_objects(scripts: Iterable[Script]) -> SchemaObjects:
@@ -119,9 +121,9 @@ def collect_schema_objects(scripts: Iterable[Script]) -> SchemaObjects:
     referenced: dict[tuple[str, str], str] = {}
     for line in (mask_literals(statement.text) for script in scripts for statement in statements(script)):
         if (index := _INDEX.match(line)) is not None:
-            (indexes[index["index"]],) = _names(index)
+            (indexes[index["index"]],) = _table_names(index)
         if (altered := _CREATED_OR_ALTERED.match(line)) is not None:
-            (table,) = _names(altered)
+            (table,) = _table_names(altered)
             referenced |= {(table, name or to): to for name, to in _FOREIGN_KEY.findall(line)}
     return SchemaObjects(indexes, referenced)
 
@@ -130,7 +132,7 @@ def locking_statements(script: Script, schema_objects: SchemaObjects) -> Iterato
     """Yield the statements of a revision that lock older tables, with these locks."""
     new: set[str] = set()
     for statement in statements(script):
-        taken = schema_objects.locks_of(statement.text)
-        new |= {table for table, mode in taken.items() if mode == "NEW"}
-        if old := {table: mode for table, mode in taken.items() if table not in new}:
+        locks = schema_objects.locks_of(statement.text)
+        new |= {table for table, mode in locks.items() if mode == "NEW"}
+        if old := {table: mode for table, mode in locks.items() if table not in new}:
             yield statement.text, old

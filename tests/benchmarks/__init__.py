@@ -1,8 +1,8 @@
 """The benchmark: Hexapost beside two yardsticks that do the same work.
 
-`python -m tests.benchmarks` loads one database, starts the three services on it, checks that their answers are right,
-and measures them in turn: `dataset` -> `servers` -> `checks` -> `campaign` (over `load`) -> `summary` -> `table` and
-`picture`.
+`python -m tests.benchmarks` loads one database, starts the services on it, checks that their responses are correct,
+and measures them in turn: `dataset` -> `servers` -> `checks` -> `runner` (over `load`) -> `summary` -> `table` and
+`chart`.
 
-With `--against REV` it compares the working tree with a commit: `comparison` (over `campaign`) -> `verdicts`.
+With `--against REV` it compares the working tree with a commit: `comparison` (over `runner`) -> `verdicts`.
 """

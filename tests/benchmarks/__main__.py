@@ -26,8 +26,8 @@ from tests.benchmarks.workloads import WORKLOADS, workloads
 from tests.support.benchmark_server import ROOT, benchmark_server, install_shutdown_handler
 from tests.support.revisions import RevisionError
 
-SHORTEST = 0.1
-FEWEST_ROWS = 50  # an inactive user is among them
+MIN_SECONDS = 0.1
+MIN_ROWS = 50  # an inactive user is among them
 FULL, QUICK = Plan(rounds=5, seconds=4.0), Plan(rounds=2, seconds=1.0)
 AGAINST = Plan(rounds=12, seconds=1.0)
 MISUSED = 2
@@ -113,15 +113,15 @@ def _positive(text: str) -> int:
 
 def _duration(text: str) -> float:
     seconds = float(text)
-    if not SHORTEST <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be at least {SHORTEST}")
+    if not MIN_SECONDS <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be at least {MIN_SECONDS}")
     return seconds
 
 
 def _enough(text: str) -> int:
     number = int(text)
-    if number < FEWEST_ROWS:
-        raise argparse.ArgumentTypeError(f"must be at least {FEWEST_ROWS}")
+    if number < MIN_ROWS:
+        raise argparse.ArgumentTypeError(f"must be at least {MIN_ROWS}")
     return number
 
 

@@ -39,8 +39,8 @@ class Benchmark:
         work = workloads(dataset, self.keys)
         with ready([(service, deployment) for service in self.services], report) as servers:
             check_responses(servers, dataset, report)
-            campaign = BenchmarkRunner(self.plan, servers, dataset, report)
-            runs = [run for workload in work for run in campaign.measure(workload)]
+            runner = BenchmarkRunner(self.plan, servers, dataset, report)
+            runs = [run for workload in work for run in runner.measure(workload)]
         return self._written(work, runs, machine)
 
     def _written(self, work: Sequence[Workload], runs: Sequence[Run], machine: dict[str, str]) -> str:

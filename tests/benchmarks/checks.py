@@ -54,11 +54,11 @@ class Checker:
             self._same("a post", one, other)
 
     def _check_new_post(self, writer: Row, number: int) -> None:
-        request, wanted = new_post(writer["id"], number)
+        request, expected = new_post(writer["id"], number)
         response = self._ask(request, 201)
         created_at = response["created_at"]
         fixed = {"status": "draft", "published_at": None, "created_at": created_at, "updated_at": created_at}
-        self._same("a new post", response, {**wanted, **fixed, "version": 1})
+        self._same("a new post", response, {**expected, **fixed, "version": 1})
         self._same("a stored post", shown(self._server.deployment.database.await_post(response["id"])), response)
 
     def _ask(self, request: Request, status: int) -> Any:

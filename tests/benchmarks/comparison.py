@@ -93,10 +93,10 @@ class Comparison:
         with ready(services, report) as servers:
             if number == 1:
                 check_responses(servers, self.dataset, report)
-            campaign = BenchmarkRunner(self.plan, servers, self.dataset, report)
+            runner = BenchmarkRunner(self.plan, servers, self.dataset, report)
             for workload in self.work:
-                campaign.warm_up(workload)
-                yield from campaign.measure_round(workload, number)
+                runner.warm_up(workload)
+                yield from runner.measure_round(workload, number)
 
     def _lines(self, machine: Mapping[str, str], runs: Sequence[Run]) -> Iterator[str]:
         yield from (f"{source.key}: {source.name}" for source in self.sources)

@@ -75,10 +75,10 @@ def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -
     assert len([line for line in said if re.fullmatch(r"\w gave \d\d correct responses.*", line)]) == len(SERVICES)
     assert table.splitlines()[-1].startswith("targets of CPU per request: h <= 2.5 x b ")
     assert all(f"| W3   | {service.key} {service.name} " in table for service in SERVICES)
-    told = json.loads((tmp_path / "report" / "bench.json").read_text())
-    assert [run["service"] for run in told["runs"]] == [service.key for service in SERVICES] * 2
-    assert [run["rate"] is None for run in told["runs"]] == [True] * len(SERVICES) + [False] * len(SERVICES)
-    assert all(run["completed"] >= 4 for run in told["runs"] if run["rate"] is None)
+    written = json.loads((tmp_path / "report" / "bench.json").read_text())
+    assert [run["service"] for run in written["runs"]] == [service.key for service in SERVICES] * 2
+    assert [run["rate"] is None for run in written["runs"]] == [True] * len(SERVICES) + [False] * len(SERVICES)
+    assert all(run["completed"] >= 4 for run in written["runs"] if run["rate"] is None)
     assert ET.parse(tmp_path / "report" / "bench.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own
     assert deployment.database.count_posts() == 500
 

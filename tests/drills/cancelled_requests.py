@@ -12,8 +12,15 @@ from tests.drills.load.load_runner import ENDLESS, running_load
 from tests.drills.load.workload import SeedData, insert_seed_data, only_writes
 from tests.drills.reconciliation import Rows, rows
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
-from tests.drills.service_under_test import UNHURRIED, ServiceUnderTest, sessions, target
-from tests.drills.verifications import answered, nothing_lost, outcome, responses_match_requests, succeeded, whole
+from tests.drills.service_under_test import LONG_TIMEOUTS, ServiceUnderTest, sessions, target
+from tests.drills.verifications import (
+    answered,
+    nothing_lost,
+    outcome,
+    responses_match_requests,
+    succeeded,
+    window_of_load,
+)
 from tests.support.template_databases import connected
 
 POOL_SIZE = 5
@@ -32,12 +39,16 @@ LOOK_SECONDS = 0.1
 
 def run(stage: ScenarioContext) -> ScenarioResult:
     """Let some clients disconnect while other clients wait for their responses."""
-    variables = {**UNHURRIED, "HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE), "HEXAPOST_MAX_CONCURRENT_REQUESTS": UNLIMITED}
+    variables = {
+        **LONG_TIMEOUTS,
+        "HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE),
+        "HEXAPOST_MAX_CONCURRENT_REQUESTS": UNLIMITED,
+    }
     with target(stage, stage.url, **variables) as service:
         seeds = insert_seed_data(service.job())
         attempts = _attempts(stage, service.job(_operations(seeds), clients=CLIENTS, rate=RATE, seconds=ENDLESS))
-        quiet = _quiet(stage)
-        places = _places(stage, service, seeds)
+        idle = _check_sessions_idle(stage)
+        usable = _check_pool_usable(stage, service, seeds)
     variables |= {"HEXAPOST_REQUEST_TIMEOUT_SECONDS": str(TIME_SECONDS)}
     with target(stage, stage.url, **variables) as service:
         abandoned = _abandoned(stage, service, seeds)
@@ -47,18 +58,18 @@ def run(stage: ScenarioContext) -> ScenarioResult:
         responses_match_requests(attempts),
         succeeded(others),
         answered(others),
-        quiet,
-        places,
+        idle,
+        usable,
         abandoned,
         *nothing_lost(attempts, stage.database, seeds),
     ]
-    return outcome(checks, attempts, [whole(attempts, "clients disconnect")])
+    return outcome(checks, attempts, [window_of_load(attempts, "clients disconnect")])
 
 
 def _operations(seeds: SeedData) -> list[RequestSpec]:
     """Return requests; the clients of three of four disconnect."""
-    patient = seeds.weighted_mix()
-    return [*patient, *(replace(one, disconnect_within=HANG_UP_SECONDS) for one in patient * 3)]
+    waiting = seeds.weighted_mix()
+    return [*waiting, *(replace(one, disconnect_within=HANG_UP_SECONDS) for one in waiting * 3)]
 
 
 def _attempts(stage: ScenarioContext, job: LoadJob) -> Sequence[Attempt]:
@@ -85,7 +96,7 @@ def _await(condition: Callable[[], bool]) -> None:
         wait_until(condition, PATIENCE_SECONDS)
 
 
-def _quiet(stage: ScenarioContext) -> Verification:
+def _check_sessions_idle(stage: ScenarioContext) -> Verification:
     """Check that all sessions of the service become idle, and that the pool has no more than its size."""
     _await(lambda: set(states := sessions(stage.database)) == {"idle"} and len(states) <= SESSIONS_AT_MOST)
     states = sessions(stage.database)
@@ -103,17 +114,17 @@ def _locked(stage: ScenarioContext) -> Iterator[None]:
         yield
 
 
-def _waiting(stage: ScenarioContext, wanted: int) -> int:
+def _waiting(stage: ScenarioContext, expected: int) -> int:
     """Wait until this many sessions wait for a lock, and return how many do."""
 
     def waiting() -> int:
         return len(sessions(stage.database, waiting_for="Lock"))
 
-    _await(lambda: waiting() == wanted)
+    _await(lambda: waiting() == expected)
     return waiting()
 
 
-def _places(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) -> Verification:
+def _check_pool_usable(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) -> Verification:
     """Check that as many requests as the pool has connections can wait for a lock at once."""
     with ExitStack() as held:
         held.enter_context(_locked(stage))

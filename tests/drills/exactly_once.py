@@ -13,7 +13,7 @@ from tests.drills.load.workload import AUTHORS, insert_seed_data, post, user
 from tests.drills.reconciliation import Reconciliation, rows
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import target
-from tests.drills.verifications import acknowledged, outcome, stored, whole
+from tests.drills.verifications import acknowledged, outcome, stored, window_of_load
 
 PATIENCE_SECONDS = 60.0
 CUT_REQUESTS = 0.10
@@ -32,13 +32,13 @@ def run(stage: ScenarioContext, *, with_keys: bool = True) -> ScenarioResult:
     between = PostgresProxy(
         seed=f"{stage.seed}/postgres",
         server=stage.database,
-        unacknowledged=CUT_ACKNOWLEDGEMENTS,
-        unasked=CUT_STATEMENTS,
+        drop_ack_share=CUT_ACKNOWLEDGEMENTS,
+        drop_request_share=CUT_STATEMENTS,
     )
     with running(between), target(stage, between.url(stage.driver)) as service:
         before = HttpProxy(seed=f"{stage.seed}/http", server_port=service.port, share=CUT_REQUESTS)
         with running(before):
-            job = service.job(policy=PATIENCE_SECONDS, port=before.port)
+            job = service.job(retry_seconds=PATIENCE_SECONDS, port=before.port)
             return _carried_out(stage, job, before, between, with_keys=with_keys)
 
 
@@ -66,7 +66,7 @@ def _carried_out(
         _replays(job, ledger),
         _still(ledger, Reconciliation.of(attempts, rows(stage.database))),
     ]
-    return outcome(checks, attempts, [whole(attempts, "connections are cut")])
+    return outcome(checks, attempts, [window_of_load(attempts, "connections are cut")])
 
 
 def _faults(where: str, proxy: Proxy, meant: Sequence[str], requests: int) -> Verification:

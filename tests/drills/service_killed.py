@@ -31,7 +31,7 @@ def run(stage: ScenarioContext) -> ScenarioResult:
     faults, kills = FaultTimeline(), list[float]()
     with target(stage, stage.url, "--port", str(free_port())) as service:
         seeds = insert_seed_data(service.job())
-        job = service.job(seeds.weighted_mix(), rate=RATE, seconds=ENDLESS, policy=PATIENCE_SECONDS)
+        job = service.job(seeds.weighted_mix(), rate=RATE, seconds=ENDLESS, retry_seconds=PATIENCE_SECONDS)
     attempts = _attempts(stage, replace(job, pauses=PAUSES), faults, kills)
     everything = Reconciliation.of(attempts, {})
     checks = [

@@ -20,7 +20,7 @@ from tests.support.template_databases import connected
 CLIENTS = 20
 ERRORS = "hexapost_db_errors_total"
 _LIMITS = ("REQUEST", "DB_POOL", "DB_CONNECT", "DB_ATTEMPT", "DB_STATEMENT", "DB_IDLE_IN_TRANSACTION")
-UNHURRIED = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in _LIMITS}
+LONG_TIMEOUTS = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in _LIMITS}
 """Time limits that a slow machine does not reach."""
 _SESSIONS = """
 SELECT state FROM pg_stat_activity
@@ -48,7 +48,7 @@ class ServiceUnderTest:
 
 def variables_of(stage: ScenarioContext, database: URL, **variables: str) -> dict[str, str]:
     """Return the environment of a service: no rate limit, and long time limits if the size is patient."""
-    limits = UNHURRIED if stage.size.patient else {}
+    limits = LONG_TIMEOUTS if stage.size.patient else {}
     access = {} if stage.release else SETTINGS
     return {"DATABASE_URL": rendered(database), **access, "HEXAPOST_RATE_LIMIT": "none", **limits, **variables}
 

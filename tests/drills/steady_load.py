@@ -20,7 +20,7 @@ SLOWEST_P95, AIM_P95 = 100.0, 25.0
 GROWTH = 0.05
 WARM_UP = 0.2
 """Share of the time in which memory may grow, because caches fill."""
-LEAST_SECONDS = 120.0
+MIN_SECONDS = 120.0
 """In less time, the check of memory growth would measure the warm-up."""
 
 Memory = Sequence[tuple[float, int]]
@@ -70,7 +70,7 @@ def _memory(memory: Memory, seconds: float) -> Verification:
     last = [size for at, size in memory if (at - start) / seconds >= 0.9]
     growth = median(last) / median(after) - 1 if after and last else float("inf")
     figure = f"{growth:+.1%}, to {memory[-1][1] / 2**20:.0f} MiB"
-    if seconds < LEAST_SECONDS:
+    if seconds < MIN_SECONDS:
         return verify("memory is measured", f"{figure}: too short a time for a claim", True)
     return verify(f"memory grows by less than {GROWTH:.0%} after the warm-up", figure, growth < GROWTH)
 

@@ -11,8 +11,7 @@ from time import sleep
 import pytest
 from typing_extensions import override
 
-from tests.drills.faults.http_proxy import FAULTS, RESPONSE_DROPPED, HttpProxy, read_message
-from tests.drills.faults.http_proxy import REQUEST_DROPPED as REQUEST_LOST
+from tests.drills.faults.http_proxy import CUT_DURING_REQUEST, FAULTS, REQUEST_DROPPED, HttpProxy, read_message
 from tests.drills.faults.ports import free_port
 from tests.drills.faults.proxy import HOST, Pipe, Proxy, running
 from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED, REFUSED, UNKNOWN, UNSENT
@@ -68,7 +67,7 @@ def _job(port: int, **operation: object) -> LoadJob:
         port=port,
         clients=4,
         operations=[replace(one, **operation) for one in operations],  # type: ignore[arg-type]
-        policy=30.0,
+        retry_seconds=30.0,
     )
 
 
@@ -77,13 +76,13 @@ def _last(attempts: Sequence[Attempt]) -> set[tuple[str, int, int]]:
 
 
 def test_load_sends_each_operation_once(stub: Stub) -> None:
-    told: list[tuple[int, int]] = []
-    attempts = run_load(_job(stub.port), lambda *how_much: told.append(how_much))
+    reported: list[tuple[int, int]] = []
+    attempts = run_load(_job(stub.port), lambda *how_much: reported.append(how_much))
     assert _last(attempts) == {(ACKNOWLEDGED, 201, 1)}
     assert attempts[0].body == "body"
     assert set(stub.asked.values()) == {1}
     assert len(stub.asked) == len(attempts) == 20
-    assert told[-1] == (20, 20)
+    assert reported[-1] == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +101,11 @@ def test_load_retries_if_a_retry_may_succeed(stub: Stub, statuses: tuple[int, ..
 @pytest.mark.parametrize(("status", "delay"), [(0, 0.0), (200, 30.0)])
 def test_load_reports_a_missing_response_as_unknown(stub: Stub, status: int, delay: float) -> None:
     stub.statuses, stub.delay = (status,), delay
-    assert _last(run_load(replace(_job(stub.port), policy=0.0, timeout=0.5))) == {(UNKNOWN, 0, 1)}
+    assert _last(run_load(replace(_job(stub.port), retry_seconds=0.0, timeout=0.5))) == {(UNKNOWN, 0, 1)}
 
 
 def test_load_reports_a_refused_connection_as_unsent() -> None:
-    assert _last(run_load(replace(_job(free_port()), policy=0.0))) == {(UNSENT, 0, 1)}
+    assert _last(run_load(replace(_job(free_port()), retry_seconds=0.0))) == {(UNSENT, 0, 1)}
 
 
 def test_load_counts_latency_from_the_due_time(stub: Stub) -> None:
@@ -135,12 +134,12 @@ def test_http_proxy_drops_the_request_or_the_response(stub: Stub, fault: str, mo
         assert _last(run_load(_job(proxy.port))) == {(ACKNOWLEDGED, 201, 1)}  # it is not armed
         stub.asked.clear()
         proxy.armed = True
-        attempts = run_load(replace(_job(proxy.port), policy=0.0))
+        attempts = run_load(replace(_job(proxy.port), retry_seconds=0.0))
     assert _last(attempts) == {(UNKNOWN, 0, 1)}
     assert proxy.cuts == {fault: 20}
     asked = sum(stub.asked.values())
     # The stub may or may not read a request before its connection is cut.
-    assert asked == (0 if fault == REQUEST_LOST else 20) or fault == RESPONSE_DROPPED
+    assert asked == (0 if fault == REQUEST_DROPPED else 20) or fault == CUT_DURING_REQUEST
 
 
 def test_load_disconnects_before_the_response(stub: Stub) -> None:

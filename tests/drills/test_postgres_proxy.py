@@ -50,7 +50,7 @@ def _rows(proxy: PostgresProxy) -> int:
 
 
 async def test_postgres_proxy_forwards_traffic_if_not_armed(proxy: PostgresProxy, driver: str) -> None:
-    proxy.unacknowledged = proxy.unasked = 1.0
+    proxy.drop_ack_share = proxy.drop_request_share = 1.0
     async with _connected(proxy.url(driver), driver) as execute:
         for statement in (INSERT, "BEGIN", INSERT, "COMMIT"):
             await execute(statement)
@@ -65,13 +65,13 @@ async def test_postgres_proxy_forwards_traffic_if_not_armed(proxy: PostgresProxy
 async def test_postgres_proxy_drops_the_request_or_the_response(
     proxy: PostgresProxy, driver: str, kind: str, rows: int, statements: list[str]
 ) -> None:
-    proxy.unacknowledged = 1.0
+    proxy.drop_ack_share = 1.0
     with suppress(*LOST):
         async with _connected(proxy.url(driver), driver) as execute:
             proxy.armed = True
             for statement in statements[:-1]:
                 await execute(statement)
-            proxy.unasked = float(kind == REQUEST_DROPPED)
+            proxy.drop_request_share = float(kind == REQUEST_DROPPED)
             with pytest.raises(LOST):
                 await execute(statements[-1])
     assert proxy.cuts == {kind: 1}

@@ -20,7 +20,7 @@ from tests.drills.verifications import (
     responses_match_requests,
     stored,
     succeeded,
-    whole,
+    window_of_load,
 )
 
 
@@ -115,7 +115,7 @@ def test_outcome_separates_samples_from_refusals() -> None:
     found = outcome([], [attempt(1.0), replace(BUSY, due=2.0), attempt(3.0, 0.5, CANCELLED, 0)], [])
     assert [due for due, _ in found.samples] == [0.0]
     assert found.refusals == [1.0]
-    assert whole([attempt(1.0, 2.0), attempt(1.5)], "all") == FaultWindow(label="all", start=0.0, end=2.0)
+    assert window_of_load([attempt(1.0, 2.0), attempt(1.5)], "all") == FaultWindow(label="all", start=0.0, end=2.0)
 
 
 def test_faults_split_attempts_by_length_of_the_fault() -> None:

@@ -12,7 +12,14 @@ from tests.drills.load.load_runner import run_load
 from tests.drills.load.workload import READ, SeedData, insert_seed_data
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import errors, sessions, target
-from tests.drills.verifications import answered, nothing_lost, outcome, responses_match_requests, succeeded, whole
+from tests.drills.verifications import (
+    answered,
+    nothing_lost,
+    outcome,
+    responses_match_requests,
+    succeeded,
+    window_of_load,
+)
 from tests.support.template_databases import connected
 
 RATE = 60.0
@@ -88,7 +95,7 @@ def run(stage: ScenarioContext) -> ScenarioResult:
         _versions(attempts, stage, seeds),
         *nothing_lost(attempts, stage.database, seeds),
     ]
-    return outcome(checks, attempts, [whole(attempts, "conflicts are frequent")])
+    return outcome(checks, attempts, [window_of_load(attempts, "conflicts are frequent")])
 
 
 def _contended(seeds: SeedData) -> Sequence[str]:

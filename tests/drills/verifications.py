@@ -35,7 +35,8 @@ def beginning(attempts: Sequence[Attempt]) -> float:
     return min((attempt.due for attempt in attempts), default=0.0)
 
 
-def whole(attempts: Sequence[Attempt], label: str) -> FaultWindow:
+def window_of_load(attempts: Sequence[Attempt], label: str) -> FaultWindow:
+    """Return a window from the first due time to the end of the last attempt."""
     return FaultWindow(label=label, start=0.0, end=max(attempt.done for attempt in attempts) - beginning(attempts))
 
 

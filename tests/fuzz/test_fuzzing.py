@@ -7,13 +7,13 @@ from sqlalchemy import URL
 
 from tests.fuzz.fuzzing import fuzz
 
-LEAST_CASES = 2000
-LEAST_SCENARIOS = 10
+MIN_CASES = 2000
+MIN_SCENARIOS = 10
 
 
 @pytest.mark.timeout(900)
 def test_fuzz_cases_get_documented_responses(tmp_path: Path, scratch: URL) -> None:
-    fuzzed = fuzz(tmp_path, scratch, cases=LEAST_CASES, seed=1, show=len)
+    fuzzed = fuzz(tmp_path, scratch, cases=MIN_CASES, seed=1, show=len)
     assert fuzzed.passed, fuzzed.output
-    assert fuzzed.cases >= LEAST_CASES, fuzzed.output
-    assert fuzzed.scenarios >= LEAST_SCENARIOS, fuzzed.output
+    assert fuzzed.cases >= MIN_CASES, fuzzed.output
+    assert fuzzed.scenarios >= MIN_SCENARIOS, fuzzed.output

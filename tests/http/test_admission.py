@@ -115,17 +115,17 @@ async def test_rejected_chunked_request_closes_the_connection(sent: bytes, respo
 
 
 class HeldStorage(CountingStorage):
-    """Blocks readers until `answers` is set."""
+    """Blocks readers until `released` is set."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers = asyncio.Event()
-        self.asked = 0
+        self.released = asyncio.Event()
+        self.reads = 0
 
     @asynccontextmanager
     async def readonly(self) -> AsyncIterator[UnitOfWork]:  # type: ignore[override]
-        self.asked += 1
-        await self.answers.wait()
+        self.reads += 1
+        await self.released.wait()
         async with super().readonly() as work:
             yield work
 
@@ -135,12 +135,12 @@ async def test_metrics_requests_have_a_reserve_of_slots() -> None:
     async with serving(storage, admission=AdmissionController(CAPACITY)) as api, busy(api):
         forged = [bearer(format_api_key(new_id(), generate_secret())) for _ in range(METRICS_RESERVE)]
         tasks = [asyncio.ensure_future(api.client.get("/metrics", headers=key)) for key in forged]
-        await wait_until(lambda: storage.asked == METRICS_RESERVE)
+        await wait_until(lambda: storage.reads == METRICS_RESERVE)
         for path in ("/metrics", "/metrics/"):
             check_problem(await api.client.get(path), 503, "overloaded")
         assert (await api.client.get("/livez")).status_code == 200
-        assert storage.asked == METRICS_RESERVE
-        storage.answers.set()
+        assert storage.reads == METRICS_RESERVE
+        storage.released.set()
         assert {response.status_code for response in await asyncio.gather(*tasks)} == {401}
         assert (await api.client.get("/metrics/")).status_code == 200
         check_problem(await api.client.get("/api/v1/users"), 503, "overloaded")

@@ -52,7 +52,7 @@ async def desk(api: Api, storage: CountingStorage) -> Desk:
 every_path = pytest.mark.parametrize("path", [USERS, POSTS, KEYS])
 
 
-def told(response: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
+def replayed_parts(response: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
     """Return the parts of a response that a replay repeats."""
     headers = [pair for pair in response.headers.multi_items() if pair[0] not in {"x-request-id", REPLAYED}]
     return response.status_code, response.content, headers
@@ -62,7 +62,7 @@ def check_replay(first: httpx.Response, again: httpx.Response) -> None:
     """Check that the second response is a replay of the first."""
     assert (first.status_code, REPLAYED in first.headers) == (201, False)
     assert again.headers.get_list(REPLAYED) == ["true"]
-    assert told(again) == told(first)
+    assert replayed_parts(again) == replayed_parts(first)
     assert again.headers["x-request-id"] != first.headers["x-request-id"]
 
 

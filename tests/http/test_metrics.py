@@ -147,8 +147,8 @@ async def test_metrics_are_rendered_outside_the_event_loop() -> None:
             return b"shown"
 
     async with serving(metrics=Slow(version="1")) as api:
-        asked = asyncio.create_task(api.client.get("/metrics"))
+        task = asyncio.create_task(api.client.get("/metrics"))
         await wait_until(began.is_set)
         assert (await api.client.get("/livez")).status_code == 200
         answered.set()
-        assert (await asked).content == b"shown"
+        assert (await task).content == b"shown"

@@ -1,4 +1,4 @@
-"""Tests for problem responses that must not contain input. `tests/hostile` covers documented operations."""
+"""Tests for problem responses that must not contain input. `tests/malicious_input` covers documented operations."""
 
 from urllib.parse import quote
 

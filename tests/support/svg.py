@@ -30,8 +30,8 @@ def text(
 ) -> str:
     """Return words whose base line is at y."""
     weight = ' font-weight="600"' if bold else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {place} font-size="{size:g}" fill="{fill}"{weight}>{escape(words)}</text>'
+    position = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {position} font-size="{size:g}" fill="{fill}"{weight}>{escape(words)}</text>'
 
 
 def rectangle(x: float, y: float, width: float, height: float, *, fill: str) -> str:

@@ -53,10 +53,10 @@ class Databases:
         """Drop the databases of killed runs, and hold the lock of this run during the block."""
         with connected(self.url) as connection:
             connection.execute("SELECT pg_advisory_lock_shared(%s)", [_lock_of(self._run)])
-            _drop_leftovers(connection, living=self._run)
+            _drop_leftovers(connection, current_run=self._run)
             yield self
         with connected(self.url) as connection:
-            _drop_leftovers(connection, living="")
+            _drop_leftovers(connection, current_run="")
 
     def empty(self) -> URL:
         """Create an empty database."""
@@ -105,10 +105,10 @@ def migrate(url: URL) -> list[str]:
     return reported
 
 
-def _drop_leftovers(connection: Connection, *, living: str) -> None:
+def _drop_leftovers(connection: Connection, *, current_run: str) -> None:
     for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall():
         found = NAME.fullmatch(str(name))
-        if found is None or found[1] == living:
+        if found is None or found[1] == current_run:
             continue
         lock = _lock_of(found[1])
         if connection.execute("SELECT pg_try_advisory_lock(%s)", [lock]).fetchone() == (True,):

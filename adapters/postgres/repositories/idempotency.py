@@ -4,7 +4,6 @@ import struct
 from datetime import datetime
 
 from sqlalchemy import Integer, bindparam, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
 from adapters.postgres.models import IDEMPOTENCY_RECORDS
@@ -28,10 +27,7 @@ def _lock_id(record: IdempotencyRecord) -> dict[str, int]:
 # The lock ends with the transaction. A concurrent unit of work fails at once, while the unique index would block it.
 # Locks with two keys do not conflict with locks with one key, such as the migration lock.
 _LOCK = func.pg_try_advisory_xact_lock(bindparam("lock_high", type_=Integer), bindparam("lock_low", type_=Integer))
-_INSERT = insert(IDEMPOTENCY_RECORDS).from_select(
-    [column.name for column in IDEMPOTENCY_RECORDS.c],
-    select(*[bindparam(column.name, type_=column.type) for column in IDEMPOTENCY_RECORDS.c]).where(_LOCK),
-)
+_INSERT = _MAPPER.insert_where(_LOCK)
 _ADD = _INSERT.on_conflict_do_update(
     index_elements=list(IDEMPOTENCY_RECORDS.primary_key),
     set_={column.name: _INSERT.excluded[column.name] for column in IDEMPOTENCY_RECORDS.c if not column.primary_key},

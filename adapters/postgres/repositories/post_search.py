@@ -54,7 +54,13 @@ _LIMIT = bindparam("limit", type_=BigInteger)
 _QUERY = cast(bindparam("query", type_=Text), TSQUERY)
 _AFTER = POSTS.c.id < bindparam("after")
 _OWN = POSTS.c.author_id == bindparam("reader_id")
-READABLE = or_(_OWN, literal_column(f"posts.status = '{PostStatus.PUBLISHED}'"))
+
+
+def _has_status(status: PostStatus) -> ColumnElement[bool]:
+    return POSTS.c.status == literal_column(f"'{status}'", Text)
+
+
+READABLE = or_(_OWN, _has_status(PostStatus.PUBLISHED))
 _IN_TITLE = TITLE_TOKENS.bool_op("@@")(_QUERY)
 _IN_TEXT = TEXT_TOKENS.bool_op("@@")(_QUERY)
 # Hidden from the planner, which then assumes that 1 post of 200 matches, and uses the index.
@@ -186,7 +192,3 @@ def _filter_by(statement: Select[Any], *, author_id: bool, status: PostStatus | 
     if author_id:
         statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
     return statement if status is None else statement.where(_has_status(status))
-
-
-def _has_status(status: PostStatus) -> ColumnElement[bool]:
-    return POSTS.c.status == literal_column(f"'{status}'", Text)

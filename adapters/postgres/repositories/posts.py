@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, bindparam, select
-from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
 from adapters.postgres.models import POSTS, USERS
@@ -32,11 +31,7 @@ _AUTHOR = (
     select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
 )
 _ADD = (
-    insert(POSTS)
-    .from_select(
-        [column.name for column in MAPPER.columns],
-        select(*[bindparam(column.name, type_=column.type) for column in MAPPER.columns]).where(_AUTHOR.exists()),
-    )
+    MAPPER.insert_where(_AUTHOR.exists())
     .on_conflict_do_nothing(index_elements=[POSTS.c.author_id, POSTS.c.id])
     .returning(WRITTEN)
 )
@@ -103,16 +98,16 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
 
     @override
     async def add(self, post: Post) -> None:
-        async def explain() -> None:
+        async def raise_cause() -> None:
             if await self._find(post.id) is None:
                 await self._require_author(post)
                 raise ConcurrentUpdateError
 
-        self._session.write(_ADD, MAPPER.values(post) | {"held_author_id": post.author_id}, on_no_row=explain)
+        self._session.write(_ADD, MAPPER.values(post) | {"held_author_id": post.author_id}, on_no_row=raise_cause)
 
     @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
-        async def explain() -> None:
+        async def raise_cause() -> None:
             stored = await self._find(post.id)
             if stored is not None and stored.version == post.version - 1:
                 await self._require_author(post)
@@ -120,7 +115,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
 
         values = MAPPER.values(post) | MAPPER.stored(post, post.version - 1)
         if publishes:
-            self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, on_no_row=explain)
+            self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, on_no_row=raise_cause)
         else:
             self._session.write(_UPDATE, values, on_no_row=raise_concurrent_update)
 

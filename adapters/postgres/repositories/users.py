@@ -71,11 +71,11 @@ class SqlAlchemyUserRepository(PgRepository, UserRepository):
 
     @override
     async def add(self, user: User) -> None:
-        async def accept_an_echo() -> None:
+        async def raise_unless_stored() -> None:
             if not await self._session.fetch(_GET, {"id": user.id}):
                 raise EmailAlreadyRegisteredError
 
-        self._session.write(_ADD, _MAPPER.values(user), on_no_row=accept_an_echo)
+        self._session.write(_ADD, _MAPPER.values(user), on_no_row=raise_unless_stored)
 
     @override
     async def update(self, user: User) -> None:

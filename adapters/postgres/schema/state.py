@@ -49,10 +49,10 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
 
 async def schema_state(database: Database) -> SchemaState:
     """Return the state of the schema. Raises a TransientStorageError if the database is unavailable."""
-    applied = await applied_revisions(database)
-    if applied <= with_ancestors(script_directory(), applied):
-        return compare_revisions(script_directory(), applied)
-    return compare_revisions(script_directory(), applied, decode_applied(await record_of_revisions(database)))
+    directory, applied = script_directory(), await applied_revisions(database)
+    is_known = applied <= with_ancestors(directory, applied)
+    record = {} if is_known else decode_applied(await record_of_revisions(database))
+    return compare_revisions(directory, applied, record)
 
 
 def compare_revisions(
@@ -63,11 +63,11 @@ def compare_revisions(
     The release works with and without its contract revisions, so they are ignored. `record` lists the revisions before
     an unknown one. For each contract revision it has the release from which it is safe.
     """
-    there = with_ancestors(directory, applied)
+    known = with_ancestors(directory, applied)
     needed = expand_heads(directory)
-    if applied <= there:
-        return SchemaState.CURRENT if needed <= there else SchemaState.BEHIND
+    if applied <= known:
+        return SchemaState.CURRENT if needed <= known else SchemaState.BEHIND
     # An unknown revision belongs to a later release, whose expand revisions are applied before its rollout.
     if any(release and version_key(release) > version_key(version("hexapost")) for release in record.values()):
         return SchemaState.INCOMPATIBLE
-    return SchemaState.AHEAD if needed <= there | record.keys() else SchemaState.BEHIND
+    return SchemaState.AHEAD if needed <= known | record.keys() else SchemaState.BEHIND

@@ -56,14 +56,16 @@ class DisposablePostgres:
             raise ScenarioError(f"{program} is missing: it is one of PostgreSQL's contrib modules")
         where = ["--host", HOST, "--port", str(self._port), "--username", SUPERUSER]
         how = ["--install-missing", "--heapallindexed", "--parent-check"]
-        told = subprocess.run(  # noqa: S603 - PostgreSQL's own
+        completed = subprocess.run(  # noqa: S603 - PostgreSQL's own
             [program, *where, *how, DATABASE], env=clean_environment(), capture_output=True, text=True, check=False
         )
         self.stop()
         self._ask("verify")
-        found = (told.stdout + told.stderr).splitlines()
+        found = (completed.stdout + completed.stderr).splitlines()
         claim = "pg_amcheck and pg_checksums find no damage"
-        return [verify(claim, f"status {told.returncode}, {len(found)} lines", told.returncode == 0 and not found)]
+        return [
+            verify(claim, f"status {completed.returncode}, {len(found)} lines", completed.returncode == 0 and not found)
+        ]
 
     def await_done(self) -> None:
         assert self._process.stdout is not None

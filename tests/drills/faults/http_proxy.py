@@ -9,10 +9,10 @@ from typing_extensions import override
 from tests.drills.faults.proxy import HOST, Pipe, Proxy
 
 REQUEST_DROPPED = "request dropped"
-RESPONSE_DROPPED = "connection cut during the request"
-RESPONSE_WITHHELD = "response dropped"
+CUT_DURING_REQUEST = "connection cut during the request"
+RESPONSE_DROPPED = "response dropped"
 RESPONSE_TRUNCATED = "response truncated"
-FAULTS = (REQUEST_DROPPED, RESPONSE_DROPPED, RESPONSE_WITHHELD, RESPONSE_TRUNCATED)
+FAULTS = (REQUEST_DROPPED, CUT_DURING_REQUEST, RESPONSE_DROPPED, RESPONSE_TRUNCATED)
 
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
@@ -37,7 +37,7 @@ class HttpProxy(Proxy):
             if fault == REQUEST_DROPPED:
                 raise self.cut(fault)
             await server.send(request)
-            if fault == RESPONSE_DROPPED:
+            if fault == CUT_DURING_REQUEST:
                 raise self.cut(fault)
             response = await read_message(server.reader)
             if fault == RESPONSE_TRUNCATED:

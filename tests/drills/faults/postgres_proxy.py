@@ -25,8 +25,8 @@ class PostgresProxy(Proxy):
     """Cuts connections at these shares of the acknowledgements and of the requests."""
 
     server: URL
-    unacknowledged: float = 0.0
-    unasked: float = 0.0
+    drop_ack_share: float = 0.0
+    drop_request_share: float = 0.0
 
     def url(self, driver: str) -> URL:
         tls = {"ssl": "disable"} if driver == "asyncpg" else {"sslmode": "disable"}
@@ -54,13 +54,13 @@ class PostgresProxy(Proxy):
 
     async def _ask(self, client: Pipe, server: Pipe) -> None:
         while data := await client.reader.read(CHUNK):
-            if self._strikes(self.unasked):
+            if self._strikes(self.drop_request_share):
                 raise self.cut(REQUEST_DROPPED)
             await server.send(data)
 
     async def _response(self, client: Pipe, server: Pipe) -> None:
         while data := await server.reader.read(CHUNK):
-            if _COMMITTED.search(data) and self._strikes(self.unacknowledged):
+            if _COMMITTED.search(data) and self._strikes(self.drop_ack_share):
                 raise self.cut(ACK_DROPPED)
             await client.send(data)
 

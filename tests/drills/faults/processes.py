@@ -37,8 +37,8 @@ def _resident_bytes(pid: int) -> int:
                 if line.startswith("VmRSS:"):
                     return int(line.split()[1]) * 1024
         return 0
-    told = subprocess.run([_PS, "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603
-    return int(told.stdout or 0) * 1024
+    completed = subprocess.run([_PS, "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603
+    return int(completed.stdout or 0) * 1024
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Load:
     async def run(self) -> None:
         """Execute the job. With `seconds`, the end of stdin ends it earlier."""
         if self._job.seconds:
-            asyncio.get_running_loop().add_reader(sys.stdin, self._hear)
+            asyncio.get_running_loop().add_reader(sys.stdin, self._stop_at_end_of_stdin)
         flushing = asyncio.create_task(_flush_for_ever())
         operations = self._operations()
         connections = [Connection(self._job.host, self._job.port) for _ in range(self._job.clients)]
@@ -45,7 +45,9 @@ class Load:
             async with asyncio.TaskGroup() as group:
                 for connection in connections:
                     is_open = self._job.rate is not None
-                    group.create_task(self._work_off(connection) if is_open else self._work(connection, operations))
+                    group.create_task(
+                        self._work_from_queue(connection) if is_open else self._work(connection, operations)
+                    )
                 if self._job.rate is not None:
                     await self._arrive(operations, self._job.rate)
         finally:
@@ -54,7 +56,7 @@ class Load:
             flushing.cancel()
             sys.stdout.buffer.flush()
 
-    def _hear(self) -> None:
+    def _stop_at_end_of_stdin(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             self._ended = True
             asyncio.get_running_loop().remove_reader(sys.stdin)
@@ -77,7 +79,7 @@ class Load:
         for _ in range(self._job.clients):
             self._queue.put_nowait(None)
 
-    async def _work_off(self, connection: Connection) -> None:
+    async def _work_from_queue(self, connection: Connection) -> None:
         while (item := await self._queue.get()) is not None:
             due, operation = item
             await self._settle(connection, operation, due)
@@ -94,7 +96,7 @@ class Load:
             sent = monotonic()
             answer = await self._answer(connection, operation, request)
             done = monotonic()
-            is_last = not may_try_again(answer) or done - due > self._job.policy
+            is_last = not may_try_again(answer) or done - due > self._job.retry_seconds
             is_read = answer.outcome == ACKNOWLEDGED and operation.method == "GET"
             attempt = Attempt(
                 operation=operation.name,

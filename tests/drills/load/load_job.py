@@ -46,7 +46,7 @@ class LoadJob:
     """Requests, target and number of clients. With `rate`, requests arrive at that rate per second.
 
     With `seconds`, operations are drawn at random for that time, and numbered from `first`. Otherwise each is executed
-    once. An attempt takes at most `timeout` seconds. An operation is retried for `patience` seconds after a random
+    once. An attempt takes at most `timeout` seconds. An operation is retried for `retry_seconds` seconds after a random
     pause between the two `pauses`, unless the response excludes success. `headers` are added to every request. With
     `connected`, all clients connect before the first request.
     """
@@ -60,7 +60,7 @@ class LoadJob:
     first: int = 1
     connected: bool = False
     timeout: float = 30.0
-    policy: float = 0.0
+    retry_seconds: float = 0.0
     pauses: tuple[float, float] = (0.001, 0.05)
     headers: Mapping[str, str] = field(default_factory=dict)
     seed: str = ""

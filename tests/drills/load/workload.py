@@ -74,7 +74,7 @@ def insert_seed_data(job: LoadJob) -> SeedData:
 
 
 def _stored(job: LoadJob, operations: Sequence[RequestSpec]) -> Mapping[str, str]:
-    responses = run_load(replace(job, operations=operations, rate=None, seconds=0.0, policy=0.0))
+    responses = run_load(replace(job, operations=operations, rate=None, seconds=0.0, retry_seconds=0.0))
     if wrong := [response for response in responses if response.outcome != ACKNOWLEDGED]:
         raise ScenarioError(f"storing rows failed before the first fault: {wrong[0].status} {wrong[0].body}")
     return {response.operation: str(json.loads(response.body)["id"]) for response in responses}
