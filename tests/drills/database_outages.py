@@ -105,7 +105,7 @@ def run(stage: ScenarioContext, kinds: Sequence[tuple[str, Fault]]) -> ScenarioR
             responses_match_requests(attempts),
             *nothing_lost(attempts, postgres.url(), seeds),
             *postgres.verify_integrity(),
-            _slowest(claimed, faults, MAX_RECOVERY_SECONDS * stage.size.slack),
+            _slowest(claimed, faults, stage.size.bound(MAX_RECOVERY_SECONDS)),
         ]
     return outcome(checks, attempts, faults.marks(attempts))
 
@@ -157,12 +157,12 @@ DATABASE_RESTARTS = Scenario(
     claim="Restarts, immediate shutdowns, terminated backends and refused connections fail no request of 20 clients.",
     run=lambda stage: run(stage, RESTARTS),
     full=ScenarioSize(times=40, seconds=OUTAGE),
-    quick=ScenarioSize(times=4, seconds=1.0, slack=5.0, patient=True),
+    quick=ScenarioSize(times=4, seconds=1.0, hang_seconds=20.0, patient=True),
 )
 DATABASE_KILLED = Scenario(
     name="database-killed",
     claim="kill -9 of every process of PostgreSQL fails no request of 20 clients and loses no acknowledged write.",
     run=lambda stage: run(stage, KILLS),
     full=ScenarioSize(times=50, seconds=OUTAGE),
-    quick=ScenarioSize(times=2, seconds=1.0, slack=5.0, patient=True),
+    quick=ScenarioSize(times=2, seconds=1.0, hang_seconds=20.0, patient=True),
 )

@@ -43,7 +43,7 @@ def run(stage: ScenarioContext, planted: Sequence[SampleRevision] = SAFE_REVISIO
         operations = label_by_kind([*seeds.weighted_mix(), *mixed_requests(service, filled)])
         first = [one.numbered(number) for number, one in enumerate(operations * WARM_UP, FIRST_NUMBER)]
         warm = run_load(service.job(first))
-        rate = RATE if stage.size.slack == 1.0 else SHORT_RATE
+        rate = SHORT_RATE if stage.size.hang_seconds else RATE
         with running_load(service.job(operations, rate=rate, seconds=ENDLESS)) as load:
             moves = list(_moved(stage, load, changes))
             attempts = load.finish()
@@ -95,5 +95,5 @@ MIGRATIONS = Scenario(
     claim="The previous release serves 1,000,000 posts while each revision goes up and down: no error, no stall.",
     run=run,
     full=ScenarioSize(rows=1_000_000, seconds=2.0),
-    quick=ScenarioSize(rows=2_000, seconds=0.2, slack=15.0, patient=True),
+    quick=ScenarioSize(rows=2_000, seconds=0.2, hang_seconds=20.0, patient=True),
 )

@@ -17,16 +17,21 @@ class ScenarioError(Exception):
 class ScenarioSize:
     """Amount of work: requests, seconds of load or of a fault, number of faults, rows stored before the load.
 
-    `slack` multiplies the latency bounds; short forms run beside other tests. With `patient`, the time limits of the
-    service are so long that a slow machine does not reach them; use it where the claim is not about time limits.
+    Short forms run beside other tests on slow machines. Their `hang_seconds` replaces each bound of a latency, so they
+    find only requests that hang. With `patient`, the time limits of the service are so long that a slow machine does
+    not reach them; use it where the claim is not about time limits.
     """
 
     requests: int = 0
     seconds: float = 0.0
     times: int = 0
     rows: int = 0
-    slack: float = 1.0
+    hang_seconds: float = 0.0
     patient: bool = False
+
+    def bound(self, seconds: float) -> float:
+        """Return the bound of a latency in seconds."""
+        return self.hang_seconds or seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,9 @@ def test_migrations_drill_passes_with_an_outdated_plan(
 
 @pytest.mark.parametrize("driver", ["asyncpg"])
 def test_migrations_drill_fails_for_an_unsafe_revision(stage: ScenarioContext) -> None:
-    found = broken(run(replace(stage, size=replace(MIGRATIONS.quick, slack=5.0)), UNSAFE_REVISIONS))
+    found = broken(
+        run(replace(stage, size=replace(MIGRATIONS.quick, hang_seconds=UNSAFE_SECONDS - 0.5)), UNSAFE_REVISIONS)
+    )
     (longest,) = [reason for claim, reason in found.items() if claim.startswith("the longest request")]
     assert "during a lock that is held (drill01) up" in longest
     (noticed,) = [reason for claim, reason in found.items() if claim.endswith("delays no request")]

@@ -97,13 +97,13 @@ def latency(attempts: Sequence[Attempt], percent: float) -> float:
     return percentile(ordered, percent) if ordered else float("inf")
 
 
-def latency_below(claim: str, attempts: Sequence[Attempt], *, percent: float, milliseconds: float) -> Verification:
+def latency_below(claim: str, attempts: Sequence[Attempt], *, percent: float, seconds: float) -> Verification:
     """Check that every attempt was acknowledged, and that a percentile of the latency is below the bound."""
     failed = [describe(attempt) for attempt in attempts if attempt.outcome != ACKNOWLEDGED]
     found = latency(attempts, percent)
     figure = f"p{percent:g} {found:.1f} ms, slowest {latency(attempts, 100.0):.1f} ms of {len(attempts):,}"
-    slow = [f"p{percent:g} is {found:.1f} ms"] if found >= milliseconds else []
-    return verify(f"{claim} in under {milliseconds:g} ms", figure, [*failed, *slow])
+    slow = [f"p{percent:g} is {found:.1f} ms"] if found >= 1000 * seconds else []
+    return verify(f"{claim} in under {1000 * seconds:g} ms", figure, [*failed, *slow])
 
 
 @dataclass(slots=True)

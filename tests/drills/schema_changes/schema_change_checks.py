@@ -17,8 +17,8 @@ from tests.drills.schema_changes.revision_cycle import RevisionRun
 from tests.drills.verifications import all_acknowledged, responses_match_requests, stored
 from tests.support.template_databases import connected
 
-BOUND = 300.0
-"""Upper bound of the longest latency in milliseconds."""
+BOUND = 0.3
+"""Upper bound of the longest latency in seconds."""
 LONG = 1.0
 """Seconds of a revision that at least one request must meet; a shorter one includes the pauses around it."""
 
@@ -51,7 +51,7 @@ class Observations:
 
 
 def checks(found: Observations, database: URL, size: ScenarioSize) -> list[Verification]:
-    bound = BOUND * size.slack
+    bound = 1000 * size.bound(BOUND)
     return [
         _served(found),
         _warm(found),
