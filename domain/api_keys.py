@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import NotRequired, TypedDict, Unpack
 from uuid import UUID
 
 from domain.errors import DomainError, ErrorKind, FieldValidationError, ReferenceNotFoundError
-from domain.text_rules import normalize_single_line
+from domain.text_rules import normalize_text
 
 MAX_API_KEY_NAME_LENGTH = 100
 """Code points."""
@@ -24,6 +25,9 @@ class Scope(StrEnum):
     KEYS_ADMIN = "keys:admin"
     METRICS_READ = "metrics:read"
 
+
+normalize_api_key_name = partial(normalize_text, field="name", max_length=MAX_API_KEY_NAME_LENGTH)
+"""Return the trimmed name. Raises FieldValidationError unless it is one line of 1-100 characters."""
 
 USER_SCOPES = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.POSTS_READ, Scope.POSTS_WRITE})
 """The scopes of a key that is bound to a user. All other scopes affect more than one user."""
@@ -118,8 +122,3 @@ class ApiKey:
     def record_use(self, now: datetime) -> "ApiKey":
         """Return the key with this time of its last use. A later time is unchanged."""
         return self if self.last_used_at is not None and self.last_used_at >= now else replace(self, last_used_at=now)
-
-
-def normalize_api_key_name(text: str) -> str:
-    """Return the trimmed name. Raises FieldValidationError unless it is one line of 1-100 characters."""
-    return normalize_single_line(text, field="name", max_length=MAX_API_KEY_NAME_LENGTH)

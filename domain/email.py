@@ -20,8 +20,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010FFFF-]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
-_INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
-# Invisible characters in visible categories: Default_Ignorable_Code_Point (Unicode Annex 44), and a blank.
+# Invisible characters that `str.isprintable` accepts: Default_Ignorable_Code_Point (Unicode Annex 44), and a blank.
 _IGNORABLE = re.compile(
     r"[\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0\U000E0100-\U000E01EF]"
 )
@@ -39,45 +38,30 @@ def normalize_email(text: str) -> str:
     The local part is normalized by NFKC (Unicode Annex 15) and case folding, the domain to its ASCII form (IDNA, RFC
     3490). Raises FieldValidationError if the text is not a valid address.
     """
-    local_part, at, domain = text.rpartition("@")
-    folded = _fold(local_part)
+    local_part = text.rpartition("@")[0]
+    folded = text.lower() if text.isascii() else _fold(text)
+    folded_local_part, _, folded_domain = folded.rpartition("@")
+    try:
+        domain = folded_domain.encode("idna").decode().lower()
+    except UnicodeError:
+        domain = ""
     if (
-        not at
-        or not _is_visible(text)
+        not text.isprintable()
+        or _IGNORABLE.search(text)
         or not _LOCAL_PART.fullmatch(local_part)
-        or not _LOCAL_PART.fullmatch(folded)
+        or not _LOCAL_PART.fullmatch(folded_local_part)
+        or not _DOMAIN.fullmatch(domain)
         or len(local_part.encode()) > _MAX_LOCAL_PART_BYTES
         or len(text.encode()) > MAX_EMAIL_BYTES
+        or len(domain) > _MAX_DOMAIN_LENGTH
     ):
-        raise _invalid_email_error()
-    return f"{folded}@{_domain_to_ascii(domain)}"
+        raise FieldValidationError("email", "Must be an e-mail address such as ada@example.org.")
+    return f"{folded_local_part}@{domain}"
 
 
 def _fold(text: str) -> str:
     # Compatibility caseless matching (Unicode Standard, section 3.13, definition D146). Normalization and case folding
     # alternate, because each can undo the other.
-    if text.isascii():
-        return text.lower()
     for form in ("NFD", "NFKD", "NFKC"):
         text = unicodedata.normalize(form, text).casefold()
     return unicodedata.normalize("NFKC", text)
-
-
-def _domain_to_ascii(domain: str) -> str:
-    try:
-        name = _fold(domain).encode("idna").decode().lower()
-    except UnicodeError:
-        raise _invalid_email_error() from None
-    if len(name) > _MAX_DOMAIN_LENGTH or not _DOMAIN.fullmatch(name):
-        raise _invalid_email_error()
-    return name
-
-
-def _is_visible(text: str) -> bool:
-    if text.isascii():
-        return True
-    return not _IGNORABLE.search(text) and not any(unicodedata.category(c) in _INVISIBLE for c in text)
-
-
-def _invalid_email_error() -> FieldValidationError:
-    return FieldValidationError("email", "Must be an e-mail address such as ada@example.org.")

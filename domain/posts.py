@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import NotRequired, TypedDict, Unpack
 from uuid import UUID
 
 from domain.errors import DomainError, ErrorKind, FieldValidationError, ReferenceNotFoundError
-from domain.text_rules import normalize_multiline, normalize_single_line
+from domain.text_rules import normalize_text
 from domain.users import User
 
 MAX_TITLE_LENGTH = 200
@@ -92,19 +93,12 @@ class PostChanges(TypedDict, total=False):
     status: PostStatus
 
 
-def normalize_title(text: str) -> str:
-    """Return the trimmed title. Raises FieldValidationError unless it is one line of 1-200 characters."""
-    return normalize_single_line(text, field="title", max_length=MAX_TITLE_LENGTH)
-
-
-def normalize_content(text: str) -> str:
-    r"""Return the trimmed text with `\n` line breaks. Raises FieldValidationError unless it has 1-2,000 characters."""
-    return normalize_multiline(text, field="content", max_length=MAX_CONTENT_LENGTH)
-
-
-def normalize_query(text: str) -> str:
-    """Return the trimmed search query. Raises FieldValidationError unless it is one line of 1-200 characters."""
-    return normalize_single_line(text, field="q", max_length=MAX_QUERY_LENGTH)
+normalize_title = partial(normalize_text, field="title", max_length=MAX_TITLE_LENGTH)
+"""Return the trimmed title. Raises FieldValidationError unless it is one line of 1-200 characters."""
+normalize_content = partial(normalize_text, field="content", max_length=MAX_CONTENT_LENGTH, multiline=True)
+r"""Return the trimmed text with `\n` line breaks. Raises FieldValidationError unless it has 1-2,000 characters."""
+normalize_query = partial(normalize_text, field="q", max_length=MAX_QUERY_LENGTH)
+"""Return the trimmed search query. Raises FieldValidationError unless it is one line of 1-200 characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +157,9 @@ class Post:
         after = replace(self, **changes)
         if after == self:
             return self
-        published_at = self.published_at
-        if after.status is not self.status:
-            if after.status not in ALLOWED_TRANSITIONS[self.status]:
-                raise InvalidStatusTransitionError(self.status, after.status)
-            published_at = published_at or now
+        if after.status not in {self.status, *ALLOWED_TRANSITIONS[self.status]}:
+            raise InvalidStatusTransitionError(self.status, after.status)
+        published_at = self.published_at or (now if after.status is PostStatus.PUBLISHED else None)
         return replace(
             after,
             published_at=published_at,

@@ -30,54 +30,26 @@ SINGLE_LINE_PATTERN = rf"^[{BLANK_CHARS}]*[^{BLANK_CHARS}{CONTROL_CHARS}][^{CONT
 MULTILINE_PATTERN = rf"^[{BLANK_CHARS}\t\n\r]*[^{BLANK_CHARS}{CONTROL_CHARS}][^{CONTROL_CHARS_EXCEPT_NEWLINES}]*$"
 """Several lines: like one line, but tabs and line breaks are allowed."""
 
-_SINGLE_LINE = re.compile(SINGLE_LINE_PATTERN[:-1] + r"\Z")
-_MULTILINE = re.compile(MULTILINE_PATTERN[:-1] + r"\Z")
+_SINGLE_LINE = re.compile(SINGLE_LINE_PATTERN)
+_MULTILINE = re.compile(MULTILINE_PATTERN)
 _LONE_SURROGATE = re.compile(r"[\uD800-\uDFFF]")  # cannot be encoded; ECMAScript patterns cannot express the rule
 _TRIM_CHARS = "".join(filter(re.compile(rf"[{BLANK_CHARS}\t\n\r]").match, map(chr, range(0x10000))))
 
 
-def normalize_single_line(text: str, *, field: str, max_length: int) -> str:
-    """Return one line of trimmed text.
+def normalize_text(text: str, *, field: str, max_length: int, multiline: bool = False) -> str:
+    r"""Return trimmed text: one line, or several lines with `\n` line breaks.
 
     Raises FieldValidationError if it is blank, longer than `max_length` code points, or contains a control character.
     """
-    _require(_SINGLE_LINE, text, field, "Must not be blank or contain control characters.")
-    return _require_max_length(_strip(text), field, max_length)
-
-
-def normalize_multiline(text: str, *, field: str, max_length: int) -> str:
-    r"""Return trimmed text of several lines, with `\n` line breaks.
-
-    Raises FieldValidationError if it is blank, longer than `max_length` code points, or contains a control character.
-    """
-    _require(
-        _MULTILINE,
-        text,
-        field,
-        "Must not be blank or contain control characters other than tab and line break.",
-    )
-    normalized = _strip(text)
-    if "\r" in normalized:
-        normalized = normalized.replace("\r\n", "\n").replace("\r", "\n")
-    return _require_max_length(normalized, field, max_length)
-
-
-def _strip(text: str) -> str:
-    """Return the trimmed text. Precondition: it is not blank."""
+    if not (_MULTILINE if multiline else _SINGLE_LINE).fullmatch(text) or _LONE_SURROGATE.search(text):
+        exception = " other than tab and line break" if multiline else ""
+        raise FieldValidationError(field, f"Must not be blank or contain control characters{exception}.")
     start, end = len(text) - len(text.lstrip(_TRIM_CHARS)), len(text.rstrip(_TRIM_CHARS))
     while start > 0 and text[start - 1] in _KEEP_BEFORE_VISIBLE:
         start -= 1
     while end < len(text) and text[end] in _KEEP_AFTER_VISIBLE:
         end += 1
-    return text[start:end]
-
-
-def _require(rule: re.Pattern[str], text: str, field: str, detail: str) -> None:
-    if not rule.match(text) or _LONE_SURROGATE.search(text):
-        raise FieldValidationError(field, detail)
-
-
-def _require_max_length(text: str, field: str, max_length: int) -> str:
-    if len(text) > max_length:
+    normalized = text[start:end].replace("\r\n", "\n").replace("\r", "\n")
+    if len(normalized) > max_length:
         raise FieldValidationError(field, f"Must be at most {max_length} characters long.")
-    return text
+    return normalized

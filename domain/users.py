@@ -1,14 +1,14 @@
 """Users and their rules."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TypedDict, Unpack
 from uuid import UUID
 
 from domain.email import validate_email
 from domain.errors import DomainError, ErrorKind
-from domain.text_rules import normalize_single_line
+from domain.text_rules import normalize_text
 
 MAX_FULL_NAME_LENGTH = 200
 """Code points."""
@@ -49,13 +49,8 @@ class UserChanges(OptionalUserFields, total=False):
     email: str
 
 
-def normalize_full_name(text: str) -> str:
-    """Return the trimmed name. Raises FieldValidationError unless it is one line of 1-200 characters."""
-    return normalize_single_line(text, field="full_name", max_length=MAX_FULL_NAME_LENGTH)
-
-
-def _normalize_optional(normalize: Callable[[str], str], text: str | None) -> str | None:
-    return None if text is None else normalize(text)
+normalize_full_name = partial(normalize_text, field="full_name", max_length=MAX_FULL_NAME_LENGTH)
+"""Return the trimmed name. Raises FieldValidationError unless it is one line of 1-200 characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +71,11 @@ class User:
     @classmethod
     def create(cls, *, id: UUID, now: datetime, **fields: Unpack[NewUser]) -> "User":
         """Return a new user. Raises FieldValidationError for an invalid address or name."""
+        full_name = fields.get("full_name")
         return cls(
             id=id,
             email=validate_email(fields["email"]),
-            full_name=_normalize_optional(normalize_full_name, fields.get("full_name")),
+            full_name=None if full_name is None else normalize_full_name(full_name),
             is_active=fields.get("is_active", True),
             created_at=now,
             updated_at=now,
@@ -93,8 +89,8 @@ class User:
         """
         if "email" in changes:
             changes["email"] = validate_email(changes["email"])
-        if "full_name" in changes:
-            changes["full_name"] = _normalize_optional(normalize_full_name, changes["full_name"])
+        if (full_name := changes.get("full_name")) is not None:
+            changes["full_name"] = normalize_full_name(full_name)
         after = replace(self, **changes)
         if after == self:
             return self
