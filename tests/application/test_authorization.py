@@ -14,12 +14,16 @@ from application.api_keys import ApiKeyService
 from application.authorization import SYSTEM_PRINCIPAL, ForbiddenError, Principal
 from application.posts import PostService
 from application.users import UserService
-from domain.api_keys import Scope
+from domain.api_keys import NewApiKey, Scope
 from domain.posts import AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
 from tests.support.factories import stored_posts, stored_users
 from tests.support.principals import bound_principal, principal_without, unbound_principal
 from tests.support.service_factories import START, key_service
+
+END = datetime.max.replace(tzinfo=START.tzinfo)
+NEW_KEY: NewApiKey = {"name": "K", "scopes": [Scope.USERS_READ]}
+TEXT: Any = {"title": "T", "content": "C"}
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,11 @@ async def services(storage: InMemoryStorage, users: UserService, posts: PostServ
         for status in (PostStatus.DRAFT, PostStatus.PUBLISHED)
     ]
     keys = key_service(storage)
-    issued = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])
+    issued = await keys.create(SYSTEM_PRINCIPAL, **NEW_KEY)
     return Services(users, posts, keys, ada, bob, draft, published, issued.key.id)
 
 
 Act = Callable[[Services, Principal], Awaitable[Any]]
-END = datetime.max.replace(tzinfo=START.tzinfo)
-
 Case = tuple[Callable[..., Any], Scope, Act]
 USE_CASES: list[Case] = [
     (UserService.create, Scope.USERS_WRITE, lambda s, c: s.users.create(c, email="eve@example.org")),
@@ -59,23 +61,19 @@ USE_CASES: list[Case] = [
     (UserService.list, Scope.USERS_READ, lambda s, c: s.users.list(c, limit=9, email="ada@example.org")),
     (UserService.update, Scope.USERS_WRITE, lambda s, c: s.users.update(c, s.ada.id, full_name="Ada")),
     (UserService.delete, Scope.USERS_WRITE, lambda s, c: s.users.delete(c, s.ada.id)),
-    (PostService.create, Scope.POSTS_WRITE, lambda s, c: s.posts.create(c, author_id=s.ada.id, title="T", content="C")),
+    (PostService.create, Scope.POSTS_WRITE, lambda s, c: s.posts.create(c, author_id=s.ada.id, **TEXT)),
     (
         PostService.create_once,
         Scope.POSTS_WRITE,
-        lambda s, c: s.posts.create_once(c, None, author_id=s.ada.id, title="T", content="C"),
+        lambda s, c: s.posts.create_once(c, None, author_id=s.ada.id, **TEXT),
     ),
     (PostService.get, Scope.POSTS_READ, lambda s, c: s.posts.get(c, s.draft.id)),
     (PostService.list, Scope.POSTS_READ, lambda s, c: s.posts.list(c, limit=9)),
     (PostService.search, Scope.POSTS_READ, lambda s, c: s.posts.search(c, "t", limit=9)),
     (PostService.update, Scope.POSTS_WRITE, lambda s, c: s.posts.update(c, s.draft.id, title="New")),
     (PostService.delete, Scope.POSTS_WRITE, lambda s, c: s.posts.delete(c, s.draft.id)),
-    (ApiKeyService.create, Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, name="K", scopes=[Scope.USERS_READ])),
-    (
-        ApiKeyService.create_once,
-        Scope.KEYS_ADMIN,
-        lambda s, c: s.keys.create_once(c, None, name="K", scopes=[Scope.USERS_READ]),
-    ),
+    (ApiKeyService.create, Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, **NEW_KEY)),
+    (ApiKeyService.create_once, Scope.KEYS_ADMIN, lambda s, c: s.keys.create_once(c, None, **NEW_KEY)),
     (ApiKeyService.get, Scope.KEYS_ADMIN, lambda s, c: s.keys.get(c, s.key_id)),
     (ApiKeyService.list, Scope.KEYS_ADMIN, lambda s, c: s.keys.list(c, limit=9)),
     (ApiKeyService.revoke, Scope.KEYS_ADMIN, lambda s, c: s.keys.revoke(c, s.key_id)),

@@ -24,7 +24,7 @@ from application.transactions import RetryPolicy
 from domain.errors import VersionMismatchError
 from domain.posts import Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
-from tests.support.factories import make_post, make_user, store, stored_posts, stored_users
+from tests.support.factories import make_user, store, stored_posts, stored_users
 from tests.support.principals import Hook, HookedStorage, do_nothing, raising
 from tests.support.service_factories import post_service, user_service
 from tests.support.use_case_runner import UseCaseRunner
@@ -32,20 +32,6 @@ from tests.support.use_case_runner import UseCaseRunner
 LOST = CommitResultUnknownError
 QUICK = RetryPolicy(max_elapsed=9, base_delay=0, max_delay=0)
 Update = Callable[[], Awaitable[Post]]
-
-
-@pytest.fixture
-async def user(storage: InMemoryStorage) -> User:
-    user = make_user()
-    await store(storage, user)
-    return user
-
-
-@pytest.fixture
-async def post(storage: InMemoryStorage, user: User) -> Post:
-    post = make_post(user)
-    await store(storage, post)
-    return post
 
 
 def _lossy(

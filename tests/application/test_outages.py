@@ -42,19 +42,14 @@ async def test_authenticator_accepts_stale_key_for_an_hour_of_outage(
         await _accepts(auth, issued)
 
 
-async def test_authenticator_rejects_stale_key_unless_stale_is_allowed(auth: AuthHarness) -> None:
+async def test_authenticator_needs_stale_entry_and_permission_in_outage(auth: AuthHarness) -> None:
+    uncached = await auth.create_key()
     issued = await _stale_key(auth)
     auth.storage.away = StorageUnavailableError()
-    with pytest.raises(StorageUnavailableError):
-        await auth.authenticator.authenticate(issued.text)
+    for attempt in (auth.authenticator.authenticate(issued.text), _accepts(auth, uncached)):
+        with pytest.raises(StorageUnavailableError):
+            await attempt
     assert await _accepts(auth, issued)
-
-
-async def test_authenticator_rejects_key_without_cache_entry_in_outage(auth: AuthHarness) -> None:
-    issued = await auth.create_key()
-    auth.storage.away = StorageUnavailableError()
-    with pytest.raises(StorageUnavailableError):
-        await _accepts(auth, issued)
 
 
 async def test_authenticator_rejects_stale_key_after_its_expiry(auth: AuthHarness) -> None:

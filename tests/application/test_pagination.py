@@ -1,6 +1,6 @@
 """Tests for pages of users, posts, API keys and search results."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +9,9 @@ import pytest
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.authorization import SYSTEM_PRINCIPAL
 from application.pagination import Page
+from domain.users import User
 from tests.support.factories import make_api_key, make_post, make_user, store
 from tests.support.service_factories import key_service, post_service, user_service
-
-ListPage = Callable[..., Awaitable[Any]]
 
 
 @pytest.mark.parametrize(
@@ -26,27 +25,19 @@ def test_page_has_next_cursor_when_rows_exceed_limit(rows: int, limit: int, item
     assert page.next_after == (users[items - 1].id if has_next else None)
 
 
-async def _fill(storage: InMemoryStorage, kind: str) -> tuple[Sequence[Any], ListPage]:
-    """Store five entities, and return them from new to old with the use case that lists them."""
+@pytest.mark.parametrize("kind", ["users", "posts", "keys", "search"])
+async def test_list_returns_consecutive_pages(storage: InMemoryStorage, user: User, kind: str) -> None:
     entities: list[Any]
-    list_page: ListPage
+    list_page: Any
     if kind == "users":
-        entities, list_page = [make_user() for _ in range(5)], user_service(storage).list
-        await store(storage, *entities)
+        entities, list_page = [user, *(make_user() for _ in range(4))], user_service(storage).list
     elif kind == "keys":
         entities, list_page = [make_api_key() for _ in range(5)], key_service(storage).list
-        await store(storage, *entities)
     else:
-        author, posts = make_user(), post_service(storage)
-        entities = [make_post(author, title="owl") for _ in range(5)]
-        await store(storage, author, *entities)
-        list_page = posts.list if kind == "posts" else lambda caller, **page: posts.search(caller, "owl", **page)
-    return entities[::-1], list_page
-
-
-@pytest.mark.parametrize("kind", ["users", "posts", "keys", "search"])
-async def test_list_returns_consecutive_pages(storage: InMemoryStorage, kind: str) -> None:
-    expected, list_page = await _fill(storage, kind)
+        entities, posts = [make_post(user, title="owl") for _ in range(5)], post_service(storage)
+        list_page = posts.list if kind == "posts" else partial(posts.search, query="owl")
+    await store(storage, *entities)
+    expected = entities[::-1]
     first = await list_page(SYSTEM_PRINCIPAL, limit=2)
     second = await list_page(SYSTEM_PRINCIPAL, limit=2, after=first.next_after)
     last = await list_page(SYSTEM_PRINCIPAL, limit=2, after=second.next_after)
