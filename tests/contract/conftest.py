@@ -11,6 +11,7 @@ from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
 from domain.api_keys import ApiKey
+from tests.contract.entities import AUTHOR
 from tests.support.database_fixture import DRIVERS, DatabaseFixture, with_empty_tables
 from tests.support.factories import make_api_key, store
 from tests.support.polling import wait_until
@@ -53,6 +54,14 @@ def users(storage: Storage) -> UserService:
 @pytest.fixture
 def posts(storage: Storage) -> PostService:
     return post_service(storage)
+
+
+@pytest.fixture
+async def kind(request: pytest.FixtureRequest, storage: Storage) -> str:
+    """Return the kind of the entities, with a stored author of posts."""
+    if request.param == "posts":
+        await store(storage, AUTHOR)
+    return str(request.param)
 
 
 @pytest.fixture

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from application.ports import Storage
-from tests.support.factories import make_api_key, make_post, make_user, store
+from tests.support.factories import make_api_key, make_post, make_user
 
 KINDS = ("users", "posts", "keys")
 VERSIONED = ("users", "posts")
+kinds = pytest.mark.parametrize("kind", KINDS, indirect=True)
+versioned = pytest.mark.parametrize("kind", VERSIONED, indirect=True)
 AUTHOR = make_user()
-"""Has to be stored before a post is stored. `store_author` does it."""
+"""Has to be stored before a post is stored. The fixture `kind` does it."""
 
 
 def make(kind: str, **fields: Any) -> Any:
@@ -17,12 +21,6 @@ def make(kind: str, **fields: Any) -> Any:
     if kind == "users":
         return make_user(**fields)
     return make_post(AUTHOR, **fields) if kind == "posts" else make_api_key(**fields)
-
-
-async def store_author(storage: Storage, kind: str) -> None:
-    """Store the author if the entities are posts."""
-    if kind == "posts":
-        await store(storage, AUTHOR)
 
 
 async def listed(storage: Storage, kind: str, *, limit: int = 99, **arguments: Any) -> Sequence[Any]:

@@ -44,12 +44,14 @@ async def _erase(storage: Storage, user: User) -> None:
     await UseCaseRunner(storage).change(lambda work: work.users.delete(user))
 
 
-async def test_delete_user_deletes_keys_and_their_records(storage: Storage, user: User, key: ApiKey) -> None:
+async def test_delete_user_deletes_posts_keys_and_their_records(storage: Storage, user: User, key: ApiKey) -> None:
     bystander = make_user()
+    kept = make_post(bystander)
     own, others = make_api_key(user), make_api_key(bystander)
     outcomes = [make_idempotency_record(each) for each in (own, others, key)]
-    await store(storage, bystander, own, others, *outcomes)
+    await store(storage, bystander, make_post(user), kept, own, others, *outcomes)
     await _erase(storage, user)
+    assert (await stored_users(storage), await stored_posts(storage)) == ([bystander], [kept])
     assert await stored_api_keys(storage) == newest_first([key, others])
     assert [await replay_error(storage, outcome) for outcome in outcomes[1:]] == outcomes[1:]
     with pytest.raises(UnauthenticatedError):
@@ -71,13 +73,14 @@ async def test_delete_user_erases_responses_about_the_user(storage: Storage, use
 
 
 async def test_stale_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:
-    own, outcome = make_api_key(user), make_idempotency_record(key, subject_id=user.id)
-    await store(storage, own, outcome)
+    own, post, outcome = make_api_key(user), make_post(user), make_idempotency_record(key, subject_id=user.id)
+    await store(storage, own, post, outcome)
     for version in (1, 3):
         with pytest.raises(ConcurrentUpdateError):
             await delete(storage, replace(user, version=version))
     assert await replay_error(storage, outcome) == outcome
-    assert (await stored_users(storage), await stored_api_keys(storage)) == ([user], [own, key])
+    assert (await stored_users(storage), await stored_posts(storage)) == ([user], [post])
+    assert await stored_api_keys(storage) == [own, key]
 
 
 async def test_rolled_back_delete_of_user_erases_no_data(storage: Storage, user: User, key: ApiKey) -> None:

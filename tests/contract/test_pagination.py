@@ -4,21 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from adapters.clock import new_id
 from application.ports import Storage
-from tests.contract.entities import KINDS, VERSIONED, listed, make, store_author
+from tests.contract.entities import kinds, listed, make, versioned
 from tests.support.factories import delete, make_user, newest_first, store
 
 LOWEST, HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
-kinds = pytest.mark.parametrize("kind", KINDS)
-versioned = pytest.mark.parametrize("kind", VERSIONED)
 
 
 async def _fill(storage: Storage, kind: str, ids: Sequence[UUID]) -> list[Any]:
     """Store entities with these ids in this order. Return them from new to old."""
-    await store_author(storage, kind)
     entities = [make(kind, id=id_) for id_ in ids]
     await store(storage, *entities)
     return newest_first(entities)

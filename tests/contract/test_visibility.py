@@ -63,17 +63,6 @@ async def test_list_posts_combines_author_status_reader_and_cursor(
             assert await listed(storage, "posts", limit=limit, after=after, **filters) == expected[:limit]
 
 
-async def test_list_posts_of_reader_is_complete_during_writes(storage: Storage, filled: Filled) -> None:
-    one, two, posts = filled
-    expected = [post for post in posts if _can_read(one.id, post)]
-    seen: list[Post] = []
-    async with storage.readonly() as work:
-        while page := await work.posts.list(limit=2, after=seen[-1].id if seen else None, reader_id=one.id):
-            seen += page
-            await store(storage, *[make_post(author, status=status) for author in (one, two) for status in PostStatus])
-    assert seen == expected
-
-
 async def test_post_is_visible_to_readers_after_its_publication(storage: Storage, filled: Filled) -> None:
     one, two, posts = filled
     draft = next(post for post in posts if post.author_id == two.id and post.status is PostStatus.DRAFT)

@@ -25,7 +25,7 @@ REJECTED = [
     *["Ada <ada@example.org>", "ada\0@example.org", "ada\u200b@example.org", "ada\u202e@example.org"],
     *["ada\u00a0x@example.org", "ada@exam\u00adple\u200b.org", "\ud800@example.org", "ada@\udfff.org"],
     *["x" * 65 + "@example.org", "é" * 33 + "@example.org", "a@" + "b" * 64 + ".org", f"{'x' * 64}@{LONG_DOMAIN}.abcd"],
-    *["a@" + "ü" * 63 + ".org", "\ufdfa@example.org"],
+    *["a@" + "ü" * 63 + ".org", "a@" + "ü." * 40 + "org", "\ufdfa@example.org", "ada<\u0338@example.org"],
 ]
 
 
