@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from application.api_keys import CreatedApiKey
-from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
+from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyKeyReusedError, IdempotencyRecordErasedError
 from application.ports import ConcurrentUpdateError, Storage
-from application.users import UserService
-from domain.api_keys import ApiKey, ApiKeyUserNotFoundError, Scope
+from domain.api_keys import ApiKey, ApiKeyUserNotFoundError
 from domain.posts import AuthorNotFoundError
 from domain.users import User
 from tests.support.factories import (
@@ -29,7 +27,6 @@ from tests.support.factories import (
     stored_users,
 )
 from tests.support.polling import wait_until
-from tests.support.service_factories import key_service
 from tests.support.use_case_runner import UseCaseRunner
 
 
@@ -123,17 +120,3 @@ async def test_delete_user_erases_response_of_the_same_unit_of_work(storage: Sto
         await work.users.update(changed)
         await work.users.delete(changed)
     assert await replay_error(storage, outcome) is IdempotencyRecordErasedError
-
-
-@pytest.mark.parametrize("attempt", range(3))
-async def test_delete_user_deletes_concurrently_created_keys(
-    storage: Storage, users: UserService, user: User, attempt: int
-) -> None:
-    keys = key_service(storage)
-    create = [
-        keys.create(SYSTEM_PRINCIPAL, name=f"{attempt}", scopes=[Scope.USERS_READ], user_id=user.id) for _ in range(20)
-    ]
-    *created, erased = await asyncio.gather(*create, users.delete(SYSTEM_PRINCIPAL, user.id), return_exceptions=True)
-    assert erased is None
-    assert {type(result) for result in created} <= {CreatedApiKey, ApiKeyUserNotFoundError}
-    assert (await stored_users(storage), await stored_api_keys(storage)) == ([], [])

@@ -20,12 +20,6 @@ async def _fill(storage: Storage, kind: str, ids: Sequence[UUID]) -> list[Any]:
 
 
 @kinds
-async def test_list_returns_no_entities_of_an_empty_storage(storage: Storage, kind: str) -> None:
-    assert await listed(storage, kind, limit=5) == []
-    assert await listed(storage, kind, limit=5, after=new_id()) == []
-
-
-@kinds
 async def test_list_returns_newest_entities_below_the_cursor(storage: Storage, kind: str) -> None:
     ids = [new_id() for _ in range(7)]
     expected = await _fill(storage, kind, [ids[position] for position in (3, 0, 6, 1, 5, 2, 4)])

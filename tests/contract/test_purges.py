@@ -93,25 +93,11 @@ async def test_concurrent_batched_purges_delete_each_record_once(storage: Storag
     assert [await replay_error(storage, outcome) for outcome in expired] == [None] * len(expired)
 
 
-async def test_oldest_expiry_returns_the_earliest_time(storage: Storage, key: ApiKey) -> None:
-    async with storage.readonly() as work:
-        assert await work.idempotency.oldest_expiry() is None
-    await store(
-        storage, *[make_idempotency_record(key, expires_at=EXPIRES - timedelta(hours=hours)) for hours in (1, 3, 0)]
-    )
-    async with storage.readonly() as work:
-        assert await work.idempotency.oldest_expiry() == EXPIRES - timedelta(hours=3)
-
-
 @pytest.mark.parametrize(("late", "lag"), [(-1, 0), (0, 0), (90, 90)])
 async def test_purge_lag_is_the_age_of_the_oldest_expired_record(
     storage: Storage, key: ApiKey, late: int, lag: int
 ) -> None:
     retention = RetentionService(storage=storage, clock=lambda: EXPIRES + timedelta(seconds=late), retry=LENIENT_RETRY)
     assert await retention.purge_lag() == timedelta()
-    await store(
-        storage,
-        make_idempotency_record(key, expires_at=EXPIRES),
-        make_idempotency_record(key, expires_at=EXPIRES + INSTANT),
-    )
+    await store(storage, *[make_idempotency_record(key, expires_at=EXPIRES + INSTANT * number) for number in (1, 0, 2)])
     assert await retention.purge_lag() == timedelta(seconds=lag)

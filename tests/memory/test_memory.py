@@ -10,16 +10,7 @@ from tests.support.factories import (
     next_version,
     replay_error,
     store,
-    stored_posts,
-    stored_users,
 )
-
-
-async def test_memory_storages_are_independent() -> None:
-    one, two = InMemoryStorage(), InMemoryStorage()
-    user = make_user()
-    await store(one, user)
-    assert (await stored_users(one), await stored_users(two)) == ([user], [])
 
 
 async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
@@ -48,14 +39,3 @@ async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
         assert await work.idempotency.purge(now=outcome.expires_at, limit=1) == 1
         assert len(storage._locks) == 1
     assert storage._locks == {}
-
-
-async def test_memory_storage_keeps_results_of_earlier_reads() -> None:
-    storage = InMemoryStorage()
-    user = make_user()
-    await store(storage, user)
-    before = await stored_users(storage)
-    async with storage.transaction() as work:
-        await work.users.delete(user)
-    assert (before, await stored_users(storage)) == ([user], [])
-    assert await stored_posts(storage) == []
