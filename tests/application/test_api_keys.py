@@ -137,9 +137,7 @@ async def test_rotate_raises_forbidden_for_scopes_not_held(storage: InMemoryStor
     assert await stored_api_keys(storage) == [old.key]
 
 
-async def test_new_key_expires_no_later_than_the_key_of_its_creator(
-    storage: InMemoryStorage, keys: ApiKeyService
-) -> None:
+async def test_new_key_expires_no_later_than_its_creator(storage: InMemoryStorage, keys: ApiKeyService) -> None:
     admin = replace(unbound_principal(*Scope), expires_at=SOON)
     for expires_at in (None, SOON + HOUR):
         with pytest.raises(ForbiddenError):

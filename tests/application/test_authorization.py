@@ -10,6 +10,7 @@ import pytest
 
 from adapters.clock import new_id
 from adapters.memory.unit_of_work import InMemoryStorage
+from adapters.memory.users import InMemoryUserRepository
 from application.api_keys import ApiKeyService
 from application.authorization import SYSTEM_PRINCIPAL, ForbiddenError, Principal
 from application.posts import PostService
@@ -18,7 +19,7 @@ from domain.api_keys import NewApiKey, Scope
 from domain.posts import AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import User, UserNotFoundError
 from tests.support.factories import stored_posts, stored_users
-from tests.support.principals import bound_principal, principal_without, unbound_principal
+from tests.support.principals import CountingStorage, bound_principal, principal_without, unbound_principal
 from tests.support.service_factories import START, key_service
 
 END = datetime.max.replace(tzinfo=START.tzinfo)
@@ -37,6 +38,11 @@ class Services:
     published: Post
     """Ada is the author of both posts."""
     key_id: UUID
+
+
+@pytest.fixture
+def storage() -> CountingStorage:
+    return CountingStorage()
 
 
 @pytest.fixture
@@ -199,3 +205,52 @@ async def test_bound_key_update_of_is_active_raises_forbidden(services: Services
     with pytest.raises(ForbiddenError):
         await services.users.update(bound_principal(services.ada.id), services.ada.id, is_active=is_active)
     assert (await services.users.get(SYSTEM_PRINCIPAL, services.ada.id)) == services.ada
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
+    """Return the ids of the users that are loaded. All other queries for users fail."""
+    ids: list[UUID] = []
+    get = InMemoryUserRepository.get
+
+    async def recorded(self: InMemoryUserRepository, user_id: UUID) -> User:
+        ids.append(user_id)
+        return await get(self, user_id)
+
+    async def failed(*_: object, **__: object) -> None:
+        raise AssertionError("the query could load other users")
+
+    monkeypatch.setattr(InMemoryUserRepository, "get", recorded)
+    monkeypatch.setattr(InMemoryUserRepository, "list", failed)
+    monkeypatch.setattr(InMemoryUserRepository, "find_by_email", failed)
+    return ids
+
+
+async def test_bound_key_list_loads_only_its_user(services: Services, loaded: list[UUID]) -> None:
+    for email in (None, services.ada.email, services.bob.email, "absent@example.org"):
+        await services.users.list(bound_principal(services.ada.id), limit=9, email=email)
+    assert set(loaded) == {services.ada.id}
+
+
+async def test_bound_key_gets_not_found_without_a_lookup(
+    services: Services, storage: CountingStorage, loaded: list[UUID]
+) -> None:
+    principal, bob, before = bound_principal(new_id()), services.bob.id, storage.begun
+    with pytest.raises(UserNotFoundError):
+        await services.users.update(principal, bob, full_name="Eve")
+    with pytest.raises(AuthorNotFoundError):
+        await services.posts.create(principal, author_id=bob, **TEXT)
+    assert storage.begun == before
+    for use_case in (services.users.get, services.users.delete):
+        with pytest.raises(UserNotFoundError):
+            await use_case(principal, bob)
+    assert loaded == []
+
+
+async def test_hidden_post_raises_the_error_of_a_missing_post(services: Services) -> None:
+    messages = set()
+    for post_id in (services.draft.id, new_id()):
+        with pytest.raises(PostNotFoundError) as raised:
+            await services.posts.get(bound_principal(new_id()), post_id)
+        messages.add(str(raised.value))
+    assert len(messages) == 1

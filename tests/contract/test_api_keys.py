@@ -47,9 +47,7 @@ async def _change(storage: Storage, key: ApiKey, verb: str, at: datetime) -> Non
 @pytest.mark.parametrize("verb", CHANGES)
 @pytest.mark.parametrize("is_set", [False, True])
 @pytest.mark.parametrize("later", [-SECOND, timedelta(0), SECOND])
-async def test_key_change_follows_the_rule_of_the_domain(
-    storage: Storage, verb: str, is_set: bool, later: timedelta
-) -> None:
+async def test_key_change_follows_the_domain_rule(storage: Storage, verb: str, is_set: bool, later: timedelta) -> None:
     _, rule, field, time = CHANGES[verb]
     fields: dict[str, Any] = {field: time if is_set else None}
     key, bystander = make_api_key(**fields), make_api_key()

@@ -94,9 +94,7 @@ async def test_concurrent_batched_purges_delete_each_record_once(storage: Storag
 
 
 @pytest.mark.parametrize(("late", "lag"), [(-1, 0), (0, 0), (90, 90)])
-async def test_purge_lag_is_the_age_of_the_oldest_expired_record(
-    storage: Storage, key: ApiKey, late: int, lag: int
-) -> None:
+async def test_purge_lag_is_the_age_of_the_oldest_record(storage: Storage, key: ApiKey, late: int, lag: int) -> None:
     retention = RetentionService(storage=storage, clock=lambda: EXPIRES + timedelta(seconds=late), retry=LENIENT_RETRY)
     assert await retention.purge_lag() == timedelta()
     await store(storage, *[make_idempotency_record(key, expires_at=EXPIRES + INSTANT * number) for number in (1, 0, 2)])

@@ -7,18 +7,84 @@ from typing import Any
 
 import pytest
 
+from adapters.clock import utc_now
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
 from domain.api_keys import ApiKeyUserNotFoundError, Scope
+from domain.errors import DomainError
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post, PostNotFoundError, PostStatus
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 from tests.support.factories import make_post, make_user, store, stored_api_keys, stored_posts, stored_users
-from tests.support.service_factories import key_service, post_service
+from tests.support.principals import HookedStorage
+from tests.support.service_factories import key_service, post_service, user_service
 from tests.support.use_case_runner import UseCaseRunner
 
 CALLERS = 20
+AUTHOR = make_user(email="ada@example.org")
+DRAFT = make_post(AUTHOR, status=PostStatus.DRAFT)
+Call = Callable[[Storage, Post], Coroutine[Any, Any, Any]]
+
+
+def _update_author(**changes: Any) -> Call:
+    return lambda storage, draft: _users(storage).update(SYSTEM_PRINCIPAL, draft.author_id, **changes)
+
+
+def _update_post(**changes: Any) -> Call:
+    return lambda storage, draft: post_service(storage, now=utc_now).update(SYSTEM_PRINCIPAL, draft.id, **changes)
+
+
+def _users(storage: Storage) -> UserService:
+    return user_service(storage, now=utc_now)
+
+
+INTERRUPTIONS: dict[str, Call] = {
+    "deactivate author": _update_author(is_active=False),
+    "rename author": _update_author(full_name="Renamed"),
+    "change e-mail": _update_author(email="new@example.org"),
+    "delete author": lambda storage, draft: _users(storage).delete(SYSTEM_PRINCIPAL, draft.author_id),
+    "create user": lambda storage, _: _users(storage).create(SYSTEM_PRINCIPAL, email="NEW@example.org"),
+    "edit post": _update_post(content="edited"),
+}
+CALLS: dict[str, Call] = INTERRUPTIONS | {
+    "create post": lambda storage, draft: post_service(storage).create(
+        SYSTEM_PRINCIPAL, author_id=draft.author_id, title="New", content="x"
+    ),
+    "create key": lambda storage, draft: key_service(storage).create(
+        SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], user_id=draft.author_id
+    ),
+    "publish post": _update_post(title="New", status=PostStatus.PUBLISHED),
+    "rename version 1": _update_author(full_name="Ada L.", expected=[1]),
+    "delete version 1": lambda storage, draft: _users(storage).delete(SYSTEM_PRINCIPAL, draft.author_id, expected=[1]),
+}
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+@pytest.mark.parametrize("call", CALLS)
+async def test_interrupted_call_equals_consecutive_calls(storage: Storage, call: str, interruption: str) -> None:
+    async def run(storage: Storage, caller: Storage) -> list[Any]:
+        """Return the type of the result, and the fields of all entities."""
+        try:
+            result = await CALLS[call](caller, DRAFT)
+        except DomainError as error:
+            result = error
+        users, posts = await stored_users(storage), await stored_posts(storage)
+        assert result in [*users, *posts] or not isinstance(result, User | Post)
+        return [
+            type(result),
+            [(user.email, user.full_name, user.is_active, user.version) for user in users],
+            [(post.title, post.content, post.status, post.version) for post in posts],
+            [key.user_id for key in await stored_api_keys(storage)],
+        ]
+
+    consecutive = InMemoryStorage()
+    for each in (consecutive, storage):
+        await store(each, AUTHOR, DRAFT)
+    await INTERRUPTIONS[interruption](consecutive, DRAFT)
+    interrupted = HookedStorage(storage, within=lambda: INTERRUPTIONS[interruption](storage, DRAFT))
+    assert await run(storage, interrupted) == await run(consecutive, consecutive)
 
 
 def _count(results: Sequence[object]) -> Counter[str]:
@@ -55,26 +121,9 @@ async def test_concurrent_use_cases_store_an_email_once(storage: Storage, users:
 async def test_concurrent_retries_of_add_store_the_user_once(storage: Storage) -> None:
     people = [make_user() for _ in range(30)]
     for person in people:  # a retry rarely meets its own insert, so repeat
-        await asyncio.gather(*[_add(storage, person) for _ in range(CALLERS)])
+        runner = UseCaseRunner(storage)
+        await asyncio.gather(*[runner.change(lambda work: work.users.add(person)) for _ in range(CALLERS)])  # noqa: B023
     assert await stored_users(storage) == people[::-1]
-
-
-async def _add(storage: Storage, user: User) -> None:
-    await UseCaseRunner(storage).change(lambda work: work.users.add(user))
-
-
-Call = Callable[[Storage, Post], Coroutine[Any, Any, Any]]
-CALLS: dict[str, Call] = {
-    "create": lambda storage, draft: post_service(storage).create(
-        SYSTEM_PRINCIPAL, author_id=draft.author_id, title="New", content="x"
-    ),
-    "publish": lambda storage, draft: post_service(storage).update(
-        SYSTEM_PRINCIPAL, draft.id, title="New", status=PostStatus.PUBLISHED
-    ),
-    "create key": lambda storage, draft: key_service(storage).create(
-        SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], user_id=draft.author_id
-    ),
-}
 
 
 async def _drafts(storage: Storage) -> list[Post]:
@@ -84,10 +133,8 @@ async def _drafts(storage: Storage) -> list[Post]:
     return drafts
 
 
-@pytest.mark.parametrize("call", ["create", "publish"])
-async def test_post_use_case_fails_after_concurrent_deactivation(
-    storage: Storage, users: UserService, call: str
-) -> None:
+@pytest.mark.parametrize("call", ["create post", "publish post"])
+async def test_post_write_fails_after_concurrent_deactivation(storage: Storage, users: UserService, call: str) -> None:
     drafts = await _drafts(storage)
 
     async def deactivate() -> list[Post]:
@@ -105,13 +152,13 @@ async def test_post_use_case_fails_after_concurrent_deactivation(
     }
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("call", ["create post", "publish post", "create key"])
 @pytest.mark.parametrize("attempt", range(3))
 async def test_delete_user_deletes_concurrently_written_data(
-    storage: Storage, users: UserService, call: Call, attempt: int
+    storage: Storage, users: UserService, call: str, attempt: int
 ) -> None:
     drafts = await _drafts(storage)
-    tasks = [call(storage, draft) for draft in drafts[attempt:]]
+    tasks = [CALLS[call](storage, draft) for draft in drafts[attempt:]]
     erase = users.delete(SYSTEM_PRINCIPAL, drafts[0].author_id)
     *results, erased = await asyncio.gather(*tasks, erase, return_exceptions=True)
     assert erased is None

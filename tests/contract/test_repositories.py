@@ -91,9 +91,7 @@ async def test_repository_returns_the_added_entity(storage: Storage, entity: Any
     [("users", UserNotFoundError), ("posts", PostNotFoundError), ("keys", ApiKeyNotFoundError)],
     indirect=["kind"],
 )
-async def test_repository_get_raises_not_found_for_unknown_id(
-    storage: Storage, kind: str, error: type[Exception]
-) -> None:
+async def test_repository_get_raises_for_unknown_id(storage: Storage, kind: str, error: type[Exception]) -> None:
     entity = make(kind)
     await store(storage, entity)
     async with storage.readonly() as work:
@@ -156,9 +154,7 @@ async def test_repository_write_raises_for_another_version(
 
 
 @all_writes
-async def test_repository_write_raises_for_unknown_entity(
-    storage: Storage, kind: str, write: Write, version: int
-) -> None:
+async def test_repository_write_raises_for_unknown_id(storage: Storage, kind: str, write: Write, version: int) -> None:
     with pytest.raises(ConcurrentUpdateError):
         await write(storage, make(kind, version=version))
     assert await listed(storage, kind) == []

@@ -2,10 +2,10 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from sqlalchemy import URL
 
@@ -28,8 +28,4 @@ def benchmark_server(name: str, report: Callable[[str], None]) -> Iterator[URL]:
 def install_shutdown_handler() -> None:
     """Turn signals into exceptions, so that context managers stop child processes."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+        signal.signal(number, lambda number, _: sys.exit(128 + number))

@@ -44,24 +44,21 @@ class FreezingProxy:
         """Serve one connection."""
         task = asyncio.current_task()
         self._serving.add(task)
+        self._writers.append(writer)
         try:
-            await self._serve(reader, writer)
+            await self._flows.wait()
+            query = dict(self._url.query)
+            if directory := query.get("host"):
+                path = f"{directory}/.s.PGSQL.{query.get('port', 5432)}"
+                inner, outer = await asyncio.open_unix_connection(path)
+            else:
+                inner, outer = await asyncio.open_connection(self._url.host or "localhost", self._url.port or 5432)
+            self._writers.append(outer)
+            await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
             self._serving.discard(task)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        await self._flows.wait()
-        query = dict(self._url.query)
-        if directory := query.get("host"):
-            path = f"{directory}/.s.PGSQL.{query.get('port', 5432)}"
-            inner, outer = await asyncio.open_unix_connection(path)
-        else:
-            inner, outer = await asyncio.open_connection(self._url.host or "localhost", self._url.port or 5432)
-        self._writers.append(outer)
-        await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
