@@ -11,8 +11,15 @@ import pytest
 import structlog
 from sqlalchemy import URL
 
+from application.ports import Storage
+from application.posts import PostService
+from application.users import UserService
+from domain.api_keys import ApiKey
+from domain.users import User
 from tests.support.database_fixture import DRIVERS, DatabaseFixture, opened, with_empty_tables
+from tests.support.factories import make_api_key, make_user, store_api_keys, store_users
 from tests.support.postgres_server import CONTAINER, EMBEDDED, running_server
+from tests.support.service_factories import post_service, user_service
 from tests.support.subprocess_coverage import enable_daemon_coverage
 from tests.support.template_databases import Databases
 
@@ -120,3 +127,28 @@ def restored_logs() -> Iterator[None]:
     yield
     structlog.configure(**before[0])
     root.handlers[:], root.level = before[1], before[2]
+
+
+@pytest.fixture
+def users(storage: Storage) -> UserService:
+    """The use cases of users over the storage of the test; its directory defines the fixture `storage`."""
+    return user_service(storage)
+
+
+@pytest.fixture
+def posts(storage: Storage) -> PostService:
+    return post_service(storage)
+
+
+@pytest.fixture
+async def user(storage: Storage) -> User:
+    user = make_user()
+    await store_users(storage, user)
+    return user
+
+
+@pytest.fixture
+async def key(storage: Storage) -> ApiKey:
+    key = make_api_key()
+    await store_api_keys(storage, key)
+    return key

@@ -23,9 +23,7 @@ from domain.api_keys import ApiKey, Scope
 from domain.users import EmailAlreadyRegisteredError, User
 from tests.support.factories import (
     a_request,
-    make_api_key,
     make_idempotency_record,
-    store,
     stored_api_keys,
     stored_posts,
     stored_users,
@@ -48,13 +46,6 @@ def test_idempotency_record_holds_the_request_and_its_result() -> None:
 
 def test_idempotency_record_hides_its_result() -> None:
     assert "answer" not in repr(STORED)
-
-
-@pytest.fixture
-async def key(storage: InMemoryStorage) -> ApiKey:
-    key = make_api_key()
-    await store(storage, key)
-    return key
 
 
 Create = Callable[[InMemoryStorage, User, IdempotentRequest[Any]], Awaitable[Created[Any]]]

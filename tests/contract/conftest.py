@@ -8,14 +8,10 @@ import pytest
 
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.ports import Storage
-from application.posts import PostService
-from application.users import UserService
-from domain.api_keys import ApiKey
 from tests.contract.entities import AUTHOR
 from tests.support.database_fixture import DRIVERS, DatabaseFixture, with_empty_tables
-from tests.support.factories import make_api_key, store
+from tests.support.factories import store
 from tests.support.polling import wait_until
-from tests.support.service_factories import post_service, user_service
 
 MEMORY = "memory"
 AtOnce = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
@@ -47,28 +43,11 @@ def is_waiting(shared: DatabaseFixture | None) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def users(storage: Storage) -> UserService:
-    return user_service(storage)
-
-
-@pytest.fixture
-def posts(storage: Storage) -> PostService:
-    return post_service(storage)
-
-
-@pytest.fixture
 async def kind(request: pytest.FixtureRequest, storage: Storage) -> str:
     """Return the kind of the entities, with a stored author of posts."""
     if request.param == "posts":
         await store(storage, AUTHOR)
     return str(request.param)
-
-
-@pytest.fixture
-async def key(storage: Storage) -> ApiKey:
-    key = make_api_key()
-    await store(storage, key)
-    return key
 
 
 @pytest.fixture

@@ -86,9 +86,7 @@ async def test_record_use_of_unknown_key_succeeds(storage: Storage) -> None:
     assert await stored_api_keys(storage) == []
 
 
-async def test_concurrent_key_changes_store_the_extreme_times(storage: Storage) -> None:
-    key = make_api_key()
-    await store(storage, key)
+async def test_concurrent_key_changes_store_the_extreme_times(storage: Storage, key: ApiKey) -> None:
     times = [SECOND * number for number in range(-9, 10)]
 
     async def change(time: timedelta) -> None:
@@ -101,9 +99,7 @@ async def test_concurrent_key_changes_store_the_extreme_times(storage: Storage) 
     ]
 
 
-async def test_concurrent_revocations_store_a_single_time(storage: Storage) -> None:
-    key = make_api_key()
-    await store(storage, key)
+async def test_concurrent_revocations_store_a_single_time(storage: Storage, key: ApiKey) -> None:
     seen: set[object] = set()
 
     async def revoke(number: int) -> None:

@@ -168,18 +168,16 @@ async def test_delete_user_deletes_concurrently_written_data(
     assert await stored_api_keys(storage) == []
 
 
-async def test_concurrent_delete_user_succeeds_once(users: UserService) -> None:
-    user = await users.create(SYSTEM_PRINCIPAL, email="ada@example.org")
+async def test_concurrent_delete_user_succeeds_once(users: UserService, user: User) -> None:
     results = await asyncio.gather(
         *[users.delete(SYSTEM_PRINCIPAL, user.id) for _ in range(CALLERS)], return_exceptions=True
     )
     assert _count(results) == {"NoneType": 1, UserNotFoundError.__name__: CALLERS - 1}
 
 
-async def test_concurrent_status_updates_are_allowed_transitions(storage: Storage, posts: PostService) -> None:
-    author = make_user()
-    post = make_post(author)
-    await store(storage, author, post)
+async def test_concurrent_status_updates_follow_the_lifecycle(storage: Storage, posts: PostService, user: User) -> None:
+    post = make_post(user)
+    await store(storage, post)
     targets = [PostStatus.ARCHIVED, PostStatus.PUBLISHED] * (CALLERS // 2)
     results = await asyncio.gather(*[posts.update(SYSTEM_PRINCIPAL, post.id, status=target) for target in targets])
     history = {result.version: result.status for result in results} | {1: PostStatus.PUBLISHED}

@@ -24,13 +24,6 @@ async def _found(storage: Storage, text: str, **arguments: Any) -> list[Post]:
     return [hit.post for hit in await _search(storage, text, **arguments)]
 
 
-@pytest.fixture
-async def author(storage: Storage) -> User:
-    author = make_user()
-    await store(storage, author)
-    return author
-
-
 @pytest.mark.parametrize(
     ("text", "query", "is_found"),
     [
@@ -56,38 +49,38 @@ async def author(storage: Storage) -> User:
 )
 @pytest.mark.parametrize("field", ["title", "content"])
 async def test_search_matches_tokens_of_title_or_content(
-    storage: Storage, author: User, *, field: str, text: str, query: str, is_found: bool
+    storage: Storage, user: User, *, field: str, text: str, query: str, is_found: bool
 ) -> None:
-    post = make_post(author, **{"title": "T", "content": "C", field: text})
+    post = make_post(user, **{"title": "T", "content": "C", field: text})
     await store(storage, post)
     expected = [SearchHit(post=post, in_title=field == "title")] if is_found else []
     assert await _search(storage, query) == expected
 
 
-async def test_search_matches_title_and_content_together(storage: Storage, author: User) -> None:
-    post = make_post(author, title="Analytical", content="engine")
+async def test_search_matches_title_and_content_together(storage: Storage, user: User) -> None:
+    post = make_post(user, title="Analytical", content="engine")
     await store(storage, post)
     assert await _search(storage, "analytical engine") == [SearchHit(post=post, in_title=False)]
     assert await _found(storage, "analyticalengine") == []
 
 
-async def test_search_ignores_tokens_beyond_the_maximum_length(storage: Storage, author: User) -> None:
-    post = make_post(author, title="other", content="\U0001f989" * 2000)
+async def test_search_ignores_tokens_beyond_the_maximum_length(storage: Storage, user: User) -> None:
+    post = make_post(user, title="other", content="\U0001f989" * 2000)
     await store(storage, post)
     assert await _found(storage, "other") == [post]
     assert await _found(storage, "\U0001f989" * 200) == []
 
 
 @pytest.mark.parametrize("word", ["'", "\\", "a'b", "a\\'b", "a & !b", "a:*", "", " ", "%s", "$1", ":x", "x" * 256])
-async def test_search_finds_no_post_by_an_invalid_token(storage: Storage, author: User, word: str) -> None:
-    await store(storage, make_post(author, title="a b x", content=word or "c"))
+async def test_search_finds_no_post_by_an_invalid_token(storage: Storage, user: User, word: str) -> None:
+    await store(storage, make_post(user, title="a b x", content=word or "c"))
     async with storage.readonly() as work:
         assert await work.posts.search([word], limit=9) == []
 
 
-async def test_search_returns_title_matches_first_then_newest(storage: Storage, author: User) -> None:
+async def test_search_returns_title_matches_first_then_newest(storage: Storage, user: User) -> None:
     texts = [("T", "owl"), ("owl", "C"), ("T", "owl"), ("owl", "C"), ("T", "C"), ("owl", "C"), ("T", "owl")]
-    posts = [make_post(author, title=title, content=content) for title, content in texts]
+    posts = [make_post(user, title=title, content=content) for title, content in texts]
     await store(storage, *posts)
     expected = [posts[number] for number in (5, 3, 1, 6, 2, 0)]
     assert await _found(storage, "owl") == expected
@@ -99,9 +92,9 @@ async def test_search_returns_title_matches_first_then_newest(storage: Storage, 
             assert await _found(storage, "owl", after=hit.position, limit=limit) == expected[number + 1 :][:limit]
 
 
-async def test_search_pages_are_complete_during_concurrent_writes(storage: Storage, author: User) -> None:
+async def test_search_pages_are_complete_during_concurrent_writes(storage: Storage, user: User) -> None:
     def some(number: int) -> Post:
-        return make_post(author, title="owl" if number % 2 else "T", content="an owl")
+        return make_post(user, title="owl" if number % 2 else "T", content="an owl")
 
     await store(storage, *[some(number) for number in range(20)])
     unseen = list(await _search(storage, "owl"))
@@ -115,12 +108,12 @@ async def test_search_pages_are_complete_during_concurrent_writes(storage: Stora
         gone = [page[-1], *unseen[len(page) : len(page) + 1]]
         unseen = unseen[len(page) + 1 :]
         if after.in_title:
-            newer = make_post(author, title="T", content="owl")
+            newer = make_post(user, title="T", content="owl")
             unseen = [*[hit for hit in unseen if hit.in_title], SearchHit(post=newer, in_title=False)] + [
                 hit for hit in unseen if not hit.in_title
             ]
             await store(storage, newer)
-        await store(storage, make_post(author, title="owl"))
+        await store(storage, make_post(user, title="owl"))
         async with storage.transaction() as work:
             for hit in gone:
                 await work.posts.delete(hit.post)
@@ -128,8 +121,8 @@ async def test_search_pages_are_complete_during_concurrent_writes(storage: Stora
     assert len(seen) > 15
 
 
-async def test_search_finds_an_updated_post_by_its_new_text(storage: Storage, author: User) -> None:
-    post = make_post(author, title="owl", content="C")
+async def test_search_finds_an_updated_post_by_its_new_text(storage: Storage, user: User) -> None:
+    post = make_post(user, title="owl", content="C")
     await store(storage, post)
     changed = next_version(post, title="eagle", content="an owl")
     async with storage.transaction() as work:

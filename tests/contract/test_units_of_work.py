@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from application.ports import ConcurrentUpdateError, Storage, UnitOfWork
+from domain.api_keys import ApiKey
 from domain.posts import AuthorNotFoundError, PostNotFoundError
-from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
+from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 from tests.support.factories import (
     EXPIRES,
     make_api_key,
@@ -89,42 +90,36 @@ async def test_unit_of_work_reads_data_committed_since_its_begin(storage: Storag
 @pytest.mark.parametrize("writes", [1, 2])
 @pytest.mark.parametrize("error", [UnforeseenError, UserNotFoundError, asyncio.CancelledError])
 async def test_unit_of_work_rolls_back_when_its_block_raises(
-    storage: Storage, error: type[BaseException], writes: int, look: bool
+    storage: Storage, user: User, error: type[BaseException], writes: int, look: bool
 ) -> None:
-    kept = make_user()
-    await store(storage, kept)
     with pytest.raises(error):
         async with storage.transaction() as work:
             for _ in range(writes):
                 await work.users.add(make_user())
-            await work.users.delete(kept)
+            await work.users.delete(user)
             if look:
                 await work.users.list(limit=9)
             raise error
-    assert await stored_users(storage) == [kept]
+    assert await stored_users(storage) == [user]
 
 
-async def test_unit_of_work_rolls_back_when_a_write_fails(storage: Storage) -> None:
-    kept, stale = make_user(), make_user(version=7)
-    await store(storage, kept)
+async def test_unit_of_work_rolls_back_when_a_write_fails(storage: Storage, user: User) -> None:
     with pytest.raises(ConcurrentUpdateError):
         async with storage.transaction() as work:
             await work.users.add(make_user())
-            await work.users.update(stale)
+            await work.users.update(make_user(version=7))
             await work.users.add(make_user())
     with pytest.raises(EmailAlreadyRegisteredError):
-        await store(storage, make_user(), make_user(email=kept.email))
+        await store(storage, make_user(), make_user(email=user.email))
     with pytest.raises(AuthorNotFoundError):
         async with storage.transaction() as work:
-            await work.users.delete(kept)
-            await work.posts.add(make_post(kept))
-    assert await stored_users(storage) == [kept]
+            await work.users.delete(user)
+            await work.posts.add(make_post(user))
+    assert await stored_users(storage) == [user]
 
 
 @pytest.mark.parametrize("kind", ["duplicate", "stale"])
-async def test_failed_write_raises_at_the_next_read_at_the_latest(storage: Storage, kind: str) -> None:
-    user = make_user()
-    await store(storage, user)
+async def test_failed_write_raises_at_the_next_read_at_the_latest(storage: Storage, user: User, kind: str) -> None:
     error = EmailAlreadyRegisteredError if kind == "duplicate" else ConcurrentUpdateError
 
     async def write_and_read(work: UnitOfWork) -> None:
@@ -160,12 +155,9 @@ async def test_unit_of_work_commits_after_a_not_found_error(storage: Storage) ->
     assert await stored_users(storage) == [user]
 
 
-async def test_readonly_unit_of_work_raises_for_every_write(storage: Storage) -> None:
-    user = make_user()
+async def test_readonly_unit_of_work_raises_for_every_write(storage: Storage, user: User, key: ApiKey) -> None:
     post = make_post(user)
-    await store(storage, user, post)
-    key = make_api_key()
-    await store(storage, key)
+    await store(storage, post)
     writes: list[Callable[[UnitOfWork], Awaitable[object]]] = [
         lambda work: work.users.add(make_user()),
         lambda work: work.users.update(next_version(user)),

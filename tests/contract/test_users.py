@@ -47,9 +47,7 @@ async def test_user_repository_compares_normalized_emails(storage: Storage) -> N
     assert await stored_users(storage) == [second, respelled]
 
 
-async def test_find_by_email_returns_null_for_unknown_email(storage: Storage) -> None:
-    user = make_user()
-    await store(storage, user)
+async def test_find_by_email_returns_null_for_unknown_email(storage: Storage, user: User) -> None:
     await store(storage, make_user(id=user.id, email="else@example.org"))
     async with storage.readonly() as work:
         assert await work.users.find_by_email("absent@example.org") is None
