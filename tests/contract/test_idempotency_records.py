@@ -1,7 +1,7 @@
 """Tests for the repository of idempotency records. See also test_purges.py."""
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -157,14 +157,12 @@ async def test_record_is_not_in_flight_after_its_unit_of_work_ends(
 ) -> None:
     outcome = make_idempotency_record(key)
     repetition = replace(outcome, response=b"again")
-    try:
+    with suppress(KeyError, asyncio.CancelledError):
         async with storage.transaction() as work:
             await work.idempotency.add(outcome)
             await work.users.list(limit=1)
             if end is not None:
                 raise end
-    except (KeyError, asyncio.CancelledError):
-        pass
     assert await replay_error(storage, repetition) == (outcome if end is None else None)
 
 

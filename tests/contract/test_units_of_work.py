@@ -134,15 +134,11 @@ async def test_failed_write_raises_at_the_next_read_at_the_latest(storage: Stora
         async with storage.transaction() as work:
             await write_and_read(work)
             raise UnforeseenError
-    is_swallowed = False
     with pytest.raises(error):  # the commit raises the swallowed error again
         async with storage.transaction() as work:
-            try:
+            with pytest.raises(error):
                 await write_and_read(work)
-            except error:
-                is_swallowed = True
             await work.users.add(make_user())
-    assert is_swallowed
     assert await stored_users(storage) == [user]
 
 
