@@ -107,9 +107,7 @@ async def test_use_case_is_not_retried_when_deadline_is_zero(time: FakeTime, err
     observed: list[TransientStorageError] = []
     storage = _failing(error, 1)
     with pytest.raises(error):
-        await user_service(storage, retry=RetryPolicy(max_elapsed=0, observer=observed.append)).get(
-            SYSTEM_PRINCIPAL, new_id()
-        )
+        await UseCaseRunner(storage, retry=RetryPolicy(max_elapsed=0, observer=observed.append)).read(_do_nothing)
     assert (time.pauses, storage.times, observed) == ([], 0, [])
 
 
