@@ -14,11 +14,11 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-import migrations.operations  # noqa: F401 - registers the safe operations
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.models import Base
 from adapters.settings import database_url
 from migrations.operations.autogenerate import process_revision_directives
+from migrations.operations.checkpoints import delete_checkpoints
 from migrations.runner.advisory_lock import migration_lock
 from migrations.runner.lock_retry import LockRetryPolicy
 from migrations.runner.phases import Phase, encode_applied
@@ -64,25 +64,24 @@ def configure(require_lock: Callable[[], None] = lambda: None, **options: Any) -
     """Configure Alembic to run the revisions of the phase, and return the plan."""
 
     def on_version_apply(ctx: MigrationContext, step: MigrationInfo, heads: set[str], run_args: object) -> None:  # noqa: ARG001 - Alembic's
+        delete_checkpoints(ctx)
         ctx.execute(f"COMMENT ON TABLE alembic_version IS '{encode_applied(context.script, heads)}'")
         subject = getattr(step.up_revision, "doc", "")
         report(f"{'applied' if step.is_upgrade else 'undid'} revision {step.up_revision_id}: {subject}")
 
     options |= {
         "target_metadata": Base.metadata,
+        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
         "lock_retry_policy": policy,
         "report": report,
         "on_version_apply": on_version_apply,
+        "process_revision_directives": process_revision_directives,
+        "template_args": {"phase": phase, "release": release},
         "transaction_per_migration": True,
     }
     context.configure(**options)
     plan = MigrationPlan(context.get_context().opts["fn"], phase, release, require_lock=require_lock)
-    context.configure(
-        process_revision_directives=process_revision_directives(phase),
-        template_args={"phase": phase, "release": release},
-        fn=plan.steps,
-        **options,
-    )
+    context.configure(fn=plan.steps, **options)
     return plan
 
 

@@ -39,22 +39,21 @@ def trace(
     options = {} if parallel else {"options": _NO_PARALLEL_WORKERS}
     engine = create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool, connect_args=options)
     observer = StatementObserver(engine)
-    filled: set[str] = set()
     with engine.connect() as connection:
         config.attributes |= {"connection": connection, "phase": "contract", "report": lambda _: None}
         for script in reversed(list(ScriptDirectory.from_config(config).walk_revisions())):
             reports = observer.reports = []
             command.upgrade(config, script.revision)
-            insert_sample_rows(connection, rows, filled)
+            insert_sample_rows(connection, rows)
             if only not in {None, script.revision}:
                 continue
             if statements(script, upgrade=False):
                 observer.is_downgrade = True
                 command.downgrade(config, f"{script.revision}@-1")
-                insert_sample_rows(connection, rows, filled)
+                insert_sample_rows(connection, rows)
                 observer.is_downgrade, observer.reports = False, []
                 command.upgrade(config, script.revision)
-                insert_sample_rows(connection, rows, filled)
+                insert_sample_rows(connection, rows)
             yield script, reports
     engine.dispose()
 

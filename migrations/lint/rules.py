@@ -1,5 +1,6 @@
 """The rules that squawk lacks."""
 
+import ast
 import re
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -7,7 +8,6 @@ from pathlib import Path
 
 from alembic.script import Script
 
-from migrations.lint.source_checks import internal_imports, offline_mode_checks
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, phase_of, safe_from, version_key
 from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
@@ -31,13 +31,6 @@ _TRANSACTIONS = re.compile(
     r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE TRANSACTION)\b", re.IGNORECASE
 )
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
-_REWRITES = re.compile(r"VACUUM (?:\([^)]*)?\bFULL\b|CLUSTER\b|REINDEX\b|REFRESH MATERIALIZED VIEW\b", re.IGNORECASE)
-_REWRITING = re.compile(
-    r"ALTER (?:COLUMN )?+\S+ (?:SET DATA )?TYPE\b|SET (?:(?:UN)?LOGGED|ACCESS METHOD|TABLESPACE)\b"
-    r"|ADD (?:COLUMN )?+(?:IF NOT EXISTS )?+\S+ .*(?:\) STORED\b|\bAS IDENTITY\b|\b(?:SMALL|BIG)?SERIAL[248]?\b"
-    r"|DEFAULT (?:\w+\.)?(?:random|gen_random_uuid|uuidv[47]|clock_timestamp|timeofday|nextval)\b)",
-    re.IGNORECASE,
-)
 _IDEMPOTENT = re.compile(
     r"(?:CREATE|DROP)\b.* IF (?:NOT )?EXISTS\b|CREATE OR REPLACE\b|(?:COMMENT|GRANT|REVOKE|ANALYZE|LOCK|SET)\b"
     r"|DO\b.*\bIF (?:NOT )?EXISTS\b",
@@ -50,6 +43,7 @@ _IDEMPOTENT_ACTION = re.compile(
     re.IGNORECASE,
 )
 _TIMEOUTS = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNORECASE)
+_SERVER_ATTRIBUTES = frozenset({"as_sql", "is_offline_mode", "get_bind", "bind", "connection"})
 
 
 def check(script: Script, upgrade: list[Transaction], downgrade: list[Transaction]) -> Iterator[Violation]:
@@ -58,9 +52,6 @@ def check(script: Script, upgrade: list[Transaction], downgrade: list[Transactio
     for statement in (each for each in up + down if not each.from_safe_operation):
         for rule, message in _check_statement(statement):
             yield rule, f"{message}: {_short(statement)}"
-    for statement in up:
-        if _rewrites_table(statement):
-            yield "table-rewrite", f"rewrites the whole table: {_short(statement)}"
     for tables in _locked_together(upgrade):
         yield "multi-table-lock", f"one transaction locks {', '.join(tables)}; write one revision for each table"
     for statement in (*_repeated_statements(upgrade), *_repeated_statements(downgrade)):
@@ -91,12 +82,18 @@ def _check_source(source: str) -> Iterator[Violation]:
     # The runner's timeouts limit how long a revision blocks other sessions.
     for name in sorted(set(_TIMEOUTS.findall(source))):
         yield "timeout-override", f"revision sets {name}; the migration runner sets it"
-    for name in offline_mode_checks(source):
+    nodes = list(ast.walk(ast.parse(source)))
+    for name in sorted({node.attr for node in nodes if isinstance(node, ast.Attribute)} & _SERVER_ATTRIBUTES):
         message = f"revision behaves differently offline (uses {name}); the linter cannot check it"
         yield "offline-dependent", message
-    # Statements that run through migration internals would count as safe.
-    for name in internal_imports(source):
-        yield "internal-import", f"revision imports {name}; revisions may import only op from migrations"
+    imports = [
+        f"{node.module}.{each.name}" for node in nodes if isinstance(node, ast.ImportFrom) for each in node.names
+    ]
+    imports += [each.name for node in nodes if isinstance(node, ast.Import) for each in node.names]
+    for name in imports:
+        # Statements that run through migration internals would count as safe.
+        if name.partition(".")[0] == "migrations" and name != "migrations.operations.op":
+            yield "internal-import", f"revision imports {name}; revisions may import only op from migrations"
 
 
 def _check_phase(script: Script) -> Iterator[Violation]:
@@ -126,13 +123,6 @@ def _repeated_statements(parts: list[Transaction]) -> Iterator[Statement]:
     for transaction in parts[:-1]:
         if transaction.atomic:
             yield from transaction.statements
-
-
-def _rewrites_table(statement: Statement) -> bool:
-    """Return True if the statement rewrites a table or an index while it blocks writes."""
-    line = mask_literals(statement.text)
-    rewrites = _REWRITES.match(line) is not None and not _CONCURRENTLY.search(line)
-    return rewrites or any(map(_REWRITING.match, alter_table_actions(line)))
 
 
 def _is_idempotent(statement: Statement) -> bool:

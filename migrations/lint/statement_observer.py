@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,23 +10,22 @@ import psycopg
 from sqlalchemy import Engine, event
 
 from migrations.sql.locks import LOCK_MODES_BY_STRENGTH, WRITE_BLOCKING_LOCKS, locks_of
-from migrations.sql.origin import StatementOrigin, statement_origin
+from migrations.sql.revision_sql import StatementOrigin, statement_origin
 
-_SERVICE_TABLES = "c.relnamespace = 'public'::regnamespace AND c.relname !~ '^alembic'"
-_LOCKS = f"""
-    SELECT c.oid, c.relname, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-    WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_backend_pid() AND c.relkind IN ('r', 'p')
-    AND {_SERVICE_TABLES}
-"""
-_RELATIONS = f"""
+_RELATIONS = """
     SELECT c.oid, c.relname, c.relfilenode, CASE c.relkind WHEN 'r' THEN greatest(c.reltuples, 0)::bigint ELSE 0 END,
         pg_stat_get_xact_tuples_returned(c.oid) + (
             SELECT coalesce(sum(pg_stat_get_xact_tuples_returned(indexrelid)), 0)::bigint
             FROM pg_index WHERE indrelid = c.oid
         ),
         pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid)
-        + pg_stat_get_xact_tuples_deleted(c.oid)
-    FROM pg_class c WHERE c.relkind IN ('r', 'i') AND {_SERVICE_TABLES}
+        + pg_stat_get_xact_tuples_deleted(c.oid),
+        ARRAY(
+            SELECT upper(regexp_replace(replace(mode, 'Lock', ''), '([a-z])([A-Z])', '\\1 \\2', 'g'))
+            FROM pg_locks WHERE locktype = 'relation' AND relation = c.oid AND granted AND pid = pg_backend_pid()
+        )
+    FROM pg_class c
+    WHERE c.relkind IN ('r', 'i') AND c.relnamespace = 'public'::regnamespace AND c.relname !~ '^alembic'
 """
 _BOOKKEEPING = re.compile(
     r"\s*(?:SELECT|SHOW|SET|RESET"
@@ -67,6 +67,7 @@ class _Relation(NamedTuple):
     rows: int
     read: int
     written: int
+    lock_modes: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class StatementObserver:
         event.listen(engine, "rollback", self._on_transaction_end)
 
     def _before_execute(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        origin = statement_origin()
+        origin = statement_origin.get()
         is_bookkeeping = origin is StatementOrigin.SAFE_OPERATION and _BOOKKEEPING.match(statement)
         if origin is StatementOrigin.RUNNER or is_bookkeeping:
             return
@@ -113,13 +114,15 @@ class StatementObserver:
             " ".join(statement.split()).replace("%%", "%"),
             milliseconds,
             milliseconds,
-            from_safe_operation=statement_origin() is StatementOrigin.SAFE_OPERATION,
+            from_safe_operation=statement_origin.get() is StatementOrigin.SAFE_OPERATION,
             is_downgrade=self.is_downgrade,
-            # Outside a transaction, the locks are already released.
-            locks=locks_of(statement) if raw.autocommit and not start.wrapped else _held_locks(raw, start.relations),
         )
+        if raw.autocommit and not start.wrapped:  # outside a transaction, the locks are already released
+            report.locks = locks_of(statement)
         for oid, now in _relations(raw).items():
             then = start.relations.get(oid, _Relation(now.name, now.file, 0, 0, 0))
+            if then.rows and (modes := [mode for mode in now.lock_modes if mode != "ACCESS SHARE"]):
+                report.locks[now.name] = max(modes, key=LOCK_MODES_BY_STRENGTH.index)
             report.scanned |= {now.name} if 0 < then.rows <= 2 * (now.read - then.read) else set()
             report.written |= {now.name} if 0 < then.rows <= 2 * (now.written - then.written) else set()
             report.rewritten |= {now.name} if now.file != then.file else set()
@@ -150,16 +153,6 @@ class StatementObserver:
         last.milliseconds = max(last.milliseconds, report.milliseconds)
         last.blocked_milliseconds = max(last.blocked_milliseconds, report.blocked_milliseconds)
         last.scanned |= report.scanned
-
-
-def _held_locks(raw: psycopg.Connection[Any], relations: dict[int, _Relation]) -> dict[str, str]:
-    """Return the strongest lock of the session on each table that had rows before the statement."""
-    strongest: dict[str, str] = {}
-    for oid, table, name in raw.execute(_LOCKS.encode()).fetchall():
-        mode = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Lock")).upper()
-        if mode != "ACCESS SHARE" and oid in relations and relations[oid].rows > 0:
-            strongest[table] = max(strongest.get(table, mode), mode, key=LOCK_MODES_BY_STRENGTH.index)
-    return strongest
 
 
 def _relations(raw: psycopg.Connection[Any]) -> dict[int, _Relation]:

@@ -1,56 +1,27 @@
 """Writes new revisions for `make migration`: after the last one of their phase, with safe operations."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from alembic.autogenerate import comparators
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import render_op_text, renderers
 from alembic.operations import MigrateOperation, ops
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Table
 
 from migrations.runner.phases import Phase, expand_heads, single_head
 
-Directives = Callable[[MigrationContext, Any, list[ops.MigrationScript]], None]
 
-
-def process_revision_directives(phase: Phase) -> Directives:
-    """Return the Alembic hook that places new revisions and makes their operations safe."""
-
-    def process(context: MigrationContext, revision: Iterable[Any], scripts: list[ops.MigrationScript]) -> None:  # noqa: ARG001 - Alembic's
-        directory = context.opts["script"]
-        expand = single_head(expand_heads(directory))
-        contract = frozenset(directory.get_heads()) - {expand}
-        for script in scripts:
-            script.head, script.splice = expand, True
-            if phase is Phase.CONTRACT and contract:
-                script.head, script.depends_on = single_head(contract), expand
-            for operations in (*script.upgrade_ops_list, *script.downgrade_ops_list):
-                rewrite_operations(operations)
-
-    return process
-
-
-@comparators.dispatch_for("table")
-def compare_check_constraints(  # noqa: PLR0917 - Alembic calls it by position
-    context: AutogenContext,
-    table_ops: ops.ModifyTableOps,
-    schema: str | None,
-    table_name: str,
-    database_table: Table | None,
-    model_table: Table | None,
-) -> None:
-    """Add the CHECK constraints to a comparison by name, because Alembic does not compare them."""
-    if database_table is None or model_table is None:
-        return
-    checks = {str(each.name): each for each in model_table.constraints if isinstance(each, CheckConstraint)}
-    stored = {str(each["name"]): each for each in context.inspector.get_check_constraints(table_name, schema)}
-    for name in checks.keys() - stored.keys():
-        table_ops.ops.append(ops.CreateCheckConstraintOp(name, table_name, str(checks[name].sqltext)))
-    for name in stored.keys() - checks.keys():
-        check = ops.CreateCheckConstraintOp(name, table_name, stored[name]["sqltext"])
-        table_ops.ops.append(ops.DropConstraintOp(name, table_name, type_="check", _reverse=check))
+def process_revision_directives(context: MigrationContext, _: object, scripts: list[ops.MigrationScript]) -> None:
+    """Append new revisions to their phase, and make their operations safe; a hook of Alembic."""
+    directory = context.opts["script"]
+    expand = single_head(expand_heads(directory))
+    contract = frozenset(directory.get_heads()) - {expand}
+    for script in scripts:
+        script.head, script.splice = expand, True
+        if context.opts["template_args"]["phase"] is Phase.CONTRACT and contract:
+            script.head, script.depends_on = single_head(contract), expand
+        for operations in (*script.upgrade_ops_list, *script.downgrade_ops_list):
+            _rewrite_operations(operations)
 
 
 class SafeRewrite(MigrateOperation):
@@ -70,8 +41,8 @@ def _render(context: AutogenContext, operation: SafeRewrite) -> str:
     return operation.render(context)
 
 
-def rewrite_operations(container: ops.OpContainer) -> None:
-    """Replace operations on database_table tables by safe operations.
+def _rewrite_operations(container: ops.OpContainer) -> None:
+    """Replace operations on existing tables by safe operations.
 
     A revision with safe operations can be repeated, so its other operations get IF (NOT) EXISTS.
     """
@@ -95,7 +66,10 @@ def _rewrite(original: MigrateOperation) -> Iterator[MigrateOperation]:
     """Yield the replacements of an operation, or the operation if it has no safe form."""
     match original:
         case ops.CreateIndexOp():
-            yield SafeRewrite(original, lambda context: _concurrently(render_op_text(context, original)))
+            yield SafeRewrite(
+                original,
+                lambda context: render_op_text(context, original).replace("index(", "index_concurrently(", 1),
+            )
         case ops.DropIndexOp(index_name=index, table_name=table):
             yield _call(original, "drop_index_concurrently", index, table)
         case ops.CreateUniqueConstraintOp(constraint_name=str(name), kw=kw) if not any(kw.values()):
@@ -125,7 +99,3 @@ def _call(original: MigrateOperation, name: str, *arguments: Any, **keywords: An
     values = [repr(str(each) if isinstance(each, str) else each) for each in arguments]
     values += [f"{keyword}={value!r}" for keyword, value in keywords.items()]
     return SafeRewrite(original, lambda context: f"{context.opts['alembic_module_prefix']}{name}({', '.join(values)})")
-
-
-def _concurrently(code: str) -> str:
-    return code.replace("create_index(", "create_index_concurrently(", 1)

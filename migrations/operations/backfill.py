@@ -5,18 +5,22 @@ A trigger or the running release must set the column in rows that are written du
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
-from alembic.operations import Operations
 from sqlalchemy import Row
 
 from migrations.operations.backfill_sql import BackfillSpec, BackfillStatements
-from migrations.operations.batch_size import AdaptiveBatchSize
 from migrations.operations.checkpoints import Checkpoint, CheckpointStore
-from migrations.operations.progress_bar import ProgressBar
-from migrations.operations.steps import StepRunner, steps
+from migrations.operations.steps import StepRunner
 from migrations.runner.lock_retry import MigrationError, retry_on_lock_timeout
+
+TARGET_SECONDS = 0.05
+"""The duration of a batch. It delays writers of the batch's rows, and commits that wait for the WAL."""
+INITIAL_ROWS = 10
+_GROWTH_FACTOR = 2.0
+"""The maximum change per batch, because one slow batch may have waited for a lock."""
+REPORT_INTERVAL_SECONDS = 10.0
 
 _TYPE = """
     SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
@@ -25,55 +29,62 @@ _TYPE = """
 _ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(quote_ident(:table))"
 
 
-@Operations.register_operation("backfill")
-class BackfillOperation:
-    """The method of `op` for backfills."""
+class Progress:
+    """Reports the progress of one run toward an estimated number of rows, every ten seconds."""
 
-    @classmethod
-    def backfill(
-        cls,
-        operations: Operations,
-        table_name: str,
-        assignments: str,
-        *,
-        where: str = "TRUE",
-        key: Sequence[str] = ("id",),
-        batch: int = 1000,
-        pause: float = 0.02,
-    ) -> None:
-        """Run UPDATE table_name SET assignments WHERE where, in batches.
+    def __init__(self, report: Callable[[str], None], title: str, estimate: int, *, start: int) -> None:
+        self._report = report
+        self._title = title
+        self._estimate = estimate
+        self._start = start
+        self._started = self._reported = time.monotonic()
+        if start:
+            report(f"{title}: continues after {start:,} rows")
 
-        Every matching row is updated once, even if the migration is killed and started again. A batch scans at most
-        `batch` rows. The batch size shrinks if a batch holds its row locks too long. After a batch with updates, the
-        backfill waits `pause` seconds.
+    def update(self, rows: int) -> None:
+        """Report the number of updated rows, if the last report is old."""
+        now = time.monotonic()
+        if now - self._reported >= REPORT_INTERVAL_SECONDS:
+            self._reported = now
+            rate = (rows - self._start) / (now - self._started)
+            self._report(f"{self._title}: {rows:,} rows of about {max(rows, self._estimate):,}, {rate:,.0f}/s")
 
-        `key` has columns that are unique together and NOT NULL, and that are the first columns of an index. The best
-        key follows the order of insertion, because a batch then changes few pages.
-        """
-        spec = BackfillSpec(table_name, assignments, where, key, batch, pause)
-        with steps(operations, f"backfilling {table_name}") as run:
-            checkpoints = CheckpointStore(run, str(spec))
-            sql = BackfillStatements(spec, run.quote, checkpoints.condition)
-            if run.offline:
-                run.run_concurrently(sql.script(run.policy.limits()["lock_timeout"]))
-            elif not checkpoints.start_or_resume().finished:
-                with run.limited(statement_timeout=0):
-                    _update_all(run, spec, sql, checkpoints)
-                checkpoints.finish()
+    def finish(self, rows: int) -> None:
+        """Report the total."""
+        self._report(f"{self._title}: done, {rows:,} rows in {time.monotonic() - self._started:.1f} s")
 
 
-def _update_all(run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, checkpoints: CheckpointStore) -> None:
+def next_batch_size(rows: int, seconds: float, max_rows: int) -> int:
+    """Return the size of the next batch from the size and duration of the last one."""
+    factor = min(_GROWTH_FACTOR, max(1 / _GROWTH_FACTOR, TARGET_SECONDS / max(seconds, 1e-9)))
+    return max(1, min(max_rows, round(rows * factor)))
+
+
+def run_backfill(run: StepRunner, spec: BackfillSpec) -> None:
+    """Run a backfill, or continue it after its checkpoint; offline, write it as a script."""
+    checkpoints = CheckpointStore(run, str(spec))
+    sql = BackfillStatements(spec, run.quote, checkpoints.condition)
+    if run.offline:
+        run.run_concurrently(sql.script(run.policy.limits()["lock_timeout"]))
+    elif not (checkpoint := checkpoints.start_or_resume()).finished:
+        with run.limited(statement_timeout=0):
+            _update_all(run, spec, sql, checkpoints, checkpoint)
+        checkpoints.finish()
+
+
+def _update_all(
+    run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, checkpoints: CheckpointStore, checkpoint: Checkpoint
+) -> None:
     types = [_type_of(run, spec.table_name, column) for column in spec.key]
-    checkpoint = checkpoints.read()
-    estimate = run.fetch_one(_ESTIMATE, table=spec.table_name)
-    title = f"backfill of {spec.table_name}"
-    progress = ProgressBar(run.context, title, estimate[0] if estimate else 0, start=checkpoint.updated_rows)
-    size = AdaptiveBatchSize(spec.batch_size)
+    (estimate,) = run.fetch_one(_ESTIMATE, table=spec.table_name) or (0,)
+    report = run.context.opts["report"]
+    progress = Progress(report, f"backfill of {spec.table_name}", estimate, start=checkpoint.updated_rows)
+    rows = min(INITIAL_ROWS, spec.batch_size)
     while True:
         run.running.require_lock()
         started = time.monotonic()
-        batch = _run_batch(run, sql.table, sql.batch_statement(checkpoint.last_key, types, size.rows))
-        size.record_duration(time.monotonic() - started)
+        batch = _run_batch(run, sql.table, sql.batch_statement(checkpoint.last_key, types, rows))
+        rows = next_batch_size(rows, time.monotonic() - started, spec.batch_size)
         if batch is None:
             # The table has no more rows, or the session of a killed process has moved the checkpoint.
             last_key, checkpoint = checkpoint.last_key, checkpoints.read()

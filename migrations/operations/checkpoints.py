@@ -8,14 +8,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alembic.script import ScriptDirectory
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from migrations.operations.steps import StepRunner, quote_literal
+from migrations.operations.steps import StepRunner, quote_literal, running_revision
 from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, MigrationError, sqlstate
 from migrations.runner.phases import with_ancestors
-from migrations.runner.running_revision import RunningRevision
 
 TABLE = "alembic_backfills"
 _CREATE_TABLE = f"""
@@ -80,12 +79,13 @@ class CheckpointStore:
         self._run.run_concurrently(f"UPDATE {TABLE} SET finished = true WHERE {self.condition}")
 
 
-def delete_checkpoints(connection: Connection, running: RunningRevision, scripts: ScriptDirectory) -> None:
-    """Delete the checkpoints of a revision; if it is undone, also those of later revisions."""
-    if connection.execute(text(_TABLE_EXISTS)).first() is None:
+def delete_checkpoints(context: MigrationContext) -> None:
+    """Delete the checkpoints of the running revision; if it is undone, also those of later revisions."""
+    running, connection = running_revision(context), context.connection
+    if context.as_sql or connection is None or connection.execute(text(_TABLE_EXISTS)).first() is None:
         return
     for (revision,) in connection.execute(text(f"SELECT DISTINCT revision FROM {TABLE}")).all():
-        known = with_ancestors(scripts, [revision])
+        known = with_ancestors(context.opts["script"], [revision])
         is_undone = not running.up and (not known or running.revision in known)
         if is_undone or revision == running.revision:
             connection.execute(text(f"DELETE FROM {TABLE} WHERE revision = :revision"), {"revision": revision})

@@ -2,18 +2,40 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from alembic.operations import Operations
+from alembic import op
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Executable, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.runner.lock_retry import MigrationError, policy_of, retry_on_lock_timeout
-from migrations.runner.running_revision import running
-from migrations.sql.origin import StatementOrigin, statements_from
+from migrations.sql.revision_sql import StatementOrigin, statements_from
 
 MAX_IDENTIFIER_BYTES = 63
 """PostgreSQL truncates longer names, and does not find the object under its full name."""
+
+
+@dataclass(slots=True)
+class RunningRevision:
+    """A revision while it is applied or undone, retries included.
+
+    `require_lock` raises MigrationError if the migration lock is lost. `commits` is True after the first safe
+    operation, which commits the statements before it. `backfills` counts the backfills that this attempt has started.
+    """
+
+    revision: str = ""
+    up: bool = True
+    require_lock: Callable[[], None] = lambda: None
+    commits: bool = False
+    backfills: int = 0
+
+
+def running_revision(context: MigrationContext) -> RunningRevision:
+    """Return the running revision of a migration context. The linter sets none."""
+    running: RunningRevision = context.opts.setdefault("running_revision", RunningRevision())
+    return running
 
 
 class StepRunner:
@@ -22,14 +44,13 @@ class StepRunner:
     Offline (`--sql`) it writes every step, as if the database had no objects.
     """
 
-    def __init__(self, operations: Operations, current_step: str) -> None:
-        self._operations = operations
+    def __init__(self, context: MigrationContext, current_step: str) -> None:
         self._current_step = current_step
         self._completed_steps = 0
-        self.context = operations.get_context()
-        self.policy = policy_of(self.context)
-        self.running = running(self.context)
-        self.connection = None if self.context.as_sql else self.context.connection
+        self.context = context
+        self.policy = policy_of(context)
+        self.running = running_revision(context)
+        self.connection = None if context.as_sql else context.connection
         self.offline = self.connection is None
 
     @property
@@ -58,7 +79,7 @@ class StepRunner:
         milliseconds = round(1000 * self.policy.weak_lock_timeout)
         try:
             with self.limited(statement_timeout=milliseconds, lock_timeout=milliseconds):
-                self._operations.execute(literal_text(statement))
+                op.execute(literal_text(statement))
         except DBAPIError:
             return False
         return True
@@ -73,16 +94,36 @@ class StepRunner:
         """Return True if `source`, a query from FROM on, has a row."""
         return self.fetch_one(f"SELECT 1 {source}", **parameters) is not None
 
+    def require_same_definition(
+        self, query: str, create: Executable, *, table: str, referent: str | None = None, **parameters: str
+    ) -> None:
+        """Raise MigrationError if the existing object differs from the one that `create` makes.
+
+        `query` returns the server's text of a definition. `create` runs on empty temporary tables with the same names,
+        in a second session that is rolled back. `table` and `referent` are SQL names.
+        """
+        row, name = self.fetch_one(query, **parameters), parameters["name"]
+        if row is None or self.connection is None:
+            raise MigrationError(f"{name} on {table} was dropped while the migration ran; run it again")
+        with self.connection.engine.connect() as connection:
+            for each in dict.fromkeys([table, referent or table]):
+                keys = " INCLUDING INDEXES" if each == referent else ""
+                connection.execute(text(f"CREATE TEMPORARY TABLE {each} (LIKE {each}{keys})"))
+            connection.execute(create)
+            expected = connection.execute(text(query), parameters).scalar_one()
+        if row[0] != expected:
+            raise MigrationError(f"{name} on {table} exists with another definition: {row[0]}; expected: {expected}")
+
     @contextmanager
     def limited(self, **milliseconds: int) -> Iterator[None]:
         """Set timeouts for the block; afterwards the limits of the policy apply again."""
         for name, value in milliseconds.items():
-            self._operations.execute(f"SET {name} = {value}")
+            op.execute(f"SET {name} = {value}")
         try:
             yield
         finally:
             for name in milliseconds:
-                self._operations.execute(f"SET {name} = {self.policy.limits()[name]}")
+                op.execute(f"SET {name} = {self.policy.limits()[name]}")
 
     def quote(self, *names: str) -> str:
         """Return the names as SQL identifiers. Raises MigrationError if PostgreSQL would truncate one."""
@@ -103,8 +144,8 @@ class StepRunner:
 
         def attempt() -> None:
             if (first := before()) is not None:
-                self._operations.execute(literal_text(first))
-            self._operations.execute(executable)
+                op.execute(literal_text(first))
+            op.execute(executable)
 
         with self.limited(**limits):
             retry_on_lock_timeout(
@@ -114,12 +155,12 @@ class StepRunner:
 
 
 @contextmanager
-def steps(operations: Operations, current_step: str) -> Iterator[StepRunner]:
+def steps(current_step: str) -> Iterator[StepRunner]:
     """Commit the revision's transaction, and yield a runner for steps outside it."""
-    context = operations.get_context()
-    running(context).commits = True
+    context = op.get_context()
+    running_revision(context).commits = True
     with statements_from(StatementOrigin.SAFE_OPERATION), context.autocommit_block():
-        yield StepRunner(operations, current_step)
+        yield StepRunner(context, current_step)
 
 
 def literal_text(statement: str) -> TextClause:

@@ -9,14 +9,15 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from migrations.runner.lock_holders import describe_lock_holders, interrupt_autovacuum, tables_in_statement
+from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
 
 T = TypeVar("T")
 
@@ -24,6 +25,24 @@ LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
 NOTHING_COMPLETED = "nothing was changed"
+
+_TABLES = """
+    SELECT coalesce(indrelid, named.oid) FROM unnest(CAST(:names AS text[])) AS name
+    JOIN pg_class AS named ON named.oid = to_regclass(name) LEFT JOIN pg_index ON indexrelid = named.oid
+"""
+_HOLDERS = text(f"""
+    SELECT format('pid %s (%s, %s for %s s) holds %s on %s',
+                  pid, coalesce(nullif(application_name, ''), usename, backend_type), state,
+                  extract(epoch FROM now() - xact_start)::integer, string_agg(DISTINCT mode, ', '),
+                  string_agg(DISTINCT relation::regclass::text, ', '))
+    FROM pg_locks JOIN pg_stat_activity USING (pid) JOIN pg_class ON pg_class.oid = relation
+    WHERE locktype = 'relation' AND granted AND pid <> pg_backend_pid() AND datname = current_database()
+      AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace) AND relkind IN ('r', 'p')
+      AND (cardinality(CAST(:names AS text[])) = 0 OR relation IN ({_TABLES}))
+    GROUP BY pid, application_name, usename, backend_type, state, xact_start
+    ORDER BY xact_start LIMIT 3
+""")
+_NAMES = text(f"SELECT DISTINCT found::regclass::text FROM ({_TABLES}) AS tables (found)")
 
 
 class MigrationError(Exception):
@@ -58,8 +77,8 @@ class LockRetryPolicy:
 
 def policy_of(context: MigrationContext) -> LockRetryPolicy:
     """Return the retry policy of a migration context."""
-    policy = context.opts.get("lock_retry_policy")
-    return policy if isinstance(policy, LockRetryPolicy) else LockRetryPolicy()
+    policy: LockRetryPolicy = context.opts.get("lock_retry_policy", LockRetryPolicy())
+    return policy
 
 
 def retry_on_lock_timeout(
@@ -88,13 +107,49 @@ def retry_on_lock_timeout(
             step = current_step()
             attempts[step] += 1
             if attempts[step] == policy.attempts or state == QUERY_CANCELED:
-                names = tables_in_statement(error.statement) if tables is None else tables
+                names = _tables_in_statement(error.statement) if tables is None else tables
                 reason = _reason(context, state, attempts[step], names)
                 raise MigrationError(f"{step}: {reason}; {completed_work()}") from error
             time.sleep(policy.backoff(attempts[step]))
             if tables is None and context.connection is not None:
-                blocked = tables_in_statement(error.statement, write_blocked=True)
-                interrupt_autovacuum(context.connection, blocked, policy.weak_lock_timeout)
+                blocked = _tables_in_statement(error.statement, write_blocked=True)
+                _interrupt_autovacuum(context.connection, blocked, policy.weak_lock_timeout)
+
+
+def _tables_in_statement(statement: str | None, *, write_blocked: bool = False) -> list[str]:
+    """Return the SQL names of the tables and indexes that a statement locks, or only those it blocks for writes."""
+    return [
+        name
+        for name, mode in locks_of((statement or "").strip()).items()
+        if name.count('"') % 2 == 0 and (not write_blocked or mode in WRITE_BLOCKING_LOCKS)
+    ]
+
+
+def _describe_lock_holders(connection: Connection | None, names: Sequence[str]) -> str:
+    """Describe the sessions with locks on these tables (or on any table), oldest transaction first."""
+    if connection is None:
+        return ""
+    holders = [str(holder) for (holder,) in connection.execute(_HOLDERS, {"names": list(names)})]
+    return "; ".join(holders) or "the lock is free again; run the migration again"
+
+
+def _interrupt_autovacuum(connection: Connection, names: Sequence[str], timeout_seconds: float) -> None:
+    """Make autovacuum release these tables.
+
+    PostgreSQL cancels autovacuum after another session has waited for it for deadlock_timeout. The lock requested here
+    does not block reads or writes. A lock held by another session is ignored.
+    """
+    if not names:
+        return
+    with nullcontext() if connection.in_transaction() else connection.begin():
+        for (table,) in connection.execute(_NAMES, {"names": list(names)}).all():
+            connection.exec_driver_sql(f"""
+                DO $$ BEGIN
+                    PERFORM set_config('lock_timeout', '{round(1000 * timeout_seconds)}', true);
+                    LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE;
+                EXCEPTION WHEN lock_not_available OR deadlock_detected OR query_canceled THEN NULL;
+                END $$
+            """)
 
 
 def _reason(context: MigrationContext, state: str | None, attempts: int, names: Sequence[str]) -> str:
@@ -102,7 +157,7 @@ def _reason(context: MigrationContext, state: str | None, attempts: int, names: 
         limit = _current_limit(context, "statement_timeout") / 1000
         return f"stopped after the statement_timeout of {limit:g} s" if limit else "cancelled by another session"
     limit = _current_limit(context, "lock_timeout")
-    return f"no lock after {attempts} attempts of {limit} ms ({describe_lock_holders(context.connection, names)})"
+    return f"no lock after {attempts} attempts of {limit} ms ({_describe_lock_holders(context.connection, names)})"
 
 
 def _current_limit(context: MigrationContext, name: str) -> int:

@@ -1,18 +1,17 @@
 """Applies revisions: each in one transaction, with time limits and retries."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import Script
 from sqlalchemy import Connection, text
 
-from migrations.operations.checkpoints import delete_checkpoints, drop_empty_table
+from migrations.operations.checkpoints import drop_empty_table
+from migrations.operations.steps import RunningRevision
 from migrations.runner.lock_retry import NOTHING_COMPLETED, LockRetryPolicy, retry_on_lock_timeout
 from migrations.runner.phases import Phase, select_steps
-from migrations.runner.running_revision import RunningRevision, set_running
-from migrations.sql.origin import StatementOrigin, statements_from
+from migrations.sql.revision_sql import StatementOrigin, statements_from
 
 PlannedSteps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
@@ -40,29 +39,20 @@ class MigrationPlan:
             step = self._steps[0]
             self._require_lock()
             if self._running is None:
-                self._running = self._start(step, context)
-            set_running(context, self._running)
+                self._running = self._start(step)
+            self._running.backfills = 0  # this attempt starts with the first backfill
+            context.opts["running_revision"] = self._running
             yield step
             self._running = None
             self.has_committed_step = True
             del self._steps[0]
 
-    def _start(self, step: MigrationStep, context: MigrationContext) -> RunningRevision:
-        """Make the step delete its checkpoints in its last transaction, and return the running revision."""
+    def _start(self, step: MigrationStep) -> RunningRevision:
+        """Mark the statements of the step, and return its revision."""
+        step.migration_fn = statements_from(StatementOrigin.REVISION)(step.migration_fn)
         script = getattr(step, "revision", None)
         name = script.revision if isinstance(script, Script) else ""
-        running = RunningRevision(name, up=step.is_upgrade, require_lock=self._require_lock)
-        migrate = step.migration_fn
-
-        @wraps(migrate)
-        def migrate_and_delete_checkpoints(**arguments: Any) -> None:
-            with statements_from(StatementOrigin.REVISION):
-                migrate(**arguments)
-            if not context.as_sql and context.connection is not None:
-                delete_checkpoints(context.connection, running, context.opts["script"])
-
-        step.migration_fn = migrate_and_delete_checkpoints
-        return running
+        return RunningRevision(name, up=step.is_upgrade, require_lock=self._require_lock)
 
     def current_step(self) -> str:
         """Return a short description of the running step."""

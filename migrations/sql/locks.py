@@ -1,8 +1,7 @@
 """Predicts the table locks of a statement from its text."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from alembic.script import Script
 
@@ -94,45 +93,34 @@ def _table_names(found: re.Match[str]) -> list[str]:
     return re.findall(r'(?:ONLY )?([\w."]+)', found["tables"])
 
 
-@dataclass(frozen=True, slots=True)
 class SchemaObjects:
     """Objects that revisions create: the table of an index, the referenced table of a foreign key (table, name)."""
 
-    indexes: Mapping[str, str]
-    referenced_tables: Mapping[tuple[str, str], str]
+    def __init__(self, scripts: Iterable[Script]) -> None:
+        self._tables: dict[str, str] = {}
+        self._referenced: dict[tuple[str, str], str] = {}
+        for line in (mask_literals(statement.text) for script in scripts for statement in statements(script)):
+            if (index := _INDEX.match(line)) is not None:
+                (self._tables[index["index"]],) = _table_names(index)
+            if (altered := _CREATED_OR_ALTERED.match(line)) is not None:
+                (table,) = _table_names(altered)
+                self._referenced |= {(table, name or to): to for name, to in _FOREIGN_KEY.findall(line)}
 
     def locks_of(self, statement: str) -> dict[str, str]:
         """Return the lock mode of a statement by table, including tables that it does not name."""
-        locks = {self.indexes.get(name, name): mode for name, mode in locks_of(statement).items()}
+        locks = {self._tables.get(name, name): mode for name, mode in locks_of(statement).items()}
         line = mask_literals(statement)
-        if (dropped := _DROPPED_TABLES.match(line)) is not None:
-            for table in _table_names(dropped):
-                locks |= {to: "ACCESS EXCLUSIVE" for (of, _), to in self.referenced_tables.items() if of == table}
-        for constraint in _DROPPED_CONSTRAINT.findall(line):
-            locks |= {
-                to: "ACCESS EXCLUSIVE" for table in [*locks] if (to := self.referenced_tables.get((table, constraint)))
-            }
-        return locks
+        dropped = _DROPPED_TABLES.match(line)
+        tables = _table_names(dropped) if dropped else []
+        constraints = {(table, name) for table in locks for name in _DROPPED_CONSTRAINT.findall(line)}
+        referenced = [to for key, to in self._referenced.items() if key[0] in tables or key in constraints]
+        return locks | dict.fromkeys(referenced, "ACCESS EXCLUSIVE")
 
-
-def collect_schema_objects(scripts: Iterable[Script]) -> SchemaObjects:
-    """Return the indexes and foreign keys that the revisions create."""
-    indexes: dict[str, str] = {}
-    referenced: dict[tuple[str, str], str] = {}
-    for line in (mask_literals(statement.text) for script in scripts for statement in statements(script)):
-        if (index := _INDEX.match(line)) is not None:
-            (indexes[index["index"]],) = _table_names(index)
-        if (altered := _CREATED_OR_ALTERED.match(line)) is not None:
-            (table,) = _table_names(altered)
-            referenced |= {(table, name or to): to for name, to in _FOREIGN_KEY.findall(line)}
-    return SchemaObjects(indexes, referenced)
-
-
-def locking_statements(script: Script, schema_objects: SchemaObjects) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the statements of a revision that lock older tables, with these locks."""
-    new: set[str] = set()
-    for statement in statements(script):
-        locks = schema_objects.locks_of(statement.text)
-        new |= {table for table, mode in locks.items() if mode == "NEW"}
-        if old := {table: mode for table, mode in locks.items() if table not in new}:
-            yield statement.text, old
+    def locking_statements(self, script: Script) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the statements of a revision that lock older tables, with these locks."""
+        new: set[str] = set()
+        for statement in statements(script):
+            locks = self.locks_of(statement.text)
+            new |= {table for table, mode in locks.items() if mode == "NEW"}
+            if old := {table: mode for table, mode in locks.items() if table not in new}:
+                yield statement.text, old

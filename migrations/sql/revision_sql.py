@@ -1,14 +1,40 @@
 """Converts a revision to SQL: its transactions and their statements."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 
-from migrations.sql.origin import StatementOrigin, statement_origin
 from migrations.sql.parser import split_statements
+
+
+class StatementOrigin(Enum):
+    """The code that issues a statement."""
+
+    RUNNER = auto()
+    """Alembic and the runner: version table, time limits, checkpoints."""
+    REVISION = auto()
+    SAFE_OPERATION = auto()
+
+
+statement_origin = ContextVar("statement_origin", default=StatementOrigin.RUNNER)
+"""The origin of the statements that run now."""
+
+
+@contextmanager
+def statements_from(origin: StatementOrigin) -> Iterator[None]:
+    """Mark the statements of the block as issued by `origin`."""
+    token = statement_origin.set(origin)
+    try:
+        yield
+    finally:
+        statement_origin.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +64,7 @@ def transactions(script: Script, *, upgrade: bool = True) -> list[Transaction]:
 
     def collect(sql: str) -> None:
         texts = list(split_statements(sql))
-        is_safe = statement_origin() is StatementOrigin.SAFE_OPERATION
+        is_safe = statement_origin.get() is StatementOrigin.SAFE_OPERATION
         if not (is_safe and sql.startswith("SET ")):  # the time limits of a step
             result[-1].statements.extend(Statement(text, is_safe, len(texts) > 1) for text in texts)
 

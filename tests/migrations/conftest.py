@@ -8,8 +8,8 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy import Connection as SqlAlchemyConnection
 from sqlalchemy.pool import NullPool
 
-from tests.migrations.revision_fixtures import Revisions, insert_users
-from tests.support.template_databases import Connection, connected, with_driver
+from tests.migrations.revision_fixtures import RevisedDatabase, Revisions
+from tests.support.template_databases import connected, with_driver
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def own(tmp_path: Path) -> Revisions:
 
 
 @pytest.fixture
-def users(scratch: URL) -> Iterator[Connection]:
-    """A session on the test's database, which has 100 users."""
-    with connected(scratch) as connection:
-        insert_users(connection, 100)
-        yield connection
+def database(scratch: URL, own: Revisions, request: pytest.FixtureRequest) -> Iterator[RevisedDatabase]:
+    """A database and the test's revisions; through both drivers if the test uses `driver`."""
+    driver = request.getfixturevalue("driver") if "driver" in request.fixturenames else "asyncpg"
+    with connected(scratch) as session:
+        yield RevisedDatabase(own.directory, with_driver(scratch, driver), session)

@@ -20,35 +20,29 @@ from tests.migrations.revision_fixtures import Revisions
 
 KEY = 'key=("author_id", "id")'
 FORMS = [
-    ("an index", 'op.create_index("ix_m1", "posts", ["title"])'),
-    ("an index", 'op.create_index_concurrently("ix_m2", "posts", ["title"])'),
-    ("drop an index", 'op.drop_index("ix_m1", "posts")'),
-    ("drop an index", 'op.drop_index_concurrently("ix_m2", "posts")'),
-    ("a foreign key", 'op.create_foreign_key("fk_m1", "posts", "users", ["author_id"], ["id"])'),
-    ("a foreign key", 'op.add_foreign_key("fk_m2", "posts", "users", ["author_id"], ["id"])'),
-    ("a check", 'op.create_check_constraint("ck_m1", "posts", "char_length(title) > 0")'),
-    ("a check", 'op.add_check("ck_m2", "posts", "char_length(title) > 0")'),
-    ("NOT NULL", 'op.alter_column("posts", "published_at", nullable=False)'),
-    ("NOT NULL", 'op.drop_not_null("posts", "published_at")'),
-    ("NOT NULL", 'op.add_not_null("posts", "published_at")'),
-    ("a unique constraint", 'op.create_unique_constraint("uq_m1", "posts", ["id"])'),
-    ("a unique constraint", 'op.add_unique("uq_m2", "posts", ["id"])'),
-    (
-        "a column with a value for each row",
-        'op.add_column("posts", sa.Column("a", sa.Uuid(), server_default=sa.func.gen_random_uuid()))',
-    ),
-    (
-        "a column with a value for each row",
-        'op.add_column("posts", sa.Column("b", sa.Uuid()), if_not_exists=True)\n'
-        'op.backfill("posts", "b = gen_random_uuid()", ' + KEY + ")",
-    ),
-    ("fill a column", 'op.execute("UPDATE posts SET a = id")'),
-    ("fill a column", 'op.backfill("posts", "b = id", ' + KEY + ")"),
-    ("another type", 'op.alter_column("posts", "version", type_=sa.BigInteger())'),
+    'op.create_index("ix_m1", "posts", ["title"])',
+    'op.create_index_concurrently("ix_m2", "posts", ["title"])',
+    'op.drop_index("ix_m1", "posts")',
+    'op.drop_index_concurrently("ix_m2", "posts")',
+    'op.create_foreign_key("fk_m1", "posts", "users", ["author_id"], ["id"])',
+    'op.add_foreign_key("fk_m2", "posts", "users", ["author_id"], ["id"])',
+    'op.create_check_constraint("ck_m1", "posts", "char_length(title) > 0")',
+    'op.add_check("ck_m2", "posts", "char_length(title) > 0")',
+    'op.alter_column("posts", "published_at", nullable=False)',
+    'op.drop_not_null("posts", "published_at")',
+    'op.add_not_null("posts", "published_at")',
+    'op.create_unique_constraint("uq_m1", "posts", ["id"])',
+    'op.add_unique("uq_m2", "posts", ["id"])',
+    'op.add_column("posts", sa.Column("a", sa.Uuid(), server_default=sa.func.gen_random_uuid()))',
+    'op.add_column("posts", sa.Column("b", sa.Uuid()), if_not_exists=True)\n'
+    'op.backfill("posts", "b = gen_random_uuid()", ' + KEY + ")",
+    'op.execute("UPDATE posts SET a = id")',
+    'op.backfill("posts", "b = id", ' + KEY + ")",
+    'op.alter_column("posts", "version", type_=sa.BigInteger())',
 ]
 
 
-def row(operation: str, form: str, reports: Sequence[StatementReport]) -> str:
+def row(form: str, reports: Sequence[StatementReport]) -> str:
     """Return the measurements of one form as a line of the table."""
     worst = max(reports, key=lambda each: (bool(each.write_blocked_tables), each.milliseconds))
     lock = ", ".join(f"{worst.locks[table]} on {table}" for table in worst.write_blocked_tables) or ", ".join(
@@ -59,7 +53,7 @@ def row(operation: str, form: str, reports: Sequence[StatementReport]) -> str:
         if each.executions > 1:
             blocked += f"; each of {each.executions:,} batches at most {each.milliseconds:,.0f} ms"
     total = sum(each.total for each in reports)
-    return f"| {operation} | `{form}` | {lock} | {blocked} | {total:,.0f} ms |"
+    return f"| `{form}` | {lock} | {blocked} | {total:,.0f} ms |"
 
 
 def main() -> None:
@@ -69,11 +63,11 @@ def main() -> None:
     rows = parser.parse_args().rows
     with TemporaryDirectory() as directory, temporary_database(make_url(database_url())) as url:
         own = Revisions(Path(directory))
-        forms = {own.add(form): (operation, form) for operation, form in FORMS}
-        config = own.config(url, policy=LockRetryPolicy(statement_timeout=3600))
+        forms = {own.add(form): form for form in FORMS}
+        config = own.config(url, lock_retry_policy=LockRetryPolicy(statement_timeout=3600))
         for script, reports in trace(config, url, rows, parallel=True):
             if script.revision in forms:
-                sys.stdout.write(row(*forms[script.revision], reports).replace("\n", "; ") + "\n")
+                sys.stdout.write(row(forms[script.revision], reports).replace("\n", "; ") + "\n")
                 sys.stdout.flush()
 
 

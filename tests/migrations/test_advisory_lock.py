@@ -11,15 +11,15 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
 from adapters.postgres.schema.state import upgrade
-from migrations.runner.advisory_lock import migration_lock
-from migrations.runner.alembic_config import alembic_config
+from migrations.runner.advisory_lock import ADVISORY_LOCK_KEY, migration_lock
 from migrations.runner.lock_retry import MigrationError
-from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, Revisions, insert_users
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema
 from tests.support.template_databases import connected, with_driver
 
-KEY = int.from_bytes(b"hexapost")
+LOCK = f"SELECT pg_advisory_lock({ADVISORY_LOCK_KEY})"
+UNLOCK = f"SELECT pg_advisory_unlock({ADVISORY_LOCK_KEY})"
 LOCKS = """
     FROM pg_locks JOIN pg_database d ON d.oid = database
     WHERE locktype = 'advisory' AND datname = current_database()
@@ -34,43 +34,43 @@ def _short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_migration_waits_for_a_running_migration(empty: URL, driver: str) -> None:
     reported: list[str] = []
     with connected(empty) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [KEY])
+        other.execute(LOCK.encode())
         migrating = asyncio.create_task(asyncio.to_thread(upgrade, with_driver(empty, driver), reported.append))
         await wait_until(lambda: migrating.done() or reported != [])
         assert reported == [f"another migration is running (pid {other.info.backend_pid}); waiting for its lock"]
         assert (migrating.done(), schema(empty)) == (False, [])
-        other.execute("SELECT pg_advisory_unlock(%s)", [KEY])
+        other.execute(UNLOCK.encode())
         await migrating
-        assert other.execute("SELECT pg_try_advisory_lock(%s)", [KEY]).fetchone() == (True,)
+        assert other.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,)
     assert reported[1] == "applied revision ccc0279a8e0d: create users and posts"
     assert revisions(empty) == [EXPAND_HEAD]
 
 
-@pytest.mark.parametrize("look", [command.current, command.check])
-def test_readonly_alembic_command_does_not_take_the_lock(scratch: URL, look: Callable[[Config], None]) -> None:
-    reported: list[str] = []
-    with connected(scratch) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [KEY])
-        look(alembic_config(url=scratch, report=reported.append))
-    assert reported == []
+@pytest.mark.parametrize("read", [command.current, command.check])
+def test_readonly_alembic_command_does_not_take_the_lock(
+    database: RevisedDatabase, read: Callable[[Config], None]
+) -> None:
+    database.execute(LOCK)
+    read(database.config(report=database.reported.append))
+    assert database.reported == []
 
 
 @pytest.mark.parametrize("change", [command.downgrade, command.stamp])
-def test_alembic_command_that_changes_waits_for_the_lock(scratch: URL, change: Callable[[Config, str], None]) -> None:
-    reported: list[str] = []
-    with connected(scratch) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [KEY])
+def test_alembic_command_that_changes_waits_for_the_lock(
+    database: RevisedDatabase, change: Callable[[Config, str], None]
+) -> None:
+    def unlock(line: str) -> None:
+        database.execute(UNLOCK)
+        database.reported.append(line)
 
-        def unlock(line: str) -> None:
-            other.execute("SELECT pg_advisory_unlock(%s)", [KEY])
-            reported.append(line)
-
-        change(alembic_config(url=scratch, report=unlock), EXPAND_HEAD)
-    assert [line.partition(" (")[0] for line in reported] == ["another migration is running"]
+    database.execute(LOCK)
+    change(database.config(report=unlock), EXPAND_HEAD)
+    assert [line.partition(" (")[0] for line in database.reported] == ["another migration is running"]
 
 
-def test_waiting_migration_does_not_block_a_concurrent_index(scratch: URL, driver: str, own: Revisions) -> None:
-    engine = create_engine(with_driver(scratch, "psycopg"), poolclass=NullPool)
+@pytest.mark.usefixtures("driver")
+def test_waiting_migration_does_not_block_a_concurrent_index(database: RevisedDatabase) -> None:
+    engine = create_engine(with_driver(database.url, "psycopg"), poolclass=NullPool)
     is_waiting = threading.Event()
 
     def wait_for_lock() -> None:
@@ -84,42 +84,37 @@ def test_waiting_migration_does_not_block_a_concurrent_index(scratch: URL, drive
             waiter.start()
             assert is_waiting.wait(TIMEOUT_SECONDS)
 
-    own.add("pass")
-    own.add('op.create_index_concurrently("ix_t", "users", ["full_name"])')
-    command.upgrade(own.config(with_driver(scratch, driver), report=start_waiter), "heads")
+    database.add("pass")
+    database.add('op.create_index_concurrently("ix_t", "users", ["full_name"])')
+    database.upgrade(report=start_waiter)
     waiter.join(TIMEOUT_SECONDS)
     assert not waiter.is_alive()
-    assert any("ix_t" in line for line in schema(scratch))
+    assert any("ix_t" in line for line in database.schema)
 
 
-async def test_lock_session_is_exempt_from_the_idle_timeout(scratch: URL) -> None:
-    engine = create_engine(with_driver(scratch, "psycopg"), poolclass=NullPool)
-    with connected(scratch) as admin:
-        admin.execute("SET idle_session_timeout = 0")
-        admin.execute(f"ALTER DATABASE {scratch.database} SET idle_session_timeout = '1s'".encode())
-        with migration_lock(engine, print) as require_lock, connected(scratch) as idle:
-            sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-            await wait_until(lambda: admin.execute(sessions, [idle.info.backend_pid]).fetchone() == (0,))
-            require_lock()
+async def test_lock_session_is_exempt_from_the_idle_timeout(database: RevisedDatabase) -> None:
+    engine = create_engine(with_driver(database.url, "psycopg"), poolclass=NullPool)
+    database.execute("SET idle_session_timeout = 0")
+    database.execute(f"ALTER DATABASE {database.url.database} SET idle_session_timeout = '1s'")
+    with migration_lock(engine, print) as require_lock, connected(database.url) as idle:
+        session = "SELECT pid FROM pg_stat_activity WHERE pid = %s"
+        await wait_until(lambda: database.execute(session, idle.info.backend_pid) == [])
+        require_lock()
 
 
-async def test_migration_stops_when_its_lock_is_lost(scratch: URL, driver: str, own: Revisions) -> None:
-    own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
-    config = own.config(with_driver(scratch, driver), policy=MANY_RETRIES)
-    with connected(scratch) as connection, connected(scratch) as other:
-        insert_users(connection, 100)
-        with other.transaction():
-            other.execute(
-                "SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET 50 LIMIT 1) FOR UPDATE"
-            )
-            migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-            newest = "SELECT max(version) FROM users"
-            await wait_until(lambda: migrating.done() or connection.execute(newest).fetchone() == (2,))
-            connection.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}".encode())
-            await wait_until(lambda: connection.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,))
-        with pytest.raises(MigrationError, match="The migration lock was lost"):
-            await migrating
-        assert connection.execute("SELECT count(*) < 100 FROM users WHERE version = 2").fetchone() == (True,)
-    await asyncio.to_thread(command.upgrade, config, "heads")
-    with connected(scratch) as connection:
-        assert connection.execute("SELECT DISTINCT version FROM users").fetchall() == [(2,)]
+@pytest.mark.usefixtures("driver")
+async def test_migration_stops_when_its_lock_is_lost(database: RevisedDatabase) -> None:
+    database.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
+    database.policy = MANY_RETRIES
+    database.insert_users()
+    with connected(database.url) as other, other.transaction():
+        other.execute("SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET 50 LIMIT 1) FOR UPDATE")
+        migrating = asyncio.create_task(asyncio.to_thread(database.upgrade))
+        await wait_until(lambda: migrating.done() or database.execute("SELECT max(version) FROM users") == [(2,)])
+        database.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}")
+        await wait_until(lambda: database.execute(f"SELECT count(*) {LOCKS}") == [(0,)])
+    with pytest.raises(MigrationError, match="The migration lock was lost"):
+        await migrating
+    assert database.execute("SELECT count(*) < 100 FROM users WHERE version = 2") == [(True,)]
+    await asyncio.to_thread(database.upgrade)
+    assert database.execute("SELECT DISTINCT version FROM users") == [(2,)]

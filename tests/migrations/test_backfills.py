@@ -1,21 +1,19 @@
-"""Tests for backfills: each row is updated once."""
+"""Tests for backfills: each row is updated once, in batches that follow the duration of the previous ones."""
 
 import asyncio
 import hashlib
-import io
+import sys
+from contextlib import nullcontext
 
 import pytest
-from alembic import command
-from sqlalchemy import URL
 
+from migrations.operations.backfill import next_batch_size
 from migrations.operations.checkpoints import _CREATE_TABLE
 from migrations.runner.lock_retry import MigrationError
 from migrations.sql.parser import split_statements
-from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, Revisions
-from tests.support.database_fixture import WAITING
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import wait_until
-from tests.support.schema_dump import revisions
-from tests.support.template_databases import Connection, connected, with_driver
+from tests.support.template_databases import connected
 
 VERSIONS = "SELECT version, count(*) FROM users GROUP BY 1 ORDER BY 1"
 COUNT = 'op.backfill("users", "version = version + 1", batch=30, pause=0)'
@@ -26,165 +24,238 @@ DELETE_CHECKPOINTS = """
     $$ BEGIN DELETE FROM alembic_backfills; RETURN NULL; END $$;
     CREATE TRIGGER delete_checkpoints AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION delete_checkpoints()
 """
+SLOW_UPDATES = """
+    CREATE TABLE batches (number bigint);
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(0.01); INSERT INTO batches VALUES (txid_current()); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+HOLD = "SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET 100 LIMIT 1) FOR UPDATE"
+MIGRATE = """
+import sys
+from alembic import command
+from sqlalchemy import make_url
+from pathlib import Path
+from tests.migrations.revision_fixtures import MANY_RETRIES, Revisions
+config = Revisions(Path(sys.argv[1])).config(make_url(sys.argv[2]), lock_retry_policy=MANY_RETRIES)
+command.upgrade(config, "heads")
+"""
+both_drivers = pytest.mark.usefixtures("driver")
 
 
-def _versions(connection: Connection) -> list[tuple[object, ...]]:
-    return connection.execute(VERSIONS).fetchall()
+@pytest.fixture
+def users(database: RevisedDatabase) -> RevisedDatabase:
+    """The database with 100 users."""
+    database.insert_users()
+    return database
 
 
-def test_backfill_assigns_values_to_matching_rows(scratch: URL, driver: str, users: Connection, own: Revisions) -> None:
-    own.add("""op.backfill("users", "full_name = 'a:b', version = version + 1", where="email <> '1@x.org'", batch=7)""")
-    reported: list[str] = []
-    command.upgrade(own.config(with_driver(scratch, driver), report=reported.append), "heads")
-    found = users.execute("SELECT full_name, version, count(*) FROM users GROUP BY 1, 2 ORDER BY 2").fetchall()
+@both_drivers
+def test_backfill_assigns_values_to_matching_rows(users: RevisedDatabase) -> None:
+    users.add(
+        """op.backfill("users", "full_name = 'a:b', version = version + 1", where="email <> '1@x.org'", batch=7)"""
+    )
+    users.upgrade()
+    found = users.execute("SELECT full_name, version, count(*) FROM users GROUP BY 1, 2 ORDER BY 2")
     assert found == [(None, 1, 1), ("a:b", 2, 99)]
-    assert users.execute(CHECKPOINTS).fetchone() == (None,)
-    assert reported[0].startswith("backfill of users: done, 99 rows in ")
+    assert users.execute(CHECKPOINTS) == [(None,)]
+    assert users.reported[0].startswith("backfill of users: done, 99 rows in ")
 
 
-def test_finished_backfill_is_skipped_when_revision_is_repeated(
-    scratch: URL, driver: str, users: Connection, own: Revisions
-) -> None:
-    own.add(f'{COUNT}\n{COUNT}\nop.add_not_null("users", "full_name")')
-    config = own.config(with_driver(scratch, driver))
+def test_backfill_reports_its_progress(users: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migrations.operations.backfill.REPORT_INTERVAL_SECONDS", 0.0)
+    users.add(COUNT)
+    users.upgrade()
+    assert users.reported[0].startswith("backfill of users: 10 rows of about 10, ")
+
+
+@both_drivers
+def test_finished_backfill_is_skipped_when_revision_is_repeated(users: RevisedDatabase) -> None:
+    users.add(f'{COUNT}\n{COUNT}\nop.add_not_null("users", "full_name")')
     for _ in range(2):
         with pytest.raises(Exception, match=r"contains null values"):
-            command.upgrade(config, "heads")
-    assert _versions(users) == [(3, 100)]
+            users.upgrade()
+    assert users.execute(VERSIONS) == [(3, 100)]
     users.execute("UPDATE users SET full_name = 'x'")
-    command.upgrade(config, "heads")
-    assert _versions(users) == [(3, 100)]
-    assert users.execute(CHECKPOINTS).fetchone() == (None,)
+    users.upgrade()
+    assert users.execute(VERSIONS) == [(3, 100)]
+    assert users.execute(CHECKPOINTS) == [(None,)]
 
 
-def test_backfill_of_another_revision_starts_anew(scratch: URL, users: Connection, own: Revisions) -> None:
-    own.add(f'{COUNT}\nop.execute("SELECT 1 / 0")', revision="one")
+@pytest.mark.parametrize(
+    ("revision", "upgrade", "error"),
+    [("two", COUNT, ""), ("one", COUNT.replace("+ 1", "+ 2"), "backfill 1 of revision one was started with another")],
+)
+def test_checkpoint_belongs_to_revision_and_statement(
+    users: RevisedDatabase, revision: str, upgrade: str, error: str
+) -> None:
+    users.add(f'{COUNT}\nop.execute("SELECT 1 / 0")', revision="one")
     with pytest.raises(Exception, match="division by zero"):
-        command.upgrade(own.config(scratch), "heads")
-    (own.directory / "one.py").unlink()
-    own.last = EXPAND_HEAD
-    own.add(COUNT, revision="two")
-    command.upgrade(own.config(scratch), "heads")
-    assert _versions(users) == [(3, 100)]
+        users.upgrade()
+    (users.directory / "one.py").unlink()
+    users.last = EXPAND_HEAD
+    users.add(upgrade, revision=revision)
+    with pytest.raises(MigrationError, match=error) if error else nullcontext():
+        users.upgrade()
+    assert users.execute(VERSIONS) == [(2 if error else 3, 100)]
+    assert users.applied == [EXPAND_HEAD if error else "two"]
 
 
-def test_backfill_rejects_a_changed_statement(scratch: URL, users: Connection, own: Revisions) -> None:
-    own.add(f'{COUNT}\nop.execute("SELECT 1 / 0")', revision="one")
-    with pytest.raises(Exception, match="division by zero"):
-        command.upgrade(own.config(scratch), "heads")
-    own.last = EXPAND_HEAD
-    own.add(COUNT.replace("+ 1", "+ 2"), revision="one")
-    with pytest.raises(MigrationError, match="backfill 1 of revision one was started with another statement"):
-        command.upgrade(own.config(scratch), "heads")
-    assert (_versions(users), revisions(scratch)) == ([(2, 100)], [EXPAND_HEAD])
-
-
-def test_downgrade_deletes_checkpoints_of_later_revisions(scratch: URL, users: Connection, own: Revisions) -> None:
-    own.add('op.add_column("users", sa.Column("a", sa.Text()))', 'op.drop_column("users", "a")', revision="column")
-    own.add("""op.backfill("users", "a = 'x'")\nop.add_not_null("users", "full_name")""", revision="filled")
+def test_downgrade_deletes_checkpoints_of_later_revisions(users: RevisedDatabase) -> None:
+    users.add('op.add_column("users", sa.Column("a", sa.Text()))', 'op.drop_column("users", "a")', revision="column")
+    users.add("""op.backfill("users", "a = 'x'")\nop.add_not_null("users", "full_name")""", revision="filled")
     with pytest.raises(Exception, match="contains null values"):
-        command.upgrade(own.config(scratch), "heads")
+        users.upgrade()
     users.execute("UPDATE users SET full_name = 'x'")
-    command.downgrade(own.config(scratch), "-1")
-    assert users.execute(CHECKPOINTS).fetchone() == (None,)
-    command.upgrade(own.config(scratch), "heads")
-    assert users.execute("SELECT count(*) FROM users WHERE a IS NULL").fetchone() == (0,)
+    users.downgrade()
+    assert users.execute(CHECKPOINTS) == [(None,)]
+    users.upgrade()
+    assert users.execute("SELECT count(*) FROM users WHERE a IS NULL") == [(0,)]
 
 
-def test_deleted_checkpoint_raises_migration_error(scratch: URL, users: Connection, own: Revisions) -> None:
-    own.add(COUNT)
+def test_deleted_checkpoint_raises_migration_error(users: RevisedDatabase) -> None:
+    users.add(COUNT)
     users.execute(DELETE_CHECKPOINTS)
     with pytest.raises(MigrationError, match="The checkpoint of backfill 1 of revision test0000 is missing"):
-        command.upgrade(own.config(scratch), "heads")
+        users.upgrade()
 
 
 @pytest.mark.parametrize(
     ("kind", "value"), [("char(5)", "to_char(n, 'FM000')"), ("bit(12)", "n::bit(12)"), ("numeric(9, 2)", "n / 100.0")]
 )
-def test_backfill_accepts_key_types_with_a_length(
-    scratch: URL, driver: str, own: Revisions, kind: str, value: str
-) -> None:
-    own.add('op.backfill("things", "n = n + 1", batch=30, pause=0, key=("second", "first"))')
-    with connected(scratch) as connection:
-        connection.execute(
-            f"CREATE TABLE things (first {kind}, second int, n int, PRIMARY KEY (second, first))".encode()
-        )
-        connection.execute(THINGS.format(value).encode())
-        command.upgrade(own.config(with_driver(scratch, driver)), "heads")
-        assert connection.execute("SELECT n, count(*) FROM things GROUP BY 1").fetchall() == [(2, 200)]
+@both_drivers
+def test_backfill_accepts_key_types_with_a_length(database: RevisedDatabase, kind: str, value: str) -> None:
+    database.add('op.backfill("things", "n = n + 1", batch=30, pause=0, key=("second", "first"))')
+    database.execute(f"CREATE TABLE things (first {kind}, second int, n int, PRIMARY KEY (second, first))")
+    database.execute(THINGS.format(value))
+    database.upgrade()
+    assert database.execute("SELECT n, count(*) FROM things GROUP BY 1") == [(2, 200)]
 
 
 def test_backfill_without_progress_raises_migration_error(
-    scratch: URL, own: Revisions, monkeypatch: pytest.MonkeyPatch
+    database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("migrations.operations.backfill._type_of", lambda *_: "character")
-    own.add('op.backfill("things", "n = n + 1", batch=1, pause=0, key=("first",))')
-    with connected(scratch) as connection:
-        connection.execute("CREATE TABLE things (first char(5) PRIMARY KEY, n int)")
-        connection.execute("INSERT INTO things VALUES ('ab', 1), ('ac', 1)")
-        with pytest.raises(MigrationError, match="Backfill of things makes no progress after key ab"):
-            command.upgrade(own.config(scratch), "heads")
+    database.add('op.backfill("things", "n = n + 1", batch=1, pause=0, key=("first",))')
+    database.execute("CREATE TABLE things (first char(5) PRIMARY KEY, n int)")
+    database.execute("INSERT INTO things VALUES ('ab', 1), ('ac', 1)")
+    with pytest.raises(MigrationError, match="Backfill of things makes no progress after key ab"):
+        database.upgrade()
 
 
-def test_backfill_rejects_a_nullable_key(scratch: URL, own: Revisions) -> None:
-    own.add('op.backfill("users", "version = 2", key=("full_name",))')
-    with pytest.raises(MigrationError, match="the key column full_name is nullable"):
-        command.upgrade(own.config(scratch), "heads")
+@pytest.mark.parametrize(("key", "error"), [("full_name", "full_name is nullable"), ("no", "no does not exist")])
+def test_backfill_rejects_an_unsuitable_key(database: RevisedDatabase, key: str, error: str) -> None:
+    database.add(f'op.backfill("users", "version = 2", key=("{key}",))')
+    with pytest.raises(MigrationError, match=f"the key column {error}"):
+        database.upgrade()
 
 
-async def test_backfill_skips_rows_that_stop_matching_while_locked(
-    scratch: URL, driver: str, users: Connection, own: Revisions
-) -> None:
-    own.add('op.backfill("users", "version = 2", where="version = 1", batch=10, pause=0)')
-    config = own.config(with_driver(scratch, driver), policy=MANY_RETRIES)
-    with connected(scratch) as other, other.transaction():
+@both_drivers
+async def test_backfill_skips_rows_that_stop_matching_while_locked(users: RevisedDatabase) -> None:
+    users.add('op.backfill("users", "version = 2", where="version = 1", batch=10, pause=0)')
+    users.policy = MANY_RETRIES
+    with connected(users.url) as other, other.transaction():
         other.execute("UPDATE users SET version = 3 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
-        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        await wait_until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
+        migrating = asyncio.create_task(asyncio.to_thread(users.upgrade))
+        await users.wait_for_lock_wait(migrating)
     await migrating
-    assert _versions(users) == [(2, 90), (3, 10)]
+    assert users.execute(VERSIONS) == [(2, 90), (3, 10)]
 
 
-async def test_backfill_continues_after_commit_of_killed_process(
-    scratch: URL, users: Connection, own: Revisions
-) -> None:
-    own.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
-    config = own.config(scratch, policy=MANY_RETRIES)
-    users.execute(_CREATE_TABLE.encode())
+async def test_backfill_continues_after_commit_of_killed_process(users: RevisedDatabase) -> None:
+    users.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
+    users.policy = MANY_RETRIES
     digest = hashlib.sha256(b"UPDATE users SET version = version + 1 WHERE TRUE").hexdigest()
-    users.execute("INSERT INTO alembic_backfills VALUES (%s, true, 1, %s)", [own.last, digest])
-    with connected(scratch) as killed, killed.transaction():  # its process has ended, its session has not
+    users.execute(_CREATE_TABLE)
+    users.execute("INSERT INTO alembic_backfills VALUES (%s, true, 1, %s)", users.last, digest)
+    with connected(users.url) as killed, killed.transaction():  # its process has ended, its session has not
         killed.execute("UPDATE users SET version = 2 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
         killed.execute(
             "UPDATE alembic_backfills SET done = 10, last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 9 LIMIT 1)"
         )
-        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        await wait_until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
+        migrating = asyncio.create_task(asyncio.to_thread(users.upgrade))
+        await users.wait_for_lock_wait(migrating)
     await migrating
-    assert _versions(users) == [(2, 100)]
+    assert users.execute(VERSIONS) == [(2, 100)]
 
 
-async def test_backfill_script_releases_its_rows_after_each_batch(
-    scratch: URL, users: Connection, own: Revisions
-) -> None:
-    own.add(COUNT)
-    output = io.StringIO()
-    config = own.config()
-    config.output_buffer = output
-    command.upgrade(config, f"{EXPAND_HEAD}:heads", sql=True)
+@pytest.mark.drill
+async def test_killed_backfill_continues_after_its_last_batch(database: RevisedDatabase) -> None:
+    database.add('op.backfill("users", "version = version + 1", batch=100, pause=0)')
+    database.insert_users(200)
+    arguments = (MIGRATE, str(database.directory), database.url.render_as_string(hide_password=False))
+    with connected(database.url) as other, other.transaction():
+        other.execute(HOLD)  # the backfill cannot finish
+        child = await asyncio.create_subprocess_exec(sys.executable, "-uc", *arguments, stdout=asyncio.subprocess.PIPE)
+        updated = "SELECT id FROM users WHERE version = 2"
+        await wait_until(lambda: child.returncode is not None or database.execute(updated) != [])
+        child.kill()
+        await child.communicate()
+    assert 0 < len(database.execute(updated)) < 200
+    await asyncio.to_thread(database.upgrade)
+    assert any("continues after" in line for line in database.reported)
+    assert database.execute(VERSIONS) == [(2, 200)]
+    assert database.execute(CHECKPOINTS) == [(None,)]
+
+
+async def test_backfill_script_releases_its_rows_after_each_batch(users: RevisedDatabase) -> None:
+    users.add(COUNT)
+    script = users.sql(f"{EXPAND_HEAD}:heads")
 
     def run() -> None:
-        with connected(scratch) as connection:
-            for statement in split_statements(output.getvalue()):
+        with connected(users.url) as connection:
+            for statement in split_statements(script):
                 connection.execute(statement.encode())
 
-    with connected(scratch) as other:
+    with connected(users.url) as other:
         with other.transaction():
             other.execute("UPDATE users SET full_name = 'x' WHERE id = (SELECT max(id::text)::uuid FROM users)")
             migrating = asyncio.create_task(asyncio.to_thread(run))
-            await wait_until(lambda: migrating.done() or users.execute(WAITING).fetchone() != (0,))
+            await users.wait_for_lock_wait(migrating)
             users.execute("SET lock_timeout = '30s'")
             users.execute("UPDATE users SET full_name = 'y' WHERE id <> (SELECT max(id::text)::uuid FROM users)")
         await migrating
-    assert _versions(users) == [(2, 100)]
-    assert revisions(scratch) == [own.last]
+    assert users.execute(VERSIONS) == [(2, 100)]
+    assert users.applied == [users.last]
+
+
+@pytest.mark.parametrize(
+    ("rows", "row_seconds", "batches", "expected"),
+    [(10, 0.0001, 20, 500), (10, 0.0, 20, 1000), (1000, 3600.0, 20, 1), (100, 3600.0, 1, 50), (100, 0.0, 1, 200)],
+)
+def test_batch_size_follows_the_duration_of_batches(rows: int, row_seconds: float, batches: int, expected: int) -> None:
+    for _ in range(batches):
+        rows = next_batch_size(rows, rows * row_seconds, 1000)
+    assert rows == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(("batch", "largest"), [(60, 10), (8, 8)])
+def test_backfill_shrinks_batches_of_slow_rows(database: RevisedDatabase, batch: int, largest: int) -> None:
+    database.add(f'op.backfill("users", "full_name = \'x\'", batch={batch}, pause=0)')
+    database.insert_users(30)
+    database.execute(SLOW_UPDATES)
+    database.upgrade()
+    sizes = [
+        int(str(size)) for (size,) in database.execute("SELECT count(*) FROM batches GROUP BY number ORDER BY number")
+    ]
+    assert sum(sizes) == 30
+    assert max(sizes) <= largest
+    assert sizes[2] <= 6, "a row takes 10 ms, so a batch has about 5 rows"
+
+
+def test_backfill_batch_counts_scanned_rows(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds: list[float] = []
+
+    def record(rows: int, batch: float, max_rows: int) -> int:
+        seconds.append(batch)
+        return next_batch_size(rows, batch, max_rows)
+
+    monkeypatch.setattr("migrations.operations.backfill.next_batch_size", record)
+    database.add(
+        """op.backfill("users", "version = 2", where="pg_sleep(0.001) IS NULL OR email = '1@x.org'", pause=0)"""
+    )
+    database.insert_users(200)
+    database.upgrade()
+    assert database.execute("SELECT email FROM users WHERE version = 2") == [("1@x.org",)]
+    assert sum(seconds) > 0.2
+    assert len(seconds) >= 5, "10 + 20 + 40 + 80 < 200: a batch that counted matching rows would scan all"

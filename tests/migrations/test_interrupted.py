@@ -3,24 +3,29 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from alembic import command
 from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL
+from sqlalchemy.exc import OperationalError
 
-from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, Revisions
+from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, LockRetryPolicy, MigrationError, retry_on_lock_timeout
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
-from tests.support.schema_dump import revisions, schema
-from tests.support.template_databases import Connection, connected, with_driver
+from tests.support.template_databases import Connection, connected
 
 ADD = 'op.add_column("users", sa.Column("a", sa.Text()))'
 CHECK = 'op.add_check("ck_t", "users", "version > 0")'
+INDEX = 'op.create_index_concurrently("ix_t", "users", ["email"])'
+INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+BUILD = "CREATE UNIQUE INDEX CONCURRENTLY ix_t ON users (email)"
 either = pytest.mark.parametrize("upgrade", [ADD, CHECK], ids=["plain", "safe operation"])
+both_drivers = pytest.mark.usefixtures("driver")
 
 
 @contextmanager
@@ -30,162 +35,135 @@ def _locked(url: URL, mode: str = "ACCESS SHARE", table: str = "users") -> Itera
         yield connection
 
 
+def test_lock_retry_counts_attempts_per_step() -> None:
+    policy = LockRetryPolicy(attempts=3, lock_timeout=0.001, max_backoff=0.001)
+    context = MigrationContext.configure(dialect_name="postgresql", opts={"lock_retry_policy": policy})
+    steps = list("aabbb")
+
+    def attempt() -> None:
+        raise OperationalError("SELECT 1", {}, SimpleNamespace(sqlstate=LOCK_NOT_AVAILABLE))  # type: ignore[arg-type]
+
+    with pytest.raises(MigrationError, match="b: no lock after 3 attempts of 0 ms"):
+        retry_on_lock_timeout(context, attempt, current_step=lambda: steps.pop(0))
+    assert steps == []
+
+
 @either
-async def test_migration_retries_until_the_lock_is_free(
-    scratch: URL, driver: str, own: Revisions, upgrade: str
-) -> None:
-    own.add(upgrade)
-    config = own.config(with_driver(scratch, driver), policy=MANY_RETRIES)
-    with _locked(scratch), connected(scratch) as admin:
-        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
+@both_drivers
+async def test_migration_retries_until_the_lock_is_free(database: RevisedDatabase, upgrade: str) -> None:
+    database.add(upgrade)
+    database.policy = MANY_RETRIES
+    with _locked(database.url):
+        migrating = asyncio.create_task(asyncio.to_thread(database.upgrade))
         for expected in (True, False, True):
-            await wait_until(lambda: migrating.done() or (admin.execute(WAITING).fetchone() != (0,)) == expected)  # noqa: B023
+            await wait_until(lambda: migrating.done() or (database.execute(WAITING) != [(0,)]) == expected)  # noqa: B023
         assert not migrating.done()
     await migrating
-    assert revisions(scratch) == [own.last]
+    assert database.applied == [database.last]
 
 
 @either
-def test_migration_error_names_the_lock_holder(scratch: URL, driver: str, own: Revisions, upgrade: str) -> None:
-    own.add('op.create_table("first", sa.Column("id", sa.Uuid()))', revision="one")
-    own.add(f'op.create_table("second", sa.Column("id", sa.Uuid()), if_not_exists=True)\n{ADD}\n', revision="two")
-    own.add(upgrade.replace('"a"', '"b"'), revision="three")
-    before = schema(scratch)
-    with _locked(scratch) as blocker, pytest.raises(MigrationError) as raised:
+@both_drivers
+def test_migration_error_names_the_lock_holder(database: RevisedDatabase, upgrade: str) -> None:
+    database.add('op.create_table("first", sa.Column("id", sa.Uuid()))', revision="one")
+    database.add(f'op.create_table("second", sa.Column("id", sa.Uuid()), if_not_exists=True)\n{ADD}\n', revision="two")
+    database.add(upgrade.replace('"a"', '"b"'), revision="three")
+    before = database.schema
+    with _locked(database.url) as blocker, pytest.raises(MigrationError) as raised:
         pid = blocker.info.backend_pid
-        command.upgrade(own.config(with_driver(scratch, driver)), "heads")
+        database.upgrade()
     assert "no lock after 3 attempts of 50 ms" in str(raised.value)
     assert f"pid {pid} (" in str(raised.value)
     assert "holds AccessShareLock on users" in str(raised.value)
     assert "nothing was changed" in str(raised.value)
-    assert revisions(scratch) == ["one"]
-    assert {line for line in schema(scratch) if line not in before} == {"column first.id uuid YES default "}
+    assert database.applied == ["one"]
+    assert {line for line in database.schema if line not in before} == {"column first.id uuid YES default "}
 
 
 @pytest.mark.parametrize(
-    ("upgrade", "table", "message"),
+    ("first", "table", "message"),
     [
-        (
-            'op.add_unique("uq_t", "users", ["email"])',
-            "users",
-            "the statements before it and 1 of its steps are kept",
-        ),
-        (
-            f'{CHECK}\nop.add_column("posts", sa.Column("a", sa.Text()))',
-            "posts",
-            "its completed safe operations are kept",
-        ),
-        (
-            'op.backfill("users", "version = 2")\nop.add_column("posts", sa.Column("a", sa.Text()))',
-            "posts",
-            "its completed safe operations are kept",
-        ),
+        ('op.add_unique("uq_t", "users", ["email"])', "users", "the statements before it and 1 of its steps are kept"),
+        (CHECK, "posts", "its completed safe operations are kept"),
+        ('op.backfill("users", "version = 2")', "posts", "its completed safe operations are kept"),
     ],
     ids=["step", "safe operation", "backfill"],
 )
-@pytest.mark.usefixtures("users")
 def test_migration_error_names_the_completed_steps(
-    scratch: URL, own: Revisions, upgrade: str, table: str, message: str
+    database: RevisedDatabase, first: str, table: str, message: str
 ) -> None:
-    own.add(upgrade)
-    with _locked(scratch, table=table), pytest.raises(MigrationError, match=message):
-        command.upgrade(own.config(scratch), "heads")
-    assert revisions(scratch) == [EXPAND_HEAD]
-    command.upgrade(own.config(scratch), "heads")
-    assert revisions(scratch) == [own.last]
+    database.insert_users()
+    database.add(f'{first}\nop.add_column("posts", sa.Column("a", sa.Text()))')
+    with _locked(database.url, table=table), pytest.raises(MigrationError, match=message):
+        database.upgrade()
+    assert database.applied == [EXPAND_HEAD]
+    database.upgrade()
+    assert database.applied == [database.last]
 
 
-def test_statement_timeout_under_a_lock_stops_the_migration(scratch: URL, driver: str, own: Revisions) -> None:
-    own.add(f'{ADD}\nop.execute("SELECT pg_sleep(60)")')
-    config = own.config(with_driver(scratch, driver), policy=LockRetryPolicy(statement_timeout=0.3))
-    before = schema(scratch)
+@both_drivers
+def test_statement_timeout_under_a_lock_stops_the_migration(database: RevisedDatabase) -> None:
+    database.add(f'{ADD}\nop.execute("SELECT pg_sleep(60)")')
+    database.policy = LockRetryPolicy(statement_timeout=0.3)
+    before = database.schema
     with pytest.raises(MigrationError, match=r"stopped after the statement_timeout of 0\.3 s"):
-        command.upgrade(config, "heads")
-    assert schema(scratch) == before
+        database.upgrade()
+    assert database.schema == before
 
 
-INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
-
-
-@pytest.mark.parametrize(
-    "upgrade",
-    [
-        'op.create_index_concurrently("ix_t", "users", ["email"], unique=True)',
-        'op.add_unique("ix_t", "users", ["email"])',
-    ],
-    ids=["index", "constraint"],
-)
-def test_safe_operation_replaces_an_invalid_index(
-    scratch: URL, driver: str, users: Connection, own: Revisions, upgrade: str
-) -> None:
-    own.add(upgrade)
-    config = own.config(with_driver(scratch, driver))
-    users.execute("UPDATE users SET email = 'same@x.org'")
-    for attempt, invalid in (
-        (lambda: users.execute("CREATE UNIQUE INDEX CONCURRENTLY ix_t ON users (email)"), 1),
-        (lambda: command.upgrade(config, "heads"), 0),
-        (lambda: users.execute("CREATE UNIQUE INDEX CONCURRENTLY ix_t ON users (email)"), 1),
-    ):
+@pytest.mark.parametrize("upgrade", [INDEX.replace(")", ", unique=True)"), 'op.add_unique("ix_t", "users", ["email"])'])
+@both_drivers
+def test_safe_operation_replaces_an_invalid_index(database: RevisedDatabase, upgrade: str) -> None:
+    database.insert_users()
+    database.add(upgrade)
+    database.execute("UPDATE users SET email = 'same@x.org'")
+    for is_plain, invalid in ((True, 1), (False, 0), (True, 1)):
         with pytest.raises(Exception, match="could not create unique index"):
-            attempt()
-        assert users.execute(INVALID).fetchone() == (invalid,)
-    users.execute("UPDATE users SET email = id::text")
-    command.upgrade(config, "heads")
-    assert users.execute(INVALID).fetchone() == (0,)
-    assert any("ix_t" in line for line in schema(scratch))
+            database.execute(BUILD) if is_plain else database.upgrade()
+        assert database.execute(INVALID) == [(invalid,)]
+    database.execute("UPDATE users SET email = id::text")
+    database.upgrade()
+    assert database.execute(INVALID) == [(0,)]
+    assert any("ix_t" in line for line in database.schema)
 
 
-async def test_cancelled_index_build_is_reported_and_repeated(
-    scratch: URL, driver: str, users: Connection, own: Revisions
-) -> None:
-    own.add('op.create_index_concurrently("ix_t", "users", ["email"])')
-    reported: list[str] = []
-    policy = LockRetryPolicy(weak_lock_timeout=0.2)
-    config = own.config(with_driver(scratch, driver), policy=policy, report=reported.append)
+@both_drivers
+async def test_cancelled_index_build_is_reported_and_repeated(database: RevisedDatabase) -> None:
+    database.insert_users()
+    database.add(INDEX)
+    database.policy = LockRetryPolicy(weak_lock_timeout=0.2)
     cancel = """
         SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'virtualxid'
     """
-    with _locked(scratch, "ROW EXCLUSIVE"):
-        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "heads"))
-        await wait_until(lambda: migrating.done() or users.execute(cancel).fetchone() is not None)
+    with _locked(database.url, "ROW EXCLUSIVE"):
+        migrating = asyncio.create_task(asyncio.to_thread(database.upgrade))
+        await wait_until(lambda: migrating.done() or database.execute(cancel) != [])
         with pytest.raises(
             MigrationError, match=r"creating index ix_t: cancelled by another session; the statements before it"
         ):
             await migrating
-        assert [line.partition(" and ")[0] for line in reported] == ["index ix_t is INVALID"]
-    await asyncio.to_thread(command.upgrade, config, "heads")
-    assert users.execute(INVALID).fetchone() == (0,)
+        assert [line.partition(" and ")[0] for line in database.reported] == ["index ix_t is INVALID"]
+    await asyncio.to_thread(database.upgrade)
+    assert database.execute(INVALID) == [(0,)]
 
 
-@pytest.mark.usefixtures("users")
-def test_deadlocked_index_build_is_repeated(
-    scratch: URL, driver: str, own: Revisions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own.add('op.create_index_concurrently("ix_t", "users", ["email"])')
-    failures = iter(["CREATE UNIQUE INDEX CONCURRENTLY ix_t ON users (is_active)"])
+@both_drivers
+def test_deadlocked_index_build_is_repeated(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    database.insert_users()
+    database.add(INDEX)
+    failures = iter([BUILD.replace("email", "is_active")])
 
     def execute(operations: Operations, statement: Any) -> None:
         """Execute the statement; leave the first index invalid, and raise the error of a deadlock."""
         if "CREATE INDEX" in str(statement) and (failure := next(failures, None)):
-            with connected(scratch) as connection, suppress(psycopg.errors.UniqueViolation):
-                connection.execute(failure.encode())
+            with suppress(psycopg.errors.UniqueViolation):
+                database.execute(failure)
             statement = "DO $$ BEGIN RAISE deadlock_detected; END $$"
         original(operations, statement)
 
     original = Operations.execute
     monkeypatch.setattr(Operations, "execute", execute)
-    command.upgrade(own.config(with_driver(scratch, driver)), "heads")
-    with connected(scratch) as connection:
-        index = "SELECT indisunique, indisvalid FROM pg_index WHERE indexrelid = 'ix_t'::regclass"
-        assert connection.execute(index).fetchone() == (False, True)
-
-
-def test_violated_constraint_can_be_repeated(scratch: URL, driver: str, users: Connection, own: Revisions) -> None:
-    own.add('op.add_not_null("users", "full_name")')
-    config = own.config(with_driver(scratch, driver))
-    with pytest.raises(Exception, match=r"contains null values|is violated"):
-        command.upgrade(config, "heads")
-    users.execute("UPDATE users SET full_name = 'x'")
-    command.upgrade(config, "heads")
-    assert "column users.full_name text NO default " in schema(scratch)
+    database.upgrade()
+    index = "SELECT indisunique, indisvalid FROM pg_index WHERE indexrelid = 'ix_t'::regclass"
+    assert database.execute(index) == [(False, True)]

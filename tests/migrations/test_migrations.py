@@ -1,29 +1,23 @@
 """Tests for the migrations of the release."""
 
-import io
-
 import pytest
 from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
+from pytest_alembic.tests import test_model_definitions_match_ddl, test_up_down_consistency, test_upgrade
 from sqlalchemy import URL
 
 from adapters.postgres.schema.state import upgrade
 from application.ports import StorageUnavailableError
 from migrations.runner.alembic_config import alembic_config
-from migrations.runner.phases import require_linear_phases
 from migrations.sql.parser import split_statements
-from tests.migrations.revision_fixtures import EXPAND_HEAD
+from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
 from tests.support.schema_dump import revisions, schema
 from tests.support.template_databases import Databases, connected, migrate, with_driver
 
-
-def _silent(url: URL) -> Config:
-    return alembic_config(url=url, report=lambda _: None)
+__all__ = ["test_model_definitions_match_ddl", "test_up_down_consistency", "test_upgrade"]
 
 
 def test_migrations_go_up_and_down_and_up_again(empty: URL, scratch: URL, driver: str) -> None:
-    config = _silent(with_driver(empty, driver))
+    config = alembic_config(url=with_driver(empty, driver), report=lambda _: None)
     assert schema(empty) == []
     command.upgrade(config, "heads")
     expected = schema(scratch)
@@ -36,38 +30,25 @@ def test_migrations_go_up_and_down_and_up_again(empty: URL, scratch: URL, driver
     assert migrate(empty) == []
 
 
-def test_migrations_are_linear_per_phase() -> None:
-    require_linear_phases(ScriptDirectory.from_config(alembic_config()))
-
-
-DIFFERENCES = {
+DIFFERENCES = {  # the tests of the revision generator have more
     "ALTER TABLE users ALTER COLUMN version TYPE bigint": "('modify_type', None, 'users', 'version'",
     "ALTER TABLE posts DROP COLUMN content": "('add_column', None, 'posts', Column('content'",
     "ALTER TABLE posts ADD COLUMN summary text": "('remove_column', None, 'posts', Column('summary'",
     "ALTER TABLE posts ALTER COLUMN version SET DEFAULT 1": "('modify_default', None, 'posts', 'version'",
-    "DROP INDEX ix_posts_id": "('add_index', Index('ix_posts_id'",
-    "ALTER TABLE users DROP CONSTRAINT uq_users_email_normalized": (
-        "('add_constraint', UniqueConstraint(Column('email_normalized'"
-    ),
-    "ALTER TABLE posts DROP CONSTRAINT fk_posts_author_id_users": "name='fk_posts_author_id_users'",
 }
 
 
-def test_alembic_check_finds_each_difference(scratch: URL) -> None:
-    with connected(scratch) as connection:
-        for statement in DIFFERENCES:
-            connection.execute(statement.encode())
+def test_alembic_check_finds_each_difference(database: RevisedDatabase) -> None:
+    for statement in DIFFERENCES:
+        database.execute(statement)
     with pytest.raises(Exception, match="New upgrade operations detected") as raised:
-        command.check(_silent(with_driver(scratch, "psycopg")))
+        command.check(database.config())
     assert [found for found in DIFFERENCES.values() if found not in str(raised.value)] == []
 
 
-def test_migration_sql_makes_the_same_schema(empty: URL, scratch: URL) -> None:
-    config = alembic_config(report=lambda _: None)
-    config.output_buffer = output = io.StringIO()
-    command.upgrade(config, "heads", sql=True)
+def test_migration_sql_makes_the_same_schema(empty: URL, scratch: URL, own: Revisions) -> None:
     with connected(empty) as connection:
-        for statement in split_statements(output.getvalue()):  # like psql, not in one transaction
+        for statement in split_statements(own.sql()):  # like psql, not in one transaction
             connection.execute(statement.encode())
     assert schema(empty) == schema(scratch)
     assert revisions(empty) == revisions(scratch) == [EXPAND_HEAD]

@@ -5,30 +5,27 @@ from typing import cast
 import pytest
 from alembic import command
 from alembic.script import Script
-from sqlalchemy import URL
 
 from migrations.lint.linter import lint_revision
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase
-from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
-from tests.support.schema_dump import schema
-from tests.support.template_databases import connected, with_driver
+from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase
 
 
-def _write(own: Revisions, url: URL, phase: Phase) -> Script:
-    """Apply all revisions, then write one of the phase."""
-    config = own.config(with_driver(url, "psycopg"))
-    config.attributes["phase"] = Phase.CONTRACT
-    command.upgrade(config, "heads")
-    config.attributes["phase"] = phase
-    return cast("Script", command.revision(config, "more", autogenerate=True, version_path=str(own.directory)))
+def _write(database: RevisedDatabase, phase: Phase = Phase.EXPAND) -> tuple[Script, str]:
+    """Apply all revisions, then write one of the phase. Return it and its text, with one space between words."""
+    database.upgrade(phase=Phase.CONTRACT)
+    path = str(database.directory)
+    script = cast(
+        "Script", command.revision(database.config(phase=phase), "more", autogenerate=True, version_path=path)
+    )
+    text = " ".join((database.directory / script.path).read_text().split())
+    return script, text.replace("( ", "(").replace(", )", ")").replace("'", '"')
 
 
-def test_new_revision_follows_the_last_of_its_phase(scratch: URL, own: Revisions) -> None:
-    first = _write(own, scratch, Phase.EXPAND)
-    contract = _write(own, scratch, Phase.CONTRACT)
-    second = _write(own, scratch, Phase.EXPAND)
-    more = _write(own, scratch, Phase.CONTRACT)
+def test_new_revision_follows_the_last_of_its_phase(database: RevisedDatabase) -> None:
+    phases = Phase.EXPAND, Phase.CONTRACT, Phase.EXPAND, Phase.CONTRACT
+    first, contract, second, more = (_write(database, phase)[0] for phase in phases)
     assert [script.down_revision for script in (first, contract, second, more)] == [
         EXPAND_HEAD,
         first.revision,
@@ -40,21 +37,12 @@ def test_new_revision_follows_the_last_of_its_phase(scratch: URL, own: Revisions
     assert (contract.module.safe_from, hasattr(first.module, "safe_from")) == ("0.1.0", False)
 
 
-def test_new_revision_is_rejected_after_two_lines_of_a_phase(scratch: URL, own: Revisions) -> None:
+def test_new_revision_is_rejected_after_two_lines_of_a_phase(database: RevisedDatabase) -> None:
     for name in ("one", "two"):
-        own.last = EXPAND_HEAD
-        own.add("pass", revision=name)
+        database.last = EXPAND_HEAD
+        database.add("pass", revision=name)
     with pytest.raises(MigrationError, match="must form one line; heads: "):
-        _write(own, scratch, Phase.EXPAND)
-
-
-def test_new_revision_contains_found_differences(scratch: URL, own: Revisions) -> None:
-    with connected(scratch) as connection:
-        connection.execute("ALTER TABLE users DROP COLUMN full_name")
-    script = _write(own, scratch, Phase.EXPAND)
-    written = (own.directory / script.path).read_text()
-    assert 'op.add_column("users", sa.Column("full_name"' in written.replace("'", '"')
-    assert "from migrations.operations import op" in written
+        _write(database)
 
 
 DIFFERENCES = {
@@ -94,31 +82,21 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("change", DIFFERENCES)
-def test_new_revision_uses_safe_operations(scratch: URL, own: Revisions, change: str) -> None:
-    with connected(scratch) as connection:
-        connection.execute(change.encode())
-        before = [line for line in schema(scratch) if "full_name" not in line]
-    script = _write(own, scratch, Phase.EXPAND)
-    written = " ".join((own.directory / script.path).read_text().split()).replace("( ", "(").replace(", )", ")")
-    for code in DIFFERENCES[change]:
-        assert code in written.replace("'", '"')
-    refused = [finding.rule for finding in lint_revision(script)]
-    assert set(refused) <= {"ban-drop-constraint"}
-    config = own.config(with_driver(scratch, "psycopg"))
-    command.upgrade(config, "heads")
-    command.check(config)
-    command.downgrade(config, "-1")
-    assert [line for line in schema(scratch) if "full_name" not in line] == before
+def test_new_revision_uses_safe_operations(database: RevisedDatabase, change: str) -> None:
+    database.execute(change)
+    before = [line for line in database.schema if "full_name" not in line]
+    script, text = _write(database)
+    assert [code for code in DIFFERENCES[change] if code not in text] == []
+    assert {finding.rule for finding in lint_revision(script)} <= {"ban-drop-constraint"}
+    database.upgrade()
+    command.check(database.config())
+    database.downgrade()
+    assert [line for line in database.schema if "full_name" not in line] == before
 
 
-def test_new_revision_creates_plain_indexes_for_new_table(scratch: URL, own: Revisions) -> None:
-    with connected(scratch) as connection:
-        connection.execute("DROP TABLE idempotency_records")
-    script = _write(own, scratch, Phase.EXPAND)
-    written = (own.directory / script.path).read_text()
-    assert ("op.create_index(" in written, "concurrently" in written, "if_not_exists" in written) == (
-        True,
-        False,
-        False,
-    )
+def test_new_revision_uses_plain_operations_without_safe_ones(database: RevisedDatabase) -> None:
+    database.execute("DROP TABLE idempotency_records")
+    script, text = _write(database)
+    assert "from migrations.operations import op" in text
+    assert [code in text for code in ("op.create_index(", "concurrently", "if_not_exists")] == [True, False, False]
     assert [str(finding) for finding in lint_revision(script)] == []

@@ -1,34 +1,22 @@
-"""Tests for the schema state and the readiness that follows from it."""
-
-from collections.abc import Iterator
+"""Tests for the schema state, the readiness that follows from it, and pending revisions."""
 
 import pytest
 from sqlalchemy import URL
 
 from adapters.postgres.pool import Database, DatabaseOptions
+from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
 from adapters.postgres.schema.state import SchemaState, schema_state
 from application.ports import StorageUnavailableError
-from tests.migrations.revision_fixtures import EXPAND_HEAD
-from tests.support.database_fixture import DatabaseFixture
-from tests.support.template_databases import Connection
+from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
+from tests.support.database_fixture import DatabaseFixture, opened
+from tests.support.polling import wait_until
 
-RECORD = "SELECT obj_description('alembic_version'::regclass)"
 LATER = "INSERT INTO alembic_version VALUES ('f00dfeedbeef')"
 UNKNOWN = "UPDATE alembic_version SET version_num = 'f00d'"
 COMMENT = "COMMENT ON TABLE alembic_version IS"
 OUTDATED = (False, "outdated; run `hexapost migrate`")
 NEWER = (True, "newer than this release")
-
-
-@pytest.fixture
-def version_table(store: DatabaseFixture) -> Iterator[Connection]:
-    """The session that changes `alembic_version`; the table is restored afterwards."""
-    ((record,),) = store.admin.execute(RECORD).fetchall()
-    yield store.admin
-    store.admin.execute("DELETE FROM alembic_version")
-    store.admin.execute("INSERT INTO alembic_version VALUES (%s)", [EXPAND_HEAD])
-    store.admin.execute(f"{COMMENT} '{record}'".encode())
 
 
 @pytest.mark.parametrize(
@@ -49,11 +37,12 @@ def version_table(store: DatabaseFixture) -> Iterator[Connection]:
     ids=["current", "no revision", "unknown revision", "later revision", "unrelated", "no record", "incompatible"],
 )
 async def test_schema_state_and_readiness_follow_the_applied_revisions(
-    store: DatabaseFixture, version_table: Connection, change: str, state: SchemaState, migrations: tuple[bool, str]
+    database: RevisedDatabase, driver: str, change: str, state: SchemaState, migrations: tuple[bool, str]
 ) -> None:
-    version_table.execute(change.encode())
-    assert await schema_state(store.database) is state
-    assert await readiness(store.database) == {"database": (True, "reachable"), "migrations": migrations}
+    database.execute(change)
+    async with opened(database.url, driver) as store:
+        assert await schema_state(store.database) is state
+        assert await readiness(store.database) == {"database": (True, "reachable"), "migrations": migrations}
 
 
 async def test_readiness_without_server_is_unreachable(driver: str) -> None:
@@ -63,3 +52,30 @@ async def test_readiness_without_server_is_unreachable(driver: str) -> None:
         await schema_state(database)
     assert await readiness(database) == {"database": (False, "unreachable"), "migrations": (False, "unknown")}
     await database.close()
+
+
+async def test_pending_revisions_list_their_phases_and_locks(
+    store: DatabaseFixture, own: Revisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.add('op.add_column("users", sa.Column("a", sa.Text()))', revision="e1")
+    own.add('op.drop_column("users", "full_name")', revision="c1", more='phase = "contract"\nsafe_from = "0.2.0"')
+    monkeypatch.setattr("adapters.postgres.schema.pending.script_directory", own.scripts)
+    first, second = await pending_revisions(store.database)
+    assert (first.revision, first.safe_from, second.safe_from) == ("e1", None, "0.2.0")
+    assert first.lines() == [
+        "pending: e1: Test e1 (expand)",
+        "  ACCESS EXCLUSIVE on users: ALTER TABLE users ADD COLUMN a TEXT",
+    ]
+    assert second.lines()[0] == "pending: c1: Test c1 (contract, after all processes run release 0.2.0 or later)"
+
+
+async def test_pending_revisions_are_empty_for_current_schema(store: DatabaseFixture) -> None:
+    assert await pending_revisions(store.database) == []
+
+
+async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: str) -> None:
+    async with opened(empty, driver) as store:
+        found = await pending_revisions(store.database)
+        assert await schema_state(store.database) is SchemaState.BEHIND
+        await wait_until(lambda: store.checked_out == 0)
+    assert found[-1].revision == EXPAND_HEAD

@@ -6,7 +6,7 @@ from adapters.postgres.pool import Database
 from adapters.postgres.schema.state import script_directory
 from adapters.postgres.schema.version import applied_revisions
 from migrations.runner.phases import Phase, phase_of, safe_from, with_ancestors
-from migrations.sql.locks import collect_schema_objects, locking_statements
+from migrations.sql.locks import SchemaObjects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +36,13 @@ async def pending_revisions(database: Database) -> list[PendingRevision]:
     directory = script_directory()
     there = with_ancestors(directory, await applied_revisions(database))
     missing = [script for script in directory.walk_revisions() if script.revision not in there]
-    made = collect_schema_objects(directory.walk_revisions())
+    schema_objects = SchemaObjects(directory.walk_revisions())
     return [
         PendingRevision(
             revision=script.revision,
             subject=str(script.doc),
             safe_from=safe_from(script) if phase_of(script) is Phase.CONTRACT else None,
-            locks=list(locking_statements(script, made)),
+            locks=list(schema_objects.locking_statements(script)),
         )
         for script in reversed(missing)
     ]

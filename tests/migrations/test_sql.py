@@ -1,32 +1,46 @@
-"""Tests for pending revisions and the analysis of their locks."""
+"""Tests for the parsing of SQL text, and for the analysis of its locks."""
 
 import pytest
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL
 
-from adapters.postgres.schema.pending import pending_revisions
-from adapters.postgres.schema.state import SchemaState, schema_state
-from migrations.sql.locks import collect_schema_objects, locking_statements, locks_of
-from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
-from tests.support.database_fixture import DatabaseFixture, opened
-from tests.support.polling import wait_until
+from migrations.sql.locks import SchemaObjects, locks_of
+from migrations.sql.parser import alter_table_actions, mask_literals, split_statements
+from tests.migrations.revision_fixtures import Revisions
+
+ATOMIC = "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END"
+
+RULE = "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)"
 
 
-async def test_pending_revisions_list_their_phases_and_locks(
-    store: DatabaseFixture, own: Revisions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own.add('op.add_column("users", sa.Column("a", sa.Text()))', revision="e1")
-    own.add('op.drop_column("users", "full_name")', revision="c1", more='phase = "contract"\nsafe_from = "0.2.0"')
-    monkeypatch.setattr(
-        "adapters.postgres.schema.pending.script_directory", lambda: ScriptDirectory.from_config(own.config())
-    )
-    first, second = await pending_revisions(store.database)
-    assert (first.revision, first.safe_from, second.safe_from) == ("e1", None, "0.2.0")
-    assert first.lines() == [
-        "pending: e1: Test e1 (expand)",
-        "  ACCESS EXCLUSIVE on users: ALTER TABLE users ADD COLUMN a TEXT",
-    ]
-    assert second.lines()[0] == "pending: c1: Test c1 (contract, after all processes run release 0.2.0 or later)"
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("", []),
+        (" ; ;", []),
+        ("SELECT 1;SELECT 2", ["SELECT 1", "SELECT 2"]),
+        ("SELECT 'a;b', 'it''s; so'; SELECT 2", ["SELECT 'a;b', 'it''s; so'", "SELECT 2"]),
+        (r"SELECT E'\';'; SELECT '\'; SELECT 3", [r"SELECT E'\';'", r"SELECT '\'", "SELECT 3"]),
+        ('SELECT "a;b"; SELECT 2', ['SELECT "a;b"', "SELECT 2"]),
+        ("DO $$ a;\n\nb $$; SELECT $x$ $$;$y$ $x$", ["DO $$ a;\n\nb $$", "SELECT $x$ $$;$y$ $x$"]),
+        ("SELECT a$b$c; SELECT $1; SELECT d$b$e", ["SELECT a$b$c", "SELECT $1", "SELECT d$b$e"]),
+        ("/* a; /* b; */ c; */ SELECT -- d;\n 1", ["SELECT 1"]),
+        ("SELECT '/*'; SELECT '*/ --'", ["SELECT '/*'", "SELECT '*/ --'"]),
+        ("CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); SELECT 3", [RULE, "SELECT 3"]),
+        (f"{ATOMIC}; SELECT 3", [ATOMIC, "SELECT 3"]),
+        ("BEGIN; SELECT 1; END", ["BEGIN", "SELECT 1", "END"]),
+    ],
+)
+def test_split_statements_handles_quotes_and_comments(sql: str, expected: list[str]) -> None:
+    assert list(split_statements(sql)) == expected
+
+
+def test_mask_literals_keeps_quoted_names() -> None:
+    assert mask_literals("SELECT 'UPDATE', $$ DELETE $$, \"a b\"") == "SELECT '', '', \"a b\""
+
+
+def test_alter_table_actions_splits_at_top_level_commas() -> None:
+    statement = "ALTER TABLE IF EXISTS ONLY a.t ADD COLUMN b numeric(1, 2) DEFAULT ',', ADD CHECK (b IN (1, 2))"
+    assert alter_table_actions(statement) == ["ADD COLUMN b numeric(1, 2) DEFAULT ','", "ADD CHECK (b IN (1, 2))"]
+    assert alter_table_actions("DROP TABLE a, b") == []
 
 
 def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
@@ -41,14 +55,9 @@ def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
         op.execute("CREATE INDEX ix_t ON t (a)")
         op.execute("DROP INDEX ix_t")
     """)
-    scripts = ScriptDirectory.from_config(own.config())
-    found = [
-        taken
-        for _, taken in locking_statements(
-            scripts.get_revision(own.last), collect_schema_objects(scripts.walk_revisions())
-        )
-    ]
-    assert found == [
+    scripts = own.scripts()
+    found = SchemaObjects(scripts.walk_revisions()).locking_statements(scripts.get_revision(own.last))
+    assert [locks for _, locks in found] == [
         {"posts": "SHARE UPDATE EXCLUSIVE"},
         {"idempotency_records": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE"},
         {"idempotency_records": "SHARE ROW EXCLUSIVE", "users": "SHARE ROW EXCLUSIVE"},
@@ -57,18 +66,6 @@ def test_lock_analysis_finds_tables_in_the_history(own: Revisions) -> None:
         {"users": "ACCESS EXCLUSIVE"},
         {"idempotency_records": "ACCESS EXCLUSIVE", "api_keys": "ACCESS EXCLUSIVE", "users": "ACCESS EXCLUSIVE"},
     ]
-
-
-async def test_pending_revisions_are_empty_for_current_schema(store: DatabaseFixture) -> None:
-    assert await pending_revisions(store.database) == []
-
-
-async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: str) -> None:
-    async with opened(empty, driver) as store:
-        found = await pending_revisions(store.database)
-        assert await schema_state(store.database) is SchemaState.BEHIND
-        await wait_until(lambda: store.checked_out == 0)
-    assert found[-1].revision == EXPAND_HEAD
 
 
 @pytest.mark.parametrize(
