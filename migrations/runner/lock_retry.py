@@ -170,5 +170,5 @@ def _current_limit(context: MigrationContext, name: str) -> int:
 
 def sqlstate(error: Any) -> str | None:
     """Return the SQLSTATE of a driver error that SQLAlchemy wrapped."""
-    state = getattr(error.orig, "sqlstate", None)
-    return state if isinstance(state, str) else None
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state

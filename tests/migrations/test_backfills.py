@@ -62,13 +62,6 @@ def test_backfill_assigns_values_to_matching_rows(users: RevisedDatabase) -> Non
     assert users.reported[0].startswith("backfill of users: done, 99 rows in ")
 
 
-def test_backfill_reports_its_progress(users: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migrations.operations.backfill.REPORT_INTERVAL_SECONDS", 0.0)
-    users.add(COUNT)
-    users.upgrade()
-    assert users.reported[0].startswith("backfill of users: 10 rows of about 10, ")
-
-
 @both_drivers
 def test_finished_backfill_is_skipped_when_revision_is_repeated(users: RevisedDatabase) -> None:
     users.add(f'{COUNT}\n{COUNT}\nop.add_not_null("users", "full_name")')
@@ -244,18 +237,11 @@ def test_backfill_shrinks_batches_of_slow_rows(database: RevisedDatabase, batch:
 
 
 def test_backfill_batch_counts_scanned_rows(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds: list[float] = []
-
-    def record(rows: int, batch: float, max_rows: int) -> int:
-        seconds.append(batch)
-        return next_batch_size(rows, batch, max_rows)
-
-    monkeypatch.setattr("migrations.operations.backfill.next_batch_size", record)
-    database.add(
-        """op.backfill("users", "version = 2", where="pg_sleep(0.001) IS NULL OR email = '1@x.org'", pause=0)"""
-    )
+    monkeypatch.setattr("migrations.operations.backfill.REPORT_INTERVAL_SECONDS", 0.0)
+    database.add("""op.backfill("users", "version = 2", where="email = '1@x.org'", pause=0)""")
     database.insert_users(200)
     database.upgrade()
     assert database.execute("SELECT email FROM users WHERE version = 2") == [("1@x.org",)]
-    assert sum(seconds) > 0.2
-    assert len(seconds) >= 5, "10 + 20 + 40 + 80 < 200: a batch that counted matching rows would scan all"
+    batches = [line for line in database.reported if " rows of about " in line]
+    assert len(batches) >= 5, "10 + 20 + 40 + 80 < 200: a batch that counted matching rows would scan all"
+    assert batches[-1].startswith("backfill of users: 1 rows of about 1, ")
