@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from migrations.operations.backfill_sql import BackfillSpec, BackfillStatements
-from migrations.operations.checkpoints import Checkpoint, CheckpointStore
+from migrations.operations.checkpoints import CheckpointStore
 from migrations.operations.steps import StepRunner
 from migrations.runner.lock_retry import MigrationError, retry_on_lock_timeout
 
@@ -73,34 +73,34 @@ def run_backfill(run: StepRunner, spec: BackfillSpec) -> None:
 
 
 def _update_all(
-    run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, checkpoints: CheckpointStore, checkpoint: Checkpoint
+    run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, checkpoints: CheckpointStore, checkpoint: Row[Any]
 ) -> None:
     types = [_type_of(run, spec.table_name, column) for column in spec.key]
     (estimate,) = run.fetch_one(_ESTIMATE, table=spec.table_name) or (0,)
     report = run.context.opts["report"]
-    progress = Progress(report, f"backfill of {spec.table_name}", estimate, start=checkpoint.updated_rows)
+    progress = Progress(report, f"backfill of {spec.table_name}", estimate, start=checkpoint.done)
     rows = min(INITIAL_ROWS, spec.batch_size)
     while True:
         run.running.require_lock()
         started = time.monotonic()
-        batch = _run_batch(run, sql.table, sql.batch_statement(checkpoint.last_key, types, rows))
+        batch = _run_batch(run, sql.table, sql.batch_statement(checkpoint.last, types, rows))
         rows = next_batch_size(rows, time.monotonic() - started, spec.batch_size)
         if batch is None:
             # The table has no more rows, or the session of a killed process has moved the checkpoint.
-            last_key, checkpoint = checkpoint.last_key, checkpoints.read()
-            if checkpoint.last_key == last_key:
+            last, checkpoint = checkpoint.last, checkpoints.read()
+            if checkpoint.last == last:
                 break
-        elif batch.last == checkpoint.last_key:
+        elif batch.last == checkpoint.last:
             raise MigrationError(
                 f"Backfill of {spec.table_name} makes no progress after key {', '.join(batch.last)}. "
                 "Is the key column unique and not NULL?"
             )
         else:
-            has_updates = batch.done > checkpoint.updated_rows
-            checkpoint = Checkpoint(batch.last, batch.done)
-            progress.update(checkpoint.updated_rows)
+            has_updates = batch.done > checkpoint.done
+            checkpoint = batch
+            progress.update(checkpoint.done)
             time.sleep(spec.pause if has_updates else 0)
-    progress.finish(checkpoint.updated_rows)
+    progress.finish(checkpoint.done)
 
 
 def _run_batch(run: StepRunner, table: str, statement: str) -> Row[Any] | None:

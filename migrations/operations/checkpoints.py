@@ -5,11 +5,10 @@ repeated revision skips it. The transaction that stores the schema version delet
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.operations.steps import StepRunner, quote_literal, running_revision
@@ -27,17 +26,11 @@ _CREATE_TABLE = f"""
 _TABLE_EXISTS = f"SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The key of the last scanned row, as text, and the number of updated rows."""
-
-    last_key: Sequence[str] | None
-    updated_rows: int
-    finished: bool = False
-
-
 class CheckpointStore:
-    """The checkpoint of one backfill; `condition` selects its row."""
+    """The checkpoint of one backfill; `condition` selects its row.
+
+    `last` is the key of the last scanned row, as text, or NULL; `done` is the number of updated rows.
+    """
 
     def __init__(self, run: StepRunner, statement: str) -> None:
         running = run.running
@@ -48,7 +41,7 @@ class CheckpointStore:
         self._key = f"{quote_literal(running.revision)}, {running.up}, {running.backfills}"
         self.condition = f"(revision, up, number) = ({self._key})"
 
-    def start_or_resume(self) -> Checkpoint:
+    def start_or_resume(self) -> Row[Any]:
         """Return the checkpoint, created if it is missing.
 
         Raises MigrationError if it belongs to a backfill with another statement.
@@ -65,14 +58,14 @@ class CheckpointStore:
             )
         return self.read()
 
-    def read(self) -> Checkpoint:
+    def read(self) -> Row[Any]:
         """Return the checkpoint. Raises MigrationError if it is missing."""
         row = self._run.fetch_one(f"SELECT last, done, finished FROM {TABLE} WHERE {self.condition}")
         if row is None:
             raise MigrationError(
                 f"The checkpoint of {self._name} is missing from {TABLE}; it was deleted while the migration ran."
             )
-        return Checkpoint(row.last, row.done, row.finished)
+        return row
 
     def finish(self) -> None:
         """Mark the backfill as finished."""

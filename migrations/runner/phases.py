@@ -79,15 +79,8 @@ def parents(script: Script) -> frozenset[str]:
 
 def with_ancestors(scripts: ScriptDirectory, revisions: Iterable[str]) -> frozenset[str]:
     """Return the revisions that this release has, and all their ancestors."""
-    known = {script.revision: script for script in scripts.walk_revisions()}
-    found: set[str] = set()
-    left = [revision for revision in revisions if revision in known]
-    while left:
-        revision = left.pop()
-        if revision not in found:
-            found.add(revision)
-            left += parents(known[revision])
-    return frozenset(found)
+    known = {script.revision for script in scripts.walk_revisions()}.intersection(revisions)
+    return frozenset(script.revision for name in known for script in scripts.iterate_revisions(name, "base"))
 
 
 def encode_applied(scripts: ScriptDirectory, heads: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import sys
 from contextlib import nullcontext
+from uuid import UUID
 
 import pytest
 
@@ -68,6 +69,8 @@ def test_finished_backfill_is_skipped_when_revision_is_repeated(users: RevisedDa
     for _ in range(2):
         with pytest.raises(Exception, match=r"contains null values"):
             users.upgrade()
+        after_last_key = UUID(int=2**128 - 1)
+        users.execute("UPDATE users SET id = %s, full_name = 'x' WHERE email = '1@x.org'", after_last_key)
     assert users.execute(VERSIONS) == [(3, 100)]
     users.execute("UPDATE users SET full_name = 'x'")
     users.upgrade()
