@@ -83,9 +83,7 @@ def add_unique(name: str, table_name: str, columns: Sequence[str]) -> None:
     """Add a unique constraint: build its index CONCURRENTLY, then attach the index to the constraint."""
     with steps(f"adding constraint {name}") as run:
         add = _add_constraint(run, table_name, name, f"UNIQUE USING INDEX {run.quote(name)}")
-        if run.exists(_CONSTRAINT, on=table_name, name=name):
-            _require_same_constraint(run, table_name, name, f"UNIQUE ({run.quote(*columns)})")
-        else:
+        if not _has_constraint(run, table_name, name, f"UNIQUE ({run.quote(*columns)})"):
             _build_index(run, CreateIndexOp(name, table_name, list(columns), unique=True))
             run.run_blocking(add)
 
@@ -177,9 +175,7 @@ def _drop_index(run: StepRunner, name: str) -> str:
 
 def _add_and_validate(run: StepRunner, table: str, name: str, definition: str, *, referent: str | None = None) -> None:
     add = _add_constraint(run, table, name, definition)
-    if run.exists(_CONSTRAINT, on=table, name=name):
-        _require_same_constraint(run, table, name, definition, referent=referent)
-    else:
+    if not _has_constraint(run, table, name, definition, referent=referent):
         run.run_blocking(f"{add} NOT VALID")
     _validate(run, table, name)
 
@@ -189,13 +185,15 @@ def _validate(run: StepRunner, table: str, name: str) -> None:
         run.run_unlimited(f"ALTER TABLE {run.quote(table)} VALIDATE CONSTRAINT {run.quote(name)}")
 
 
-def _require_same_constraint(
-    run: StepRunner, table: str, name: str, definition: str, *, referent: str | None = None
-) -> None:
+def _has_constraint(run: StepRunner, table: str, name: str, definition: str, *, referent: str | None = None) -> bool:
+    """Return True if the constraint exists. Raises MigrationError if it has another definition."""
+    if not run.exists(_CONSTRAINT, on=table, name=name):
+        return False
     create = literal_text(_add_constraint(run, table, name, definition))
     run.require_same_definition(
         _CONSTRAINT_DEFINITION, create, table=run.quote(table), referent=referent, name=name, on=table
     )
+    return True
 
 
 def _add_constraint(run: StepRunner, table: str, name: str, definition: str) -> str:

@@ -116,6 +116,18 @@ def test_deleted_checkpoint_raises_migration_error(users: RevisedDatabase) -> No
         users.upgrade()
 
 
+def test_locked_checkpoint_table_is_dropped_by_a_later_migration(users: RevisedDatabase) -> None:
+    users.execute(_CREATE_TABLE)
+    users.add(COUNT)
+    with connected(users.url) as other, other.transaction():
+        other.execute("LOCK TABLE alembic_backfills IN ACCESS SHARE MODE")
+        users.upgrade()
+    assert users.execute(CHECKPOINTS) == [("alembic_backfills",)]
+    users.add("pass")
+    users.upgrade()
+    assert users.execute(CHECKPOINTS) == [(None,)]
+
+
 @pytest.mark.parametrize(
     ("kind", "value"), [("char(5)", "to_char(n, 'FM000')"), ("bit(12)", "n::bit(12)"), ("numeric(9, 2)", "n / 100.0")]
 )
