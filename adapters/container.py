@@ -36,38 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def database_options(settings: Settings) -> DatabaseOptions:
-    """Return the database options in the settings."""
-    return DatabaseOptions(
-        pool_size=settings.db_pool_size,
-        pool_timeout=settings.db_pool_timeout_seconds,
-        connect_timeout=settings.db_connect_timeout_seconds,
-        attempt_timeout=settings.db_attempt_timeout_seconds,
-        prepared_statements=settings.db_prepared_statements,
-        statement_timeout=settings.db_statement_timeout_seconds,
-        idle_in_transaction_timeout=settings.db_idle_in_transaction_timeout_seconds,
-    )
-
-
-def request_limits(settings: Settings) -> RequestLimits:
-    """Return the limits of a request body and of the response time."""
-    return RequestLimits(
-        max_body_bytes=settings.max_body_bytes,
-        max_json_depth=settings.max_json_depth,
-        body_timeout=settings.body_timeout_seconds,
-        request_timeout=settings.request_timeout_seconds,
-    )
-
-
-def header_limits(settings: Settings) -> HeaderLimits:
-    """Return the limits of the request line and headers."""
-    return HeaderLimits(
-        max_headers=settings.max_headers,
-        max_header_bytes=settings.max_header_bytes,
-        timeout=settings.header_timeout_seconds,
-    )
-
-
 class ReadinessProbe:
     """The readiness of the service and the last known readiness of its dependencies."""
 
@@ -116,11 +84,20 @@ class Container(containers.DeclarativeContainer):
     metrics_directory: providers.Provider[Path | None] = providers.Object(None)
     """The directory in which the worker processes share their metrics."""
     metrics_recorder = providers.Singleton(Metrics, version=version, rejections=REJECTIONS, directory=metrics_directory)
-    options = providers.Singleton(database_options, settings)
+    database_options = providers.Singleton(
+        DatabaseOptions,
+        pool_size=settings.provided.db_pool_size,
+        pool_timeout=settings.provided.db_pool_timeout_seconds,
+        connect_timeout=settings.provided.db_connect_timeout_seconds,
+        attempt_timeout=settings.provided.db_attempt_timeout_seconds,
+        prepared_statements=settings.provided.db_prepared_statements,
+        statement_timeout=settings.provided.db_statement_timeout_seconds,
+        idle_in_transaction_timeout=settings.provided.db_idle_in_transaction_timeout_seconds,
+    )
     database = providers.Singleton(
         Database,
         settings.provided.database_url,
-        options,
+        database_options,
         errors=metrics_recorder.provided.count_database_error,
         statements=providers.Callable(lambda tracer: tracer and tracer.statement_span, tracer),
     )
@@ -165,10 +142,23 @@ class Container(containers.DeclarativeContainer):
         readiness=readiness,
     )
     admission = providers.Singleton(AdmissionController, settings.provided.max_concurrent_requests)
+    request_limits = providers.Singleton(
+        RequestLimits,
+        max_body_bytes=settings.provided.max_body_bytes,
+        max_json_depth=settings.provided.max_json_depth,
+        body_timeout=settings.provided.body_timeout_seconds,
+        request_timeout=settings.provided.request_timeout_seconds,
+    )
+    header_limits = providers.Singleton(
+        HeaderLimits,
+        max_headers=settings.provided.max_headers,
+        max_header_bytes=settings.provided.max_header_bytes,
+        timeout=settings.provided.header_timeout_seconds,
+    )
     http_options = providers.Singleton(
         HttpOptions,
         cursor_secret=cursor_secret,
-        limits=providers.Singleton(request_limits, settings),
+        limits=request_limits,
         admission=admission,
         idempotency_retention=providers.Factory(timedelta, hours=settings.provided.idempotency_retention_hours),
         rate_limit=settings.provided.rate_limit,
@@ -178,9 +168,7 @@ class Container(containers.DeclarativeContainer):
         start_span=providers.Callable(lambda tracer: tracer and tracer.start_request_span, tracer),
     )
     protocol = providers.Singleton(
-        bounded_protocol,
-        providers.Singleton(header_limits, settings),
-        write_timeout=settings.provided.write_timeout_seconds,
+        bounded_protocol, header_limits, write_timeout=settings.provided.write_timeout_seconds
     )
     lifespan = providers.Singleton(
         Lifespan,

@@ -34,6 +34,8 @@ RATE_LIMIT_OFF = "none"
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
 _PEPPER = re.compile(r"([1-9][0-9]{0,3}):([^,]*)", re.ASCII | re.DOTALL)
 
+Timeout = Annotated[PositiveFloat, Field(le=600)]
+
 
 class SettingsError(Exception):
     """The environment is invalid. `errors` has one line per variable, without its value."""
@@ -103,101 +105,84 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     database_url: Annotated[URL, BeforeValidator(parse_database_url)] | None = Field(
-        default=None, description="URL of the database: `postgresql+asyncpg://…` or `postgresql+psycopg://…`"
+        None, description="URL of the database: `postgresql+asyncpg://…` or `postgresql+psycopg://…`"
     )
-    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
-    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 selects a free port")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="minimum log level")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 selects a free port")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
     log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="`json` lines or readable `console` text; `auto` is `console` on a terminal"
+        "auto", description="`json` lines or readable `console` text; `auto` is `console` on a terminal"
     )
-    max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216, description="maximum size of a request body")
-    max_json_depth: int = Field(default=32, ge=1, le=256, description="maximum nesting of arrays and objects in a body")
-    max_headers: int = Field(default=100, ge=10, le=10_000, description="maximum number of request headers")
+    max_body_bytes: int = Field(65_536, ge=1024, le=16_777_216, description="maximum size of a request body")
+    max_json_depth: int = Field(32, ge=1, le=256, description="maximum nesting of arrays and objects in a body")
+    max_headers: int = Field(100, ge=10, le=10_000, description="maximum number of request headers")
     max_header_bytes: int = Field(
-        default=32_768, ge=1024, le=1_048_576, description="maximum size of the request line and headers"
+        32_768, ge=1024, le=1_048_576, description="maximum size of the request line and headers"
     )
-    header_timeout_seconds: PositiveFloat = Field(
-        default=10.0, le=600, description="time limit for receiving the request line and headers"
-    )
-    body_timeout_seconds: PositiveFloat = Field(
-        default=10.0, le=600, description="time limit for receiving the request body"
-    )
-    request_timeout_seconds: PositiveFloat = Field(
-        default=10.0, le=600, description="time limit from the end of the body to the response"
-    )
-    write_timeout_seconds: PositiveFloat = Field(
-        default=20.0, le=600, description="time limit for a client that does not read its response"
-    )
+    header_timeout_seconds: Timeout = Field(10.0, description="time limit for receiving the request line and headers")
+    body_timeout_seconds: Timeout = Field(10.0, description="time limit for receiving the request body")
+    request_timeout_seconds: Timeout = Field(10.0, description="time limit from the end of the body to the response")
+    write_timeout_seconds: Timeout = Field(20.0, description="time limit for a client that does not read its response")
     max_concurrent_requests: int = Field(
-        default=256,
+        256,
         ge=1,
         le=100_000,
         description="maximum number of concurrent requests per process; further requests get a 503",
     )
     workers: int = Field(
-        default=1,
+        1,
         ge=1,
         le=256,
         description="number of worker processes; with more than one, a supervisor restarts failed workers",
     )
-    db_pool_size: int = Field(
-        default=10, ge=1, le=1000, description="maximum number of database connections per process"
-    )
+    db_pool_size: int = Field(10, ge=1, le=1000, description="maximum number of database connections per process")
     db_pool_timeout_seconds: PositiveFloat = Field(
-        default=2.0, le=60, description="time limit for getting a connection from the pool"
+        2.0, le=60, description="time limit for getting a connection from the pool"
     )
     db_connect_timeout_seconds: PositiveFloat = Field(
-        default=2.0, le=60, description="time limit for opening a database connection"
+        2.0, le=60, description="time limit for opening a database connection"
     )
-    db_attempt_timeout_seconds: PositiveFloat = Field(
-        default=2.25,
-        ge=0.05,
-        le=600,
-        description="time limit of one attempt of a transaction, also if the server does not respond",
+    db_attempt_timeout_seconds: Timeout = Field(
+        2.25, ge=0.05, description="time limit of one attempt of a transaction, also if the server does not respond"
     )
-    db_statement_timeout_seconds: PositiveFloat = Field(
-        default=2.0, ge=0.001, le=600, description="time limit of one SQL statement"
-    )
-    db_idle_in_transaction_timeout_seconds: PositiveFloat = Field(
-        default=10.0, ge=0.001, le=600, description="time after which the server ends an idle transaction"
+    db_statement_timeout_seconds: Timeout = Field(2.0, ge=0.001, description="time limit of one SQL statement")
+    db_idle_in_transaction_timeout_seconds: Timeout = Field(
+        10.0, ge=0.001, description="time after which the server ends an idle transaction"
     )
     db_prepared_statements: bool = Field(
         default=True, description="set to `false` behind a connection pooler in transaction mode, such as PgBouncer"
     )
     db_retry_deadline_seconds: NonNegativeFloat = Field(
-        default=8.0, le=60, description="how long a request is retried if the database fails"
+        8.0, le=60, description="how long a request is retried if the database fails"
     )
     cursor_secret: SecretBytes | None = Field(
-        default=None,
+        None,
         min_length=MIN_SECRET_BYTES,
         description="secret that signs page cursors, identical in all processes; by default generated and kept",
     )
     api_key_peppers: Annotated[Mapping[int, SecretBytes], BeforeValidator(parse_peppers)] | None = Field(
-        default=None,
+        None,
         description="secrets of the API key hashes, such as `2:…,1:…`, identical in all processes; new keys use the "
         "highest version; by default generated and kept",
     )
     api_key_cache_seconds: NonNegativeFloat = Field(
-        default=5.0,
-        le=300,
-        description="how long each process caches a verified API key; a revoked key can work for this long",
+        5.0, le=300, description="how long each process caches a verified API key; a revoked key can work for this long"
     )
     idempotency_retention_hours: PositiveFloat = Field(
-        default=24.0, le=720, description="how long a repeated request with an `Idempotency-Key` gets the same response"
+        24.0, le=720, description="how long a repeated request with an `Idempotency-Key` gets the same response"
     )
     purge_interval_seconds: float = Field(
-        default=300.0, ge=1, le=86_400, description="interval at which each process deletes expired records"
+        300.0, ge=1, le=86_400, description="interval at which each process deletes expired records"
     )
     rate_limit: Annotated[str | None, BeforeValidator(parse_rate_limit)] = Field(
-        default="100/second", description="maximum request rate per API key, such as `6000/minute`; `none` for no limit"
+        "100/second", description="maximum request rate per API key, such as `6000/minute`; `none` for no limit"
     )
     rate_limit_store: Annotated[str, BeforeValidator(parse_rate_limit_store)] = Field(
-        default="memory://",
+        "memory://",
         repr=False,
         description="where requests are counted: `memory://` per process, or shared in `redis://host:6379/0`",
     )
-    state_directory: Path = Field(default=Path(".hexapost"), description="directory of local state")
+    state_directory: Path = Field(Path(".hexapost"), description="directory of local state")
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:

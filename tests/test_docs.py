@@ -53,7 +53,7 @@ async def test_architecture_example_passes() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_documented_command_has_valid_arguments(command: str) -> None:
     arguments = shlex.split(command.partition(" > ")[0], comments=True)
-    assert build_parser().parse_args(arguments).module
+    assert build_parser().parse_args(arguments).run
 
 
 def test_docs_list_each_drill() -> None:

@@ -1,11 +1,29 @@
-"""The arguments of all commands."""
+"""The arguments of all commands. Error messages never repeat a value, because it may be a key."""
 
 import argparse
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
+from uuid import UUID
 
-from adapters.cli.argument_types import parse_datetime, parse_duration, parse_id, parse_id_or_key, parse_scope
 from domain.api_keys import Scope
+
+MAX_DURATION = timedelta(days=36_525)
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"([0-9]{1,10})([smhdw])", re.ASCII)
+# RFC 3339 section 5.6
+_DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+# A leaked key can be truncated or redacted after its ID.
+_KEY = re.compile(r"hexa_([0-9a-f]{32})(_\S*)?", re.ASCII)
+
+
+class UsageError(Exception):
+    """The arguments of a command are invalid."""
 
 
 class OneLineErrorParser(argparse.ArgumentParser):
@@ -17,26 +35,73 @@ class OneLineErrorParser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser. It sets `module` to the module of the command, and `action` to its subcommand."""
+    """Return the parser. It sets `run` to the import path of the command, and `action` to its subcommand."""
     root = OneLineErrorParser(
         prog="hexapost", description="Users and posts over REST. Settings come from the environment; see README.md."
     )
-    commands = root.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, help_: str) -> argparse.ArgumentParser:
-        subparser = commands.add_parser(name, help=help_, description=help_)
-        subparser.set_defaults(module=f"adapters.cli.{name.replace('-', '_')}")
-        return subparser
-
-    _serve(add("serve", "serve the API"))
-    _migrate(add("migrate", "apply pending migrations"))
-    _embedded(add("check", "check the settings and the readiness of the database"))
-    _keys(add("keys", "create, list, rotate and revoke API keys"))
-    _embedded(add("purge", "delete expired records, as the service does regularly"))
-    _with_database(add("with-database", "run a command with DATABASE_URL set"))
-    _worker(commands.add_parser("worker"))
-    _openapi(add("openapi", "print the OpenAPI document, or compare it with a file"))
+    add = root.add_subparsers(required=True, metavar="COMMAND").add_parser
+    _serve(_command(add, "serve", "serve the API", run="serve:run"))
+    _migrate(_command(add, "migrate", "apply pending migrations", run="maintenance:migrate"))
+    _embedded(_command(add, "check", "check the settings and the readiness of the database", run="maintenance:check"))
+    _keys(_command(add, "keys", "create, list, rotate and revoke API keys", run="keys:run"))
+    _embedded(_command(add, "purge", "delete expired records, as the service does regularly", run="maintenance:purge"))
+    _with_database(_command(add, "with-database", "run a command with DATABASE_URL set", run="database:run_command"))
+    _worker(add("worker"))
+    _openapi(_command(add, "openapi", "print the OpenAPI document, or compare it with a file", run="openapi:run"))
     return root
+
+
+def parse_scope(text: str) -> Scope:
+    """Return the scope with this name."""
+    try:
+        return Scope(text)
+    except ValueError:
+        raise ArgumentTypeError(f"unknown scope; valid scopes: {', '.join(Scope)}") from None
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return a duration such as `90d` or `12h`."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ArgumentTypeError("must be an integer and a unit (s, m, h, d or w), such as 90d or 12h")
+    try:
+        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        duration = timedelta.max
+    if duration > MAX_DURATION:
+        raise ArgumentTypeError("must be at most 100 years")
+    return duration
+
+
+def parse_datetime(text: str) -> datetime:
+    """Return a time in UTC."""
+    try:
+        if _DATETIME.fullmatch(text.upper()):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass  # such as February 30
+    raise ArgumentTypeError("must be an RFC 3339 time, such as 2030-01-31T12:00:00Z")
+
+
+def parse_id(text: str) -> UUID:
+    """Return an ID, with or without dashes."""
+    if _ID.fullmatch(text) is None:
+        raise ArgumentTypeError("must be an ID, such as 0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f")
+    return UUID(text)
+
+
+def parse_id_or_key(text: str) -> UUID:
+    """Return an ID, or the ID in an API key."""
+    found = _KEY.fullmatch(text.strip())
+    return parse_id(found[1] if found else text.strip())
+
+
+def _command(
+    add_parser: Callable[..., argparse.ArgumentParser], name: str, help_: str, *, run: str
+) -> argparse.ArgumentParser:
+    parser = add_parser(name, help=help_, description=help_)
+    parser.set_defaults(run=f"adapters.cli.{run}")
+    return parser
 
 
 def _embedded(parser: argparse.ArgumentParser) -> None:
@@ -74,19 +139,17 @@ def _serve(parser: argparse.ArgumentParser) -> None:
 
 def _worker(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of an internal command, which is not listed."""
-    parser.set_defaults(module="adapters.server.worker")
+    parser.set_defaults(run="adapters.server.worker:run")
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--listen-fd", type=int, action="append", required=True)
 
 
 def _keys(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
 
     def add(name: str, help_: str) -> argparse.ArgumentParser:
-        subparser = actions.add_parser(name, help=help_, description=help_)
-        subparser.set_defaults(action=name)
-        return subparser
+        return actions.add_parser(name, help=help_, description=help_)
 
     _keys_create(add("create", "create an API key and print it; it is not shown again"))
     _embedded(add("list", "print all API keys as a table, newest first"))

@@ -5,15 +5,14 @@ Only the result is printed to standard output, so that it can be piped. Messages
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
 
 from sqlalchemy import URL
 
-from adapters.cli.api_key_table import api_key_table, format_timestamp
+from adapters.cli.arguments import UsageError
 from adapters.cli.console import print_result, print_status_to_stderr
-from adapters.cli.database_selection import selected_database
-from adapters.cli.errors import UsageError
+from adapters.cli.database import selected_database
 from adapters.cli.secret_files import key_peppers, pepper_file
 from adapters.cli.service_context import NO_PEPPERS, open_service
 from adapters.clock import utc_now
@@ -25,6 +24,7 @@ from domain.api_keys import ApiKey, ApiKeyNotFoundError
 from domain.errors import DomainError, FieldValidationError
 
 PAGE_SIZE = 100
+HEADER = ("ID", "NAME", "SCOPES", "USER", "CREATED", "EXPIRES", "LAST USED", "STATE", "PEPPER")
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _dispatch(settings: Settings, url: URL, options: argparse.Namespace) -> None:
-    peppers = _peppers(settings) if options.action in _COMMANDS_THAT_CREATE_KEYS else NO_PEPPERS
+    peppers = _peppers(settings) if options.action in {"create", "rotate"} else NO_PEPPERS
     async with open_service(settings, url, peppers=peppers) as container:
         await _ACTIONS[options.action](container.api_keys(), options)
     if options.action == "revoke":
@@ -61,8 +61,7 @@ async def _create(keys: ApiKeyService, options: argparse.Namespace) -> None:
     created = await keys.create(
         SYSTEM_PRINCIPAL, name=options.name, scopes=options.scopes, user_id=options.user_id, expires_at=expires_at
     )
-    await _print_secret(keys, created)
-    print_status_to_stderr(f"created key {created.key.id}; it {_expiry_text(created.key.expires_at)}")
+    await _print_created(keys, created)
 
 
 async def _rotate(keys: ApiKeyService, options: argparse.Namespace) -> None:
@@ -72,9 +71,8 @@ async def _rotate(keys: ApiKeyService, options: argparse.Namespace) -> None:
     except ApiKeyNotFoundError:
         message = "The key is revoked or expired. Create a new one with `hexapost keys create`."
         raise UsageError(message) from None
-    await _print_secret(keys, created)
+    await _print_created(keys, created)
     before = await keys.get(SYSTEM_PRINCIPAL, options.id)
-    print_status_to_stderr(f"created key {created.key.id}; it {_expiry_text(created.key.expires_at)}")
     print_status_to_stderr(f"the key {before.id} {_expiry_text(before.expires_at)}")
 
 
@@ -93,17 +91,45 @@ async def _list(keys: ApiKeyService, _: argparse.Namespace) -> None:
             return
 
 
-async def _print_secret(keys: ApiKeyService, created: CreatedApiKey) -> None:
-    """Print the key. Revoke it if it cannot be printed."""
+async def _print_created(keys: ApiKeyService, created: CreatedApiKey) -> None:
+    """Print the key and its expiry. Revoke it if it cannot be printed."""
     try:
         print_result(created.text)
     except OSError:
         await keys.revoke(SYSTEM_PRINCIPAL, created.key.id)
         raise
+    print_status_to_stderr(f"created key {created.key.id}; it {_expiry_text(created.key.expires_at)}")
+
+
+def api_key_table(keys: Iterable[ApiKey], now: datetime) -> str:
+    """Return a header line and a line for each key, in aligned columns."""
+    rows = [HEADER, *(_row(key, now) for key in keys)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
+    return (
+        str(key.id),
+        key.name,
+        ",".join(sorted(key.scopes)),
+        "-" if key.user_id is None else str(key.user_id),
+        _format_timestamp(key.created_at),
+        _format_timestamp(key.expires_at),
+        _format_timestamp(key.last_used_at),
+        "revoked" if key.revoked_at is not None else "live" if key.is_active(now) else "expired",
+        str(key.secret_hash.pepper),
+    )
+
+
+def _format_timestamp(at: datetime | None) -> str:
+    """Return a time in UTC to the second, or a dash for None."""
+    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _expiry_text(at: datetime | None) -> str:
-    return "does not expire" if at is None else f"expires at {format_timestamp(at)}"
+    return "does not expire" if at is None else f"expires at {_format_timestamp(at)}"
 
 
 def _option_name(field: str, options: argparse.Namespace) -> str:
@@ -119,4 +145,3 @@ _ACTIONS: Mapping[str, Callable[[ApiKeyService, argparse.Namespace], Awaitable[N
     "revoke": _revoke,
     "rotate": _rotate,
 }
-_COMMANDS_THAT_CREATE_KEYS = {"create", "rotate"}

@@ -1,16 +1,16 @@
 """The `hexapost` command: runs a subcommand and prints its errors."""
 
 import argparse
-import importlib
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from adapters.cli.arguments import build_parser
+from adapters.cli.arguments import UsageError, build_parser
 from adapters.cli.console import discard_unwritten_output, print_error
-from adapters.cli.errors import DatabaseNotReadyError, UsageError
+from adapters.cli.database import DatabaseNotReadyError
 from adapters.embedded import EmbeddedPostgresError
 from adapters.settings import Settings, SettingsError, load_settings, variable
 from application.ports import TransientStorageError
@@ -32,8 +32,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         settings = load_settings(os.environ | _overrides(options))
-        # Imported late, so that each command loads only the libraries that it needs.
-        run: Callable[[Settings, argparse.Namespace], int] = importlib.import_module(options.module).run
+        # Imported late, so that a command does not load the libraries of all others.
+        run: Callable[[Settings, argparse.Namespace], int] = pkgutil.resolve_name(options.run)
         return run(settings, options)
     except SettingsError as error:
         for problem in error.errors:

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 import structlog
 from sqlalchemy import URL
 
-from adapters.cli.check import check_readiness
 from adapters.cli.console import make_streams_nonblocking, print_error
-from adapters.cli.database_selection import selected_database
+from adapters.cli.database import selected_database
 from adapters.cli.dev_admin_key import ensure_admin_key_header
-from adapters.cli.migrate import migrate
+from adapters.cli.maintenance import apply_migrations, check_readiness
 from adapters.cli.secret_files import cursor_secret, key_peppers
 from adapters.observability.logging import configure_logs
 from adapters.observability.metrics import temporary_multiproc_dir
@@ -31,7 +30,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     with selected_database(settings, embedded=options.embedded) as url:
         if options.migrate:
-            migrate(url)
+            apply_migrations(url)
         if not _is_ready(url, settings):
             return 1
         header = ensure_admin_key_header(settings, url) if options.create_admin_key else None

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from sqlalchemy import URL
 
-from adapters.cli.errors import DatabaseNotReadyError
+from adapters.cli.database import DatabaseNotReadyError
 from adapters.container import Container
 from adapters.postgres.schema.readiness import readiness
 from adapters.settings import Settings

@@ -49,8 +49,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested.set)
         loop.add_signal_handler(signal.SIGHUP, self._restart_requested.set)
-        work = [self._handle_restart_requests(on_ready), *map(self._monitor, self._requests), self._wait_for_stop()]
-        tasks = [asyncio.create_task(one) for one in work]
+        work = [self._handle_restart_requests(on_ready), *map(self._monitor, self._requests)]
+        tasks = {asyncio.create_task(self._stop_requested.wait()), *map(asyncio.create_task, work)}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         has_failed = not self._stop_requested.is_set()
         for task in tasks:
@@ -60,9 +60,6 @@ class Supervisor:
             listener.close()
         await asyncio.gather(*[worker.stop() for worker in self._workers])
         return int(has_failed)
-
-    async def _wait_for_stop(self) -> None:
-        await self._stop_requested.wait()
 
     async def _handle_restart_requests(self, on_ready: Callable[[], None]) -> None:
         await self._all_ready.wait()

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import URL
 from structlog.testing import capture_logs
 
-from adapters.cli import migrate, serve
-from adapters.cli.check import inspect_database
-from adapters.cli.errors import DatabaseNotReadyError
+from adapters.cli import maintenance, serve
+from adapters.cli.database import DatabaseNotReadyError
+from adapters.cli.maintenance import inspect_database
 from adapters.cli.secret_files import key_peppers, load_or_create_secret
 from adapters.settings import Settings, load_settings
 from application.api_key_tokens import PepperSet
@@ -41,12 +41,14 @@ def test_all_invalid_settings_are_named_without_values(hexapost: Hexapost) -> No
         DATABASE_URL="mysql://root:h1dden@db/x",
         HEXAPOST_DB_POOL_SIZE="h1dden",
         HEXAPOST_COLOUR="h1dden",
+        HEXAPOST_DATABASE_URL="h1dden",
         HEXAPOST_CURSOR_SECRET="h1dden",  # noqa: S106 - too short to be one
     )
     assert outcome.status == 2
     names = sorted(line.split(": ")[1] for line in outcome.stderr.splitlines())
     assert names == [
-        "DATABASE_URL", "HEXAPOST_COLOUR", "HEXAPOST_CURSOR_SECRET", "HEXAPOST_DB_POOL_SIZE", "HEXAPOST_WORKERS",
+        "DATABASE_URL", "HEXAPOST_COLOUR", "HEXAPOST_CURSOR_SECRET", "HEXAPOST_DATABASE_URL", "HEXAPOST_DB_POOL_SIZE",
+        "HEXAPOST_WORKERS",
     ]  # fmt: skip
     assert "h1dden" not in outcome.stderr
 
@@ -122,9 +124,9 @@ def test_migrate_reports_a_failed_revision(database: URL, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise MigrationError("adding constraint x: no lock")
 
-    monkeypatch.setattr(migrate, "upgrade", fail)
+    monkeypatch.setattr(maintenance, "upgrade", fail)
     with pytest.raises(DatabaseNotReadyError, match="adding constraint x: no lock"):
-        migrate.migrate(database)
+        maintenance.apply_migrations(database)
 
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli.argument_types import parse_duration
+from adapters.cli.arguments import parse_duration
 from adapters.cli.secret_files import load_or_create_secret
 from application.api_key_tokens import PepperSet, parse_api_key_id
 from tests.cli.conftest import CREATE, Hexapost, Keys

@@ -1,18 +1,25 @@
-"""Selects the database of a command: DATABASE_URL or the embedded one."""
+"""Selects the database of a command: DATABASE_URL or the embedded one. Runs `hexapost with-database`."""
 
+import argparse
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
 from sqlalchemy import URL, make_url
 
+from adapters.cli.arguments import UsageError
 from adapters.cli.console import print_error, print_status
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from adapters.settings import DATABASE_URL, EXAMPLE_URL, Settings, SettingsError
 
 CHECK_INTERVAL_SECONDS = 1.0
+
+
+class DatabaseNotReadyError(Exception):
+    """The database is not ready for this release."""
 
 
 @contextmanager
@@ -56,3 +63,13 @@ def _keep_running(server: EmbeddedPostgres) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
+
+
+def run_command(settings: Settings, options: argparse.Namespace) -> int:
+    """Run a command with DATABASE_URL set, and return its exit status."""
+    command = options.command[options.command[:1] == ["--"] :]
+    if not command:
+        raise UsageError("usage: hexapost with-database [--embedded] -- COMMAND [ARG ...]")
+    with selected_database(settings, embedded=options.embedded) as url:
+        environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - the command of the user

@@ -1,4 +1,4 @@
-"""`hexapost check`: checks settings, database and schema before a deployment."""
+"""`hexapost check`, `migrate` and `purge`: prepare a database for a deployment, and delete expired records."""
 
 import argparse
 import asyncio
@@ -8,16 +8,20 @@ from contextlib import asynccontextmanager
 from sqlalchemy import URL
 
 from adapters.cli.console import print_status
-from adapters.cli.database_selection import selected_database
-from adapters.container import database_options
+from adapters.cli.database import DatabaseNotReadyError, selected_database
+from adapters.cli.service_context import open_service
+from adapters.container import Container
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
+from adapters.postgres.schema.state import upgrade
 from adapters.settings import Settings
 from application.ports import TransientStorageError
+from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase
 
 
-def run(settings: Settings, options: argparse.Namespace) -> int:
+def check(settings: Settings, options: argparse.Namespace) -> int:
     """Print the readiness of each component; return 0 if all are ready. Invalid settings stop the command earlier."""
     print_status("settings OK")
     with selected_database(settings, embedded=options.embedded) as url:
@@ -27,6 +31,35 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     for name, (ready, detail) in components.items():
         print_status(f"{name}: {detail}{'' if ready else ' (NOT READY)'}")
     return 0 if all(ready for ready, _ in components.values()) else 1
+
+
+def migrate(settings: Settings, options: argparse.Namespace) -> int:
+    """Apply the pending migrations of a phase."""
+    with selected_database(settings, embedded=options.embedded) as url:
+        apply_migrations(url, Phase(options.phase))
+    return 0
+
+
+def purge(settings: Settings, options: argparse.Namespace) -> int:
+    """Delete expired records, and print their number."""
+
+    async def purge_records() -> int:
+        async with open_service(settings, url) as container:
+            return await container.retention().purge()
+
+    with selected_database(settings, embedded=options.embedded) as url:
+        purged = asyncio.run(purge_records())
+    print_status(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
+    return 0
+
+
+def apply_migrations(url: URL, phase: Phase = Phase.EXPAND) -> None:
+    """Apply the pending migrations of a phase. Raises DatabaseNotReadyError if one fails."""
+    try:
+        upgrade(url, print_status, phase)
+    except MigrationError as error:
+        raise DatabaseNotReadyError(str(error)) from error
+    print_status("schema is up to date")
 
 
 async def check_readiness(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
@@ -47,7 +80,7 @@ async def inspect_database(url: URL, settings: Settings) -> tuple[Mapping[str, t
 
 @asynccontextmanager
 async def _open_pool(url: URL, settings: Settings) -> AsyncIterator[Database]:
-    database = Database(url, database_options(settings))
+    database = Database(url, Container(settings=settings).database_options())
     try:
         yield database
     finally:
