@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from adapters.observability.multiproc_slots import acquire_slot, remove_dead_processes, remove_live_gauges
+from adapters.observability.multiproc_slots import (
+    acquire_slot,
+    remove_dead_processes,
+    remove_live_gauges,
+    select_storage,
+)
 from application.ports import ConcurrentUpdateError, StorageUnavailableError, TransientStorageError
 
 MULTIPROC_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -50,13 +54,6 @@ def multiproc_dir() -> Path | None:
     return Path(os.environ[MULTIPROC_DIR_VARIABLE]) if os.environ.get(MULTIPROC_DIR_VARIABLE) else None
 
 
-class _Request(NamedTuple):
-    """The instruments of one route, method and status."""
-
-    counter: Counter
-    duration: Histogram
-
-
 class Metrics:
     """The metrics of one process, or of all processes that share a directory."""
 
@@ -65,15 +62,12 @@ class Metrics:
     ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.directory = directory
-        # prometheus_client selects this class at import, by an environment variable. Here the argument selects it.
-        values.ValueClass = values.MutexValue
-        if self.directory is not None:
-            self._slot = acquire_slot(self.directory)
-            values.ValueClass = values.MultiProcessValue(lambda: self._slot)  # type: ignore[no-untyped-call]
+        self._slot = None if directory is None else acquire_slot(directory)
+        select_storage(self._slot)
         self._registry = CollectorRegistry()
         self._in_flight = 0
         self._pool: Callable[[], tuple[int, int, int]] | None = None
-        self._children: dict[tuple[str | None, str, int], _Request] = {}
+        self._children: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
         self._create_http_metrics(rejections)
         self._create_database_metrics()
         self._create_retention_metrics()
@@ -141,18 +135,19 @@ class Metrics:
     ) -> None:
         """Record the end of a request. `rejection` is the problem code of its response."""
         self._in_flight -= 1
-        request = self._children.get((route, method, status)) or self._create_child(route, method, status)
-        request.counter.inc()
-        request.duration.observe(seconds)
+        labels = route, method, status
+        requests, durations = self._children.get(labels) or self._create_children(*labels)
+        requests.inc()
+        durations.observe(seconds)
         if rejection in self._rejections:
             self._rejections[rejection].inc()
 
-    def _create_child(self, route: str | None, method: str, status: int) -> _Request:
+    def _create_children(self, route: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
+        """Create the counter and the histogram of these labels. They are kept, because `labels` is slow."""
         name = route or UNMATCHED
-        counter = self._requests.labels(name, method, str(status))
-        request = _Request(counter, self._durations.labels(name, method))
-        self._children[route, method, status] = request
-        return request
+        children = self._requests.labels(name, method, str(status)), self._durations.labels(name, method)
+        self._children[route, method, status] = children
+        return children
 
     def count_retry(self, failure: TransientStorageError) -> None:
         """Record a retry after this error."""
@@ -189,5 +184,5 @@ class Metrics:
 
     def close(self) -> None:
         """Remove the gauges of this process. Its counters remain."""
-        if self.directory is not None:
+        if self.directory is not None and self._slot is not None:
             remove_live_gauges(self.directory, self._slot)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from prometheus_client import multiprocess
+from prometheus_client import multiprocess, values
 
 
 def acquire_slot(directory: Path) -> int:
@@ -19,6 +19,17 @@ def acquire_slot(directory: Path) -> int:
     number = next(number for number in count() if _try_lock(directory / f"{number}.lock") is not None)
     remove_live_gauges(directory, number)
     return number
+
+
+def select_storage(slot: int | None) -> None:
+    """Store the values of new metrics in the files of a slot, or without a slot in memory.
+
+    prometheus_client selects the storage at import, by PROMETHEUS_MULTIPROC_DIR, with a file per process ID. Its
+    `values` module has no function for a different identifier: its issue 509 recommends this assignment.
+    """
+    values.ValueClass = values.MutexValue
+    if slot is not None:
+        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
 
 def remove_live_gauges(directory: Path, number: int | str) -> None:

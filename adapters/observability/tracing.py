@@ -8,11 +8,10 @@ import asyncio
 import inspect
 import re
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, wraps
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -69,7 +68,7 @@ class Tracer:
         if _is_not_sampled():
             return _NOOP_SPAN
         summary, attributes = _summarize_statement(sql)
-        return RecordedSpan(self._tracer.start_span(summary, kind=SpanKind.CLIENT, attributes=attributes))
+        return _current_span(self._tracer.start_span(summary, kind=SpanKind.CLIENT, attributes=attributes))
 
     def wrap_service(self, service: T) -> T:
         """Return the service with a span around each of its use cases."""
@@ -115,30 +114,20 @@ class RequestSpan:
         self._span.end()
 
 
-class RecordedSpan:
-    """A span that is the current one in a `with` block. It records the class of an error, but not its message."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> Self:
-        self._token = context.attach(trace.set_span_in_context(self._span))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        context.detach(self._token)
-        if kind is not None:
-            self._span.set_attribute("error.type", kind.__qualname__)
+@contextmanager
+def _current_span(span: Span) -> Iterator[None]:
+    """Make a span the current one, and end it. Record the class of an error, but not its message."""
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__qualname__)
             sqlstate = getattr(error, "sqlstate", None)
             if isinstance(sqlstate, str):
-                self._span.set_attribute("db.response.status_code", sqlstate)
-            if not issubclass(kind, _EXPECTED_ERRORS):
-                self._span.set_status(_FAILED)
-        self._span.end()
+                span.set_attribute("db.response.status_code", sqlstate)
+            if not isinstance(error, _EXPECTED_ERRORS):
+                span.set_status(_FAILED)
+            raise
 
 
 class _TracedService:
@@ -163,7 +152,7 @@ def _with_span(
     async def spanned(*args: Any, **kwargs: Any) -> T:
         if _is_not_sampled():
             return await method(*args, **kwargs)
-        with RecordedSpan(tracer.start_span(name)):
+        with _current_span(tracer.start_span(name)):
             return await method(*args, **kwargs)
 
     return spanned
