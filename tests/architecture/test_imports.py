@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("domain", "application", "adapters", "migrations")
+HTTP_CLIENTS = ("httpx.", "requests.", "aiohttp.", "urllib3.", "httpcore.", "http.client.", "urllib.request.")
 PLANTED = [
     ("domain/users.py", "application.ports"),
     ("domain/posts.py", "adapters.postgres.pool"),
@@ -74,7 +75,7 @@ def _imported(package: Path) -> Iterator[tuple[Path, str]]:
                 yield from ((file, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"a relative import in {file}"
-                yield file, node.module or ""
+                yield from ((file, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 @pytest.mark.parametrize(("package", "internal"), [("domain", {"domain"}), ("application", {"application", "domain"})])
@@ -85,6 +86,13 @@ def test_domain_and_application_import_only_stdlib(
     assert len(found) > 10
     allowed = sys.stdlib_module_names | internal
     assert [(file.name, name) for file, name in found if name.split(".")[0] not in allowed] == []
+
+
+def test_service_imports_no_http_client(pytestconfig: pytest.Config) -> None:
+    packages = (pytestconfig.rootpath / package for package in ("domain", "application", "adapters"))
+    imported = {name for package in packages for _, name in _imported(package)}
+    assert {"fastapi.FastAPI", "urllib.parse.quote"} <= imported
+    assert [name for name in imported if f"{name}.".startswith(HTTP_CLIENTS)] == []
 
 
 def test_imports_create_no_threads_sockets_or_engines(pytestconfig: pytest.Config) -> None:

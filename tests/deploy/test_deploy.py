@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 
 import promql_parser
@@ -27,9 +27,9 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 OBSERVABILITY = (ROOT / "docs/observability.md").read_text()
 
+Node = TypeVar("Node")
 TARGET_LABELS = {"job", "instance"}
 """The labels that Prometheus adds to each sample."""
-OTHER_METRICS: dict[str, set[str]] = {"up": TARGET_LABELS}
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hexapost'"
 
 
@@ -65,44 +65,41 @@ def _scraped(served: Served, key: str) -> Scrape:
     return Scrape(response.read().decode())
 
 
-def selectors(expression: str) -> Iterator[promql_parser.VectorSelector]:
-    """Yield the selectors of metrics in an expression."""
-    found: list[promql_parser.VectorSelector] = []
+def nodes(expression: str, kind: type[Node]) -> list[Node]:
+    """Return the nodes of a type in an expression."""
+    found: list[Node] = []
 
     def visit(node: object) -> bool:
-        if isinstance(node, promql_parser.VectorSelector):
+        if isinstance(node, kind):
             found.append(node)
-        return True
-
-    promql_parser.walk(promql_parser.parse(expression), visit)
-    yield from found
-
-
-def grouping_labels(expression: str) -> set[str]:
-    """Return the labels in the `by` clauses of an expression."""
-    found: set[str] = set()
-
-    def visit(node: object) -> bool:
-        if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
-            found.update(node.modifier.labels)
         return True
 
     promql_parser.walk(promql_parser.parse(expression), visit)
     return found
 
 
-def labels_by_metric(scrape: Scrape) -> dict[str, set[str]]:
-    """Return the labels of each metric."""
-    labels = {name: set(names) for name, names in OTHER_METRICS.items()}
-    for sample in scrape.samples:
-        labels.setdefault(sample.name, set(TARGET_LABELS)).update(sample.labels)
-    return labels
+def selectors(expression: str) -> list[promql_parser.VectorSelector]:
+    """Return the selectors of metrics in an expression."""
+    return nodes(expression, promql_parser.VectorSelector)
+
+
+def grouping_labels(expression: str) -> set[str]:
+    """Return the labels in the `by` clauses of an expression."""
+    aggregations = nodes(expression, promql_parser.AggregateExpr)
+    return {label for node in aggregations if node.modifier is not None for label in node.modifier.labels}
+
+
+def family_name(sample: str) -> str:
+    """Return the name of a metric without the suffix of a histogram's sample."""
+    return re.sub("_(bucket|count|sum)$", "", sample)
 
 
 @pytest.mark.parametrize(("title", "expression"), list(expressions()))
 def test_promql_expressions_use_existing_metrics_and_labels(scrape: Scrape, title: str, expression: str) -> None:
-    labels = labels_by_metric(scrape)
-    used = list(selectors(expression))
+    labels = {"up": set(TARGET_LABELS)}
+    for sample in scrape.samples:
+        labels.setdefault(sample.name, set(TARGET_LABELS)).update(sample.labels)
+    used = selectors(expression)
     assert used, title
     for selector in used:
         assert selector.name in labels, title
@@ -113,15 +110,13 @@ def test_promql_expressions_use_existing_metrics_and_labels(scrape: Scrape, titl
 def test_dashboard_shows_every_metric(scrape: Scrape) -> None:
     titles = {panel["title"] for panel in PANELS}
     used = {str(selector.name) for title, text in expressions() if title in titles for selector in selectors(text)}
-    shortened = {re.sub("_(bucket|count|sum)$", "", name) for name in used}
-    assert {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in scrape.samples} == shortened
+    assert {family_name(sample.name) for sample in scrape.samples} == set(map(family_name, used))
 
 
 def test_docs_list_every_metric_with_its_labels(scrape: Scrape) -> None:
     exposed: dict[str, set[str]] = {}
     for sample in scrape.samples:
-        name = re.sub("_(bucket|count|sum)$", "", sample.name)
-        exposed.setdefault(name, set()).update(set(sample.labels) - {"le"})
+        exposed.setdefault(family_name(sample.name), set()).update(set(sample.labels) - {"le"})
     rows = re.findall(r"^\| `(hexapost_\w+)` \| (.*?)\| ", OBSERVABILITY, re.MULTILINE)
     assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == exposed
 
