@@ -155,33 +155,27 @@ async def test_purge_interval_has_jitter(stage: Stage, monkeypatch: pytest.Monke
     assert len(drawn) > 2
 
 
-async def test_purge_sets_lag_and_timestamp_metrics(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [None, StorageUnavailableError()], ids=["success", "failure"])
+async def test_purge_sets_lag_metric_after_success_and_failure(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
     lags = [5.0, 7.0]
+
+    async def purge() -> None:
+        if error is not None:
+            raise error
 
     async def lag(_: RetentionService) -> timedelta:
         return timedelta(seconds=lags.pop() if len(lags) > 1 else lags[0])
 
-    monkeypatch.setattr(RetentionService, "purge_lag", lag)
-    async with stage.purged(4):
-        found = Scrape(stage.metrics.render().decode())
-    assert found.total("hexapost_purge_lag_seconds") == 5
-    assert found.total("hexapost_last_purge_timestamp_seconds") > 1.7e9
-
-
-async def test_failed_purge_still_sets_lag_metric(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def failing() -> None:
-        raise StorageUnavailableError
-
-    async def lag(_: RetentionService) -> timedelta:
-        return timedelta(hours=2)
-
-    stage.purge = failing
+    stage.purge = purge
     monkeypatch.setattr(RetentionService, "purge_lag", lag)
     with capture_logs():
-        async with stage.purged(3):
+        async with stage.purged(4):
             found = Scrape(stage.metrics.render().decode())
-    assert found.total("hexapost_purge_lag_seconds") == 7200
-    assert found.total("hexapost_last_purge_timestamp_seconds") == 0
+    assert found.total("hexapost_purge_lag_seconds") == 5
+    purged_at = found.total("hexapost_last_purge_timestamp_seconds")
+    assert purged_at > 1.7e9 if error is None else purged_at == 0
 
 
 async def test_lifespan_writes_shared_gauges_until_shutdown(
@@ -191,15 +185,11 @@ async def test_lifespan_writes_shared_gauges_until_shutdown(
     shared = Metrics(version="1", directory=tmp_path)
     shared.set_pool_source(lambda: (3, 2, 1))
     stage.lifespan._metrics = shared
-    async with stage.purged(1):
-        assert Scrape(_metrics_of_another_process(tmp_path)).total("hexapost_db_pool_connections_in_use") == 2
-    assert list(Scrape(_metrics_of_another_process(tmp_path)).found("hexapost_db_pool_connections_in_use")) == []
-
-
-def _metrics_of_another_process(directory: Path) -> str:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
-    return generate_latest(registry).decode()
+    MultiProcessCollector(registry, tmp_path)  # type: ignore[no-untyped-call]
+    async with stage.purged(1):
+        assert Scrape(generate_latest(registry).decode()).total("hexapost_db_pool_connections_in_use") == 2
+    assert list(Scrape(generate_latest(registry).decode()).found("hexapost_db_pool_connections_in_use")) == []
 
 
 async def test_shutdown_ends_traces_last(stage: Stage) -> None:

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import psycopg
 
 from adapters.embedded import EmbeddedPostgres
-from adapters.embedded.binaries import find_installation
+from adapters.embedded.binaries import PostgresInstallation, find_installation
 from adapters.embedded.os_user import choose_os_user
 from adapters.embedded.paths import create_socket_directory, prepare_directory
 
@@ -94,6 +95,16 @@ def copy_cluster(template: Path, directory: Path) -> Path:
     directory.mkdir(parents=True, mode=0o700)
     shutil.copytree(template / "data", directory / "data")
     return directory
+
+
+def installation_with_initdb(directory: Path, script: str) -> PostgresInstallation:
+    """Return the installation of PostgreSQL with a script as `initdb`."""
+    installation = find_installation()
+    directory.mkdir()
+    (directory / "postgres").symlink_to(installation.directory / "postgres")
+    (directory / "initdb").write_text(script)
+    (directory / "initdb").chmod(0o755)
+    return replace(installation, directory=directory)
 
 
 def make_socket_directory(directory: Path) -> Path:

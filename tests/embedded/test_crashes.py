@@ -7,14 +7,12 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from adapters.embedded import EmbeddedPostgresError, embedded_postgres
-from adapters.embedded.binaries import find_installation
 from tests.embedded.support import (
     PATIENCE,
     all_gone,
@@ -22,6 +20,7 @@ from tests.embedded.support import (
     ask,
     daemon_pid,
     eventually,
+    installation_with_initdb,
     postmaster_pid,
     quiet,
     server_pids,
@@ -41,15 +40,10 @@ class HeldInitdb:
     """An `initdb` that writes half a cluster, reports its process IDs and then waits forever."""
 
     def __init__(self, directory: Path) -> None:
-        programs = find_installation()
-        directory.mkdir()
-        (directory / "postgres").symlink_to(programs.directory / "postgres")
-        (directory / "initdb").write_text(INITDB.format(directory=directory))
-        (directory / "initdb").chmod(0o755)
+        self.binaries = installation_with_initdb(directory, INITDB.format(directory=directory))
         for name in ("pids", "release"):
             os.mkfifo(directory / name, 0o600)
             (directory / name).chmod(0o666)  # initdb may run as another account
-        self.binaries = replace(programs, directory=directory)
         self._reader = os.open(directory / "pids", os.O_RDWR)
 
     def pids(self) -> tuple[int, int]:
@@ -127,11 +121,3 @@ def test_server_ends_with_killed_daemon_and_starts_again(directory: Path) -> Non
             assert not {daemon_pid(directory), postmaster_pid(directory)} & pids
         assert user.leave() == 0
     eventually(lambda: all_gone(pids), "the end of the first server's processes")
-
-
-def test_server_ends_after_sigkill_of_its_only_user(directory: Path) -> None:
-    with user_process(directory) as user:
-        pids = server_pids(directory, user.url())
-        user.process.kill()
-        assert user.wait() == -signal.SIGKILL
-    eventually(lambda: all_gone(pids), "the end of the server's processes")

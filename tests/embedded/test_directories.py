@@ -4,14 +4,20 @@ import os
 import shutil
 import stat
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
-from adapters.embedded.binaries import find_installation
-from tests.embedded.support import answers, ask, copy_cluster, make_socket_directory, quiet, user_process
+from tests.embedded.support import (
+    answers,
+    ask,
+    copy_cluster,
+    installation_with_initdb,
+    make_socket_directory,
+    quiet,
+    user_process,
+)
 
 NAMES = [
     "with space",
@@ -108,13 +114,9 @@ def test_cluster_of_another_major_version_is_left_unchanged(directory: Path) -> 
 
 
 def test_failing_initdb_raises_and_leaves_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = find_installation()
-    failing = tmp_path / "programs"
-    failing.mkdir()
-    (failing / "postgres").symlink_to(programs.directory / "postgres")
-    (failing / "initdb").write_text("#!/bin/sh\necho 'initdb: error: no space left' >&2\nexit 1\n")
-    (failing / "initdb").chmod(0o755)
-    monkeypatch.setattr(embedded_postgres, "find_installation", lambda: replace(programs, directory=failing))
+    script = "#!/bin/sh\necho 'initdb: error: no space left' >&2\nexit 1\n"
+    failing = installation_with_initdb(tmp_path / "programs", script)
+    monkeypatch.setattr(embedded_postgres, "find_installation", lambda: failing)
     with pytest.raises(EmbeddedPostgresError, match=r"could not create a cluster.*\n.*no space left"):
         quiet(tmp_path / "new").start()
     assert not (tmp_path / "new" / "data").exists()

@@ -1,7 +1,5 @@
 """Tests for a server that several processes share."""
 
-import asyncio
-import importlib
 import os
 import signal
 from pathlib import Path
@@ -90,16 +88,6 @@ def test_url_connects_with_each_driver(running: EmbeddedPostgres) -> None:
         assert url.query == {"host": running.host, "port": "5432"}
     assert unquote(running.url(driver=None)).startswith("postgresql://hexapost@/hexapost?host=/")
     assert ask(running.url(driver=None), "SELECT current_user") == "hexapost"
-    asyncpg = importlib.import_module("asyncpg")  # it has no types
-
-    async def current_database() -> object:
-        connection = await asyncpg.connect(running.url(driver=None))
-        try:
-            return await connection.fetchval("SELECT current_database()")
-        finally:
-            await connection.close()
-
-    assert asyncio.run(current_database()) == "hexapost"
 
 
 def test_settings_of_the_first_user_apply_to_later_users(directory: Path) -> None:
@@ -131,7 +119,9 @@ def test_server_survives_users_that_come_and_go(directory: Path) -> None:
             assert answers(here)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, pytest.param(signal.SIGKILL, marks=pytest.mark.drill)]
+)
 def test_server_ends_after_signal_to_its_only_user(directory: Path, number: signal.Signals) -> None:
     with user_process(directory) as user:
         pids = server_pids(directory, user.url())
