@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter, values
 
-from adapters.observability.multiproc_slots import acquire_slot, remove_dead_processes
+from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE
+from adapters.observability.multiproc_slots import acquire_slot, remove_dead_processes, select_storage
 from tests.observability.metrics_workers import ROUTE, Worker
 from tests.observability.prometheus_samples import Scrape
 
@@ -37,6 +39,18 @@ def test_metrics_of_all_processes_are_summed(tmp_path: Path) -> None:
     found = Scrape(last.ended("show"))
     assert found.total(REQUESTS) == 1342  # counters of ended processes remain
     assert found.total("hexapost_db_pool_connections_max") == 10  # gauges of ended processes do not
+
+
+def test_storage_is_selected_for_new_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MULTIPROC_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(values, "ValueClass", None)
+    for slot, name in ((7, "in_files"), (None, "in_memory")):
+        select_storage(slot)
+        Counter(name, "A counter.", registry=CollectorRegistry()).inc()
+    changed = "prometheus_client does not use values.ValueClass any more; see select_storage"
+    assert files(tmp_path) == ["counter_7.db"], changed
+    assert b"in_files" in (content := (tmp_path / "counter_7.db").read_bytes()), changed
+    assert b"in_memory" not in content, changed
 
 
 def test_metrics_directory_does_not_grow_with_ended_processes(tmp_path: Path) -> None:
