@@ -1,5 +1,6 @@
 """Fixtures for the tests of the command line."""
 
+import gc
 import os
 import re
 import signal
@@ -78,7 +79,21 @@ def hexapost(
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.fixture
+def restored_garbage_collector() -> Iterator[None]:
+    """Restore the settings of the garbage collector, which the start of a server changes."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
 CREATE = ("create", "--name", "K", "--scope", "users:read")
+
+
+def stored_keys(url: URL, column: str = "id") -> list[Any]:
+    """Return a column of the stored API keys, in the order of their IDs."""
+    return queried(url, f"SELECT {column} FROM api_keys ORDER BY id")  # noqa: S608 - a column of the tests
 
 
 class Keys:
@@ -98,7 +113,7 @@ class Keys:
         return outcome.stdout.removesuffix("\n")
 
     def stored(self, column: str = "id") -> list[Any]:
-        return queried(self.url, f"SELECT {column} FROM api_keys ORDER BY id")  # noqa: S608 - a column of the tests
+        return stored_keys(self.url, column)
 
     def rows(self) -> list[list[str]]:
         """Return the rows of `keys list` without the header."""

@@ -16,7 +16,7 @@ from adapters.cli.secret_files import key_peppers
 from adapters.settings import Settings
 from application.api_key_tokens import parse_api_key_id
 from domain.api_keys import Scope
-from tests.cli.conftest import Hexapost
+from tests.cli.conftest import Hexapost, stored_keys
 from tests.cli.support import PATIENCE, ROOT, environment, queried, rendered
 
 NEW = re.compile(r"'Authorization: Bearer (hexa_\w+)'")
@@ -43,7 +43,7 @@ class Starter:
         return found[1]
 
     def stored(self, column: str = "id") -> list[Any]:
-        return queried(self.url, f"SELECT {column} FROM api_keys ORDER BY id")  # noqa: S608 - a column of the tests
+        return stored_keys(self.url, column)
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self.path.parent.iterdir())
@@ -86,24 +86,19 @@ def test_admin_header_is_valid_shell_syntax(starter: Starter) -> None:
         assert done.stdout == f"Authorization: Bearer {text}"
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "hexa_", "\x00\xff\n"])
-def test_admin_key_replaces_invalid_file(starter: Starter, content: str) -> None:
-    starter.path.write_text(content)
-    text = starter.start_with_new_key()
-    assert starter.path.read_text() == f"{text}\n"
-    assert starter.path.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("lost", ["database", "pepper"])
+@pytest.mark.parametrize("lost", ["database", "pepper", "file: ", "file: nonsense", "file: hexa_", "file: \x00\xff\n"])
 def test_admin_key_is_replaced_when_unknown(starter: Starter, lost: str) -> None:
     first = starter.start_with_new_key()
     if lost == "database":
         queried(starter.url, "DELETE FROM api_keys")
-    else:
+    elif lost == "pepper":
         (starter.path.parent / "key.pepper").unlink()
+    else:
+        starter.path.write_text(lost.removeprefix("file: "))
     second = starter.start_with_new_key()
     assert second != first
     assert starter.path.read_text() == f"{second}\n"
+    assert starter.path.stat().st_mode & 0o777 == 0o600
     assert starter.start() == starter.header_from_file
 
 

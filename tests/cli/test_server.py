@@ -1,93 +1,116 @@
-"""Tests for the server of one process."""
+"""Tests for the server of one process, and for errors when it starts or ends."""
 
 import asyncio
 import gc
+import io
+import json
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Literal
 
 import pytest
-import uvicorn
-import uvloop
-from starlette.types import Receive, Scope, Send
+from sqlalchemy import make_url
 
-from adapters.http.middleware.http_protocol import bounded_protocol
-from adapters.http.middleware.request_limits import HeaderLimits
-from adapters.server.uvicorn_server import ACCEPTS_PER_ITERATION, Server
+from adapters.observability.logging import configure_logs
+from adapters.postgres.pool import Database
+from adapters.postgres.schema.readiness import ReadinessMonitor
+from adapters.server.uvicorn_server import ACCEPTS_PER_ITERATION, Server, create_server
+from adapters.settings import Settings
+from tests.http.support import serving
 from tests.support.polling import TIMEOUT_SECONDS
 
+NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
+SECRET = "permission denied for table s3cret\nDETAIL: s3cret"  # noqa: S105 - a message of a database
 
-@pytest.fixture(autouse=True)
-def _with_garbage_collected() -> Iterator[None]:
-    thresholds = gc.get_threshold()
-    yield
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
+pytestmark = pytest.mark.usefixtures("restored_logs", "restored_garbage_collector")
+Serve = Callable[[Callable[[Server], Awaitable[None]]], int]
 
 
-def test_server_accepts_many_connections_per_iteration() -> None:
-    connections = 3 * ACCEPTS_PER_ITERATION
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(_iterations_to_accept(connections)) < connections / 4
+async def _succeed(_: object) -> None:
+    """Do nothing."""
 
 
-def test_server_start_freezes_existing_objects() -> None:
+async def _fail(_: object) -> None:
+    raise RuntimeError(SECRET) from ValueError(SECRET)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """A function that serves without a database until its argument returns, and returns the exit status."""
+    monkeypatch.setattr(ReadinessMonitor, "check", _succeed)
+    monkeypatch.setattr(Database, "close", _succeed)
+
+    def serve(when_started: Callable[[Server], Awaitable[None]]) -> int:
+        async def on_started(server: Server) -> None:
+            await when_started(server)
+            server.should_exit = True
+
+        settings = Settings(database_url=NOWHERE, port=0, state_directory=tmp_path)
+        return create_server(settings, on_started).serve_until_signal()
+
+    return serve
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("phase", ["start", "end"])
+def test_lifespan_error_is_logged_without_message_or_traceback(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, log_format: Literal["json", "console"], phase: str
+) -> None:
+    if phase == "start":
+        monkeypatch.setattr(ReadinessMonitor, "check", _fail)
+    else:
+        monkeypatch.setattr(Database, "close", _fail)
+    stream = io.StringIO()
+    configure_logs(level="debug", log_format=log_format, stream=stream)
+    assert serve(_succeed) == (1 if phase == "start" else 0)
+    log = stream.getvalue()
+    assert "s3cret" not in log
+    assert "permission" not in log
+    assert "Traceback" not in log
+    first, *more = log.splitlines()
+    assert f"{'startup' if phase == 'start' else 'shutdown'} failed" in first
+    assert "builtins.RuntimeError from builtins.ValueError" in log
+    assert "Exiting" in more[-1]
+    if log_format == "json":
+        assert json.loads(first)["traceback"][-1].endswith("_fail")
+
+
+async def test_error_of_the_embedding_application_propagates() -> None:
+    with pytest.raises(KeyError):
+        async with serving():
+            raise KeyError
+
+
+def test_server_accepts_many_connections_per_iteration(serve: Serve) -> None:
+    connections, iterations = 3 * ACCEPTS_PER_ITERATION, 0
+
+    async def connect(server: Server) -> None:
+        nonlocal iterations
+        clients = [socket.create_connection(server.address, TIMEOUT_SECONDS) for _ in range(connections)]
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while len(server.server_state.connections) < connections:
+                await asyncio.sleep(0)
+                iterations += 1
+        for client in clients:
+            client.close()
+
+    assert serve(connect) == 0
+    assert 0 < iterations < connections / 4
+
+
+def test_server_start_freezes_existing_objects(serve: Serve) -> None:
     gc.unfreeze()
     assert gc.get_freeze_count() == 0
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_start_and_stop())
+    assert serve(_succeed) == 0
     assert gc.get_freeze_count() > 0.9 * len(gc.get_objects())
 
 
-def test_server_start_makes_full_collections_rare() -> None:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_start_and_stop())
+def test_server_start_makes_full_collections_rare(serve: Serve) -> None:
+    assert serve(_succeed) == 0
     gc.collect()
     before = gc.get_stats()[2]["collections"]
     alive = [[number] for number in range(100_000)]
     assert gc.get_stats()[2]["collections"] == before
     assert gc.get_stats()[0]["collections"] > 0
     assert len(alive) == 100_000
-
-
-async def _iterations_to_accept(number: int) -> int:
-    async with _started() as server:
-        clients = [socket.create_connection(server.address, TIMEOUT_SECONDS) for _ in range(number)]
-        iterations = 0
-        while len(server.server_state.connections) < number:
-            await asyncio.sleep(0)
-            iterations += 1
-        for client in clients:
-            client.close()
-    return iterations
-
-
-async def _start_and_stop() -> None:
-    async with _started():
-        pass
-
-
-@asynccontextmanager
-async def _started() -> AsyncIterator[Server]:
-    """Start a server as `serve` does, without an application."""
-
-    async def nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        """Return no response."""
-
-    async def when_started(_: Server) -> None:
-        """Ignore the start."""
-
-    protocol = bounded_protocol(HeaderLimits())
-    config = uvicorn.Config(nothing, port=0, http=protocol, ws="none", lifespan="off", log_config=None, backlog=2048)
-    config.load()
-    server = Server(config, None, when_started)  # type: ignore[arg-type]
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            yield server
-    finally:
-        for listener in server.servers:
-            listener.close()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()

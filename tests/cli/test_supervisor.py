@@ -5,7 +5,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -83,29 +83,24 @@ class Crew:
         await asyncio.wait_for(self.announced.wait(), TIMEOUT_SECONDS)
 
     async def terminate(self) -> None:
-        """Send SIGTERM to the supervisor, and check that it ends in order."""
+        """Send SIGTERM, and check that the supervisor closes the listener before it stops the workers, and ends."""
+        running = [worker for worker in self.workers if worker.exit_status is None]
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(self.run, TIMEOUT_SECONDS) == 0
         assert self.alive() == []
+        assert not any(worker.was_listening for worker in running)
 
 
 @pytest.fixture
-def _signals() -> Iterator[None]:
-    """Restore the signal handlers that the supervisor replaces."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-async def crew(monkeypatch: pytest.MonkeyPatch, _signals: None) -> AsyncIterator[Crew]:
+async def crew(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crew]:
+    """A crew, whose supervisor replaces the signal handlers until the end of the test."""
     monkeypatch.setattr(supervisor, "RESTART_BACKOFF_SECONDS", (0.001, 0.001))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     crew = Crew()
     yield crew
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number, handler in before.items():
         asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, handler)
     crew.listener.close()
 
 
@@ -168,13 +163,6 @@ async def test_sigterm_stops_workers_that_start(crew: Crew) -> None:
         await wait_until(lambda: len(crew.workers) == WORKERS)
         await crew.terminate()
     assert not crew.announced.is_set()
-
-
-async def test_sigterm_closes_listeners_before_workers_stop(crew: Crew) -> None:
-    async with supervised(crew):
-        await crew.announces()
-        await crew.terminate()
-    assert [worker.was_listening for worker in crew.workers] == [False, False]
 
 
 async def test_sighup_replaces_each_worker_when_new_is_ready(crew: Crew) -> None:

@@ -7,9 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections import Counter
+from itertools import count
 from pathlib import Path
-from typing import Self
 
 import psycopg
 import pytest
@@ -22,7 +21,6 @@ from tests.drills.load.http_connection import ACKNOWLEDGED, Connection
 from tests.embedded.support import is_alive
 
 READY = "worker is ready"
-CLIENTS = 4
 IGNORES_SIGTERM = """
 import signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -38,37 +36,21 @@ def pids(served: Served) -> list[int]:
     return [line["pid"] for line in served.events(READY) if is_alive(line["pid"])]
 
 
-class Users:
-    """Clients on keep-alive connections that create users until the end of the block."""
-
-    def __init__(self, served: Served, key: str) -> None:
-        self._address = served.address()
-        self._key = key
-        self._ends = False
-        self.outcomes: Counter[str] = Counter()
-
-    async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._work(number)) for number in range(CLIENTS)]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._ends = True
-        await asyncio.gather(*self._tasks)
-
-    async def _work(self, number: int) -> None:
-        connection = Connection(*self._address)
-        count = 0
-        while not self._ends:
-            count += 1
-            body = json.dumps({"email": f"user-{number}-{count}@example.org"})
-            head = f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._key}\r\n"
-            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            response = await connection.exchange((head + body).encode(), seconds=PATIENCE)
-            self.outcomes[
-                response.outcome if response.outcome == ACKNOWLEDGED else f"{response.outcome} {response.body}"
-            ] += 1
-            await asyncio.sleep(0.05)
-        connection.close()
+async def create_users(served: Served, key: str, name: str, end: asyncio.Event) -> set[str]:
+    """Create users on a keep-alive connection until the end, and return the outcomes."""
+    connection = Connection(*served.address())
+    outcomes = set()
+    for number in count():
+        body = json.dumps({"email": f"{name}-{number}@example.org"})
+        head = f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        response = await connection.exchange((head + body).encode(), seconds=PATIENCE)
+        outcomes.add(response.outcome if response.outcome == ACKNOWLEDGED else f"{response.outcome} {response.body}")
+        if end.is_set():
+            break
+        await asyncio.sleep(0.05)
+    connection.close()
+    return outcomes
 
 
 async def happens(served: Served, event: str, times: int = 1) -> None:
@@ -93,10 +75,12 @@ async def test_rolling_restart_and_stop_lose_no_requests(tmp_path: Path, scratch
     with serving(tmp_path, "--workers", "2", **variables) as served:
         address = served.address()
         first = pids(served)
-        async with Users(served, key) as users:
-            served.process.send_signal(signal.SIGHUP)
-            await happens(served, "rolling restart finished")
-        assert users.outcomes.keys() == {ACKNOWLEDGED}
+        end = asyncio.Event()
+        clients = [asyncio.create_task(create_users(served, key, name, end)) for name in ("ada", "bob", "cy", "dan")]
+        served.process.send_signal(signal.SIGHUP)
+        await happens(served, "rolling restart finished")
+        end.set()
+        assert set[str]().union(*await asyncio.gather(*clients)) == {ACKNOWLEDGED}
         last = pids(served)
         assert len(last) == len(first) == 2
         assert not set(last) & set(first)
