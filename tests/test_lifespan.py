@@ -6,53 +6,48 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from adapters.lifespan import Lifespan
-from adapters.memory.unit_of_work import InMemoryStorage
 from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE, Metrics
-from adapters.postgres.pool import Database, DatabaseOptions
-from application.authentication import Authenticator
 from application.ports import StorageUnavailableError
-from application.retention import RetentionService
 from tests.observability.prometheus_samples import Scrape
-from tests.support.service_factories import START, authenticator
 
-NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
+
+class Resource:
+    """A resource that records when it is closed."""
+
+    def __init__(self, name: str, happened: list[str]) -> None:
+        self.name = name
+        self.happened = happened
+        self.error: Exception | None = None
+
+    async def close(self) -> None:
+        self.happened.append(f"{self.name}.close")
+        if self.error is not None:
+            raise self.error
 
 
 class Stage:
-    """A lifespan, and the order of events in it."""
+    """A lifespan, its resources, and the order of events in it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        storage = InMemoryStorage()
+    def __init__(self) -> None:
         self.happened: list[str] = []
-        self.purge: Callable[[], Awaitable[None]] = self.nothing
+        self.on_purge: Callable[[], Awaitable[None]] = self.nothing
+        self.lags = [timedelta(0)]
         self.metrics = Metrics(version="1")
+        self.authenticator = Resource("authenticator", self.happened)
         self._rounds = asyncio.Semaphore(0)
-        self._patch = monkeypatch
-        self._noted(Authenticator, "close")
-        self._noted(Database, "close")
-
-        async def purge(_: RetentionService) -> int:
-            self.happened.append("purge")
-            self._rounds.release()
-            await self.purge()
-            return 0
-
-        monkeypatch.setattr(RetentionService, "purge", purge)
         self.lifespan = Lifespan(
             run_readiness_monitor=nullcontext,
-            database=Database(NOWHERE, DatabaseOptions()),
-            authenticator=authenticator(storage),
-            retention=RetentionService(storage=storage, clock=lambda: START),
+            database=Resource("database", self.happened),  # type: ignore[arg-type]
+            authenticator=self.authenticator,  # type: ignore[arg-type]
+            retention=self,  # type: ignore[arg-type]
             purge_interval=0.001,
             metrics=self.metrics,
         )
@@ -60,14 +55,13 @@ class Stage:
     async def nothing(self) -> None:
         """Purge no records."""
 
-    def _noted(self, kind: type[Any], name: str) -> None:
-        method = getattr(kind, name)
+    async def purge(self) -> None:
+        self.happened.append("purge")
+        self._rounds.release()
+        await self.on_purge()
 
-        async def noted(itself: Any) -> None:
-            self.happened.append(f"{kind.__name__}.{name}")
-            await method(itself)
-
-        self._patch.setattr(kind, name, noted)
+    async def purge_lag(self) -> timedelta:
+        return self.lags.pop() if len(self.lags) > 1 else self.lags[0]
 
     @asynccontextmanager
     async def purged(self, times: int) -> AsyncIterator[None]:
@@ -79,15 +73,15 @@ class Stage:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    return Stage(monkeypatch)
+def stage() -> Stage:
+    return Stage()
 
 
 async def test_lifespan_purges_repeatedly_and_closes_in_order(stage: Stage) -> None:
     async with stage.purged(3):
         pass
     rounds = stage.happened.count("purge")
-    assert stage.happened == ["purge"] * rounds + ["Authenticator.close", "Database.close"]
+    assert stage.happened == ["purge"] * rounds + ["authenticator.close", "database.close"]
     await asyncio.sleep(0.01)
     assert stage.happened.count("purge") == rounds
 
@@ -99,7 +93,7 @@ async def test_failed_purge_is_logged_and_repeated(stage: Stage) -> None:
         if errors:
             raise errors.pop(0)
 
-    stage.purge = failing
+    stage.on_purge = failing
     with capture_logs() as logs:
         async with stage.purged(5):
             pass
@@ -117,28 +111,25 @@ async def test_shutdown_cancels_a_running_purge(stage: Stage) -> None:
         finally:
             stage.happened.append("cancelled")
 
-    stage.purge = endless
+    stage.on_purge = endless
     async with stage.purged(1):
         pass
-    assert stage.happened == ["purge", "cancelled", "Authenticator.close", "Database.close"]
+    assert stage.happened == ["purge", "cancelled", "authenticator.close", "database.close"]
 
 
-async def test_shutdown_closes_database_after_an_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def failing(_: Authenticator) -> None:
-        raise RuntimeError("close")
-
-    monkeypatch.setattr(Authenticator, "close", failing)
+async def test_shutdown_closes_database_after_an_error(stage: Stage) -> None:
+    stage.authenticator.error = RuntimeError("close")
     with pytest.raises(RuntimeError, match="close"):
         async with stage.purged(1):
             pass
-    assert stage.happened[-1] == "Database.close"
+    assert stage.happened[-1] == "database.close"
 
 
 async def test_service_error_closes_in_order(stage: Stage) -> None:
     with pytest.raises(ValueError, match="served"):
         async with stage.purged(1):
             raise ValueError("served")
-    assert stage.happened[-2:] == ["Authenticator.close", "Database.close"]
+    assert stage.happened[-2:] == ["authenticator.close", "database.close"]
 
 
 async def test_purge_interval_has_jitter(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,20 +147,13 @@ async def test_purge_interval_has_jitter(stage: Stage, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("error", [None, StorageUnavailableError()], ids=["success", "failure"])
-async def test_purge_sets_lag_metric_after_success_and_failure(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception | None
-) -> None:
-    lags = [5.0, 7.0]
-
+async def test_purge_sets_lag_metric_after_success_and_failure(stage: Stage, error: Exception | None) -> None:
     async def purge() -> None:
         if error is not None:
             raise error
 
-    async def lag(_: RetentionService) -> timedelta:
-        return timedelta(seconds=lags.pop() if len(lags) > 1 else lags[0])
-
-    stage.purge = purge
-    monkeypatch.setattr(RetentionService, "purge_lag", lag)
+    stage.on_purge = purge
+    stage.lags = [timedelta(seconds=5), timedelta(seconds=7)]
     with capture_logs():
         async with stage.purged(4):
             found = Scrape(stage.metrics.render().decode())
@@ -199,4 +183,4 @@ async def test_shutdown_ends_traces_last(stage: Stage) -> None:
     stage.lifespan._shutdown_tracing = end
     async with stage.purged(1):
         pass
-    assert stage.happened[-2:] == ["Database.close", "traces"]
+    assert stage.happened[-2:] == ["database.close", "traces"]

@@ -20,9 +20,14 @@ from adapters.settings import Settings, load_settings
 from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
 from tests.cli.conftest import Hexapost
-from tests.cli.support import ROOT, queried, rendered
+from tests.cli.support import ROOT, create_api_key, queried, rendered
 from tests.support.template_databases import Databases
 
+INSERT = """
+INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, created_at, expires_at)
+SELECT id, sha256(n::text::bytea), sha256('f'), 'a', now() - interval '2 days', now() {} interval '1 day'
+FROM api_keys, generate_series({}, {}) AS n
+"""
 OUTDATED = "migrations outdated; run `hexapost migrate`"
 
 
@@ -146,6 +151,24 @@ def test_check_lists_no_revisions_when_unreachable() -> None:
         {"database": (False, "unreachable"), "migrations": (False, "unknown")},
         [],
     )
+
+
+def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: URL, tmp_path: Path) -> None:
+    create_api_key(tmp_path / "key", DATABASE_URL=rendered(database))
+    queried(database, INSERT.format("-", 1, 1001))
+    queried(database, INSERT.format("+", 1002, 1003))
+    for message in (
+        "1001 expired idempotency records",
+        "1 expired idempotency record",
+        "0 expired idempotency records",
+    ):
+        if message == "1 expired idempotency record":
+            queried(database, INSERT.format("-", 1, 1))
+        outcome = hexapost("purge", DATABASE_URL=rendered(database))
+        assert outcome.status == 0, outcome.stderr
+        assert f"hexapost: deleted {message}" in outcome.stdout.splitlines()
+        assert queried(database, "SELECT count(*) FROM idempotency_records") == [2]
+    assert not (tmp_path / ".hexapost").exists()
 
 
 def test_openapi_prints_writes_and_compares(hexapost: Hexapost, tmp_path: Path) -> None:

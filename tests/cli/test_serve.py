@@ -32,7 +32,6 @@ from tests.cli.support import (
     serving_with_stderr,
     wait_until,
 )
-from tests.cli.test_purge import INSERT
 from tests.drills.load.http_connection import Connection
 from tests.embedded.support import is_alive
 from tests.support.template_databases import Databases
@@ -43,7 +42,6 @@ SETTINGS = {
     "HEXAPOST_MAX_HEADER_BYTES": "1024",
     "HEXAPOST_MAX_BODY_BYTES": "1024",
     "HEXAPOST_MAX_JSON_DEPTH": "2",
-    "HEXAPOST_PURGE_INTERVAL_SECONDS": "1",
 }
 
 
@@ -111,13 +109,6 @@ def test_serve_ignores_upgrade_offers(service: Service) -> None:
     response = service.exchange(post[:-5], post[-5:], last)
     assert re.findall(r"HTTP/1\.1 (\d+)", response) == ["201", "200"]
     assert "WebSocket" not in service.served.output
-
-
-def test_serve_purges_expired_records_repeatedly(service: Service) -> None:
-    count = "SELECT count(*) FROM idempotency_records"
-    for _ in range(2):
-        queried(service.url, INSERT.format("-", 1, 3))
-        wait_until(lambda: queried(service.url, count) == [0])
 
 
 async def test_serve_finishes_or_rejects_open_requests_on_sigterm(service: Service, tmp_path: Path) -> None:
