@@ -6,11 +6,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psycopg
 
@@ -35,20 +34,30 @@ with EmbeddedPostgres(Path(sys.argv[1]), report=report, settings={"fsync": "off"
 """
 
 
-class UserProcess:
-    """A process that uses embedded PostgreSQL until its standard input ends."""
+class UserProcess(subprocess.Popen[str]):
+    """A process that uses embedded PostgreSQL until its input ends; its working directory is not the project."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        assert process.stdin is not None
-        self._output: IO[str] = process.stdout
-        self._input: IO[str] = process.stdin
+    def __init__(self, directory: Path, *, env: dict[str, str] | None = None, **options: Any) -> None:
+        super().__init__(
+            [sys.executable, "-c", USER, directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd="/",
+            env=os.environ | {"PYTHONPATH": str(PROJECT)} | (env or {}),
+            **options,
+        )
         self.lines: list[str] = []
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        super().__exit__(None, None, None)
 
     def url(self) -> str:
         """Wait until the server is ready, and return its URL."""
-        for line in self._output:
+        assert self.stdout is not None
+        for line in self.stdout:
             self.lines.append(line.rstrip("\n"))
             if line.startswith("url "):
                 return line.removeprefix("url ").strip()
@@ -56,33 +65,15 @@ class UserProcess:
 
     def leave(self) -> int:
         """Close its input, wait for its end, and return its exit status."""
-        self._input.close()
-        return self.wait()
+        assert self.stdin is not None
+        self.stdin.close()
+        return self.finish()
 
-    def wait(self) -> int:
+    def finish(self) -> int:
         """Wait for the end of its output and of the process, and return the exit status."""
-        self.lines += self._output.read().splitlines()
-        return self.process.wait(PATIENCE)
-
-
-@contextmanager
-def user_process(directory: Path, *, env: dict[str, str] | None = None, **options: Any) -> Iterator[UserProcess]:
-    """Start a process that uses embedded PostgreSQL; its working directory is not the project."""
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", USER, directory],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd="/",
-        env=os.environ | {"PYTHONPATH": str(PROJECT)} | (env or {}),
-        **options,
-    )
-    with process:
-        try:
-            yield UserProcess(process)
-        finally:
-            process.kill()
+        assert self.stdout is not None
+        self.lines += self.stdout.read().splitlines()
+        return self.wait(PATIENCE)
 
 
 def quiet(directory: Path) -> EmbeddedPostgres:

@@ -15,6 +15,7 @@ import pytest
 from adapters.embedded import EmbeddedPostgresError, embedded_postgres
 from tests.embedded.support import (
     PATIENCE,
+    UserProcess,
     all_gone,
     answers,
     ask,
@@ -24,7 +25,6 @@ from tests.embedded.support import (
     postmaster_pid,
     quiet,
     server_pids,
-    user_process,
 )
 
 pytestmark = pytest.mark.drill
@@ -109,7 +109,7 @@ def test_server_restarts_on_same_socket_after_sigkill(directory: Path) -> None:
 
 
 def test_server_ends_with_killed_daemon_and_starts_again(directory: Path) -> None:
-    with user_process(directory) as user:
+    with UserProcess(directory) as user:
         url = user.url()
         ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
         pids = server_pids(directory, url)

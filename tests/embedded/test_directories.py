@@ -10,13 +10,13 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
 from tests.embedded.support import (
+    UserProcess,
     answers,
     ask,
     copy_cluster,
     installation_with_initdb,
     make_socket_directory,
     quiet,
-    user_process,
 )
 
 NAMES = [
@@ -48,7 +48,7 @@ def test_directory_and_sockets_are_private(running: EmbeddedPostgres, running_di
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_new_directories_are_private_with_any_umask(tmp_path: Path, umask: int) -> None:
     directory = tmp_path / "state" / "postgres"
-    with user_process(directory, umask=umask) as user:
+    with UserProcess(directory, umask=umask) as user:
         assert ask(user.url(), "SELECT true")
         assert {stat.S_IMODE(path.stat().st_mode) for path in (directory, directory.parent)} == {0o700}
         assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in directory.iterdir()} == {0}

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgresError, binaries
 from adapters.embedded.binaries import find_installation
-from tests.embedded.support import ask, quiet, user_process
+from tests.embedded.support import UserProcess, ask, quiet
 
 JUNK = {
     "PGHOST": "nowhere.invalid",
@@ -34,7 +34,7 @@ JUNK = {
 
 
 def test_new_cluster_ignores_caller_variables(tmp_path: Path) -> None:
-    with user_process(tmp_path / "new", env=JUNK) as user:
+    with UserProcess(tmp_path / "new", env=JUNK) as user:
         url = user.url()
         assert url.startswith("postgresql://hexapost@/hexapost?")
         assert "PG variables: []" in user.lines

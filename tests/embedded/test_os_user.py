@@ -11,7 +11,7 @@ import pytest
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
 from adapters.embedded.os_user import LIBC, OsUser, choose_os_user
-from tests.embedded.support import ask, postmaster_pid, user_process
+from tests.embedded.support import UserProcess, ask, postmaster_pid
 
 PR_CAPBSET_DROP, CAP_SETFCAP = 24, 31
 NOBODY = pwd.getpwnam("nobody")
@@ -39,7 +39,7 @@ def test_new_cluster_never_runs_as_root(tmp_path: Path, switch: Callable[[], Non
     directory.mkdir()
     if switch == BECOME_NOBODY:
         os.chown(directory, NOBODY.pw_uid, NOBODY.pw_gid)
-    with user_process(directory, preexec_fn=switch) as user:
+    with UserProcess(directory, preexec_fn=switch) as user:
         assert ask(user.url(), "SELECT 41 + 1") == 42
         assert_not_root(postmaster_pid(directory))
         assert user.leave() == 0
@@ -60,7 +60,7 @@ def assert_not_root(pid: int) -> None:
 
 def test_cluster_moves_between_users_of_root(directory: Path) -> None:
     for switch in (forgo_namespaces, stay) if IS_ROOT else (stay, stay):
-        with user_process(directory, preexec_fn=switch) as user:
+        with UserProcess(directory, preexec_fn=switch) as user:
             assert ask(user.url(), "SELECT 41 + 1") == 42
             assert user.leave() == 0
 

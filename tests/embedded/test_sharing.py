@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from tests.embedded.support import (
+    UserProcess,
     all_gone,
     answers,
     ask,
@@ -19,7 +20,6 @@ from tests.embedded.support import (
     postmaster_pid,
     quiet,
     server_pids,
-    user_process,
 )
 
 
@@ -100,7 +100,7 @@ def test_settings_of_the_first_user_apply_to_later_users(directory: Path) -> Non
 
 def test_concurrent_first_users_share_a_new_server(tmp_path: Path) -> None:
     directory = tmp_path / "new"
-    with user_process(directory) as first, user_process(directory) as second:
+    with UserProcess(directory) as first, UserProcess(directory) as second:
         url = first.url()
         assert second.url() == url
         assert len([line for user in (first, second) for line in user.lines if line.startswith("creating")]) == 1
@@ -114,7 +114,7 @@ def test_concurrent_first_users_share_a_new_server(tmp_path: Path) -> None:
 
 def test_server_survives_users_that_come_and_go(directory: Path) -> None:
     for _ in range(2):
-        with user_process(directory) as one, user_process(directory) as two, quiet(directory) as here:
+        with UserProcess(directory) as one, UserProcess(directory) as two, quiet(directory) as here:
             assert [user.leave() for user in (one, two)] == [0, 0]
             assert answers(here)
 
@@ -123,28 +123,28 @@ def test_server_survives_users_that_come_and_go(directory: Path) -> None:
     "number", [signal.SIGTERM, signal.SIGHUP, pytest.param(signal.SIGKILL, marks=pytest.mark.drill)]
 )
 def test_server_ends_after_signal_to_its_only_user(directory: Path, number: signal.Signals) -> None:
-    with user_process(directory) as user:
+    with UserProcess(directory) as user:
         pids = server_pids(directory, user.url())
-        user.process.send_signal(number)
-        assert user.wait() == -number  # its output ends: the server has not inherited it
+        user.send_signal(number)
+        assert user.finish() == -number  # its output ends: the server has not inherited it
     eventually(lambda: all_gone(pids), "the end of the server's processes")
 
 
 def test_ctrl_c_does_not_reach_a_shared_server(running: EmbeddedPostgres, running_directory: Path) -> None:
-    with user_process(running_directory, process_group=0) as user:
+    with UserProcess(running_directory, process_group=0) as user:
         user.url()
         with psycopg.connect(running.url(driver=None)) as connection:
-            os.killpg(user.process.pid, signal.SIGINT)
-            assert user.wait() in {-signal.SIGINT, 130}
+            os.killpg(user.pid, signal.SIGINT)
+            assert user.finish() in {-signal.SIGINT, 130}
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_ctrl_c_of_the_only_user_shuts_the_server_down(directory: Path) -> None:
-    with user_process(directory, process_group=0) as user:
+    with UserProcess(directory, process_group=0) as user:
         pids = server_pids(directory, user.url())
-        assert os.getsid(daemon_pid(directory)) != os.getsid(user.process.pid)
-        os.killpg(user.process.pid, signal.SIGINT)
-        user.wait()
+        assert os.getsid(daemon_pid(directory)) != os.getsid(user.pid)
+        os.killpg(user.pid, signal.SIGINT)
+        user.finish()
     eventually(lambda: all_gone(pids), "the end of the server's processes")
     assert "database system is shut down" in (directory / "postgres.log").read_text()
 
