@@ -18,6 +18,7 @@ from adapters.settings import Settings, SettingsError, database_url, load_settin
 from application.transactions import RetryPolicy
 
 URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
+PSYCOPG_URL = URL.replace("asyncpg", "psycopg")
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
 OTHER = "fedcba9876543210 fedcba:9876543210"
 
@@ -54,13 +55,9 @@ VALID: list[tuple[str, str, Any]] = [
     ("database_url", URL, make_url(URL)),
     ("database_url", URL.replace("+asyncpg", ""), make_url(URL)),
     ("database_url", URL.replace("ql+asyncpg", ""), make_url(URL)),
-    ("database_url", URL.replace("asyncpg", "psycopg"), make_url(URL.replace("asyncpg", "psycopg"))),
+    ("database_url", PSYCOPG_URL, make_url(PSYCOPG_URL)),
     ("database_url", f"{URL}?sslmode=require&a=x", make_url(f"{URL}?a=x&ssl=require")),
-    (
-        "database_url",
-        URL.replace("asyncpg", "psycopg") + "?sslmode=require",
-        make_url(URL.replace("asyncpg", "psycopg") + "?sslmode=require"),
-    ),
+    ("database_url", f"{PSYCOPG_URL}?sslmode=require", make_url(f"{PSYCOPG_URL}?sslmode=require")),
     ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - a sample
     ("log_level", "debug", "debug"),
     ("log_level", "error", "error"),
