@@ -13,8 +13,6 @@ from adapters.postgres.pool import Database
 from application.authentication import Authenticator
 from application.retention import RetentionService
 
-ShutdownHook = Callable[[], Awaitable[None]]
-
 
 class Lifespan:
     """Monitors readiness, deletes expired records about every `purge_interval` seconds, and closes all resources.
@@ -31,7 +29,7 @@ class Lifespan:
         retention: RetentionService,
         purge_interval: float,
         metrics: Metrics,
-        shutdown_tracing: ShutdownHook | None = None,
+        shutdown_tracing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._run_readiness_monitor = run_readiness_monitor
         self._database = database

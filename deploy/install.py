@@ -83,9 +83,8 @@ def explain(status: int, output: str) -> tuple[str, str]:
     connect = "connect to the network or set PIP_INDEX_URL to another index, then run make again"
     if "Retrying (Retry(total=0," in output:
         return "the package index does not answer", connect
-    return last_error(
-        output
-    ), connect if "(from versions: none)" in output else "correct the cause, then run make again"
+    action = connect if "(from versions: none)" in output else "correct the cause, then run make again"
+    return last_error(output), action
 
 
 def wait(pip: subprocess.Popen[bytes], pins: int, terminations: list[int]) -> None:

@@ -45,9 +45,10 @@ async def _print_create_hint(settings: Settings, url: URL) -> None:
 
 async def _header_of_local_key(settings: Settings, url: URL) -> str | None:
     path = settings.state_directory / "admin.key"
+    text = path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
     async with open_service(settings, url, peppers=key_peppers(settings), skip_readiness_check=True) as container:
         keys = container.api_keys()
-        key = await _find_key(keys, _read_key_file(path))
+        key = await _find_key(keys, text)
         if key is None:
             return f"'Authorization: Bearer {await _create_key(keys, path)}'"
         if key.is_active(keys.clock()):
@@ -55,10 +56,6 @@ async def _header_of_local_key(settings: Settings, url: URL) -> str | None:
     ended = "has expired" if key.revoked_at is None else "was revoked"
     print_error(f"the key in {path} {ended}. Remove the file and start again to create a new one.")
     return None
-
-
-def _read_key_file(path: Path) -> str:
-    return path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
 
 
 async def _find_key(keys: ApiKeyService, text: str) -> ApiKey | None:

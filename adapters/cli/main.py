@@ -32,15 +32,12 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         settings = load_settings(os.environ | _overrides(options))
-        # Imported late, so that a command does not load the libraries of all others.
+        # Imported late, because the libraries of the other commands take a second to load.
         run: Callable[[Settings, argparse.Namespace], int] = pkgutil.resolve_name(options.run)
         return run(settings, options)
-    except SettingsError as error:
-        for problem in error.errors:
-            print_error(problem)
-        return USAGE_ERROR
-    except UsageError as error:
-        print_error(str(error))
+    except (SettingsError, UsageError) as error:
+        for line in str(error).splitlines():
+            print_error(line)
         return USAGE_ERROR
     except (EmbeddedPostgresError, DatabaseNotReadyError, TransientStorageError, OSError) as error:
         print_error(str(error) or "cannot connect to PostgreSQL. Check DATABASE_URL and the network.")

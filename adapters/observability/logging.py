@@ -70,17 +70,13 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _nonblocking(stream: TextIO | NonBlockingStream | None) -> NonBlockingStream:
-    """Return the stream, wrapped if it can block."""
-    return stream if isinstance(stream, NonBlockingStream) else NonBlockingStream(stream)
-
-
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
     """Send the events of structlog and of the standard library to the stream, by default to standard error.
 
     Lines that cannot be written are dropped. Their number is logged after the stream is writable again.
     """
-    lines = _nonblocking(stream or sys.stderr)
+    target: TextIO | NonBlockingStream | None = stream or sys.stderr
+    lines = target if isinstance(target, NonBlockingStream) else NonBlockingStream(target)
     lines.on_dropped = lambda number: structlog.get_logger("hexapost").error("log lines dropped", dropped_lines=number)
     on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)

@@ -20,7 +20,9 @@ HTTP = "http/protobuf"
 
 def create_tracer(environment: Mapping[str, str], version: str) -> "Tracer | None":
     """Return a tracer, None unless an exporter or an endpoint is set. Raises SettingsError."""
-    if not is_enabled(environment):
+    enabling = [name for name in (EXPORTER_VARIABLE, *ENDPOINT_VARIABLES) if environment.get(name)]
+    is_disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if is_disabled or environment.get(EXPORTER_VARIABLE) == "none" or not enabling:
         return None
     for name, known in [(EXPORTER_VARIABLE, "otlp"), *((name, HTTP) for name in PROTOCOL_VARIABLES)]:
         if environment.get(name, known) not in {"", known}:
@@ -28,18 +30,6 @@ def create_tracer(environment: Mapping[str, str], version: str) -> "Tracer | Non
     try:
         module = importlib.import_module("adapters.observability.tracing")
     except ModuleNotFoundError:
-        raise SettingsError([f"{_enabling_variable(environment)}: tracing requires hexapost[tracing]"]) from None
+        raise SettingsError([f"{enabling[0]}: tracing requires hexapost[tracing]"]) from None
     tracer: Tracer = module.create_otlp_tracer(version)
     return tracer
-
-
-def is_enabled(environment: Mapping[str, str]) -> bool:
-    """Return True if the variables enable tracing."""
-    exporter = environment.get(EXPORTER_VARIABLE, "")
-    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none":
-        return False
-    return bool(exporter or any(environment.get(name) for name in ENDPOINT_VARIABLES))
-
-
-def _enabling_variable(environment: Mapping[str, str]) -> str:
-    return next(name for name in (EXPORTER_VARIABLE, *ENDPOINT_VARIABLES) if environment.get(name))
