@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -77,7 +78,7 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     cursor_secret = providers.Dependency(instance_of=bytes)
     peppers = providers.Dependency(instance_of=PepperSet)
-    version = providers.Dependency(instance_of=str)
+    version = providers.Object(metadata.version("hexapost"))
     environment = providers.Object(os.environ)
 
     tracer = providers.Singleton(create_tracer, environment, version)

@@ -1,7 +1,6 @@
 """`hexapost openapi`: prints, writes or compares the OpenAPI document."""
 
 import argparse
-from importlib.metadata import version
 from pathlib import Path
 
 from adapters.cli.console import print_error, print_status
@@ -15,7 +14,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print the document, write it to a file, or compare it with a file."""
     # The document requires an application, which connects to no database.
     unconnected = settings.model_copy(update={"database_url": parse_database_url("postgresql://localhost/nothing")})
-    container = Container(settings=unconnected, cursor_secret=b"", peppers=NO_PEPPERS, version=version("hexapost"))
+    container = Container(settings=unconnected, cursor_secret=b"", peppers=NO_PEPPERS)
     document = openapi_document(container.app())
     if options.check is not None:
         return _compare(document, options.check)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from sqlalchemy import URL
 
@@ -29,7 +28,6 @@ async def open_service(
         settings=settings.model_copy(update={"database_url": url}),
         cursor_secret=b"",  # commands create no cursors
         peppers=peppers,
-        version=version("hexapost"),
     )
     database = container.database()
     try:

@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 
 import uvicorn
 
@@ -38,7 +37,6 @@ def create_server(settings: Settings, on_started: Started) -> "Server":
         settings=settings,
         cursor_secret=cursor_secret(settings),
         peppers=key_peppers(settings),
-        version=version("hexapost"),
         metrics_directory=multiproc_dir(),
     )
     config = uvicorn.Config(
