@@ -47,11 +47,10 @@ class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
             plain.args = tuple(arg if isinstance(arg, int | float) else type(arg).__name__ for arg in record.args)
         elif record.args:
             plain.args = None
-        message = (
-            plain.getMessage()
-            if record.name != "asyncio"
-            else _TEXT_BEFORE_VALUES.findall(record.getMessage())[0].rstrip()
-        )
+        if record.name == "asyncio":
+            message = _TEXT_BEFORE_VALUES.findall(record.getMessage())[0].rstrip()
+        else:
+            message = plain.getMessage()
         plain.msg, plain.args = message.partition("\n")[0], None
         return super().format(plain)
 

@@ -93,11 +93,8 @@ class Supervisor:
                 self._logger.warning(
                     "worker exited; starting a replacement", pid=worker.pid, exit_status=worker.exit_status
                 )
-                pause = (
-                    RESTART_BACKOFF_SECONDS[0]
-                    if time.monotonic() - since > STABLE_AFTER_SECONDS
-                    else min(2 * pause, RESTART_BACKOFF_SECONDS[1])
-                )
+                is_stable = time.monotonic() - since > STABLE_AFTER_SECONDS
+                pause = RESTART_BACKOFF_SECONDS[0] if is_stable else min(2 * pause, RESTART_BACKOFF_SECONDS[1])
                 await asyncio.sleep(pause)
                 worker, since = await self._start_until_ready(), time.monotonic()
             if restart_request.done() and not restart_request.cancelled():

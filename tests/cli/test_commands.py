@@ -136,10 +136,8 @@ def test_migrate_reports_a_failed_revision(database: URL, monkeypatch: pytest.Mo
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
     settings = load_settings({})
-    assert asyncio.run(inspect_database(database, settings)) == (
-        {"database": (True, "reachable"), "migrations": (True, "current")},
-        [],
-    )
+    ready = {"database": (True, "reachable"), "migrations": (True, "current")}
+    assert asyncio.run(inspect_database(database, settings)) == (ready, [])
     _, lines = asyncio.run(inspect_database(unmigrated, settings))
     assert lines[0] == "pending: ccc0279a8e0d: create users and posts (expand)"
     assert any(line.startswith("  SHARE ROW EXCLUSIVE on users: CREATE TABLE api_keys") for line in lines)
@@ -147,10 +145,8 @@ def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
 
 def test_check_lists_no_revisions_when_unreachable() -> None:
     url = URL.create("postgresql+asyncpg", "x", database="x", query={"host": "/nowhere/at/all"})
-    assert asyncio.run(inspect_database(url, load_settings({}))) == (
-        {"database": (False, "unreachable"), "migrations": (False, "unknown")},
-        [],
-    )
+    unreachable = {"database": (False, "unreachable"), "migrations": (False, "unknown")}
+    assert asyncio.run(inspect_database(url, load_settings({}))) == (unreachable, [])
 
 
 def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: URL, tmp_path: Path) -> None:
