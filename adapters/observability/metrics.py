@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -31,6 +32,8 @@ UNMATCHED = "unmatched"
 
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The upper bounds of the histogram buckets."""
+
+GaugeMode = Literal["livesum", "mostrecent", "max"]
 
 _CAUSES: dict[type[TransientStorageError], str] = {
     ConcurrentUpdateError: "concurrent-change",
@@ -71,15 +74,15 @@ class Metrics:
         self._create_http_metrics(rejections)
         self._create_database_metrics()
         self._create_retention_metrics()
-        build = self._gauge("hexapost_build_info", "Build information; the value is always 1.", "livesum", "version")
+        build = self._gauge("hexapost_build_info", "Build information; the value is always 1.", "version")
         build.labels(version).set(1)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self._registry)
 
-    def _gauge(self, name: str, help_text: str, multiprocess_mode: str, *labels: str) -> Gauge:
-        """Return a gauge. `multiprocess_mode` is the mode that combines the values of several processes."""
-        return Gauge(name, help_text, labels, registry=self._registry, multiprocess_mode=multiprocess_mode)  # type: ignore[arg-type]
+    def _gauge(self, name: str, help_text: str, *labels: str, mode: GaugeMode = "livesum") -> Gauge:
+        """Return a gauge. `mode` combines the values of several processes."""
+        return Gauge(name, help_text, labels, registry=self._registry, multiprocess_mode=mode)
 
     def _create_http_metrics(self, rejections: frozenset[str]) -> None:
         self._requests = self._counter(
@@ -92,19 +95,15 @@ class Metrics:
             registry=self._registry,
             buckets=DURATION_BUCKETS,
         )
-        self._requests_in_flight = self._gauge(
-            "hexapost_http_requests_in_flight", "HTTP requests in progress.", "livesum"
-        )
+        self._requests_in_flight = self._gauge("hexapost_http_requests_in_flight", "HTTP requests in progress.")
         counter = self._counter("hexapost_http_requests_rejected_total", "HTTP requests rejected, by reason.", "reason")
         self._rejections = {reason: counter.labels(reason) for reason in sorted(rejections)}
 
     def _create_database_metrics(self) -> None:
         self._pool_gauges = (
-            self._gauge(
-                "hexapost_db_pool_connections_max", "Maximum number of pooled database connections.", "livesum"
-            ),
-            self._gauge("hexapost_db_pool_connections_in_use", "Pooled database connections in use.", "livesum"),
-            self._gauge("hexapost_db_pool_waiters", "Transactions that wait for a database connection.", "livesum"),
+            self._gauge("hexapost_db_pool_connections_max", "Maximum number of pooled database connections."),
+            self._gauge("hexapost_db_pool_connections_in_use", "Pooled database connections in use."),
+            self._gauge("hexapost_db_pool_waiters", "Transactions that wait for a database connection."),
         )
         self._errors = self._counter("hexapost_db_errors_total", "Database errors, by SQLSTATE.", "sqlstate")
         counter = self._counter(
@@ -116,10 +115,10 @@ class Metrics:
         self._purge_lag = self._gauge(
             "hexapost_purge_lag_seconds",
             "Age in seconds of the oldest expired record that has not been purged.",
-            "mostrecent",
+            mode="mostrecent",
         )
         self._last_purge = self._gauge(
-            "hexapost_last_purge_timestamp_seconds", "Unix time of the last completed purge.", "max"
+            "hexapost_last_purge_timestamp_seconds", "Unix time of the last completed purge.", mode="max"
         )
 
     def set_pool_source(self, pool: Callable[[], tuple[int, int, int]]) -> None:
