@@ -1,6 +1,7 @@
 """Tests for `hexapost keys`."""
 
 import os
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,6 +119,8 @@ def test_keys_list_prints_newest_first(keys: Keys, user: str) -> None:
         [first, "My app", "posts:read,users:read", "-", created, "-", used, "live", "1"],
     ]
     lines = keys("list").stdout.splitlines()
+    header = ["ID", "NAME", "SCOPES", "USER", "CREATED", "EXPIRES", "LAST USED", "STATE", "PEPPER"]
+    assert re.split(r"  +", lines[0]) == header
     assert [lines[0].index(head) for head in ("NAME", "USER", "STATE")] == [38, 69, lines[4].index("live")]
 
 
