@@ -42,15 +42,15 @@ def migrate(settings: Settings, options: argparse.Namespace) -> int:
 
 def purge(settings: Settings, options: argparse.Namespace) -> int:
     """Delete expired records, and print their number."""
-
-    async def purge_records() -> int:
-        async with open_service(settings, url) as container:
-            return await container.retention().purge()
-
     with selected_database(settings, embedded=options.embedded) as url:
-        purged = asyncio.run(purge_records())
+        purged = asyncio.run(_purge_records(settings, url))
     print_status(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
     return 0
+
+
+async def _purge_records(settings: Settings, url: URL) -> int:
+    async with open_service(settings, url) as container:
+        return await container.retention().purge()
 
 
 def apply_migrations(url: URL, phase: Phase = Phase.EXPAND) -> None:
