@@ -79,9 +79,6 @@ class Crew:
     def events(self, event: str) -> list[MutableMapping[str, Any]]:
         return [line for line in self.logs if line["event"] == event]
 
-    async def announces(self) -> None:
-        await asyncio.wait_for(self.announced.wait(), TIMEOUT_SECONDS)
-
     async def terminate(self) -> None:
         """Send SIGTERM, and check that the supervisor closes the listener before it stops the workers, and ends."""
         running = [worker for worker in self.workers if worker.exit_status is None]
@@ -106,11 +103,13 @@ async def crew(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crew]:
 
 @asynccontextmanager
 async def supervised(crew: Crew) -> AsyncIterator[None]:
-    """Run a supervisor of the crew, which must end in the block."""
+    """Run a supervisor of the crew, which must end in the block. Workers that are ready at once are ready before it."""
     with capture_logs() as crew.logs:
         supervisor = Supervisor(WORKERS, crew.start, [crew.listener])  # type: ignore[arg-type]
         crew.run = asyncio.create_task(supervisor.run(crew.announced.set))
         try:
+            if crew.mode == "ready":
+                await asyncio.wait_for(crew.announced.wait(), TIMEOUT_SECONDS)
             yield
             assert crew.run.done()
         finally:
@@ -131,7 +130,6 @@ async def test_supervisor_gives_up_when_no_worker_becomes_ready(crew: Crew) -> N
 
 async def test_supervisor_replaces_worker_that_ends(crew: Crew) -> None:
     async with supervised(crew):
-        await crew.announces()
         crew.workers[0].end(-signal.SIGKILL)
         await wait_until(lambda: crew.alive() == [1, 2])
         await wait_until(lambda: len(crew.events("worker is ready")) == 3)
@@ -145,7 +143,6 @@ async def test_supervisor_replaces_worker_that_ends(crew: Crew) -> None:
 )
 async def test_supervisor_retries_while_another_worker_serves(crew: Crew, mode: str, event: str) -> None:
     async with supervised(crew):
-        await crew.announces()
         crew.mode = mode
         crew.workers[0].end(1)
         await wait_until(lambda: len(crew.events(event)) > MAX_START_FAILURES)
@@ -167,7 +164,6 @@ async def test_sigterm_stops_workers_that_start(crew: Crew) -> None:
 
 async def test_sighup_replaces_each_worker_when_new_is_ready(crew: Crew) -> None:
     async with supervised(crew):
-        await crew.announces()
         crew.mode = "held"
         os.kill(os.getpid(), signal.SIGHUP)
         for number in range(WORKERS):
@@ -183,7 +179,6 @@ async def test_sighup_replaces_each_worker_when_new_is_ready(crew: Crew) -> None
 
 async def test_failed_rolling_restart_keeps_old_workers(crew: Crew) -> None:
     async with supervised(crew):
-        await crew.announces()
         crew.mode = "broken"
         os.kill(os.getpid(), signal.SIGHUP)
         await wait_until(lambda: bool(crew.events("new worker failed to start; keeping the current workers")))
@@ -196,7 +191,6 @@ async def test_failed_rolling_restart_keeps_old_workers(crew: Crew) -> None:
 
 async def test_sigterm_aborts_rolling_restart_while_new_worker_starts(crew: Crew) -> None:
     async with supervised(crew):
-        await crew.announces()
         crew.mode = "held"
         os.kill(os.getpid(), signal.SIGHUP)
         await wait_until(lambda: len(crew.workers) == WORKERS + 1)
@@ -206,7 +200,6 @@ async def test_sigterm_aborts_rolling_restart_while_new_worker_starts(crew: Crew
 
 async def test_sigterm_aborts_rolling_restart_while_old_worker_drains(crew: Crew) -> None:
     async with supervised(crew):
-        await crew.announces()
         old = crew.workers[0]
         old.can_drain.clear()
         os.kill(os.getpid(), signal.SIGHUP)
