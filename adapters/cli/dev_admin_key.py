@@ -4,8 +4,6 @@ import asyncio
 import fcntl
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -31,8 +29,12 @@ def ensure_admin_key_header(settings: Settings, url: URL) -> str | None:
     if settings.database_url is not None:
         asyncio.run(_print_create_hint(settings, url))
         return None
-    with _exclusive_lock(settings.state_directory):
+    directory = os.open(settings.state_directory, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # concurrent starts create a single key
         return asyncio.run(_header_of_local_key(settings, url))
+    finally:
+        os.close(directory)
 
 
 async def _print_create_hint(settings: Settings, url: URL) -> None:
@@ -81,14 +83,3 @@ async def _create_key(keys: ApiKeyService, path: Path) -> str:
         raise
     print_status(f"created an API key with all scopes in {path}")
     return issued.text
-
-
-@contextmanager
-def _exclusive_lock(directory: Path) -> Iterator[None]:
-    """Execute the block in one process at a time."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

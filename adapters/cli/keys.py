@@ -115,9 +115,7 @@ def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
         key.name,
         ",".join(sorted(key.scopes)),
         "-" if key.user_id is None else str(key.user_id),
-        _format_timestamp(key.created_at),
-        _format_timestamp(key.expires_at),
-        _format_timestamp(key.last_used_at),
+        *map(_format_timestamp, (key.created_at, key.expires_at, key.last_used_at)),
         "revoked" if key.revoked_at is not None else "live" if key.is_active(now) else "expired",
         str(key.secret_hash.pepper),
     )
