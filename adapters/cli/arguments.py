@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from argparse import ArgumentTypeError
+from argparse import REMAINDER, ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,9 +45,14 @@ def build_parser() -> argparse.ArgumentParser:
     _embedded(_command(add, "check", "check the settings and the readiness of the database", run="maintenance:check"))
     _keys(_command(add, "keys", "create, list, rotate and revoke API keys", run="keys:run"))
     _embedded(_command(add, "purge", "delete expired records, as the service does regularly", run="maintenance:purge"))
-    _with_database(_command(add, "with-database", "run a command with DATABASE_URL set", run="database:run_command"))
+    with_database = _command(add, "with-database", "run a command with DATABASE_URL set", run="database:run_command")
+    with_database.add_argument("command", nargs=REMAINDER, metavar="COMMAND", help="the command and its arguments")
+    _embedded(with_database)
     _worker(add("worker"))
-    _openapi(_command(add, "openapi", "print the OpenAPI document, or compare it with a file", run="openapi:run"))
+    openapi = _command(add, "openapi", "print the OpenAPI document, or compare it with a file", run="openapi:run")
+    action = openapi.add_mutually_exclusive_group()
+    action.add_argument("--check", type=Path, metavar="FILE", help="fail if the file differs from the document")
+    action.add_argument("--write", type=Path, metavar="FILE", help="write the document to the file")
     return root
 
 
@@ -184,14 +189,3 @@ def _keys_create(parser: argparse.ArgumentParser) -> None:
     end.add_argument("--expires-in", type=parse_duration, metavar="TIME", help="lifetime, such as 90d or 12h")
     end.add_argument("--expires-at", type=parse_datetime, metavar="TIME", help="expiry, such as 2030-01-31T12:00:00Z")
     _embedded(parser)
-
-
-def _with_database(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments")
-    _embedded(parser)
-
-
-def _openapi(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", type=Path, metavar="FILE", help="fail if the file differs from the document")
-    what.add_argument("--write", type=Path, metavar="FILE", help="write the document to the file")
