@@ -26,9 +26,11 @@ CONTROL_CHARS_EXCEPT_NEWLINES = r"\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F"
 
 SINGLE_LINE_PATTERN = rf"^[{BLANK_CHARS}]*[^{BLANK_CHARS}{CONTROL_CHARS}][^{CONTROL_CHARS}]*$"
 """One line: at least one visible character, no control characters."""
+SINGLE_LINE_DETAIL = "Must not be blank or contain control characters."
 
 MULTILINE_PATTERN = rf"^[{BLANK_CHARS}\t\n\r]*[^{BLANK_CHARS}{CONTROL_CHARS}][^{CONTROL_CHARS_EXCEPT_NEWLINES}]*$"
 """Several lines: like one line, but tabs and line breaks are allowed."""
+MULTILINE_DETAIL = "Must not be blank or contain control characters other than tab and line break."
 
 _SINGLE_LINE = re.compile(SINGLE_LINE_PATTERN)
 _MULTILINE = re.compile(MULTILINE_PATTERN)
@@ -42,8 +44,7 @@ def normalize_text(text: str, *, field: str, max_length: int, multiline: bool = 
     Raises FieldValidationError if it is blank, longer than `max_length` code points, or contains a control character.
     """
     if not (_MULTILINE if multiline else _SINGLE_LINE).fullmatch(text) or _LONE_SURROGATE.search(text):
-        exception = " other than tab and line break" if multiline else ""
-        raise FieldValidationError(field, f"Must not be blank or contain control characters{exception}.")
+        raise FieldValidationError(field, MULTILINE_DETAIL if multiline else SINGLE_LINE_DETAIL)
     start, end = len(text) - len(text.lstrip(_TRIM_CHARS)), len(text.rstrip(_TRIM_CHARS))
     while start > 0 and text[start - 1] in _KEEP_BEFORE_VISIBLE:
         start -= 1

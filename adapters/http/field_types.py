@@ -1,30 +1,20 @@
 """Shared types of fields and parameters: validators and their JSON schemas."""
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from annotated_types import GroupedMetadata, MaxLen
+from annotated_types import MaxLen
 from fastapi import Query
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Strict, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, PlainValidator, Strict, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from adapters.http.cursors import CURSOR_LENGTH, CURSOR_PATTERN
 from domain.email import MAX_EMAIL_BYTES, validate_email
-from domain.text_rules import SINGLE_LINE_PATTERN
+from domain.text_rules import SINGLE_LINE_DETAIL, SINGLE_LINE_PATTERN
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_LIMIT = re.compile(r"[1-9][0-9]?|100")
-_CURSOR = re.compile(CURSOR_PATTERN[:-1] + r"\Z")
-_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-_BOOLEANS = {"true": True, "false": False}
 _INT32 = {"format": "int32"}
 
 MAX_PAGE_SIZE = 100
@@ -33,39 +23,40 @@ MAX_PAGE_SIZE = 100
 EXAMPLE_CURSOR = "AQGh_AYeUnAmr3pOhsvHVKtP-bOmn4uMKi_6bhhx1MqZ"
 
 
-def _identifier(value: object) -> UUID:
-    if not isinstance(value, str):
-        raise PydanticCustomError("invalid_type", "Must be a string.")
-    if not _UUID.fullmatch(value):
-        raise PydanticCustomError("invalid_format", "Must be a UUID of the form 8-4-4-4-12 hexadecimal digits.")
-    return UUID(value)
+def text_pattern(
+    pattern: str,
+    detail: str,
+    json_schema: dict[str, Any],
+    parse: Callable[[str], object] = str,
+    *,
+    code: str = "invalid_format",
+    max_length: int | None = None,
+) -> GetPydanticSchema:
+    """Return the rule of a string: at most `max_length` characters that match the pattern, and that `parse` accepts.
+
+    Other strings raise an error with this code and detail. pydantic checks the pattern without calls of own functions.
+    """
+
+    def validator(_source: object, _handler: object) -> CoreSchema:
+        parsed = core_schema.no_info_after_validator_function(parse, core_schema.str_schema(pattern=pattern))
+        rule = core_schema.custom_error_schema(parsed, code, custom_error_message=detail)
+        return core_schema.chain_schema([core_schema.str_schema(strict=True, max_length=max_length), rule])
+
+    # handler() adds the description and the examples.
+    return GetPydanticSchema(validator, lambda schema, handler: json_schema | handler(schema) | json_schema)
 
 
-def _limit(value: str) -> int:
-    if not _LIMIT.fullmatch(value):
-        raise PydanticCustomError("out_of_range", "Must be an integer from 1 to 100.")
-    return int(value)
+def text(max_length: int, pattern: str = SINGLE_LINE_PATTERN, detail: str = SINGLE_LINE_DETAIL) -> GetPydanticSchema:
+    """Return the rule of a text, which the domain trims."""
+    json_schema = {"type": "string", "minLength": 1, "maxLength": max_length, "pattern": pattern}
+    return text_pattern(pattern, detail, json_schema, max_length=max_length)
 
 
-def _boolean(value: str) -> bool:
-    if value not in _BOOLEANS:
-        raise PydanticCustomError("invalid_choice", "Must be true or false.")
-    return _BOOLEANS[value]
-
-
-def _cursor(value: str) -> str:
-    if not _CURSOR.match(value):
-        raise PydanticCustomError("invalid_cursor", "Must be the next_cursor of a page of this list.")
-    return value
-
-
-def _input_datetime(value: object) -> datetime:
-    if not isinstance(value, str):
-        raise PydanticCustomError("invalid_type", "Must be a string.")
-    with suppress(ValueError, OverflowError):
-        if _TIME.fullmatch(value):
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    raise PydanticCustomError("invalid_format", "Must be a time of the form 2026-12-31T23:59:59Z.")
+def _parse_time(value: str) -> datetime:
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError from error
 
 
 E = TypeVar("E", bound=StrEnum)
@@ -107,23 +98,15 @@ def _enum_parser(*allowed: E) -> Callable[[object], E]:
     return parse
 
 
-@dataclass(frozen=True, slots=True)
-class Text(GroupedMetadata):
-    """The rule of a text field: a normalizer of the domain, whose pattern and maximum length are published."""
-
-    normalize: Callable[[str], str]
-    max_length: int
-    pattern: str = SINGLE_LINE_PATTERN
-
-    def __iter__(self) -> Iterator[object]:
-        """Yield the rule as annotations of pydantic."""
-        yield Strict()
-        yield MaxLen(self.max_length)
-        yield AfterValidator(self.normalize)
-        yield WithJsonSchema({"type": "string", "minLength": 1, "maxLength": self.max_length, "pattern": self.pattern})
-
-
-Identifier = Annotated[UUID, PlainValidator(_identifier, json_schema_input_type=UUID)]
+Identifier = Annotated[
+    UUID,
+    text_pattern(
+        "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+        "Must be a UUID of the form 8-4-4-4-12 hexadecimal digits.",
+        {"type": "string", "format": "uuid"},
+        UUID,
+    ),
+]
 """A UUID of any version in its canonical form, in upper or lower case."""
 
 Email = Annotated[
@@ -135,30 +118,45 @@ Email = Annotated[
 ]
 """An e-mail address."""
 
-QueryBool = Annotated[bool | None, PlainValidator(_boolean, json_schema_input_type=bool)]
+QueryBool = Annotated[
+    bool | None,
+    text_pattern(
+        "^(?:true|false)$", "Must be true or false.", {"type": "boolean"}, "true".__eq__, code="invalid_choice"
+    ),
+]
 """A boolean query parameter: `true` or `false`."""
 
 InputDatetime = Annotated[
     datetime,
-    PlainValidator(_input_datetime),
-    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 32}),
+    text_pattern(
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        "Must be a time of the form 2026-12-31T23:59:59Z.",
+        {"type": "string", "format": "date-time", "maxLength": 32},
+        _parse_time,
+    ),
 ]
 """A time in a request: RFC 3339 with any offset."""
 
-_CursorText = Annotated[str, Field(min_length=CURSOR_LENGTH, max_length=CURSOR_LENGTH, pattern=CURSOR_PATTERN)]
-
 Limit = Annotated[
     int,
-    PlainValidator(
-        _limit, json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, json_schema_extra=_INT32)]
+    text_pattern(
+        "^(?:[1-9][0-9]?|100)$",
+        "Must be an integer from 1 to 100.",
+        {"type": "integer", "maximum": MAX_PAGE_SIZE, "minimum": 1, "format": "int32"},
+        int,
+        code="out_of_range",
     ),
     Query(description="Maximum number of items on the page.", examples=[20]),
 ]
 """The maximum number of items on a page."""
 
+_CURSOR_SCHEMA = {"type": "string", "minLength": CURSOR_LENGTH, "maxLength": CURSOR_LENGTH, "pattern": CURSOR_PATTERN}
+
 Cursor = Annotated[
     str | None,
-    PlainValidator(_cursor, json_schema_input_type=_CursorText),
+    text_pattern(
+        CURSOR_PATTERN, "Must be the next_cursor of a page of this list.", _CURSOR_SCHEMA, code="invalid_cursor"
+    ),
     Query(
         description="`next_cursor` of the previous page, with the same filters. By default the first page.",
         examples=[EXAMPLE_CURSOR],
@@ -167,7 +165,7 @@ Cursor = Annotated[
 """The start of a page."""
 
 NextCursor = Annotated[
-    _CursorText | None,
+    Annotated[str, WithJsonSchema(_CURSOR_SCHEMA)] | None,
     Field(
         description="Send it as `cursor` to get the next page; null on the last page.",
         examples=[EXAMPLE_CURSOR],

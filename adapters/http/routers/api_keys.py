@@ -41,14 +41,11 @@ API_KEY_NOT_FOUND = domain_problem(
 KeyId = Annotated[field_types.Identifier, Path(description="ID of the API key.", examples=[EXAMPLE["id"]])]
 _Name = Annotated[
     str,
-    field_types.Text(api_keys.normalize_api_key_name, api_keys.MAX_API_KEY_NAME_LENGTH),
+    field_types.text(api_keys.MAX_API_KEY_NAME_LENGTH),
     Field(description="Label for humans, in one line."),
 ]
 _Scopes = Annotated[frozenset[Scope], Field(min_length=1, max_length=len(Scope), description="Granted scopes.")]
-_UserId = Annotated[
-    field_types.Identifier | None,
-    Field(description="ID of the user to which the key is bound. Such a key has only user and post scopes."),
-]
+_USER_ID = Field(description="ID of the user to which the key is bound. Such a key has only user and post scopes.")
 
 
 @with_config(field_types.request_body(name="nightly import", scopes=["posts:read", "posts:write"]))
@@ -61,7 +58,7 @@ class CreateApiKeyRequest(TypedDict):
         PlainValidator(field_types.enum_set(*Scope), json_schema_input_type=_Scopes),
         Field(description="Granted scopes, a subset of those of the key you use."),
     ]
-    user_id: NotRequired[_UserId]
+    user_id: NotRequired[Annotated[field_types.Identifier | None, _USER_ID]]
     expires_at: NotRequired[
         Annotated[field_types.InputDatetime | None, Field(description="Expiry, in the future; null for never.")]
     ]
@@ -74,7 +71,7 @@ class ApiKeyResponse(TypedDict):
     id: Annotated[UUID, Field(description="Identifier of the key; also embedded in the key after `hexa_`.")]
     name: _Name
     scopes: _Scopes
-    user_id: _UserId
+    user_id: Annotated[UUID | None, _USER_ID]
     created_at: field_types.CreatedAt
     expires_at: Annotated[datetime | None, Field(description="Expiry; null for never.")]
     last_used_at: Annotated[

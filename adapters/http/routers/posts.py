@@ -5,7 +5,7 @@ from typing import Annotated, NotRequired
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field, TypeAdapter, with_config
+from pydantic import AfterValidator, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
@@ -19,7 +19,7 @@ from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from domain import posts
 from domain.api_keys import Scope
 from domain.posts import INITIAL_STATUSES, PostStatus
-from domain.text_rules import MULTILINE_PATTERN
+from domain.text_rules import MULTILINE_DETAIL, MULTILINE_PATTERN
 
 PATH = "/api/v1/posts"
 TAG = {"name": "posts", "description": "Posts and their lifecycle: draft -> published <-> archived."}
@@ -50,15 +50,17 @@ INVALID_TRANSITION = domain_problem(
 )
 
 PostId = Annotated[field_types.Identifier, Path(description="ID of the post.", examples=[EXAMPLE["id"]])]
-_Title = Annotated[
-    str, field_types.Text(posts.normalize_title, posts.MAX_TITLE_LENGTH), Field(description="Title, in one line.")
-]
+_Title = Annotated[str, field_types.text(posts.MAX_TITLE_LENGTH), Field(description="Title, in one line.")]
 _Content = Annotated[
     str,
-    field_types.Text(posts.normalize_content, posts.MAX_CONTENT_LENGTH, MULTILINE_PATTERN),
+    field_types.text(posts.MAX_CONTENT_LENGTH, MULTILINE_PATTERN, MULTILINE_DETAIL),
     Field(description="Plain text; line breaks are allowed."),
 ]
-_Query = Annotated[str, field_types.Text(posts.normalize_query, posts.MAX_QUERY_LENGTH)]
+_Query = Annotated[
+    str,
+    field_types.text(posts.MAX_QUERY_LENGTH),
+    AfterValidator(posts.normalize_query),  # because cursors contain the query
+]
 _Status = Annotated[PostStatus, field_types.enum_value(*PostStatus)]
 _INITIAL = [status for status in PostStatus if status in INITIAL_STATUSES]
 _InitialStatus = Annotated[

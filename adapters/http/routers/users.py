@@ -44,7 +44,7 @@ _Email = Annotated[
     Field(description="E-mail address, stored as entered; unique in normalized form, and in any case of letters."),
 ]
 _FullName = Annotated[
-    Annotated[str, field_types.Text(users.normalize_full_name, users.MAX_FULL_NAME_LENGTH)] | None,
+    Annotated[str, field_types.text(users.MAX_FULL_NAME_LENGTH)] | None,
     Field(description="Display name; null if unknown."),
 ]
 _IsActive = Annotated[bool, Strict(), Field(description="True if the user can create and publish posts.")]
