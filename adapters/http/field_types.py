@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, PlainValidator, Strict, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from adapters.http.cursors import CURSOR_LENGTH, CURSOR_PATTERN
+from adapters.http.pagination import CURSOR_LENGTH, CURSOR_PATTERN
 from domain.email import MAX_EMAIL_BYTES, validate_email
 from domain.text_rules import SINGLE_LINE_DETAIL, SINGLE_LINE_PATTERN
 

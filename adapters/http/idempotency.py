@@ -16,8 +16,7 @@ from pydantic import TypeAdapter
 from adapters.http.problems.catalog import VALIDATION_FAILED, domain_problem
 from adapters.http.problems.responses import ProblemError
 from adapters.http.problems.validation import FieldError
-from adapters.http.routing import ApiRequest
-from adapters.http.security.authentication import extract_api_key
+from adapters.http.routing import ApiRequest, extract_api_key
 from application.idempotency import (
     IdempotencyInFlightError,
     IdempotencyKeyReusedError,

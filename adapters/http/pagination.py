@@ -1,17 +1,79 @@
-"""Pagination over HTTP: the requested page and the response with a Link header."""
+"""Pagination over HTTP: the requested page, the response with a Link header, and signed cursors.
 
-from collections.abc import Callable
-from typing import Any
+A cursor is 33 octets in base64url (RFC 4648 section 5): a format number, the last ID of the page, and a truncated
+HMAC-SHA256 (RFC 2104) of these, the list and its filters. The format is 1 for lists by ID. For search results it is the
+rank of the last post: 2 for a match in the title, 3 otherwise. 33 octets have exactly one encoding, in 44 characters.
+"""
+
+import base64
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Response
 
-from adapters.http.cursors import CursorCodec, Filters
+from adapters.http.problems.catalog import VALIDATION_FAILED
+from adapters.http.problems.responses import ProblemError
 from adapters.http.responses import REVALIDATE, Body, json_ok
 from adapters.http.routing import ApiRequest
 from application.pagination import Page
 from application.search import SearchPage, SearchPosition
+
+CURSOR_LENGTH = 44
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{44}$"
+
+_CURSOR_REGEX = re.compile(r"[A-Za-z0-9_-]{44}")
+_BY_ID = 1
+_RANKS = {True: 2, False: 3}
+_HEAD_BYTES = 1 + 16
+_SIGNATURE_BYTES = 16
+
+Filters = Mapping[str, str | None]
+"""The filters of a list by name, as in the query string. None means that a filter is absent."""
+
+T = TypeVar("T", UUID, SearchPosition)
+
+
+class CursorCodec:
+    """Encodes and decodes cursors with one secret."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def encode(self, last: UUID | SearchPosition, *, resource: str, filters: Filters) -> str:
+        """Return the cursor of the page after `last`."""
+        if isinstance(last, SearchPosition):
+            head = bytes([_RANKS[last.in_title]]) + last.id.bytes
+        else:
+            head = bytes([_BY_ID]) + last.bytes
+        return base64.urlsafe_b64encode(head + self._signature(head, resource, filters)).decode("ascii")
+
+    def decode(self, cursor: str, kind: type[T], *, resource: str, filters: Filters) -> T:
+        """Return what the page starts after: an ID in a list, a position in search results.
+
+        Raises ProblemError unless `encode` returned this cursor for this kind, this resource and these filters.
+        """
+        found = base64.urlsafe_b64decode(cursor) if _CURSOR_REGEX.fullmatch(cursor) else b""
+        head, signature = found[:_HEAD_BYTES], found[_HEAD_BYTES:]
+        if hmac.compare_digest(signature, self._signature(head, resource, filters)):
+            number, last_id = head[0], UUID(bytes=head[1:])
+            last = last_id if number == _BY_ID else SearchPosition(in_title=number == _RANKS[True], id=last_id)
+            if isinstance(last, kind):
+                return last
+        detail = "Must be the next_cursor of a page of this list with these filters."
+        raise ProblemError(
+            VALIDATION_FAILED, errors=[{"parameter": "cursor", "code": "invalid_cursor", "detail": detail}]
+        )
+
+    def _signature(self, head: bytes, resource: str, filters: Filters) -> bytes:
+        # NUL is a safe separator, because no filter can contain it.
+        given = "".join(f"\0{name}={value}" for name, value in filters.items() if value is not None)
+        return hmac.digest(self._secret, head + f"{resource}{given}".encode(), "sha256")[:_SIGNATURE_BYTES]
 
 
 class PageRequest:
@@ -24,17 +86,11 @@ class PageRequest:
         self._cursor = cursor
         self._filters = filters
 
-    def after_id(self) -> UUID | None:
-        """Return the ID below which the page starts. Raises ProblemError for an invalid cursor."""
+    def after(self, kind: type[T]) -> T | None:
+        """Return what the page starts after (`CursorCodec.decode`). Raises ProblemError for an invalid cursor."""
         if self._cursor is None:
             return None
-        return self._codec.decode_id(self._cursor, resource=self._path, filters=self._filters)
-
-    def after_position(self) -> SearchPosition | None:
-        """Return the position after which the page starts. Raises ProblemError for an invalid cursor."""
-        if self._cursor is None:
-            return None
-        return self._codec.decode_position(self._cursor, resource=self._path, filters=self._filters)
+        return self._codec.decode(self._cursor, kind, resource=self._path, filters=self._filters)
 
     def response(self, page: Page[Any] | SearchPage, item_body: Callable[[Any], Body]) -> Response:
         """Return the response with a page, and with a link to the next page if one exists."""

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Scope
 from typing_extensions import override
 
 from adapters.http.dependencies import AppState
@@ -16,12 +17,12 @@ from adapters.http.middleware.request_context import RequestContext
 from adapters.http.problems.catalog import VALIDATION_FAILED
 from adapters.http.problems.responses import ProblemError
 from adapters.http.problems.validation import FieldError, is_safe_to_echo
-from adapters.http.security.authentication import extract_api_key
 from adapters.http.security.scopes import required_scope
-from application.authorization import Principal
+from application.authorization import Principal, UnauthenticatedError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+_BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 _REJECTED_QUERY_CHARS = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
 
@@ -56,7 +57,7 @@ class StrictRoute(APIRoute):
 
         async def handle_strictly(received: Request) -> Response:
             request = ApiRequest(received.scope, received.receive)
-            context = RequestContext.of(request.scope["state"])
+            context: RequestContext = request.state.request_context
             application = request.application = received.app.state.hexapost
             request.principal = context.principal = await application.use_cases.authenticator.authenticate(
                 extract_api_key(request.scope), allow_stale=allow_stale
@@ -74,6 +75,23 @@ class StrictRoute(APIRoute):
         return handle_strictly
 
 
+def extract_api_key(scope: Scope) -> str:
+    """Return the API key, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`.
+
+    Raises UnauthenticatedError unless the headers contain exactly one.
+    """
+    found = []
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            bearer = _BEARER.fullmatch(value)
+            found.append(bearer[1] if bearer else b"")
+        elif name == b"x-api-key":
+            found.append(value)
+    if len(found) != 1:
+        raise UnauthenticatedError
+    return str(found[0], "latin-1")
+
+
 def operation_id(route: APIRoute) -> str:
     """Return the operation ID of a route: the name of its function."""
     return route.name
@@ -82,23 +100,17 @@ def operation_id(route: APIRoute) -> str:
 def _check_query(query: bytes, known: frozenset[str]) -> None:
     """Raise ProblemError for a malformed query string, and for unknown or duplicate parameters."""
     try:
-        if _REJECTED_QUERY_CHARS.search(query):
-            raise ProblemError(VALIDATION_FAILED, detail=_MALFORMED)
-        counted = Counter(name for name, _ in parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict"))
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
-        raise ProblemError(VALIDATION_FAILED, detail=_MALFORMED) from None
-    errors = [found for name, count in counted.items() if (found := _query_error(name, count, known))]
+        pairs = None
+    if pairs is None or _REJECTED_QUERY_CHARS.search(query):
+        raise ProblemError(VALIDATION_FAILED, detail="The query string is not valid percent-encoded UTF-8.")
+    errors: list[FieldError] = []
+    for name, count in Counter(name for name, _ in pairs).items():
+        if name in known and count > 1:
+            errors.append({"parameter": name, "code": "duplicate", "detail": "Must occur only once."})
+        elif name not in known:
+            error: FieldError = {"code": "unknown", "detail": "Unknown query parameter."}
+            errors.append({"parameter": name, **error} if is_safe_to_echo(name) else error)
     if errors:
         raise ProblemError(VALIDATION_FAILED, errors=errors)
-
-
-_MALFORMED = "The query string is not valid percent-encoded UTF-8."
-
-
-def _query_error(name: str, count: int, known: frozenset[str]) -> FieldError | None:
-    if name not in known:
-        error: FieldError = {"code": "unknown", "detail": "Unknown query parameter."}
-        return {"parameter": name, **error} if is_safe_to_echo(name) else error
-    if count > 1:
-        return {"parameter": name, "code": "duplicate", "detail": "Must occur only once."}
-    return None

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.http_protocol import bounded_protocol
-from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
+from adapters.http.middleware.request_limits import AdmissionController, HeaderLimits, RequestLimits
 from tests.http.support import ADMIN_KEY, Api, Json, serving
 
 PATIENCE = 30.0

@@ -8,7 +8,7 @@ import pytest
 from fastapi import Request, Response
 
 from adapters.clock import new_id
-from adapters.http.middleware.admission import METRICS_RESERVE, AdmissionController
+from adapters.http.middleware.request_limits import METRICS_RESERVE, AdmissionController
 from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import UnitOfWork
 from tests.http.credentials import bearer

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.http.cursors import CURSOR_LENGTH, CursorCodec
+from adapters.http.pagination import CURSOR_LENGTH, CursorCodec
 from adapters.http.problems.responses import ProblemError
 from domain.api_keys import Scope
 from tests.http.support import ADMIN_ID, Api, Json, findings, serving
@@ -76,17 +76,19 @@ def test_cursor_codec_rejects_every_changed_character() -> None:
     cursors = CursorCodec(b"secret")
     cursor = cursors.encode(UUID(int=1), resource="/users", filters={})
     assert len(cursor) == CURSOR_LENGTH
-    assert cursors.decode_id(cursor, resource="/users", filters={}) == UUID(int=1)
+    assert cursors.decode(cursor, UUID, resource="/users", filters={}) == UUID(int=1)
     for position in range(CURSOR_LENGTH):
         for character in set(ALPHABET) - {cursor[position]}:
             with pytest.raises(ProblemError):
-                cursors.decode_id(cursor[:position] + character + cursor[position + 1 :], resource="/users", filters={})
+                cursors.decode(
+                    cursor[:position] + character + cursor[position + 1 :], UUID, resource="/users", filters={}
+                )
 
 
 @pytest.mark.parametrize("text", ["", "x", "A" * 43, "A" * 45, "A" * 44, "+" * 44, "é" * 44])
 def test_cursor_codec_rejects_malformed_text(text: str) -> None:
     with pytest.raises(ProblemError):
-        CursorCodec(b"secret").decode_id(text, resource="/users", filters={})
+        CursorCodec(b"secret").decode(text, UUID, resource="/users", filters={})
 
 
 def test_cursor_codec_separates_filter_values() -> None:
@@ -101,7 +103,7 @@ def test_cursor_codec_separates_filter_values() -> None:
         {"b": "1", "c": "2"},
     ]:
         with pytest.raises(ProblemError):
-            cursors.decode_id(cursor, resource="/x", filters=filters)
+            cursors.decode(cursor, UUID, resource="/x", filters=filters)
 
 
 async def test_respelled_cursor_returns_422(api: Api) -> None:

@@ -9,9 +9,8 @@ from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 from starlette.types import Message
 
-from adapters.http.middleware import timeouts
-from adapters.http.middleware.admission import AdmissionController
-from adapters.http.middleware.request_limits import RequestLimits
+from adapters.http.middleware import request_limits
+from adapters.http.middleware.request_limits import AdmissionController, RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.observability.metrics import Metrics
 from tests.http.support import AUTHORIZATION, CHUNKED, JSON_TYPE, Api, call, scope_of, serving
@@ -142,7 +141,7 @@ async def test_request_timeout_starts_after_the_body() -> None:
 
 
 async def test_suppressed_cancellation_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeouts, "RECANCEL_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(request_limits, "RECANCEL_INTERVAL_SECONDS", 0.01)
     suppressed: list[int] = []
 
     async def stubborn() -> Response:
@@ -193,7 +192,7 @@ async def test_started_response_is_aborted_on_timeout() -> None:
 
 
 async def test_timer_is_stopped_after_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeouts, "RECANCEL_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(request_limits, "RECANCEL_INTERVAL_SECONDS", 0)
     async with serving(limits=QUICK) as api:
         assert (await call(api.app, "GET", "/livez")).status == 200
         for _ in range(5):

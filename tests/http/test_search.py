@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.http.cursors import CURSOR_LENGTH, CursorCodec
+from adapters.http.pagination import CURSOR_LENGTH, CursorCodec
 from adapters.http.problems.responses import ProblemError
 from application.search import SearchPosition
 from tests.http.support import Api, findings
@@ -55,12 +55,12 @@ def test_search_cursor_contains_rank_and_id(in_title: bool) -> None:
     cursors, position = CursorCodec(b"secret"), SearchPosition(in_title=in_title, id=UUID(int=2**128 - 1))
     cursor = cursors.encode(position, resource="/x", filters={"q": "a"})
     assert len(cursor) == CURSOR_LENGTH
-    assert cursors.decode_position(cursor, resource="/x", filters={"q": "a"}) == position
+    assert cursors.decode(cursor, SearchPosition, resource="/x", filters={"q": "a"}) == position
     with pytest.raises(ProblemError):
-        cursors.decode_id(cursor, resource="/x", filters={"q": "a"})
+        cursors.decode(cursor, UUID, resource="/x", filters={"q": "a"})
     by_id = cursors.encode(position.id, resource="/x", filters={"q": "a"})
     with pytest.raises(ProblemError):
-        cursors.decode_position(by_id, resource="/x", filters={"q": "a"})
+        cursors.decode(by_id, SearchPosition, resource="/x", filters={"q": "a"})
 
 
 def test_cursor_format_matches_the_release() -> None:

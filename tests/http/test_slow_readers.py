@@ -9,9 +9,7 @@ from unittest.mock import Mock
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from adapters.http.middleware.admission import AdmissionController
-from adapters.http.middleware.request_limits import RequestLimits
-from adapters.http.middleware.timeouts import WriteTimeoutMonitor
+from adapters.http.middleware.request_limits import AdmissionController, RequestLimits, WriteTimeoutMonitor
 from tests.http.raw_connection import PATIENCE, STATUS, RawConnection, listening
 from tests.support.polling import wait_until
 

@@ -1,6 +1,6 @@
 """Texts from known attacks, in groups. They are data and are never executed."""
 
-from adapters.http.cursors import CursorCodec
+from adapters.http.pagination import CursorCodec
 from adapters.http.routers.users import PATH
 from application.api_key_tokens import format_api_key
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, SECRET

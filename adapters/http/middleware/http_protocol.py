@@ -16,8 +16,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from adapters.http.middleware.request_context import RequestContext
-from adapters.http.middleware.request_limits import HeaderLimits
-from adapters.http.middleware.timeouts import WriteTimeoutMonitor
+from adapters.http.middleware.request_limits import HeaderLimits, WriteTimeoutMonitor
 from adapters.http.problems.catalog import MALFORMED_REQUEST, REQUEST_TIMEOUT
 from adapters.http.problems.responses import ProblemError
 
@@ -106,7 +105,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         self._in_headers = True
         super().on_message_begin()
-        RequestContext(self.scope["state"], self._write_monitor)
+        context = self.scope["state"]["request_context"] = RequestContext()
+        context.write_monitor = self._write_monitor
 
     @override
     def on_headers_complete(self) -> None:
@@ -205,13 +205,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             cycle.keep_alive = False
-            RequestContext.of(cycle.scope["state"]).rejection = error
+            cycle.scope["state"]["request_context"].rejection = error
             cycle.message_event.set()
 
     def _start_rejected_request(self, error: ProblemError) -> None:
         if not self._in_headers:
             self.on_message_begin()
-        RequestContext.of(self.scope["state"]).rejection = error
+        self.scope["state"]["request_context"].rejection = error
         has_request_line = bool(self.url)
         self.url, self.expect_100_continue = b"/", False
         super().on_headers_complete()

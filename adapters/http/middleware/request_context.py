@@ -7,18 +7,15 @@ import asyncio
 import re
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
 
 import structlog
 import uuid_utils
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.exception_summary import exception_types, traceback_locations
 from adapters.http.dependencies import ROUTE_REJECTED, HttpOptions, RequestSpan
-from adapters.http.middleware.admission import ConcurrencyLimit
-from adapters.http.middleware.request_limits import Header
-from adapters.http.middleware.timeouts import RequestDeadline, WriteTimeoutMonitor
+from adapters.http.middleware.request_limits import ConcurrencyLimit, Header, RequestDeadline, WriteTimeoutMonitor
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import Problem
 from adapters.http.problems.responses import ProblemError, problem_response
@@ -27,7 +24,6 @@ from application.authorization import Principal
 STATUS_CLIENT_CLOSED_REQUEST = 499
 """The logged status of a request whose client disconnected before the response, as in nginx."""
 
-_STATE_KEY = "request_context"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -41,10 +37,13 @@ class RequestContext:
     """The state of one request. It also wraps the `receive` and `send` of the ASGI server.
 
     The class attributes are the initial values. While `is_receiving` or `is_sending` is True, the request waits for its
-    client and occupies no slot. Other modules set only `rejection` (the protocol), `principal` and `rate_limit_headers`
-    (the route class), and `problem_code` (`problem_response`).
+    client and occupies no slot. Other modules set only `write_monitor` and `rejection` (the protocol), `principal` and
+    `rate_limit_headers` (the route class), and `problem_code` (`problem_response`). Routes find the context in
+    `request.state.request_context`.
     """
 
+    write_monitor: WriteTimeoutMonitor | None = None
+    """The monitor of the connection, None if the ASGI server is not ours."""
     rejection: ProblemError | None = None
     """The reason for which the request must not reach a route. The protocol can set it until the body is complete."""
     close_after = False
@@ -62,15 +61,6 @@ class RequestContext:
     response_bytes = 0
     slot = ConcurrencyLimit()
     """The limit that counts the request. Rejected requests have this one, without a maximum."""
-
-    def __init__(self, state: dict[str, Any], write_monitor: WriteTimeoutMonitor | None = None) -> None:
-        state[_STATE_KEY] = self
-        self._write_monitor = write_monitor
-
-    @staticmethod
-    def of(state: dict[str, Any]) -> "RequestContext":
-        """Return the context in the state of a scope. If the ASGI server is not ours, create it."""
-        return state.get(_STATE_KEY) or RequestContext(state)
 
     def start(self, scope: Scope, receive: Receive, send: Send, options: HttpOptions) -> None:
         """Read the headers that concern the connection, and occupy a slot. If this fails, set `rejection`."""
@@ -149,7 +139,7 @@ class RequestContext:
         finally:
             self.slot.active_requests += 1
         self.is_sending = False
-        if self._write_monitor is not None and self._write_monitor.is_lost:
+        if self.write_monitor is not None and self.write_monitor.is_lost:
             self.status = STATUS_CLIENT_CLOSED_REQUEST
         elif is_start:
             self.status = message["status"]
@@ -197,7 +187,8 @@ class RequestMiddleware:
         options.metrics.request_started()
         method = scope["method"] if scope["method"] in _METHODS else "other"
         span = None if options.start_span is None else options.start_span(method, scope["headers"])
-        context = RequestContext.of(scope.setdefault("state", {}))
+        # The protocol has created the context, unless the ASGI server is not ours.
+        context: RequestContext = scope.setdefault("state", {}).setdefault("request_context", RequestContext())
         context.start(scope, receive, send, options)
         deadline = RequestDeadline(options.limits, context)
         try:
@@ -255,8 +246,3 @@ class RequestMiddleware:
             api_key_id=None if context.principal is None else str(context.principal.api_key_id),
             response_bytes=context.response_bytes,
         )
-
-
-def request_context(request: Request) -> RequestContext:
-    """Return the context of a request."""
-    return RequestContext.of(request.scope["state"])

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from adapters.http.middleware.request_context import request_context
 from adapters.http.problems.catalog import (
     COMMIT_RESULT_UNKNOWN,
     DATABASE_UNAVAILABLE,
@@ -62,7 +61,11 @@ def problem_for(error: Exception) -> Problem:
 async def _handle_domain_error(request: Request, error: Exception) -> Response:
     problem = problem_for(error)
     return problem_response(
-        request_context(request), problem, detail=_detail(error), errors=_field_errors(error), headers=_challenge(error)
+        request.state.request_context,
+        problem,
+        detail=_detail(error),
+        errors=_field_errors(error),
+        headers=_challenge(error),
     )
 
 
@@ -89,17 +92,21 @@ def _field_errors(error: Exception) -> Sequence[FieldError]:
 
 
 async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
-    return problem_response(request_context(request), VALIDATION_FAILED, errors=field_errors(error.errors()))
+    return problem_response(request.state.request_context, VALIDATION_FAILED, errors=field_errors(error.errors()))
 
 
 async def _handle_http_exception(request: Request, error: HTTPException) -> Response:
     if isinstance(error, ProblemError):
         return problem_response(
-            request_context(request), error.problem, detail=error.detail, errors=error.errors, headers=error.headers
+            request.state.request_context,
+            error.problem,
+            detail=error.detail,
+            errors=error.errors,
+            headers=error.headers,
         )
     problem = _BY_STATUS.get(error.status_code, INTERNAL_ERROR)
     headers = {"allow": _allowed_methods(request)} if problem is METHOD_NOT_ALLOWED else None
-    return problem_response(request_context(request), problem, headers=headers)
+    return problem_response(request.state.request_context, problem, headers=headers)
 
 
 def _allowed_methods(request: Request) -> str:

@@ -131,7 +131,7 @@ async def list_api_keys(
 ) -> Response:
     """Return a page of API keys, newest first, including revoked and expired keys."""
     page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters={})
-    found = await request.application.use_cases.api_keys.list(request.principal, limit=limit, after=page.after_id())
+    found = await request.application.use_cases.api_keys.list(request.principal, limit=limit, after=page.after(UUID))
     return page.response(found, api_key_response)
 
 

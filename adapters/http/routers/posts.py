@@ -16,6 +16,7 @@ from adapters.http.openapi.operations import Resource, links
 from adapters.http.pagination import PageRequest
 from adapters.http.problems.catalog import domain_problem
 from adapters.http.routing import ApiRequest, StrictRoute, operation_id
+from application.search import SearchPosition
 from domain import posts
 from domain.api_keys import Scope
 from domain.posts import INITIAL_STATUSES, PostStatus
@@ -163,9 +164,9 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
     use_cases, chosen = request.application.use_cases.posts, _Filters(limit=limit, author_id=author_id, status=status)
     if q is None:
-        found = await use_cases.list(request.principal, after=page.after_id(), **chosen)
+        found = await use_cases.list(request.principal, after=page.after(UUID), **chosen)
         return page.response(found, post_response)
-    hits = await use_cases.search(request.principal, q, after=page.after_position(), **chosen)
+    hits = await use_cases.search(request.principal, q, after=page.after(SearchPosition), **chosen)
     return page.response(hits, post_response)
 
 

@@ -1,6 +1,7 @@
 """The user resource: routes, request and response bodies."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, Strict, TypeAdapter, with_config
@@ -123,7 +124,7 @@ async def list_users(
     filters = {"email": email, "is_active": None if is_active is None else str(is_active).lower()}
     page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
     found = await request.application.use_cases.users.list(
-        request.principal, limit=limit, after=page.after_id(), email=email, is_active=is_active
+        request.principal, limit=limit, after=page.after(UUID), email=email, is_active=is_active
     )
     return page.response(found, user_response)
 

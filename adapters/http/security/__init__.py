@@ -1,1 +1,1 @@
-"""Authentication, scopes and rate limits."""
+"""Scopes and rate limits."""
