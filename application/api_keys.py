@@ -8,14 +8,7 @@ from uuid import UUID
 from application.api_key_tokens import GenerateSecret, PepperSet, format_api_key
 from application.authentication import Authenticator
 from application.authorization import Principal
-from application.idempotency import (
-    Created,
-    IdempotencyRecord,
-    IdempotentRequest,
-    add_once,
-    build_idempotency_record,
-    choose_result,
-)
+from application.idempotency import Created, IdempotentRequest, create_once
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
@@ -61,12 +54,9 @@ class ApiKeyService:
         principal.require_expiry_within_own(fields.get("expires_at"))
         created = self._new_api_key(**fields)
         key = created.key
-        record = build_idempotency_record(once, created, subject_id=key.user_id, now=key.created_at)
-        return choose_result(created, once, await self._add(key, record))
-
-    @transactional
-    async def _add(self, work: UnitOfWork, key: ApiKey, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
-        return await add_once(work, record, work.api_keys.add, key)
+        return await create_once(
+            self, once, created, lambda work: work.api_keys.add(key), subject_id=key.user_id, now=key.created_at
+        )
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, key_id: UUID) -> ApiKey:

@@ -8,13 +8,12 @@ an effect stores no record and can be retried.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from application.ports import UnitOfWork
+from application.transactions import SupportsTransactions, transactional
 from domain.errors import DomainError, ErrorKind
-
-if TYPE_CHECKING:
-    from application.ports import UnitOfWork
 
 T = TypeVar("T")
 
@@ -89,38 +88,46 @@ class Created(NamedTuple, Generic[T]):
     is_replay: bool = False
 
 
-def build_idempotency_record(
-    request: IdempotentRequest[T] | None, result: T, *, subject_id: UUID | None, now: datetime
-) -> IdempotencyRecord | None:
-    """Return the record to store with the effect of an idempotent request, None for any other request."""
-    if request is None:
-        return None
-    return IdempotencyRecord(
-        api_key_id=request.api_key_id,
-        key_hash=request.key_hash,
-        fingerprint=request.fingerprint,
-        response=request.seal.seal(result),
+async def create_once(
+    service: SupportsTransactions,
+    once: IdempotentRequest[T] | None,
+    result: T,
+    add: Callable[[UnitOfWork], Awaitable[None]],
+    *,
+    subject_id: UUID | None,
+    now: datetime,
+) -> Created[T]:
+    """Run `add` in a transaction with the record of the request, and return `result`.
+
+    If an earlier execution of the same request is recorded, return its result. Without `once`, no record is stored.
+    """
+    if once is None:
+        await _add(service, add, None)
+        return Created(result)
+    record = IdempotencyRecord(
+        api_key_id=once.api_key_id,
+        key_hash=once.key_hash,
+        fingerprint=once.fingerprint,
+        response=once.seal.seal(result),
         subject_id=subject_id,
         created_at=now,
-        expires_at=now + request.ttl,
+        expires_at=now + once.ttl,
     )
+    earlier = await _add(service, add, record)
+    return Created(result) if earlier is None else Created(once.seal.unseal(earlier.response), is_replay=True)
 
 
-async def add_once(
-    work: "UnitOfWork", record: IdempotencyRecord | None, add: Callable[[T], Awaitable[None]], entity: T
+@transactional
+async def _add(
+    _service: SupportsTransactions,
+    work: UnitOfWork,
+    add: Callable[[UnitOfWork], Awaitable[None]],
+    record: IdempotencyRecord | None,
 ) -> IdempotencyRecord | None:
-    """Store the record and the entity. If the record of an earlier execution is stored, return it instead."""
     earlier = None if record is None else await work.idempotency.add(record)
     if earlier is None:
-        await add(entity)
+        await add(work)
     return earlier
-
-
-def choose_result(result: T, once: IdempotentRequest[T] | None, earlier: IdempotencyRecord | None) -> Created[T]:
-    """Return `result`, or the result of the earlier execution of the same request, if there was one."""
-    if once is None or earlier is None:
-        return Created(result)
-    return Created(once.seal.unseal(earlier.response), is_replay=True)
 
 
 def earlier_execution(stored: IdempotencyRecord, record: IdempotencyRecord) -> IdempotencyRecord | None:

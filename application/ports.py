@@ -9,13 +9,16 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from application.idempotency import IdempotencyRecord
 from application.search import SearchHit, SearchPosition
 from domain.api_keys import ApiKey
 from domain.posts import Post, PostStatus
 from domain.users import User
+
+if TYPE_CHECKING:
+    from application.idempotency import IdempotencyRecord
 
 Clock = Callable[[], datetime]
 NewId = Callable[[], UUID]
@@ -198,7 +201,7 @@ class IdempotencyRepository(ABC):
     """The idempotency records in one unit of work."""
 
     @abstractmethod
-    async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:
+    async def add(self, record: "IdempotencyRecord") -> "IdempotencyRecord | None":
         """Store a record, and return None. An expired record of the same request is replaced.
 
         If the stored record has not expired, store nothing and return `earlier_execution` of it, which may raise.

@@ -6,14 +6,7 @@ from typing import Unpack
 from uuid import UUID
 
 from application.authorization import Principal
-from application.idempotency import (
-    Created,
-    IdempotencyRecord,
-    IdempotentRequest,
-    add_once,
-    build_idempotency_record,
-    choose_result,
-)
+from application.idempotency import Created, IdempotentRequest, create_once
 from application.optimistic_locking import VersionedUpdate, require_expected_version
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
@@ -52,14 +45,9 @@ class PostService:
         if principal.cannot_see(fields["author_id"]):
             raise AuthorNotFoundError
         post = Post.create(id=self.new_id(), now=self.clock(), **fields)
-        earlier = await self._add(
-            post, build_idempotency_record(once, post, subject_id=post.author_id, now=post.created_at)
+        return await create_once(
+            self, once, post, lambda work: work.posts.add(post), subject_id=post.author_id, now=post.created_at
         )
-        return choose_result(post, once, earlier)
-
-    @transactional
-    async def _add(self, work: UnitOfWork, post: Post, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
-        return await add_once(work, record, work.posts.add, post)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, post_id: UUID) -> Post:

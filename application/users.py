@@ -6,14 +6,7 @@ from typing import Unpack
 from uuid import UUID
 
 from application.authorization import Principal
-from application.idempotency import (
-    Created,
-    IdempotencyRecord,
-    IdempotentRequest,
-    add_once,
-    build_idempotency_record,
-    choose_result,
-)
+from application.idempotency import Created, IdempotentRequest, create_once
 from application.optimistic_locking import VersionedUpdate, require_expected_version
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
@@ -54,17 +47,16 @@ class UserService:
         principal.require_scopes(Scope.USERS_WRITE)
         principal.require_not_user_bound()
         user = User.create(id=self.new_id(), now=self.clock(), **fields)
-        earlier = await self._add(user, build_idempotency_record(once, user, subject_id=user.id, now=user.created_at))
-        return choose_result(user, once, earlier)
-
-    @transactional
-    async def _add(self, work: UnitOfWork, user: User, record: IdempotencyRecord | None) -> IdempotencyRecord | None:
-        return await add_once(work, record, work.users.add, user)
+        return await create_once(
+            self, once, user, lambda work: work.users.add(user), subject_id=user.id, now=user.created_at
+        )
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, user_id: UUID) -> User:
         """Return a user. Raises UserNotFoundError."""
-        _require_access(principal, Scope.USERS_READ, user_id)
+        principal.require_scopes(Scope.USERS_READ)
+        if principal.cannot_see(user_id):
+            raise UserNotFoundError
         return await work.users.get(user_id)
 
     @readonly
@@ -115,7 +107,9 @@ class UserService:
         VersionMismatchError if the version is not an `expected` one, FieldValidationError, and
         EmailAlreadyRegisteredError if a different user has the new address.
         """
-        _require_access(principal, Scope.USERS_WRITE, user_id)
+        principal.require_scopes(Scope.USERS_WRITE)
+        if principal.cannot_see(user_id):
+            raise UserNotFoundError
         if "is_active" in changes:
             principal.require_not_user_bound()
         return await self._update(user_id, VersionedUpdate(expected, self.clock()), changes)
@@ -138,7 +132,9 @@ class UserService:
 
         Raises UserNotFoundError, and VersionMismatchError if the version is not an `expected` one.
         """
-        _require_access(principal, Scope.USERS_WRITE, user_id)
+        principal.require_scopes(Scope.USERS_WRITE)
+        if principal.cannot_see(user_id):
+            raise UserNotFoundError
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:
@@ -147,13 +143,6 @@ class UserService:
             raise
         require_expected_version(user, expected)
         await work.users.delete(user)
-
-
-def _require_access(principal: Principal, scope: Scope, user_id: UUID) -> None:
-    """Raise ForbiddenError if the scope is missing, UserNotFoundError if the principal is bound to a different user."""
-    principal.require_scopes(scope)
-    if principal.cannot_see(user_id):
-        raise UserNotFoundError
 
 
 def _filter_user(user: User | None, *, after: UUID | None, is_active: bool | None) -> Sequence[User]:

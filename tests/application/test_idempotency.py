@@ -15,8 +15,7 @@ from application.idempotency import (
     IdempotencyKeyReusedError,
     IdempotencyRecordErasedError,
     IdempotentRequest,
-    build_idempotency_record,
-    choose_result,
+    create_once,
 )
 from application.users import UserService
 from domain.api_keys import ApiKey, Scope
@@ -34,14 +33,21 @@ HOUR = timedelta(hours=1)
 STORED = make_idempotency_record(new_id(), subject_id=new_id(), created_at=START, expires_at=START + HOUR)
 
 
-def test_idempotency_record_holds_the_request_and_its_result() -> None:
-    once = a_request(STORED.api_key_id, ttl=HOUR)
-    record = build_idempotency_record(once, "result", subject_id=STORED.subject_id, now=START)
-    assert record is not None
-    assert record == replace(STORED, key_hash=once.key_hash, fingerprint=once.fingerprint, response=record.response)
-    assert choose_result("different", once, record) == ("result", True)
-    assert choose_result("different", once, None) == ("different", False)
-    assert build_idempotency_record(None, "result", subject_id=None, now=START) is None
+async def test_idempotency_record_holds_the_request_and_its_result(storage: InMemoryStorage) -> None:
+    key = (await key_service(storage).create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_WRITE])).key
+    user, once = make_user(), a_request(key, ttl=HOUR)
+    created = await create_once(
+        user_service(storage), once, "result", lambda work: work.users.add(user), subject_id=user.id, now=START
+    )
+    assert created == ("result", False)
+    assert await stored_users(storage) == [user]
+    expected = replace(
+        STORED, api_key_id=key.id, key_hash=once.key_hash, fingerprint=once.fingerprint, subject_id=user.id
+    )
+    earlier = await store(storage, replace(expected, response=b"another"))
+    assert earlier is not None
+    assert earlier == replace(expected, response=earlier.response)
+    assert once.seal.unseal(earlier.response) == "result"
 
 
 def test_idempotency_record_hides_its_result() -> None:
