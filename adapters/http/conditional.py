@@ -5,10 +5,8 @@ from collections.abc import Collection, Sequence
 
 from starlette.types import Scope
 
-from adapters.http.problems.catalog import VALIDATION_FAILED
-from adapters.http.problems.responses import ProblemError
+from adapters.http.problems.responses import invalid_parameter
 
-_ELEMENT = re.compile(rb'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)")?[ \t]*(?:,|\Z)')
 _VERSION = re.compile(rb"[1-9][0-9]{0,9}")
 
 MAX_TAGS_LENGTH = 1000
@@ -16,6 +14,8 @@ MAX_TAGS_LENGTH = 1000
 _TAG = r'(?:W/)?"[!#-~\x80-\xFF]*"'
 TAGS_PATTERN = rf"^[ \t]*\*[ \t]*$|^(?:[ \t]*,)*[ \t]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*$"
 """The syntax of `*` and of a list of entity tags."""
+_TAGS = re.compile(TAGS_PATTERN.encode())
+_ELEMENT = re.compile(rb'(W/)?"([^"]*)"')
 
 
 def if_match_versions(scope: Scope) -> Collection[int] | None:
@@ -42,19 +42,9 @@ def _tags(lines: Sequence[bytes], name: str) -> list[tuple[bool, bytes]] | None:
     """Return each tag of the header, and True if it is weak. Return None for `*`."""
     value = b",".join(lines)
     if len(value) > MAX_TAGS_LENGTH:
-        raise _malformed(name, "too_long", f"Must be at most {MAX_TAGS_LENGTH} characters long.")
-    if value.strip(b" \t") == b"*":
-        return None
-    tags: list[tuple[bool, bytes]] = []
-    element = _ELEMENT.match(value)
-    while element is not None and element.end() > element.start():
-        if element[2] is not None:
-            tags.append((element[1] is not None, element[2]))
-        element = _ELEMENT.match(value, element.end())
-    if element is None or not tags:
-        raise _malformed(name, "invalid_format", "Must be * or entity tags in double quotes, separated by commas.")
-    return tags
-
-
-def _malformed(name: str, code: str, detail: str) -> ProblemError:
-    return ProblemError(VALIDATION_FAILED, errors=[{"parameter": name, "code": code, "detail": detail}])
+        raise invalid_parameter(name, "too_long", f"Must be at most {MAX_TAGS_LENGTH} characters long.")
+    if not _TAGS.fullmatch(value):
+        raise invalid_parameter(
+            name, "invalid_format", "Must be * or entity tags in double quotes, separated by commas."
+        )
+    return None if value.strip(b" \t") == b"*" else [(bool(weak), tag) for weak, tag in _ELEMENT.findall(value)]

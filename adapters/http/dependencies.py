@@ -29,12 +29,8 @@ Readiness = Callable[[], Awaitable[Mapping[str, ComponentStatus]]]
 """Returns the last known status of each component by name, without waiting."""
 
 
-class AccessLog(Protocol):
-    """Logs a request. The method `info` of a structlog logger has this signature."""
-
-    def __call__(self, event: str, /, **fields: str | float | None) -> object:
-        """Log the event with its fields. It must not block."""
-
+AccessLog = Callable[..., object]
+"""Logs a request: an event with fields, as the method `info` of a structlog logger. It must not block."""
 
 ROUTE_REJECTED = "rejected"
 """The route label of a request that was rejected before routing."""
@@ -60,16 +56,6 @@ class MetricsRecorder(Protocol):
 
 class NoopMetrics(MetricsRecorder):
     """Discards all metrics."""
-
-    @override
-    def request_started(self) -> None:
-        pass
-
-    @override
-    def request_finished(
-        self, *, route: str | None, method: str, status: int, seconds: float, rejection: str | None
-    ) -> None:
-        pass
 
     @override
     def render(self) -> bytes:

@@ -8,14 +8,14 @@ guess of it. Results contain names, addresses and, once, API keys.
 import hmac
 import re
 import secrets
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import TypeAdapter
 
-from adapters.http.problems.catalog import VALIDATION_FAILED, domain_problem
-from adapters.http.problems.responses import ProblemError
-from adapters.http.problems.validation import FieldError
+from adapters.http.problems.catalog import domain_problem
+from adapters.http.problems.responses import invalid_parameter
 from adapters.http.routing import ApiRequest, extract_api_key
 from application.idempotency import (
     IdempotencyInFlightError,
@@ -66,8 +66,7 @@ async def idempotent_request(request: ApiRequest, results: TypeAdapter[T]) -> Id
     found = _KEY.fullmatch(keys[0])
     if len(keys) > 1 or found is None:
         detail = f"Must occur once, with 1-{MAX_KEY_LENGTH} visible ASCII characters except quotes and backslashes."
-        error: FieldError = {"parameter": "Idempotency-Key", "code": "invalid_format", "detail": detail}
-        raise ProblemError(VALIDATION_FAILED, errors=[error])
+        raise invalid_parameter("Idempotency-Key", "invalid_format", detail)
     key, api_key = found[1] or found[2], extract_api_key(request.scope).encode("ascii")
     # HMAC-SHA256 (RFC 2104), keyed with the API key
     key_hash = hmac.digest(api_key, b"name\0" + key, "sha256")
@@ -78,24 +77,24 @@ async def idempotent_request(request: ApiRequest, results: TypeAdapter[T]) -> Id
         key_hash=key_hash,
         fingerprint=hmac.digest(secret, content, "sha256"),
         ttl=request.application.options.idempotency_retention,
-        seal=AesGcmSeal(results, name=key_hash, secret=secret),
+        seal=AesGcmSeal(results, key_hash, AESGCM(secret)),
     )
 
 
+@dataclass(frozen=True, slots=True)
 class AesGcmSeal(Generic[T]):
     """Seals results as JSON under AES-256-GCM (NIST SP 800-38D), with the name of the request as associated data."""
 
-    def __init__(self, results: TypeAdapter[T], *, name: bytes, secret: bytes) -> None:
-        self._results = results
-        self._name = name
-        self._cipher = AESGCM(secret)
+    results: TypeAdapter[T]
+    name: bytes
+    cipher: AESGCM
 
     def seal(self, result: T) -> bytes:
         """Return the encrypted result, after a random nonce."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, self._results.dump_json(result), self._name)
+        return nonce + self.cipher.encrypt(nonce, self.results.dump_json(result), self.name)
 
     def unseal(self, sealed: bytes) -> T:
         """Return the result. Raises InvalidTag if `sealed` was not made with this key for this request."""
         nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        return self._results.validate_json(self._cipher.decrypt(nonce, ciphertext, self._name))
+        return self.results.validate_json(self.cipher.decrypt(nonce, ciphertext, self.name))

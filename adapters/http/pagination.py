@@ -15,8 +15,7 @@ from uuid import UUID
 
 from fastapi import Response
 
-from adapters.http.problems.catalog import VALIDATION_FAILED
-from adapters.http.problems.responses import ProblemError
+from adapters.http.problems.responses import invalid_parameter
 from adapters.http.responses import REVALIDATE, Body, json_ok
 from adapters.http.routing import ApiRequest
 from application.pagination import Page
@@ -66,9 +65,7 @@ class CursorCodec:
             if isinstance(last, kind):
                 return last
         detail = "Must be the next_cursor of a page of this list with these filters."
-        raise ProblemError(
-            VALIDATION_FAILED, errors=[{"parameter": "cursor", "code": "invalid_cursor", "detail": detail}]
-        )
+        raise invalid_parameter("cursor", "invalid_cursor", detail)
 
     def _signature(self, head: bytes, resource: str, filters: Filters) -> bytes:
         # NUL is a safe separator, because no filter can contain it.

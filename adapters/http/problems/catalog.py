@@ -4,20 +4,29 @@ Problems of HTTP itself are defined here. The problem of a domain error is defin
 """
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
+from application.authorization import ForbiddenError, UnauthenticatedError
 from domain.errors import DomainError, ErrorKind, FieldValidationError, VersionMismatchError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A type of problem. `default_detail` is used where no better one is known, `retry_after` is in seconds."""
+    """A type of problem. By default the title is the code as words.
+
+    `default_detail` is used where no better one is known, `retry_after` is in seconds.
+    """
 
     code: str
     status: int
-    title: str
     default_detail: str
-    resolution: str
+    resolution: str = ""
+    title: str = ""
     retry_after: int | None = None
+
+    def __post_init__(self) -> None:
+        """Set the default title."""
+        object.__setattr__(self, "title", self.title or self.code.replace("-", " ").capitalize())
 
     @property
     def type(self) -> str:
@@ -40,39 +49,25 @@ STATUSES = {
 """The HTTP status of each kind of domain error."""
 
 
-def default_title(code: str) -> str:
-    """Return the code as words."""
-    return code.replace("-", " ").capitalize()
+class _Options(TypedDict, total=False):
+    title: str
+    retry_after: int
 
 
 def http_problem(
-    status: int, code: str, *, title: str = "", default_detail: str, resolution: str, retry_after: int | None = None
+    status: int, code: str, *, default_detail: str, resolution: str, **options: Unpack[_Options]
 ) -> Problem:
-    """Add a problem to the catalog. The title defaults to `default_title`. Raises ValueError for a known code."""
+    """Add a problem to the catalog. Raises ValueError for a known code."""
     if code in PROBLEMS:
         raise ValueError(f"problem {code} is defined twice")
-    problem = PROBLEMS[code] = Problem(
-        code=code,
-        status=status,
-        title=title or default_title(code),
-        default_detail=default_detail,
-        resolution=resolution,
-        retry_after=retry_after,
-    )
-    return problem
+    problem = Problem(code=code, status=status, default_detail=default_detail, resolution=resolution, **options)
+    return PROBLEMS.setdefault(code, problem)
 
 
-def domain_problem(
-    error: type[DomainError], *, title: str = "", resolution: str, retry_after: int | None = None
-) -> Problem:
+def domain_problem(error: type[DomainError], *, resolution: str, **options: Unpack[_Options]) -> Problem:
     """Add the problem of a domain error to the catalog: its code, its message, and the status of its kind."""
     return http_problem(
-        STATUSES[error.kind],
-        error.code,
-        title=title,
-        default_detail=error.message,
-        resolution=resolution,
-        retry_after=retry_after,
+        STATUSES[error.kind], error.code, default_detail=error.message, resolution=resolution, **options
     )
 
 
@@ -91,17 +86,13 @@ MALFORMED_JSON = http_problem(
     resolution="Send one JSON value in UTF-8 (RFC 8259) without a byte order mark. Names in an object must be unique, "
     "numbers finite, and surrogate escapes paired. The default limit of nesting is 32 levels.",
 )
-UNAUTHENTICATED = http_problem(
-    401,
-    "unauthenticated",
-    default_detail="The API key is missing or not valid.",
+UNAUTHENTICATED = domain_problem(
+    UnauthenticatedError,
     resolution="Send one API key, in Authorization: Bearer <key> or in X-API-Key. Revoked, expired and mistyped keys "
     "get the same response. Ask the operator for a new key.",
 )
-FORBIDDEN = http_problem(
-    403,
-    "forbidden",
-    default_detail="The API key does not permit this operation.",
+FORBIDDEN = domain_problem(
+    ForbiddenError,
     resolution="Use an API key with the scope that detail names. Some operations require a key that is not bound to a "
     "user. Do not retry with the same key.",
 )

@@ -1,7 +1,7 @@
 """Problem responses (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NotRequired, Protocol
+from typing import TYPE_CHECKING, Annotated, NotRequired
 
 from pydantic import Field
 from pydantic_core import to_json
@@ -9,8 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from adapters.http.problems.catalog import Problem
+from adapters.http.problems.catalog import VALIDATION_FAILED, Problem
 from adapters.http.problems.validation import MAX_ERRORS, FieldError, text_field
+
+if TYPE_CHECKING:
+    from adapters.http.middleware.request_context import RequestContext
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_PATTERN = "^[A-Za-z0-9._-]{1,128}$"
@@ -43,13 +46,6 @@ class ProblemBody(TypedDict):
     ]
 
 
-class ReportsProblem(Protocol):
-    """The part of a request context that a problem response uses."""
-
-    request_id: str
-    problem_code: str | None
-
-
 class ProblemError(HTTPException):
     """A problem of HTTP itself, outside the use cases. FastAPI passes an HTTPException through."""
 
@@ -66,8 +62,13 @@ class ProblemError(HTTPException):
         self.errors = errors
 
 
+def invalid_parameter(name: str, code: str, detail: str) -> ProblemError:
+    """Return the error for a parameter or header that breaks the rule with this code."""
+    return ProblemError(VALIDATION_FAILED, errors=[{"parameter": name, "code": code, "detail": detail}])
+
+
 def problem_response(
-    context: ReportsProblem,
+    context: "RequestContext",
     problem: Problem,
     *,
     detail: str | None = None,
