@@ -15,8 +15,6 @@ from adapters.http.pagination import CURSOR_LENGTH, CURSOR_PATTERN
 from domain.email import MAX_EMAIL_BYTES, validate_email
 from domain.text_rules import SINGLE_LINE_DETAIL, SINGLE_LINE_PATTERN
 
-_INT32 = {"format": "int32"}
-
 MAX_PAGE_SIZE = 100
 """The maximum number of items on a page."""
 
@@ -183,7 +181,7 @@ Version = Annotated[
     Field(
         ge=1,
         le=2_147_483_647,
-        json_schema_extra=_INT32,
+        json_schema_extra={"format": "int32"},
         description="Starts at 1 and increases by 1 with each change; the ETag contains it.",
     ),
 ]

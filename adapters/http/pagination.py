@@ -16,7 +16,7 @@ from uuid import UUID
 from fastapi import Response
 
 from adapters.http.problems.responses import invalid_parameter
-from adapters.http.responses import REVALIDATE, Body, json_ok
+from adapters.http.responses import REVALIDATE, Body, JsonResponse
 from adapters.http.routing import ApiRequest
 from application.pagination import Page
 from application.search import SearchPage, SearchPosition
@@ -93,9 +93,9 @@ class PageRequest:
         """Return the response with a page, and with a link to the next page if one exists."""
         items = [item_body(item) for item in page.items]
         if page.next_after is None:
-            return json_ok({"items": items, "next_cursor": None}, REVALIDATE)
+            return JsonResponse(200, {"items": items, "next_cursor": None}, REVALIDATE)
         cursor = self._codec.encode(page.next_after, resource=self._path, filters=self._filters)
         query = {"limit": str(self._limit), **self._filters, "cursor": cursor}
         given = urlencode({name: value for name, value in query.items() if value is not None})
         link = (b"link", f'<{self._path}?{given}>; rel="next"'.encode("ascii"))
-        return json_ok({"items": items, "next_cursor": cursor}, REVALIDATE, link)
+        return JsonResponse(200, {"items": items, "next_cursor": cursor}, REVALIDATE, link)

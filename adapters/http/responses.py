@@ -33,37 +33,28 @@ _JSON: Header = (b"content-type", b"application/json")
 class JsonResponse(Response):
     """A JSON response. Its constructor skips the header processing of Starlette, which costs more than the rest."""
 
-    def __init__(self, status: int, body: bytes, *headers: Header) -> None:
+    def __init__(self, status: int, body: Body, *headers: Header) -> None:
         self.status_code = status
         self.background = None
-        self.body = body
-        self.raw_headers = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
+        self.body = to_json(body)
+        self.raw_headers = [_JSON, (b"content-length", b"%d" % len(self.body)), *headers]
 
 
-def json_ok(body: Body, *headers: Header) -> Response:
-    """Return a 200 response with a body."""
-    return JsonResponse(200, to_json(body), *headers)
+def etag(version: int) -> Header:
+    """Return the header with the entity tag of a version."""
+    return b"etag", b'"%d"' % version
 
 
 def entity_response(request: Request, body: Body, version: int) -> Response:
     """Return the response to a GET of an entity: 200, or 304 if the client has this version."""
-    etag = b'"%d"' % version
+    tag = b'"%d"' % version
     if_none_match = [value for name, value in request.scope["headers"] if name == b"if-none-match"]
-    if if_none_match and if_none_match_matches(if_none_match, etag):
-        return Response(status_code=304, headers={"etag": etag.decode(), "cache-control": REVALIDATE[1].decode()})
-    return JsonResponse(200, to_json(body), (b"etag", etag), REVALIDATE)
+    if if_none_match and if_none_match_matches(if_none_match, tag):
+        return Response(status_code=304, headers={"etag": tag.decode(), "cache-control": REVALIDATE[1].decode()})
+    return JsonResponse(200, body, (b"etag", tag), REVALIDATE)
 
 
-def created_response(body: Body, version: int | None = None, *, location: str, is_replay: bool) -> Response:
-    """Return the response to a POST that created an entity, with its ETag if it has a version."""
-    headers = [(b"location", location.encode("ascii"))]
-    if version is not None:
-        headers.append((b"etag", b'"%d"' % version))
-    if is_replay:
-        headers.append(REPLAYED)
-    return JsonResponse(201, to_json(body), *headers)
-
-
-def updated_response(body: Body, version: int) -> Response:
-    """Return the response to a PATCH of an entity."""
-    return json_ok(body, (b"etag", b'"%d"' % version))
+def created_response(body: Body, location: str, *headers: Header, is_replay: bool) -> Response:
+    """Return the response to a POST that created an entity."""
+    replayed = [REPLAYED] if is_replay else []
+    return JsonResponse(201, body, (b"location", location.encode("ascii")), *headers, *replayed)

@@ -2,25 +2,38 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Scope
 from typing_extensions import override
 
 from adapters.http.dependencies import AppState
 from adapters.http.json_body import parse_json, validate_media_type
 from adapters.http.middleware.request_context import RequestContext
+from adapters.http.middleware.request_limits import Header
 from adapters.http.problems.catalog import VALIDATION_FAILED
-from adapters.http.problems.responses import ProblemError
-from adapters.http.problems.validation import FieldError, is_safe_to_echo
-from adapters.http.security.scopes import required_scope
+from adapters.http.problems.responses import FieldError, ProblemError, is_safe_to_echo
 from application.authorization import Principal, UnauthenticatedError
+from domain.api_keys import Scope
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+REQUIRED_SCOPE = "x-required-scope"
+"""The OpenAPI member with the scope of an operation. Linters allow scopes in `security` for OAuth only."""
+
+SCHEMES: dict[str, Any] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "hexa_<id>_<secret>",
+        "description": "The API key (RFC 6750).",
+    },
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The API key."},
+}
+"""The two ways to send an API key."""
 
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 _REJECTED_QUERY_CHARS = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
@@ -44,23 +57,22 @@ class StrictRoute(APIRoute):
     Each route declares its required scope with `requires_scope`. The use case checks the scope.
     """
 
-    allow_stale_auth = False
-    """True if the route accepts stale authentication results (`Authenticator.authenticate`)."""
-
     @override
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
         known = frozenset(param.alias for param in self.dependant.query_params)
         reads_body = self.body_field is not None
-        required_scope(self.openapi_extra)  # a route without a scope must not start
-        allow_stale = self.allow_stale_auth
+        scope = (self.openapi_extra or {}).get(REQUIRED_SCOPE)
+        if scope not in set(Scope):
+            raise ValueError("a route must declare its scope: openapi_extra=requires_scope(Scope.…)")
+        allow_stale = scope == Scope.METRICS_READ  # metrics matter most during an outage
 
         async def handle_strictly(received: Request) -> Response:
             request = ApiRequest(received.scope, received.receive)
             context: RequestContext = request.state.request_context
             application = request.application = received.app.state.hexapost
             request.principal = context.principal = await application.use_cases.authenticator.authenticate(
-                extract_api_key(request.scope), allow_stale=allow_stale
+                extract_api_key(request.scope["headers"]), allow_stale=allow_stale
             )
             context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
             query = request.scope["query_string"]
@@ -75,13 +87,18 @@ class StrictRoute(APIRoute):
         return handle_strictly
 
 
-def extract_api_key(scope: Scope) -> str:
+def requires_scope(scope: Scope) -> dict[str, Any]:
+    """Return the OpenAPI members of an operation that requires a scope."""
+    return {REQUIRED_SCOPE: str(scope), "security": [{name: []} for name in SCHEMES]}
+
+
+def extract_api_key(headers: Iterable[Header]) -> str:
     """Return the API key, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`.
 
     Raises UnauthenticatedError unless the headers contain exactly one.
     """
     found = []
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"authorization":
             bearer = _BEARER.fullmatch(value)
             found.append(bearer[1] if bearer else b"")

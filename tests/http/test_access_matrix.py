@@ -11,8 +11,7 @@ import pytest
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from adapters.http.routing import StrictRoute
-from adapters.http.security.scopes import REQUIRED_SCOPE, requires_scope
+from adapters.http.routing import REQUIRED_SCOPE, StrictRoute, requires_scope
 from adapters.memory.tables import Tables
 from domain.api_keys import USER_SCOPES, Scope
 from tests.http.credentials import bearer, stored_key

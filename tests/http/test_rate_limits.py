@@ -14,7 +14,7 @@ from fakeredis import FakeRedis, TcpFakeServer
 from limits.aio.storage.redis.bridge import RedisBridge
 from structlog.testing import capture_logs
 
-from adapters.http.security import rate_limits
+from adapters.http import rate_limits
 from domain.api_keys import Scope
 from tests.http.credentials import bearer, once, stored_key
 from tests.http.support import ADA, NOBODY, Api, call, check_problem, serving

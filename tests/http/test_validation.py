@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from adapters.http.problems.validation import ERROR_CODES, MAX_ERRORS
+from adapters.http.problems.responses import ERROR_CODES, MAX_ERRORS
 from tests.http.support import ADA, NOBODY, Api, call, check_problem, findings
 
 LONG = "x" * 201

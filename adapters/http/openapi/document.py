@@ -17,7 +17,7 @@ from adapters.http.openapi.components import HEADERS, PARAMETERS, Json
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import PROBLEMS, Problem
 from adapters.http.problems.responses import PROBLEM_JSON, ProblemBody, example_problem
-from adapters.http.security.scopes import REQUIRED_SCOPE, SCHEMES
+from adapters.http.routing import REQUIRED_SCOPE, SCHEMES
 
 _DESCRIPTION = """## Authentication
 Send an API key as `Authorization: Bearer <key>`. Each operation names its required scope. A key that is bound to a user

@@ -6,7 +6,7 @@ from typing import Any
 
 from adapters.http.openapi.components import Json
 from adapters.http.problems.catalog import Problem
-from adapters.http.security.scopes import requires_scope
+from adapters.http.routing import requires_scope
 from domain.api_keys import Scope
 
 PROBLEMS = "x-problems"
@@ -44,64 +44,58 @@ class Resource:
 
     def list(self, page: type[Any]) -> Json:
         """Return the arguments of the operation that lists entities."""
-        return {
-            **_operation(self.read),
-            "summary": f"List {self.plural}",
-            "response_model": page,
-            "responses": {200: response(f"A page of {self.plural}.", "Link")},
-        }
+        responses = {200: response(f"A page of {self.plural}.", "Link")}
+        return _operation(self.read, f"List {self.plural}", page, responses)
 
     def create(self, *problems: Problem, links: Json, model: type[Any] | None = None) -> Json:
         """Return the arguments of the operation that creates an entity. `model` is the response body if it differs."""
-        headers = ["Location", *self._etag, "Idempotency-Replayed"]
-        return {
-            **_operation(self.write, problems, parameter="Idempotency-Key"),
-            "summary": f"Create {self.title}",
-            "response_model": model or self.model,
-            "status_code": 201,
-            "responses": {201: response("The new resource.", *headers) | {"links": links}},
-        }
+        created = response("The new resource.", "Location", *self._etag, "Idempotency-Replayed") | {"links": links}
+        summary, model = f"Create {self.title}", model or self.model
+        return _operation(self.write, summary, model, {201: created}, *problems, parameter="Idempotency-Key")
 
     def get(self) -> Json:
         """Return the arguments of the operation that returns one entity."""
         responses = {200: response(f"The {self.name}.", *self._etag)}
         if self.is_versioned:
             responses[304] = response(f"The {self.name} has the version in If-None-Match.", "ETag")
-        return {
-            **_operation(self.read, [self.not_found], parameter="If-None-Match" if self.is_versioned else None),
-            "summary": f"Get {self.title}",
-            "response_model": self.model,
-            "responses": responses,
-        }
+        parameter = "If-None-Match" if self.is_versioned else None
+        return _operation(self.read, f"Get {self.title}", self.model, responses, self.not_found, parameter=parameter)
 
     def update(self, *problems: Problem) -> Json:
         """Return the arguments of the operation that updates an entity."""
-        return {
-            **_operation(self.write, [self.not_found, *problems], parameter="If-Match"),
-            "summary": f"Update {self.title}",
-            "response_model": self.model,
-            "responses": {200: response(f"The updated {self.name}.", "ETag")},
-        }
+        responses, problems = {200: response(f"The updated {self.name}.", "ETag")}, (self.not_found, *problems)
+        return _operation(self.write, f"Update {self.title}", self.model, responses, *problems, parameter="If-Match")
 
     def delete(self, verb: str = "Delete") -> Json:
         """Return the arguments of the operation that deletes an entity."""
-        return {
-            **_operation(self.write, [self.not_found], parameter="If-Match" if self.is_versioned else None),
-            "summary": f"{verb} {self.title}",
-            "status_code": 204,
-            "responses": {204: response(f"The {self.name} is {verb.lower()}d.")},
-        }
+        responses = {204: response(f"The {self.name} is {verb.lower()}d.")}
+        parameter = "If-Match" if self.is_versioned else None
+        return _operation(self.write, f"{verb} {self.title}", None, responses, self.not_found, parameter=parameter)
 
     @property
     def _etag(self) -> Sequence[str]:
         return ["ETag"] if self.is_versioned else []
 
 
-def _operation(scope: Scope, problems: Sequence[Problem] = (), *, parameter: str | None = None) -> Json:
+def _operation(
+    scope: Scope,
+    summary: str,
+    model: type[Any] | None,
+    responses: dict[int, Json],
+    *problems: Problem,
+    parameter: str | None = None,
+) -> Json:
+    """Return the arguments of an operation. The first response is the usual one."""
     extra = {**requires_scope(scope), PROBLEMS: [problem.code for problem in problems]}
     if parameter is not None:
         extra["parameters"] = [{"$ref": f"#/components/parameters/{parameter}"}]
-    return {"openapi_extra": extra}
+    return {
+        "openapi_extra": extra,
+        "summary": summary,
+        "response_model": model,
+        "responses": responses,
+        "status_code": next(iter(responses)),
+    }
 
 
 def links(parameter: str, field: str, **operations: str) -> Json:

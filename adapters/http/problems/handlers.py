@@ -11,8 +11,7 @@ from starlette.routing import Match, Route
 
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import Problem
-from adapters.http.problems.responses import ProblemError, problem_response
-from adapters.http.problems.validation import FieldError, field_errors
+from adapters.http.problems.responses import ERROR_CODES, FieldError, ProblemError, is_safe_to_echo, problem_response
 from application.authorization import ForbiddenError, UnauthenticatedError
 from application.ports import (
     CommitResultUnknownError,
@@ -25,6 +24,14 @@ from domain.errors import DomainError, FieldValidationError
 CHALLENGE = 'Bearer realm="hexapost"'
 """The authentication challenge (RFC 6750 section 3)."""
 
+_RULES = {
+    "missing": ("required", "Required."),
+    "extra_forbidden": ("unknown", "Unknown field."),
+    "string_type": ("invalid_type", "Must be a string."),
+    "bool_type": ("invalid_type", "Must be true or false."),
+    "dict_type": ("invalid_type", "Must be an object."),
+    "string_too_long": ("too_long", "Must be at most {max_length} characters long."),
+}
 _BY_STATUS = {400: catalog.MALFORMED_JSON, 404: catalog.NOT_FOUND, 405: catalog.METHOD_NOT_ALLOWED}
 
 
@@ -55,8 +62,33 @@ async def _handle_storage_error(request: Request, error: Exception) -> Response:
 
 
 async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
-    errors = field_errors(error.errors())
+    errors = [_field_error(finding) for finding in error.errors()]
     return problem_response(request.state.request_context, catalog.VALIDATION_FAILED, errors=errors)
+
+
+def _field_error(finding: Mapping[str, Any]) -> FieldError:
+    code, detail = _rule(finding)
+    place, *path = finding["loc"]
+    if place != "body":
+        return {"parameter": str(path[0]), "code": code, "detail": detail}
+    if code == "unknown" and not is_safe_to_echo(str(path[-1])):
+        path.pop()
+    return {"pointer": _pointer(path), "code": code, "detail": detail}
+
+
+def _rule(finding: Mapping[str, Any]) -> tuple[str, str]:
+    kind, context = finding["type"], finding.get("ctx", {})
+    if kind in ERROR_CODES:  # raised by our validators
+        return kind, finding["msg"]
+    error = context.get("error")
+    if isinstance(error, FieldValidationError):
+        return "invalid_format", str(error)
+    code, detail = _RULES.get(kind, ("invalid_format", "Invalid value."))
+    return code, detail.format_map(context)
+
+
+def _pointer(path: Sequence[str | int]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 async def _handle_http_exception(request: Request, error: HTTPException) -> Response:

@@ -1,7 +1,8 @@
-"""Problem responses (RFC 9457)."""
+"""Problem responses (RFC 9457), with the validation errors of fields and parameters. No text contains input."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from pydantic import Field
 from pydantic_core import to_json
@@ -10,14 +11,52 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from adapters.http.problems.catalog import VALIDATION_FAILED, Problem
-from adapters.http.problems.validation import MAX_ERRORS, FieldError, text_field
 
 if TYPE_CHECKING:
     from adapters.http.middleware.request_context import RequestContext
 
 PROBLEM_JSON = "application/problem+json"
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 REQUEST_ID_PATTERN = "^[A-Za-z0-9._-]{1,128}$"
 EXAMPLE_REQUEST_ID = "0198a3c47f2b7d31a6f0c2b9e4d81357"
+ERROR_CODES = {
+    "required": "The required field is missing.",
+    "unknown": "The field or parameter is unknown.",
+    "duplicate": "The value occurs more than once.",
+    "invalid_type": "The JSON type is wrong.",
+    "too_long": "The text is too long.",
+    "out_of_range": "The number, or the number of items, is too small or too large.",
+    "invalid_format": "The format is invalid.",
+    "invalid_choice": "The value is not one of the allowed values.",
+    "not_found": "The referenced entity does not exist.",
+    "invalid_cursor": "The cursor was not issued for this list with these filters.",
+}
+"""The codes of validation errors, and their meanings."""
+
+
+def text_field(description: str, max_length: int, pattern: str | None = None, **schema: Any) -> Any:
+    """Return the JSON schema of a text field in a problem document."""
+    return Field(description=description, max_length=max_length, pattern=pattern, json_schema_extra=schema)
+
+
+class FieldError(TypedDict):
+    """A validation error of one field of the body or of one parameter."""
+
+    pointer: NotRequired[
+        Annotated[str, text_field("JSON Pointer to the invalid field (RFC 6901).", 200, format="json-pointer")]
+    ]
+    parameter: NotRequired[
+        Annotated[str, text_field("Name of the path parameter, query parameter or header.", 64, "^[A-Za-z0-9_-]+$")]
+    ]
+    code: Annotated[
+        str, text_field(f"Violated rule: {', '.join(f'`{code}`' for code in ERROR_CODES)}.", 40, "^[a-z_]+$")
+    ]
+    detail: Annotated[str, text_field("Description of the rule.", 500)]
+
+
+MAX_ERRORS = 32
+"""The maximum number of validation errors in one response."""
+
 _EXAMPLE_ERRORS: Mapping[str, list[FieldError]] = {
     "validation-failed": [
         {"pointer": "/email", "code": "invalid_format", "detail": "Must be an e-mail address such as ada@example.org."},
@@ -60,6 +99,11 @@ class ProblemError(HTTPException):
         super().__init__(problem.status, detail or problem.default_detail, headers)
         self.problem = problem
         self.errors = errors
+
+
+def is_safe_to_echo(name: str) -> bool:
+    """Return True if a name from the request is safe to echo."""
+    return _SAFE_NAME.fullmatch(name) is not None
 
 
 def invalid_parameter(name: str, code: str, detail: str) -> ProblemError:

@@ -145,14 +145,14 @@ async def create_api_key(request: ApiRequest, body: CreateApiKeyRequest) -> Resp
         request.principal, await idempotent_request(request, _RESULT), **body
     )
     response = {**api_key_response(created.key), "key": created.text}
-    return responses.created_response(response, location=f"{PATH}/{created.key.id}", is_replay=is_replay)
+    return responses.created_response(response, f"{PATH}/{created.key.id}", is_replay=is_replay)
 
 
 @router.get("/{key_id}", **_API_KEY.get())
 async def get_api_key(request: ApiRequest, key_id: KeyId) -> Response:
     """Return one API key without its secret."""
     key = await request.application.use_cases.api_keys.get(request.principal, key_id)
-    return responses.json_ok(api_key_response(key), responses.REVALIDATE)
+    return responses.JsonResponse(200, api_key_response(key), responses.REVALIDATE)
 
 
 @router.delete("/{key_id}", **_API_KEY.delete("Revoke"))

@@ -6,8 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
 
 from adapters.http.openapi.operations import response
-from adapters.http.routing import ApiRequest, StrictRoute, operation_id
-from adapters.http.security.scopes import requires_scope
+from adapters.http.routing import ApiRequest, StrictRoute, operation_id, requires_scope
 from domain.api_keys import Scope
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -21,13 +20,7 @@ _RESPONSE = response("Metrics in the Prometheus text format.")
 _RESPONSE["content"] = {"text/plain": {"schema": {"type": "string", "maxLength": 16_777_216}, "example": _EXAMPLE}}
 
 
-class StaleAuthRoute(StrictRoute):
-    """A route that accepts stale authentication results during a database outage."""
-
-    allow_stale_auth = True
-
-
-router = APIRouter(route_class=StaleAuthRoute, tags=["health"], generate_unique_id_function=operation_id)
+router = APIRouter(route_class=StrictRoute, tags=["health"], generate_unique_id_function=operation_id)
 
 
 @router.get(

@@ -16,7 +16,8 @@ from adapters.http.openapi.operations import Resource, links
 from adapters.http.pagination import PageRequest
 from adapters.http.problems.catalog import domain_problem
 from adapters.http.routing import ApiRequest, StrictRoute, operation_id
-from application.search import SearchPosition
+from application.pagination import Page
+from application.search import SearchPage, SearchPosition
 from domain import posts
 from domain.api_keys import Scope
 from domain.posts import INITIAL_STATUSES, PostStatus
@@ -112,12 +113,6 @@ class PostPage(TypedDict):
     next_cursor: field_types.NextCursor
 
 
-class _Filters(TypedDict):
-    limit: int
-    author_id: UUID | None
-    status: PostStatus | None
-
-
 _POST = Resource(
     name="post",
     title="a post",
@@ -162,12 +157,14 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     """
     filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
     page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
-    use_cases, chosen = request.application.use_cases.posts, _Filters(limit=limit, author_id=author_id, status=status)
+    service, principal = request.application.use_cases.posts, request.principal
+    found: Page[posts.Post] | SearchPage
     if q is None:
-        found = await use_cases.list(request.principal, after=page.after(UUID), **chosen)
-        return page.response(found, post_response)
-    hits = await use_cases.search(request.principal, q, after=page.after(SearchPosition), **chosen)
-    return page.response(hits, post_response)
+        found = await service.list(principal, limit=limit, after=page.after(UUID), author_id=author_id, status=status)
+    else:
+        after = page.after(SearchPosition)
+        found = await service.search(principal, q, limit=limit, after=after, author_id=author_id, status=status)
+    return page.response(found, post_response)
 
 
 @router.post("", **_POST.create(AUTHOR_NOT_FOUND, AUTHOR_INACTIVE, links={**_LINKS, **_AUTHOR_LINK}))
@@ -177,7 +174,7 @@ async def create_post(request: ApiRequest, body: CreatePostRequest) -> Response:
         request.principal, await idempotent_request(request, _RESULT), **body
     )
     return responses.created_response(
-        post_response(post), post.version, location=f"{PATH}/{post.id}", is_replay=is_replay
+        post_response(post), f"{PATH}/{post.id}", responses.etag(post.version), is_replay=is_replay
     )
 
 
@@ -196,7 +193,7 @@ async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequ
     """
     expected = if_match_versions(request.scope)
     post = await request.application.use_cases.posts.update(request.principal, post_id, expected=expected, **body)
-    return responses.updated_response(post_response(post), post.version)
+    return responses.JsonResponse(200, post_response(post), responses.etag(post.version))
 
 
 @router.delete("/{post_id}", **_POST.delete())

@@ -8,8 +8,7 @@ from html import escape
 from fastapi import APIRouter, Response
 
 from adapters.http.problems.catalog import NOT_FOUND, PROBLEMS, VALIDATION_FAILED, Problem
-from adapters.http.problems.responses import ProblemError, example_problem
-from adapters.http.problems.validation import ERROR_CODES
+from adapters.http.problems.responses import ERROR_CODES, ProblemError, example_problem
 
 _STYLE = (
     "body{font:1rem/1.5 system-ui,sans-serif;max-width:45rem;margin:2rem auto;padding:1rem;color:#222;background:#fff}"

@@ -136,7 +136,7 @@ async def create_user(request: ApiRequest, body: CreateUserRequest) -> Response:
         request.principal, await idempotent_request(request, _RESULT), **body
     )
     return responses.created_response(
-        user_response(user), user.version, location=f"{PATH}/{user.id}", is_replay=is_replay
+        user_response(user), f"{PATH}/{user.id}", responses.etag(user.version), is_replay=is_replay
     )
 
 
@@ -155,7 +155,7 @@ async def update_user(request: ApiRequest, user_id: UserId, body: UpdateUserRequ
     """
     expected = if_match_versions(request.scope)
     user = await request.application.use_cases.users.update(request.principal, user_id, expected=expected, **body)
-    return responses.updated_response(user_response(user), user.version)
+    return responses.JsonResponse(200, user_response(user), responses.etag(user.version))
 
 
 @router.delete("/{user_id}", **_USER.delete())
