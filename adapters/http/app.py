@@ -38,7 +38,7 @@ class Application(FastAPI):
 
 def create_app(use_cases: UseCases, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """Return an application with these use cases. It shares no state with other applications in the process."""
-    rate_limiter = RateLimiter(options.rate_limit, options.rate_limit_store)
+    rate_limiter = None if options.rate_limit is None else RateLimiter(options.rate_limit, options.rate_limit_store)
     app = Application(
         title="Hexapost",
         version=options.version,
@@ -60,13 +60,14 @@ class LifespanError(Exception):
     """The start or the shutdown failed. Servers log this error, so it has no details; our log has a safe summary."""
 
 
-def _with_cleanup(lifespan: Lifespan[FastAPI] | None, rate_limiter: RateLimiter) -> Lifespan[FastAPI]:
+def _with_cleanup(lifespan: Lifespan[FastAPI] | None, rate_limiter: RateLimiter | None) -> Lifespan[FastAPI]:
     """Return the lifespan with the cleanup of the application. Raises LifespanError in place of other errors."""
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[Any]:
         stack = AsyncExitStack()
-        stack.push_async_callback(rate_limiter.close)
+        if rate_limiter is not None:
+            stack.push_async_callback(rate_limiter.close)
         try:
             with _logged("startup failed"):
                 state = None if lifespan is None else await stack.enter_async_context(lifespan(app))

@@ -113,4 +113,4 @@ class AppState:
 
     use_cases: UseCases
     options: HttpOptions
-    rate_limiter: RateLimiter
+    rate_limiter: RateLimiter | None

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from annotated_types import MaxLen
 from fastapi import Query
-from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, PlainValidator, Strict, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, Strict, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from adapters.http.pagination import CURSOR_LENGTH, CURSOR_PATTERN
@@ -60,40 +60,36 @@ def _parse_time(value: str) -> datetime:
 E = TypeVar("E", bound=StrEnum)
 
 
-def enum_value(*allowed: E) -> PlainValidator:
+def enum_value(*allowed: E) -> Callable[[object], E]:
     """Return a validator for the values of these enumeration members."""
-    return PlainValidator(_enum_parser(*allowed), json_schema_input_type=type(allowed[0]))
-
-
-def enum_set(*allowed: E) -> Callable[[object], frozenset[E]]:
-    """Return a validator for an array of distinct values of these enumeration members."""
-    one = _enum_parser(*allowed)
-
-    def validate(value: object) -> frozenset[E]:
-        if not isinstance(value, list):
-            raise PydanticCustomError("invalid_type", "Must be an array.")
-        if not 1 <= len(value) <= len(allowed):
-            raise PydanticCustomError("out_of_range", "Must have 1-{most} items.", {"most": len(allowed)})
-        found = frozenset(map(one, value))
-        if len(found) != len(value):
-            raise PydanticCustomError("duplicate", "Items must be unique.")
-        return found
-
-    return validate
-
-
-def _enum_parser(*allowed: E) -> Callable[[object], E]:
     members = {str(member): member for member in allowed}
     names = ", ".join(members)
 
-    def parse(value: object) -> E:
+    def validate(value: object) -> E:
         if not isinstance(value, str):
             raise PydanticCustomError("invalid_type", "Must be a string.")
         if value not in members:
             raise PydanticCustomError("invalid_choice", "Must be one of: {names}.", {"names": names})
         return members[value]
 
-    return parse
+    return validate
+
+
+def enum_set(*allowed: E) -> Callable[[object], frozenset[E]]:
+    """Return a validator for an array of distinct values of these enumeration members."""
+    validate_one = enum_value(*allowed)
+
+    def validate(value: object) -> frozenset[E]:
+        if not isinstance(value, list):
+            raise PydanticCustomError("invalid_type", "Must be an array.")
+        if not 1 <= len(value) <= len(allowed):
+            raise PydanticCustomError("out_of_range", "Must have 1-{most} items.", {"most": len(allowed)})
+        found = frozenset(map(validate_one, value))
+        if len(found) != len(value):
+            raise PydanticCustomError("duplicate", "Items must be unique.")
+        return found
+
+    return validate
 
 
 Identifier = Annotated[

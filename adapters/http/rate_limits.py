@@ -34,13 +34,13 @@ WARNING_INTERVAL_SECONDS = 30.0
 class RateLimiter:
     """Allows a number of requests per window of time, such as 6000/minute, for each API key.
 
-    Without `limit`, all requests pass. If the store fails, they pass too: a failed rate limit must not cause an outage.
+    If the store fails, all requests pass: a failed rate limit must not cause an outage.
     """
 
-    def __init__(self, limit: str | None, store: str) -> None:
+    def __init__(self, limit: str, store: str) -> None:
         self._limit = limit
-        self._item = item = None if limit is None else parse(limit)
-        self._policy = "" if item is None else f'"requests";q={item.amount};w={item.get_expiry()}'
+        self._item = parse(limit)
+        self._policy = f'"requests";q={self._item.amount};w={self._item.get_expiry()}'
         self._store = _create_store(store)
         self._limiter = FixedWindowRateLimiter(self._store)
         self._logger = structlog.get_logger("hexapost.rates")
@@ -48,12 +48,11 @@ class RateLimiter:
 
     async def count(self, api_key_id: str) -> Sequence[Header]:
         """Count a request, and return the rate limit headers. Raises ProblemError above the limit."""
-        item = self._item
-        if item is None or time.monotonic() < self._cooldown_until:
+        if time.monotonic() < self._cooldown_until:
             return ()
         try:
-            is_allowed = await self._limiter.hit(item, api_key_id)
-            reset_at, left = await self._limiter.get_window_stats(item, api_key_id)
+            is_allowed = await self._limiter.hit(self._item, api_key_id)
+            reset_at, left = await self._limiter.get_window_stats(self._item, api_key_id)
         except Exception as error:  # noqa: BLE001 - each store raises different errors
             self._warn(error)
             return ()

@@ -40,21 +40,25 @@ class JsonResponse(Response):
         self.raw_headers = [_JSON, (b"content-length", b"%d" % len(self.body)), *headers]
 
 
-def etag(version: int) -> Header:
-    """Return the header with the entity tag of a version."""
-    return b"etag", b'"%d"' % version
-
-
 def entity_response(request: Request, body: Body, version: int) -> Response:
     """Return the response to a GET of an entity: 200, or 304 if the client has this version."""
-    tag = b'"%d"' % version
+    etag = b'"%d"' % version
     if_none_match = [value for name, value in request.scope["headers"] if name == b"if-none-match"]
-    if if_none_match and if_none_match_matches(if_none_match, tag):
-        return Response(status_code=304, headers={"etag": tag.decode(), "cache-control": REVALIDATE[1].decode()})
-    return JsonResponse(200, body, (b"etag", tag), REVALIDATE)
+    if if_none_match and if_none_match_matches(if_none_match, etag):
+        return Response(status_code=304, headers={"etag": etag.decode(), "cache-control": REVALIDATE[1].decode()})
+    return JsonResponse(200, body, (b"etag", etag), REVALIDATE)
 
 
-def created_response(body: Body, location: str, *headers: Header, is_replay: bool) -> Response:
-    """Return the response to a POST that created an entity."""
-    replayed = [REPLAYED] if is_replay else []
-    return JsonResponse(201, body, (b"location", location.encode("ascii")), *headers, *replayed)
+def created_response(body: Body, location: str, version: int | None = None, *, is_replay: bool) -> Response:
+    """Return the response to a POST that created an entity, with its ETag if it has a version."""
+    headers = [(b"location", location.encode("ascii"))]
+    if version is not None:
+        headers.append((b"etag", b'"%d"' % version))
+    if is_replay:
+        headers.append(REPLAYED)
+    return JsonResponse(201, body, *headers)
+
+
+def updated_response(body: Body, version: int) -> Response:
+    """Return the response to a PATCH of an entity."""
+    return JsonResponse(200, body, (b"etag", b'"%d"' % version))

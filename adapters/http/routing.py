@@ -15,7 +15,7 @@ from adapters.http.json_body import parse_json, validate_media_type
 from adapters.http.middleware.request_context import RequestContext
 from adapters.http.middleware.request_limits import Header
 from adapters.http.problems.catalog import VALIDATION_FAILED
-from adapters.http.problems.responses import FieldError, ProblemError, is_safe_to_echo
+from adapters.http.problems.responses import SAFE_NAME, FieldError, ProblemError
 from application.authorization import Principal, UnauthenticatedError
 from domain.api_keys import Scope
 
@@ -70,11 +70,13 @@ class StrictRoute(APIRoute):
         async def handle_strictly(received: Request) -> Response:
             request = ApiRequest(received.scope, received.receive)
             context: RequestContext = request.state.request_context
-            application = request.application = received.app.state.hexapost
+            application: AppState = received.app.state.hexapost
+            request.application = application
             request.principal = context.principal = await application.use_cases.authenticator.authenticate(
                 extract_api_key(request.scope["headers"]), allow_stale=allow_stale
             )
-            context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
+            if application.rate_limiter is not None:
+                context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
             query = request.scope["query_string"]
             if query:
                 _check_query(query, known)
@@ -128,6 +130,6 @@ def _check_query(query: bytes, known: frozenset[str]) -> None:
             errors.append({"parameter": name, "code": "duplicate", "detail": "Must occur only once."})
         elif name not in known:
             error: FieldError = {"code": "unknown", "detail": "Unknown query parameter."}
-            errors.append({"parameter": name, **error} if is_safe_to_echo(name) else error)
+            errors.append({"parameter": name, **error} if SAFE_NAME.fullmatch(name) else error)
     if errors:
         raise ProblemError(VALIDATION_FAILED, errors=errors)

@@ -11,7 +11,7 @@ from starlette.routing import Match, Route
 
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import Problem
-from adapters.http.problems.responses import ERROR_CODES, FieldError, ProblemError, is_safe_to_echo, problem_response
+from adapters.http.problems.responses import ERROR_CODES, SAFE_NAME, FieldError, ProblemError, problem_response
 from application.authorization import ForbiddenError, UnauthenticatedError
 from application.ports import (
     CommitResultUnknownError,
@@ -71,7 +71,7 @@ def _field_error(finding: Mapping[str, Any]) -> FieldError:
     place, *path = finding["loc"]
     if place != "body":
         return {"parameter": str(path[0]), "code": code, "detail": detail}
-    if code == "unknown" and not is_safe_to_echo(str(path[-1])):
+    if code == "unknown" and not SAFE_NAME.fullmatch(str(path[-1])):
         path.pop()
     return {"pointer": _pointer(path), "code": code, "detail": detail}
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from adapters.http.middleware.request_context import RequestContext
 
 PROBLEM_JSON = "application/problem+json"
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 REQUEST_ID_PATTERN = "^[A-Za-z0-9._-]{1,128}$"
 EXAMPLE_REQUEST_ID = "0198a3c47f2b7d31a6f0c2b9e4d81357"
 ERROR_CODES = {
@@ -53,6 +52,9 @@ class FieldError(TypedDict):
     ]
     detail: Annotated[str, text_field("Description of the rule.", 500)]
 
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""A name from the request that is safe to echo."""
 
 MAX_ERRORS = 32
 """The maximum number of validation errors in one response."""
@@ -99,11 +101,6 @@ class ProblemError(HTTPException):
         super().__init__(problem.status, detail or problem.default_detail, headers)
         self.problem = problem
         self.errors = errors
-
-
-def is_safe_to_echo(name: str) -> bool:
-    """Return True if a name from the request is safe to echo."""
-    return _SAFE_NAME.fullmatch(name) is not None
 
 
 def invalid_parameter(name: str, code: str, detail: str) -> ProblemError:

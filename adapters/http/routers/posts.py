@@ -5,7 +5,7 @@ from typing import Annotated, NotRequired
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, Field, TypeAdapter, with_config
+from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
@@ -63,11 +63,11 @@ _Query = Annotated[
     field_types.text(posts.MAX_QUERY_LENGTH),
     AfterValidator(posts.normalize_query),  # because cursors contain the query
 ]
-_Status = Annotated[PostStatus, field_types.enum_value(*PostStatus)]
+_Status = Annotated[PostStatus, PlainValidator(field_types.enum_value(*PostStatus), json_schema_input_type=PostStatus)]
 _INITIAL = [status for status in PostStatus if status in INITIAL_STATUSES]
 _InitialStatus = Annotated[
     PostStatus,
-    field_types.enum_value(*_INITIAL),
+    PlainValidator(field_types.enum_value(*_INITIAL), json_schema_input_type=PostStatus),
     Field(description="Initial status.", json_schema_extra={"enum": [*_INITIAL]}),
 ]
 
@@ -173,9 +173,7 @@ async def create_post(request: ApiRequest, body: CreatePostRequest) -> Response:
     post, is_replay = await request.application.use_cases.posts.create_once(
         request.principal, await idempotent_request(request, _RESULT), **body
     )
-    return responses.created_response(
-        post_response(post), f"{PATH}/{post.id}", responses.etag(post.version), is_replay=is_replay
-    )
+    return responses.created_response(post_response(post), f"{PATH}/{post.id}", post.version, is_replay=is_replay)
 
 
 @router.get("/{post_id}", **_POST.get())
@@ -193,7 +191,7 @@ async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequ
     """
     expected = if_match_versions(request.scope)
     post = await request.application.use_cases.posts.update(request.principal, post_id, expected=expected, **body)
-    return responses.JsonResponse(200, post_response(post), responses.etag(post.version))
+    return responses.updated_response(post_response(post), post.version)
 
 
 @router.delete("/{post_id}", **_POST.delete())

@@ -7,7 +7,7 @@ from html import escape
 
 from fastapi import APIRouter, Response
 
-from adapters.http.problems.catalog import NOT_FOUND, PROBLEMS, VALIDATION_FAILED, Problem
+from adapters.http.problems.catalog import NOT_FOUND, PROBLEMS, VALIDATION_FAILED
 from adapters.http.problems.responses import ERROR_CODES, ProblemError, example_problem
 
 _STYLE = (
@@ -28,13 +28,22 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def landing_page() -> Response:
     """Link to the other public pages."""
-    return _html(_LANDING_PAGE)
+    return _html(
+        "Hexapost",
+        "<p>Users and posts over REST.</p>",
+        '<ul>\n<li><a href="/docs">API documentation</a></li>\n<li><a href="/openapi.json">OpenAPI document</a></li>\n'
+        '<li><a href="/problems">Problems</a></li>\n</ul>',
+    )
 
 
 @router.get("/problems")
 async def index() -> Response:
     """List all problems."""
-    return _html(_index())
+    rows = "\n".join(
+        f'<tr><td>{one.status}</td><td><a href="{one.type}">{code}</a></td><td>{escape(one.title)}</td></tr>'
+        for code, one in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
+    )
+    return _html("Problems", f"<table>\n{rows}\n</table>", '<p><a href="/docs">API documentation</a></p>')
 
 
 @router.get("/problems/{code}")
@@ -42,16 +51,25 @@ async def page(code: str) -> Response:
     """Document one problem."""
     if code not in PROBLEMS:
         raise ProblemError(NOT_FOUND)
-    return _html(_page(PROBLEMS[code]))
+    problem = PROBLEMS[code]
+    example = escape(json.dumps(example_problem(problem), indent=2), quote=False)
+    rows = "\n".join(
+        f"<tr><td><code>{name}</code></td><td>{escape(meaning)}</td></tr>" for name, meaning in ERROR_CODES.items()
+    )
+    return _html(
+        problem.title,
+        f"<p><code>{code}</code>, status {problem.status}</p>",
+        f"<h2>Meaning</h2>\n<p>{escape(problem.default_detail)}</p>",
+        f"<h2>Resolution</h2>\n<p>{escape(problem.resolution)}</p>",
+        f"<h2>Error codes</h2>\n<table>\n{rows}\n</table>" if problem is VALIDATION_FAILED else "",
+        f"<h2>Example</h2>\n<pre><code>{example}</code></pre>",
+        '<p><a href="/problems">All problems</a></p>',
+    )
 
 
-def _html(content: bytes) -> Response:
-    return Response(content, headers=_HEADERS, media_type="text/html; charset=utf-8")
-
-
-def _document(title: str, *parts: str) -> bytes:
+def _html(title: str, *parts: str) -> Response:
     body = "\n".join(parts)
-    return f"""<!DOCTYPE html>
+    content = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -64,40 +82,5 @@ def _document(title: str, *parts: str) -> bytes:
 {body}
 </body>
 </html>
-""".encode()
-
-
-def _page(problem: Problem) -> bytes:
-    example = escape(json.dumps(example_problem(problem), indent=2), quote=False)
-    return _document(
-        problem.title,
-        f"<p><code>{problem.code}</code>, status {problem.status}</p>",
-        f"<h2>Meaning</h2>\n<p>{escape(problem.default_detail)}</p>",
-        f"<h2>Resolution</h2>\n<p>{escape(problem.resolution)}</p>",
-        _finding_codes() if problem is VALIDATION_FAILED else "",
-        f"<h2>Example</h2>\n<pre><code>{example}</code></pre>",
-        '<p><a href="/problems">All problems</a></p>',
-    )
-
-
-def _finding_codes() -> str:
-    rows = "\n".join(
-        f"<tr><td><code>{code}</code></td><td>{escape(meaning)}</td></tr>" for code, meaning in ERROR_CODES.items()
-    )
-    return f"<h2>Error codes</h2>\n<table>\n{rows}\n</table>"
-
-
-def _index() -> bytes:
-    rows = "\n".join(
-        f'<tr><td>{one.status}</td><td><a href="{one.type}">{code}</a></td><td>{escape(one.title)}</td></tr>'
-        for code, one in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
-    )
-    return _document("Problems", f"<table>\n{rows}\n</table>", '<p><a href="/docs">API documentation</a></p>')
-
-
-_LANDING_PAGE = _document(
-    "Hexapost",
-    "<p>Users and posts over REST.</p>",
-    '<ul>\n<li><a href="/docs">API documentation</a></li>\n<li><a href="/openapi.json">OpenAPI document</a></li>\n'
-    '<li><a href="/problems">Problems</a></li>\n</ul>',
-)
+"""
+    return Response(content, headers=_HEADERS, media_type="text/html; charset=utf-8")

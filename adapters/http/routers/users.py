@@ -135,9 +135,7 @@ async def create_user(request: ApiRequest, body: CreateUserRequest) -> Response:
     user, is_replay = await request.application.use_cases.users.create_once(
         request.principal, await idempotent_request(request, _RESULT), **body
     )
-    return responses.created_response(
-        user_response(user), f"{PATH}/{user.id}", responses.etag(user.version), is_replay=is_replay
-    )
+    return responses.created_response(user_response(user), f"{PATH}/{user.id}", user.version, is_replay=is_replay)
 
 
 @router.get("/{user_id}", **_USER.get())
@@ -155,7 +153,7 @@ async def update_user(request: ApiRequest, user_id: UserId, body: UpdateUserRequ
     """
     expected = if_match_versions(request.scope)
     user = await request.application.use_cases.users.update(request.principal, user_id, expected=expected, **body)
-    return responses.JsonResponse(200, user_response(user), responses.etag(user.version))
+    return responses.updated_response(user_response(user), user.version)
 
 
 @router.delete("/{user_id}", **_USER.delete())
