@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
+from application.search import SearchPosition
+
 
 class HasId(Protocol):
     """An entity that pages are sorted by: its ID defines the order."""
@@ -19,10 +21,10 @@ T = TypeVar("T", bound=HasId)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """Items in order, and the ID after which the next page starts, None on the last page."""
+    """Items in order, and the ID or position after which the next page starts, None on the last page."""
 
     items: Sequence[T]
-    next_after: UUID | None
+    next_after: UUID | SearchPosition | None
 
     @classmethod
     def from_rows(cls, rows: Sequence[T], limit: int) -> "Page[T]":

@@ -10,7 +10,7 @@ from application.idempotency import Created, IdempotentRequest, create_once
 from application.optimistic_locking import VersionedUpdate, require_expected_version
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
-from application.search import SearchPage, SearchPosition
+from application.search import SearchPosition
 from application.transactions import RetryPolicy, readonly, transactional
 from domain.api_keys import Scope
 from domain.posts import AuthorNotFoundError, NewPost, Post, PostChanges, PostNotFoundError, PostStatus, normalize_query
@@ -87,7 +87,7 @@ class PostService:
         after: SearchPosition | None = None,
         author_id: UUID | None = None,
         status: PostStatus | None = None,
-    ) -> SearchPage:
+    ) -> Page[Post]:
         """Return a page of at most `limit` posts that contain every search token of the query, after a position.
 
         Matches in titles rank first, and newer posts before older ones. The filters are those of `list`. Raises
@@ -102,7 +102,8 @@ class PostService:
             status=status,
             reader_id=principal.user_id,
         )
-        return SearchPage.from_hits(hits, limit)
+        next_after = hits[limit - 1].position if len(hits) > limit else None
+        return Page(items=[hit.post for hit in hits[:limit]], next_after=next_after)
 
     async def update(
         self,

@@ -19,7 +19,7 @@ from adapters.http.problems.responses import invalid_parameter
 from adapters.http.responses import REVALIDATE, Body, JsonResponse
 from adapters.http.routing import ApiRequest
 from application.pagination import Page
-from application.search import SearchPage, SearchPosition
+from application.search import SearchPosition
 
 CURSOR_LENGTH = 44
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{44}$"
@@ -89,7 +89,7 @@ class PageRequest:
             return None
         return self._codec.decode(self._cursor, kind, resource=self._path, filters=self._filters)
 
-    def response(self, page: Page[Any] | SearchPage, item_body: Callable[[Any], Body]) -> Response:
+    def response(self, page: Page[Any], item_body: Callable[[Any], Body]) -> Response:
         """Return the response with a page, and with a link to the next page if one exists."""
         items = [item_body(item) for item in page.items]
         if page.next_after is None:

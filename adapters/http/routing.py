@@ -19,8 +19,6 @@ from adapters.http.problems.responses import SAFE_NAME, FieldError, ProblemError
 from application.authorization import Principal, UnauthenticatedError
 from domain.api_keys import Scope
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
 REQUIRED_SCOPE = "x-required-scope"
 """The OpenAPI member with the scope of an operation. Linters allow scopes in `security` for OAuth only."""
 
@@ -58,7 +56,7 @@ class StrictRoute(APIRoute):
     """
 
     @override
-    def get_route_handler(self) -> Handler:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = frozenset(param.alias for param in self.dependant.query_params)
         reads_body = self.body_field is not None

@@ -1,7 +1,7 @@
 """The OpenAPI document: that of FastAPI, completed by what follows from the parts of each operation."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -101,7 +101,11 @@ def build_document(app: FastAPI) -> Json:
     components.update(
         schemas={name: _with_complete_examples(_simplify(schema)) for name, schema in sorted(schemas.items())},
         responses=dict(sorted(responses.items())),
-        examples=_problem_examples(),
+        examples={
+            code: {"summary": problem.title, "value": example_problem(problem)}
+            for code, problem in sorted(PROBLEMS.items())
+            if problem is not catalog.NOT_FOUND  # no operation has it
+        },
         securitySchemes=SCHEMES,
         headers=HEADERS,
         parameters=PARAMETERS,
@@ -193,14 +197,6 @@ def _problem_response(problems: list[Problem], method: str, *, has_rate_limit: b
     return response
 
 
-def _problem_examples() -> Json:
-    return {
-        code: {"summary": problem.title, "value": example_problem(problem)}
-        for code, problem in sorted(PROBLEMS.items())
-        if problem is not catalog.NOT_FOUND  # no operation has it
-    }
-
-
 def _simplify(node: Any) -> Any:
     """Remove titles derived from names, write nullable types as a list of types, and integers without a fraction."""
     if isinstance(node, list):
@@ -209,18 +205,16 @@ def _simplify(node: Any) -> Any:
         return int(node)
     if not isinstance(node, dict):
         return node
-    simple = dict(_simple_members(node))
+    simple = {
+        name: value if name in {"example", "examples"} else _simplify(value)
+        for name, value in node.items()
+        if name != "title" or not isinstance(value, str)
+    }
     match simple.get("anyOf"):
         case [{"type": str(kind)} as schema, {"type": "null"}]:
             del simple["anyOf"]
             return {**schema, "type": [kind, "null"], **simple}
     return simple
-
-
-def _simple_members(node: Json) -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if name != "title" or not isinstance(value, str):
-            yield name, value if name in {"example", "examples"} else _simplify(value)
 
 
 def _with_complete_examples(schema: Json) -> Json:

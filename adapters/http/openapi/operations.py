@@ -29,13 +29,12 @@ def header_references(*names: str) -> Json:
 class Resource:
     """The arguments of `router.get`, `router.post` and so on for the operations of one resource.
 
-    The operations are named `list_<plural>`, `create_<name>`, `get_<name>`, `update_<name>` and `delete_<name>`. An
+    The operations are named `list_<name>s`, `create_<name>`, `get_<name>`, `update_<name>` and `delete_<name>`. An
     operation documents its own problems; `document` adds those that follow from its parameters and body.
     """
 
     name: str
     title: str
-    plural: str
     model: type[Any]
     read: Scope
     write: Scope
@@ -44,8 +43,8 @@ class Resource:
 
     def list(self, page: type[Any]) -> Json:
         """Return the arguments of the operation that lists entities."""
-        responses = {200: response(f"A page of {self.plural}.", "Link")}
-        return _operation(self.read, f"List {self.plural}", page, responses)
+        responses = {200: response(f"A page of {self.name}s.", "Link")}
+        return _operation(self.read, f"List {self.name}s", page, responses)
 
     def create(self, *problems: Problem, links: Json, model: type[Any] | None = None) -> Json:
         """Return the arguments of the operation that creates an entity. `model` is the response body if it differs."""

@@ -67,28 +67,22 @@ async def _handle_validation_error(request: Request, error: RequestValidationErr
 
 
 def _field_error(finding: Mapping[str, Any]) -> FieldError:
-    code, detail = _rule(finding)
+    """Return the validation error for an error of pydantic."""
+    kind, context = finding["type"], finding.get("ctx", {})
+    if kind in ERROR_CODES:  # raised by our validators
+        code, detail = kind, finding["msg"]
+    elif isinstance(error := context.get("error"), FieldValidationError):
+        code, detail = error.rule, str(error)
+    else:
+        code, detail = _RULES.get(kind, ("invalid_format", "Invalid value."))
+        detail = detail.format_map(context)
     place, *path = finding["loc"]
     if place != "body":
         return {"parameter": str(path[0]), "code": code, "detail": detail}
     if code == "unknown" and not SAFE_NAME.fullmatch(str(path[-1])):
         path.pop()
-    return {"pointer": _pointer(path), "code": code, "detail": detail}
-
-
-def _rule(finding: Mapping[str, Any]) -> tuple[str, str]:
-    kind, context = finding["type"], finding.get("ctx", {})
-    if kind in ERROR_CODES:  # raised by our validators
-        return kind, finding["msg"]
-    error = context.get("error")
-    if isinstance(error, FieldValidationError):
-        return "invalid_format", str(error)
-    code, detail = _RULES.get(kind, ("invalid_format", "Invalid value."))
-    return code, detail.format_map(context)
-
-
-def _pointer(path: Sequence[str | int]) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return {"pointer": pointer, "code": code, "detail": detail}
 
 
 async def _handle_http_exception(request: Request, error: HTTPException) -> Response:

@@ -105,7 +105,6 @@ class ApiKeyPage(TypedDict):
 _API_KEY = Resource(
     name="API key",
     title="an API key",
-    plural="API keys",
     model=ApiKeyResponse,
     read=Scope.KEYS_ADMIN,
     write=Scope.KEYS_ADMIN,

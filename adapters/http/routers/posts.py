@@ -16,8 +16,7 @@ from adapters.http.openapi.operations import Resource, links
 from adapters.http.pagination import PageRequest
 from adapters.http.problems.catalog import domain_problem
 from adapters.http.routing import ApiRequest, StrictRoute, operation_id
-from application.pagination import Page
-from application.search import SearchPage, SearchPosition
+from application.search import SearchPosition
 from domain import posts
 from domain.api_keys import Scope
 from domain.posts import INITIAL_STATUSES, PostStatus
@@ -116,7 +115,6 @@ class PostPage(TypedDict):
 _POST = Resource(
     name="post",
     title="a post",
-    plural="posts",
     model=PostResponse,
     read=Scope.POSTS_READ,
     write=Scope.POSTS_WRITE,
@@ -158,7 +156,6 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     filters = {"q": q, "author_id": None if author_id is None else str(author_id), "status": status}
     page = PageRequest(request, PATH, limit=limit, cursor=cursor, filters=filters)
     service, principal = request.application.use_cases.posts, request.principal
-    found: Page[posts.Post] | SearchPage
     if q is None:
         found = await service.list(principal, limit=limit, after=page.after(UUID), author_id=author_id, status=status)
     else:

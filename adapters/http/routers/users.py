@@ -93,7 +93,6 @@ class UserPage(TypedDict):
 _USER = Resource(
     name="user",
     title="a user",
-    plural="users",
     model=UserResponse,
     read=Scope.USERS_READ,
     write=Scope.USERS_WRITE,
