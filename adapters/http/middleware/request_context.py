@@ -146,22 +146,22 @@ class RequestContext:
         else:
             self.response_bytes += len(message.get("body", b""))
 
-    async def send_problem(self, problem: Problem, *, detail: str | None = None) -> None:
+    async def send_problem(self, error: ProblemError) -> None:
         """Send a problem response in place of the application, unless a response has started."""
         self.close_after = self.close_after or self.is_receiving
         if not self.status:
-            await problem_response(self, problem, detail=detail)(self.scope, self.receive, self.send)
+            await problem_response(self, error)(self.scope, self.receive, self.send)
 
     async def send_timeout(self, problem: Problem | None) -> None:
         """Respond to a request that exceeded its deadline, or that the server cancels (without a `problem`)."""
         is_safe = self.scope["method"] in _SAFE_METHODS
         if problem is catalog.REQUEST_TIMEOUT or self.is_receiving:
-            await self.send_problem(catalog.REQUEST_TIMEOUT)
+            await self.send_problem(ProblemError(catalog.REQUEST_TIMEOUT))
         elif problem is None and is_safe:
-            await self.send_problem(catalog.OVERLOADED)  # a different server can process it
+            await self.send_problem(ProblemError(catalog.OVERLOADED))  # a different server can process it
         else:
             detail = "The response was not ready in time." if is_safe else catalog.COMMIT_RESULT_UNKNOWN
-            await self.send_problem(catalog.DATABASE_UNAVAILABLE, detail=detail)
+            await self.send_problem(ProblemError(catalog.DATABASE_UNAVAILABLE, detail=detail))
             self.problem_code = catalog.DEADLINE
 
     def _body_too_large(self) -> ProblemError:
@@ -195,7 +195,7 @@ class RequestMiddleware:
             if context.rejection is None:
                 await self._app(context.scope, context.receive, context.send)
             else:
-                await context.send_problem(context.rejection.problem, detail=context.rejection.detail)
+                await context.send_problem(context.rejection)
         except ClientDisconnect:
             context.status = context.status or STATUS_CLIENT_CLOSED_REQUEST
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - the last resort
@@ -216,7 +216,7 @@ class RequestMiddleware:
                 exception=exception_types(error),
                 traceback=traceback_locations(error),
             )
-            await context.send_problem(catalog.INTERNAL_ERROR)
+            await context.send_problem(ProblemError(catalog.INTERNAL_ERROR))
         elif not context.is_sending:
             await context.send_timeout(deadline.problem)
         if is_cancelled:

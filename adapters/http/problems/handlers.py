@@ -50,7 +50,8 @@ async def _handle_domain_error(request: Request, error: DomainError) -> Response
     elif isinstance(error, ForbiddenError):
         scope = f', scope="{error.scope}"' if error.scope else ""
         headers = {"www-authenticate": f'{CHALLENGE}, error="insufficient_scope"{scope}'}
-    return problem_response(request.state.request_context, problem, detail=detail, errors=errors, headers=headers)
+    found = ProblemError(problem, detail=detail, errors=errors, headers=headers)
+    return problem_response(request.state.request_context, found)
 
 
 async def _handle_storage_error(request: Request, error: Exception) -> Response:
@@ -58,12 +59,12 @@ async def _handle_storage_error(request: Request, error: Exception) -> Response:
     is_unavailable = is_unknown or isinstance(error, StorageUnavailableError)
     problem = catalog.DATABASE_UNAVAILABLE if is_unavailable else catalog.OVERLOADED
     detail = catalog.COMMIT_RESULT_UNKNOWN if is_unknown else None
-    return problem_response(request.state.request_context, problem, detail=detail)
+    return problem_response(request.state.request_context, ProblemError(problem, detail=detail))
 
 
 async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
     errors = [_field_error(finding) for finding in error.errors()]
-    return problem_response(request.state.request_context, catalog.VALIDATION_FAILED, errors=errors)
+    return problem_response(request.state.request_context, ProblemError(catalog.VALIDATION_FAILED, errors=errors))
 
 
 def _field_error(finding: Mapping[str, Any]) -> FieldError:
@@ -86,12 +87,11 @@ def _field_error(finding: Mapping[str, Any]) -> FieldError:
 
 
 async def _handle_http_exception(request: Request, error: HTTPException) -> Response:
-    context = request.state.request_context
-    if isinstance(error, ProblemError):
-        return problem_response(context, error.problem, detail=error.detail, errors=error.errors, headers=error.headers)
-    problem = _BY_STATUS.get(error.status_code, catalog.INTERNAL_ERROR)
-    headers = {"allow": _allowed_methods(request)} if problem is catalog.METHOD_NOT_ALLOWED else None
-    return problem_response(context, problem, headers=headers)
+    if not isinstance(error, ProblemError):
+        problem = _BY_STATUS.get(error.status_code, catalog.INTERNAL_ERROR)
+        headers = {"allow": _allowed_methods(request)} if problem is catalog.METHOD_NOT_ALLOWED else None
+        error = ProblemError(problem, headers=headers)
+    return problem_response(request.state.request_context, error)
 
 
 def _allowed_methods(request: Request) -> str:

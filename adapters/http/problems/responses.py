@@ -108,38 +108,30 @@ def invalid_parameter(name: str, code: str, detail: str) -> ProblemError:
     return ProblemError(VALIDATION_FAILED, errors=[{"parameter": name, "code": code, "detail": detail}])
 
 
-def problem_response(
-    context: "RequestContext",
-    problem: Problem,
-    *,
-    detail: str | None = None,
-    errors: Sequence[FieldError] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
+def problem_response(context: "RequestContext", error: ProblemError) -> Response:
     """Return the response that reports a problem, and record its code in the request context."""
+    problem = error.problem
     context.problem_code = problem.code
-    content = to_json(problem_body(problem, context.request_id, detail=detail, errors=errors))
     retry_after = {"retry-after": str(problem.retry_after)} if problem.retry_after else {}
-    return Response(content, problem.status, {**retry_after, **(headers or {})}, PROBLEM_JSON)
+    headers = {**retry_after, **(error.headers or {})}
+    return Response(to_json(problem_body(error, context.request_id)), problem.status, headers, PROBLEM_JSON)
 
 
-def problem_body(
-    problem: Problem, request_id: str, *, detail: str | None = None, errors: Sequence[FieldError] = ()
-) -> ProblemBody:
+def problem_body(error: ProblemError, request_id: str) -> ProblemBody:
     """Return the members of a problem document (RFC 9457 section 3.1), ready for JSON."""
     body: ProblemBody = {
-        "type": problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": detail or problem.default_detail,
+        "type": error.problem.type,
+        "title": error.problem.title,
+        "status": error.problem.status,
+        "detail": error.detail,
         "instance": f"urn:hexapost:request:{request_id}",
         "request_id": request_id,
     }
-    if errors:
-        body["errors"] = errors[:MAX_ERRORS]
+    if error.errors:
+        body["errors"] = error.errors[:MAX_ERRORS]
     return body
 
 
 def example_problem(problem: Problem) -> ProblemBody:
     """Return an example of a problem, for its page and the OpenAPI document."""
-    return problem_body(problem, EXAMPLE_REQUEST_ID, errors=_EXAMPLE_ERRORS.get(problem.code, ()))
+    return problem_body(ProblemError(problem, errors=_EXAMPLE_ERRORS.get(problem.code, ())), EXAMPLE_REQUEST_ID)
