@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from adapters.http.problems.catalog import domain_problem
 from adapters.http.problems.responses import invalid_parameter
-from adapters.http.routing import ApiRequest, extract_api_key
+from adapters.http.routing import ApiRequest
 from application.idempotency import (
     IdempotencyInFlightError,
     IdempotencyKeyReusedError,
@@ -67,7 +67,7 @@ async def idempotent_request(request: ApiRequest, results: TypeAdapter[T]) -> Id
     if len(keys) > 1 or found is None:
         detail = f"Must occur once, with 1-{MAX_KEY_LENGTH} visible ASCII characters except quotes and backslashes."
         raise invalid_parameter("Idempotency-Key", "invalid_format", detail)
-    key, api_key = found[1] or found[2], extract_api_key(request.scope["headers"]).encode("ascii")
+    key, api_key = found[1] or found[2], request.api_key.encode("ascii")
     # HMAC-SHA256 (RFC 2104), keyed with the API key
     key_hash = hmac.digest(api_key, b"name\0" + key, "sha256")
     secret = hmac.digest(api_key, b"secret\0" + key, "sha256")

@@ -41,6 +41,7 @@ class ApiRequest(Request):
     """An authenticated request. Its JSON body was parsed strictly. Routes declare it as a parameter."""
 
     application: AppState
+    api_key: str
     principal: Principal
     value: Any = None
 
@@ -67,11 +68,12 @@ class StrictRoute(APIRoute):
 
         async def handle_strictly(received: Request) -> Response:
             request = ApiRequest(received.scope, received.receive)
-            context: RequestContext = request.state.request_context
+            context: RequestContext = request.scope["state"]["request_context"]
             application: AppState = received.app.state.hexapost
             request.application = application
+            request.api_key = _extract_api_key(request.scope["headers"])
             request.principal = context.principal = await application.use_cases.authenticator.authenticate(
-                extract_api_key(request.scope["headers"]), allow_stale=allow_stale
+                request.api_key, allow_stale=allow_stale
             )
             if application.rate_limiter is not None:
                 context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
@@ -92,7 +94,7 @@ def requires_scope(scope: Scope) -> dict[str, Any]:
     return {REQUIRED_SCOPE: str(scope), "security": [{name: []} for name in SCHEMES]}
 
 
-def extract_api_key(headers: Iterable[Header]) -> str:
+def _extract_api_key(headers: Iterable[Header]) -> str:
     """Return the API key, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`.
 
     Raises UnauthenticatedError unless the headers contain exactly one.
