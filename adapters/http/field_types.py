@@ -32,7 +32,8 @@ def text_pattern(
 ) -> GetPydanticSchema:
     """Return the rule of a string: at most `max_length` characters that match the pattern, and that `parse` accepts.
 
-    Other strings raise an error with this code and detail. pydantic checks the pattern without calls of own functions.
+    Other strings, and all errors of `parse`, become an error with this code and detail. pydantic checks the pattern
+    without calls of own functions.
     """
 
     def validator(_source: object, _handler: object) -> CoreSchema:
@@ -48,13 +49,6 @@ def text(max_length: int, pattern: str = SINGLE_LINE_PATTERN, detail: str = SING
     """Return the rule of a text, which the domain trims."""
     json_schema = {"type": "string", "minLength": 1, "maxLength": max_length, "pattern": pattern}
     return text_pattern(pattern, detail, json_schema, max_length=max_length)
-
-
-def _parse_time(value: str) -> datetime:
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError from error
 
 
 E = TypeVar("E", bound=StrEnum)
@@ -126,7 +120,7 @@ InputDatetime = Annotated[
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$",
         "Must be a time of the form 2026-12-31T23:59:59Z.",
         {"type": "string", "format": "date-time", "maxLength": 32},
-        _parse_time,
+        lambda value: datetime.fromisoformat(value.upper()).astimezone(UTC),
     ),
 ]
 """A time in a request: RFC 3339 with any offset."""

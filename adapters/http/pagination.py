@@ -53,7 +53,7 @@ class CursorCodec:
         return base64.urlsafe_b64encode(head + self._signature(head, resource, filters)).decode("ascii")
 
     def decode(self, cursor: str, kind: type[T], *, resource: str, filters: Filters) -> T:
-        """Return what the page starts after: an ID in a list, a position in search results.
+        """Return the start of the page: an ID in a list, a position in search results.
 
         Raises ProblemError unless `encode` returned this cursor for this kind, this resource and these filters.
         """
@@ -84,7 +84,7 @@ class PageRequest:
         self._filters = filters
 
     def after(self, kind: type[T]) -> T | None:
-        """Return what the page starts after (`CursorCodec.decode`). Raises ProblemError for an invalid cursor."""
+        """Return the ID or the position after which the page starts. Raises ProblemError for an invalid cursor."""
         if self._cursor is None:
             return None
         return self._codec.decode(self._cursor, kind, resource=self._path, filters=self._filters)

@@ -43,7 +43,7 @@ class RequestContext:
     """
 
     write_monitor: WriteTimeoutMonitor | None = None
-    """The monitor of the connection, None if the ASGI server is not ours."""
+    """The monitor of the connection. Other ASGI servers have none."""
     rejection: ProblemError | None = None
     """The reason for which the request must not reach a route. The protocol can set it until the body is complete."""
     close_after = False
