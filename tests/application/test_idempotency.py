@@ -23,6 +23,8 @@ from domain.users import EmailAlreadyRegisteredError, User
 from tests.support.factories import (
     a_request,
     make_idempotency_record,
+    make_user,
+    store,
     stored_api_keys,
     stored_posts,
     stored_users,
