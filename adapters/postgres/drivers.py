@@ -7,9 +7,10 @@ the Result layers cost more CPU than the driver and the network together: 703 µ
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, LiteralString, cast
 
 import asyncpg
@@ -43,24 +44,17 @@ class Driver(ABC):
     """The differences between the drivers. Errors of the driver pass through unchanged."""
 
     name: ClassVar[str]
+    connect: ClassVar[Callable[..., Awaitable[Any]]]
+    """Returns a new connection. The arguments are those of the driver."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._compiled: dict[ClauseElement, CompiledStatement] = {}
+        self.compile = cache(self._compile)
+        """Returns the compiled statement, from a cache."""
 
-    def compile(self, statement: ClauseElement) -> CompiledStatement:
-        """Return the compiled statement, from a cache."""
-        query = self._compiled.get(statement)
-        if query is None:
-            compiled = cast("SQLCompiler", statement.compile(dialect=self._dialect))
-            names = compiled.positiontup or list(compiled.binds)
-            query = self._compiled[statement] = CompiledStatement(compiled.string, tuple(names))
-        return query
-
-    @staticmethod
-    @abstractmethod
-    async def connect(*args: Any, **arguments: Any) -> Any:
-        """Return a new connection. The arguments are those of the driver."""
+    def _compile(self, statement: ClauseElement) -> CompiledStatement:
+        compiled = cast("SQLCompiler", statement.compile(dialect=self._dialect))
+        return CompiledStatement(compiled.string, tuple(compiled.positiontup or compiled.binds))
 
     @staticmethod
     @abstractmethod
@@ -76,9 +70,9 @@ class Driver(ABC):
     async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Execute a statement, and return its rows."""
 
-    @abstractmethod
     async def execute(self, connection: Any, command: LiteralString) -> None:
         """Execute a command without parameters and rows."""
+        await connection.execute(command)
 
     @abstractmethod
     def is_idle(self, connection: Any) -> bool:
@@ -89,8 +83,9 @@ class Driver(ABC):
     def close(connection: Any) -> None:
         """Close an idle connection without waiting for the server."""
 
+    @staticmethod
     @abstractmethod
-    def abort(self, connection: Any) -> None:
+    def abort(connection: Any) -> None:
         """Abort the connection locally, so that all waiting calls fail at once."""
 
     @abstractmethod
@@ -102,11 +97,7 @@ class AsyncpgDriver(Driver):
     """`postgresql+asyncpg://`."""
 
     name = "asyncpg"
-
-    @staticmethod
-    @override
-    async def connect(*args: Any, **arguments: Any) -> Any:
-        return await asyncpg.connect(*args, **arguments)
+    connect = staticmethod(asyncpg.connect)
 
     @staticmethod
     @override
@@ -127,21 +118,15 @@ class AsyncpgDriver(Driver):
         return rows
 
     @override
-    async def execute(self, connection: Any, command: LiteralString) -> None:
-        await connection.execute(command)
-
-    @override
     def is_idle(self, connection: asyncpg.Connection) -> bool:
         return not connection.is_closed() and not connection.is_in_transaction()
 
     @staticmethod
     @override
-    def close(connection: asyncpg.Connection) -> None:
+    def abort(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
-    @override
-    def abort(self, connection: asyncpg.Connection) -> None:
-        connection.terminate()
+    close = abort
 
     @override
     def is_closed(self, connection: asyncpg.Connection) -> bool:
@@ -152,11 +137,7 @@ class PsycopgDriver(Driver):
     """`postgresql+psycopg://`."""
 
     name = "psycopg"
-
-    @staticmethod
-    @override
-    async def connect(*args: Any, **arguments: Any) -> Any:
-        return await psycopg.AsyncConnection.connect(*args, **arguments)
+    connect = staticmethod(psycopg.AsyncConnection.connect)
 
     @staticmethod
     @override
@@ -179,10 +160,6 @@ class PsycopgDriver(Driver):
         return rows
 
     @override
-    async def execute(self, connection: Any, command: LiteralString) -> None:
-        await connection.execute(command)
-
-    @override
     def is_idle(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
 
@@ -191,8 +168,9 @@ class PsycopgDriver(Driver):
     def close(connection: psycopg.AsyncConnection[Any]) -> None:
         connection.pgconn.finish()
 
+    @staticmethod
     @override
-    def abort(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def abort(connection: psycopg.AsyncConnection[Any]) -> None:
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as found:
             found.shutdown(socket.SHUT_RDWR)
 

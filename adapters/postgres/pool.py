@@ -79,8 +79,12 @@ class Database:
         self._discarding: set[asyncio.Task[None]] = set()
         self.scheduler = FairScheduler()
         """Limits the decoding of large results per event-loop iteration."""
-        self.begin_command = _begin_command(options)
+        self.begin_command: LiteralString = "BEGIN"
         """The command that starts a transaction."""
+        if not options.prepared_statements:
+            # A shared connection can have the settings of a previous client.
+            for name, value in {"timezone": "UTC", **options.server_settings}.items():
+                self.begin_command += f"; SET LOCAL {name} = '{value}'"
 
     async def connect(self) -> PoolProxiedConnection:
         """Return a connection from the pool. The caller releases or discards it.
@@ -93,7 +97,14 @@ class Database:
             return await self._check_out()
         loop = asyncio.get_running_loop()
         due = loop.time() + self.options.attempt_timeout
-        await self._wait_for_slot()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.options.pool_timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise StorageBusyError from None
+        finally:
+            self._waiting -= 1
         try:
             async with asyncio.timeout_at(due):
                 return await self._check_out()
@@ -134,16 +145,6 @@ class Database:
     def dedicated_pool(self) -> "Database":
         """Return a separate pool with one connection, which does not wait behind requests."""
         return Database(self._engine.url, replace(self.options, pool_size=1))
-
-    async def _wait_for_slot(self) -> None:
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self.options.pool_timeout):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise StorageBusyError from None
-        finally:
-            self._waiting -= 1
 
     @property
     def usage(self) -> PoolUsage:
@@ -188,15 +189,6 @@ class Database:
                 async with asyncio.timeout(DISCARD_TIMEOUT_SECONDS):
                     await self._engine.dispose()
                     return
-
-
-def _begin_command(options: DatabaseOptions) -> LiteralString:
-    if options.prepared_statements:
-        return "BEGIN"
-    # A shared connection can have the settings of a previous client.
-    settings = {"timezone": "UTC", **options.server_settings}
-    local = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
-    return f"BEGIN{local}"
 
 
 def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:

@@ -1,20 +1,10 @@
 """Maps entities to rows and back. Columns, parameters and statements derive from the table."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    Select,
-    Table,
-    Update,
-    bindparam,
-    delete,
-    literal_column,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Integer, Select, Table, Update, bindparam, delete, literal_column, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningDelete
 
@@ -42,8 +32,7 @@ class RowMapper(Generic[E]):
         write_only: frozenset[str] = frozenset(),
     ) -> None:
         self._build = build
-        self._write = write or {}
-        self._attributes = [column.name for column in table.c if column.name not in self._write]
+        self._read = {column.name: attrgetter(column.name) for column in table.c} | dict(write or {})
         self._keys = [column.name for column in table.primary_key]
         self.table = table
         self.columns = tuple(column for column in table.c if column.name not in write_only)
@@ -59,10 +48,7 @@ class RowMapper(Generic[E]):
 
     def values(self, entity: E) -> dict[str, Any]:
         """Return the value of each column of the table."""
-        values = {name: getattr(entity, name) for name in self._attributes}
-        for name, compute in self._write.items():
-            values[name] = compute(entity)
-        return values
+        return {name: read(entity) for name, read in self._read.items()}
 
     def select(self) -> Select[Any]:
         """Return a query for `columns`."""
@@ -80,16 +66,13 @@ class RowMapper(Generic[E]):
 
     def insert_where(self, condition: ColumnElement[Any]) -> Insert:
         """Return the insertion of `values`, which inserts no row if the condition is false."""
-        columns = self.table.c
-        parameters = select(*[bindparam(column.name, type_=column.type) for column in columns])
-        return insert(self.table).from_select([column.name for column in columns], parameters.where(condition))
+        parameters = select(*[bindparam(column.name, type_=column.type) for column in self.table.c])
+        return insert(self.table).from_select(list(self._read), parameters.where(condition))
 
     def update_version(self) -> Update:
         """Return the update of one version of a row to `values`. The key and `created_at` do not change."""
         fixed = {*self._keys, "created_at"}
-        changes: dict[str, Any] = {
-            column.name: bindparam(column.name) for column in self.table.c if column.name not in fixed
-        }
+        changes: dict[str, Any] = {name: bindparam(name) for name in self._read if name not in fixed}
         return update(self.table).where(*self._stored()).values(changes).returning(WRITTEN)
 
     def delete_version(self) -> ReturningDelete[Any]:

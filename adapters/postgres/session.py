@@ -9,8 +9,8 @@ execute the parts of one statement on different connections.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, LiteralString
+from contextlib import suppress
+from typing import Any, LiteralString, NamedTuple
 
 from sqlalchemy import ClauseElement, PoolProxiedConnection
 
@@ -18,10 +18,11 @@ from adapters.postgres.drivers import Row
 from adapters.postgres.event_loop_fairness import SMALL_PAGE_ROWS
 from adapters.postgres.pool import Database
 from adapters.postgres.sqlstate import (
+    INTEGRITY_CONSTRAINT_VIOLATION,
     NO_CONSTRAINTS,
+    SERVER_REJECTIONS,
     ConstraintErrors,
-    is_integrity_error,
-    is_server_rejection,
+    sqlstate_of,
     to_port_error,
 )
 from application.ports import (
@@ -37,8 +38,7 @@ async def raise_concurrent_update() -> None:
     raise ConcurrentUpdateError
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """A statement that returns a row per written row, and the function to call if it returns no row."""
 
     statement: ClauseElement
@@ -53,39 +53,31 @@ class PgSession:
     at once: a frozen server neither responds nor closes the connection.
     """
 
-    __slots__ = (
-        "_begun",
-        "_broken",
-        "_connection",
-        "_constraints",
-        "_database",
-        "_failure",
-        "_readonly",
-        "_timed_out",
-        "_timer",
-        "_writes",
-    )
-
     def __init__(self, database: Database, *, readonly: bool, constraints: ConstraintErrors = NO_CONSTRAINTS) -> None:
         self._database = database
         self._constraints = constraints
         self._readonly = readonly
         self._connection: PoolProxiedConnection | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._writes: list[Write] = []
         self._begun = False
         self._broken = False
         self._timed_out = False
         self._failure: Exception | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     async def fetch(
-        self, statement: ClauseElement, parameters: Mapping[str, Any], *, in_transaction: bool = False
+        self, statement: ClauseElement, parameters: Mapping[str, Any], *, writes: bool = False
     ) -> Sequence[Row]:
-        """Execute a statement immediately, and return its rows. Its error is kept for `commit`."""
+        """Execute a statement immediately, and return its rows. Its error is kept for `end`.
+
+        If it writes, it is executed in the transaction of the unit of work.
+        """
+        if writes:
+            self._require_writable()
         try:
-            if in_transaction or self._writes:
-                await self._flush()
-            rows = await self._fetch(statement, parameters)
+            if writes or self._writes:
+                await self._flush(in_transaction=True)
+            rows = await self._execute(statement, parameters)
         except BaseException as error:
             self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
             raise
@@ -103,38 +95,21 @@ class PgSession:
         self._require_writable()
         self._writes.append(Write(statement, parameters, on_no_row))
 
-    async def write_immediately(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Execute a statement that writes, and return its rows. The writes are committed with the unit of work."""
-        self._require_writable()
-        return await self.fetch(statement, parameters, in_transaction=True)
+    async def end(self, *, commit: bool) -> None:
+        """Commit after the deferred writes or roll back, and release the connection.
 
-    async def commit(self) -> None:
-        """Send the deferred writes, commit, and release the connection.
-
-        Raises an earlier error of the session again, if the block suppressed it: PostgreSQL would execute COMMIT as a
-        rollback, without an error.
+        A commit raises an earlier error of the session again, if the block suppressed it: PostgreSQL would execute
+        COMMIT as a rollback, without an error. A rollback raises no database error.
         """
-        if self._failure is not None:
-            raise self._failure
-        if len(self._writes) == 1 and not self._begun:
-            await self._send(self._writes.pop(), is_commit=True)
-        elif self._writes:
-            await self._flush()
-        if self._begun:
-            await self._execute("COMMIT", is_commit=True)
-            self._begun = False
-        await self._release()
-
-    async def rollback(self) -> None:
-        """Roll back, and release the connection. Raises no database error."""
         try:
-            if self._begun and self._connection is not None and not self._broken:
-                await self._execute("ROLLBACK")
-        except Exception:  # noqa: BLE001 - closing the connection rolls back too
-            self._broken = True
-        except BaseException:
-            self._broken = True
-            raise
+            if commit:
+                if self._failure is not None:
+                    raise self._failure
+                if self._writes:
+                    await self._flush(in_transaction=len(self._writes) > 1)
+                if self._begun:
+                    self._begun = False
+                    await self._execute("COMMIT", {}, is_commit=True)
         finally:
             await self._release()
 
@@ -142,51 +117,41 @@ class PgSession:
         if self._readonly:
             raise RuntimeError("This unit of work is read-only.")
 
-    async def _flush(self) -> None:
-        await self._begin()
-        writes, self._writes = self._writes, []
-        for write in writes:
-            await self._send(write)
-
-    async def _send(self, write: Write, *, is_commit: bool = False) -> None:
-        rows = await self._fetch(write.statement, write.parameters, is_commit=is_commit)
-        if not rows and write.on_no_row is not None:
-            await write.on_no_row()
-
-    async def _fetch(
-        self, statement: ClauseElement, parameters: Mapping[str, Any], *, is_commit: bool = False
-    ) -> Sequence[Row]:
-        """Execute a statement. `is_commit` is True if it commits by itself, unless a transaction has started."""
-        connection = self._connection
-        if connection is None:
-            connection = await self._connect()
-        try:
-            return await self._database.driver.fetch(connection.driver_connection, statement, parameters)
-        except BaseException as error:
-            self._handle_error(connection, error, is_commit=is_commit and not self._begun)
-            raise
-
-    async def _execute(self, command: LiteralString, *, is_commit: bool = False) -> None:
-        connection = self._connection or await self._connect()
-        try:
-            await self._database.driver.execute(connection.driver_connection, command)
-        except BaseException as error:
-            self._handle_error(connection, error, is_commit=is_commit)
-            raise
-
-    async def _connect(self) -> PoolProxiedConnection:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._database.options.attempt_timeout
-        connection = self._connection = await self._database.connect()
-        self._timer = loop.call_at(due, self._abort, connection)
-        if not self._database.options.prepared_statements:
-            await self._begin()
-        return connection
-
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self._execute(self._database.begin_command)
+            await self._execute(self._database.begin_command, {})
+
+    async def _flush(self, *, in_transaction: bool) -> None:
+        """Send the deferred writes. Without a transaction, each of them commits."""
+        if in_transaction:
+            await self._begin()
+        writes, self._writes = self._writes, []
+        for write in writes:
+            rows = await self._execute(write.statement, write.parameters, is_commit=True)
+            if not rows and write.on_no_row is not None:
+                await write.on_no_row()
+
+    async def _execute(
+        self, statement: ClauseElement | LiteralString, parameters: Mapping[str, Any], *, is_commit: bool = False
+    ) -> Sequence[Row]:
+        """Execute a statement or a command. `is_commit` is True if it commits, unless a transaction has started."""
+        database, connection = self._database, self._connection
+        if connection is None:
+            loop = asyncio.get_running_loop()
+            due = loop.time() + database.options.attempt_timeout
+            connection = self._connection = await database.connect()
+            self._timer = loop.call_at(due, self._abort, connection)
+            if not database.options.prepared_statements:
+                await self._begin()
+        try:
+            if isinstance(statement, str):
+                await database.driver.execute(connection.driver_connection, statement)
+                return []
+            return await database.driver.fetch(connection.driver_connection, statement, parameters)
+        except BaseException as error:
+            self._handle_error(connection, error, is_commit=is_commit and not self._begun)
+            raise
 
     def _abort(self, connection: PoolProxiedConnection) -> None:
         self._timed_out = self._broken = True
@@ -194,29 +159,36 @@ class PgSession:
 
     def _handle_error(self, connection: PoolProxiedConnection, error: BaseException, *, is_commit: bool) -> None:
         """Mark the connection as broken if needed, and raise the port error of a driver error, if any."""
-        self._broken = self._broken or not is_integrity_error(error)
+        state = sqlstate_of(error) or ""
+        self._broken = self._broken or not state.startswith(INTEGRITY_CONSTRAINT_VIOLATION)
         if isinstance(error, Exception):
             self._database.report_error(error)
-            lost = self._database.driver.is_closed(connection.driver_connection)
-            port_error = to_port_error(error, connection_lost=lost or self._timed_out, constraints=self._constraints)
+            lost = self._timed_out or self._database.driver.is_closed(connection.driver_connection)
+            port_error = to_port_error(error, connection_lost=lost, constraints=self._constraints)
             if isinstance(port_error, StorageUnavailableError):
                 if self._timed_out:
                     raise StorageTimeoutError from error
-                if is_commit and not is_server_rejection(error):
+                if is_commit and state not in SERVER_REJECTIONS:
                     raise CommitResultUnknownError from error
             if port_error is not None:
                 raise port_error from error
 
     async def _release(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
+        """Roll back an open transaction, and return the connection to the pool. Raises no database error."""
+        if self._connection is None:
             return
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._broken or not self._database.driver.is_idle(connection.driver_connection):
-            await self._database.discard(connection)
-        else:
-            self._database.release(connection)
+        try:
+            if self._begun and not self._broken:
+                with suppress(Exception):
+                    await self._execute("ROLLBACK", {})
+        finally:
+            connection, self._connection = self._connection, None
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._broken or not self._database.driver.is_idle(connection.driver_connection):
+                await self._database.discard(connection)
+            else:
+                self._database.release(connection)
 
 
 class PgRepository:

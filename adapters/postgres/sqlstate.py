@@ -19,17 +19,23 @@ ConstraintErrors = Mapping[str, Callable[[], Exception]]
 """The error that a violation of each constraint means, by the name of the constraint."""
 
 NO_CONSTRAINTS: ConstraintErrors = {}
-_SERIALIZATION_ERRORS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
-# admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout, idle_in_transaction_session_timeout,
-# too_many_connections. Rejected connections: invalid_authorization_specification, invalid_password,
-# invalid_catalog_name. After a failover to a standby: read_only_sql_transaction.
-_UNAVAILABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300", "28000", "28P01", "3D000", "25006"}
-_SERVER_REJECTIONS = {"57P03", "25P03", "53300", "28000", "28P01", "3D000", "25006"}
-_QUERY_CANCELED = "57014"  # statement_timeout, because of a lock or an overloaded server
+INTEGRITY_CONSTRAINT_VIOLATION = "23"
+"""The class of violated constraints. The connection stays usable."""
+# cannot_connect_now, idle_in_transaction_session_timeout, too_many_connections. Rejected connections:
+# invalid_authorization_specification, invalid_password, invalid_catalog_name. After a failover to a standby:
+# read_only_sql_transaction.
+SERVER_REJECTIONS = frozenset({"57P03", "25P03", "53300", "28000", "28P01", "3D000", "25006"})
+"""With these, the server reports that it did not execute the statement."""
 _CONNECTION_EXCEPTION = "08"
+_PORT_ERRORS: Mapping[str, type[TransientStorageError]] = {
+    "40001": ConcurrentUpdateError,  # serialization_failure
+    "40P01": ConcurrentUpdateError,  # deadlock_detected
+    "57014": StorageBusyError,  # query_canceled: statement_timeout, because of a lock or an overloaded server
+    # admin_shutdown, crash_shutdown, idle_session_timeout
+    **dict.fromkeys(SERVER_REJECTIONS | {"57P01", "57P02", "57P05"}, StorageUnavailableError),
+}
 # "cached plan must not change result type", after a migration. The text depends on the language of the server.
 _OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")
-_INTEGRITY_CONSTRAINT_VIOLATION = "23"
 
 
 def to_port_error(
@@ -40,9 +46,9 @@ def to_port_error(
     `connection_lost` is True if the connection is closed.
     """
     for cause in _causes(error):
-        state = _sqlstate(cause)
-        if state is not None:
-            return _by_sqlstate(cause, state, constraints)
+        if (state := _sqlstate(cause)) is not None:
+            port_error = _by_sqlstate(cause, state, constraints)
+            return port_error() if port_error else None
         if isinstance(cause, OSError):
             return StorageUnavailableError()
         if connection_lost and isinstance(cause, asyncpg.InterfaceError | asyncpg.InternalClientError | psycopg.Error):
@@ -55,27 +61,13 @@ def sqlstate_of(error: BaseException) -> str | None:
     return next((state for cause in _causes(error) if (state := _sqlstate(cause)) is not None), None)
 
 
-def is_integrity_error(error: BaseException) -> bool:
-    """Return True if a constraint was violated. The connection stays usable."""
-    return any((_sqlstate(cause) or "").startswith(_INTEGRITY_CONSTRAINT_VIOLATION) for cause in _causes(error))
-
-
-def is_server_rejection(error: BaseException) -> bool:
-    """Return True if the server reported that it did not execute the statement."""
-    return any(_sqlstate(cause) in _SERVER_REJECTIONS for cause in _causes(error))
-
-
-def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Exception | None:
-    if state in _SERIALIZATION_ERRORS:
-        return ConcurrentUpdateError()
-    if state in _UNAVAILABLE or state.startswith(_CONNECTION_EXCEPTION):
-        return StorageUnavailableError()
-    if state == _QUERY_CANCELED:
-        return StorageBusyError()
+def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Callable[[], Exception] | None:
+    if state.startswith(_CONNECTION_EXCEPTION):
+        return StorageUnavailableError
     if (state, _detail(error, psycopg="source_function", asyncpg="server_source_function")) == _OUTDATED_PLAN:
-        return TransientStorageError()
-    meaning = constraints.get(_detail(error, psycopg="constraint_name", asyncpg="constraint_name") or "")
-    return meaning() if meaning else None
+        return TransientStorageError
+    constraint = _detail(error, psycopg="constraint_name", asyncpg="constraint_name")
+    return _PORT_ERRORS.get(state) or constraints.get(constraint or "")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

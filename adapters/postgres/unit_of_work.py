@@ -50,11 +50,4 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is not None:
-            await self._session.rollback()
-            return
-        try:
-            await self._session.commit()
-        except BaseException:
-            await self._session.rollback()
-            raise
+        await self._session.end(commit=kind is None)

@@ -61,7 +61,7 @@ class SqlAlchemyIdempotencyRepository(PgRepository, IdempotencyRepository):
 
     @override
     async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:
-        if await self._session.write_immediately(_ADD, _MAPPER.values(record) | _lock_id(record)):
+        if await self._session.fetch(_ADD, _MAPPER.values(record) | _lock_id(record), writes=True):
             return None
         rows = await self._session.fetch(_GET, {"api_key_id": record.api_key_id, "key_hash": record.key_hash})
         stored = _MAPPER.entity(rows[0]) if rows else None
@@ -71,7 +71,7 @@ class SqlAlchemyIdempotencyRepository(PgRepository, IdempotencyRepository):
 
     @override
     async def purge(self, *, now: datetime, limit: int) -> int:
-        return len(await self._session.write_immediately(_PURGE, {"now": now, "limit": limit}))
+        return len(await self._session.fetch(_PURGE, {"now": now, "limit": limit}, writes=True))
 
     @override
     async def oldest_expiry(self) -> datetime | None:

@@ -6,9 +6,8 @@ which are merged. The number of drafts by different users in between does not ma
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -67,8 +66,7 @@ _IN_TEXT = TEXT_TOKENS.bool_op("@@")(_QUERY)
 _UNSEEN = select(_QUERY).scalar_subquery()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostFilter:
+class PostFilter(NamedTuple):
     """A filter of posts: by author, by status, and by the reader who must be able to read them. None matches all."""
 
     author_id: UUID | None = None
@@ -85,15 +83,7 @@ class PostFilter:
 
     def statement_arguments(self) -> dict[str, Any]:
         """Return the arguments of `list_statement` and `search_statement` for this filter."""
-        return {
-            "author_id": self.author_id is not None,
-            "status": self.status,
-            "reader_id": self.reader_id is not None,
-        }
-
-    def parameters(self) -> dict[str, UUID | None]:
-        """Return the SQL parameters for this filter."""
-        return {"author_id": self.author_id, "reader_id": self.reader_id}
+        return self._asdict() | {"author_id": self.author_id is not None, "reader_id": self.reader_id is not None}
 
 
 def all_of(tokens: Collection[str]) -> str:
@@ -105,7 +95,7 @@ def all_of(tokens: Collection[str]) -> str:
 def list_statement(*, after: bool, author_id: bool, status: PostStatus | None, reader_id: bool) -> Select[Any]:
     """Return the statement for a page of a list. A reader is combined neither with an author nor with a status."""
     where = [_AFTER] if after else []
-    return _newest(where, author_id=author_id, status=status, reader_id=reader_id)
+    return _newest([*where, *_conditions(author_id=author_id, status=status)], reader_id=reader_id)
 
 
 @cache
@@ -114,17 +104,24 @@ def search_statement(*, after: bool | None, author_id: bool, status: PostStatus 
 
     `after` is `in_title` of the last post on the previous page, None for the first page. Matches in titles come first.
     """
-    choice: dict[str, Any] = {"author_id": author_id, "status": status, "reader_id": reader_id}
+    where = _conditions(author_id=author_id, status=status)
+    after_last = [*where, _AFTER] if after is not None else where
     if after is False:
-        sources = _sources([_AFTER], in_title=False, **choice)
+        sources = _sources(after_last, in_title=False, reader_id=reader_id)
     else:
-        first = union_all(*_sources([_AFTER] if after else [], in_title=True, **choice)).cte("first")
-        sources = [select(*first.c), *_sources([_count(first) < _LIMIT], in_title=False, **choice)]
+        first = union_all(*_sources(after_last, in_title=True, reader_id=reader_id)).cte("first")
+        rest = _sources([*where, _count(first) < _LIMIT], in_title=False, reader_id=reader_id)
+        sources = [select(*first.c), *rest]
     both = union_all(*sources).subquery("found")
     return select(*both.c).order_by(both.c.in_title.desc(), both.c.id.desc()).limit(_LIMIT)
 
 
-def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]]:
+def _conditions(*, author_id: bool, status: PostStatus | None) -> list[ColumnElement[bool]]:
+    author = [POSTS.c.author_id == bindparam("author_id")] if author_id else []
+    return author if status is None else [*author, _has_status(status)]
+
+
+def _sources(where: Where, *, in_title: bool, reader_id: bool) -> list[Select[Any]]:
     """Return two statements for the newest posts of one rank, only one of which returns rows.
 
     The planner assumes that tokens are independent of each other and of time, and has statistics only after ANALYZE.
@@ -133,10 +130,11 @@ def _sources(where: Where, *, in_title: bool, **choice: Any) -> list[Select[Any]
     """
     rank = (true() if in_title else false()).label("in_title")
     has = [_IN_TITLE] if in_title else [_IN_TEXT, not_(_IN_TITLE)]
-    passed = _scan_budget(_newest(where, max_rows=_SCAN_ROWS_PER_ITEM * _LIMIT, **choice), in_title=in_title)
+    passed = _scan_budget(_newest(where, reader_id=reader_id, max_rows=_SCAN_ROWS_PER_ITEM * _LIMIT), in_title=in_title)
     walk = select(*passed.c[:-1], rank).where(passed.c.length <= _SCAN_BYTES_PER_ITEM * _LIMIT, *has)
     met = walk.order_by(passed.c.id.desc()).limit(_LIMIT).cte("met_title" if in_title else "met_text")
-    newest = _sorted([*where, _count(met) < _LIMIT], in_title=in_title, **choice)
+    sorted_where = [*where, _count(met) < _LIMIT, *([READABLE] if reader_id else [])]
+    newest = _sorted(sorted_where, in_title=in_title)
     return [
         select(*met.c).where(_count(met) >= _LIMIT),
         select(*MAPPER.columns, rank).where(POSTS.c.id == func.any(func.array(newest.scalar_subquery()))),
@@ -151,44 +149,33 @@ def _scan_budget(posts: Select[Any], *, in_title: bool) -> Subquery:
     return select(*each.c, passed.label("length")).subquery("posts")
 
 
-def _sorted(where: Where, *, in_title: bool, **choice: Any) -> Select[Any]:
+def _sorted(where: Where, *, in_title: bool) -> Select[Any]:
     """Return the statement for the IDs of the newest posts of one rank among all matches of the search index."""
     # Not in the order of the ID index, which would tokenize each text.
-    ids = _optimization_barrier(_indexed(where, in_title=in_title, **choice)).subquery("ids")
+    ids = _indexed(where, in_title=in_title).subquery("ids")
     newest = select(ids.c.id).order_by(ids.c.id.desc()).limit(_LIMIT)
     if in_title:
         return newest
     # Both from the search index: to tokenize each title would take ten times as long.
-    titles = _optimization_barrier(_indexed(where, in_title=True, **choice)).subquery("titles")
+    titles = _indexed(where, in_title=True).subquery("titles")
     return newest.where(not_(exists().where(titles.c.id == ids.c.id)))
 
 
-def _indexed(where: Where, *, in_title: bool, reader_id: bool, **choice: Any) -> Select[Any]:
+def _indexed(where: Where, *, in_title: bool) -> Select[Any]:
     """Return the statement for the IDs of all matches of the search index, without order."""
     has = (TITLE_TOKENS if in_title else TEXT_TOKENS).bool_op("@@")(_UNSEEN)
-    some = _filter_by(select(POSTS.c.id).where(*where, has), **choice)
-    return some.where(READABLE) if reader_id else some
+    # OFFSET 0 is an optimization fence.
+    return select(POSTS.c.id).where(*where, has).offset(literal_column("0"))
 
 
 def _count(rows: CTE) -> ColumnElement[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _newest(where: Where, *, reader_id: bool, max_rows: ColumnElement[int] = _LIMIT, **choice: Any) -> Select[Any]:
+def _newest(where: Where, *, reader_id: bool, max_rows: ColumnElement[int] = _LIMIT) -> Select[Any]:
     """Return the statement for the newest posts that match a filter."""
-    newest = _filter_by(MAPPER.select().where(*where), **choice).order_by(POSTS.c.id.desc()).limit(max_rows)
+    newest = MAPPER.select().where(*where).order_by(POSTS.c.id.desc()).limit(max_rows)
     if not reader_id:
         return newest
     both = union_all(newest.where(_OWN), newest.where(_has_status(PostStatus.PUBLISHED))).subquery()
     return select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()).limit(max_rows)
-
-
-def _optimization_barrier(statement: Select[Any]) -> Select[Any]:
-    # OFFSET 0 is an optimization fence.
-    return statement.offset(literal_column("0"))
-
-
-def _filter_by(statement: Select[Any], *, author_id: bool, status: PostStatus | None) -> Select[Any]:
-    if author_id:
-        statement = statement.where(POSTS.c.author_id == bindparam("author_id"))
-    return statement if status is None else statement.where(_has_status(status))

@@ -70,11 +70,13 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Post]:
-        choice = PostFilter(author_id=author_id, status=status, reader_id=reader_id).simplify()
+        choice = PostFilter(author_id, status, reader_id).simplify()
         if choice is None:
             return []
-        statement = list_statement(after=after is not None, **choice.statement_arguments())
-        rows = await self._session.fetch(statement, {"limit": limit, "after": after, **choice.parameters()})
+        rows = await self._session.fetch(
+            list_statement(after=after is not None, **choice.statement_arguments()),
+            {"limit": limit, "after": after, **choice._asdict()},
+        )
         return MAPPER.entities(rows)
 
     @override
@@ -88,12 +90,13 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[SearchHit]:
-        choice = PostFilter(author_id=author_id, status=status, reader_id=reader_id).simplify()
+        choice = PostFilter(author_id, status, reader_id).simplify()
         if choice is None or not is_searchable(words):
             return []
-        statement = search_statement(after=None if after is None else after.in_title, **choice.statement_arguments())
-        parameters = {"query": all_of(words), "limit": limit, "after": after and after.id, **choice.parameters()}
-        rows = await self._session.fetch(statement, parameters)
+        rows = await self._session.fetch(
+            search_statement(after=after and after.in_title, **choice.statement_arguments()),
+            {"query": all_of(words), "limit": limit, "after": after and after.id, **choice._asdict()},
+        )
         return [SearchHit(post=MAPPER.entity(row[:-1]), in_title=row[-1]) for row in rows]
 
     @override

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from adapters.postgres.pool import Database
-from adapters.postgres.schema.state import script_directory
-from adapters.postgres.schema.version import applied_revisions
+from adapters.postgres.schema.state import applied_revisions, script_directory
 from migrations.runner.phases import Phase, phase_of, safe_from, with_ancestors
 from migrations.sql.locks import SchemaObjects
 

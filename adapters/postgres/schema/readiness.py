@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from adapters.postgres.pool import Database
-from adapters.postgres.schema.state import SchemaState, schema_state
-from adapters.postgres.schema.version import SchemaUnreadableError
+from adapters.postgres.schema.state import SchemaState, SchemaUnreadableError, schema_state
 from application.ports import StorageBusyError, TransientStorageError
 
 SCHEMA_AHEAD = (True, "newer than this release")

@@ -5,17 +5,34 @@ from enum import StrEnum
 from functools import cache
 from importlib.metadata import version
 from types import MappingProxyType
+from typing import Any
 
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL
+from sqlalchemy import URL, Select, Text, column, func, literal_column, select, table
 
 from adapters.postgres.pool import Database
-from adapters.postgres.schema.version import applied_revisions, record_of_revisions
-from adapters.postgres.sqlstate import to_port_error
+from adapters.postgres.session import PgSession
+from adapters.postgres.sqlstate import sqlstate_of, to_port_error
+from application.ports import TransientStorageError
 from migrations.runner.alembic_config import alembic_config
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, decode_applied, expand_heads, version_key, with_ancestors
+
+_APPLIED = select(column("version_num", Text)).select_from(table("alembic_version"))
+_RECORD = select(func.obj_description(literal_column("'alembic_version'::regclass"), literal_column("'pg_class'")))
+_UNDEFINED_TABLE = "42P01"
+
+
+class SchemaUnreadableError(TransientStorageError):
+    """The schema version cannot be read, for example because of a missing privilege.
+
+    The message contains the SQLSTATE, but no database text.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        state = sqlstate_of(error)
+        super().__init__(f"cannot read schema version ({f'SQLSTATE {state}' if state else type(error).__name__})")
 
 
 class SchemaState(StrEnum):
@@ -47,12 +64,21 @@ def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND
         raise meaning from error
 
 
+async def applied_revisions(database: Database) -> frozenset[str]:
+    """Return the latest applied revisions, without their ancestors. The set is empty for an empty database.
+
+    Raises a TransientStorageError if the database is unavailable.
+    """
+    return frozenset(await _query(database, _APPLIED))
+
+
 async def schema_state(database: Database) -> SchemaState:
     """Return the state of the schema. Raises a TransientStorageError if the database is unavailable."""
     directory, applied = script_directory(), await applied_revisions(database)
-    is_known = applied <= with_ancestors(directory, applied)
-    record = {} if is_known else decode_applied(await record_of_revisions(database))
-    return compare_revisions(directory, applied, record)
+    if applied <= with_ancestors(directory, applied):
+        return compare_revisions(directory, applied)
+    # The record of all applied revisions that the last migration wrote.
+    return compare_revisions(directory, applied, decode_applied("".join(await _query(database, _RECORD))))
 
 
 def compare_revisions(
@@ -71,3 +97,18 @@ def compare_revisions(
     if any(release and version_key(release) > version_key(version("hexapost")) for release in record.values()):
         return SchemaState.INCOMPATIBLE
     return SchemaState.AHEAD if needed <= known | record.keys() else SchemaState.BEHIND
+
+
+async def _query(database: Database, statement: Select[Any]) -> list[str]:
+    """Return the values of a query, or no values if the table does not exist."""
+    session = PgSession(database, readonly=True)
+    try:
+        return [value for (value,) in await session.fetch(statement, {}) if value is not None]
+    except TransientStorageError:
+        raise
+    except Exception as error:
+        if sqlstate_of(error) == _UNDEFINED_TABLE:
+            return []
+        raise SchemaUnreadableError(error) from error
+    finally:
+        await session.end(commit=False)
