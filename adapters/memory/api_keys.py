@@ -2,21 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from heapq import nlargest
 from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import Tables, TransactionView
+from adapters.memory.tables import InMemoryRepository, Tables, newest
 from application.ports import ApiKeyRepository
 from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
 
 
-class InMemoryApiKeyRepository(ApiKeyRepository):
+class InMemoryApiKeyRepository(InMemoryRepository, ApiKeyRepository):
     """Stores API keys in memory."""
-
-    def __init__(self, view: TransactionView) -> None:
-        self._view = view
 
     @override
     async def get(self, key_id: UUID) -> ApiKey:
@@ -27,8 +23,7 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
 
     @override
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        found = (key for key in self._view.tables().api_keys.values() if after is None or key.id < after)
-        return nlargest(limit, found, key=lambda key: key.id)
+        return newest(self._view.tables().api_keys.values(), limit=limit, after=after)
 
     @override
     async def add(self, key: ApiKey) -> None:

@@ -5,31 +5,28 @@ from heapq import nsmallest
 
 from typing_extensions import override
 
-from adapters.memory.tables import IdempotencyRecordId, Tables, TransactionView, idempotency_record_id
+from adapters.memory.tables import IdempotencyRecordId, InMemoryRepository, Tables
 from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
 from application.ports import IdempotencyRepository
 
 
-class InMemoryIdempotencyRepository(IdempotencyRepository):
+class InMemoryIdempotencyRepository(InMemoryRepository, IdempotencyRepository):
     """Stores idempotency records in memory."""
-
-    def __init__(self, view: TransactionView) -> None:
-        self._view = view
 
     @override
     async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:
-        tables = self._view.tables()
-        stored = tables.idempotency_records.get(idempotency_record_id(record))
+        id_, tables = (record.api_key_id, record.key_hash), self._view.tables()
+        stored = tables.idempotency_records.get(id_)
         if stored is not None and stored.expires_at > record.created_at:
             return earlier_execution(stored, record)
-        if not self._view.lock("add", idempotency_record_id(record)):
+        if not self._view.lock("add", id_):
             raise IdempotencyInFlightError
         if record.api_key_id not in tables.api_keys:
             raise UnauthenticatedError
 
         def write(tables: Tables) -> None:
-            tables.idempotency_records[idempotency_record_id(record)] = record
+            tables.idempotency_records[id_] = record
 
         self._view.write(write)
         return None
@@ -39,17 +36,13 @@ class InMemoryIdempotencyRepository(IdempotencyRepository):
         removed: list[IdempotencyRecordId] = []
 
         def write(tables: Tables) -> None:
-            expired = (
-                record
-                for id_, record in tables.idempotency_records.items()
-                if record.expires_at <= now
-                and self._view.is_unlocked("add", id_)
-                and self._view.is_unlocked("purge", id_)
-            )
-            removed[:] = map(idempotency_record_id, nsmallest(limit, expired, key=lambda record: record.expires_at))
+            records, view = tables.idempotency_records, self._view
+            unlocked = (id_ for id_ in records if view.is_unlocked("add", id_) and view.is_unlocked("purge", id_))
+            expired = (id_ for id_ in unlocked if records[id_].expires_at <= now)
+            removed[:] = nsmallest(limit, expired, key=lambda id_: records[id_].expires_at)
             for id_ in removed:
-                self._view.lock("purge", id_)
-                del tables.idempotency_records[id_]
+                view.lock("purge", id_)
+                del records[id_]
 
         self._view.write(write)
         self._view.tables()  # executes the write, so that the number is known

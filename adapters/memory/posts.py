@@ -1,23 +1,20 @@
 """Posts in memory."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from heapq import nlargest
 from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import Tables, TransactionView, require_version
+from adapters.memory.tables import InMemoryRepository, Tables, newest, require_version
 from application.ports import PostRepository
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
 from domain.search_tokens import is_searchable, tokenize
 
 
-class InMemoryPostRepository(PostRepository):
+class InMemoryPostRepository(InMemoryRepository, PostRepository):
     """Stores posts in memory."""
-
-    def __init__(self, view: TransactionView) -> None:
-        self._view = view
 
     @override
     async def get(self, post_id: UUID, *, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post:
@@ -36,15 +33,7 @@ class InMemoryPostRepository(PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[Post]:
-        found = (
-            post
-            for post in self._view.tables().posts.values()
-            if (after is None or post.id < after)
-            and author_id in {None, post.author_id}
-            and status in {None, post.status}
-            and _is_readable(post, reader_id)
-        )
-        return nlargest(limit, found, key=lambda post: post.id)
+        return newest(self._filter(author_id, status, reader_id), limit=limit, after=after)
 
     @override
     async def search(
@@ -62,18 +51,11 @@ class InMemoryPostRepository(PostRepository):
             return []
         found = (
             SearchHit(post=post, in_title=query_tokens <= tokenize(post.title))
-            for post in self._view.tables().posts.values()
-            if author_id in {None, post.author_id}
-            and status in {None, post.status}
-            and _is_readable(post, reader_id)
-            and query_tokens <= tokenize(post.text)
+            for post in self._filter(author_id, status, reader_id)
+            if query_tokens <= tokenize(post.text)
         )
-        start = None if after is None else _rank(after)
-        return nlargest(
-            limit,
-            (hit for hit in found if start is None or _rank(hit.position) < start),
-            key=lambda hit: _rank(hit.position),
-        )
+        later = (hit for hit in found if after is None or _rank(hit.position) < _rank(after))
+        return nlargest(limit, later, key=lambda hit: _rank(hit.position))
 
     @override
     async def add(self, post: Post) -> None:
@@ -101,6 +83,11 @@ class InMemoryPostRepository(PostRepository):
             del tables.posts[post.id]
 
         self._view.write(write)
+
+    def _filter(self, author_id: UUID | None, status: PostStatus | None, reader_id: UUID | None) -> Iterator[Post]:
+        for post in self._view.tables().posts.values():
+            if author_id in {None, post.author_id} and status in {None, post.status} and _is_readable(post, reader_id):
+                yield post
 
 
 def _rank(position: SearchPosition) -> tuple[bool, UUID]:

@@ -1,6 +1,5 @@
 """Units of work in memory."""
 
-from types import TracebackType
 from typing import Self
 
 from typing_extensions import override
@@ -44,11 +43,5 @@ class InMemoryUnitOfWork(UnitOfWork):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._view.commit()
-        finally:
-            self._view.release()
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._view.end(commit=kind is None)

@@ -1,22 +1,19 @@
 """Users in memory."""
 
 from collections.abc import Sequence
-from heapq import nlargest
+from dataclasses import replace
 from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import TransactionView
+from adapters.memory.tables import InMemoryRepository, Tables, newest, require_version
 from application.ports import UserRepository
 from domain.email import normalize_email
-from domain.users import User, UserNotFoundError
+from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 
 
-class InMemoryUserRepository(UserRepository):
+class InMemoryUserRepository(InMemoryRepository, UserRepository):
     """Stores users in memory."""
-
-    def __init__(self, view: TransactionView) -> None:
-        self._view = view
 
     @override
     async def get(self, user_id: UUID) -> User:
@@ -33,21 +30,43 @@ class InMemoryUserRepository(UserRepository):
 
     @override
     async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
-        found = (
-            user
-            for user in self._view.tables().users.values()
-            if (after is None or user.id < after) and is_active in {None, user.is_active}
-        )
-        return nlargest(limit, found, key=lambda user: user.id)
+        users = self._view.tables().users.values()
+        return newest((user for user in users if is_active in {None, user.is_active}), limit=limit, after=after)
 
     @override
     async def add(self, user: User) -> None:
-        self._view.write(lambda tables: tables.add_user(user))
+        def write(tables: Tables) -> None:
+            if user.id not in tables.users:
+                _put(tables, user)
+
+        self._view.write(write)
 
     @override
     async def update(self, user: User) -> None:
-        self._view.write(lambda tables: tables.update_user(user))
+        def write(tables: Tables) -> None:
+            before = require_version(tables.users.get(user.id), user.version - 1)
+            del tables.user_ids[normalize_email(before.email)]
+            _put(tables, user)
+
+        self._view.write(write)
 
     @override
     async def delete(self, user: User) -> None:
-        self._view.write(lambda tables: tables.delete_user(user))
+        def write(tables: Tables) -> None:
+            stored = require_version(tables.users.pop(user.id, None), user.version)
+            del tables.user_ids[normalize_email(stored.email)]
+            tables.posts = {id_: post for id_, post in tables.posts.items() if post.author_id != user.id}
+            tables.api_keys = {id_: key for id_, key in tables.api_keys.items() if key.user_id != user.id}
+            tables.idempotency_records = {
+                id_: replace(record, response=b"") if record.subject_id == user.id else record
+                for id_, record in tables.idempotency_records.items()
+                if record.api_key_id in tables.api_keys
+            }
+
+        self._view.write(write)
+
+
+def _put(tables: Tables, user: User) -> None:
+    if tables.user_ids.setdefault(normalize_email(user.email), user.id) != user.id:
+        raise EmailAlreadyRegisteredError
+    tables.users[user.id] = user
