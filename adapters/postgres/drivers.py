@@ -8,7 +8,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, LiteralString, cast
@@ -28,6 +28,9 @@ SERVER_SETTINGS = {
     "client_connection_check_interval": "1000",
 }
 """The settings of each direct connection. A connection pooler rejects them."""
+
+StatementObserver = Callable[[str], AbstractContextManager[object]]
+"""Receives the SQL of each statement, without values. The returned context manager wraps its execution."""
 
 NO_SETTINGS: Mapping[str, str] = {}
 
@@ -180,3 +183,24 @@ class PsycopgDriver(Driver):
 
 
 DRIVERS: Mapping[str, type[Driver]] = {driver.name: driver for driver in (AsyncpgDriver, PsycopgDriver)}
+
+
+def create_driver(dialect: Dialect, observer: StatementObserver | None) -> Driver:
+    """Return the driver of a dialect. Without an observer, statements have no overhead."""
+    driver = DRIVERS[dialect.driver]
+    if observer is None:
+        return driver(dialect)
+    observe = observer
+
+    class InstrumentedDriver(driver):  # type: ignore[misc, valid-type]
+        """Calls the observer around each statement."""
+
+        async def fetch(self, connection: Any, statement: ClauseElement, parameters: Mapping[str, Any]) -> Any:
+            with observe(self.compile(statement).sql):
+                return await super().fetch(connection, statement, parameters)
+
+        async def execute(self, connection: Any, command: LiteralString) -> None:
+            with observe(command):
+                await super().execute(connection, command)
+
+    return InstrumentedDriver(dialect)

@@ -1,7 +1,6 @@
 """Limits the number of result pages that are decoded per event-loop iteration, to keep latency low."""
 
 import asyncio
-from collections import deque
 
 MAX_PAGES_PER_ITERATION = 2
 SMALL_PAGE_ROWS = 10
@@ -15,30 +14,17 @@ class FairScheduler:
     requests by 20 ms.
     """
 
-    __slots__ = ("_running", "_waiting")
-
     def __init__(self) -> None:
-        self._running = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._admitted = 0
 
     async def wait(self) -> None:
         """Wait until one more page may be decoded."""
-        loop = asyncio.get_running_loop()
-        if self._running < MAX_PAGES_PER_ITERATION:
-            if not self._running:
-                loop.call_soon(self._admit_waiting)
-            self._running += 1
-            return
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        await turn
+        while self._admitted == MAX_PAGES_PER_ITERATION:  # noqa: ASYNC110 - `sleep(0)` lasts one iteration
+            await asyncio.sleep(0)
+        if not self._admitted:
+            # At the start of the next iteration, before the waiting pages.
+            asyncio.get_running_loop().call_soon(self._reset)
+        self._admitted += 1
 
-    def _admit_waiting(self) -> None:
-        self._running = 0
-        while self._waiting and self._running < MAX_PAGES_PER_ITERATION:
-            first = self._waiting.popleft()
-            if not first.done():  # the waiting request may have been cancelled
-                first.set_result(None)
-                self._running += 1
-        if self._running:
-            asyncio.get_running_loop().call_soon(self._admit_waiting)
+    def _reset(self) -> None:
+        self._admitted = 0

@@ -4,20 +4,7 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    CheckConstraint,
-    DateTime,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    func,
-    literal_column,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
@@ -27,14 +14,14 @@ MAX_NORMALIZED_EMAIL_LENGTH = 1000
 
 
 # The indexed expressions of the search. `search_tokens` is the SQL version of `domain.search_tokens.tokenize`.
-TITLE_TOKENS = func.search_tokens(literal_column("title", Text), type_=TSVECTOR)
-TEXT_TOKENS = func.search_tokens(literal_column("(title || ' '::text) || content", Text), type_=TSVECTOR)
+TITLE_TOKENS = sa.func.search_tokens(sa.literal_column("title", sa.Text), type_=TSVECTOR)
+TEXT_TOKENS = sa.func.search_tokens(sa.literal_column("(title || ' '::text) || content", sa.Text), type_=TSVECTOR)
 
 
 class Base(DeclarativeBase):
     """The base class of the tables."""
 
-    metadata = MetaData(
+    metadata = sa.MetaData(
         naming_convention={
             "pk": "pk_%(table_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
@@ -44,10 +31,10 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar[dict[type, TypeEngine[Any]]] = {
-        datetime: DateTime(timezone=True),
-        str: Text(),
-        bytes: LargeBinary(),
-        list[str]: ARRAY(Text()),
+        datetime: sa.DateTime(timezone=True),
+        str: sa.Text(),
+        bytes: sa.LargeBinary(),
+        list[str]: sa.ARRAY(sa.Text()),
     }
 
 
@@ -64,12 +51,12 @@ class UserRow(VersionedMixin, Base):
 
     __tablename__ = "users"
     __table_args__ = (
-        CheckConstraint("char_length(email) BETWEEN 3 AND 254", name="email_length"),
-        CheckConstraint(
+        sa.CheckConstraint("char_length(email) BETWEEN 3 AND 254", name="email_length"),
+        sa.CheckConstraint(
             f"char_length(email_normalized) BETWEEN 3 AND {MAX_NORMALIZED_EMAIL_LENGTH}", name="email_normalized_length"
         ),
-        CheckConstraint("char_length(full_name) BETWEEN 1 AND 200", name="full_name_length"),
-        CheckConstraint("version >= 1", name="version_positive"),
+        sa.CheckConstraint("char_length(full_name) BETWEEN 1 AND 200", name="full_name_length"),
+        sa.CheckConstraint("version >= 1", name="version_positive"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -84,15 +71,15 @@ class PostRow(VersionedMixin, Base):
 
     __tablename__ = "posts"
     __table_args__ = (
-        CheckConstraint("char_length(title) BETWEEN 1 AND 200", name="title_length"),
-        CheckConstraint("char_length(content) BETWEEN 1 AND 2000", name="content_length"),
-        CheckConstraint("status IN ('draft', 'published', 'archived')", name="status_known"),
-        CheckConstraint("(status = 'draft') = (published_at IS NULL)", name="published_once_not_draft"),
-        CheckConstraint("version >= 1", name="version_positive"),
-        Index(None, "id"),
-        Index("ix_posts_published_id", "id", postgresql_where=text("status = 'published'")),
+        sa.CheckConstraint("char_length(title) BETWEEN 1 AND 200", name="title_length"),
+        sa.CheckConstraint("char_length(content) BETWEEN 1 AND 2000", name="content_length"),
+        sa.CheckConstraint("status IN ('draft', 'published', 'archived')", name="status_known"),
+        sa.CheckConstraint("(status = 'draft') = (published_at IS NULL)", name="published_once_not_draft"),
+        sa.CheckConstraint("version >= 1", name="version_positive"),
+        sa.Index(None, "id"),
+        sa.Index("ix_posts_published_id", "id", postgresql_where=sa.text("status = 'published'")),
         # Without fastupdate: its pending list slows down searches, and some writes have to merge it.
-        Index(
+        sa.Index(
             "ix_posts_search_tokens",
             TITLE_TOKENS,
             TEXT_TOKENS,
@@ -101,7 +88,7 @@ class PostRow(VersionedMixin, Base):
         ),
     )
 
-    author_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    author_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
     title: Mapped[str]
     content: Mapped[str]
@@ -114,16 +101,16 @@ class ApiKeyRow(Base):
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint("char_length(name) BETWEEN 1 AND 100", name="name_length"),
-        CheckConstraint("cardinality(scopes) >= 1", name="scopes_some"),
-        CheckConstraint("pepper >= 1", name="pepper_positive"),
-        CheckConstraint("octet_length(digest) = 32", name="digest_length"),
+        sa.CheckConstraint("char_length(name) BETWEEN 1 AND 100", name="name_length"),
+        sa.CheckConstraint("cardinality(scopes) >= 1", name="scopes_some"),
+        sa.CheckConstraint("pepper >= 1", name="pepper_positive"),
+        sa.CheckConstraint("octet_length(digest) = 32", name="digest_length"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str]
     scopes: Mapped[list[str]]
-    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
     pepper: Mapped[int]
     digest: Mapped[bytes]
     created_at: Mapped[datetime]
@@ -141,13 +128,13 @@ class IdempotencyRecordRow(Base):
 
     __tablename__ = "idempotency_records"
     __table_args__ = (
-        CheckConstraint("octet_length(key_hash) = 32", name="key_hash_length"),
-        CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint_length"),
-        CheckConstraint("octet_length(response) <= 65536", name="response_length"),
-        Index(None, "subject_id", postgresql_where=text("subject_id IS NOT NULL AND response <> ''")),
+        sa.CheckConstraint("octet_length(key_hash) = 32", name="key_hash_length"),
+        sa.CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint_length"),
+        sa.CheckConstraint("octet_length(response) <= 65536", name="response_length"),
+        sa.Index(None, "subject_id", postgresql_where=sa.text("subject_id IS NOT NULL AND response <> ''")),
     )
 
-    api_key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    api_key_id: Mapped[UUID] = mapped_column(sa.ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
     key_hash: Mapped[bytes] = mapped_column(primary_key=True)
     fingerprint: Mapped[bytes]
     response: Mapped[bytes]
@@ -156,7 +143,7 @@ class IdempotencyRecordRow(Base):
     expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
-USERS = cast("Table", UserRow.__table__)
-POSTS = cast("Table", PostRow.__table__)
-API_KEYS = cast("Table", ApiKeyRow.__table__)
-IDEMPOTENCY_RECORDS = cast("Table", IdempotencyRecordRow.__table__)
+USERS = cast("sa.Table", UserRow.__table__)
+POSTS = cast("sa.Table", PostRow.__table__)
+API_KEYS = cast("sa.Table", ApiKeyRow.__table__)
+IDEMPOTENCY_RECORDS = cast("sa.Table", IdempotencyRecordRow.__table__)

@@ -1,10 +1,10 @@
 """The connection pool of one database."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
 import structlog
@@ -12,16 +12,8 @@ from sqlalchemy import URL, AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from adapters.postgres.drivers import DRIVERS, Driver
+from adapters.postgres.drivers import DRIVERS, Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
-from adapters.postgres.instrumentation import (
-    NO_SQLSTATE,
-    ErrorObserver,
-    PoolUsage,
-    StatementObserver,
-    create_driver,
-    noop_observer,
-)
 from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
 
@@ -30,6 +22,20 @@ DISCARD_TIMEOUT_SECONDS = 0.1
 
 _WORK_MEMORY = "32MB"
 """For the bitmap of a search: 500,000 pages of posts. Above it, PostgreSQL tokenizes each post on a page again."""
+
+ErrorObserver = Callable[[str], None]
+"""Receives the SQLSTATE of each database error, or `NO_SQLSTATE`."""
+
+NO_SQLSTATE = "none"
+"""The value for an error without SQLSTATE: the connection was lost, or could not be opened."""
+
+
+class PoolUsage(NamedTuple):
+    """The size of the pool, the connections in use, and the units of work that wait for a connection."""
+
+    size: int
+    in_use: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,7 @@ class Database:
         url: URL,
         options: DatabaseOptions,
         *,
-        errors: ErrorObserver = noop_observer,
+        errors: ErrorObserver = lambda _: None,
         statements: StatementObserver | None = None,
     ) -> None:
         self.options = options

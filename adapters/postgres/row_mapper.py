@@ -1,6 +1,6 @@
 """Maps entities to rows and back. Columns, parameters and statements derive from the table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -41,10 +41,6 @@ class RowMapper(Generic[E]):
     def entity(self, row: Row) -> E:
         """Return the entity in a row of `columns`."""
         return self._build(**dict(zip(self._names, row, strict=True)))
-
-    def entities(self, rows: Sequence[Row]) -> list[E]:
-        """Return the entities in rows of `columns`."""
-        return [self.entity(row) for row in rows]
 
     def values(self, entity: E) -> dict[str, Any]:
         """Return the value of each column of the table."""

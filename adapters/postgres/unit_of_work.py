@@ -1,6 +1,5 @@
 """Units of work in PostgreSQL."""
 
-from types import TracebackType
 from typing import Self
 
 from typing_extensions import override
@@ -47,7 +46,5 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self._session.end(commit=kind is None)

@@ -1,12 +1,15 @@
 """Fixtures for tests of the PostgreSQL adapter."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
+from application.ports import UnitOfWork
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
-from tests.support.use_case_runner import UseCaseRunner
+from tests.support.polling import TIMEOUT_SECONDS
+from tests.support.use_case_runner import UseCaseRunner, backend
 
 FAIL = """
     CREATE OR REPLACE FUNCTION fail(state text) RETURNS integer LANGUAGE plpgsql AS
@@ -19,6 +22,18 @@ AT_COMMIT = """
     CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON users
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()
 """
+
+
+async def open_connections(probe: UseCaseRunner, number: int) -> set[int]:
+    """Use so many connections of the pool at once, and return their backends."""
+    barrier = asyncio.Barrier(number)
+
+    async def body(work: UnitOfWork) -> int:
+        pid = await backend(work)
+        await asyncio.wait_for(barrier.wait(), TIMEOUT_SECONDS)
+        return pid
+
+    return set(await asyncio.gather(*[probe.read(body) for _ in range(number)]))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from application.ports import UnitOfWork
+from tests.postgres.conftest import open_connections
 from tests.support.cancellation_load import cancel_many
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
 from tests.support.factories import make_user, store_users, stored_users
@@ -34,15 +35,7 @@ async def test_cancelled_operations_leak_no_connection_and_no_result(store: Data
         assert found.answered > 0
         assert found.mismatched == []
         await wait_until(lambda: pool.checked_out == 0)
-        together = asyncio.Barrier(POOL_SIZE)
-
-        async def body(work: UnitOfWork) -> int:
-            pid = await backend(work)
-            await asyncio.wait_for(together.wait(), 30)
-            return pid
-
-        probe = UseCaseRunner(pool.storage)
-        assert len(set(await asyncio.gather(*[probe.read(body) for _ in range(POOL_SIZE)]))) == POOL_SIZE
+        assert len(await open_connections(UseCaseRunner(pool.storage), POOL_SIZE)) == POOL_SIZE
         await wait_until(lambda: pool.admin.execute(SESSIONS, [before]).fetchone() == (0, POOL_SIZE))
 
 

@@ -1,107 +1,28 @@
-"""Tests for pooled connections after an error."""
+"""Tests for pooled connections after an error, and for connections that break during a write."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from application.ports import ConcurrentUpdateError, StorageUnavailableError, UnitOfWork
-from application.transactions import RetryPolicy
-from domain.users import EmailAlreadyRegisteredError, UserNotFoundError
-from tests.support.database_fixture import DatabaseFixture
+from adapters.postgres.pool import Database
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
+from application.ports import CommitResultUnknownError, StorageUnavailableError, UnitOfWork
+from tests.postgres.failures import (
+    CONNECTION_DISCARDED,
+    CONNECTION_KEPT,
+    KNOWN,
+    ONCE,
+    OTHER,
+    Body,
+    Failure,
+    UnforeseenError,
+    add_two,
+)
+from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
 from tests.support.factories import make_user, next_version, store_users
 from tests.support.polling import wait_until
 from tests.support.use_case_runner import UseCaseRunner, backend, fetch
-
-KNOWN, OTHER = make_user(), make_user()
-Body = Callable[[UnitOfWork], Awaitable[None]]
-
-
-class UnforeseenError(Exception):
-    """Raised by a use case."""
-
-
-async def _add_duplicate_email(work: UnitOfWork) -> None:
-    await work.users.add(make_user(email=KNOWN.email))
-
-
-async def _update_to_duplicate_email(work: UnitOfWork) -> None:
-    await work.users.update(next_version(OTHER, email=KNOWN.email))
-
-
-async def _update_to_duplicate_email_in_transaction(work: UnitOfWork) -> None:
-    await work.users.add(make_user())
-    await _update_to_duplicate_email(work)
-
-
-async def _violate_check(work: UnitOfWork) -> None:
-    await work.users.update(next_version(KNOWN, full_name="x" * 201))
-
-
-async def _update_stale_version(work: UnitOfWork) -> None:
-    await work.users.update(next_version(next_version(KNOWN)))
-
-
-async def _update_stale_version_in_transaction(work: UnitOfWork) -> None:
-    await work.users.add(make_user())
-    await _update_stale_version(work)
-    await work.users.list(limit=1)
-
-
-async def _get_missing(work: UnitOfWork) -> None:
-    await work.users.get(make_user().id)
-
-
-async def _raise_after_sent_write(work: UnitOfWork) -> None:
-    await work.users.add(make_user())
-    await work.users.list(limit=1)
-    raise UnforeseenError
-
-
-async def _raise_before_sent_write(work: UnitOfWork) -> None:
-    await work.users.list(limit=1)
-    await work.users.add(make_user())
-    raise UnforeseenError
-
-
-async def _divide_by_zero(work: UnitOfWork) -> None:
-    await fetch(work, "SELECT 1 / 0")
-
-
-async def _divide_by_zero_in_transaction(work: UnitOfWork) -> None:
-    await work.users.add(make_user())
-    await fetch(work, "SELECT 1 / 0")
-
-
-async def _select_missing_table(work: UnitOfWork) -> None:
-    await fetch(work, "SELECT missing FROM missing")
-
-
-async def _send_unsupported_value(work: UnitOfWork) -> None:
-    await work.users.get(object())  # type: ignore[arg-type]
-
-
-async def _terminate_backend(work: UnitOfWork) -> None:
-    await fetch(work, "SELECT pg_terminate_backend(pg_backend_pid())")
-
-
-REUSED: list[tuple[Body, type[Exception]]] = [
-    (_add_duplicate_email, EmailAlreadyRegisteredError),
-    (_update_to_duplicate_email, EmailAlreadyRegisteredError),
-    (_update_to_duplicate_email_in_transaction, EmailAlreadyRegisteredError),
-    (_violate_check, Exception),
-    (_update_stale_version, ConcurrentUpdateError),
-    (_update_stale_version_in_transaction, ConcurrentUpdateError),
-    (_get_missing, UserNotFoundError),
-    (_raise_after_sent_write, UnforeseenError),
-    (_raise_before_sent_write, UnforeseenError),
-]
-DISCARDED: list[tuple[Body, type[Exception]]] = [
-    (_divide_by_zero, Exception),
-    (_divide_by_zero_in_transaction, Exception),
-    (_select_missing_table, Exception),
-    (_send_unsupported_value, Exception),
-    (_terminate_backend, StorageUnavailableError),
-]
 
 
 async def _fail(single: DatabaseFixture, body: Body, error: type[Exception]) -> tuple[int, int]:
@@ -114,7 +35,7 @@ async def _fail(single: DatabaseFixture, body: Body, error: type[Exception]) -> 
         await body(work)
 
     with pytest.raises(error):
-        await UseCaseRunner(single.storage, retry=RetryPolicy(max_elapsed=0)).change(note_and_fail)
+        await UseCaseRunner(single.storage, retry=ONCE).change(note_and_fail)
     async with single.storage.readonly() as work:
         pids.append(await backend(work))
         assert await work.users.list(limit=9) == [OTHER, KNOWN]
@@ -122,19 +43,15 @@ async def _fail(single: DatabaseFixture, body: Body, error: type[Exception]) -> 
     return before, after
 
 
-@pytest.mark.parametrize(("body", "error"), REUSED)
-async def test_pool_reuses_connection_after_expected_error(
-    single: DatabaseFixture, body: Body, error: type[Exception]
-) -> None:
-    before, after = await _fail(single, body, error)
+@pytest.mark.parametrize("failure", CONNECTION_KEPT.values(), ids=CONNECTION_KEPT)
+async def test_pool_reuses_connection_after_expected_error(single: DatabaseFixture, failure: Failure) -> None:
+    before, after = await _fail(single, *failure)
     assert after == before
 
 
-@pytest.mark.parametrize(("body", "error"), DISCARDED)
-async def test_pool_discards_connection_after_unexpected_error(
-    single: DatabaseFixture, body: Body, error: type[Exception]
-) -> None:
-    before, after = await _fail(single, body, error)
+@pytest.mark.parametrize("failure", CONNECTION_DISCARDED.values(), ids=CONNECTION_DISCARDED)
+async def test_pool_discards_connection_after_unexpected_error(single: DatabaseFixture, failure: Failure) -> None:
+    before, after = await _fail(single, *failure)
     assert after != before
     await wait_until(lambda: single.has_ended(before))
 
@@ -151,3 +68,41 @@ async def test_rollback_on_lost_connection_keeps_original_error(single: Database
         await UseCaseRunner(single.storage).change(body)
     async with single.storage.readonly() as work:
         assert await work.users.list(limit=9) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "verb", "error"),
+    [
+        (lambda work: work.users.add(make_user()), "INSERT", CommitResultUnknownError),
+        (add_two, "COMMIT", CommitResultUnknownError),
+        (add_two, "BEGIN", StorageUnavailableError),
+        (add_two, "INSERT", StorageUnavailableError),
+        (lambda work: fetch(work, "SELECT 1"), "SELECT", StorageUnavailableError),
+    ],
+)
+async def test_lost_response_is_unknown_for_statements_that_commit(
+    store: DatabaseFixture, body: Body, verb: str, error: type[Exception]
+) -> None:
+    @contextmanager
+    def lose_response(sql: str) -> Iterator[None]:
+        yield
+        if sql.startswith(verb):
+            raise ConnectionResetError
+
+    database = Database(store.url, PATIENT, statements=lose_response)
+    with pytest.raises(StorageUnavailableError) as raised:
+        await UseCaseRunner(SqlAlchemyStorage(database), retry=ONCE).change(body)
+    assert type(raised.value) is error
+    await wait_until(lambda: checked_out(database) == 0)
+    await database.close()
+
+
+async def test_commit_rejected_by_standby_is_not_unknown(single: DatabaseFixture) -> None:
+    user = make_user()
+    await store_users(single.storage, user)
+    read_only = "SELECT set_config('default_transaction_read_only', 'on', false)"
+    await UseCaseRunner(single.storage).read(lambda work: fetch(work, read_only))
+    with pytest.raises(StorageUnavailableError) as raised:
+        await UseCaseRunner(single.storage, retry=ONCE).change(lambda work: work.users.update(next_version(user)))
+    assert type(raised.value) is StorageUnavailableError
+    await UseCaseRunner(single.storage).change(lambda work: work.users.update(next_version(user)))

@@ -3,21 +3,17 @@
 import asyncio
 from dataclasses import replace
 
-import httpx
 import pytest
 
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
-from application.ports import StorageBusyError, StorageTimeoutError
 from tests.http.support import check_problem, serving
 from tests.postgres.monitored import BROKEN, READY, monitored
 from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
-from tests.support.factories import make_user
 from tests.support.freezing_proxy import proxied
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.template_databases import with_driver
-from tests.support.use_case_runner import UseCaseRunner, fetch
 
 pytestmark = pytest.mark.drill
 
@@ -32,42 +28,14 @@ async def test_frozen_server_gets_503_within_request_timeout(store: DatabaseFixt
             proxy.freeze()
             loop = asyncio.get_running_loop()
             started = loop.time()
-            for response in await asyncio.gather(*[_list(api.client) for _ in range(4)]):
+            for response in await asyncio.gather(*[api.client.get("/api/v1/users") for _ in range(4)]):
                 check_problem(response, 503, "database-unavailable")
             assert loop.time() - started < 8  # psycopg waits for 10 s by itself
             proxy.thaw()
             await wait_until(lambda: checked_out(database) == 0)
         async with serving(storage, limits=limits) as api:
-            assert (await _list(api.client)).status_code == 200
+            assert (await api.client.get("/api/v1/users")).status_code == 200
         await database.close()
-
-
-async def _list(client: httpx.AsyncClient) -> httpx.Response:
-    return await client.get("/api/v1/users")
-
-
-async def test_frozen_server_fails_each_attempt_without_retry(store: DatabaseFixture, driver: str) -> None:
-    async with proxied(store.url) as (url, proxy):
-        database = Database(with_driver(url, driver), replace(PATIENT, pool_size=3))
-        assert await database.prewarm() == 3
-        options = database.options
-        database.options = replace(options, pool_timeout=0.05, attempt_timeout=0.5)
-        proxy.freeze()
-        probes = [UseCaseRunner(SqlAlchemyStorage(database)) for _ in range(9)]
-        attempts = [probe.change(lambda work: work.users.add(make_user())) for probe in probes]
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            results = await asyncio.gather(*attempts, return_exceptions=True)
-        assert {type(result) for result in results} == {StorageTimeoutError, StorageBusyError}
-        assert {probe.attempts for probe in probes} == {1}
-        proxy.thaw()
-        await wait_until(lambda: checked_out(database) == 0)
-        database.options = options
-        await asyncio.gather(*[_sleep(database) for _ in range(3)])
-        await database.close()
-
-
-async def _sleep(database: Database) -> None:
-    await UseCaseRunner(SqlAlchemyStorage(database)).read(lambda work: fetch(work, "SELECT pg_sleep(0.05)"))
 
 
 async def test_readiness_reports_frozen_server_and_recovery(store: DatabaseFixture, driver: str) -> None:

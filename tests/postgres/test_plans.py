@@ -1,7 +1,7 @@
 """Tests for query plans: frequent statements and statements on many rows use an index."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 from sqlalchemy import ClauseElement, make_url
@@ -45,7 +45,9 @@ LONG_POSTS = """
         'published', now(), now(), now(), 1
     FROM generate_series(1, 1000) AS n
 """
+CALLS = "SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = 'search_tokens'"
 AUTHOR = "SELECT id FROM users LIMIT 1"
+UNFILTERED: dict[str, Any] = {"after": False, "author_id": False, "status": None, "reader_id": False}
 LOW, HALF = "00000000-0000-7000-8000-000000000000", "80000000-0000-7000-8000-000000000000"
 
 
@@ -80,23 +82,19 @@ def _sql(statement: ClauseElement) -> str:
     return PsycopgDriver(make_url("postgresql+psycopg://").get_dialect()()).compile(statement).sql
 
 
-def _plan(
-    connection: Connection, statement: ClauseElement, *, mode: str = "force_custom_plan", **parameters: Any
-) -> str:
+def _plan(connection: Connection, statement: ClauseElement, *, mode: str, **parameters: Any) -> str:
     with connection.transaction():
         connection.execute(f"SET LOCAL plan_cache_mode = {mode}".encode())
         return str(connection.execute(f"EXPLAIN {_sql(statement)}".encode(), parameters).fetchall())
 
 
-def _author(connection: Connection) -> object:
-    (author_id,) = connection.execute(AUTHOR).fetchone() or (None,)
-    return author_id
+def _value(connection: Connection, query: LiteralString) -> Any:
+    ((value,),) = connection.execute(query).fetchall()
+    return value
 
 
-def _page(*, status: PostStatus | None = None, **filters: bool) -> ClauseElement:
-    return post_search.list_statement(
-        status=status, **{"after": False, "author_id": False, "reader_id": False} | filters
-    )
+def _page(**filters: Any) -> ClauseElement:
+    return post_search.list_statement(**UNFILTERED | filters)
 
 
 @pytest.mark.parametrize(
@@ -122,21 +120,10 @@ def _page(*, status: PostStatus | None = None, **filters: bool) -> ClauseElement
     ],
 )
 def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement, index: str) -> None:
-    author_id = _author(filled)
-    plan = _plan(
-        filled,
-        statement,
-        mode="auto",
-        id=LOW,
-        after=HALF,
-        author_id=author_id,
-        reader_id=author_id,
-        stored_id=author_id,
-        api_key_id=new_id(),
-        key_hash=bytes(32),
-        now=CREATED,
-        limit=20,
-    )
+    user_id = _value(filled, AUTHOR)
+    posts_of_user = {"id": LOW, "after": HALF, "author_id": user_id, "reader_id": user_id, "stored_id": user_id}
+    record = {"api_key_id": new_id(), "key_hash": bytes(32), "now": CREATED}
+    plan = _plan(filled, statement, mode="auto", limit=20, **posts_of_user, **record)
     assert index in plan
     assert "Sort" not in plan
     assert "Seq Scan" not in plan
@@ -145,7 +132,9 @@ def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement,
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_reader_page_plan_merges_two_index_ranges(filled: Connection, after: bool, mode: str) -> None:
-    plan = _plan(filled, _page(after=after, reader_id=True), mode=mode, after=HALF, reader_id=_author(filled), limit=20)
+    plan = _plan(
+        filled, _page(after=after, reader_id=True), mode=mode, after=HALF, reader_id=_value(filled, AUTHOR), limit=20
+    )
     assert "pk_posts" in plan
     assert "ix_posts_published_id" in plan
     assert "Seq Scan" not in plan
@@ -154,16 +143,14 @@ def test_reader_page_plan_merges_two_index_ranges(filled: Connection, after: boo
 @pytest.mark.parametrize("reader_id", [False, True])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_search_plan_uses_index_for_word_of_every_post(filled: Connection, reader_id: bool, mode: str) -> None:
-    statement = post_search.search_statement(after=None, author_id=False, status=None, reader_id=reader_id)
+    statement = post_search.search_statement(**UNFILTERED | {"after": None, "reader_id": reader_id})
     plan = _plan(filled, statement, mode=mode, query="content", limit=20, reader_id=LOW)
     assert plan.count("Bitmap Index Scan on ix_posts_search_tokens") == 3  # one per rank, and one that excludes titles
 
 
 def _blocks_read(connection: Connection, query: str, **filters: Any) -> int:
     """Return the number of blocks that the first page of a search reads."""
-    statement = post_search.search_statement(
-        **{"after": None, "author_id": False, "status": None, "reader_id": False} | filters
-    )
+    statement = post_search.search_statement(**UNFILTERED | {"after": None} | filters)
     parameters = {"query": post_search.all_of(query.split()), "limit": 20, "after": HALF, "reader_id": LOW}
     rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {_sql(statement)}".encode(), parameters).fetchall()
     plan: Any = rows[0][0]
@@ -177,20 +164,12 @@ def test_search_reads_few_blocks(common_words: Connection, query: str) -> None:
     assert _blocks_read(common_words, query) < 5_000
 
 
-CALLS = "SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = 'search_tokens'"
-
-
-def _calls(connection: Connection) -> int:
-    ((calls,),) = connection.execute(CALLS).fetchall()
-    return int(str(calls))
-
-
 @pytest.mark.parametrize("query", ["content", "rare", "content rare", "nowhere"])
 @pytest.mark.parametrize("reader_id", [False, True])
 def test_search_tokenizes_few_long_posts(long_posts: Connection, reader_id: bool, query: str) -> None:
     with long_posts.transaction():
         long_posts.execute("SET LOCAL track_functions = 'pl'")
-        before = _calls(long_posts)
+        before = _value(long_posts, CALLS)
         _blocks_read(long_posts, query, after=False, reader_id=reader_id)
-        calls = _calls(long_posts) - before
+        calls = _value(long_posts, CALLS) - before
     assert 20 < calls <= 2 * 32  # title and content of the posts within the size limit of the scan

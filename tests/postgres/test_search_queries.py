@@ -1,5 +1,6 @@
-"""Tests for the query plans of the post search: each plan returns the same pages."""
+"""Tests for the search of posts: each query plan returns the same pages, and the tokens equal those of the domain."""
 
+import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import product
@@ -13,6 +14,7 @@ from adapters.postgres.repositories import post_search
 from application.ports import Storage
 from application.search import SearchHit
 from domain.posts import PostStatus
+from domain.search_tokens import tokenize
 from tests.support.database_fixture import DatabaseFixture
 from tests.support.factories import PUBLISHED, make_post, make_user, store_posts, store_users
 
@@ -23,6 +25,7 @@ PLANS = {
     "scan to the last post, then sort": (1, 9999),
     "scan to the size limit, then sort": (99, 9),
 }
+IN_DATABASE = "SELECT tsvector_to_array(search_tokens(t)) FROM unnest(%s::text[]) WITH ORDINALITY AS x(t, n) ORDER BY n"
 TEXTS = [("owl", "C"), ("T", "an owl"), ("T", "C"), ("an owl", "owl"), ("T", "owl eagle"), ("eagle owl", "C")]
 QUERIES = (["owl"], ["eagle", "owl"])
 
@@ -68,3 +71,14 @@ async def _pages(storage: Storage, tokens: list[str], **filters: Any) -> list[li
             after = pages[-1][-1].position if pages[-1] else None
             pages.append(list(await work.posts.search(tokens, limit=4, after=after, **filters)))
     return pages
+
+
+@pytest.mark.parametrize("driver", ["psycopg"])
+def test_search_tokens_of_every_character_match_the_domain(store: DatabaseFixture) -> None:
+    known = [chr(n) for n in range(1, 0x110000) if unicodedata.category(chr(n)) not in {"Cn", "Cs", "Co"}]
+    assert len(known) > 140_000
+    samples = [f"a{character}B {character} {character}{character}" for character in known]
+    texts = [" ".join(samples[start : start + 50]) for start in range(0, len(samples), 50)]
+    rows = store.admin.execute(IN_DATABASE, [texts]).fetchall()
+    differing = [text for text, (tokens,) in zip(texts, rows, strict=True) if set(tokens) != tokenize(text)]  # type: ignore[call-overload]
+    assert differing == []

@@ -1,14 +1,19 @@
-"""Tests for the time limits of statements, transactions and attempts."""
+"""Tests for the time limits of connects, statements, transactions and attempts."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import URL
 
 from adapters.postgres.drivers import DRIVERS
-from adapters.postgres.pool import DatabaseOptions
+from adapters.postgres.pool import NO_SQLSTATE, Database, DatabaseOptions
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, UnitOfWork
-from application.transactions import RetryPolicy
+from tests.postgres.failures import ONCE
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
 from tests.support.factories import make_user, next_version, store_users, stored_users
 from tests.support.polling import wait_until
@@ -17,26 +22,20 @@ from tests.support.use_case_runner import UseCaseRunner, backend, fetch
 
 SETTINGS = ("statement_timeout", "idle_in_transaction_session_timeout", "work_mem")
 SHORT_IDLE_TIMEOUT = "SELECT set_config('idle_in_transaction_session_timeout', '20ms', true)"
+either = pytest.mark.parametrize("prepared", [True, False], ids=["prepared", "unprepared"])
 
 
-@pytest.fixture(params=[True, False], ids=["prepared", "unprepared"])
-async def quick(request: pytest.FixtureRequest, store: DatabaseFixture, driver: str) -> AsyncIterator[DatabaseFixture]:
-    """The shared database through a pool with a short statement timeout."""
-    options = replace(PATIENT, statement_timeout=0.1, prepared_statements=request.param)
-    async with opened(store.url, driver, options) as pool:
-        yield pool
+async def _sleep(work: UnitOfWork) -> None:
+    await fetch(work, "SELECT pg_sleep(600)")
 
 
-@pytest.mark.parametrize("prepared", [True, False])
+@either
 async def test_database_options_set_server_limits(store: DatabaseFixture, driver: str, prepared: bool) -> None:
     assert (DatabaseOptions().statement_timeout, DatabaseOptions().idle_in_transaction_timeout) == (2, 10)
     options = replace(PATIENT, statement_timeout=61.5, idle_in_transaction_timeout=70, prepared_statements=prepared)
-    async with opened(store.url, driver, options) as pool:
-
-        async def body(work: UnitOfWork) -> list[str]:
-            return [(await fetch(work, f"SHOW {name}"))[0][0] for name in SETTINGS]
-
-        assert await UseCaseRunner(pool.storage).read(body) == ["61500ms", "70s", "32MB"]
+    async with opened(store.url, driver, options) as pool, pool.storage.readonly() as work:
+        values = [(await fetch(work, f"SHOW {name}"))[0][0] for name in SETTINGS]
+    assert values == ["61500ms", "70s", "32MB"]
 
 
 def test_submillisecond_timeout_rounds_up_to_1_ms() -> None:
@@ -49,30 +48,29 @@ def test_migration_connections_have_no_statement_timeout(driver: str) -> None:
     assert "statement_timeout" not in repr(arguments)
 
 
-async def test_statement_timeout_raises_overloaded_error_without_retry(quick: DatabaseFixture) -> None:
-    probe = UseCaseRunner(quick.storage)
-    with pytest.raises(StorageBusyError):
-        await probe.read(lambda work: fetch(work, "SELECT pg_sleep(600)"))
-    assert probe.attempts == 1
-    await wait_until(lambda: quick.checked_out == 0)
-
-
-async def test_write_that_waits_for_row_lock_times_out(quick: DatabaseFixture, store: DatabaseFixture) -> None:
+@either
+async def test_statement_timeout_raises_overloaded_error_without_retry(
+    store: DatabaseFixture, driver: str, prepared: bool
+) -> None:
     user = make_user()
     await store_users(store.storage, user)
-    with connected(store.url) as holder, holder.transaction():
-        holder.execute("SELECT FROM users FOR UPDATE")
+    async with opened(store.url, driver, replace(PATIENT, statement_timeout=0.1, prepared_statements=prepared)) as pool:
+        probe = UseCaseRunner(pool.storage)
         with pytest.raises(StorageBusyError):
-            await UseCaseRunner(quick.storage).change(lambda work: work.users.update(next_version(user)))
-    assert await stored_users(store.storage) == [user]
-    await wait_until(lambda: quick.checked_out == 0)
+            await probe.read(_sleep)
+        with connected(store.url) as holder, holder.transaction():
+            holder.execute("SELECT FROM users FOR UPDATE")
+            with pytest.raises(StorageBusyError):
+                await probe.change(lambda work: work.users.update(next_version(user)))
+        assert (probe.attempts, await stored_users(store.storage)) == (2, [user])
+        await wait_until(lambda: pool.checked_out == 0)
 
 
 async def test_attempt_timeout_raises_timeout_error_without_retry(store: DatabaseFixture, driver: str) -> None:
     async with opened(store.url, driver, replace(PATIENT, attempt_timeout=0.1)) as pool:
         probe = UseCaseRunner(pool.storage)
         with pytest.raises(StorageTimeoutError):
-            await probe.read(lambda work: fetch(work, "SELECT pg_sleep(600)"))
+            await probe.read(_sleep)
         assert probe.attempts == 1
         await wait_until(lambda: pool.checked_out == 0)
 
@@ -91,6 +89,69 @@ async def test_idle_transaction_timeout_is_retried(store: DatabaseFixture) -> No
     probe = UseCaseRunner(store.storage)
     await probe.change(body)
     assert (probe.attempts, await stored_users(store.storage), store.checked_out) == (2, [user], 0)
-    probe = UseCaseRunner(store.storage, retry=RetryPolicy(max_elapsed=0))
+    probe = UseCaseRunner(store.storage, retry=ONCE)
     with pytest.raises(StorageUnavailableError):
         await probe.change(body)
+
+
+@pytest.fixture
+def connect_timeout() -> float:
+    """No limit, unless a test sets one."""
+    return 600
+
+
+Unresponsive = tuple[Database, list[str]]
+
+
+@pytest.fixture
+async def unresponsive(driver: str, connect_timeout: float) -> AsyncIterator[Unresponsive]:
+    """A pool of one connection to a server that accepts connections and does not respond, and the observed errors."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        url = URL.create(f"postgresql+{driver}", "x", host="127.0.0.1", port=listener.getsockname()[1], database="x")
+        errors: list[str] = []
+        options = replace(PATIENT, pool_size=1, pool_timeout=600, connect_timeout=connect_timeout)
+        database = Database(url, options, errors=errors.append)
+        yield database, errors
+        assert database.usage == (1, 0, 0)
+        assert not database._slots.locked()
+        await database.close()
+
+
+async def _connect_after_waiting(database: Database) -> None:
+    await database._slots.acquire()
+    task = asyncio.create_task(database.connect())
+    await wait_until(lambda: database.usage.waiting == 1)
+    database._slots.release()
+    await task
+
+
+@pytest.mark.parametrize("connect_timeout", [0.05])
+async def test_connect_timeout_is_counted_once_and_not_retried(unresponsive: Unresponsive) -> None:
+    database, errors = unresponsive
+    probe = UseCaseRunner(SqlAlchemyStorage(database))
+    with pytest.raises(StorageTimeoutError):
+        await asyncio.wait_for(probe.read(lambda work: work.users.list(limit=1)), 30)
+    assert (probe.attempts, errors) == (1, [NO_SQLSTATE])
+    with pytest.raises(StorageTimeoutError):
+        await _connect_after_waiting(database)
+    assert errors == [NO_SQLSTATE] * 2
+
+
+@pytest.mark.parametrize("attempt_timeout", [0, 0.05])
+async def test_attempt_timeout_after_pool_wait_is_overload(unresponsive: Unresponsive, attempt_timeout: float) -> None:
+    database, errors = unresponsive
+    database.options = replace(database.options, attempt_timeout=attempt_timeout)
+    with pytest.raises(StorageBusyError):
+        await _connect_after_waiting(database)
+    assert errors == []
+    assert await database.can_connect()
+
+
+async def test_cancelled_connect_is_not_counted_as_error(unresponsive: Unresponsive) -> None:
+    database, errors = unresponsive
+    task = asyncio.create_task(database.connect())
+    await wait_until(database._slots.locked)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert errors == []

@@ -69,7 +69,7 @@ class SqlAlchemyApiKeyRepository(PgRepository, ApiKeyRepository):
     @override
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
         rows = await self._session.fetch(_PAGES[after is not None], {"limit": limit, "after": after})
-        return _MAPPER.entities(rows)
+        return [_MAPPER.entity(row) for row in rows]
 
     @override
     async def add(self, key: ApiKey) -> None:

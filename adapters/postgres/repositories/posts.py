@@ -77,7 +77,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
             list_statement(after=after is not None, **choice.statement_arguments()),
             {"limit": limit, "after": after, **choice._asdict()},
         )
-        return MAPPER.entities(rows)
+        return [MAPPER.entity(row) for row in rows]
 
     @override
     async def search(

@@ -67,7 +67,7 @@ class SqlAlchemyUserRepository(PgRepository, UserRepository):
     async def list(self, *, limit: int, after: UUID | None = None, is_active: bool | None = None) -> Sequence[User]:
         statement = _list(after=after is not None, is_active=is_active is not None)
         rows = await self._session.fetch(statement, {"limit": limit, "after": after, "is_active": is_active})
-        return _MAPPER.entities(rows)
+        return [_MAPPER.entity(row) for row in rows]
 
     @override
     async def add(self, user: User) -> None:
