@@ -205,14 +205,11 @@ def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:
 def _create_engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
     driver = DRIVERS[url.get_dialect().driver]
 
-    async def connect(*args: Any, **arguments: Any) -> Any:
-        # The timeout of the drivers applies to each address of a host separately.
-        async with asyncio.timeout(options.connect_timeout):
-            return await driver.connect(*args, **arguments)
-
     async def connect_or_close(*args: Any, **arguments: Any) -> Any:
-        # psycopg does not close a connection if its creation is cancelled.
-        connecting = asyncio.create_task(connect(*args, **arguments))
+        # The timeout of the drivers applies to each address of a host separately. psycopg does not close a connection
+        # if its creation is cancelled.
+        opening = asyncio.wait_for(driver.connect(*args, **arguments), options.connect_timeout)
+        connecting = asyncio.create_task(opening)
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:

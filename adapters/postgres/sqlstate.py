@@ -8,12 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import asyncpg
 import psycopg
 
-from application.ports import (
-    ConcurrentUpdateError,
-    StorageBusyError,
-    StorageUnavailableError,
-    TransientStorageError,
-)
+from application.ports import ConcurrentUpdateError, StorageBusyError, StorageUnavailableError, TransientStorageError
 
 ConstraintErrors = Mapping[str, Callable[[], Exception]]
 """The error that a violation of each constraint means, by the name of the constraint."""
@@ -64,10 +59,11 @@ def sqlstate_of(error: BaseException) -> str | None:
 def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Callable[[], Exception] | None:
     if state.startswith(_CONNECTION_EXCEPTION):
         return StorageUnavailableError
-    if (state, _detail(error, psycopg="source_function", asyncpg="server_source_function")) == _OUTDATED_PLAN:
+    details = getattr(error, "diag", error)  # psycopg has a separate object for them
+    function = getattr(details, "source_function", None) or getattr(details, "server_source_function", None)
+    if (state, function) == _OUTDATED_PLAN:
         return TransientStorageError
-    constraint = _detail(error, psycopg="constraint_name", asyncpg="constraint_name")
-    return _PORT_ERRORS.get(state) or constraints.get(constraint or "")
+    return _PORT_ERRORS.get(state) or constraints.get(getattr(details, "constraint_name", None) or "")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -81,9 +77,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _sqlstate(error: BaseException) -> str | None:
     state = getattr(error, "sqlstate", None)
     return state if isinstance(state, str) else None
-
-
-def _detail(error: BaseException, *, psycopg: str, asyncpg: str) -> str | None:
-    diagnostics = getattr(error, "diag", None)
-    value = getattr(error, asyncpg, None) if diagnostics is None else getattr(diagnostics, psycopg, None)
-    return value if isinstance(value, str) else None

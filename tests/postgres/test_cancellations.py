@@ -8,11 +8,12 @@ import pytest
 
 from application.ports import UnitOfWork
 from tests.postgres.conftest import open_connections
+from tests.postgres.failures import Body, in_transaction
 from tests.support.cancellation_load import cancel_many
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
 from tests.support.factories import make_user, store_users, stored_users
 from tests.support.polling import wait_until
-from tests.support.use_case_runner import Body, UseCaseRunner, backend, fetch
+from tests.support.use_case_runner import UseCaseRunner, backend, fetch
 
 CANCELLATIONS = 300
 POOL_SIZE = 8
@@ -39,8 +40,23 @@ async def test_cancelled_operations_leak_no_connection_and_no_result(store: Data
         await wait_until(lambda: pool.admin.execute(SESSIONS, [before]).fetchone() == (0, POOL_SIZE))
 
 
-async def _cancel_asleep(single: DatabaseFixture, body: Body[None], times: int = 1) -> UseCaseRunner:
-    """Cancel the body while its backend sleeps; check that the backend ends and that the pool replaces it."""
+async def _sleep(work: UnitOfWork) -> None:
+    await fetch(work, "SELECT pg_sleep(600)")
+
+
+SLEEPING_BODIES: dict[str, Body] = {
+    "statement": _sleep,
+    "statement in a transaction": in_transaction(_sleep),
+    "commit": lambda work: work.users.add(make_user()),
+}
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("body", SLEEPING_BODIES.values(), ids=SLEEPING_BODIES)
+async def test_cancelled_unit_of_work_ends_its_backend_and_stores_nothing(
+    single: DatabaseFixture, at_commit: Callable[[str], None], body: Body, times: int
+) -> None:
+    at_commit("PERFORM pg_sleep(600);")
     probe, pids = UseCaseRunner(single.storage), list[int]()
 
     async def note(work: UnitOfWork) -> None:
@@ -57,25 +73,7 @@ async def _cancel_asleep(single: DatabaseFixture, body: Body[None], times: int =
     async with single.storage.readonly() as work:
         assert await backend(work) != pids[0]
     await wait_until(lambda: single.has_ended(pids[0]))
-    assert await stored_users(single.storage) == []
-    return probe
-
-
-@pytest.mark.parametrize("times", [1, 2, 3])
-@pytest.mark.parametrize("in_transaction", [False, True])
-async def test_cancelled_statement_ends_its_backend(single: DatabaseFixture, in_transaction: bool, times: int) -> None:
-    async def body(work: UnitOfWork) -> None:
-        if in_transaction:
-            await work.users.add(make_user())
-        await fetch(work, "SELECT pg_sleep(600)")
-
-    probe = await _cancel_asleep(single, body, times)
-    assert probe.attempts == 1
-
-
-async def test_cancelled_commit_stores_nothing(single: DatabaseFixture, at_commit: Callable[[str], None]) -> None:
-    at_commit("PERFORM pg_sleep(600);")
-    await _cancel_asleep(single, lambda work: work.users.add(make_user()))
+    assert (probe.attempts, await stored_users(single.storage)) == (1, [])
 
 
 async def test_swallowed_cancellation_stores_nothing(store: DatabaseFixture) -> None:

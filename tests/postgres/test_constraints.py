@@ -9,13 +9,7 @@ from domain.api_keys import MAX_API_KEY_NAME_LENGTH
 from domain.posts import MAX_CONTENT_LENGTH, MAX_TITLE_LENGTH
 from domain.users import MAX_FULL_NAME_LENGTH
 from tests.support.database_fixture import DatabaseFixture
-from tests.support.factories import (
-    make_api_key,
-    make_idempotency_record,
-    make_post,
-    make_user,
-    store_users,
-)
+from tests.support.factories import make_api_key, make_idempotency_record, make_post, make_user, store_users
 
 INVALID: dict[str, list[tuple[str, object, str]]] = {
     "users": [

@@ -28,17 +28,16 @@ async def _terminate(store: DatabaseFixture, *pids: int) -> None:
 async def test_use_case_is_retried_when_all_pooled_connections_ended(
     store: DatabaseFixture, probe: UseCaseRunner, mode: str
 ) -> None:
-    user = make_user()
-    if mode != "write":
-        await store_users(store.storage, user)
+    user, new = make_user(), make_user()
+    await store_users(store.storage, user)
     before = await open_connections(probe, 5)
     await _terminate(store, *before)
     if mode == "write":
-        await probe.change(lambda work: work.users.add(user))
+        await probe.change(lambda work: work.users.add(new))
     else:
         run = probe.read if mode == "read" else probe.change
         assert await run(lambda work: work.users.get(user.id)) == user
-    assert await stored_users(store.storage) == [user]
+    assert await stored_users(store.storage) == ([new, user] if mode == "write" else [user])
     assert not await open_connections(probe, 5) & before
 
 

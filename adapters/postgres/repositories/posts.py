@@ -27,9 +27,7 @@ from domain.search_tokens import is_searchable
 from domain.users import UserNotFoundError
 
 # An active author, locked against changes until the end of the transaction.
-_AUTHOR = (
-    select(USERS.c.id).where(USERS.c.id == bindparam("held_author_id"), USERS.c.is_active).with_for_update(read=True)
-)
+_AUTHOR = select(USERS.c.id).where(USERS.c.id == bindparam("author_id"), USERS.c.is_active).with_for_update(read=True)
 _ADD = (
     MAPPER.insert_where(_AUTHOR.exists())
     .on_conflict_do_nothing(index_elements=[POSTS.c.author_id, POSTS.c.id])
@@ -106,7 +104,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
                 await self._require_author(post)
                 raise ConcurrentUpdateError
 
-        self._session.write(_ADD, MAPPER.values(post) | {"held_author_id": post.author_id}, on_no_row=raise_cause)
+        self._session.write(_ADD, MAPPER.values(post), on_no_row=raise_cause)
 
     @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
@@ -118,7 +116,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
 
         values = MAPPER.values(post) | MAPPER.stored(post, post.version - 1)
         if publishes:
-            self._session.write(_PUBLISH, values | {"held_author_id": post.author_id}, on_no_row=raise_cause)
+            self._session.write(_PUBLISH, values, on_no_row=raise_cause)
         else:
             self._session.write(_UPDATE, values, on_no_row=raise_concurrent_update)
 
