@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import pytest
 from sqlalchemy import URL
@@ -9,13 +11,21 @@ from sqlalchemy import URL
 from adapters.postgres.pool import Database
 from adapters.postgres.schema import readiness
 from adapters.postgres.schema.state import schema_state
+from adapters.postgres.unit_of_work import SqlAlchemyStorage
+from application.ports import StorageUnavailableError
 from tests.postgres.conftest import FAIL
-from tests.postgres.monitored import BROKEN, NOT_OPENED, OPTIONS, READY, Monitored, monitored
-from tests.support.database_fixture import DatabaseFixture
+from tests.postgres.failures import ONCE
+from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
 from tests.support.database_roles import Role, temporary_role
-from tests.support.polling import wait_until
-from tests.support.template_databases import connected
+from tests.support.freezing_proxy import proxied
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
+from tests.support.template_databases import connected, with_driver
+from tests.support.use_case_runner import UseCaseRunner, backend
 
+OPTIONS = replace(PATIENT, pool_size=2)
+READY = {"database": (True, "reachable"), "migrations": (True, "current"), "pool": (True, "opened 2 of 2")}
+BROKEN = {"database": (False, "unreachable"), "migrations": (False, "unknown"), "pool": (True, "opened 2 of 2")}
+NOT_OPENED = (False, "not opened yet")
 NO_CONNECTIONS = {**READY, "pool": (False, "cannot open connections")}
 UNEXPECTED = {"database": (False, "check failed")}
 POOL, OWN, UNLIMITED = OPTIONS.pool_size, 1, -1
@@ -27,6 +37,45 @@ def _unreadable(state: str) -> dict[str, tuple[bool, str]]:
         "migrations": (False, "unknown"),
         "pool": NOT_OPENED,
     }
+
+
+@dataclass
+class Monitored:
+    """A database and its readiness monitor."""
+
+    watch: readiness.ReadinessMonitor
+    database: Database
+
+    async def look(self) -> object:
+        """Return the result of one check."""
+        await self.watch.check()
+        return self.watch.last_result
+
+    async def look_until(self, expected: object) -> None:
+        """Check until the result is as expected: the server counts an ended connection a little longer."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while await self.look() != expected:
+                pass
+
+    async def query(self) -> int:
+        """Run one query through the pool, without a retry."""
+        return await UseCaseRunner(SqlAlchemyStorage(self.database), retry=ONCE).read(backend)
+
+    async def fail_queries(self, times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(StorageUnavailableError):
+                await self.query()
+
+
+@asynccontextmanager
+async def monitored(url: URL, driver: str) -> AsyncIterator[Monitored]:
+    """Open a database and its monitor; every connection must be back in the pool at the end."""
+    database = Database(with_driver(url, driver), OPTIONS)
+    watch = readiness.ReadinessMonitor(database)
+    yield Monitored(watch, database)
+    assert checked_out(database) == 0
+    await watch._pool.close()
+    await database.close()
 
 
 @pytest.fixture
@@ -130,3 +179,36 @@ async def test_readiness_reports_mixed_up_statements(scratch: URL, driver: str, 
         admin.execute(f"CREATE VIEW alembic_version AS SELECT CAST(fail('{state}') AS text) AS version_num".encode())
     async with monitored(scratch, driver) as monitor:
         assert await monitor.look() == _unreadable(state)
+
+
+@pytest.mark.drill
+async def test_readiness_reports_frozen_server_and_recovery(store: DatabaseFixture, driver: str) -> None:
+    async with proxied(store.url) as (url, proxy), monitored(url, driver) as monitor:
+        assert await monitor.look() == READY
+        own = monitor.watch._pool
+        options, own.options = own.options, replace(own.options, attempt_timeout=0.1)
+        proxy.freeze()
+        assert await monitor.look() == BROKEN
+        own.options = options
+        proxy.thaw()
+        await monitor.look_until(READY)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("during_check", [False, True])
+async def test_readiness_monitor_stops_while_server_is_frozen(
+    store: DatabaseFixture, driver: str, during_check: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = asyncio.all_tasks()
+    monkeypatch.setattr(readiness, "CHECK_INTERVAL_SECONDS", 0.01 if during_check else 600)
+    async with (
+        proxied(store.url) as (url, proxy),
+        asyncio.timeout(TIMEOUT_SECONDS),
+        monitored(url, driver) as monitor,
+        monitor.watch.run(),
+    ):
+        monitor.watch._pool.options = replace(monitor.watch._pool.options, attempt_timeout=0.2)
+        proxy.freeze()
+        if during_check:
+            await wait_until(lambda: monitor.watch._pool.usage.in_use == 1)
+    await wait_until(lambda: asyncio.all_tasks() <= before)
