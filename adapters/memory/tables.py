@@ -55,21 +55,14 @@ class TransactionView:
         self._locks = locks
         self._readonly = readonly
         self._writes: list[Callable[[Tables], None]] = []
-        self._failure: Exception | None = None
 
     def tables(self) -> Tables:
         """Return the tables that a read uses. Raises the error of a pending write."""
         if not self._writes:
             return self._stored
-        if self._failure is not None:
-            raise self._failure
         tables = self._stored.copy()
-        try:
-            for change in self._writes:
-                change(tables)
-        except Exception as error:
-            self._failure = error
-            raise
+        for change in self._writes:
+            change(tables)
         return tables
 
     def write(self, change: Callable[[Tables], None]) -> None:
