@@ -1,19 +1,19 @@
 """The application on a port, and raw connections to it."""
 
 import asyncio
-import json
 import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+import httpx
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from adapters.http.middleware.http_protocol import bounded_protocol
 from adapters.http.middleware.request_limits import AdmissionController, HeaderLimits, RequestLimits
-from tests.http.support import ADMIN_KEY, Api, Json, serving
+from tests.http.support import ADMIN_KEY, Api, Json, check_problem, serving
 
 PATIENCE = 30.0
 SEND_BUFFER = 65_536
@@ -61,18 +61,16 @@ class RawConnection:
         return self.check(await self.send_and_read(*pieces))
 
     def check(self, response: bytes) -> Json:
-        """Check the parts that all problem responses have, and return the problem."""
+        """Check that the last response is a problem that closes the connection, and return the problem."""
         last = [found.start() for found in STATUS.finditer(response)][-1]
-        head, _, body = response[last:].decode().partition("\r\n\r\n")
-        status, *lines = head.split("\r\n")
-        headers = dict(line.split(": ") for line in lines)
-        problem: Json = json.loads(body)
-        assert headers["content-type"] == "application/problem+json"
-        assert headers["connection"] == "close"
-        assert headers["cache-control"] == "no-store"
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["x-request-id"] == problem["request_id"] == self.api.log[-1]["request_id"]
-        assert int(status.split()[1]) == problem["status"] == self.api.log[-1]["status"]
+        head, _, body = response[last:].partition(b"\r\n\r\n")
+        lines = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:]]
+        status, event = int(head.split()[1]), self.api.log[-1]
+        parsed = httpx.Response(status, headers=[(name, value) for name, value in lines], content=body)
+        problem = check_problem(parsed, event["status"], parsed.json()["type"].removeprefix("/problems/"))
+        assert parsed.headers["connection"] == "close"
+        assert parsed.headers["x-content-type-options"] == "nosniff"
+        assert problem["request_id"] == event["request_id"]
         return problem
 
     def shut_down(self) -> None:

@@ -4,21 +4,23 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any, NoReturn
 from uuid import UUID
 
 import httpx
 from fastapi import FastAPI
 from starlette.types import Message
 
+from adapters.clock import new_id
 from adapters.http.app import create_app
 from adapters.http.dependencies import ComponentStatus, HttpOptions, UseCases
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.memory.unit_of_work import InMemoryStorage
-from application.api_key_tokens import format_api_key
-from application.ports import Storage, UnitOfWork
+from application.api_key_tokens import format_api_key, generate_secret
+from application.ports import Storage
 from application.transactions import RetryPolicy
-from domain.api_keys import ApiKey, Scope
+from domain.api_keys import Scope
+from tests.support.factories import make_api_key, store_api_keys
 from tests.support.service_factories import PEPPERS, START, authenticator, key_service, post_service, user_service
 
 SECRET = b"a secret of thirty-two characters"
@@ -79,7 +81,7 @@ class Api:
 async def _services(storage: Storage, components: dict[str, ComponentStatus]) -> UseCases:
     """Store the admin key and return the use cases; a `FailingStorage` does not contain the API keys."""
     keys = InMemoryStorage() if isinstance(storage, FailingStorage) else storage
-    await store_key(keys, ADMIN_ID, ADMIN_KEY)
+    await stored_key(keys, text=ADMIN_KEY, name="admin", created_at=START, last_used_at=None)
     components["database"] = ComponentStatus(ready=True, detail="reachable")
 
     async def readiness() -> Mapping[str, ComponentStatus]:
@@ -127,43 +129,35 @@ async def serving(
     await services.authenticator.close()
 
 
-async def store_key(storage: Storage, key_id: UUID, text: str) -> None:
-    """Store an API key with all scopes, unless it is stored already."""
-    key = ApiKey.create(
-        id=key_id,
-        name="admin",
-        scopes=Scope,
-        user_id=None,
-        secret_hash=PEPPERS.hash(text),
-        expires_at=None,
-        now=START,
-    )
-    async with storage.transaction() as work:
-        await work.api_keys.add(key)
+def bearer(key: str) -> dict[str, str]:
+    """Return the header that carries the API key."""
+    return {"Authorization": f"Bearer {key}"}
 
 
-class FailingStorage(Storage):
+def once(name: str, key: str | None = None) -> dict[str, str]:
+    """Return the headers of a request with an idempotency key, and with an API key if it is given."""
+    return {"Idempotency-Key": name, **({} if key is None else bearer(key))}
+
+
+async def stored_key(storage: Storage, *scopes: Scope, text: str = "", **fields: Any) -> str:
+    """Store an API key with these scopes, or with all of them, and return its text."""
+    text = text or format_api_key(new_id(), generate_secret())
+    fields = {"expires_at": None, **fields, "id": UUID(hex=text.split("_")[1]), "secret_hash": PEPPERS.hash(text)}
+    await store_api_keys(storage, make_api_key(scopes=frozenset(scopes or Scope), **fields))
+    return text
+
+
+class FailingStorage(InMemoryStorage):
     """Raises the same error at the start of each unit of work."""
 
     def __init__(self, make: Callable[[], Exception]) -> None:
+        super().__init__()
         self._make = make
 
-    def transaction(self) -> "FailingWork":
-        return FailingWork(self._make())
+    def transaction(self) -> NoReturn:
+        raise self._make()
 
-    def readonly(self) -> "FailingWork":
-        return FailingWork(self._make())
-
-
-class FailingWork(UnitOfWork):
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    async def __aenter__(self) -> Self:
-        raise self._error
-
-    async def __aexit__(self, *_: object) -> None:
-        """Never reached."""
+    readonly = transaction
 
 
 def check_problem(response: httpx.Response, status: int, code: str) -> Json:
@@ -189,28 +183,13 @@ def findings(response: httpx.Response) -> list[tuple[str | None, str]]:
     return [(error.get("pointer", error.get("parameter")), error["code"]) for error in problem.get("errors", [])]
 
 
-@dataclass(frozen=True)
-class RawResponse:
-    """The ASGI messages of one response."""
-
-    messages: list[Message]
-
-    @property
-    def status(self) -> int:
-        return int(self.messages[0]["status"])
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {name.decode(): value.decode("latin-1") for name, value in self.messages[0]["headers"]}
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.messages[1:])
-
-    @property
-    def parsed(self) -> httpx.Response:
-        """The same response as `check_problem` and `findings` take it."""
-        return httpx.Response(self.status, headers=self.headers, content=self.body)
+def response_of(messages: Sequence[Message]) -> httpx.Response:
+    """Return the response in these ASGI messages, which its extensions contain. Without messages its status is 0."""
+    start, *rest = messages or [{"status": 0, "headers": []}]
+    content = b"".join(message.get("body", b"") for message in rest)
+    return httpx.Response(
+        start["status"], headers=start["headers"], content=content, extensions={"messages": list(messages)}
+    )
 
 
 async def call(
@@ -222,7 +201,7 @@ async def call(
     query: bytes = b"",
     received: Sequence[Message] = ({"type": "http.request", "body": b"", "more_body": False},),
     key: str | None = ADMIN_KEY,
-) -> RawResponse:
+) -> httpx.Response:
     """Call the application as a server does; `received` are the messages of the client."""
     authorization = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
     waiting = list(received)
@@ -235,7 +214,7 @@ async def call(
         sent.append(message)
 
     await app(scope_of(method, path, headers=[*headers, *authorization], query=query), receive, send)
-    return RawResponse(sent)
+    return response_of(sent)
 
 
 def scope_of(method: str, path: str, *, headers: Sequence[tuple[bytes, bytes]], query: bytes = b"") -> Json:

@@ -9,13 +9,12 @@ from fastapi import Request, Response
 
 from adapters.clock import new_id
 from adapters.http.middleware.request_limits import METRICS_RESERVE, AdmissionController
+from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_key_tokens import format_api_key, generate_secret
-from application.ports import UnitOfWork
-from tests.http.credentials import bearer
 from tests.http.raw_connection import CHUNKED, GET, POST, listening
-from tests.http.support import ADA, Api, check_problem, serving
+from tests.http.support import ADA, Api, bearer, check_problem, serving
 from tests.support.polling import wait_until
-from tests.support.principals import CountingStorage
+from tests.support.principals import HookedStorage
 
 CAPACITY = 2
 
@@ -114,33 +113,24 @@ async def test_rejected_chunked_request_closes_the_connection(sent: bytes, respo
         assert answer.count(b"HTTP/1.1 ") == responses
 
 
-class HeldStorage(CountingStorage):
-    """Blocks readers until `released` is set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.released = asyncio.Event()
-        self.reads = 0
-
-    @asynccontextmanager
-    async def readonly(self) -> AsyncIterator[UnitOfWork]:  # type: ignore[override]
-        self.reads += 1
-        await self.released.wait()
-        async with super().readonly() as work:
-            yield work
-
-
 async def test_metrics_requests_have_a_reserve_of_slots() -> None:
-    storage = HeldStorage()
+    released, reads = asyncio.Event(), []
+
+    async def held_read() -> None:
+        reads.append("/metrics")
+        await released.wait()
+
+    storage = HookedStorage(InMemoryStorage(), times=2 * METRICS_RESERVE)
     async with serving(storage, admission=AdmissionController(CAPACITY)) as api, busy(api):
+        storage.before = held_read
         forged = [bearer(format_api_key(new_id(), generate_secret())) for _ in range(METRICS_RESERVE)]
         tasks = [asyncio.ensure_future(api.client.get("/metrics", headers=key)) for key in forged]
-        await wait_until(lambda: storage.reads == METRICS_RESERVE)
+        await wait_until(lambda: len(reads) == METRICS_RESERVE)
         for path in ("/metrics", "/metrics/"):
             check_problem(await api.client.get(path), 503, "overloaded")
         assert (await api.client.get("/livez")).status_code == 200
-        assert storage.reads == METRICS_RESERVE
-        storage.released.set()
+        assert len(reads) == METRICS_RESERVE
+        released.set()
         assert {response.status_code for response in await asyncio.gather(*tasks)} == {401}
         assert (await api.client.get("/metrics/")).status_code == 200
         check_problem(await api.client.get("/api/v1/users"), 503, "overloaded")

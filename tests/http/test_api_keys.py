@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 
 from domain.api_keys import Scope
-from tests.http.credentials import bearer, stored_key
-from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, Json, check_problem, findings
-from tests.http.test_openapi import DOCUMENT, check, request_examples
+from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, Json, bearer, check_problem, findings, stored_key
+from tests.http.test_openapi import DOCUMENT, check
+from tests.http.test_validation import Invalid, cases
 from tests.support.factories import stored_api_keys
 
 KEYS = "/api/v1/api-keys"
@@ -38,15 +38,11 @@ async def test_post_api_key_returns_201_with_the_key(api: Api) -> None:
     }
 
 
-async def test_post_api_key_accepts_documented_examples(api: Api) -> None:
+async def test_post_api_key_has_defaults(api: Api) -> None:
     body = (await api.client.post(KEYS, json={**GIVEN, "name": "  Zoë 🦉 "})).json()
     assert (body["name"], body["user_id"], body["expires_at"]) == ("Zoë 🦉", None, None)
     explicit = await api.client.post(KEYS, json={**GIVEN, "user_id": None, "expires_at": None})
     assert explicit.json()["expires_at"] is None
-    for example in request_examples("create_api_key"):
-        response = await api.client.post(KEYS, json=example)
-        assert response.status_code == 201
-        check(DOCUMENT["components"]["schemas"]["CreatedApiKeyResponse"], response.json())
 
 
 async def test_api_key_secret_is_returned_only_on_creation(api: Api) -> None:
@@ -78,31 +74,37 @@ INVALID_TIMES = [
     "2029-12-31T23:59:59Z",  # in the past
     "2030-01-01T00:00:00+23:59",
 ]  # fmt: skip
-INVALID: list[tuple[Json, tuple[str, str]]] = [
-    *[({"name": value}, ("/name", "invalid_type")) for value in (None, 7, ["x"], True)],
-    *[({"name": value}, ("/name", "invalid_format")) for value in ("", "a\nb")],
-    ({"name": "x" * 101}, ("/name", "too_long")),
-    *[({"scopes": value}, ("/scopes", "invalid_type")) for value in (None, "posts:read", {"posts:read": True}, 1)],
-    *[({"scopes": [value]}, ("/scopes", "invalid_type")) for value in (None, 1, ["posts:read"])],
-    ({"scopes": ["posts:read", {}]}, ("/scopes", "invalid_type")),
-    *[({"scopes": [value]}, ("/scopes", "invalid_choice")) for value in ("", "posts", "posts:*", "POSTS:READ", "a:b")],
-    ({"scopes": []}, ("/scopes", "out_of_range")),
-    ({"scopes": ["posts:read"] * 7}, ("/scopes", "out_of_range")),
-    ({"scopes": ["posts:read", "posts:read"]}, ("/scopes", "duplicate")),
-    *[({"user_id": value}, ("/user_id", "invalid_type")) for value in (1, False, [NOBODY])],
-    *[({"user_id": value}, ("/user_id", "invalid_format")) for value in ("", "x", NOBODY.replace("-", ""))],
-    ({"user_id": NOBODY}, ("/user_id", "not_found")),
-    ({"user_id": NOBODY, "scopes": ["metrics:read"]}, ("/scopes", "invalid_format")),
-    *[
-        ({"expires_at": value}, ("/expires_at", "invalid_type"))
-        for value in (1_900_000_000, True, ["2031-01-01T00:00:00Z"])
-    ],
-    *[({"expires_at": value}, ("/expires_at", "invalid_format")) for value in INVALID_TIMES],
-    *[({name: "x"}, (f"/{name}", "unknown")) for name in ("id", "key", "secret", "revoked_at", "last_used_at")],
-]
+INVALID: Invalid = {
+    "name": {"invalid_type": [None, 7, ["x"], True], "invalid_format": ["", "a\nb"], "too_long": ["x" * 101]},
+    "scopes": {
+        "invalid_type": [
+            None,
+            "posts:read",
+            {"posts:read": True},
+            1,
+            [None],
+            [1],
+            [["posts:read"]],
+            ["posts:read", {}],
+        ],
+        "invalid_choice": [[""], ["posts"], ["posts:*"], ["POSTS:READ"], ["a:b"]],
+        "out_of_range": [[], ["posts:read"] * 7],
+        "duplicate": [["posts:read", "posts:read"]],
+    },
+    "user_id": {
+        "invalid_type": [1, False, [NOBODY]],
+        "invalid_format": ["", "x", NOBODY.replace("-", "")],
+        "not_found": [NOBODY],
+    },
+    "expires_at": {
+        "invalid_type": [1_900_000_000, True, ["2031-01-01T00:00:00Z"]],
+        "invalid_format": INVALID_TIMES,
+    },
+    **{name: {"unknown": ["x"]} for name in ("id", "key", "secret", "revoked_at", "last_used_at")},
+}
 
 
-@pytest.mark.parametrize(("changes", "expected"), INVALID)
+@pytest.mark.parametrize(("changes", "expected"), cases(INVALID))
 async def test_post_api_key_returns_422_for_invalid_fields(api: Api, changes: Json, expected: tuple[str, str]) -> None:
     assert findings(await api.client.post(KEYS, json={**GIVEN, **changes})) == [expected]
     assert [key.id for key in await stored_api_keys(api.storage)] == [ADMIN_ID]
@@ -127,14 +129,14 @@ async def test_post_api_key_returns_403_for_a_scope_beyond_own(api: Api, scope: 
 
 async def test_delete_api_key_returns_204_each_time(api: Api) -> None:
     issued = (await api.client.post(KEYS, json=GIVEN)).json()
+    del issued["key"]
     path = f"{KEYS}/{issued['id']}"
     response = await api.client.delete(path)
     assert (response.status_code, response.content) == (204, b"")
     revoked = (await api.client.get(path)).json()
-    assert {**revoked, "revoked_at": None} == {name: value for name, value in issued.items() if name != "key"}
+    assert revoked == {**issued, "revoked_at": revoked["revoked_at"]}
     assert revoked["revoked_at"] > issued["created_at"]
     assert (await api.client.delete(path)).status_code == 204
-    assert (await api.client.get(path)).json() == revoked
     assert revoked in (await api.client.get(KEYS)).json()["items"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pytest
 
@@ -65,6 +66,16 @@ async def test_bodies_and_pipelining_do_not_count_as_head(wire: RawConnection) -
     assert (response.count(b"HTTP/1.1 201"), response.count(b"HTTP/1.1 200")) == (1, 101)
 
 
+HOSTS = [b"", b" a b", b" a/b", b" a@b", b" a:b", b" a, b"]
+LINES = [b"Host: x", b"Host: y", b"a", b"a : b", b"a: b\r\n c", b"a: b\0c", b"a: b\nc: d"]
+LENGTHS = [b"2\r\nContent-Length: 2", b"2\r\nContent-Length: 3", b"2, 2", b"+2", b"-2", b"9" * 23]
+CODINGS = [
+    *[b"xchunked", b"gzip, chunked", b"chunked, chunked", b"chunked\r\nContent-Length: 5"],
+    *[b"chunked\r\nTransfer-Encoding: chunked", b"chunked\r\nTransfer-Encoding: identity"],
+]
+CHUNKS = [b"0x2\r\n{}\r\n0\r\n\r\n", b"2\n{}\r\n0\r\n\r\n", b"2\r\n{}X\r\n0\r\n\r\n", b"f" * 18 + b"\r\n"]
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -77,39 +88,15 @@ async def test_bodies_and_pipelining_do_not_count_as_head(wire: RawConnection) -
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /livez HTTP/1.1\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost:\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: a b\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: a@b\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: a:b\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: a, b\r\n\r\n",
         b"GET /livez HTTP/1.0\r\nHost: a b\r\n\r\n",
-        GET + b"Host: x\r\n\r\n",
-        GET + b"Host: y\r\n\r\n",
-        GET + b"a\r\n\r\n",
-        GET + b"a : b\r\n\r\n",
-        GET + b"a: b\r\n c\r\n\r\n",
-        GET + b"a: b\0c\r\n\r\n",
-        GET + b"a: b\nc: d\r\n\r\n",
+        *[b"GET /livez HTTP/1.1\r\nHost:%s\r\n\r\n" % host for host in HOSTS],
+        *[GET + line + b"\r\n\r\n" for line in LINES],
+        *[POST + b"Content-Length: %s\r\n\r\n{}" % length for length in LENGTHS],
         POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-        POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
-        POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        POST + b"Content-Length: 2, 2\r\n\r\n{}",
-        POST + b"Content-Length: +2\r\n\r\n{}",
-        POST + b"Content-Length: -2\r\n\r\n{}",
-        POST + b"Content-Length: 99999999999999999999999\r\n\r\n{}",
         POST + b"Transfer-Encoding: identity\r\n\r\n{}",
-        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        *[POST + b"Transfer-Encoding: %s\r\n\r\n0\r\n\r\n" % coding for coding in CODINGS],
         POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n",
-        CHUNKED + b"2\n{}\r\n0\r\n\r\n",
-        CHUNKED + b"2\r\n{}X\r\n0\r\n\r\n",
-        CHUNKED + b"ffffffffffffffffff\r\n",
+        *[CHUNKED + chunk for chunk in CHUNKS],
     ],
 )
 async def test_malformed_request_returns_400(wire: RawConnection, request_: bytes) -> None:
@@ -121,14 +108,11 @@ async def test_malformed_request_returns_400(wire: RawConnection, request_: byte
     assert not {path for event in wire.api.log if (path := event["route"])}
 
 
-@pytest.mark.parametrize("host", [b"x", b"x:80", b"x:", b"127.0.0.1:8000", b"[::1]:8000", b"a-b.example.", b"a_b"])
-async def test_valid_host_is_accepted(wire: RawConnection, host: bytes) -> None:
-    request = b"GET /livez HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host
-    assert (await wire.send_and_read(request)).startswith(b"HTTP/1.1 200")
-
-
-async def test_http_1_0_request_needs_no_host(wire: RawConnection) -> None:
-    assert (await wire.send_and_read(b"GET /livez HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+async def test_valid_host_is_accepted_and_optional_in_http_1_0(wire: RawConnection) -> None:
+    hosts = (b"x", b"x:80", b"x:", b"127.0.0.1:8000", b"[::1]:8000", b"a-b.example.", b"a_b")
+    with_host = [b"GET /livez HTTP/1.1\r\nConnection: close\r\nHost: %s\r\n\r\n" % host for host in hosts]
+    for request in [*with_host, b"GET /livez HTTP/1.0\r\n\r\n"]:
+        assert (await wire.send_and_read(request)).startswith(b"HTTP/1.1 200"), request
 
 
 async def test_malformed_head_request_keeps_its_request_id(wire: RawConnection) -> None:
@@ -144,15 +128,15 @@ async def test_pipelined_responses_keep_their_order(wire: RawConnection) -> None
     assert STATUS.findall(response) == [b"200", b"200", b"200", b"400"]
 
 
-async def test_malformed_chunk_returns_400(wire: RawConnection) -> None:
+async def test_malformed_chunk_returns_400_or_closes_connection(wire: RawConnection) -> None:
     assert (await wire.problem(CHUNKED, b"nonsense\r\n"))["type"] == "/problems/malformed-request"
     assert wire.api.log[-1]["route"] == "/api/v1/users"
-
-
-async def test_malformed_chunk_of_unread_body_closes_connection(wire: RawConnection) -> None:
-    response = await wire.send_and_read(GET + b"Transfer-Encoding: chunked\r\n\r\n", b"nonsense\r\n")
-    assert response.count(b"HTTP/1.1 ") == 1
-    assert response.startswith(b"HTTP/1.1 200")
+    reader, writer = await wire.open(GET + b"Transfer-Encoding: chunked\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)).startswith(b"HTTP/1.1 200")
+    writer.write(b"nonsense\r\n")
+    with suppress(ConnectionResetError):  # the connection may be closed already
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+    writer.close()
 
 
 async def test_trailers_are_ignored(wire: RawConnection) -> None:

@@ -4,7 +4,7 @@ import pytest
 from starlette.types import Message
 
 from adapters.http.middleware.request_limits import RequestLimits
-from tests.http.support import CHUNKED, JSON_TYPE, Api, call, check_problem, findings, serving
+from tests.http.support import CHUNKED, JSON_TYPE, NOBODY, Api, call, check_problem, findings, serving
 
 JSON = {"content-type": "application/json"}
 DEEPEST = 32
@@ -16,37 +16,21 @@ USERS = "/api/v1/users"
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b" ",
-        b"{",
-        b"{} {}",
-        b"{'email': 'ada@example.org'}",
-        b'{"email": "ada@example.org",}',
-        b"\xef\xbb\xbf{" + EMAIL + b"}",
-        b'{"email": "\xff"}',
-        b'{"email": "\xed\xa0\x80"}',
-        "{}".encode("utf-16"),
-        "{}".encode("utf-32"),
-        b'{"email": "\\ud800"}',
-        b'{"\\udfff": 1}',
-        b'{"email": "a\tb"}',
-        b'{"email": NaN}',
-        b'{"email": Infinity}',
-        b'{"email": -Infinity}',
-        b'{"email": 1e999}',
-        b'{"email": -1e999}',
-        b'{"email": ' + b"9" * 5000 + b"}",
-        b"{" + EMAIL + b", " + EMAIL + b"}",
-        b'{"a": {"b": 1, "\\u0062": 2}}',
+        *[b" ", b"{", b"{} {}", b'{"email": "ada@example.org",}', b"\xef\xbb\xbf{" + EMAIL + b"}"],
+        *[b'{"email": "%s"}' % text for text in (b"\xff", b"\xed\xa0\x80", b"\\ud800", b"a\tb")],
+        *[
+            b'{"email": %s}' % number
+            for number in (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999", b"9" * 5000)
+        ],
+        *["{}".encode("utf-16"), b'{"\\udfff": 1}'],
+        *[b"{" + EMAIL + b", " + EMAIL + b"}", b'{"a": {"b": 1, "\\u0062": 2}}'],
         b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1),
         b'{"a": ' * (DEEPEST + 1) + b"1" + b"}" * (DEEPEST + 1),
         b"[" * 30_000,
-        b"[" * 30_000 + b"]" * 30_000,
     ],
 )
 async def test_malformed_json_returns_400(api: Api, body: bytes) -> None:
-    user = await api.user()
-    for method, path in [("POST", USERS), ("PATCH", f"{USERS}/{user['id']}")]:
+    for method, path in [("POST", USERS), ("PATCH", f"{USERS}/{NOBODY}")]:
         response = await api.client.request(method, path, content=body, headers=JSON)
         assert "errors" not in check_problem(response, 400, "malformed-json")
 
@@ -89,18 +73,17 @@ async def test_json_depth_limit_is_configurable(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type",
+    "headers",
     [
-        "application/json",
-        "Application/JSON",
-        "application/json; charset=utf-8",
-        "application/json;charset=UTF-8",
-        'application/json ; charset="utf-8"',
+        {"content-type": "Application/JSON"},
+        {"content-type": "application/json; charset=utf-8"},
+        {"content-type": "application/json;charset=UTF-8"},
+        {"content-type": 'application/json ; charset="utf-8"'},
+        {**JSON, "content-encoding": "Identity"},
     ],
 )
-async def test_supported_media_type_is_accepted(api: Api, content_type: str) -> None:
-    response = await api.client.post(USERS, content=BODY, headers={"content-type": content_type})
-    assert response.status_code == 201
+async def test_supported_media_type_and_encoding_are_accepted(api: Api, headers: dict[str, str]) -> None:
+    assert (await api.client.post(USERS, content=BODY, headers=headers)).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -112,36 +95,27 @@ async def test_supported_media_type_is_accepted(api: Api, content_type: str) -> 
     ],
 )  # fmt: skip
 async def test_unsupported_media_type_returns_415(api: Api, content_type: str) -> None:
-    headers = {"content-type": content_type}
-    response = await api.client.post(USERS, content=BODY, headers=headers)
+    both = "application/merge-patch+json, application/json"
+    for method, path, name, accepted in [
+        ("POST", USERS, "accept-post", "application/json"),
+        ("PATCH", f"{USERS}/{NOBODY}", "accept-patch", both),
+    ]:
+        response = await api.client.request(method, path, content=BODY, headers={"content-type": content_type})
+        check_problem(response, 415, "unsupported-media-type")
+        assert response.headers[name] == accepted
+
+
+@pytest.mark.parametrize("types", [[], [JSON_TYPE[1]] * 2, [b"application/merge-patch+json"]])
+async def test_post_returns_415_unless_its_only_type_is_json(api: Api, types: list[bytes]) -> None:
+    response = await call(api.app, "POST", USERS, headers=[(b"content-type", one) for one in types])
     check_problem(response, 415, "unsupported-media-type")
-    assert response.headers["accept-post"] == "application/json"
-    user = await api.user()
-    response = await api.client.patch(f"{USERS}/{user['id']}", content=b"{}", headers=headers)
-    check_problem(response, 415, "unsupported-media-type")
-    assert response.headers["accept-patch"] == "application/merge-patch+json, application/json"
 
 
-async def test_post_with_merge_patch_returns_415(api: Api) -> None:
-    headers = {"content-type": "application/merge-patch+json"}
-    check_problem(await api.client.post(USERS, content=BODY, headers=headers), 415, "unsupported-media-type")
-
-
-@pytest.mark.parametrize("headers", [[], [JSON_TYPE, JSON_TYPE]], ids=["missing", "repeated"])
-async def test_content_type_other_than_once_returns_415(api: Api, headers: list[tuple[bytes, bytes]]) -> None:
-    assert (await call(api.app, "POST", USERS, headers=headers)).status == 415
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+@pytest.mark.parametrize("encoding", ["gzip", "identity, gzip"])
 async def test_content_encoding_returns_415(api: Api, encoding: str) -> None:
     response = await api.client.post(USERS, content=BODY, headers={**JSON, "content-encoding": encoding})
     check_problem(response, 415, "unsupported-media-type")
     assert response.headers["accept-encoding"] == "identity"
-
-
-async def test_content_encoding_identity_is_accepted(api: Api) -> None:
-    response = await api.client.post(USERS, content=BODY, headers={**JSON, "content-encoding": "Identity"})
-    assert response.status_code == 201
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -158,5 +132,5 @@ async def test_chunked_body_is_accepted(api: Api) -> None:
         {"type": "http.request", "body": b"}"},
     ]
     response = await call(api.app, "POST", USERS, headers=[JSON_TYPE, CHUNKED], received=pieces)
-    assert response.status == 201
+    assert response.status_code == 201
     assert "connection" not in response.headers

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
-from uuid import UUID
 
+import httpx
 import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -14,12 +14,10 @@ from adapters.http.openapi.document import openapi_document
 from adapters.http.problems.catalog import PROBLEMS
 from adapters.http.problems.responses import PROBLEM_JSON
 from adapters.http.routers import api_keys, posts, users
-from adapters.memory.unit_of_work import InMemoryStorage
 from domain.api_keys import NewApiKey, Scope
 from domain.posts import NewPost, Post, PostChanges
 from domain.users import NewUser, User, UserChanges
-from tests.http.support import ADA, Api, Json
-from tests.support.factories import make_post, make_user, store_posts, store_users
+from tests.http.support import Api, Json
 
 DOCUMENT: Json = json.loads((Path(__file__).parents[2] / "openapi.json").read_text("utf-8"))
 METHODS = {"get", "head", "post", "patch", "delete"}
@@ -46,6 +44,16 @@ def check(schema: Json, value: object) -> None:
     """Check a value against a schema of the document."""
     errors = list(OAS31Validator({**schema, "components": DOCUMENT["components"]}).iter_errors(value))
     assert errors == []
+
+
+def check_documented(operation: Json, response: httpx.Response) -> None:
+    """Check a response, and its headers, against the document."""
+    documented = resolved(operation["responses"][str(response.status_code)])
+    for name, header in documented["headers"].items():
+        if resolved(header)["required"]:
+            check(resolved(header)["schema"], response.headers[name])
+    if "application/json" in documented.get("content", {}) and response.request.method != "HEAD":
+        check(documented["content"]["application/json"]["schema"], response.json())
 
 
 async def test_openapi_json_equals_the_generated_document(api: Api) -> None:
@@ -91,7 +99,8 @@ def test_openapi_links_refer_to_operations() -> None:
     assert found <= {operation["operationId"] for _, _, operation in operations()}
 
 
-def test_openapi_responses_have_headers_and_examples() -> None:
+def test_openapi_responses_have_headers_and_valid_examples() -> None:
+    seen = set()
     for method, path, operation in operations():
         takes_a_key = operation["security"] != []
         for status, reference in operation["responses"].items():
@@ -101,11 +110,18 @@ def test_openapi_responses_have_headers_and_examples() -> None:
             assert all(resolved(header)["schema"] for header in response["headers"].values())
             for content in response.get("content", {}).values():
                 assert list(examples(content)), where
+                for example in examples(content):
+                    check(content["schema"], example)
+            for code, example in response.get("content", {}).get(PROBLEM_JSON, {}).get("examples", {}).items():
+                value = resolved(example)["value"]
+                assert (value["type"], str(value["status"])) == (f"/problems/{code}", status)
+                seen.add(code)
             may_pass = status in {"429", "503"} or (status == "409" and method == "post")
             assert ("Retry-After" in response["headers"]) == (may_pass and takes_a_key), where
             assert ("WWW-Authenticate" in response["headers"]) == (status in {"401", "403"}), where
             assert ("RateLimit" in response["headers"]) == (status != "401" and takes_a_key), where
             assert ("Allow" in response["headers"]) == (status == "405"), where
+    assert seen == set(PROBLEMS) - {"not-found"}
 
 
 def examples(content: Json) -> Iterator[Any]:
@@ -153,14 +169,6 @@ def test_openapi_schemas_are_bounded() -> None:
             check(parameter["schema"], parameter["example"])
 
 
-def test_openapi_response_examples_match_their_schemas() -> None:
-    for _, _, operation in operations():
-        for response in map(resolved, operation["responses"].values()):
-            for content in response.get("content", {}).values():
-                for example in examples(content):
-                    check(content["schema"], example)
-
-
 def schemas(node: Any) -> Iterator[Json]:
     """Yield each object in the document that has a type or a reference."""
     if isinstance(node, dict):
@@ -199,70 +207,14 @@ def test_model_has_every_field_of_the_domain(model: type, fields: type) -> None:
     assert set(get_type_hints(model)) == set(get_type_hints(fields))
 
 
-def test_openapi_problem_examples_match_their_status() -> None:
-    seen = set()
-    for _, _, operation in operations():
-        for status, reference in operation["responses"].items():
-            response = resolved(reference)
-            for code, example in response.get("content", {}).get(PROBLEM_JSON, {}).get("examples", {}).items():
-                value = resolved(example)["value"]
-                assert (value["type"], str(value["status"])) == (f"/problems/{code}", status)
-                seen.add(code)
-    assert seen == set(PROBLEMS) - {"not-found"}
-
-
-def request_examples(operation_id: str) -> list[Any]:
-    (operation,) = [found for _, _, found in operations() if found["operationId"] == operation_id]
-    found = []
-    for content in operation["requestBody"]["content"].values():
-        for example in examples(content):
-            check(content["schema"], example)
-            found.append(example)
-    assert found
-    return found
-
-
-@pytest.mark.parametrize("operation_id", ["create_user", "update_user", "create_post", "update_post"])
-async def test_openapi_request_example_is_accepted(default_api: Api, operation_id: str) -> None:
-    action, kind = operation_id.split("_")
-    entity = {"user": users, "post": posts}[kind]
-    for example in request_examples(operation_id):
-        async with default_api.over(InMemoryStorage()) as api:
-            user = make_user(id=UUID(users.EXAMPLE["id"]))
-            await store_users(api.storage, user)
-            await store_posts(api.storage, make_post(user, id=UUID(posts.EXAMPLE["id"])))
-            if action == "create":
-                response = await api.client.post(entity.PATH, json=example)
-            else:
-                response = await api.client.patch(f"{entity.PATH}/{entity.EXAMPLE['id']}", json=example)
-            assert response.status_code == {"create": 201, "update": 200}[action], response.text
-            check(DOCUMENT["components"]["schemas"][f"{kind.capitalize()}Response"], response.json())
-
-
-async def test_responses_match_the_openapi_document(api: Api) -> None:
-    user = await api.user()
-    post = await api.post(user, status="published", content="é\n\tü")
-    for operation_id, response in {
-        "get_user": await api.client.get(f"/api/v1/users/{user['id']}"),
-        "list_users": await api.client.get("/api/v1/users"),
-        "create_user": await api.client.post("/api/v1/users", json={**ADA, "email": "b@example.org"}),
-        "get_post": await api.client.get(f"/api/v1/posts/{post['id']}"),
-        "list_posts": await api.client.get("/api/v1/posts?limit=1"),
-        "update_post": await api.client.patch(f"/api/v1/posts/{post['id']}", json={"status": "archived"}),
-        "get_liveness": await api.client.get("/livez"),
-        "get_readiness": await api.client.get("/readyz"),
-    }.items():
-        (operation,) = [found for _, _, found in operations() if found["operationId"] == operation_id]
-        documented = resolved(operation["responses"][str(response.status_code)])
-        check(documented["content"]["application/json"]["schema"], response.json())
-        for name, header in documented["headers"].items():
-            if resolved(header)["required"]:
-                check(resolved(header)["schema"], response.headers[name])
-    errors = [
+async def test_public_responses_match_the_openapi_document(api: Api) -> None:
+    for _, path, operation in operations():
+        if path in {"/livez", "/readyz"}:
+            check_documented(operation, await api.client.get(path))
+    for response in [
         await api.client.get("/api/v1/users?limit=0"),
         await api.client.get("/nowhere"),
         await api.client.put("/api/v1/users"),
         await api.client.post("/api/v1/users", content=b"{", headers={"content-type": "application/json"}),
-    ]
-    for response in errors:
+    ]:
         check({"$ref": "#/components/schemas/Problem"}, response.json())

@@ -1,17 +1,20 @@
-"""Tests for cursors and links of lists."""
+"""Tests for the links and the cursors of lists and of search results."""
 
 import re
 from string import ascii_letters, digits
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
 
 from adapters.http.pagination import CURSOR_LENGTH, CursorCodec
 from adapters.http.problems.responses import ProblemError
+from application.search import SearchPosition
 from domain.api_keys import Scope
 from tests.http.support import ADMIN_ID, Api, Json, findings, serving
 
 ALPHABET = ascii_letters + digits + "-_"
+POSTS = "/api/v1/posts"
 
 
 async def walked(api: Api, path: str) -> list[list[str]]:
@@ -35,6 +38,11 @@ async def users(api: Api, count: int) -> list[Json]:
     return [await api.user(email=f"user{n}@example.org", is_active=n % 2 == 0) for n in range(count)]
 
 
+async def cursor_of(api: Api, query: str) -> str:
+    """Return the cursor of the first page."""
+    return str((await api.client.get(f"/api/v1/{query}")).json()["next_cursor"])
+
+
 async def test_links_of_users_lead_through_all_pages(api: Api) -> None:
     ids = [user["id"] for user in reversed(await users(api, 5))]
     assert await walked(api, "/api/v1/users?limit=2") == [ids[:2], ids[2:4], ids[4:]]
@@ -46,7 +54,7 @@ async def test_links_of_users_lead_through_all_pages(api: Api) -> None:
 async def test_links_of_posts_keep_the_filters(api: Api) -> None:
     author = await api.user()
     ids = [(await api.post(author, status=status))["id"] for status in ("draft", "published") * 2][::-1]
-    path = f"/api/v1/posts?limit=1&author_id={author['id']}"
+    path = f"{POSTS}?limit=1&author_id={author['id']}"
     assert await walked(api, path) == [[id] for id in ids]
     assert await walked(api, f"{path}&status=draft") == [[ids[1]], [ids[3]]]
 
@@ -57,19 +65,22 @@ async def test_links_of_api_keys_lead_through_all_pages(api: Api) -> None:
     assert await walked(api, "/api/v1/api-keys?limit=2") == [ids, [str(ADMIN_ID)]]
 
 
+async def test_links_of_search_results_keep_the_query(api: Api) -> None:
+    author = await api.user()
+    titles = [(await api.post(author, title="\u00e9t\u00e9 & <b>", content="C"))["id"] for _ in range(3)][::-1]
+    rest = [(await api.post(author, title="T", content="b \u00c9T\u00c9", status="published"))["id"] for _ in range(3)]
+    ids = [*titles, *rest[::-1]]
+    query, other = quote("b&<>;=#% \u00e9t\u00e9"), quote("b&<>=\u00e9t\u00e9#; %41")
+    assert await walked(api, f"{POSTS}?limit=2&q={query}") == [ids[:2], ids[2:4], ids[4:]]
+    assert await walked(api, f"{POSTS}?limit=2&q={other}") == [[]]
+    assert await walked(api, f"{POSTS}?limit=2&q=b&status=published&author_id={author['id']}") == [ids[3:5], ids[5:]]
+
+
 async def test_list_returns_20_items_by_default(api: Api) -> None:
     await users(api, 21)
     page = (await api.client.get("/api/v1/users")).json()
     assert len(page["items"]) == 20
     assert page["next_cursor"] is not None
-
-
-async def test_cursor_stays_valid_after_changes(api: Api) -> None:
-    made = await users(api, 5)
-    cursor = (await api.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
-    await api.client.delete(f"/api/v1/users/{made[4]['id']}")
-    page = (await api.client.get("/api/v1/users", params={"cursor": cursor, "limit": 3})).json()
-    assert page["items"] == made[3:0:-1]
 
 
 def test_cursor_codec_rejects_every_changed_character() -> None:
@@ -92,57 +103,68 @@ def test_cursor_codec_rejects_malformed_text(text: str) -> None:
 
 
 def test_cursor_codec_separates_filter_values() -> None:
-    cursors = CursorCodec(b"secret")
-    cursor = cursors.encode(UUID(int=1), resource="/x", filters={"a": "1", "b": "2"})
-    for filters in [
-        {"a": "1b=2"},
-        {"a": "1"},
-        {"b": "2"},
-        {"a": "1", "b": "2", "c": ""},
-        {"a": "12"},
-        {"b": "1", "c": "2"},
-    ]:
+    cursors, given = CursorCodec(b"secret"), {"a": "1", "b": "2"}
+    cursor = cursors.encode(UUID(int=1), resource="/x", filters=given)
+    others = [{"a": "1b=2"}, {"a": "1"}, {"b": "2"}, {**given, "c": ""}, {"a": "12"}, {"b": "1", "c": "2"}]
+    for filters in others:
         with pytest.raises(ProblemError):
             cursors.decode(cursor, UUID, resource="/x", filters=filters)
 
 
-async def test_respelled_cursor_returns_422(api: Api) -> None:
+@pytest.mark.parametrize("in_title", [False, True])
+def test_search_cursor_contains_rank_and_id(in_title: bool) -> None:
+    cursors, position = CursorCodec(b"secret"), SearchPosition(in_title=in_title, id=UUID(int=2**128 - 1))
+    cursor = cursors.encode(position, resource="/x", filters={"q": "a"})
+    assert len(cursor) == CURSOR_LENGTH
+    assert cursors.decode(cursor, SearchPosition, resource="/x", filters={"q": "a"}) == position
+    with pytest.raises(ProblemError):
+        cursors.decode(cursor, UUID, resource="/x", filters={"q": "a"})
+    by_id = cursors.encode(position.id, resource="/x", filters={"q": "a"})
+    with pytest.raises(ProblemError):
+        cursors.decode(by_id, SearchPosition, resource="/x", filters={"q": "a"})
+
+
+def test_cursor_format_matches_the_release() -> None:
+    cursor = "AQAAAAAAAAAAAAAAAAAAAAGYtctekYiCs-KSAkwLzCIo"
+    assert CursorCodec(b"secret").encode(UUID(int=1), resource="/users", filters={"a": "b", "c": None}) == cursor
+
+
+async def test_malformed_or_respelled_cursor_returns_422(api: Api) -> None:
     await users(api, 2)
-    cursor = (await api.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
+    cursor = await cursor_of(api, "users?limit=1")
     plain = cursor.replace("-", "+").replace("_", "/")
-    swapped = cursor[:-1] + ("A" if cursor[-1] != "A" else "B")
     for other in [
-        swapped, cursor[:-1], cursor + "A", cursor + "=", cursor + "\n", " " + cursor, cursor[:-1] + "=", plain + "==",
+        cursor[:-1], cursor + "A", cursor + "=", cursor + "\n", " " + cursor, cursor[:-1] + "=", plain + "==",
     ]:  # fmt: skip
         response = await api.client.get("/api/v1/users", params={"cursor": other})
         assert findings(response) == [("cursor", "invalid_cursor")], other
+    async with serving(api.storage, secret=b"other") as elsewhere:
+        response = await elsewhere.client.get(f"/api/v1/users?cursor={cursor}")
+        assert findings(response) == [("cursor", "invalid_cursor")]
 
 
 async def test_cursor_of_another_list_returns_422(api: Api) -> None:
     await users(api, 4)
     author = await api.user()
-    await api.post(author)
-    await api.post(author)
-    user_cursor = (await api.client.get("/api/v1/users?limit=1&is_active=true")).json()["next_cursor"]
-    post_cursor = (await api.client.get("/api/v1/posts?limit=1")).json()["next_cursor"]
-    for path, params in [
-        ("users", {"cursor": user_cursor}),
-        ("users", {"cursor": user_cursor, "is_active": "false"}),
-        ("users", {"cursor": user_cursor, "is_active": "true", "email": "a@example.org"}),
-        ("posts", {"cursor": user_cursor}),
-        ("posts", {"cursor": post_cursor, "status": "draft"}),
-        ("posts", {"cursor": post_cursor, "author_id": author["id"]}),
-        ("users", {"cursor": post_cursor}),
-        ("api-keys", {"cursor": post_cursor}),
+    for _ in range(2):
+        await api.post(author, title="owl engine")
+    of_users, of_posts = await cursor_of(api, "users?limit=1&is_active=true"), await cursor_of(api, "posts?limit=1")
+    found = await cursor_of(api, "posts?limit=1&q=owl")
+    for path, cursor, filters in [
+        ("users", of_users, {}),
+        ("users", of_users, {"is_active": "false"}),
+        ("users", of_users, {"is_active": "true", "email": "a@example.org"}),
+        ("posts", of_users, {}),
+        ("posts", of_posts, {"status": "draft"}),
+        ("posts", of_posts, {"author_id": author["id"]}),
+        ("users", of_posts, {}),
+        ("api-keys", of_posts, {}),
+        ("posts", found, {}),
+        ("posts", found, {"q": "engine"}),
+        ("posts", of_posts, {"q": "owl"}),
     ]:
-        response = await api.client.get(f"/api/v1/{path}", params=params)
-        assert findings(response) == [("cursor", "invalid_cursor")], params
-    response = await api.client.get("/api/v1/users", params={"cursor": user_cursor, "is_active": "true"})
-    assert response.status_code == 200
-
-
-async def test_cursor_of_another_secret_returns_422(api: Api) -> None:
-    await users(api, 2)
-    cursor = (await api.client.get("/api/v1/users?limit=1")).json()["next_cursor"]
-    async with serving(api.storage, secret=b"other") as other:
-        assert findings(await other.client.get(f"/api/v1/users?cursor={cursor}")) == [("cursor", "invalid_cursor")]
+        response = await api.client.get(f"/api/v1/{path}", params={"cursor": cursor, **filters})
+        assert findings(response) == [("cursor", "invalid_cursor")], (path, filters)
+    for path, cursor, filters in [("users", of_users, {"is_active": "true"}), ("posts", found, {"q": " owl"})]:
+        response = await api.client.get(f"/api/v1/{path}", params={"cursor": cursor, **filters})
+        assert response.status_code == 200

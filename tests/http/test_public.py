@@ -53,10 +53,6 @@ async def test_problem_index_lists_all_problems(api: Api) -> None:
     )
 
 
-async def test_unknown_problem_page_returns_404(api: Api) -> None:
-    check_problem(await api.client.get("/problems/unknown"), 404, "not-found")
-
-
 async def test_landing_page_links_to_the_public_pages(api: Api) -> None:
     response = await api.client.get("/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -106,9 +102,15 @@ async def test_docs_asset_is_served_with_an_etag(api: Api, name: str, media_type
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["redoc.standalone.js", "__init__.py", "..%2f__init__.py", "%2e%2e", "x"])
-async def test_unknown_docs_asset_returns_404(api: Api, name: str) -> None:
-    check_problem(await api.client.get(f"/docs/assets/{name}"), 404, "not-found")
+@pytest.mark.parametrize(
+    "path",
+    [
+        *[f"/docs/assets/{name}" for name in ("redoc.standalone.js", "__init__.py", "..%2f__init__.py", "%2e%2e", "x")],
+        "/problems/unknown",
+    ],
+)
+async def test_unknown_public_page_returns_404(api: Api, path: str) -> None:
+    check_problem(await api.client.get(path), 404, "not-found")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/livez/"])

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from starlette.types import Message
 
 from adapters.http.middleware.request_limits import RequestLimits
-from tests.http.support import CHUNKED, JSON_TYPE, NOBODY, Api, RawResponse, call, check_problem, serving
+from tests.http.support import CHUNKED, JSON_TYPE, NOBODY, Api, call, check_problem, serving
 
 SMALL = RequestLimits(max_body_bytes=100)
 USERS = "/api/v1/users"
@@ -19,8 +20,8 @@ async def small() -> AsyncIterator[Api]:
         yield made
 
 
-def check_too_large(response: RawResponse) -> None:
-    check_problem(response.parsed, 413, "body-too-large")
+def check_too_large(response: httpx.Response) -> None:
+    check_problem(response, 413, "body-too-large")
     assert response.headers["connection"] == "close"
 
 
@@ -53,7 +54,7 @@ async def test_body_of_maximum_size_is_accepted(small: Api) -> None:
 async def test_undeclared_length_beyond_limit_returns_413(small: Api, headers: list[tuple[bytes, bytes]]) -> None:
     pieces = [{"type": "http.request", "body": b" " * 60, "more_body": True}] * 2
     response = await call(small.app, "POST", USERS, headers=headers, received=pieces)
-    check_problem(response.parsed, 413, "body-too-large")
+    check_problem(response, 413, "body-too-large")
     assert ("connection" in response.headers) is (CHUNKED in headers)
 
 
@@ -67,5 +68,5 @@ async def test_unread_chunked_body_closes_the_connection(api: Api) -> None:
 async def test_disconnect_during_upload_is_logged_as_499(api: Api) -> None:
     pieces: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
     response = await call(api.app, "POST", USERS, headers=[JSON_TYPE, CHUNKED], received=pieces)
-    assert response.messages == []
+    assert response.extensions["messages"] == []
     assert [(event["status"], event["route"]) for event in api.log] == [(499, USERS)]

@@ -1,9 +1,9 @@
 """Tests for the time limits of bodies and responses, and for cancelled requests."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import httpx
 import pytest
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
@@ -13,7 +13,17 @@ from adapters.http.middleware import request_limits
 from adapters.http.middleware.request_limits import AdmissionController, RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.observability.metrics import Metrics
-from tests.http.support import AUTHORIZATION, CHUNKED, JSON_TYPE, Api, call, scope_of, serving
+from tests.http.support import (
+    AUTHORIZATION,
+    CHUNKED,
+    JSON_TYPE,
+    Api,
+    call,
+    check_problem,
+    response_of,
+    scope_of,
+    serving,
+)
 from tests.observability.prometheus_samples import Scrape
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 
@@ -50,11 +60,11 @@ class Client:
         await self.reads.wait()
         self.sent.append(message)
 
-    @property
-    def answer(self) -> tuple[int, str, str, dict[bytes, bytes]]:
-        """The status, the type and detail of the problem, and the headers."""
-        problem = json.loads(b"".join(message["body"] for message in self.sent[1:]))
-        return self.sent[0]["status"], problem["type"], problem["detail"], dict(self.sent[0]["headers"])
+    def check_problem(self, status: int, code: str) -> httpx.Response:
+        """Check that the response is this problem, and return it."""
+        response = response_of(self.sent)
+        check_problem(response, status, code)
+        return response
 
 
 def start(api: Api, client: Client, method: str, path: str, *headers: tuple[bytes, bytes]) -> asyncio.Task[None]:
@@ -62,8 +72,11 @@ def start(api: Api, client: Client, method: str, path: str, *headers: tuple[byte
     return asyncio.create_task(api.app(scope, client.receive, client.send))
 
 
-async def send(api: Api, client: Client, method: str, path: str, *headers: tuple[bytes, bytes]) -> None:
+async def send(api: Api, method: str, path: str, *headers: tuple[bytes, bytes], body: Sequence[Message] = ()) -> Client:
+    """Send a request with these messages, wait until it ends, and return its client."""
+    client = Client(*body)
     await asyncio.wait_for(start(api, client, method, path, *headers), TIMEOUT_SECONDS)
+    return client
 
 
 async def cancel(task: asyncio.Task[None]) -> None:
@@ -103,13 +116,12 @@ def rejected(metrics: Metrics) -> dict[str, float]:
 async def test_incomplete_body_returns_408(messages: list[Message], header: tuple[bytes, bytes]) -> None:
     loop = asyncio.get_running_loop()
     async with serving(limits=RequestLimits(body_timeout=0.05, request_timeout=0.001)) as api:
-        client, started = Client(*messages), loop.time()
-        await send(api, client, "POST", "/api/v1/users", JSON_TYPE, header)
+        started = loop.time()
+        client = await send(api, "POST", "/api/v1/users", JSON_TYPE, header, body=messages)
         assert loop.time() - started >= 0.049
-    status, kind, _, headers = client.answer
-    assert (status, kind, headers[b"connection"]) == (408, "/problems/request-timeout", b"close")
-    assert headers[b"cache-control"] == b"no-store"
-    assert headers[b"x-request-id"].decode() == api.log[-1]["request_id"]
+    response = client.check_problem(408, "request-timeout")
+    assert response.headers["connection"] == "close"
+    assert api.log[-1]["request_id"] == response.headers["x-request-id"]
     assert (api.log[-1]["status"], api.log[-1]["route"]) == (408, "/api/v1/users")
 
 
@@ -118,12 +130,11 @@ async def test_endpoint_beyond_timeout_returns_503(method: str, is_safe: bool) -
     metrics = Metrics(version="1", rejections=REJECTIONS)
     async with serving(limits=QUICK, metrics=metrics) as api:
         progress = add_endless(api)
-        client = Client(WHOLE)
-        await send(api, client, method, "/slow", LENGTH)
-    status, kind, detail, headers = client.answer
-    assert (status, kind, headers[b"retry-after"]) == (503, "/problems/database-unavailable", b"5")
-    assert b"connection" not in headers
-    assert (UNCERTAIN in detail) is not is_safe
+        client = await send(api, method, "/slow", LENGTH, body=[WHOLE])
+    response = client.check_problem(503, "database-unavailable")
+    assert response.headers["retry-after"] == "5"
+    assert "connection" not in response.headers
+    assert (UNCERTAIN in response.text) is not is_safe
     assert (progress, api.log[-1]["status"], rejected(metrics)) == (["begun", "ended"], 503, {"deadline": 1})
 
 
@@ -137,7 +148,8 @@ async def test_request_timeout_starts_after_the_body() -> None:
         assert (task.done(), progress) == (False, [])
         client.put(WHOLE)
         await asyncio.wait_for(task, TIMEOUT_SECONDS)
-        assert (client.answer[0], progress) == (503, ["begun", "ended"])
+        client.check_problem(503, "database-unavailable")
+        assert progress == ["begun", "ended"]
 
 
 async def test_suppressed_cancellation_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,18 +162,6 @@ async def test_suppressed_cancellation_is_repeated(monkeypatch: pytest.MonkeyPat
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 suppressed.append(number)
-        await asyncio.Event().wait()
-        return Response()
-
-    async with serving(limits=QUICK) as api:
-        add(api, stubborn)
-        client = Client()
-        await send(api, client, "GET", "/slow")
-        assert (client.answer[0], suppressed) == (503, [0, 1])
-
-
-async def test_error_after_timeout_returns_503() -> None:
-    async def broken() -> Response:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -169,10 +169,9 @@ async def test_error_after_timeout_returns_503() -> None:
         return Response()
 
     async with serving(limits=QUICK) as api:
-        add(api, broken)
-        client = Client()
-        await send(api, client, "GET", "/slow")
-        assert client.answer[0] == 503
+        add(api, stubborn)
+        (await send(api, "GET", "/slow")).check_problem(503, "database-unavailable")
+        assert suppressed == [0, 1]
 
 
 async def test_started_response_is_aborted_on_timeout() -> None:
@@ -185,8 +184,7 @@ async def test_started_response_is_aborted_on_timeout() -> None:
 
     async with serving(limits=QUICK) as api:
         add(api, endless)
-        client = Client()
-        await send(api, client, "GET", "/slow")
+        client = await send(api, "GET", "/slow")
         assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
         assert api.log[-1]["status"] == 200
 
@@ -194,7 +192,7 @@ async def test_started_response_is_aborted_on_timeout() -> None:
 async def test_timer_is_stopped_after_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_limits, "RECANCEL_INTERVAL_SECONDS", 0)
     async with serving(limits=QUICK) as api:
-        assert (await call(api.app, "GET", "/livez")).status == 200
+        assert (await call(api.app, "GET", "/livez")).status_code == 200
         for _ in range(5):
             await asyncio.sleep(0)
         task = asyncio.current_task()
@@ -207,7 +205,8 @@ async def test_cancelled_upload_returns_408(api: Api) -> None:
     task = start(api, client, "POST", "/api/v1/users", JSON_TYPE, LENGTH)
     await client.waits.wait()
     await cancel(task)
-    assert (client.answer[0], api.log[-1]["status"]) == (408, 408)
+    client.check_problem(408, "request-timeout")
+    assert api.log[-1]["status"] == 408
 
 
 @pytest.mark.parametrize(("method", "is_safe"), METHODS)
@@ -219,10 +218,9 @@ async def test_cancelled_endpoint_returns_503(method: str, is_safe: bool) -> Non
         task = start(api, client, method, "/slow", LENGTH)
         await wait_until(lambda: bool(progress))
         await cancel(task)
-    status, kind, detail, _ = client.answer
-    assert (status, api.log[-1]["status"]) == (503, 503)
-    assert kind == ("/problems/overloaded" if is_safe else "/problems/database-unavailable")
-    assert (UNCERTAIN in detail) is not is_safe
+    response = client.check_problem(503, "overloaded" if is_safe else "database-unavailable")
+    assert api.log[-1]["status"] == 503
+    assert (UNCERTAIN in response.text) is not is_safe
     assert rejected(metrics) == {"overloaded" if is_safe else "deadline": 1}
 
 

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import quote, unquote
 
 from tests.http.support import Json
+from tests.http.test_openapi import examples, resolved
 from tests.http.test_openapi import operations as documented
-from tests.http.test_openapi import resolved
 from tests.malicious_input.corpus import Payload
 
 Kind = Literal["path", "query", "name of a query parameter", "header", "field", "name of a field", "body"]
@@ -33,7 +33,7 @@ class Operation:
     is_secured: bool
     parameters: tuple[Json, ...]
     bodies: Mapping[str, Json]
-    fields: Mapping[str, Json]
+    fields: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,42 +61,36 @@ class InjectionPoint:
 
     def request(self, value: Payload, sound: Mapping[str, str]) -> Request:
         """Return a request with the value here; all other parts are valid: from `sound`, or examples."""
-        path = self.operation.path
-        for parameter in _in(self.operation, "path"):
-            name = parameter["name"]
-            given = quote(value.octets, safe="") if self._is("path", name) else sound.get(name, _example(parameter))
-            path = path.replace(f"{{{name}}}", str(given))
-        request = Request(method=self.operation.method, path=unquote(path), headers=(), body=b"")
+        encoded = quote(value.octets, safe="")
+        path, headers = self.operation.path, {}
+        for parameter in self.operation.parameters:
+            if parameter["in"] == "path":
+                name = parameter["name"]
+                is_here = (self.kind, self.name) == ("path", name)
+                path = path.replace(f"{{{name}}}", encoded if is_here else str(sound.get(name, parameter["example"])))
         if self.media_type is not None:
-            request = replace(
-                request, headers=((b"content-type", self.media_type.encode()),), body=self._body(value, sound)
-            )
-        return self._with_head(request, value)
-
-    def _is(self, kind: Kind, name: str) -> bool:
-        return (self.kind, self.name) == (kind, name)
-
-    def _with_head(self, request: Request, value: Payload) -> Request:
-        if self.kind == "query":
-            return replace(request, query=f"{self.name}={quote(value.octets, safe='')}".encode())
-        if self.kind == "name of a query parameter":
-            return replace(request, query=f"{quote(value.octets, safe='')}=1".encode())
+            headers[b"content-type"] = self.media_type.encode()
         if self.kind == "header":
-            name = self.name.lower().encode()
-            kept = tuple(header for header in request.headers if header[0] != name)
-            return replace(request, headers=(*kept, (name, value.octets)))
-        return request
+            headers[self.name.lower().encode()] = value.octets
+        query = {"query": f"{self.name}={encoded}", "name of a query parameter": f"{encoded}=1"}.get(self.kind, "")
+        return Request(
+            method=self.operation.method,
+            path=unquote(path),
+            query=query.encode(),
+            headers=tuple(headers.items()),
+            body=b"" if self.media_type is None else self._body(value, sound),
+        )
 
     def _body(self, value: Payload, sound: Mapping[str, str]) -> bytes:
         if self.kind == "body":
             return value.fragment
         body = deepcopy(self.operation.bodies[str(self.media_type)])
         body |= {name: sound[name] for name in body if name in sound}
-        if self.kind == "name of a field":
-            return json.dumps(body | {_MARK: 1}).encode().replace(json.dumps(_MARK).encode(), value.name)
-        if self.kind == "field":
-            return json.dumps(body | {self.name: _MARK}).encode().replace(json.dumps(_MARK).encode(), value.fragment)
-        return json.dumps(body).encode()
+        replaced = {"name of a field": (_MARK, 1, value.name), "field": (self.name, _MARK, value.fragment)}
+        if self.kind not in replaced:
+            return json.dumps(body).encode()
+        name, content, inserted = replaced[self.kind]
+        return json.dumps(body | {name: content}).encode().replace(json.dumps(_MARK).encode(), inserted)
 
 
 def operations() -> Iterator[Operation]:
@@ -109,15 +103,15 @@ def operations() -> Iterator[Operation]:
             path=path,
             is_secured=bool(found["security"]),
             parameters=tuple(resolved(parameter) for parameter in found.get("parameters", ())),
-            bodies={media_type: _body_of(body) for media_type, body in content.items()},
-            fields={name: field for body in content.values() for name, field in _properties(body).items()},
+            bodies={media_type: next(examples(body)) for media_type, body in content.items()},
+            fields=frozenset(name for body in content.values() for name in resolved(body["schema"])["properties"]),
         )
 
 
 def injection_points(operation: Operation) -> Iterator[InjectionPoint]:
     """Yield the injection points of an operation: the documented ones and those of each request."""
     for media_type in operation.bodies:
-        for name in operation.fields:
+        for name in sorted(operation.fields):
             yield InjectionPoint(operation=operation, kind="field", name=name, media_type=media_type)
         yield InjectionPoint(operation=operation, kind="name of a field", name="", media_type=media_type)
         yield InjectionPoint(operation=operation, kind="body", name="", media_type=media_type)
@@ -127,24 +121,3 @@ def injection_points(operation: Operation) -> Iterator[InjectionPoint]:
     declared += [("header", name) for name in HEADERS if name.lower() not in named]
     for kind, name in [*declared, ("name of a query parameter", "")]:
         yield InjectionPoint(operation=operation, kind=kind, name=name, media_type=plain)
-
-
-def _in(operation: Operation, place: str) -> Iterator[Json]:
-    return (parameter for parameter in operation.parameters if parameter["in"] == place)
-
-
-def _example(node: Json) -> Any:
-    schema = node.get("schema", {})
-    for found in (node.get("example"), *schema.get("examples", ())):
-        if found is not None:
-            return found
-    return next((one["value"] for one in node.get("examples", {}).values()), "example")
-
-
-def _body_of(content: Json) -> Json:
-    return dict(_example({**content, "schema": {**content["schema"], **resolved(content["schema"])}}))
-
-
-def _properties(content: Json) -> Json:
-    properties: Json = resolved(content["schema"])["properties"]
-    return properties

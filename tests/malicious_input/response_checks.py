@@ -4,13 +4,13 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
+
+import httpx
 
 from domain.text_rules import BLANK_CHARS
-from tests.http.support import RawResponse
+from tests.http.support import check_problem
 from tests.malicious_input.corpus import Payload
 from tests.malicious_input.injection_points import InjectionPoint
 
@@ -24,36 +24,33 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _ENDS = re.compile(rf"[{BLANK_CHARS}\t\n\r]*")
 
 
-def check_answer(place: InjectionPoint, value: Payload, response: RawResponse, vocabulary: str) -> None:
+def check_answer(place: InjectionPoint, value: Payload, response: httpx.Response, vocabulary: str) -> None:
     """Check that the response is not a 5xx, that an error is a problem, and that it does not echo the value."""
-    assert response.status < 500
+    assert response.status_code < 500
     for name, line in response.headers.items():
         assert "injected" not in name.lower()
         assert not set(line) & {"\r", "\n", "\0", "\x1b"}
     sane_id = place.kind == "header" and place.name == "X-Request-ID" and _SANE_ID.fullmatch(value.octets)
     assert (response.headers["x-request-id"].encode() == value.octets) is bool(sane_id)
     if place.operation.is_secured and place.name in {"Authorization", "X-API-Key"}:
-        assert response.status == 401
-    if response.status >= 400:
+        assert response.status_code == 401
+    if response.status_code >= 400:
         _check_problem(place, response)
         if not sane_id:
             _check_echo(place, value, response, vocabulary)
 
 
-def _check_problem(place: InjectionPoint, response: RawResponse) -> None:
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.headers["cache-control"] == "no-store"
+def _check_problem(place: InjectionPoint, response: httpx.Response) -> None:
     if place.operation.method == "HEAD":
-        assert response.body == b""
-        return
-    problem = json.loads(response.body)
-    assert problem["status"] == response.status
-    assert problem["request_id"] == response.headers["x-request-id"]
-    assert problem["type"].startswith("/problems/")
+        assert response.content == b""
+        assert response.headers["content-type"] == "application/problem+json"
+    else:
+        code = json.loads(response.content)["type"].removeprefix("/problems/")
+        check_problem(response, response.status_code, code)
 
 
-def _check_echo(place: InjectionPoint, value: Payload, response: RawResponse, vocabulary: str) -> None:
-    body = response.body
+def _check_echo(place: InjectionPoint, value: Payload, response: httpx.Response, vocabulary: str) -> None:
+    body = response.content
     if body and place.kind.startswith("name") and _SANE_NAME.fullmatch(value.octets):
         body = _without_places(body)
     said = body.decode() + "\n".join(f"{name}: {line}" for name, line in response.headers.items())
@@ -80,15 +77,10 @@ def echoes(value: Payload) -> Iterator[str]:
 def check_accepted(place: InjectionPoint, value: Payload, entity: dict[str, Any]) -> None:
     """Check that a field has the value after the documented normalization."""
     given, stored = json.loads(value.fragment), entity[place.name]
-    if stored == given or not isinstance(given, str):
-        assert (stored, type(stored)) == (given, type(given)) or sorted(stored) == sorted(given)
-    elif place.operation.fields[place.name].get("format") == "uuid":
-        assert UUID(stored) == UUID(given)
-    elif place.operation.fields[place.name].get("format") == "date-time":
-        assert datetime.fromisoformat(stored) == datetime.fromisoformat(given.upper())
+    if stored == given:
+        assert type(stored) is type(given)
     else:
-        lines = given.replace("\r\n", "\n").replace("\r", "\n")
-        before, found, after = lines.partition(stored)
+        before, found, after = given.replace("\r\n", "\n").replace("\r", "\n").partition(stored)
         assert found
         assert _ENDS.fullmatch(before)
         assert _ENDS.fullmatch(after)

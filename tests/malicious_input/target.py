@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import httpx
 from psycopg.sql import SQL, Composed, Identifier
 
-from tests.http.support import Api, RawResponse, call, serving
+from tests.http.support import Api, call, serving
 from tests.malicious_input.injection_points import Request
 from tests.support.database_fixture import DatabaseFixture
 from tests.support.template_databases import Connection
@@ -34,7 +35,7 @@ class Target:
     before: Mapping[str, str]
     stored: Rows
 
-    async def send(self, request: Request, *, with_key: bool = True) -> RawResponse:
+    async def send(self, request: Request, *, with_key: bool = True) -> httpx.Response:
         """Send a request, with the admin key."""
         message = {"type": "http.request", "body": request.body, "more_body": False}
         more = {} if with_key else {"key": None}

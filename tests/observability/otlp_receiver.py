@@ -3,28 +3,22 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
+@dataclass
 class Receiver:
     """The received requests."""
 
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        self.bodies: list[bytes] = []
-        self.headers: list[dict[str, str]] = []
-        self.asked = threading.Event()
-        self.url = ""
-
-    def receive(self, path: str, headers: dict[str, str], body: bytes) -> None:
-        assert path == "/v1/traces"
-        self.asked.set()
-        self.headers.append(headers)
-        self.bodies.append(body)
-        self.requests.append(ExportTraceServiceRequest.FromString(body))
+    requests: list[ExportTraceServiceRequest] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
 
     @property
     def spans(self) -> list[Span]:
@@ -50,8 +44,11 @@ def receiving(*, answers: bool = True) -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.receive(self.path, dict(self.headers), body)
+            assert self.path == "/v1/traces"
+            receiver.asked.set()
+            receiver.headers.append(dict(self.headers))
+            receiver.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            receiver.requests.append(ExportTraceServiceRequest.FromString(receiver.bodies[-1]))
             if not answers:
                 end.wait()
             self.send_response(200)

@@ -1,9 +1,11 @@
 """Tests that logs and responses hold no text of clients, operators or the database."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,8 @@ from sqlalchemy import URL
 
 from adapters.clock import new_id
 from tests.cli.support import Served, create_api_key, rendered, serving
-from tests.observability.canaries import CANARY, MALFORMED, SECRETS, CanaryClient, leaks, parts, refused
+from tests.http.support import Json
+from tests.observability.canaries import CANARY, HEADERS, MALFORMED, SECRETS, leaks, parts, refused, send
 from tests.support.freezing_proxy import FreezingProxy, proxied
 from tests.support.template_databases import Connection, connected, with_driver
 
@@ -33,10 +36,22 @@ TRIGGER = f"""
 pytestmark = pytest.mark.parametrize(("driver", "log_format"), [("asyncpg", "json"), ("psycopg", "console")])
 
 
+@dataclass(frozen=True)
+class Trap:
+    """A running service, a client that sends canaries in every request, and the error responses."""
+
+    client: httpx.AsyncClient
+    served: Served
+    refusals: list[str]
+
+    async def user(self) -> Json:
+        """Create a user."""
+        given = {"email": f"{CANARY}-{new_id().hex}@example.org", "full_name": f"{CANARY} name"}
+        return await send(self.client, "POST", "/api/v1/users", 201, json=given)
+
+
 @asynccontextmanager
-async def trapped(
-    directory: Path, url: URL, log_format: str, **limits: str
-) -> AsyncIterator[tuple[CanaryClient, Served]]:
+async def trapped(directory: Path, url: URL, log_format: str, **limits: str) -> AsyncIterator[Trap]:
     """Run a service with canaries as secrets, and search its output and its error responses at the end.
 
     Without `limits`, all timeouts are long.
@@ -45,16 +60,26 @@ async def trapped(
     timeouts = dict.fromkeys(TIMEOUTS, "60")
     variables = {**OPTIONS, **timeouts, **limits, "DATABASE_URL": given, "HEXAPOST_LOG_FORMAT": log_format}
     key = await asyncio.to_thread(create_api_key, directory, **variables)
+    refusals: list[str] = []
+
+    async def keep(response: httpx.Response) -> None:
+        if response.is_error:
+            await response.aread()
+            refusals.append(f"{response.headers!r}\n{response.text}")
+
     with serving(directory, **variables) as served:
         base = await asyncio.to_thread(served.base_url)
-        async with httpx.AsyncClient(base_url=base, timeout=60) as client:
-            trap = CanaryClient(client, key)
-            yield trap, served
-            assert (await client.get("/livez")).status_code == 200
-        served.process.terminate()
-        assert await asyncio.to_thread(served.process.wait, 60) == 0
+        async with httpx.AsyncClient(
+            base_url=base,
+            timeout=60,
+            headers={**HEADERS, "Authorization": f"Bearer {key}"},
+            event_hooks={"response": [keep]},
+        ) as client:
+            yield Trap(client, served, refusals)
+            await send(client, "GET", "/livez", 200)
+        assert await asyncio.to_thread(served.stop, signal.SIGTERM) == 0
         assert "request" in served.output
-        text = "\n".join([served.output, *trap.refusals])
+        text = "\n".join([served.output, *refusals])
         assert leaks(text, *parts(key), *([url.password] if url.password else [])) == []
 
 
@@ -62,29 +87,30 @@ async def test_rejections_and_unknown_failures_leak_nothing(
     tmp_path: Path, scratch: URL, driver: str, log_format: str
 ) -> None:
     database = with_driver(scratch, driver)
-    async with trapped(tmp_path, database, log_format) as (trap, served):
+    async with trapped(tmp_path, database, log_format) as trap:
+        client = trap.client
         for method, path, status, more in refused():
-            await trap.send(method, path, status, **more)
+            await send(client, method, path, status, **more)
         user = await trap.user()
-        await trap.send("POST", "/api/v1/users", 409, json={"email": user["email"]})
+        await send(client, "POST", "/api/v1/users", 409, json={"email": user["email"]})
         headers = {"Idempotency-Key": f"{CANARY}-key"}
         for status, title in ((201, f"{CANARY} title"), (201, f"{CANARY} title"), (422, f"{CANARY} other")):
             body = {"author_id": user["id"], "title": title, "content": CANARY}
-            await trap.send("POST", "/api/v1/posts", status, json=body, headers=headers)
-        fresh = await trap.send("POST", "/api/v1/api-keys", 201, json={"name": CANARY, "scopes": ["users:read"]})
+            await send(client, "POST", "/api/v1/posts", status, json=body, headers=headers)
+        fresh = await send(client, "POST", "/api/v1/api-keys", 201, json={"name": CANARY, "scopes": ["users:read"]})
         for text in MALFORMED:
-            trap.refusals.append(await asyncio.to_thread(_send_raw, trap.client.base_url.port or 0, text))
+            trap.refusals.append(await asyncio.to_thread(_send_raw, client.base_url.port or 0, text))
         with connected(database) as admin:
-            await _break_schema(trap, admin, str(user["id"]))
+            await _break_schema(client, admin, str(user["id"]))
             for table in ("users", "api_keys"):
                 admin.execute(
                     f"CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fail()"
                 )
             # The service records the last use of the new key in the background, without a response.
-            await trap.send("GET", "/api/v1/users", 200, headers={"Authorization": f"Bearer {fresh.json()['key']}"})
-            await trap.send("POST", "/api/v1/users", 500, json={"email": f"{CANARY}@b.example"})
-            await trap.send("POST", "/api/v1/api-keys", 500, json={"name": CANARY, "scopes": ["posts:read"]})
-    assert served.output.count("request failed") == 5
+            await send(client, "GET", "/api/v1/users", 200, headers={"Authorization": f"Bearer {fresh['key']}"})
+            await send(client, "POST", "/api/v1/users", 500, json={"email": f"{CANARY}@b.example"})
+            await send(client, "POST", "/api/v1/api-keys", 500, json={"name": CANARY, "scopes": ["posts:read"]})
+    assert trap.served.output.count("request failed") == 5
 
 
 def _send_raw(port: int, text: str) -> str:
@@ -95,11 +121,11 @@ def _send_raw(port: int, text: str) -> str:
         return b"".join(iter(lambda: connection.recv(65_536), b"")).decode("latin-1")
 
 
-async def _break_schema(trap: CanaryClient, admin: Connection, user_id: str) -> None:
+async def _break_schema(client: httpx.AsyncClient, admin: Connection, user_id: str) -> None:
     """Send requests that violate an unknown constraint, or need a missing table or column."""
     admin.execute(f"ALTER TABLE users ADD CONSTRAINT ck_unknown CHECK (full_name <> '{CANARY} broken')")
     body = {"email": f"{CANARY}@a.example", "full_name": f"{CANARY} broken"}
-    await trap.send("POST", "/api/v1/users", 500, json=body)
+    await send(client, "POST", "/api/v1/users", 500, json=body)
     admin.execute("ALTER TABLE users DROP CONSTRAINT ck_unknown")
     post = {"author_id": user_id, "title": f"{CANARY} title", "content": f"{CANARY} content"}
     for before, after in (
@@ -107,7 +133,7 @@ async def _break_schema(trap: CanaryClient, admin: Connection, user_id: str) -> 
         ("posts RENAME COLUMN title TO gone", "posts RENAME COLUMN gone TO title"),
     ):
         admin.execute(f"ALTER TABLE {before}")
-        await trap.send("POST", "/api/v1/posts", 500, json=post)
+        await send(client, "POST", "/api/v1/posts", 500, json=post)
         admin.execute(f"ALTER TABLE {after}")
     admin.execute(TRIGGER)
 
@@ -116,39 +142,33 @@ async def _break_schema(trap: CanaryClient, admin: Connection, user_id: str) -> 
 async def test_database_outages_leak_nothing(tmp_path: Path, scratch: URL, driver: str, log_format: str) -> None:
     database = with_driver(scratch, driver)
     limits = {"HEXAPOST_DB_STATEMENT_TIMEOUT_SECONDS": "1", "HEXAPOST_DB_CONNECT_TIMEOUT_SECONDS": "1"}
-    async with proxied(database) as (url, proxy), trapped(tmp_path, url, log_format, **limits) as (trap, _):
+    async with proxied(database) as (url, proxy), trapped(tmp_path, url, log_format, **limits) as trap:
         user = await trap.user()
         with connected(database) as admin:
-            await _kill_backends(trap, admin)
+            await _kill_backends(trap.client, admin)
             with admin.transaction():
                 admin.execute("LOCK TABLE users")
-                await trap.send("GET", f"/api/v1/users/{user['id']}?", 503)
-        await _freeze(trap, proxy)
+                await send(trap.client, "GET", f"/api/v1/users/{user['id']}?", 503)
+        await _freeze(trap.client, proxy)
 
 
-async def _kill_backends(trap: CanaryClient, admin: Connection) -> None:
+async def _kill_backends(client: httpx.AsyncClient, admin: Connection) -> None:
     """Terminate the pooled connections; the pool uses the last returned one first."""
     admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    responses = [
-        await trap.client.get("/api/v1/users", headers={"Authorization": f"Bearer {trap.key}"}) for _ in range(3)
-    ]
-    for response in responses:
-        trap.keep(response)
-    statuses = {response.status_code for response in responses}
+    statuses = {(await client.get("/api/v1/users")).status_code for _ in range(3)}
     assert 503 in statuses
     assert statuses <= {200, 503}
 
 
-async def _freeze(trap: CanaryClient, proxy: FreezingProxy) -> None:
+async def _freeze(client: httpx.AsyncClient, proxy: FreezingProxy) -> None:
     """Close all connections, and let new ones time out."""
     proxy.freeze()
     proxy.close()
-    email = f"{CANARY}-{new_id().hex}@example.org"
-    await trap.send("POST", "/api/v1/users", 503, json={"email": email})
+    await send(client, "POST", "/api/v1/users", 503, json={"email": f"{CANARY}-{new_id().hex}@example.org"})
     async with asyncio.timeout(60):
-        while (await trap.client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - over HTTP
+        while (await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - over HTTP
             await asyncio.sleep(0.05)
-    await trap.send("GET", "/readyz", 503)
+    await send(client, "GET", "/readyz", 503)

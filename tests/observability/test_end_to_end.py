@@ -1,6 +1,5 @@
 """Tests for the log and the traces of a running service."""
 
-import json
 import signal
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def test_serve_logs_and_exports_a_trace_per_request(tmp_path: Path, scratch: URL
     ):
         served.get(USERS, key=key).read()
         assert served.stop(signal.SIGTERM) == 0
-        (line,) = [json.loads(line) for line in served.output.splitlines() if line.startswith("{")]
+        (line,) = served.events("request")
         assert list(line) == [
             "time", "level", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms",
             "api_key_id", "response_bytes",

@@ -1,6 +1,8 @@
 """Tests for the slots of processes that share a metrics directory."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,61 @@ from prometheus_client import CollectorRegistry, Counter, values
 
 from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE
 from adapters.observability.multiproc_slots import acquire_slot, remove_dead_processes, select_storage
-from tests.observability.metrics_workers import ROUTE, Worker
 from tests.observability.prometheus_samples import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
 DURATION = "hexapost_http_request_duration_seconds"
 GAUGE = "gauge_livesum_0.db"
+ROUTE = "/api/v1/users/{user_id}"
+ROOT = Path(__file__).parents[2]
+
+# Count some requests and leave one in flight. Then print the metrics of all processes, or wait for the end.
+WORKER = f"""
+import sys
+from adapters.observability.metrics import Metrics, multiproc_dir
+
+metrics = Metrics(version="1", rejections=frozenset({{"overloaded"}}), directory=multiproc_dir())
+metrics.set_pool_source(lambda: (10, 3, 1))
+for _ in range(int(sys.argv[1])):
+    metrics.request_started()
+    metrics.request_finished(route="{ROUTE}", method="GET", status=200, seconds=0.02, rejection="overloaded")
+metrics.request_started()
+metrics.set_purge_lag(float(sys.argv[1]))
+metrics.refresh()
+print("ready", flush=True)
+if sys.stdin.readline() == "show\\n":
+    sys.stdout.write(metrics.render().decode())
+metrics.close()
+"""
+
+
+class Worker:
+    """A process that shares a metrics directory."""
+
+    def __init__(self, directory: Path, requests: int) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - our own script
+            [sys.executable, "-c", WORKER, str(requests)],
+            env=os.environ | {MULTIPROC_DIR_VARIABLE: str(directory), "PYTHONPATH": str(ROOT)},
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ready(self) -> "Worker":
+        """Wait until its requests are counted."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+        return self
+
+    def ended(self, word: str = "quiet") -> str:
+        """End it, and return the metrics if the word is `show`."""
+        return self.process.communicate(f"{word}\n", timeout=30)[0]
+
+    def killed(self) -> None:
+        """Kill it, so that it cannot remove its gauges."""
+        self.process.kill()
+        self.process.communicate(timeout=30)
 
 
 def files(directory: Path) -> list[str]:
@@ -86,26 +137,22 @@ def test_gauges_are_removed_only_for_ended_processes(tmp_path: Path) -> None:
     assert acquire_slot(tmp_path) == 1
 
 
-def test_lock_of_another_account_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refused", ["0.lock", ""])
+def test_lock_of_another_account_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
     for name in (GAUGE, "0.lock"):
         (tmp_path / name).touch()
     open_ = os.open
 
     def refuse(path: Path, *rest: int) -> int:
-        if path.name == "0.lock":
+        if refused in {path.name, ""}:
             raise PermissionError
         return open_(path, *rest)
 
     monkeypatch.setattr(os, "open", refuse)
     remove_dead_processes(tmp_path)
-    assert acquire_slot(tmp_path) == 1
     assert (tmp_path / GAUGE).exists()
-
-
-def test_unwritable_metrics_directory_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(PermissionError):
-        acquire_slot(tmp_path)
+    if refused:
+        assert acquire_slot(tmp_path) == 1
+    else:  # the directory is not writable
+        with pytest.raises(PermissionError):
+            acquire_slot(tmp_path)

@@ -29,16 +29,9 @@ from tests.support.database_fixture import DatabaseFixture
 from tests.support.factories import a_request, stored_api_keys, stored_posts, stored_users
 from tests.support.service_factories import LENIENT_RETRY, START, key_service, post_service, ticking_clock, user_service
 
-EMAILS = st.sampled_from(
-    [
-        "ada@example.org",
-        "ADA@Example.org",
-        "zo\u00eb@b\u00fccher.example",
-        "ZOE\u0308@xn--bcher-kva.example",
-        "no",
-        "b@b.cd",
-    ]
-)
+SPELLINGS = ["zo\u00eb@b\u00fccher.example", "ZOE\u0308@xn--bcher-kva.example"]
+Json = dict[str, Any]
+EMAILS = st.sampled_from(["ada@example.org", "ADA@Example.org", *SPELLINGS, "no", "b@b.cd"])
 NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
 TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])
 CONTENTS = st.sampled_from(["C", "C\r\nD", "C\nD", "\0", "\U0001f989" * 2000])
@@ -62,6 +55,32 @@ class StorageUnderTest:
     posts: PostService
     keys: ApiKeyService
     retention: RetentionService
+
+
+def _update_rule(service: str, ids: Bundle[UUID], **fields: st.SearchStrategy[Any]) -> Any:
+    """Return a rule that updates some of the fields of an entity."""
+
+    @rule(id_=ids, changes=st.fixed_dictionaries({}, optional=fields), expected=EXPECTED)
+    def update(
+        self: "StorageEquivalence", id_: UUID, changes: dict[str, Any], expected: Collection[int] | None
+    ) -> None:
+        self.compare(lambda side: getattr(side, service).update(SYSTEM_PRINCIPAL, id_, expected=expected, **changes))
+
+    return update
+
+
+def _get_and_delete_rules(service: str, ids: Bundle[UUID], others: Bundle[UUID]) -> tuple[Any, Any]:
+    """Return a rule that reads an entity or an id of the `others`, and a rule that deletes an entity."""
+
+    @rule(id_=ids | others)
+    def get(self: "StorageEquivalence", id_: UUID) -> None:
+        self.compare(lambda side: getattr(side, service).get(SYSTEM_PRINCIPAL, id_))
+
+    @rule(id_=consumes(ids), expected=EXPECTED)
+    def delete(self: "StorageEquivalence", id_: UUID, expected: Collection[int] | None) -> None:
+        self.compare(lambda side: getattr(side, service).delete(SYSTEM_PRINCIPAL, id_, expected=expected))
+
+    return get, delete
 
 
 class StorageEquivalence(RuleBasedStateMachine):
@@ -115,21 +134,10 @@ class StorageEquivalence(RuleBasedStateMachine):
     def create_user(self, again: bool, **fields: Any) -> Any:
         return self.create(lambda side: side.users.create(SYSTEM_PRINCIPAL, **fields), again)
 
-    @rule(
-        user_id=people,
-        changes=st.fixed_dictionaries({}, optional={"email": EMAILS, "full_name": NAMES, "is_active": st.booleans()}),
-        expected=EXPECTED,
-    )
-    def update_user(self, user_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.users.update(SYSTEM_PRINCIPAL, user_id, expected=expected, **changes))
-
-    @rule(user_id=consumes(people), expected=EXPECTED)
-    def delete_user(self, user_id: UUID, expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.users.delete(SYSTEM_PRINCIPAL, user_id, expected=expected))
-
-    @rule(user_id=people)
-    def get_user(self, user_id: UUID) -> None:
-        self.compare(lambda side: side.users.get(SYSTEM_PRINCIPAL, user_id))
+    update_user = _update_rule("users", people, email=EMAILS, full_name=NAMES, is_active=st.booleans())
+    update_post = _update_rule("posts", texts, title=TITLES, content=CONTENTS, status=STATUSES)
+    get_user, delete_user = _get_and_delete_rules("users", people, texts)
+    get_post, delete_post = _get_and_delete_rules("posts", texts, people)
 
     @rule(limit=LIMITS, after=st.none() | people, email=st.none() | EMAILS, is_active=st.none() | st.booleans())
     def list_users(self, **page: Any) -> None:
@@ -138,22 +146,6 @@ class StorageEquivalence(RuleBasedStateMachine):
     @rule(target=texts, author_id=people, title=TITLES, content=CONTENTS, status=STATUSES)
     def create_post(self, **fields: Any) -> Any:
         return self.create(lambda side: side.posts.create(SYSTEM_PRINCIPAL, **fields))
-
-    @rule(
-        post_id=texts,
-        changes=st.fixed_dictionaries({}, optional={"title": TITLES, "content": CONTENTS, "status": STATUSES}),
-        expected=EXPECTED,
-    )
-    def update_post(self, post_id: UUID, changes: dict[str, Any], expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.posts.update(SYSTEM_PRINCIPAL, post_id, expected=expected, **changes))
-
-    @rule(post_id=consumes(texts), expected=EXPECTED)
-    def delete_post(self, post_id: UUID, expected: Collection[int] | None) -> None:
-        self.compare(lambda side: side.posts.delete(SYSTEM_PRINCIPAL, post_id, expected=expected))
-
-    @rule(post_id=texts | people)
-    def get_post(self, post_id: UUID) -> None:
-        self.compare(lambda side: side.posts.get(SYSTEM_PRINCIPAL, post_id))
 
     @rule(limit=LIMITS, after=st.none() | texts, author_id=st.none() | people, status=st.none() | STATUSES)
     def list_posts(self, **page: Any) -> None:
