@@ -4,7 +4,6 @@ With `--against REV` the working tree is compared with a commit, without a chart
 """
 
 import argparse
-import math
 import signal
 import sys
 import tempfile
@@ -15,15 +14,15 @@ from pathlib import Path
 import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
-from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.comparison import Comparison, compared_sources
-from tests.benchmarks.database import scratch_database
+from tests.benchmarks.benchmark import run_benchmark
+from tests.benchmarks.comparison import compare, compared_sources
+from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import generated
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.runner import Plan
 from tests.benchmarks.workloads import WORKLOADS, workloads
-from tests.support.benchmark_server import ROOT, benchmark_server, install_shutdown_handler
+from tests.support.benchmark_server import ROOT, at_least, benchmark_databases, install_shutdown_handler
 from tests.support.revisions import RevisionError
 
 MIN_SECONDS = 0.1
@@ -53,21 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> str:
-    benchmark = Benchmark(
-        plan=_plan(options, FULL),
-        output=options.output,
-        users=options.users or 10_000,
-        posts=options.posts or 100_000,
-        keys=options.workloads,
-    )
     with (
-        benchmark_server("bench-postgres", _say) as url,
-        scratch_database(url) as database,
+        benchmark_databases("bench-postgres", _say) as databases,
         tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory,
     ):
+        database = BenchDatabase(databases.empty())
         deployment = Deployment(root=ROOT, name="Hexapost", database=database, directory=Path(directory))
         deployment.prepare()
-        table = benchmark.run(deployment, _say)
+        dataset = generated(users=options.users or 10_000, posts=options.posts or 100_000)
+        plan, keys = _plan(options, FULL), options.workloads
+        table = run_benchmark(plan, deployment, dataset, keys=keys, output=options.output, report=_say)
     _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
     return table
 
@@ -75,8 +69,8 @@ def _measure(options: argparse.Namespace) -> str:
 def _compare(options: argparse.Namespace) -> str:
     dataset = generated(users=options.users or 1_000, posts=options.posts or 10_000)
     work = workloads(dataset, options.workloads)
-    with compared_sources(options.against) as sources, benchmark_server("bench-postgres", _say) as url:
-        return Comparison(sources=sources, dataset=dataset, work=work, plan=_plan(options, AGAINST)).run(url, _say)
+    with compared_sources(options.against) as sources, benchmark_databases("bench-postgres", _say) as databases:
+        return compare(sources, dataset, work, plan=_plan(options, AGAINST), databases=databases, report=_say)
 
 
 def _plan(options: argparse.Namespace, full: Plan) -> Plan:
@@ -87,12 +81,12 @@ def _plan(options: argparse.Namespace, full: Plan) -> Plan:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--against", metavar="REV", help="compare the working tree with this commit")
-    parser.add_argument("--rounds", type=_positive, help="turns of each service (5, with --against 12)")
-    parser.add_argument("--seconds", type=_duration, help="length of each turn (4, with --against 1)")
+    parser.add_argument("--rounds", type=at_least(1), help="turns of each service (5, with --against 12)")
+    parser.add_argument("--seconds", type=at_least(MIN_SECONDS), help="length of each turn (4, with --against 1)")
     parser.add_argument("--workloads", type=_keys, default=list(WORKLOADS), help="such as W1,W3 (all)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second: to see that it works")
-    parser.add_argument("--users", type=_enough, help="rows of users (10,000, with --against 1,000)")
-    parser.add_argument("--posts", type=_enough, help="rows of posts (100,000, with --against 10,000)")
+    parser.add_argument("--users", type=at_least(MIN_ROWS), help="rows of users (10,000, with --against 1,000)")
+    parser.add_argument("--posts", type=at_least(MIN_ROWS), help="rows of posts (100,000, with --against 10,000)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the results (%(default)s)")
     return parser.parse_args(arguments)
 
@@ -102,27 +96,6 @@ def _keys(text: str) -> list[str]:
     if unknown := sorted(set(keys) - set(WORKLOADS)):
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(WORKLOADS)}")
     return keys
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _duration(text: str) -> float:
-    seconds = float(text)
-    if not MIN_SECONDS <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be at least {MIN_SECONDS}")
-    return seconds
-
-
-def _enough(text: str) -> int:
-    number = int(text)
-    if number < MIN_ROWS:
-        raise argparse.ArgumentTypeError(f"must be at least {MIN_ROWS}")
-    return number
 
 
 def _say(line: str) -> None:

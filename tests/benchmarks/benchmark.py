@@ -2,61 +2,53 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.benchmarks import chart, table
 from tests.benchmarks.checks import check_responses
-from tests.benchmarks.dataset import generated
+from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.machine import describe
-from tests.benchmarks.runner import BenchmarkRunner, Plan, Run
+from tests.benchmarks.runner import BenchmarkRunner, Plan
 from tests.benchmarks.servers import SERVICES, Service, ready
 from tests.benchmarks.summary import summarize
-from tests.benchmarks.workloads import WORKLOADS, Workload, workloads
+from tests.benchmarks.workloads import workloads
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """The compared services, the workloads, the number of rows, and the directory of `bench.json` and `bench.svg`."""
+def run_benchmark(
+    plan: Plan,
+    deployment: Deployment,
+    dataset: Dataset,
+    *,
+    keys: Sequence[str],
+    output: Path,
+    report: Callable[[str], None],
+    services: Sequence[Service] = SERVICES,
+) -> str:
+    """Write `bench.json` and `bench.svg`, and return the tables. Raises BenchmarkError, and writes no file then.
 
-    plan: Plan
-    output: Path
-    users: int = 10_000
-    posts: int = 100_000
-    keys: Sequence[str] = tuple(WORKLOADS)
-    services: Sequence[Service] = SERVICES
-
-    def run(self, deployment: Deployment, report: Callable[[str], None]) -> str:
-        """Return the tables. Raises BenchmarkError without a result. No file is written then.
-
-        The deployment is prepared, and its database has no users and posts.
-        """
-        report(f"loading {self.users:,} users and {self.posts:,} posts")
-        dataset = generated(users=self.users, posts=self.posts)
-        deployment.database.load(dataset)
-        machine = describe(deployment.database)
-        work = workloads(dataset, self.keys)
-        with ready([(service, deployment) for service in self.services], report) as servers:
-            check_responses(servers, dataset, report)
-            runner = BenchmarkRunner(self.plan, servers, dataset, report)
-            runs = [run for workload in work for run in runner.measure(workload)]
-        return self._written(work, runs, machine)
-
-    def _written(self, work: Sequence[Workload], runs: Sequence[Run], machine: dict[str, str]) -> str:
-        """Write the files, and return the tables."""
-        keys = [service.key for service in self.services]
-        results = [summarize(workload, keys, runs) for workload in work]
-        raw = {
-            "machine": machine,
-            "plan": asdict(self.plan),
-            "rows": {"users": self.users, "posts": self.posts},
-            "services": {service.key: service.name for service in self.services},
-            "results": [asdict(result) for result in results],
-            "runs": [asdict(run) for run in runs],
-        }
-        self.output.mkdir(parents=True, exist_ok=True)
-        (self.output / "bench.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
-        drawn = chart.render(self.services, results, machine, rounds=self.plan.rounds)
-        (self.output / "bench.svg").write_text(drawn, encoding="utf-8")
-        return table.render(self.services, results, machine)
+    The deployment is prepared, and its database has no users and posts.
+    """
+    rows = {"users": len(dataset.users), "posts": len(dataset.posts)}
+    report(f"loading {rows['users']:,} users and {rows['posts']:,} posts")
+    deployment.database.load(dataset)
+    machine = describe(deployment.database)
+    work = workloads(dataset, keys)
+    with ready([(service, deployment) for service in services], report) as servers:
+        check_responses(servers, dataset, report)
+        runner = BenchmarkRunner(plan, servers, dataset, report)
+        runs = [run for workload in work for run in runner.measure(workload)]
+    results = [summarize(workload, [service.key for service in services], runs) for workload in work]
+    raw = {
+        "machine": machine,
+        "plan": asdict(plan),
+        "rows": rows,
+        "services": {service.key: service.name for service in services},
+        "results": [asdict(result) for result in results],
+        "runs": [asdict(run) for run in runs],
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "bench.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    (output / "bench.svg").write_text(chart.render(services, results, machine, rounds=plan.rounds), encoding="utf-8")
+    return table.render(services, results, machine)

@@ -17,14 +17,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import CodeType, FrameType
 
+from sqlalchemy import URL
+
 from adapters.observability.logging import configure_logs
-from adapters.postgres.schema.state import upgrade
 from adapters.server.uvicorn_server import Server, create_server
-from adapters.settings import load_settings, parse_database_url
+from adapters.settings import load_settings
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
-from tests.benchmarks.database import BenchDatabase, scratch_database
-from tests.support.benchmark_server import ROOT, benchmark_server, install_shutdown_handler
+from tests.cli.support import rendered
+from tests.support.benchmark_server import ROOT, benchmark_databases, install_shutdown_handler
 
 OWN_DIRECTORIES = tuple(f"{ROOT / name}/" for name in ("domain", "application", "adapters"))
 WARM_UP_REQUESTS = 5
@@ -41,12 +42,11 @@ def main() -> int:
     options = parser.parse_args()
     install_shutdown_handler()
     with (
-        benchmark_server("bench-postgres", _report) as url,
-        scratch_database(url) as database,
+        benchmark_databases("bench-postgres", _report) as databases,
         TemporaryDirectory() as directory,
         Path(directory, "log").open("w", encoding="utf-8") as log,
     ):
-        upgrade(parse_database_url(database.url), _report)
+        database = databases.clone()
         configure_logs(level="info", log_format="json", stream=log)
         for name, calls in asyncio.run(count_calls(database, directory)).items():
             files = {path for path, _ in calls}
@@ -56,9 +56,9 @@ def main() -> int:
     return 0
 
 
-async def count_calls(database: BenchDatabase, directory: str) -> dict[str, Calls]:
+async def count_calls(database: URL, directory: str) -> dict[str, Calls]:
     """Return the calls of each request."""
-    environment = {"DATABASE_URL": database.url, "HEXAPOST_PORT": "0", "HEXAPOST_STATE_DIRECTORY": directory}
+    environment = {"DATABASE_URL": rendered(database), "HEXAPOST_PORT": "0", "HEXAPOST_STATE_DIRECTORY": directory}
     started: asyncio.Queue[Server] = asyncio.Queue()
     serving = asyncio.create_task(create_server(load_settings(environment), started.put).serve())
     server = await started.get()

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tests.benchmarks.servers import Service
 from tests.benchmarks.summary import Result
-from tests.support.chart_scale import Scale, log_percentile_position
-from tests.support.svg import FAINT, GRID, curve, document, line, rectangle, text
+from tests.support.chart_scale import LogPanel, log_percentile_position
+from tests.support.svg import FAINT, GRID, document, line, rectangle, text
 
 COLOURS = ("#0969da", "#6e7781", "#bc4c00", "#54aeff")
 """Of the services in their order."""
@@ -15,6 +15,10 @@ _BARS_TOP, _BARS_HEIGHT = 178.0, 200.0
 _CURVES_TOP, _CURVES_HEIGHT = 506.0, 250.0
 _HEIGHT = 866.0
 _MARKS = (50, 90, 95, 99)
+_CPU_NOTE = "User and system time of the service's process. Each panel has a scale of its own."
+_LATENCY_NOTE = (
+    "Counted from when a request was due. The rate is half of what the slowest service can do. Logarithmic scales."
+)
 
 
 def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str], *, rounds: int) -> str:
@@ -22,13 +26,12 @@ def render(services: Sequence[Service], results: Sequence[Result], machine: Mapp
     width = max(_LEFT + len(results) * (_PANEL + _GAP) - _GAP + _RIGHT, 900.0)
     title = f"{services[0].name} beside two yardsticks, and without its log, at the same work"
     colours = {service.key: colour for service, colour in zip(services, COLOURS, strict=False)}
-    scale = Scale.around(
-        [value for result in results for score in result.scores for value in score.latency_ms.values()]
-    )
+    values = [value for result in results for score in result.scores for value in score.latency_ms.values()]
     shapes = [*_head(title, services, colours), *_foot(machine, rounds)]
     for number, result in enumerate(results):
         left = _LEFT + number * (_PANEL + _GAP)
-        shapes += [*_bars(left, result, colours), *_curves(left, result, colours, scale)]
+        panel = LogPanel.around(values, left=left, top=_CURVES_TOP, width=_PANEL, height=_CURVES_HEIGHT)
+        shapes += [*_bars(left, result, colours), *_curves(result, colours, panel)]
     return document(width, _HEIGHT, shapes, title=title)
 
 
@@ -40,27 +43,19 @@ def _head(title: str, services: Sequence[Service], colours: Mapping[str, str]) -
         words = f"{service.key}  {service.name}"
         yield text(x + 21, 66, words, size=14)
         x += 60 + 7.6 * len(words)
-    yield text(_LEFT, 104, "Server CPU per request, saturated (µs, less is better)", size=15, bold=True)
-    yield text(
-        _LEFT, 122, "User and system time of the service's process. Each panel has a scale of its own.", fill=FAINT
-    )
-    yield text(
-        _LEFT, _CURVES_TOP - 58, "Latency at a fixed rate, by percentile (ms, less is better)", size=15, bold=True
-    )
-    yield text(
-        _LEFT,
-        _CURVES_TOP - 40,
-        "Counted from when a request was due. The rate is half of what the slowest service can do. Logarithmic scales.",
-        fill=FAINT,
-    )
+    for y, heading, note in (
+        (104, "Server CPU per request, saturated (µs, less is better)", _CPU_NOTE),
+        (_CURVES_TOP - 58, "Latency at a fixed rate, by percentile (ms, less is better)", _LATENCY_NOTE),
+    ):
+        yield text(_LEFT, y, heading, size=15, bold=True)
+        yield text(_LEFT, y + 18, note, fill=FAINT)
 
 
 def _foot(machine: Mapping[str, str], rounds: int) -> Iterable[str]:
     method = f"Medians of {rounds} rounds in which the services took turns, on one database and with the same responses"
-    words = f"{method}; {machine['measured']}"
-    yield text(_LEFT, _HEIGHT - 54, words, size=11, fill=FAINT)
-    yield text(_LEFT, _HEIGHT - 36, f"{machine['machine']}; {machine['system']}", size=11, fill=FAINT)
-    yield text(_LEFT, _HEIGHT - 18, f"{machine['database']}", size=11, fill=FAINT)
+    host = f"{machine['machine']}; {machine['system']}"
+    for number, words in enumerate((machine["database"], host, f"{method}; {machine['measured']}"), 1):
+        yield text(_LEFT, _HEIGHT - 18 * number, words, size=11, fill=FAINT)
 
 
 def _bars(left: float, result: Result, colours: Mapping[str, str]) -> Iterable[str]:
@@ -80,32 +75,21 @@ def _bars(left: float, result: Result, colours: Mapping[str, str]) -> Iterable[s
     yield text(left + _PANEL / 2, bottom + 35, words, fill=FAINT, anchor="middle")
 
 
-def _curves(left: float, result: Result, colours: Mapping[str, str], scale: Scale) -> Iterable[str]:
-    bottom = _CURVES_TOP + _CURVES_HEIGHT
-    yield text(
-        left, _CURVES_TOP - 14, f"{result.workload} at {result.scores[0].rate:,.0f} requests/s", size=13, bold=True
-    )
-    for value in scale.ticks():
-        y = _height(value, scale)
-        yield line(left, y, left + _PANEL, y)
-        yield text(left - 7, y + 4, f"{value:g}", size=11, fill=FAINT, anchor="end")
+def _curves(result: Result, colours: Mapping[str, str], panel: LogPanel) -> Iterable[str]:
+    left, bottom = panel.left, panel.top + panel.height
+    title = f"{result.workload} at {result.scores[0].rate:,.0f} requests/s"
+    yield text(left, panel.top - 14, title, size=13, bold=True)
+    yield from panel.grid()
     for mark in _MARKS:
-        x = left + _across(mark)
-        yield line(x, _CURVES_TOP, x, bottom, stroke=GRID)
+        x = left + panel.width * _across(mark)
+        yield line(x, panel.top, x, bottom, stroke=GRID)
         yield text(x, bottom + 17, f"p{mark}", size=11, fill=FAINT, anchor="middle")
     yield line(left, bottom, left + _PANEL, bottom, stroke=FAINT)
     for score in result.scores:
-        points = [(float(name[1:]), value) for name, value in score.latency_ms.items()]
-        yield curve(
-            [(left + _across(percent), _height(value, scale)) for percent, value in points],
-            stroke=colours[score.service],
-        )
+        points = [(_across(float(name[1:])), value) for name, value in score.latency_ms.items()]
+        yield panel.curve(points, stroke=colours[score.service])
 
 
 def _across(percent: float) -> float:
-    """Return how far right a percentile is, in a panel that ends with p99."""
-    return _PANEL * log_percentile_position(percent) / 2
-
-
-def _height(value: float, scale: Scale) -> float:
-    return _CURVES_TOP + _CURVES_HEIGHT * (1 - scale.fraction(value))
+    """Return the horizontal position of a percentile, in a panel that ends with p99."""
+    return log_percentile_position(percent) / 2

@@ -8,7 +8,8 @@ from uuid import UUID
 from tests.benchmarks.dataset import Dataset, Row, shown
 from tests.benchmarks.errors import WrongResponseError
 from tests.benchmarks.servers import Server
-from tests.benchmarks.workloads import PAGE, Request, new_post, newest_posts, read_user
+from tests.benchmarks.workloads import PAGE, new_post, newest_posts, read_user
+from tests.drills.load.load_job import RequestSpec
 
 _UNKNOWN_ID = UUID("01900000-0000-7000-8000-000000000000")
 
@@ -27,7 +28,7 @@ class Checker:
 
     def check(self, dataset: Dataset) -> None:
         """Return if all responses are correct. Raises WrongResponseError at the first other one."""
-        self._same("the liveness", self._ask(Request(method="GET", path="/livez"), 200), {"status": "ok"})
+        self._same("the liveness", self._ask(RequestSpec(method="GET", path="/livez"), 200), {"status": "ok"})
         for user in _spread(dataset.users):
             self._same("a user", self._ask(read_user(user["id"]), 200), shown(user))
         for author in _spread(dataset.prolific):
@@ -40,18 +41,17 @@ class Checker:
 
     def _check_pages(self, author: Row, posts: list[Row]) -> None:
         """Compare the first page, and the one that its cursor leads to."""
-        first = self._ask(newest_posts(author), 200)
-        self._check_page(first, posts, start=0)
-        if cursor := first["next_cursor"]:
-            self._check_page(self._ask(newest_posts(author, cursor), 200), posts, start=PAGE)
-
-    def _check_page(self, page: Any, posts: list[Row], *, start: int) -> None:
-        expected = [shown(post) for post in posts[start : start + PAGE]]
-        found = page["items"]
-        if len(found) != len(expected) or (page["next_cursor"] is not None) != (len(posts) > start + PAGE):
-            self._refuse("a page", page, expected)
-        for one, other in zip(found, expected, strict=True):
-            self._same("a post", one, other)
+        cursor = None
+        for start in (0, PAGE):
+            page = self._ask(newest_posts(author, cursor), 200)
+            expected = [shown(post) for post in posts[start : start + PAGE]]
+            found, cursor = page["items"], page["next_cursor"]
+            if len(found) != len(expected) or (cursor is not None) != (len(posts) > start + PAGE):
+                self._refuse("a page", page, expected)
+            for one, other in zip(found, expected, strict=True):
+                self._same("a post", one, other)
+            if cursor is None:
+                return
 
     def _check_new_post(self, writer: Row, number: int) -> None:
         request, expected = new_post(writer["id"], number)
@@ -61,7 +61,7 @@ class Checker:
         self._same("a new post", response, {**expected, **fixed, "version": 1})
         self._same("a stored post", shown(self._server.deployment.database.await_post(response["id"])), response)
 
-    def _ask(self, request: Request, status: int) -> Any:
+    def _ask(self, request: RequestSpec, status: int) -> Any:
         found, body = self._server.ask(request)
         if found != status:
             self._refuse(f"{request.method} {request.path}", f"{found} {body[:300].decode(errors='replace')}", status)

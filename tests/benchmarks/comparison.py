@@ -5,16 +5,14 @@ the seed of their hashes. This way the spread of the rounds includes that.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from sqlalchemy import URL
-
 from tests.benchmarks.checks import check_responses
-from tests.benchmarks.database import scratch_database
+from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.machine import describe
@@ -25,6 +23,7 @@ from tests.benchmarks.verdicts import MIN_ROUNDS, interval, verdict
 from tests.benchmarks.workloads import Workload
 from tests.support.markdown import format_table
 from tests.support.revisions import describe_working_tree, extract_revision
+from tests.support.template_databases import Databases
 
 COMMIT, AGAIN, TREE = "A", "A'", "B"
 _HEADS = ("work", "verdict", "A µs", "A' µs", "B µs", "noise A'/A", "(interval)", "B/A", "(interval)")
@@ -57,54 +56,46 @@ def compared_sources(reference: str) -> Iterator[list[Source]]:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Source trees, the work that they do, and how much of it."""
-
-    sources: Sequence[Source]
-    dataset: Dataset
-    work: Sequence[Workload]
-    plan: Plan
-
-    def run(self, server: URL, report: Callable[[str], None]) -> str:
-        """Return the table of CPU per request. Raises BenchmarkError if a source tree does not serve."""
-        with tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory, ExitStack() as stack:
-            services: list[tuple[Service, Deployment]] = []
-            for source in self.sources:
-                same = next((deployment for _, deployment in services if deployment.root == source.root), None)
-                database = stack.enter_context(scratch_database(server, same.database if same else None))
-                report(f"preparing {source.key}, {source.name}")
-                if same:
-                    deployment = replace(same, database=database)
-                else:
-                    state = Path(directory) / source.key
-                    deployment = Deployment(root=source.root, name=source.name, database=database, directory=state)
-                    deployment.prepare()
-                    database.load(self.dataset)
-                command = (deployment.entry_point, "serve")
-                services.append((Service(key=source.key, name=source.name, command=command), deployment))
-            machine = describe(database)
-            runs = [run for number in range(1, self.plan.rounds + 1) for run in self._round(number, services, report)]
-        return "\n".join(self._lines(machine, runs)) + "\n"
-
-    def _round(
-        self, number: int, services: Sequence[tuple[Service, Deployment]], report: Callable[[str], None]
-    ) -> Iterator[Run]:
-        with ready(services, report) as servers:
-            if number == 1:
-                check_responses(servers, self.dataset, report)
-            runner = BenchmarkRunner(self.plan, servers, self.dataset, report)
-            for workload in self.work:
-                runner.warm_up(workload)
-                yield from runner.measure_round(workload, number)
-
-    def _lines(self, machine: Mapping[str, str], runs: Sequence[Run]) -> Iterator[str]:
-        yield from (f"{source.key}: {source.name}" for source in self.sources)
-        yield from (f"{name}: {value}" for name, value in machine.items())
-        yield ""
-        yield from format_table([_HEADS, *(_row(workload, runs) for workload in self.work)], words=2)
-        yield ""
-        yield from _LEGEND
+def compare(
+    sources: Sequence[Source],
+    dataset: Dataset,
+    work: Sequence[Workload],
+    *,
+    plan: Plan,
+    databases: Databases,
+    report: Callable[[str], None],
+) -> str:
+    """Return the table of CPU per request. Raises BenchmarkError if a source tree does not serve."""
+    services: list[tuple[Service, Deployment]] = []
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory:
+        for source in sources:
+            database = BenchDatabase(databases.empty())
+            report(f"preparing {source.key}, {source.name}")
+            state = Path(directory) / source.key
+            deployment = Deployment(root=source.root, name=source.name, database=database, directory=state)
+            deployment.prepare()
+            database.load(dataset)
+            command = (deployment.entry_point, "serve")
+            services.append((Service(key=source.key, name=source.name, command=command), deployment))
+        machine = describe(database)
+        for number in range(1, plan.rounds + 1):
+            with ready(services, report) as servers:
+                if number == 1:
+                    check_responses(servers, dataset, report)
+                runner = BenchmarkRunner(plan, servers, dataset, report)
+                for workload in work:
+                    runner.warm_up(workload)
+                    runs += runner.measure_round(workload, number)
+    lines = [
+        *(f"{source.key}: {source.name}" for source in sources),
+        *(f"{name}: {value}" for name, value in machine.items()),
+        "",
+        *format_table([_HEADS, *(_row(workload, runs) for workload in work)], words=2),
+        "",
+        *_LEGEND,
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _row(workload: Workload, runs: Sequence[Run]) -> Sequence[str]:

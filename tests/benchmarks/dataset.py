@@ -17,34 +17,11 @@ FIRST_MOMENT = datetime(2026, 1, 1, 0, 0, 0, 123_457, tzinfo=UTC)
 _PROLIFIC_OF = 4
 _INACTIVE_OF = 50
 _STATUSES = ("draft", "published", "published", "archived")
-_WORDS = (
-    "a",
-    "letter",
-    "river",
-    "table",
-    "morning",
-    "service",
-    "garden",
-    "stone",
-    "paper",
-    "window",
-    "quiet",
-    "answer",
-    "early",
-    "number",
-    "yellow",
-    "small",
-    "walk",
-    "between",
-    "follow",
-    "always",
-    "under",
-    "light",
-    "paint",
-    "glass",
-    "harbour",
-    "winter",
+_PROSE = (
+    "a letter river table morning service garden stone paper window quiet answer early number yellow small walk "
+    "between follow always under light paint glass harbour winter"
 )
+_WORDS = _PROSE.split()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +55,6 @@ class Dataset:
 
 
 def generated(*, users: int, posts: int) -> Dataset:
-    """Return that many users and posts."""
     chance = random.Random(SEED)  # noqa: S311 - the same rows at every run
     people = [_user(chance, number) for number in range(users)]
     prolific = people[::_PROLIFIC_OF]
@@ -97,7 +73,7 @@ def shown(row: Row) -> Row:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return str(value) if isinstance(value, UUID) else value
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.errors import BenchmarkError
+from tests.support.template_databases import libpq_url
 
 LAUNCH = Path(__file__).with_name("launch.py")
 SCOPES = ("users:read", "users:write", "posts:read", "posts:write")
@@ -42,6 +43,10 @@ class Deployment:
         project = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return str(project["scripts"]["hexapost"])
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Accept": "application/json", "Authorization": f"Bearer {self.api_key}"}
+
     def prepare(self) -> None:
         """Migrate the database and create an API key. Raises BenchmarkError if a command fails."""
         self.directory.mkdir(exist_ok=True)
@@ -50,12 +55,11 @@ class Deployment:
         self.api_key = self._run("keys", "create", "--name", "benchmark", *scopes).strip()
 
     def environment(self) -> Mapping[str, str]:
-        """Return the variables of a process of this deployment."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HEXAPOST_")}
         return inherited | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self.root), inherited.get("PYTHONPATH")])),
-            "DATABASE_URL": self.database.url,
-            "DATABASE_DSN": self.database.dsn,
+            "DATABASE_URL": self.database.url.render_as_string(hide_password=False),
+            "DATABASE_DSN": libpq_url(self.database.url),
             "POOL_SIZE": str(POOL_SIZE),
             **self.settings,
         }
@@ -87,5 +91,4 @@ def launch(*arguments: str) -> list[str]:
 
 
 def last_lines(text: str) -> str:
-    """Return the end of a log."""
     return "\n".join(text.splitlines()[-20:])

@@ -1,9 +1,9 @@
 """The load generator, a separate process: reads a job as JSON from stdin, and writes the result to stdout.
 
-Without a rate the load is a closed loop: every connection sends its next request as soon as it has the answer to the
+Without a rate the load is a closed loop: every connection sends its next request as soon as it has the response to the
 last, which saturates the service. With a rate it is an open one: requests are due at random times (a Poisson process)
-whether or not earlier ones were answered, and latency counts from when a request was due, so that a stall is seen by
-all that fall into it ("coordinated omission": G. Tene, "How NOT to Measure Latency", 2015).
+whether or not earlier ones have a response, and latency counts from when a request was due, so that a stall delays all
+requests that are due in it ("coordinated omission": G. Tene, "How NOT to Measure Latency", 2015).
 """
 
 import asyncio
@@ -16,11 +16,13 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from time import perf_counter, process_time
+from typing import cast
 
 import uvloop
+from httptools import HttpParserError, HttpResponseParser
+from typing_extensions import override
 
 from tests.benchmarks.errors import BenchmarkError
-from tests.benchmarks.http_client import Connection
 
 GRACE_SECONDS = 30
 
@@ -49,89 +51,107 @@ class Outcome:
     latencies: list[float] = field(default_factory=list)
 
 
+class Connection(asyncio.Protocol):
+    """A connection that carries one request at a time; `due` is the time at which that was due."""
+
+    def __init__(self, load: "Load") -> None:
+        self._load = load
+        self._parser = HttpResponseParser(self)
+        self.due = 0.0
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._load.fail(BenchmarkError(f"the response is not HTTP: {error}"))
+
+    def on_message_complete(self) -> None:
+        self._load.finish_request(self, self._parser.get_status_code())
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._load.fail(exc or BenchmarkError("the service closed a connection"))
+
+
 class Load:
     """The open connections of a job."""
+
+    _ended: asyncio.Future[None]
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._requests: Iterator[bytes] = itertools.cycle([request.encode() for request in job.requests])
-        self._everyone: list[Connection] = []
         self._idle: list[Connection] = []
         self._waiting: deque[float] = deque()
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_last = False
         self._until = 0.0
         self.outcome = Outcome()
 
     async def run(self) -> Outcome:
-        """Do the job. Raises BenchmarkError for a wrong response or a broken connection."""
+        """Execute the job. Raises BenchmarkError for a wrong response or a broken connection."""
         loop, job = asyncio.get_running_loop(), self._job
-        answered = self._next_at_once if job.rate is None else self._next_when_due
+        self._ended = loop.create_future()
+        connections: list[Connection] = []
         try:
             for _ in range(job.connections):
-                _, one = await loop.create_connection(lambda: Connection(answered, self._fail), job.host, job.port)
-                self._everyone.append(one)
-            self._idle += self._everyone
+                _, connection = await loop.create_connection(lambda: Connection(self), job.host, job.port)
+                connections.append(connection)
+            self._idle += connections
             started, cpu = perf_counter(), process_time()
+            self._until = started + job.seconds
             async with asyncio.timeout(job.seconds + GRACE_SECONDS):
-                await (self._saturate(started) if job.rate is None else self._arrive(started, job.rate))
+                if job.rate is not None:
+                    await self._arrive(started, job.rate)
+                self._is_last = True
+                self._send_due_requests()
+                await self._ended
             self.outcome.seconds, self.outcome.cpu_seconds = perf_counter() - started, process_time() - cpu
         finally:
             self._ended.cancel()
-            for one in self._everyone:
-                one.close()
+            for one in connections:
+                one.transport.abort()
             await asyncio.sleep(0)  # for the loop to close the sockets
         return self.outcome
 
-    async def _saturate(self, started: float) -> None:
-        self._until = started + self._job.seconds
-        busy, self._idle = self._idle, []
-        for one in busy:
-            one.send(next(self._requests), 0.0)
-        await self._ended
-
     async def _arrive(self, started: float, rate: float) -> None:
         chance = random.Random(self._job.seed)  # noqa: S311 - the same times for every service
-        due, end = started + chance.expovariate(rate), started + self._job.seconds
-        while due < end and not self._ended.done():
+        due = started + chance.expovariate(rate)
+        while due < self._until and not self._ended.done():
             await asyncio.sleep(max(0.0, due - perf_counter()))
-            if self._idle:
-                self._idle.pop().send(next(self._requests), due)
-            else:
-                self._waiting.append(due)
+            self._waiting.append(due)
+            self._send_due_requests()
             due += chance.expovariate(rate)
-        self._is_last = True
-        self._end_when_idle()
-        await self._ended
 
-    def _next_at_once(self, connection: Connection, status: int) -> None:
-        self._count(status)
-        if perf_counter() < self._until:
-            connection.send(next(self._requests), 0.0)
-        else:
-            self._idle.append(connection)
-            self._end_when_idle()
-
-    def _next_when_due(self, connection: Connection, status: int) -> None:
-        self._count(status)
-        self.outcome.latencies.append(perf_counter() - connection.due)
-        if self._waiting:
-            connection.send(next(self._requests), self._waiting.popleft())
-            return
-        self._idle.append(connection)
-        if self._is_last:
-            self._end_when_idle()
-
-    def _count(self, status: int) -> None:
-        self.outcome.completed += 1
-        if status != self._job.status:
-            self._fail(BenchmarkError(f"status {status} instead of {self._job.status}"))
-
-    def _end_when_idle(self) -> None:
-        if len(self._idle) == self._job.connections and not self._ended.done():
+    def _send_due_requests(self) -> None:
+        """Send requests over the idle connections, and end the load after the last response."""
+        while self._idle and (due := self._next_due()):
+            connection = self._idle.pop()
+            connection.due = due
+            connection.transport.write(next(self._requests))
+        if self._is_last and len(self._idle) == self._job.connections and not self._ended.done():
             self._ended.set_result(None)
 
-    def _fail(self, error: BaseException) -> None:
+    def _next_due(self) -> float | None:
+        if self._job.rate is not None:
+            return self._waiting.popleft() if self._waiting else None
+        now = perf_counter()
+        return now if now < self._until else None
+
+    def finish_request(self, connection: Connection, status: int) -> None:
+        self.outcome.completed += 1
+        if status != self._job.status:
+            self.fail(BenchmarkError(f"status {status} instead of {self._job.status}"))
+        if self._job.rate is not None:
+            self.outcome.latencies.append(perf_counter() - connection.due)
+        self._idle.append(connection)
+        self._send_due_requests()
+
+    def fail(self, error: BaseException) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
 
@@ -141,16 +161,11 @@ def new_loop(*, open_: bool) -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(selectors.SelectSelector()) if open_ else uvloop.new_event_loop()
 
 
-async def _run(job: Job) -> Outcome:
-    return await Load(job).run()
-
-
 def main() -> int:
-    """Do the job on stdin."""
     job = Job(**json.load(sys.stdin))
     try:
         with asyncio.Runner(loop_factory=lambda: new_loop(open_=job.rate is not None)) as runner:
-            outcome = runner.run(_run(job))
+            outcome = runner.run(Load(job).run())
     except (BenchmarkError, OSError, TimeoutError) as error:
         sys.stderr.write(f"{str(error) or 'the service does not respond in time'}\n")
         return 1

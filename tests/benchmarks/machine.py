@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from tests.benchmarks.database import BenchDatabase
 
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette", "pydantic", "sqlalchemy", "asyncpg")
@@ -17,7 +15,6 @@ _SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers"
 def describe(database: BenchDatabase) -> dict[str, str]:
     """Return the machine and the versions, with which readers can compare results."""
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    driver = make_url(database.url).drivername
     settings = ", ".join(f"{name} {database.setting(name)}" for name in _SETTINGS)
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return {
@@ -25,15 +22,12 @@ def describe(database: BenchDatabase) -> dict[str, str]:
         "machine": f"{_processor()}, {os.cpu_count()} cores, load average before {load}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}, {packages}",
-        "database": f"PostgreSQL {database.setting('server_version')}, {settings}, over {driver}",
+        "database": f"PostgreSQL {database.setting('server_version')}, {settings}, over {database.url.drivername}",
     }
 
 
 def _processor() -> str:
-    """Return the model of the processor as the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(errors="replace").splitlines() if described.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())

@@ -67,7 +67,7 @@ class BenchmarkRunner:
     def __init__(self, plan: Plan, servers: Sequence[Server], dataset: Dataset, report: Callable[[str], None]) -> None:
         self._plan = plan
         self._servers = servers
-        self._last = dataset.posts[-1]["id"]
+        self._posts = dataset.posts
         self._report = report
 
     def measure(self, workload: Workload) -> list[Run]:
@@ -100,15 +100,23 @@ class BenchmarkRunner:
 
     def _run(self, workload: Workload, server: Server, number: int, *, rate: float | None, seconds: float) -> Run:
         database = server.deployment.database
-        stored = database.count_posts() if workload.stores else 0
-        job = _job(workload, server, connections=self._plan.connections, seconds=seconds, rate=rate, seed=number)
+        job = Job(
+            host=HOST,
+            port=server.port,
+            connections=self._plan.connections,
+            seconds=seconds,
+            status=workload.status,
+            requests=[request.rendered(server.deployment.headers).decode() for request in workload.requests],
+            rate=rate,
+            seed=number,
+        )
         before = server.cpu_seconds()
         outcome = _generate(job, server)
         time.sleep(_SETTLE_SECONDS)  # includes the work after the last response
         cpu = server.cpu_seconds() - before
         if workload.stores:
-            database.await_posts(stored + outcome.completed)
-            database.remove_posts_after(self._last)
+            database.await_posts(len(self._posts) + outcome.completed)
+            database.remove_posts_after(self._posts[-1]["id"])
         return Run(
             workload=workload.key,
             service=server.service.key,
@@ -120,19 +128,6 @@ class BenchmarkRunner:
             generator_cpu_seconds=outcome.cpu_seconds,
             latency_ms=percentiles([seconds * 1000 for seconds in outcome.latencies]),
         )
-
-
-def _job(workload: Workload, server: Server, *, connections: int, seconds: float, rate: float | None, seed: int) -> Job:
-    return Job(
-        host=HOST,
-        port=server.port,
-        connections=connections,
-        seconds=seconds,
-        status=workload.status,
-        requests=[request.rendered(server.deployment.api_key) for request in workload.requests],
-        rate=rate,
-        seed=seed,
-    )
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

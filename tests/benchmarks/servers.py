@@ -2,11 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -15,7 +14,8 @@ from pathlib import Path
 from tests.benchmarks.cpu import group_cpu_seconds
 from tests.benchmarks.deployment import POOL_SIZE, Deployment, last_lines, launch
 from tests.benchmarks.errors import BenchmarkError
-from tests.benchmarks.workloads import Request
+from tests.drills.faults.ports import free_port
+from tests.drills.load.load_job import RequestSpec
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -37,16 +37,11 @@ _SERVE = ("adapters.cli.main:main", "serve")
 _POOL = {"HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE)}
 HEXAPOST = Service(key="h", name="Hexapost", command=_SERVE, variables=_POOL)
 QUIET = Service(key="q", name="Hexapost, no log", command=_SERVE, variables=_POOL | {"HEXAPOST_LOG_LEVEL": "error"})
-RAW = Service(
-    key="b",
-    name="raw ASGI + asyncpg",
-    command=("tests.benchmarks.serving:main", "tests.benchmarks.baseline_raw_asgi:app"),
-)
-TEXTBOOK = Service(
-    key="f",
-    name="textbook FastAPI + ORM",
-    command=("tests.benchmarks.serving:main", "tests.benchmarks.baseline_fastapi:app"),
-)
+# Uvicorn with the options of `hexapost serve`, without an access log.
+_UVICORN = ("--loop=uvloop", "--http=httptools", "--ws=none", "--no-access-log", "--no-server-header")
+UVICORN = ("uvicorn:main", *_UVICORN, "--timeout-graceful-shutdown=2")
+RAW = Service(key="b", name="raw ASGI + asyncpg", command=(*UVICORN, "tests.benchmarks.baseline_raw_asgi:app"))
+TEXTBOOK = Service(key="f", name="textbook FastAPI + ORM", command=(*UVICORN, "tests.benchmarks.baseline_fastapi:app"))
 SERVICES = (HEXAPOST, RAW, TEXTBOOK, QUIET)
 """The first server is compared with each of the other servers."""
 
@@ -68,41 +63,37 @@ class Server:
         return group_cpu_seconds(self.process.pid)
 
     def await_response(self) -> None:
-        """Return when it answers. Raises BenchmarkError when it does not in time, or has ended."""
+        """Wait until the service responds. Raises BenchmarkError after a timeout, and if it has ended."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             self.cpu_seconds()
             with suppress(BenchmarkError):
-                status, _ = self.ask(Request(method="GET", path="/livez"))
+                status, _ = self.ask(RequestSpec(method="GET", path="/livez"))
                 if status == HTTPStatus.OK:
                     return
             if time.monotonic() > deadline:
                 raise BenchmarkError(f"{self.service.name} did not start:\n{self.last_words()}")
             time.sleep(0.05)
 
-    def ask(self, request: Request) -> tuple[int, bytes]:
+    def ask(self, request: RequestSpec) -> tuple[int, bytes]:
         """Return the status and the body of the response to one request."""
-        connection = HTTPConnection(HOST, self.port, timeout=30)
+        headers = {**self.deployment.headers, "Content-Type": "application/json"}
         try:
-            headers = {"authorization": f"Bearer {self.deployment.api_key}"}
-            headers |= {"content-type": "application/json"} if request.body else {}
-            connection.request(request.method, request.path, request.body, headers)
-            response = connection.getresponse()
-            return response.status, response.read()
+            with closing(HTTPConnection(HOST, self.port, timeout=30)) as connection:
+                connection.request(request.method, request.path, request.body, headers)
+                response = connection.getresponse()
+                return response.status, response.read()
         except (OSError, HTTPException) as error:
             raise BenchmarkError(f"{self.service.name} does not respond to {request.path}: {error!r}") from error
-        finally:
-            connection.close()
 
     def last_words(self) -> str:
-        """Return the end of its log."""
         return last_lines(self.log.read_text(errors="replace"))
 
 
 @contextmanager
 def started(service: Service, deployment: Deployment) -> Iterator[Server]:
     """Yield the service as it starts, and stop it at the end."""
-    port = _free_port()
+    port = free_port()
     log = deployment.directory / f"{service.key}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the commands above
@@ -117,7 +108,14 @@ def started(service: Service, deployment: Deployment) -> Iterator[Server]:
     try:
         yield Server(service=service, deployment=deployment, port=port, process=process, log=log)
     finally:
-        _stop(process)
+        try:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS has it for a group of zombies
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @contextmanager
@@ -129,21 +127,3 @@ def ready(services: Iterable[tuple[Service, Deployment]], report: Callable[[str]
             server.await_response()
             report(f"{server.service.key}, {server.service.name}, is ready on port {server.port}")
         yield servers
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the process group."""
-    try:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-    finally:
-        with suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS has it for a group of zombies
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

@@ -9,20 +9,22 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL
 
 from tests.benchmarks import database as database_module
-from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.database import BenchDatabase, scratch_database
+from tests.benchmarks.benchmark import run_benchmark
+from tests.benchmarks.database import BenchDatabase
+from tests.benchmarks.dataset import generated
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import WrongResponseError
 from tests.benchmarks.runner import Plan
-from tests.benchmarks.servers import HOST, ROOT, SERVICES, Service
+from tests.benchmarks.servers import HEXAPOST, HOST, ROOT, SERVICES, UVICORN, Service
 from tests.support.template_databases import Databases, connected
 
 SMALL = ["--users", "50", "--posts", "500"]
@@ -39,39 +41,33 @@ WRONG = {
 }
 
 
-def _benchmark(output: Path, *services: Service) -> Benchmark:
-    plan = Plan(rounds=1, seconds=0.2, connections=4)
-    return Benchmark(plan=plan, output=output, users=50, posts=500, keys=("W3",), services=services)
+def _run(scratch: URL, directory: Path, report: Callable[[str], None], *services: Service) -> str:
+    """Run a small benchmark, with the report in `directory`/report."""
+    deployment = Deployment(root=ROOT, name="Hexapost", database=BenchDatabase(scratch), directory=directory)
+    if HEXAPOST in services:
+        deployment.prepare()
+    plan, dataset = Plan(rounds=1, seconds=0.2, connections=4), generated(users=50, posts=500)
+    output = directory / "report"
+    return run_benchmark(plan, deployment, dataset, keys=["W3"], output=output, report=report, services=services)
 
 
-def _deployment(database: URL, directory: Path) -> Deployment:
-    return Deployment(root=ROOT, name="Hexapost", database=BenchDatabase.at(database), directory=directory)
-
-
-def test_the_database_of_a_killed_run_is_dropped_by_the_next(databases: Databases) -> None:
-    with suppress(psycopg.OperationalError), scratch_database(databases.url) as database:
-        killed = make_url(database.url)
-        with connected(databases.url) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE objid = %s::bigint AND classid = %s",
-                [int(str(killed.database).rpartition("_")[2], 16), database_module.LOCK],
-            )
-    assert _is_there(databases, killed)
-
-    with scratch_database(databases.url) as database:
-        next_one = make_url(database.url)
-        assert not _is_there(databases, killed)
-        assert _is_there(databases, next_one)
-    assert not _is_there(databases, next_one)
+def test_databases_of_a_killed_run_are_dropped_by_the_next(databases: Databases) -> None:
+    killed, following = (Databases(databases.url, run=run, worker="bench") for run in ("0000dead", "0000beef"))
+    with suppress(psycopg.OperationalError), killed.opened(), connected(databases.url) as connection:
+        left = killed.empty()
+        with following.opened():
+            assert _is_there(databases, left)
+        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE objid = x'dead'::int")
+        with following.opened():
+            own = following.empty()
+            assert not _is_there(databases, left)
+            assert _is_there(databases, own)
+        assert not _is_there(databases, own)
 
 
 def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -> None:
     said: list[str] = []
-    deployment = _deployment(scratch, tmp_path)
-    deployment.prepare()
-
-    table = _benchmark(tmp_path / "report", *SERVICES).run(deployment, said.append)
-
+    table = _run(scratch, tmp_path, said.append, *SERVICES)
     assert len([line for line in said if re.fullmatch(r"\w gave \d\d correct responses.*", line)]) == len(SERVICES)
     assert table.splitlines()[-1].startswith("targets of CPU per request: h <= 2.5 x b ")
     assert all(f"| W3   | {service.key} {service.name} " in table for service in SERVICES)
@@ -80,7 +76,7 @@ def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -
     assert [run["rate"] is None for run in written["runs"]] == [True] * len(SERVICES) + [False] * len(SERVICES)
     assert all(run["completed"] >= 4 for run in written["runs"] if run["rate"] is None)
     assert ET.parse(tmp_path / "report" / "bench.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own
-    assert deployment.database.count_posts() == 500
+    BenchDatabase(scratch).await_posts(500)
 
 
 @pytest.mark.parametrize("plant", WRONG.values(), ids=WRONG.keys())
@@ -92,11 +88,10 @@ def test_a_wrong_response_ends_the_benchmark(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(database_module, "COMMIT_SECONDS", 0.1)
-    wrong = Service(key="w", name="planted", command=("tests.benchmarks.serving:main", "planted:app"))
+    wrong = Service(key="w", name="planted", command=(*UVICORN, "planted:app"))
 
     with pytest.raises(WrongResponseError):
-        _benchmark(tmp_path / "report", wrong).run(_deployment(scratch, tmp_path), _ignore)
-
+        _run(scratch, tmp_path, print, wrong)
     assert not (tmp_path / "report").exists()
 
 
@@ -128,7 +123,7 @@ def test_a_signal_leaves_nothing_running(
     while any(map(_listens, ports)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [port for port in ports if _listens(port)]
-    with scratch_database(databases.url):
+    with Databases(databases.url, run="0000beef", worker="bench").opened():
         """The databases of killed runs are dropped."""
 
 
@@ -141,7 +136,3 @@ def _is_there(databases: Databases, url: URL) -> bool:
     with connected(databases.url) as connection:
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [url.database]).fetchone()
     return found is not None
-
-
-def _ignore(_line: str) -> None:
-    """Discard the line."""

@@ -6,12 +6,11 @@ import pytest
 from sqlalchemy import URL
 
 from tests.benchmarks.call_count import count_calls
-from tests.benchmarks.database import BenchDatabase
 
 
 @pytest.mark.usefixtures("restored_logs")
 async def test_call_count_contains_router_and_repository_functions(scratch: URL, tmp_path: Path) -> None:
-    counts = await count_calls(BenchDatabase.at(scratch), str(tmp_path))
+    counts = await count_calls(scratch, str(tmp_path))
     get, post = counts.values()
     assert {name.partition(":")[0] for _, name in get} >= {
         "get_user",

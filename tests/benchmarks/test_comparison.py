@@ -1,7 +1,6 @@
 """Tests for `make bench AGAINST=REV`: verdict, source trees, errors and cleanup."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.benchmarks.__main__ import main
-from tests.benchmarks.comparison import AGAIN, COMMIT, TREE, Comparison, Source
+from tests.benchmarks.comparison import AGAIN, COMMIT, TREE, Source, compare
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import generated
 from tests.benchmarks.deployment import Deployment
@@ -21,10 +20,11 @@ from tests.benchmarks.runner import Plan
 from tests.benchmarks.servers import ROOT
 from tests.benchmarks.verdicts import interval, verdict
 from tests.benchmarks.workloads import workloads
-from tests.support.revisions import RevisionError, describe_working_tree, extract_revision, git
+from tests.support.revisions import RevisionError, describe_working_tree
 from tests.support.template_databases import Databases, connected
 
 DATASET = generated(users=50, posts=100)
+PLAN = Plan(rounds=1, seconds=0.1)
 QUIET = [0.99, 1.01, 1.0, 1.0, 0.99, 1.01]
 """Ratios of a commit to itself on a quiet machine."""
 
@@ -42,17 +42,6 @@ QUIET = [0.99, 1.01, 1.0, 1.0, 0.99, 1.01]
         ([1.04, 1.05, 1.06, 1.05, 1.04, 1.06], [0.5, 0.9, 1.0, 1.0, 1.1, 1.5], "slower by 5.0%"),
         ([2.0] * 5, [1.0] * 5, "too few rounds"),
     ],
-    ids=[
-        "same",
-        "slower",
-        "faster",
-        "one round disagrees",
-        "high noise",
-        "low noise",
-        "opposite noise",
-        "wide noise",
-        "few rounds",
-    ],
 )
 def test_comparison_verdict_needs_a_change_beyond_the_noise(
     change: Sequence[float], noise: Sequence[float], expected: str
@@ -64,39 +53,6 @@ def test_comparison_verdict_needs_a_change_beyond_the_noise(
 def test_comparison_interval_has_the_ranks_of_the_sign_test(rounds: int, rank: int) -> None:
     found = interval([float(value) for value in range(rounds, 0, -1)])
     assert (found.least, found.median, found.most) == (rank, (rounds + 1) / 2, rounds + 1 - rank)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A repository with two commits of one file."""
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed")
-    root = tmp_path / "repository"
-    root.mkdir()
-    git(root, "init", "--quiet")
-    for content in ("first", "second"):
-        (root / "file").write_text(content)
-        git(root, "add", ".")
-        git(root, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", content)
-    return root
-
-
-def test_extract_revision_leaves_the_working_tree_unchanged(repository: Path, tmp_path: Path) -> None:
-    commit = extract_revision("HEAD~1", tmp_path / "source", repository=repository)
-    assert (tmp_path / "source" / "file").read_text() == "first"
-    assert git(repository, "show", f"{commit}:file") == b"first"
-    assert (repository / "file").read_text() == "second"
-
-
-def test_describe_working_tree_mentions_uncommitted_changes(repository: Path) -> None:
-    clean = describe_working_tree(repository=repository)
-    (repository / "new").touch()
-    assert describe_working_tree(repository=repository) == f"{clean} with uncommitted changes"
-
-
-def test_extract_revision_fails_outside_of_a_repository(tmp_path: Path) -> None:
-    with pytest.raises(RevisionError, match="not a git repository"):
-        extract_revision("HEAD", tmp_path / "source", repository=tmp_path)
 
 
 def test_comparison_rejects_an_unknown_revision(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,9 +72,8 @@ def _tree(root: Path, body: str) -> Path:
 def test_comparison_reports_the_last_lines_of_a_source_tree_that_fails(databases: Databases, tmp_path: Path) -> None:
     root = _tree(tmp_path / "source", "sys.exit('it is broken')")
     source = Source(key=COMMIT, name="HEAD~9 (1234567)", root=root)
-    comparison = Comparison(sources=[source], dataset=DATASET, work=[], plan=Plan(rounds=1, seconds=0.1))
     with pytest.raises(BenchmarkError, match=r"^HEAD~9 \(1234567\): hexapost migrate failed:\nit is broken$"):
-        comparison.run(databases.url, _ignore)
+        compare([source], DATASET, [], plan=PLAN, databases=databases, report=print)
 
 
 def test_deployment_omits_a_setting_that_the_source_tree_rejects(scratch: URL, tmp_path: Path) -> None:
@@ -126,7 +81,7 @@ def test_deployment_omits_a_setting_that_the_source_tree_rejects(scratch: URL, t
     deployment = Deployment(
         root=_tree(tmp_path / "source", body),
         name="planted",
-        database=BenchDatabase.at(scratch),
+        database=BenchDatabase(scratch),
         directory=tmp_path / "state",
     )
     assert "HEXAPOST_RATE_LIMIT" in deployment.environment()
@@ -137,21 +92,17 @@ def test_deployment_omits_a_setting_that_the_source_tree_rejects(scratch: URL, t
 def test_bench_database_loads_rows_when_the_normalized_email_has_another_column(scratch: URL) -> None:
     with connected(scratch) as connection:
         connection.execute("ALTER TABLE users RENAME COLUMN email_normalized TO email_key")
-        BenchDatabase.at(scratch).load(DATASET)
+        BenchDatabase(scratch).load(DATASET)
         row = connection.execute("SELECT count(*) FROM users WHERE email_key = email").fetchone()
     assert row == (50,)
 
 
 def test_comparison_measures_three_servers(databases: Databases) -> None:
     names = {COMMIT: "the commit", AGAIN: "the commit again", TREE: "the tree"}
-    comparison = Comparison(
-        sources=[Source(key=key, name=name, root=ROOT) for key, name in names.items()],
-        dataset=DATASET,
-        work=workloads(DATASET, ["W1"]),
-        plan=Plan(rounds=1, seconds=0.1),
-    )
+    sources = [Source(key=key, name=name, root=ROOT) for key, name in names.items()]
     said: list[str] = []
-    lines = comparison.run(databases.url, said.append).splitlines()
+    work = workloads(DATASET, ["W1"])
+    lines = compare(sources, DATASET, work, plan=PLAN, databases=databases, report=said.append).splitlines()
     assert lines[:3] == [f"{key}: {name}" for key, name in names.items()]
     (row,) = [line.split("|") for line in lines if line.startswith("| W1 ")]
     assert row[2].strip() == "too few rounds"
@@ -190,7 +141,3 @@ def test_comparison_removes_databases_and_files_when_interrupted(databases: Data
 def _databases(databases: Databases) -> set[str]:
     with connected(databases.url) as connection:
         return {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
-
-
-def _ignore(_line: str) -> None:
-    """Discard a line of progress."""

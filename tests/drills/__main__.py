@@ -16,10 +16,11 @@ import psycopg
 from adapters.embedded import EmbeddedPostgresError
 from tests.drills.registry import DRILLS
 from tests.drills.reporting import report
+from tests.drills.reporting.charts import latency_over_time
 from tests.drills.reporting.console import Console
-from tests.drills.scenario import Scenario, ScenarioContext, ScenarioError, ScenarioResult, ScenarioSize, Verification
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioError, ScenarioSize, Verification
 from tests.drills.schema_changes.previous_release import last_tag
-from tests.support.benchmark_server import benchmark_server, install_shutdown_handler
+from tests.support.benchmark_server import at_least, benchmark_databases, install_shutdown_handler
 from tests.support.database_fixture import DRIVERS
 from tests.support.template_databases import Databases
 
@@ -34,14 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = list(DRILLS) if options.name == ALL else [options.name]
     plan = [(DRILLS[name], driver) for name in names for driver in options.driver]
     try:
-        with (
-            benchmark_server("drill-postgres", screen.say) as url,
-            Databases(url, run=secrets.token_hex(4), worker="drill").opened() as databases,
-        ):
+        with benchmark_databases("drill-postgres", screen.say) as databases:
             done = []
             for number, (drill, driver) in enumerate(plan, 1):
                 screen.begin(f"{drill.name} over {driver} ({number} of {len(plan)}), seed {options.seed}")
-                done.append(_carried_out(drill, driver, databases, options, screen))
+                done.append(_run_drill(drill, driver, databases, options, screen))
     except (ScenarioError, EmbeddedPostgresError, psycopg.Error, ValueError) as error:
         screen.say(f"no result: {error}")
         return 1
@@ -51,13 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.name == ALL:
         screen.say(f"the report is {report.write(options.output, done)}")
     sys.stdout.write(report.table(done))
-    return 0 if all(one.outcome.passed for one in done) else 1
+    return 0 if all(one.passed for one in done) else 1
 
 
-def _carried_out(
+def _run_drill(
     drill: Scenario, driver: str, databases: Databases, options: argparse.Namespace, screen: Console
 ) -> report.ScenarioRun:
+    """Run the drill. A drill that ends with an error has failed, and the next one runs."""
     database = databases.clone()
+    run = report.ScenarioRun(drill=drill, driver=driver, seed=options.seed, checks=[])
     try:
         with tempfile.TemporaryDirectory(prefix="hexapost-drill-") as directory:
             stage = ScenarioContext(
@@ -70,23 +70,20 @@ def _carried_out(
                 progress=screen.progress,
                 release=options.release,
             )
-            outcome = _outcome(drill, stage)
-            if not outcome.passed and (output := stage.directory / "output").exists():
+            try:
+                result = drill.run(stage)
+                chart = latency_over_time(result, title=f"{run}: latency over time") if result.attempts else ""
+                run = replace(run, checks=result.checks, chart=chart)
+            except (ScenarioError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
+                reason = f"{type(error).__name__}: {error}"
+                run = replace(run, checks=[Verification("the drill runs to its end", "no", reason)])
+            if not run.passed and (output := stage.directory / "output").exists():
                 options.output.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(output, options.output / f"{drill.name}-{driver}.log")
     finally:
-        screen.end()
+        screen.say(f"{run} has ended")
         databases.drop(database)
-    return report.ScenarioRun(drill=drill, driver=driver, seed=options.seed, outcome=outcome)
-
-
-def _outcome(drill: Scenario, stage: ScenarioContext) -> ScenarioResult:
-    """Run the drill. A drill that ends with an error has failed, and the next one runs."""
-    try:
-        return drill.run(stage)
-    except (ScenarioError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        return ScenarioResult(checks=[Verification(claim="the drill runs to its end", figure="no", reason=reason)])
+    return run
 
 
 def _size(drill: Scenario, options: argparse.Namespace) -> ScenarioSize:
@@ -99,10 +96,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("name", choices=[*DRILLS, ALL], metavar="NAME", help=f"{', '.join(DRILLS)}, or {ALL}")
     parser.add_argument("--quick", action="store_true", help="run the short form")
     parser.add_argument("--driver", choices=DRIVERS, action="append", help="database driver; repeatable (both)")
-    parser.add_argument("--requests", type=_count, help="number of requests, if the drill counts them")
-    parser.add_argument("--seconds", type=_count, help="length of the load, or of the longest fault")
-    parser.add_argument("--times", type=_count, help="number of faults")
-    parser.add_argument("--rows", type=_count, help="number of posts before a migration")
+    parser.add_argument("--requests", type=at_least(2), help="number of requests, if the drill counts them")
+    parser.add_argument("--seconds", type=at_least(2), help="length of the load, or of the longest fault")
+    parser.add_argument("--times", type=at_least(2), help="number of faults")
+    parser.add_argument("--rows", type=at_least(2), help="number of posts before a migration")
     parser.add_argument(
         "--release",
         default=last_tag(),
@@ -115,13 +112,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.driver = options.driver or list(DRIVERS)
     return options
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError("must be at least 2")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The drill `cancelled`: requests of disconnected clients leave no open work."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from tests.cli.support import wait_until
@@ -12,16 +12,8 @@ from tests.drills.load.load_runner import ENDLESS, running_load
 from tests.drills.load.workload import SeedData, insert_seed_data, only_writes
 from tests.drills.reconciliation import Rows, rows
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
-from tests.drills.service_under_test import LONG_TIMEOUTS, ServiceUnderTest, sessions, target
-from tests.drills.verifications import (
-    answered,
-    nothing_lost,
-    outcome,
-    responses_match_requests,
-    succeeded,
-    window_of_load,
-)
-from tests.support.template_databases import connected
+from tests.drills.service_under_test import LONG_TIMEOUTS, ServiceUnderTest, locked, sessions, target
+from tests.drills.verifications import standard_checks, window_of_load
 
 POOL_SIZE = 5
 SESSIONS_AT_MOST = POOL_SIZE + 1
@@ -35,6 +27,8 @@ PATIENCE_SECONDS = 30.0
 TIME_SECONDS = 1.0
 """Request timeout while clients disconnect from requests that wait for a lock."""
 LOOK_SECONDS = 0.1
+LOCK = "users IN ACCESS EXCLUSIVE MODE"
+"""Blocks requests for users."""
 
 
 def run(stage: ScenarioContext) -> ScenarioResult:
@@ -55,15 +49,12 @@ def run(stage: ScenarioContext) -> ScenarioResult:
     others = [one for one in attempts if one.outcome != CANCELLED]
     checks = [
         _hung_up(attempts, rows(stage.database)),
-        responses_match_requests(attempts),
-        succeeded(others),
-        answered(others),
         idle,
         usable,
         abandoned,
-        *nothing_lost(attempts, stage.database, seeds),
+        *standard_checks(attempts, stage.database, seeds, claimed=others),
     ]
-    return outcome(checks, attempts, [window_of_load(attempts, "clients disconnect")])
+    return ScenarioResult(checks, attempts, [window_of_load(attempts, "clients disconnect")])
 
 
 def _operations(seeds: SeedData) -> list[RequestSpec]:
@@ -106,28 +97,16 @@ def _check_sessions_idle(stage: ScenarioContext) -> Verification:
     return verify("all sessions become idle", f"{len(states)} sessions", wrong)
 
 
-@contextmanager
-def _locked(stage: ScenarioContext) -> Iterator[None]:
-    """Block requests for users during the block."""
-    with connected(stage.database) as connection, connection.transaction():
-        connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
 def _waiting(stage: ScenarioContext, expected: int) -> int:
     """Wait until this many sessions wait for a lock, and return how many do."""
-
-    def waiting() -> int:
-        return len(sessions(stage.database, waiting_for="Lock"))
-
-    _await(lambda: waiting() == expected)
-    return waiting()
+    _await(lambda: len(sessions(stage.database, waiting_for="Lock")) == expected)
+    return len(sessions(stage.database, waiting_for="Lock"))
 
 
 def _check_pool_usable(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) -> Verification:
     """Check that as many requests as the pool has connections can wait for a lock at once."""
     with ExitStack() as held:
-        held.enter_context(_locked(stage))
+        held.enter_context(locked(stage.database, LOCK))
         with running_load(service.job(seeds.reads()[:POOL_SIZE], clients=POOL_SIZE)) as load:
             waiting = _waiting(stage, POOL_SIZE)
             held.close()
@@ -142,7 +121,7 @@ def _abandoned(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedDat
 
     The statement timeout is longer, so only the service can end the statements.
     """
-    with _locked(stage):
+    with locked(stage.database, LOCK):
         with running_load(service.job(seeds.reads()[:POOL_SIZE], clients=POOL_SIZE, connected=True)):
             waiting = _waiting(stage, POOL_SIZE)
         gone = time.monotonic()  # the end of the block has killed the load generator

@@ -9,12 +9,4 @@ from tests.drills.scenario import ScenarioContext, ScenarioSize
 @pytest.fixture
 def stage(scratch: URL, driver: str, tmp_path: Path) -> ScenarioContext:
     """Input of a drill on an empty database; a test replaces the size."""
-    return ScenarioContext(
-        database=scratch,
-        driver=driver,
-        directory=tmp_path,
-        size=ScenarioSize(),
-        seed="1",
-        say=lambda _line: None,
-        progress=lambda _done, _total: None,
-    )
+    return ScenarioContext(database=scratch, driver=driver, directory=tmp_path, size=ScenarioSize(), seed="1")

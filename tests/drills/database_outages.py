@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 
 from tests.drills.faults.disposable_postgres import DisposablePostgres, disposable_postgres
-from tests.drills.load.load_job import Attempt, LoadJob
+from tests.drills.load.load_job import Attempt
 from tests.drills.load.load_runner import ENDLESS, running_load
 from tests.drills.load.workload import insert_seed_data
 from tests.drills.scenario import (
@@ -19,14 +19,7 @@ from tests.drills.scenario import (
     verify,
 )
 from tests.drills.service_under_test import target
-from tests.drills.verifications import (
-    FaultTimeline,
-    answered,
-    nothing_lost,
-    outcome,
-    responses_match_requests,
-    succeeded,
-)
+from tests.drills.verifications import FaultTimeline, standard_checks
 
 RATE = 30.0
 """So low that the requests of one outage are done before the next."""
@@ -35,7 +28,8 @@ PAUSE_SECONDS = (0.8, 2.2)
 OUTAGE = 5.0
 """Longest outage that a request survives, in seconds from the fault until the server accepts connections.
 
-On a busy machine the server may take longer to start. The checks skip requests that met a longer outage.
+On a busy machine the server may take longer to start. The checks skip requests that met a longer outage. The short
+forms give the service longer time limits, so `hang_seconds` is their longest outage.
 """
 MARGIN = 1.3
 MAX_DOWNTIME_SHARE = 0.8
@@ -48,14 +42,16 @@ LONG_ONES = 3
 Fault = Callable[[DisposablePostgres, float], None]
 
 
-def _restarted(postgres: DisposablePostgres, _seconds: float) -> None:
-    postgres.stop()
-    postgres.start()
+def _down(harm: Callable[[DisposablePostgres], None], *, stays_down: bool = False) -> Fault:
+    """Return a fault that stops the server by `harm`, and starts it at once or after the given time."""
 
+    def fault(postgres: DisposablePostgres, seconds: float) -> None:
+        harm(postgres)
+        if stays_down:  # for that time minus the time of a start, and for most of it at least
+            time.sleep(max(MAX_DOWNTIME_SHARE * seconds, seconds - MARGIN * postgres.start_seconds))
+        postgres.start()
 
-def _crashed(postgres: DisposablePostgres, _seconds: float) -> None:
-    postgres.crash()
-    postgres.start()
+    return fault
 
 
 def _terminated(postgres: DisposablePostgres, _seconds: float) -> None:
@@ -63,84 +59,50 @@ def _terminated(postgres: DisposablePostgres, _seconds: float) -> None:
         raise ScenarioError("the service has no session to terminate")
 
 
-def _away(postgres: DisposablePostgres, seconds: float) -> None:
-    postgres.stop()
-    _stay_away(postgres, seconds)
-    postgres.start()
-
-
-def _killed(postgres: DisposablePostgres, seconds: float) -> None:
-    postgres.kill()
-    _stay_away(postgres, seconds)
-    postgres.start()
-
-
-def _stay_away(postgres: DisposablePostgres, seconds: float) -> None:
-    """Wait for that time minus the time of a start, and for most of it at least."""
-    time.sleep(max(MAX_DOWNTIME_SHARE * seconds, seconds - MARGIN * postgres.start_seconds))
-
-
 RESTARTS: Sequence[tuple[str, Fault]] = (
-    ("restart", _restarted),
-    ("immediate shutdown", _crashed),
+    ("restart", _down(DisposablePostgres.stop)),
+    ("immediate shutdown", _down(DisposablePostgres.crash)),
     ("backends terminated", _terminated),
-    ("refused connections", _away),
+    ("refused connections", _down(DisposablePostgres.stop, stays_down=True)),
 )
-KILLS: Sequence[tuple[str, Fault]] = (("kill -9 of PostgreSQL", _killed),)
+KILLS: Sequence[tuple[str, Fault]] = (("kill -9 of PostgreSQL", _down(DisposablePostgres.kill, stays_down=True)),)
 
 
 def run(stage: ScenarioContext, kinds: Sequence[tuple[str, Fault]]) -> ScenarioResult:
     """Inject each kind of outage in turn under load, `size.times` times."""
+    size, chance = stage.size, random.Random(stage.seed)  # noqa: S311 - the same outages for the same seed
     faults = FaultTimeline()
     with disposable_postgres(stage.directory) as postgres:
         with target(stage, postgres.url(stage.driver)) as service:
             seeds = insert_seed_data(service.job())
-            job = service.job(seeds.weighted_mix(), rate=RATE, seconds=ENDLESS)
-            attempts = _attempts(stage, job, postgres, kinds, faults)
-        claimed = faults.without(attempts, longer_than=OUTAGE)
+            with running_load(service.job(seeds.weighted_mix(), rate=RATE, seconds=ENDLESS)) as load:
+                for number, (label, fault) in zip(range(size.times), cycle(kinds), strict=False):
+                    time.sleep(chance.uniform(*PAUSE_SECONDS))
+                    is_long = number >= size.times - max(LONG_ONES, len(kinds))
+                    with faults.during(label):
+                        fault(postgres, size.seconds * (1.0 if is_long else chance.random()))
+                    stage.progress(number + 1, size.times)
+                time.sleep(PAUSE_SECONDS[0])
+                attempts = load.finish()
+        claimed = faults.without(attempts, longer_than=size.bound(OUTAGE))
         checks = [
-            _outages(faults, stage.size, attempts),
-            succeeded(claimed),
-            answered(claimed),
-            responses_match_requests(attempts),
-            *nothing_lost(attempts, postgres.url(), seeds),
+            _outages(faults, size, attempts),
+            *standard_checks(attempts, postgres.url(), seeds, claimed=claimed),
             *postgres.verify_integrity(),
-            _slowest(claimed, faults, stage.size.bound(MAX_RECOVERY_SECONDS)),
+            _slowest(claimed, faults, size.bound(MAX_RECOVERY_SECONDS)),
         ]
-    return outcome(checks, attempts, faults.marks(attempts))
-
-
-def _attempts(
-    stage: ScenarioContext,
-    job: LoadJob,
-    postgres: DisposablePostgres,
-    kinds: Sequence[tuple[str, Fault]],
-    faults: FaultTimeline,
-) -> Sequence[Attempt]:
-    chance = random.Random(stage.seed)  # noqa: S311 - the same outages for the same seed
-    with running_load(job) as load:
-        for number, (label, fault) in zip(range(stage.size.times), cycle(kinds), strict=False):
-            time.sleep(chance.uniform(*PAUSE_SECONDS))
-            is_long = number >= stage.size.times - max(LONG_ONES, len(kinds))
-            seconds = stage.size.seconds * (1.0 if is_long else chance.random())
-            with faults.during(label):
-                fault(postgres, seconds)
-            stage.progress(number + 1, stage.size.times)
-        time.sleep(PAUSE_SECONDS[0])
-        return load.finish()
+    return ScenarioResult(checks, attempts, faults.windows)
 
 
 def _outages(faults: FaultTimeline, size: ScenarioSize, attempts: Sequence[Attempt]) -> Verification:
     """Check the number of outages, that requests met each, and that one lasted almost `size.seconds`."""
-    lengths = [end - start for _, start, end in faults.moments]
-    judged = [length for length in lengths if length <= OUTAGE]
+    lengths = [window.seconds for window in faults.windows]
+    judged = [length for length in lengths if length <= size.bound(OUTAGE)]
     longest = max(judged, default=0.0)
     figure = f"{len(lengths)} outages, the longest {longest:.1f} s"
     if longer := len(lengths) - len(judged):
         figure += f"; {longer} took too long, and the checks skip requests that met them"
-    wrong = faults.faults_without_requests(attempts)
-    if len(lengths) != size.times:
-        wrong.append(f"expected {size.times} outages")
+    wrong = faults.occurrence_errors(attempts, size.times)
     if longest < MAX_DOWNTIME_SHARE * size.seconds:
         wrong.append(f"the longest valid outage takes {longest:.1f} s")
     return verify(f"outages of up to {size.seconds:g} s occur", figure, wrong)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from tests.drills.faults.http_proxy import FAULTS, HttpProxy
 from tests.drills.faults.postgres_proxy import ACK_DROPPED, REQUEST_DROPPED, PostgresProxy
 from tests.drills.faults.proxy import Proxy, running
-from tests.drills.load.load_job import Attempt, LoadJob
+from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
 from tests.drills.load.load_runner import run_load
-from tests.drills.load.workload import AUTHORS, insert_seed_data, post, user
+from tests.drills.load.workload import AUTHORS, SeedData, insert_seed_data, post, user
 from tests.drills.reconciliation import Reconciliation, rows
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import target
-from tests.drills.verifications import acknowledged, outcome, stored, window_of_load
+from tests.drills.verifications import acknowledged, stored, window_of_load
 
 PATIENCE_SECONDS = 60.0
 CUT_REQUESTS = 0.10
@@ -39,34 +39,31 @@ def run(stage: ScenarioContext, *, with_keys: bool = True) -> ScenarioResult:
         before = HttpProxy(seed=f"{stage.seed}/http", server_port=service.port, share=CUT_REQUESTS)
         with running(before):
             job = service.job(retry_seconds=PATIENCE_SECONDS, port=before.port)
-            return _carried_out(stage, job, before, between, with_keys=with_keys)
+            seeds = insert_seed_data(job)
+            job = replace(job, operations=_writes(seeds, stage.size.requests, with_keys=with_keys))
+            stage.say(f"{len(job.operations):,} requests by {job.clients} clients; connections are cut from now on")
+            before.armed = between.armed = True
+            attempts = run_load(job, stage.progress)
+            before.armed = between.armed = False
+            ledger = Reconciliation.of(attempts, rows(stage.database))
+            checks = [
+                _faults("the service", before, FAULTS, len(job.operations)),
+                _faults("PostgreSQL", between, (ACK_DROPPED, REQUEST_DROPPED), len(job.operations)),
+                acknowledged(ledger, retries=len(attempts) - len(ledger.last)),
+                *stored(ledger, known=seeds.names),
+                _replays(job, ledger),
+                _still(ledger, Reconciliation.of(attempts, rows(stage.database))),
+            ]
+    return ScenarioResult(checks, attempts, [window_of_load(attempts, "connections are cut")])
 
 
-def _carried_out(
-    stage: ScenarioContext, job: LoadJob, before: HttpProxy, between: PostgresProxy, *, with_keys: bool
-) -> ScenarioResult:
-    seeds = insert_seed_data(job)
+def _writes(seeds: SeedData, count: int, *, with_keys: bool) -> list[RequestSpec]:
+    """Return as many new users as new posts."""
     authors = list(seeds.authors.values())
-    mixed = [
-        operation
-        for number in range(stage.size.requests // 2)
-        for operation in (user(f"drill-{number}@example.org"), post(f"drill {number}", authors[number % AUTHORS]))
-    ]
-    job = replace(job, operations=mixed if with_keys else [replace(operation, headers={}) for operation in mixed])
-    stage.say(f"{len(job.operations):,} requests by {job.clients} clients; connections are cut from now on")
-    before.armed = between.armed = True
-    attempts = run_load(job, stage.progress)
-    before.armed = between.armed = False
-    ledger = Reconciliation.of(attempts, rows(stage.database))
-    checks = [
-        _faults("the service", before, FAULTS, len(job.operations)),
-        _faults("PostgreSQL", between, (ACK_DROPPED, REQUEST_DROPPED), len(job.operations)),
-        acknowledged(ledger, retries=len(attempts) - len(ledger.last)),
-        *stored(ledger, known=seeds.names),
-        _replays(job, ledger),
-        _still(ledger, Reconciliation.of(attempts, rows(stage.database))),
-    ]
-    return outcome(checks, attempts, [window_of_load(attempts, "connections are cut")])
+    users = [user(f"drill-{number}@example.org") for number in range(count // 2)]
+    posts = [post(f"drill {number}", authors[number % AUTHORS]) for number in range(count // 2)]
+    mixed = [operation for pair in zip(users, posts, strict=True) for operation in pair]
+    return mixed if with_keys else [replace(operation, headers={}) for operation in mixed]
 
 
 def _faults(where: str, proxy: Proxy, meant: Sequence[str], requests: int) -> Verification:

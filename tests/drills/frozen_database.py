@@ -12,14 +12,7 @@ from tests.drills.load.workload import insert_seed_data, reading
 from tests.drills.reconciliation import describe
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import target
-from tests.drills.verifications import (
-    FaultTimeline,
-    answered,
-    latency_below,
-    nothing_lost,
-    outcome,
-    responses_match_requests,
-)
+from tests.drills.verifications import FaultTimeline, answered, latency_below, nothing_lost, responses_match_requests
 
 CLIENTS = 400
 """Enough that no request waits in the load generator."""
@@ -65,7 +58,7 @@ def run(stage: ScenarioContext) -> ScenarioResult:
             *nothing_lost(attempts, postgres.url(), seeds),
             *postgres.verify_integrity(),
         ]
-    return outcome(checks, attempts, faults.marks(attempts))
+    return ScenarioResult(checks, attempts, faults.windows)
 
 
 def _bounded(attempts: Sequence[Attempt], cost: float) -> Verification:
@@ -79,8 +72,8 @@ def _bounded(attempts: Sequence[Attempt], cost: float) -> Verification:
 def _met(attempts: Sequence[Attempt], faults: FaultTimeline) -> Verification:
     """Check that each fault prevented requests; otherwise the database was not frozen."""
     kept_off = [
-        sum(start <= one.due < end and one.outcome != ACKNOWLEDGED for one in attempts)
-        for _, start, end in faults.moments
+        sum(window.start <= one.due < window.end and one.outcome != ACKNOWLEDGED for one in attempts)
+        for window in faults.windows
     ]
     figure = f"{' and '.join(f'{count:,}' for count in kept_off)} requests are not acknowledged"
     return verify("requests meet the frozen database", figure, min(kept_off, default=0) > 0)
@@ -88,11 +81,10 @@ def _met(attempts: Sequence[Attempt], faults: FaultTimeline) -> Verification:
 
 def _back(attempts: Sequence[Attempt], faults: FaultTimeline, back: float = BACK) -> Verification:
     """Check the requests that were due some time after a fault and done before the next one."""
-    moments = [(start, end) for _, start, end in faults.moments]
-    following = [start for start, _ in moments[1:]] + [float("inf")]
+    following = [window.start for window in faults.windows[1:]] + [float("inf")]
     calm = [
-        [one for one in attempts if end + back <= one.due and one.done <= later]
-        for (_, end), later in zip(moments, following, strict=False)
+        [one for one in attempts if window.end + back <= one.due and one.done <= later]
+        for window, later in zip(faults.windows, following, strict=False)
     ]
     wrong = [describe(one) for after in calm for one in after if one.outcome != ACKNOWLEDGED]
     wrong += [f"no request after fault {number}" for number, after in enumerate(calm, 1) if not after]

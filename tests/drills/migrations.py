@@ -6,25 +6,23 @@ from collections.abc import Iterator, Sequence
 from alembic.config import Config
 
 from migrations.runner.lock_retry import LockRetryPolicy
+from tests.drills.load.capacity import FIRST_NUMBER
 from tests.drills.load.load_runner import ENDLESS, RunningLoad, run_load, running_load
-from tests.drills.load.mixed_requests import label_by_kind, mixed_requests
+from tests.drills.load.mixed_requests import mixed_requests
 from tests.drills.load.workload import insert_seed_data
-from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize
+from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, verify
 from tests.drills.schema_changes.bulk_data import insert_bulk_data
 from tests.drills.schema_changes.previous_release import checkout_release
 from tests.drills.schema_changes.revision_cycle import RevisionCycle, RevisionRun
 from tests.drills.schema_changes.sample_revisions import SAFE_REVISIONS, SampleRevision, write_sample_revisions
-from tests.drills.schema_changes.schema_change_checks import Observations, SchemaSnapshot, checks
+from tests.drills.schema_changes.schema_change_checks import load_checks, rows_unchanged, schema_checks, warm_up_check
 from tests.drills.service_under_test import errors, sessions, target
-from tests.drills.verifications import beginning, outcome
 from tests.migrations.revision_fixtures import Revisions
 from tests.support.schema_dump import revisions, schema
 
 POOL = 5
 """So few connections that each has prepared every statement before the first revision."""
 RATE, SHORT_RATE = 100.0, 40.0
-FIRST_NUMBER = 1_000_000_000
-"""First number of the warm-up: larger than any number of the load that follows."""
 WARM_UP = 2
 """Number of times that each request is sent before."""
 OUTDATED_PLAN = "0A000"
@@ -40,28 +38,27 @@ def run(stage: ScenarioContext, planted: Sequence[SampleRevision] = SAFE_REVISIO
     before = _state(stage)
     with target(stage, stage.url, HEXAPOST_DB_POOL_SIZE=str(POOL), **release.variables) as service:
         seeds = insert_seed_data(service.job())
-        operations = label_by_kind([*seeds.weighted_mix(), *mixed_requests(service, filled)])
+        operations = [*seeds.weighted_mix(), *mixed_requests(service, filled)]
         first = [one.numbered(number) for number, one in enumerate(operations * WARM_UP, FIRST_NUMBER)]
         warm = run_load(service.job(first))
         rate = SHORT_RATE if stage.size.hang_seconds else RATE
         with running_load(service.job(operations, rate=rate, seconds=ENDLESS)) as load:
             moves = list(_moved(stage, load, changes))
             attempts = load.finish()
-        found = Observations(
-            release=release.name,
-            filled=filled,
-            seeds=seeds,
-            warm=warm,
-            pause=stage.size.seconds,
-            connections=len(sessions(stage.database)),
-            outdated=errors(service, OUTDATED_PLAN),
-            attempts=attempts,
-            moves=moves,
-            before=before,
-            after=_state(stage),
-        )
-    begun = beginning(attempts)
-    return outcome(checks(found, stage.database, stage.size), attempts, [move.mark(begun) for move in moves])
+        outdated = errors(service, OUTDATED_PLAN)
+        is_warm = warm_up_check(warm, attempts, len(sessions(stage.database)), outdated)
+        after = _state(stage)
+    ups = sum(move.direction == "up" for move in moves)
+    claim = f"the previous release serves while {ups} revisions go up and down"
+    figure = f"{release.name}, at schema {', '.join(revisions(stage.database))}, {filled.posts:,} posts"
+    checks = [
+        verify(claim, figure, ups > 0 and 2 * ups == len(moves)),
+        is_warm,
+        *load_checks(attempts, moves, pause=stage.size.seconds, size=stage.size),
+        *schema_checks(before, after, moves),
+        *rows_unchanged([*warm, *attempts], filled, seeds, stage.database),
+    ]
+    return ScenarioResult(checks, attempts, [move.window for move in moves])
 
 
 def _config(stage: ScenarioContext, planted: Sequence[SampleRevision]) -> Config:
@@ -75,8 +72,9 @@ def _config(stage: ScenarioContext, planted: Sequence[SampleRevision]) -> Config
     return config
 
 
-def _state(stage: ScenarioContext) -> SchemaSnapshot:
-    return SchemaSnapshot(revisions=revisions(stage.database), schema=schema(stage.database))
+def _state(stage: ScenarioContext) -> list[str]:
+    """Return the lines of the schema, and its revisions."""
+    return [*schema(stage.database), *(f"revision {name}" for name in revisions(stage.database))]
 
 
 def _moved(stage: ScenarioContext, load: RunningLoad, changes: RevisionCycle) -> Iterator[RevisionRun]:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
 
-from tests.drills.load.capacity import capacity
+from tests.drills.load.capacity import measure_capacity
 from tests.drills.load.cpu_affinity import pin_load_to_last_core, set_affinity
 from tests.drills.load.http_connection import ACKNOWLEDGED
-from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
+from tests.drills.load.load_job import Attempt
 from tests.drills.load.load_runner import ENDLESS, run_load, running_load
-from tests.drills.load.workload import SeedData, insert_seed_data, reading
+from tests.drills.load.workload import insert_seed_data, reading
 from tests.drills.reconciliation import describe
 from tests.drills.scenario import (
     FaultWindow,
@@ -21,8 +21,8 @@ from tests.drills.scenario import (
     Verification,
     verify,
 )
-from tests.drills.service_under_test import ServiceUnderTest, sessions, target
-from tests.drills.verifications import beginning, latency, latency_below, outcome
+from tests.drills.service_under_test import sessions, target
+from tests.drills.verifications import beginning, latency, latency_below
 from tests.support.template_databases import connected
 
 CLIENTS = 500
@@ -65,57 +65,36 @@ def run(stage: ScenarioContext) -> ScenarioResult:
     ):
         set_affinity(service.served.process.pid, cores)
         warm = _opened(len(sessions(stage.database)))
-        seeds = insert_seed_data(service.job())
+        author = next(iter(insert_seed_data(service.job()).authors.values()))
         with connected(stage.database) as connection:
             connection.execute(MORE_POSTS, [PAGE])
-        pages = _pages(seeds)
-        most = capacity(service.job(), pages, seconds=max(2.0, seconds / 4)).rate
+        pages = [reading(f"/api/v1/posts?author_id={author}&limit={PAGE}", expects=author)]
+        most, _ = measure_capacity(service.job(), pages, seconds=max(2.0, seconds / 4))
         if size.hang_seconds:
             seconds = max(seconds, SHORT_REQUESTS / (TIMES * most))
         stage.say(f"the capacity is {most:,.0f} pages a second; {TIMES:g} times that for {seconds:.0f} s")
         calm = service.job(pages, clients=CLIENTS, rate=calmer * most, seconds=seconds / 2)
         before = run_load(calm)
         many = replace(calm, rate=TIMES * most, seconds=seconds, connected=True)
-        over, after, probes = _overload(stage, service, many, replace(calm, seconds=back + 1.0))
-    ended = max(one.due for one in over)
-    usual = max(2 * latency(before, 99.0), 1000 * size.bound(RESPONSE_SECONDS))
-    checks = [warm, *_shedding(over, probes, most, size), _recovered(before, after, ended, back, usual=usual)]
-    everything = [*before, *over, *after]
-    start = beginning(everything)
-    mark = FaultWindow(label=f"{TIMES:g} times the capacity", start=beginning(over) - start, end=ended - start)
-    return outcome(checks, everything, [mark])
-
-
-def _shedding(
-    over: Sequence[Attempt], probes: Sequence[Attempt], most: float, size: ScenarioSize
-) -> list[Verification]:
-    bound, least = size.bound(RESPONSE_SECONDS), 0.0 if size.hang_seconds else FULL_SPEED
+        alive = service.job([reading("/livez", expects="ok")], clients=10, rate=LIVENESS_RATE, seconds=ENDLESS)
+        with running_load(alive) as probing, running_load(many, stage.progress) as load:
+            time.sleep(seconds)
+            with running_load(replace(calm, seconds=back + 1.0)) as following:
+                over, probes, after = load.wait(), probing.finish(), following.wait()
+    ended, bound = max(one.due for one in over), size.bound(RESPONSE_SECONDS)
     refused = [one for one in over if one.status == 503]
     as_meant = [replace(one, outcome=ACKNOWLEDGED) for one in refused]
-    return [
+    checks = [
+        warm,
         _rate(over, most),
         _shed(refused, over),
         latency_below("the service sends a 503", as_meant, percent=99.0, seconds=bound),
-        _speed(over, most, least),
+        _speed(over, most, 0.0 if size.hang_seconds else FULL_SPEED),
         latency_below("liveness responds meanwhile", probes, percent=99.0, seconds=bound),
+        _recovered(before, after, ended, back, usual=max(2 * latency(before, 99.0), 1000 * bound)),
     ]
-
-
-def _pages(seeds: SeedData) -> list[RequestSpec]:
-    id_ = next(iter(seeds.authors.values()))
-    return [reading(f"/api/v1/posts?author_id={id_}&limit={PAGE}", expects=id_)]
-
-
-def _overload(
-    stage: ScenarioContext, service: ServiceUnderTest, many: LoadJob, calm: LoadJob
-) -> Sequence[Sequence[Attempt]]:
-    """Return the attempts of the overload, of the load after it, and of liveness probes meanwhile."""
-    alive = service.job([reading("/livez", expects="ok")], clients=10, rate=LIVENESS_RATE, seconds=ENDLESS)
-    with running_load(alive) as probes, running_load(many, stage.progress) as load:
-        time.sleep(many.seconds)
-        with running_load(calm) as following:
-            over, probed = load.wait(), probes.finish()
-            return over, following.wait(), probed
+    fault = FaultWindow(f"{TIMES:g} times the capacity", beginning(over), ended)
+    return ScenarioResult(checks, [*before, *over, *after], [fault])
 
 
 def _opened(count: int) -> Verification:

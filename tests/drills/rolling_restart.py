@@ -12,7 +12,7 @@ from tests.drills.load.load_runner import ENDLESS, running_load
 from tests.drills.load.workload import insert_seed_data
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import ServiceUnderTest, target
-from tests.drills.verifications import FaultTimeline, all_acknowledged, nothing_lost, outcome, responses_match_requests
+from tests.drills.verifications import FaultTimeline, all_acknowledged, nothing_lost, responses_match_requests
 
 WORKERS = 2
 RATE = 60.0
@@ -38,7 +38,7 @@ def run(stage: ScenarioContext) -> ScenarioResult:
         responses_match_requests(attempts),
         *nothing_lost(attempts, stage.database, seeds),
     ]
-    return outcome(checks, attempts, faults.marks(attempts))
+    return ScenarioResult(checks, attempts, faults.windows)
 
 
 def _roll(service: ServiceUnderTest) -> None:
@@ -50,10 +50,8 @@ def _roll(service: ServiceUnderTest) -> None:
 
 
 def _replaced(faults: FaultTimeline, attempts: Sequence[Attempt], times: int) -> Verification:
-    wrong = faults.faults_without_requests(attempts)
-    if len(faults.moments) != times:
-        wrong.append(f"expected {times} times")
-    return verify("every worker is replaced", f"{len(faults.moments)} times, in up to {faults.longest:.1f} s", wrong)
+    figure = f"{len(faults.windows)} times, in up to {faults.longest:.1f} s"
+    return verify("every worker is replaced", figure, faults.occurrence_errors(attempts, times))
 
 
 ROLLING_RESTART = Scenario(

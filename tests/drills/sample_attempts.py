@@ -9,6 +9,7 @@ SHED = {"retry-after": "1", "content-type": "application/problem+json"}
 def attempt(due: float = 0.0, took: float = 0.01, outcome: str = ACKNOWLEDGED, status: int = 200) -> Attempt:
     return Attempt(
         operation="drill 1",
+        kind="POST /api/v1/posts",
         number=1,
         due=due,
         sent=due,

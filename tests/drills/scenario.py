@@ -1,11 +1,12 @@
 """Data types of drills: input, checks and result."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL
 
+from tests.drills.load.load_job import Attempt
 from tests.support.template_databases import with_driver
 
 
@@ -47,8 +48,8 @@ class ScenarioContext:
     directory: Path
     size: ScenarioSize
     seed: str
-    say: Callable[[str], None]
-    progress: Callable[[int, int], None]
+    say: Callable[[str], None] = lambda _line: None
+    progress: Callable[[int, int], None] = lambda _done, _total: None
     release: str = ""
 
     @property
@@ -56,7 +57,7 @@ class ScenarioContext:
         return with_driver(self.database, self.driver)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Verification:
     """A claim, the measured figure, and the reason if the claim failed."""
 
@@ -72,35 +73,35 @@ class Verification:
 def verify(claim: str, figure: str, reasons: Sequence[str] | bool) -> Verification:
     """Return the check of a claim. It passes if `reasons` is True or empty."""
     if isinstance(reasons, bool):
-        return Verification(claim=claim, figure=figure, reason="" if reasons else figure)
-    shown = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
-    return Verification(claim=claim, figure=figure, reason=shown)
+        return Verification(claim, figure, "" if reasons else figure)
+    more = [f"and {len(reasons) - 3} more"] if len(reasons) > 3 else []
+    return Verification(claim, figure, "; ".join([*reasons[:3], *more]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FaultWindow:
-    """A fault, in seconds since the start of the load."""
+    """A fault, by the monotonic clock of the system."""
 
     label: str
     start: float
     end: float
 
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def is_met_by(self, one: Attempt) -> bool:
+        """Return True if the attempt was in progress at some time of the fault."""
+        return one.due < self.end and self.start < one.done
+
+
+@dataclass(frozen=True, slots=True)
 class ScenarioResult:
-    """Checks of a drill and the data of its charts, in seconds since the start of the load.
-
-    A sample is the due time and the latency of an acknowledged operation. A refusal is the due time of a rejected one.
-    """
+    """Checks of a drill, and the attempts and faults of its chart."""
 
     checks: Sequence[Verification]
-    samples: Sequence[tuple[float, float]] = field(default_factory=list)
-    marks: Sequence[FaultWindow] = field(default_factory=list)
-    refusals: Sequence[float] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        return all(check.passed for check in self.checks)
+    attempts: Sequence[Attempt] = ()
+    faults: Sequence[FaultWindow] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

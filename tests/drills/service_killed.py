@@ -14,9 +14,8 @@ from tests.drills.load.load_runner import ENDLESS, running_load
 from tests.drills.load.workload import insert_seed_data, only_writes
 from tests.drills.reconciliation import Reconciliation, rows
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
-from tests.drills.service_under_test import sessions, target, variables_of
-from tests.drills.verifications import FaultTimeline, acknowledged, outcome, responses_match_requests, stored
-from tests.support.template_databases import connected
+from tests.drills.service_under_test import locked, sessions, target, variables_of
+from tests.drills.verifications import FaultTimeline, acknowledged, responses_match_requests, stored
 
 RATE = 40.0
 PATIENCE_SECONDS = 60.0
@@ -40,7 +39,7 @@ def run(stage: ScenarioContext) -> ScenarioResult:
         responses_match_requests(attempts),
         *stored(Reconciliation.of(only_writes(attempts), rows(stage.database)), known=seeds.names),
     ]
-    return outcome(checks, attempts, faults.marks(attempts))
+    return ScenarioResult(checks, attempts, faults.windows)
 
 
 def _attempts(stage: ScenarioContext, job: LoadJob, faults: FaultTimeline, kills: list[float]) -> Sequence[Attempt]:
@@ -64,8 +63,7 @@ def _attempts(stage: ScenarioContext, job: LoadJob, faults: FaultTimeline, kills
 @contextmanager
 def _writes_waiting(stage: ScenarioContext) -> Iterator[None]:
     """Block writes during the block, which starts when one waits for the lock."""
-    with connected(stage.database) as blocking, blocking.transaction():
-        blocking.execute("LOCK TABLE users, posts IN SHARE ROW EXCLUSIVE MODE")
+    with locked(stage.database, "users, posts IN SHARE ROW EXCLUSIVE MODE"):
         with suppress(AssertionError):  # the check of the kills fails if no write came
             wait_until(lambda: sessions(stage.database, waiting_for="Lock"), WAITING_SECONDS)
         yield

@@ -6,10 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.sql import SQL, Identifier, Placeholder
 from sqlalchemy import URL
 
-from tests.benchmarks.access import KEY, SETTINGS, key_row
 from tests.cli.support import Served, create_api_key, rendered, serving
 from tests.drills.faults.proxy import HOST
 from tests.drills.load.load_job import LoadJob, RequestSpec
@@ -49,25 +47,14 @@ class ServiceUnderTest:
 def variables_of(stage: ScenarioContext, database: URL, **variables: str) -> dict[str, str]:
     """Return the environment of a service: no rate limit, and long time limits if the size is patient."""
     limits = LONG_TIMEOUTS if stage.size.patient else {}
-    access = {} if stage.release else SETTINGS
-    return {"DATABASE_URL": rendered(database), **access, "HEXAPOST_RATE_LIMIT": "none", **limits, **variables}
-
-
-def _create_key(database: URL) -> str:
-    """Insert the API key of the benchmark. The command takes a second, but works with the schema of any release."""
-    row = key_row()
-    columns, values = SQL(", ").join(map(Identifier, row)), SQL(", ").join(Placeholder() * len(row))
-    statement = SQL("INSERT INTO api_keys ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(columns, values)
-    with connected(database.difference_update_query(["ssl"])) as connection:
-        connection.execute(statement, list(row.values()))
-    return KEY
+    return {"DATABASE_URL": rendered(database), "HEXAPOST_RATE_LIMIT": "none", **limits, **variables}
 
 
 @contextmanager
 def target(stage: ScenarioContext, database: URL, *arguments: str, **variables: str) -> Iterator[ServiceUnderTest]:
     """Run the service, and stop it at the end of the block. Raises ScenarioError if it does not stop with status 0."""
     variables = variables_of(stage, database, **variables)
-    key = create_api_key(stage.directory, **variables) if stage.release else _create_key(database)
+    key = create_api_key(stage.directory, **variables)
     with serving(stage.directory, *arguments, **variables) as served:
         yield ServiceUnderTest(served=served, port=int(served.base_url().rpartition(":")[2]), key=key, seed=stage.seed)
         if (status := served.stop(signal.SIGTERM)) != 0:
@@ -84,3 +71,11 @@ def sessions(database: URL, *, waiting_for: str = "%") -> list[str]:
     """Return the states of the service's database sessions, or of those that wait for this type of event."""
     with connected(database) as connection:
         return [str(state) for (state,) in connection.execute(_SESSIONS, [waiting_for])]
+
+
+@contextmanager
+def locked(database: URL, tables_and_mode: str) -> Iterator[None]:
+    """Hold a table lock during the block."""
+    with connected(database) as connection, connection.transaction():
+        connection.execute(f"LOCK TABLE {tables_and_mode}".encode())
+        yield

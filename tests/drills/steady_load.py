@@ -5,13 +5,13 @@ from math import sqrt
 from statistics import median
 
 from tests.drills.faults.processes import memory_watched
-from tests.drills.load.capacity import capacity
+from tests.drills.load.capacity import measure_capacity
 from tests.drills.load.load_job import Attempt
 from tests.drills.load.load_runner import run_load
 from tests.drills.load.workload import insert_seed_data
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import target
-from tests.drills.verifications import answered, latency, nothing_lost, outcome, responses_match_requests, succeeded
+from tests.drills.verifications import latency, standard_checks
 
 CLIENTS = 200
 SHARE, SHORT_SHARE = 0.6, 0.15
@@ -33,22 +33,18 @@ def run(stage: ScenarioContext) -> ScenarioResult:
     with target(stage, stage.url) as service:
         seeds = insert_seed_data(service.job())
         mixture = seeds.weighted_mix(reads=4)
-        found = capacity(service.job(), mixture, seconds=max(2.0, seconds / 40))
-        most = found.rate
+        most, measured = measure_capacity(service.job(), mixture, seconds=max(2.0, seconds / 40))
         job = service.job(mixture, clients=CLIENTS, rate=share * most, seconds=seconds)
         stage.say(f"the capacity is {most:,.0f} requests per second; {share:.0%} of it for {seconds:g} s")
         with memory_watched(service.served.process.pid, every=max(0.25, seconds / 600)) as memory:
             attempts = run_load(job, stage.progress)
     checks = [
         _rate(attempts, most, seconds, share),
-        succeeded(attempts),
-        answered(attempts),
         _latency(attempts, 1000 * stage.size.bound(SLOWEST_P95)),
         _memory(memory, seconds),
-        responses_match_requests(attempts),
-        *nothing_lost([*found.attempts, *attempts], stage.database, seeds),
+        *standard_checks([*measured, *attempts], stage.database, seeds, claimed=attempts),
     ]
-    return outcome(checks, attempts, [])
+    return ScenarioResult(checks, attempts)
 
 
 def _rate(attempts: Sequence[Attempt], most: float, seconds: float, share: float) -> Verification:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.drills import __main__ as command
+from tests.drills.load.http_connection import CANCELLED, REFUSED, UNKNOWN
+from tests.drills.sample_attempts import attempt
 from tests.drills.scenario import (
     FaultWindow,
     Scenario,
@@ -19,8 +21,8 @@ from tests.drills.scenario import (
 from tests.support.template_databases import Databases
 
 Plant = Callable[[Callable[[ScenarioContext], ScenarioResult]], None]
-GOOD = Verification(claim="it holds", figure="0 <lost>")
-BAD = Verification(claim="it does not", figure="1 lost", reason="row 7 is lost")
+GOOD = Verification("it holds", "0 <lost>")
+BAD = Verification("it does not", "1 lost", "row 7 is lost")
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_drill_command_exits_with_1_for_a_failed_claim(
 ) -> None:
     def run(stage: ScenarioContext) -> ScenarioResult:
         stage.progress(stage.size.requests, stage.size.requests)
-        return ScenarioResult(checks=checks)
+        return ScenarioResult(checks)
 
     plant(run)
     assert command.main(["planted", "--quick", "--driver", "asyncpg"]) == status
@@ -66,13 +68,13 @@ def test_drill_command_reports_an_error_as_a_failed_claim(plant: Plant, tmp_path
 
 
 def test_drill_report_is_a_self_contained_page(plant: Plant, tmp_path: Path) -> None:
-    mark = FaultWindow(label="<cut>", start=2.0, end=2.0)
-    samples = [(number / 10, 0.001 * (number % 7 + 1)) for number in range(100)]
-    plant(lambda _: ScenarioResult(checks=[GOOD, BAD], samples=samples, marks=[mark, mark], refusals=[2.0, 2.5]))
+    attempts = [attempt(100 + number / 10, 0.001 * (number % 7 + 1)) for number in range(100)]
+    failed = [attempt(102, outcome=REFUSED), attempt(102.5, outcome=UNKNOWN), attempt(103, outcome=CANCELLED)]
+    plant(lambda _: ScenarioResult([GOOD, BAD], [*attempts, *failed], [FaultWindow("<cut>", 102.0, 112.0)] * 2))
     assert command.main(["all", "--output", str(tmp_path)]) == 1
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") == 2
-    for words in ("not answered with 2xx: 2", "&lt;cut&gt; (2 times)", "0 &lt;lost&gt;", "row 7 is lost"):
+    for words in ("not answered with 2xx: 2", ">12 s<", "&lt;cut&gt; (2 times)", "0 &lt;lost&gt;", "row 7 is lost"):
         assert words in page
     assert not [word for word in ("href=", "src=", "url(", "@import") if word in page]
     for picture in page.split("<svg")[1:]:

@@ -1,7 +1,10 @@
-"""Tests for the checks of single drills."""
+"""Tests for the checks of drills."""
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -18,39 +21,185 @@ from tests.drills import (
 )
 from tests.drills.faults.disposable_postgres import DisposablePostgres
 from tests.drills.faults.http_proxy import FAULTS, HttpProxy
-from tests.drills.load.http_connection import CANCELLED, REFUSED, UNKNOWN
+from tests.drills.load.http_connection import CANCELLED, MISMATCHED, REFUSED, UNKNOWN, UNSENT
 from tests.drills.load.load_job import Attempt
-from tests.drills.load.workload import SeedData
 from tests.drills.sample_attempts import BUSY, GOOD, SILENT, attempt
-from tests.drills.scenario import ScenarioError, ScenarioSize
-from tests.drills.schema_changes import schema_change_checks
-from tests.drills.schema_changes.bulk_data import BulkData
+from tests.drills.scenario import FaultWindow, ScenarioError, ScenarioSize, Verification, verify
 from tests.drills.schema_changes.revision_cycle import RevisionRun
-from tests.drills.verifications import FaultTimeline
+from tests.drills.schema_changes.schema_change_checks import latency_of, schema_checks, warm_up_check
+from tests.drills.verifications import (
+    FaultTimeline,
+    all_acknowledged,
+    answered,
+    latency_below,
+    responses_match_requests,
+    succeeded,
+    window_of_load,
+)
+
+Cases = Sequence[tuple[Any, ...]]
 
 
-def test_outage_check_bounds_the_time_after_outages() -> None:
-    faults = FaultTimeline([("a", 10.0, 14.0), ("b", 15.0, 16.0)])
-    assert database_outages._slowest([attempt(12.0, 3.5)], faults, 2.0).passed
-    assert not database_outages._slowest([attempt(9.0, 8.0)], faults, 2.0).passed
-    assert not database_outages._slowest([], faults, 2.0).passed
+def _faults(*times: tuple[float, float]) -> FaultTimeline:
+    return FaultTimeline([FaultWindow("fault", start, end) for start, end in times])
 
 
-def test_outage_check_requires_number_length_and_requests() -> None:
-    size = ScenarioSize(times=2, seconds=5.0)
-    meeting = [attempt(number / 10) for number in range(300)]
-    long_enough = FaultTimeline([("away", 1.0, 1.5), ("away", 10.0, 14.5)])
-    assert database_outages._outages(long_enough, size, meeting).passed
-    assert not database_outages._outages(long_enough, size, meeting[:50]).passed
-    assert not database_outages._outages(FaultTimeline(long_enough.moments[1:]), size, meeting).passed
-    assert not database_outages._outages(
-        FaultTimeline([("away", 1.0, 1.01), ("away", 10.0, 10.01)]), size, meeting
-    ).passed
-    too_long = FaultTimeline([("away", 1.0, 7.0), ("away", 10.0, 15.5)])
-    assert not database_outages._outages(too_long, size, meeting).passed
-    check = database_outages._outages(FaultTimeline([*long_enough.moments[1:], *too_long.moments[:1]]), size, meeting)
-    assert check.passed
-    assert "1 took too long" in check.figure
+def _proxy(*cuts: str) -> HttpProxy:
+    return HttpProxy(seed="", server_port=0, cuts=Counter(cuts))
+
+
+def _move(start: float, end: float, unfinished: Sequence[str] = ()) -> RevisionRun:
+    return RevisionRun("a", "a column", "up", FaultWindow("", start, end), unfinished)
+
+
+MISMATCH = replace(GOOD, outcome=MISMATCHED)
+SLOW = [*[GOOD] * 99, attempt(took=1.0)]
+OUTAGES, SIZE = _faults((10.0, 14.0), (15.0, 16.0)), ScenarioSize(times=2, seconds=5.0)
+LONG_ENOUGH = _faults((1.0, 1.5), (10.0, 14.5))
+STEADY = [attempt(number / 10) for number in range(300)]
+GONE, ROW = attempt(outcome=CANCELLED, status=0), {"drill 1": ["1"]}
+ROLLED = _faults((1.0, 3.0), (4.0, 6.0))
+KILLED, KILLS = [attempt(due, 1.0, UNKNOWN, 0) for due in (10.0, 20.0)], [10.5, 20.5, 30.5, 40.5]
+FROZEN, TWICE_FROZEN = _faults((10.0, 14.0)), _faults((10.0, 14.0), (20.0, 24.0))
+DURING = attempt(12.0, 2.0, REFUSED, 503)
+BETWEEN, MET, AFTER_ALL = attempt(17.0), attempt(19.5, 2.0, REFUSED, 503), attempt(27.0)
+RESPONSES = [attempt(number / 100) for number in range(101)]
+BEFORE, AFTER = [GOOD] * 100, [attempt(10.0 + number / 20) for number in range(100)]
+SLOW_AFTER = [*AFTER, *[attempt(11.1, 1.0)] * 20]
+FLAT = [(float(second), 100 * 2**20) for second in range(600)]
+GROWING = [(at, size + int(at) * 2**15) for at, size in FLAT]
+READS = [replace(GOOD, kind="GET /api/v1/users/")] * 3
+OTHER = replace(GOOD, kind="GET /api/v1/posts/")
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        (answered, [([GOOD, BUSY],)], [([GOOD, SILENT],), ([],)]),
+        (responses_match_requests, [([GOOD, BUSY],)], [([MISMATCH],)]),
+        (all_acknowledged, [([GOOD],)], [([GOOD, BUSY],), ([GOOD, SILENT],), ([],)]),
+        (partial(latency_below, "it responds", percent=90.0, seconds=0.05), [(SLOW,)], [([BUSY],), ([],)]),
+        (partial(latency_below, "it responds", percent=99.0, seconds=0.05), [], [(SLOW,)]),
+        (
+            database_outages._slowest,
+            [([attempt(12.0, 3.5)], OUTAGES, 2.0)],
+            [([attempt(9.0, 8.0)], OUTAGES, 2.0), ([], OUTAGES, 2.0)],
+        ),
+        (
+            database_outages._outages,
+            [
+                (LONG_ENOUGH, SIZE, STEADY),
+                (_faults((10.0, 14.5), (1.0, 7.0)), SIZE, STEADY),
+                (_faults((1.0, 7.0), (10.0, 15.5)), replace(SIZE, hang_seconds=20.0), STEADY),
+            ],
+            [
+                (LONG_ENOUGH, SIZE, STEADY[:50]),
+                (FaultTimeline(LONG_ENOUGH.windows[1:]), SIZE, STEADY),
+                (_faults((1.0, 1.01), (10.0, 10.01)), SIZE, STEADY),
+                (_faults((1.0, 7.0), (10.0, 15.5)), SIZE, STEADY),
+            ],
+        ),
+        (transaction_conflicts._conflicts, [(1, 1, 1, 1)], [(0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0)]),
+        (cancelled_requests._hung_up, [([GONE], ROW)], [([GONE], {}), ([GOOD], ROW)]),
+        (
+            cancelled_requests._ended,
+            [(cancelled_requests.POOL_SIZE, 0, 3.0)],
+            [(cancelled_requests.POOL_SIZE, 1, 30.0), (cancelled_requests.POOL_SIZE - 1, 0, 3.0)],
+        ),
+        (
+            rolling_restart._replaced,
+            [(ROLLED, [attempt(2.0), attempt(5.0)], 2)],
+            [(ROLLED, [attempt(2.0)], 2), (ROLLED, [attempt(2.0), attempt(5.0)], 3)],
+        ),
+        (
+            service_killed._kills,
+            [(KILLED, KILLS, _faults(), 4)],
+            [
+                (KILLED[:1], KILLS, _faults(), 4),
+                ([attempt(10.0, 1.0)], KILLS[:1], _faults(), 1),
+                (KILLED, KILLS[:2], _faults(), 4),
+            ],
+        ),
+        (
+            exactly_once._faults,
+            [("it", _proxy(*FAULTS[1:]), FAULTS, 10), ("it", _proxy(*FAULTS), FAULTS, 10_000)],
+            [("it", _proxy(), FAULTS, 10), ("it", _proxy(*FAULTS[1:]), FAULTS, 10_000)],
+        ),
+        (frozen_database._bounded, [([attempt(12.0, 2.9)], 3.0)], [([attempt(12.0, 3.1)], 3.0)]),
+        (frozen_database._met, [([DURING], FROZEN)], [([attempt(12.0, 2.5)], FROZEN), ([DURING], TWICE_FROZEN)]),
+        (
+            frozen_database._back,
+            [([BETWEEN, MET, AFTER_ALL], TWICE_FROZEN)],
+            [
+                ([MET, AFTER_ALL], TWICE_FROZEN),
+                ([BETWEEN, MET], TWICE_FROZEN),
+                ([replace(BETWEEN, status=503, outcome=REFUSED), MET, AFTER_ALL], TWICE_FROZEN),
+                ([BETWEEN, AFTER_ALL], _faults()),
+            ],
+        ),
+        (
+            overload._shed,
+            [([BUSY], [GOOD, BUSY])],
+            [([], [GOOD]), ([BUSY], [BUSY, replace(BUSY, headers={})]), ([BUSY], [BUSY, SILENT])],
+        ),
+        (
+            overload._recovered,
+            [(BEFORE, AFTER, 10.0, 2.0), (BEFORE, SLOW_AFTER, 10.0, 1.5)],
+            [
+                (BEFORE, SLOW_AFTER, 10.0, 1.0),
+                (BEFORE, [*AFTER, replace(BUSY, due=14.0)], 10.0, 2.0),
+                (BEFORE, [], 10.0, 2.0),
+                (BEFORE, AFTER[:40], 10.0, 2.0),
+                ([], AFTER, 10.0, 2.0),
+                ([*BEFORE, BUSY], AFTER, 10.0, 2.0),
+            ],
+        ),
+        (overload._speed, [(RESPONSES, 100.0, 0.8)], [(RESPONSES, 200.0, 0.8)]),
+        (overload._rate, [(RESPONSES, 20.0)], [(RESPONSES, 100.0)]),
+        (overload._opened, [(overload.POOL_SIZE + 1,)], [(overload.POOL_SIZE,)]),
+        (steady_load._memory, [(FLAT, 600.0)], [(GROWING, 600.0)]),
+        (steady_load._rate, [([GOOD] * 60, 100.0, 1.0, 0.6)], [([GOOD] * 60, 1000.0, 1.0, 0.6)]),
+        (steady_load._latency, [([GOOD] * 60, 100.0)], [([attempt(took=0.2)], 100.0)]),
+        (
+            warm_up_check,
+            [(READS[:2], READS[2:], 2, 0)],
+            [(READS[:2], [OTHER], 2, 0), ([*READS[:2], OTHER], [OTHER], 2, 0), ([*READS[:2], BUSY], READS[:1], 2, 0)],
+        ),
+        (
+            latency_of,
+            [([attempt(11.0)], [_move(10.0, 12.0)], 0.5, 300.0), ([attempt(9.8)], [_move(10.0, 10.01)], 0.5, 300.0)],
+            [
+                ([attempt(9.8)], [_move(10.0, 12.0)], 0.5, 300.0),
+                ([attempt(9.0)], [_move(10.0, 10.01)], 0.5, 300.0),
+                ([attempt(11.0, 0.4)], [_move(10.0, 12.0)], 0.5, 300.0),
+            ],
+        ),
+    ],
+)
+def test_check_passes_only_for_good_observations(check: Callable[..., Verification], good: Cases, bad: Cases) -> None:
+    assert [check(*observations).passed for observations in good] == [True] * len(good)
+    assert [check(*observations).passed for observations in bad] == [False] * len(bad)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "unfinished", "passed"),
+    [
+        (["a"], ["a"], [], [True, True]),
+        (["a"], ["a"], ["left"], [False, True]),
+        (["a"], [], [], [True, False]),
+        ([], ["b"], [], [True, False]),
+    ],
+)
+def test_schema_checks_find_unfinished_work_and_differences(
+    before: list[str], after: list[str], unfinished: list[str], passed: list[bool]
+) -> None:
+    assert [check.passed for check in schema_checks(before, after, [_move(1.0, 2.0, unfinished)])] == passed
+
+
+def test_check_figure_mentions_skipped_observations() -> None:
+    skipping = database_outages._outages(_faults((10.0, 14.5), (1.0, 7.0)), SIZE, STEADY)
+    assert "1 took too long" in skipping.figure
+    assert "too short a time" in steady_load._memory(GROWING[:60], 60.0).figure
 
 
 def test_outage_of_backends_fails_without_a_session() -> None:
@@ -65,164 +214,50 @@ def test_outage_of_backends_fails_without_a_session() -> None:
         database_outages._terminated(Deserted(), 0.0)
 
 
-def test_conflict_check_requires_each_kind() -> None:
-    found = transaction_conflicts.Conflicts(
-        injected_failures=1, injected_deadlocks=1, real_failures=1, real_deadlocks=1
-    )
-    assert transaction_conflicts._conflicts(found).passed
-    for kind in fields(found):
-        assert not transaction_conflicts._conflicts(replace(found, **{kind.name: 0})).passed
-
-
-def test_cancellation_check_requires_stored_writes_and_an_end() -> None:
-    gone = attempt(outcome=CANCELLED, status=0)
-    assert cancelled_requests._hung_up([gone], {"drill 1": ["1"]}).passed
-    assert not cancelled_requests._hung_up([gone], {}).passed
-    assert not cancelled_requests._hung_up([GOOD], {"drill 1": ["1"]}).passed
-    assert cancelled_requests._ended(cancelled_requests.POOL_SIZE, 0, 3.0).passed
-    assert not cancelled_requests._ended(cancelled_requests.POOL_SIZE, 1, 30.0).passed
-    assert not cancelled_requests._ended(cancelled_requests.POOL_SIZE - 1, 0, 3.0).passed
-
-
-def test_restart_check_requires_number_and_requests() -> None:
-    faults = FaultTimeline([("rolled", 1.0, 3.0), ("rolled", 4.0, 6.0)])
-    assert rolling_restart._replaced(faults, [attempt(2.0), attempt(5.0)], 2).passed
-    assert not rolling_restart._replaced(faults, [attempt(2.0)], 2).passed
-    assert not rolling_restart._replaced(faults, [attempt(2.0), attempt(5.0)], 3).passed
-
-
-def test_kill_check_requires_requests_at_half_of_the_kills() -> None:
-    unknown = [attempt(due, 1.0, UNKNOWN, 0) for due in (10.0, 20.0)]
-    assert service_killed._kills(unknown, [10.5, 20.5, 30.5, 40.5], FaultTimeline(), 4).passed
-    assert not service_killed._kills(unknown[:1], [10.5, 20.5, 30.5, 40.5], FaultTimeline(), 4).passed
-    assert not service_killed._kills([attempt(10.0, 1.0)], [10.5], FaultTimeline(), 1).passed
-    assert not service_killed._kills(unknown, [10.5, 20.5], FaultTimeline(), 4).passed
-
-
-def test_cut_check_requires_each_fault_among_many_requests() -> None:
-    proxy = HttpProxy(seed="", server_port=0)
-    assert not exactly_once._faults("it", proxy, FAULTS, 10).passed
-    proxy.cuts.update(FAULTS[1:])
-    assert exactly_once._faults("it", proxy, FAULTS, 10).passed
-    assert not exactly_once._faults("it", proxy, FAULTS, 10_000).passed
-    proxy.cuts.update(FAULTS)
-    assert exactly_once._faults("it", proxy, FAULTS, 10_000).passed
-
-
-def test_frozen_database_check_requires_refusals_and_a_bound() -> None:
-    faults = FaultTimeline([("frozen", 10.0, 14.0)])
-    during = attempt(12.0, 2.0, REFUSED, 503)
-    assert frozen_database._bounded([attempt(12.0, 2.9)], 3.0).passed
-    assert not frozen_database._bounded([attempt(12.0, 3.1)], 3.0).passed
-    assert frozen_database._met([during], faults).passed
-    assert not frozen_database._met([attempt(12.0, 2.5)], faults).passed
-    assert not frozen_database._met([during], FaultTimeline([*faults.moments, ("frozen", 20.0, 24.0)])).passed
-
-
-def test_frozen_database_check_requires_success_after_each_fault() -> None:
-    faults = FaultTimeline([("frozen", 10.0, 14.0), ("frozen", 20.0, 24.0)])
-    between, met, after = attempt(17.0), attempt(19.5, 2.0, REFUSED, 503), attempt(27.0)
-    assert frozen_database._back([between, met, after], faults).passed
-    assert not frozen_database._back([met, after], faults).passed
-    assert not frozen_database._back([between, met], faults).passed
-    assert not frozen_database._back([replace(between, status=503, outcome=REFUSED), met, after], faults).passed
-    assert not frozen_database._back([between, after], FaultTimeline()).passed
-
-
-def test_shedding_check_requires_503_with_retry_after() -> None:
-    assert overload._shed([BUSY], [GOOD, BUSY]).passed
-    assert not overload._shed([], [GOOD]).passed
-    assert not overload._shed([BUSY], [BUSY, replace(BUSY, headers={})]).passed
-    assert not overload._shed([BUSY], [BUSY, SILENT]).passed
-
-
-BEFORE = [GOOD] * 100
-AFTER = [attempt(10.0 + number / 20) for number in range(100)]
+def test_check_shows_three_reasons() -> None:
+    assert verify("c", "f", ["a", "b", "c", "d", "e"]).reason == "a; b; c; and 2 more"
+    assert verify("c", "f", []).passed
+    assert [verify("c", "f", holds).passed for holds in (True, False)] == [True, False]
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "within", "passes"),
+    ("attempts", "passes", "figure"),
     [
-        (BEFORE, AFTER, 2.0, True),
-        (BEFORE, [*AFTER, *[attempt(11.1, 1.0)] * 20], 1.5, True),
-        (BEFORE, [*AFTER, *[attempt(11.1, 1.0)] * 20], 1.0, False),
-        (BEFORE, [*AFTER, replace(BUSY, due=14.0)], 2.0, False),
-        (BEFORE, [], 2.0, False),
-        (BEFORE, AFTER[:40], 2.0, False),
-        ([], AFTER, 2.0, False),
-        ([*BEFORE, BUSY], AFTER, 2.0, False),
+        ([GOOD], True, "0 failed and 0 unknown of 1"),
+        ([GOOD, SILENT], True, "0 failed and 1 unknown of 2"),
+        ([GOOD, BUSY], False, "1 failed and 0 unknown of 2"),
+        ([SILENT], False, "0 failed and 1 unknown of 1"),
+        ([], False, "0 failed and 0 unknown of 0"),
+        ([replace(SILENT, outcome=UNSENT)], False, "1 failed and 0 unknown of 1"),
+        ([MISMATCH], False, "1 failed and 0 unknown of 1"),
     ],
 )
-def test_recovery_check_finds_the_last_slow_slice(
-    before: list[Attempt], after: list[Attempt], within: float, passes: bool
-) -> None:
-    assert overload._recovered(before, after, 10.0, within).passed == passes
+def test_succeeded_counts_a_missing_response_as_unknown(attempts: list[Attempt], passes: bool, figure: str) -> None:
+    check = succeeded(attempts)
+    assert (check.passed, check.figure) == (passes, figure)
 
 
-def test_overload_checks_compare_with_the_capacity() -> None:
-    responses = [attempt(number / 100) for number in range(101)]
-    assert overload._speed(responses, 100.0, 0.8).passed
-    assert not overload._speed(responses, 200.0, 0.8).passed
-    assert not overload._rate(responses, 100.0).passed
-    assert overload._rate(responses, 20.0).passed
-    assert overload._opened(overload.POOL_SIZE + 1).passed
-    assert not overload._opened(overload.POOL_SIZE).passed
+def test_faults_split_attempts_by_length_of_the_fault() -> None:
+    faults = _faults((11.0, 12.0), (20.0, 27.0))
+    attempts = [attempt(10.0), attempt(11.5), attempt(19.0, 2.0), attempt(30.0)]
+    assert faults.without(attempts, longer_than=5.0) == [attempts[0], attempts[1], attempts[3]]
+    assert faults.longest == 7.0
+    with faults.during("now"):
+        pass
+    assert faults.windows[-1].label == "now"
+    assert window_of_load([attempt(1.0, 2.0), attempt(1.5)], "all") == FaultWindow("all", 1.0, 3.0)
 
 
-def test_memory_check_fails_for_growth_after_the_warm_up() -> None:
-    flat = [(float(second), 100 * 2**20) for second in range(600)]
-    growing = [(at, size + int(at) * 2**15) for at, size in flat]
-    assert steady_load._memory(flat, 600.0).passed
-    assert not steady_load._memory(growing, 600.0).passed
-    assert "too short a time" in steady_load._memory(growing[:60], 60.0).figure
+def test_faults_name_those_that_no_request_met() -> None:
+    faults = _faults((1.0, 4.0), (9.0, 9.01))
+    assert faults.occurrence_errors([attempt(0.5, 0.6), attempt(9.9)], 2) == []
+    assert faults.occurrence_errors([attempt(0.5), attempt(10.1)], 3) == [
+        "no request meets fault after 0.5 s",
+        "no request meets fault after 8.5 s",
+        "expected 3 times",
+    ]
 
 
-def test_steady_load_checks_require_rate_and_latency() -> None:
-    attempts = [GOOD] * 60
-    assert steady_load._rate(attempts, 100.0, 1.0, 0.6).passed
-    assert not steady_load._rate(attempts, 1000.0, 1.0, 0.6).passed
-    assert steady_load._latency(attempts, 100.0).passed
-    assert not steady_load._latency([attempt(took=0.2)], 100.0).passed
-
-
-MOVE = RevisionRun(revision="a", doc="a column", up=True, start=10.0, end=12.0)
-
-
-def _found(
-    warm: Sequence[Attempt], attempts: Sequence[Attempt], move: RevisionRun = MOVE
-) -> schema_change_checks.Observations:
-    state = schema_change_checks.SchemaSnapshot(revisions=["a"], schema=[])
-    return schema_change_checks.Observations(
-        release="this",
-        filled=BulkData(posts=1, sample=[], authors=[]),
-        seeds=SeedData(authors={}, posts={}),
-        warm=warm,
-        pause=0.5,
-        connections=2,
-        outdated=0,
-        attempts=attempts,
-        moves=[move],
-        before=state,
-        after=state,
-    )
-
-
-def test_warm_up_check_requires_each_request_per_connection() -> None:
-    first, second, third = (replace(GOOD, operation=f"read {number} /api/v1/users/") for number in (1, 2, 3))
-    other = replace(GOOD, operation="read 3 /api/v1/posts/")
-    assert schema_change_checks._warm(_found([first, second], [third])).passed
-    assert not schema_change_checks._warm(_found([first, second], [other])).passed
-    assert not schema_change_checks._warm(_found([first, second, other], [other])).passed
-    assert not schema_change_checks._warm(_found([first, second, BUSY], [first])).passed
-
-
-@pytest.mark.parametrize(
-    ("end", "due", "passes"), [(12.0, 11.0, True), (12.0, 9.8, False), (10.01, 9.8, True), (10.01, 9.0, False)]
-)
-def test_revision_check_requires_a_request(end: float, due: float, passes: bool) -> None:
-    assert (
-        schema_change_checks._latency_per_revision(
-            _found([], [attempt(due)], replace(MOVE, end=end)), "a", 300.0
-        ).passed
-        == passes
-    )
+def test_faults_subtract_their_time_from_the_latency() -> None:
+    met = [attempt(5.0, 1.0), attempt(12.0, 2.5), attempt(9.0, 8.0)]
+    assert [OUTAGES.time_outside_faults(one) for one in met] == [1.0, 0.5, 3.0]

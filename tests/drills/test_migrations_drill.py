@@ -27,6 +27,7 @@ from tests.drills.schema_changes.sample_revisions import (
 )
 from tests.drills.test_drills import broken
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
+from tests.support.revisions import describe_working_tree, git
 from tests.support.schema_dump import revisions, schema
 from tests.support.template_databases import with_driver
 
@@ -104,11 +105,11 @@ def test_changes_run_compatible_revisions_up_and_down(scratch: URL, own: Revisio
     config = own.config(with_driver(scratch, "asyncpg"))
     before = schema(scratch)
     moves = list(RevisionCycle(config, scratch, release="0.1.0").moves())
-    assert [(move.revision, move.up) for move in moves] == [
-        *((name, True) for name in ("e1", "e2", "c1")),
-        *((name, False) for name in ("c1", "e2", "e1")),
+    assert [(move.revision, move.direction) for move in moves] == [
+        *((name, "up") for name in ("e1", "e2", "c1")),
+        *((name, "down") for name in ("c1", "e2", "e1")),
     ]
-    assert all(one.end <= other.start for one, other in pairwise(moves))
+    assert all(one.window.end <= other.window.start for one, other in pairwise(moves))
     assert not any(move.unfinished for move in moves)
     assert (revisions(scratch), schema(scratch)) == ([EXPAND_HEAD], before)
     later = RevisionCycle(config, scratch, release="9.0.0")
@@ -127,28 +128,23 @@ def test_changes_report_unfinished_work_and_failure(scratch: URL, own: Revisions
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository of two commits; the first has a tag."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     root = tmp_path / "repository"
     for part in ("domain", "application", "adapters", "migrations"):
         (root / part).mkdir(parents=True)
         (root / part / "__init__.py").touch()
-    _git(root, "init", "--quiet")
+    git(root, "init", "--quiet")
     _commit(root, "1.2.0")
-    _git(root, "tag", "v1.2.0")
+    git(root, "tag", "v1.2.0")
     _commit(root, "1.3.0")
     return root
 
 
 def _commit(root: Path, version: str) -> None:
     (root / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
-    _git(root, "add", ".")
-    _git(root, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Change")
-
-
-def _git(root: Path, *arguments: str) -> None:
-    git = shutil.which("git")
-    if git is None:
-        pytest.skip("git is not installed")
-    subprocess.run([git, "-C", root, *arguments], check=True)  # noqa: S603
+    git(root, "add", ".")
+    git(root, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Change")
 
 
 def test_release_is_extracted_from_the_last_tag(repository: Path, tmp_path: Path) -> None:
@@ -165,11 +161,19 @@ def test_release_is_extracted_from_the_last_tag(repository: Path, tmp_path: Path
     assert checkout_release("HEAD", tmp_path / "head", repository=repository).version == "1.3.0"
 
 
+def test_describe_working_tree_mentions_uncommitted_changes(repository: Path, tmp_path: Path) -> None:
+    clean = describe_working_tree(repository=repository)
+    checkout_release("v1.2.0", tmp_path / "taken", repository=repository)
+    assert describe_working_tree(repository=repository) == clean  # the checkout is elsewhere
+    (repository / "new").touch()
+    assert describe_working_tree(repository=repository) == f"{clean} with uncommitted changes"
+
+
 def test_release_is_the_working_tree_without_a_tag(repository: Path, tmp_path: Path) -> None:
     assert checkout_release("", tmp_path / "taken").root == ROOT
     assert last_tag(repository=repository / "adapters") == ""
     assert last_tag(repository=tmp_path) == ""
-    _git(repository, "tag", "--delete", "v1.2.0")
+    git(repository, "tag", "--delete", "v1.2.0")
     assert last_tag(repository=repository) == ""
     for reference in ("v1.2.0", "--output=x"):
         with pytest.raises(ScenarioError, match="git rev-parse"):

@@ -3,32 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from sqlalchemy import URL
 
-from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED, REFUSED, UNSENT
+from tests.drills.load.http_connection import ACKNOWLEDGED, MISMATCHED, REFUSED, UNSENT
 from tests.drills.load.load_job import Attempt
 from tests.drills.load.workload import SeedData, only_writes
 from tests.drills.reconciliation import Reconciliation, describe, rows
-from tests.drills.scenario import FaultWindow, ScenarioResult, Verification, verify
+from tests.drills.scenario import FaultWindow, Verification, verify
 from tests.support.chart_scale import percentile
 
 NOTHING = "no request is acknowledged"
-
-
-def outcome(
-    checks: Sequence[Verification], attempts: Sequence[Attempt], marks: Sequence[FaultWindow]
-) -> ScenarioResult:
-    start = beginning(attempts)
-    last = [one for one in attempts if one.is_last]
-    return ScenarioResult(
-        checks=checks,
-        samples=[(one.due - start, one.done - one.due) for one in last if one.outcome in {ACKNOWLEDGED, MISMATCHED}],
-        marks=marks,
-        refusals=[one.due - start for one in last if one.outcome not in {ACKNOWLEDGED, MISMATCHED, CANCELLED}],
-    )
 
 
 def beginning(attempts: Sequence[Attempt]) -> float:
@@ -37,7 +24,23 @@ def beginning(attempts: Sequence[Attempt]) -> float:
 
 def window_of_load(attempts: Sequence[Attempt], label: str) -> FaultWindow:
     """Return a window from the first due time to the end of the last attempt."""
-    return FaultWindow(label=label, start=0.0, end=max(attempt.done for attempt in attempts) - beginning(attempts))
+    return FaultWindow(label, beginning(attempts), max(attempt.done for attempt in attempts))
+
+
+def standard_checks(
+    attempts: Sequence[Attempt], database: URL, seeds: SeedData, *, claimed: Sequence[Attempt] | None = None
+) -> list[Verification]:
+    """Check that no request fails, no responses are mixed up, and no acknowledged write is lost.
+
+    The claim that no request fails is about the attempts `claimed`, or about all.
+    """
+    claimed = attempts if claimed is None else claimed
+    return [
+        succeeded(claimed),
+        answered(claimed),
+        responses_match_requests(attempts),
+        *nothing_lost(attempts, database, seeds),
+    ]
 
 
 def nothing_lost(attempts: Sequence[Attempt], database: URL, seeds: SeedData) -> list[Verification]:
@@ -108,9 +111,7 @@ def latency_below(claim: str, attempts: Sequence[Attempt], *, percent: float, se
 
 @dataclass(slots=True)
 class FaultTimeline:
-    """Labels, starts and ends of faults, by the monotonic clock of the system."""
-
-    moments: list[tuple[str, float, float]] = field(default_factory=list)
+    windows: list[FaultWindow] = field(default_factory=list)
 
     @contextmanager
     def during(self, label: str) -> Iterator[None]:
@@ -118,30 +119,30 @@ class FaultTimeline:
         try:
             yield
         finally:
-            self.moments.append((label, start, monotonic()))
-
-    def marks(self, attempts: Sequence[Attempt]) -> list[FaultWindow]:
-        begun = beginning(attempts)
-        return [FaultWindow(label=label, start=start - begun, end=end - begun) for label, start, end in self.moments]
+            self.windows.append(FaultWindow(label, start, monotonic()))
 
     def without(self, attempts: Sequence[Attempt], *, longer_than: float) -> list[Attempt]:
         """Return the attempts that met only faults of at most that many seconds."""
-        longer = [(start, end) for _, start, end in self.moments if end - start > longer_than]
-        return [one for one in attempts if not any(one.due < end and start < one.done for start, end in longer)]
+        longer = [window for window in self.windows if window.seconds > longer_than]
+        return [one for one in attempts if not any(window.is_met_by(one) for window in longer)]
 
-    def faults_without_requests(self, attempts: Sequence[Attempt]) -> list[str]:
-        """Find faults without a request. A short fault counts as one second long."""
-        return [
-            f"no request meets {label} after {start - beginning(attempts):.1f} s"
-            for label, start, end in self.moments
-            if not any(one.due < max(end, start + 1.0) and start < one.done for one in attempts)
+    def occurrence_errors(self, attempts: Sequence[Attempt], expected: int) -> list[str]:
+        """Return each fault without a request, and a wrong number of faults.
+
+        A fault counts as one second long or longer.
+        """
+        wrong = [
+            f"no request meets {window.label} after {window.start - beginning(attempts):.1f} s"
+            for window in self.windows
+            if not any(replace(window, end=max(window.end, window.start + 1.0)).is_met_by(one) for one in attempts)
         ]
+        return wrong if len(self.windows) == expected else [*wrong, f"expected {expected} times"]
 
     def time_outside_faults(self, one: Attempt) -> float:
         """Return the latency of an attempt without the time of faults."""
-        overlaps = (min(one.done, end) - max(one.due, start) for _, start, end in self.moments)
+        overlaps = (min(one.done, window.end) - max(one.due, window.start) for window in self.windows)
         return one.done - one.due - sum(overlap for overlap in overlaps if overlap > 0)
 
     @property
     def longest(self) -> float:
-        return max((end - start for _, start, end in self.moments), default=0.0)
+        return max((window.seconds for window in self.windows), default=0.0)

@@ -1,7 +1,6 @@
 """`python -m tests.fuzz`: fuzz the service on the server of DATABASE_URL or an embedded one, and print the progress."""
 
 import argparse
-import secrets
 import sys
 import tempfile
 import time
@@ -9,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz.fuzzing import fuzz
-from tests.support.benchmark_server import benchmark_server, install_shutdown_handler
-from tests.support.template_databases import Databases
+from tests.support.benchmark_server import benchmark_databases, install_shutdown_handler
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,8 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     install_shutdown_handler()
     started = time.monotonic()
     with (
-        benchmark_server("fuzz-postgres", lambda line: _say(f"{line}\n")) as url,
-        Databases(url, run=secrets.token_hex(4), worker="fuzz").opened() as databases,
+        benchmark_databases("fuzz-postgres", lambda line: _say(f"{line}\n")) as databases,
         tempfile.TemporaryDirectory(prefix="hexapost-fuzz-") as directory,
     ):
         database = databases.clone()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -33,9 +32,15 @@ def with_driver(url: URL, driver: str | None, database: str | None = None) -> UR
 @contextmanager
 def connected(url: URL) -> Iterator[Connection]:
     """Connect with psycopg in autocommit mode."""
-    arguments: dict[str, Any] = url.translate_connect_args(username="user", database="dbname") | dict(url.query)
-    with psycopg.connect("", autocommit=True, **arguments) as connection:
+    with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         yield connection
+
+
+def libpq_url(url: URL) -> str:
+    """Return the URL for libpq and asyncpg, without SQLAlchemy's driver."""
+    if "ssl" in url.query:
+        url = url.update_query_dict({"sslmode": url.query["ssl"]}).difference_update_query(["ssl"])
+    return with_driver(url, None).render_as_string(hide_password=False)
 
 
 class Databases:
@@ -51,12 +56,14 @@ class Databases:
     @contextmanager
     def opened(self) -> Iterator["Databases"]:
         """Drop the databases of killed runs, and hold the lock of this run during the block."""
-        with connected(self.url) as connection:
-            connection.execute("SELECT pg_advisory_lock_shared(%s)", [_lock_of(self._run)])
-            _drop_leftovers(connection, current_run=self._run)
-            yield self
-        with connected(self.url) as connection:
-            _drop_leftovers(connection, current_run="")
+        try:
+            with connected(self.url) as connection:
+                connection.execute("SELECT pg_advisory_lock_shared(%s)", [_lock_of(self._run)])
+                _drop_leftovers(connection, current_run=self._run)
+                yield self
+        finally:
+            with connected(self.url) as connection:
+                _drop_leftovers(connection, current_run="")
 
     def empty(self) -> URL:
         """Create an empty database."""

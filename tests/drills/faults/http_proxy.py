@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import closing
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -26,25 +27,22 @@ class HttpProxy(Proxy):
     share: float = 0.0
 
     @override
-    async def connect(self) -> Pipe:
-        return Pipe(*await asyncio.open_connection(HOST, self.server_port))
-
-    @override
-    async def pass_on(self, client: Pipe, server: Pipe) -> None:
-        while True:
-            request = await read_message(client.reader)
-            fault = self.chance.choice(FAULTS) if self.armed and self.chance.random() < self.share else None
-            if fault == REQUEST_DROPPED:
-                raise self.cut(fault)
-            await server.send(request)
-            if fault == CUT_DURING_REQUEST:
-                raise self.cut(fault)
-            response = await read_message(server.reader)
-            if fault == RESPONSE_TRUNCATED:
-                await client.send(response[: self.chance.randrange(1, len(response))])
-            if fault is not None:
-                raise self.cut(fault)
-            await client.send(response)
+    async def serve_client(self, client: Pipe) -> None:
+        with closing(Pipe(*await asyncio.open_connection(HOST, self.server_port))) as server:
+            while True:
+                request = await read_message(client.reader)
+                fault = self.chance.choice(FAULTS) if self.strikes(self.share) else None
+                if fault == REQUEST_DROPPED:
+                    raise self.cut(fault)
+                await server.send(request)
+                if fault == CUT_DURING_REQUEST:
+                    raise self.cut(fault)
+                response = await read_message(server.reader)
+                if fault == RESPONSE_TRUNCATED:
+                    await client.send(response[: self.chance.randrange(1, len(response))])
+                if fault is not None:
+                    raise self.cut(fault)
+                await client.send(response)
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,36 +34,32 @@ class PostgresProxy(Proxy):
         return with_driver(self.server, driver).set(host=HOST, port=self.port, query=tls)
 
     @override
-    async def connect(self) -> Pipe:
+    async def serve_client(self, client: Pipe) -> None:
         host = str(self.server.host or self.server.query.get("host", HOST))
         port = int(self.server.port or str(self.server.query.get("port", 5432)))
         if host.startswith("/"):
-            return Pipe(*await asyncio.open_unix_connection(Path(host) / f".s.PGSQL.{port}"))
-        return Pipe(*await asyncio.open_connection(host, port))
+            opening = asyncio.open_unix_connection(Path(host) / f".s.PGSQL.{port}")
+        else:
+            opening = asyncio.open_connection(host, port)
+        with closing(Pipe(*await opening)) as server:
+            pumps = [asyncio.create_task(pump(client, server)) for pump in (self._send_requests, self._send_responses)]
+            try:
+                done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                for pump in done:
+                    pump.result()
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
 
-    @override
-    async def pass_on(self, client: Pipe, server: Pipe) -> None:
-        pumps = [asyncio.create_task(self._ask(client, server)), asyncio.create_task(self._response(client, server))]
-        try:
-            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for pump in done:
-                pump.result()
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-
-    async def _ask(self, client: Pipe, server: Pipe) -> None:
+    async def _send_requests(self, client: Pipe, server: Pipe) -> None:
         while data := await client.reader.read(CHUNK):
-            if self._strikes(self.drop_request_share):
+            if self.strikes(self.drop_request_share):
                 raise self.cut(REQUEST_DROPPED)
             await server.send(data)
 
-    async def _response(self, client: Pipe, server: Pipe) -> None:
+    async def _send_responses(self, client: Pipe, server: Pipe) -> None:
         while data := await server.reader.read(CHUNK):
-            if _COMMITTED.search(data) and self._strikes(self.drop_ack_share):
+            if _COMMITTED.search(data) and self.strikes(self.drop_ack_share):
                 raise self.cut(ACK_DROPPED)
             await client.send(data)
-
-    def _strikes(self, share: float) -> bool:
-        return self.armed and self.chance.random() < share

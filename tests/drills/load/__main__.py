@@ -29,6 +29,7 @@ class Load:
         self._job = job
         self._chance = random.Random(job.seed)  # noqa: S311 - the same times for the same seed
         self._queue: asyncio.Queue[tuple[float, RequestSpec] | None] = asyncio.Queue()
+        self._operations = self._draw()
         self._ended = False
 
     async def run(self) -> None:
@@ -36,20 +37,16 @@ class Load:
         if self._job.seconds:
             asyncio.get_running_loop().add_reader(sys.stdin, self._stop_at_end_of_stdin)
         flushing = asyncio.create_task(_flush_for_ever())
-        operations = self._operations()
         connections = [Connection(self._job.host, self._job.port) for _ in range(self._job.clients)]
         try:
             if self._job.connected:
                 for connection in connections:
-                    await connection.open()
+                    await connection.connect()
             async with asyncio.TaskGroup() as group:
                 for connection in connections:
-                    is_open = self._job.rate is not None
-                    group.create_task(
-                        self._work_from_queue(connection) if is_open else self._work(connection, operations)
-                    )
+                    group.create_task(self._work(connection))
                 if self._job.rate is not None:
-                    await self._arrive(operations, self._job.rate)
+                    await self._arrive(self._job.rate)
         finally:
             for connection in connections:
                 connection.close()
@@ -61,7 +58,7 @@ class Load:
             self._ended = True
             asyncio.get_running_loop().remove_reader(sys.stdin)
 
-    def _operations(self) -> Iterator[RequestSpec]:
+    def _draw(self) -> Iterator[RequestSpec]:
         if not self._job.seconds:
             yield from self._job.operations
             return
@@ -70,23 +67,26 @@ class Load:
             yield self._chance.choice(self._job.operations).numbered(number)
             number += 1
 
-    async def _arrive(self, operations: Iterator[RequestSpec], rate: float) -> None:
+    async def _arrive(self, rate: float) -> None:
         due = monotonic()
-        for operation in operations:
+        for operation in self._operations:
             due += self._chance.expovariate(rate)
             await asyncio.sleep(max(0.0, due - monotonic()))
             self._queue.put_nowait((due, operation))
         for _ in range(self._job.clients):
             self._queue.put_nowait(None)
 
-    async def _work_from_queue(self, connection: Connection) -> None:
-        while (item := await self._queue.get()) is not None:
+    async def _work(self, connection: Connection) -> None:
+        while (item := await self._next()) is not None:
             due, operation = item
             await self._settle(connection, operation, due)
 
-    async def _work(self, connection: Connection, operations: Iterator[RequestSpec]) -> None:
-        for operation in operations:
-            await self._settle(connection, operation, monotonic())
+    async def _next(self) -> tuple[float, RequestSpec] | None:
+        """Return the next request and its due time, or None at the end of the load."""
+        if self._job.rate is not None:
+            return await self._queue.get()
+        operation = next(self._operations, None)
+        return None if operation is None else (monotonic(), operation)
 
     async def _settle(self, connection: Connection, operation: RequestSpec, due: float) -> None:
         request = operation.rendered(self._job.headers)
@@ -100,6 +100,7 @@ class Load:
             is_read = answer.outcome == ACKNOWLEDGED and operation.method == "GET"
             attempt = Attempt(
                 operation=operation.name,
+                kind=operation.kind,
                 number=number,
                 due=due,
                 sent=sent,

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ACKNOWLEDGED = "acknowledged"
 """The response has status 2xx."""
@@ -27,13 +27,9 @@ class Response:
     """Result of a request. Without a response, the status is 0. Header names are in lower case."""
 
     outcome: str
-    status: int
-    headers: Mapping[str, str]
-    body: str
-
-
-def _nothing(outcome: str) -> Response:
-    return Response(outcome=outcome, status=0, headers={}, body="")
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
 
 
 class Connection:
@@ -47,29 +43,27 @@ class Connection:
         """Send a request and return its result within that time."""
         try:
             async with asyncio.timeout(seconds):
-                reader, writer = await self._connected()
+                reader, writer = await self.connect()
                 try:
                     writer.write(request)
                     return await self._answer(reader)
                 except (OSError, asyncio.IncompleteReadError, ValueError):
                     self.close()
-                    return _nothing(UNKNOWN)
+                    return Response(outcome=UNKNOWN)
         except TimeoutError:
             outcome = UNSENT if self._streams is None else UNKNOWN
             self.close()
-            return _nothing(outcome)
+            return Response(outcome=outcome)
         except OSError:
-            return _nothing(UNSENT)
-
-    async def open(self) -> None:
-        await self._connected()
+            return Response(outcome=UNSENT)
 
     def close(self) -> None:
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, unless the connection is open."""
         # If the server closed the connection between two requests, no request was lost.
         if self._streams is not None and (self._streams[0].at_eof() or self._streams[1].is_closing()):
             self.close()

@@ -1,9 +1,13 @@
 """Input and output of the load generator, pickled between two processes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from tests.drills.load.http_connection import Response
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NUMBER = "{n}"
 """Placeholder for a unique number in the name, body, headers and `expects` of an operation."""
 
@@ -15,13 +19,18 @@ class RequestSpec:
     With `disconnect_within`, the client disconnects after a random part of these seconds.
     """
 
-    name: str
+    name: str = ""
     method: str
     path: str
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     expects: str = ""
     disconnect_within: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The method, and the path without ids."""
+        return f"{self.method} {_UUID.sub('', self.path)}"
 
     def numbered(self, number: int) -> Self:
         """Return the operation with the number in place of NUMBER."""
@@ -35,9 +44,9 @@ class RequestSpec:
     def rendered(self, headers: Mapping[str, str]) -> bytes:
         """Return the HTTP/1.1 request with these headers and its own."""
         body = self.body.encode()
-        always = {"Host": "drill"} | ({"Content-Type": "application/json"} if body else {})
-        lengths = always | {"Content-Length": str(len(body))} | dict(headers) | dict(self.headers)
-        lines = [f"{self.method} {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in lengths.items())]
+        content = {"Content-Type": "application/json", "Content-Length": str(len(body))} if body else {}
+        fields = {"Host": "drill", **content, **headers, **self.headers}
+        lines = [f"{self.method} {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -67,19 +76,16 @@ class LoadJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Response):
     """One attempt at an operation. Times are of the monotonic clock, which all processes share.
 
     `due` is when the first attempt was due. `headers` and `body` are empty after a successful GET.
     """
 
     operation: str
+    kind: str
     number: int
     due: float
     sent: float
     done: float
-    outcome: str
-    status: int
-    headers: Mapping[str, str]
-    body: str
     is_last: bool

@@ -29,8 +29,8 @@ class RunningLoad:
         self._stdin = stdin
         self._job = job
         self._progress = progress
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
 
     def finish(self) -> Sequence[Attempt]:
         """Stop the arrival of requests, and return all attempts after the last response."""
@@ -39,8 +39,8 @@ class RunningLoad:
 
     def wait(self) -> Sequence[Attempt]:
         """Return all attempts after the end of the load. Raises ScenarioError if the load hangs or fails."""
-        self._thread.join(HANG_SECONDS)
-        if self._thread.is_alive():
+        self.thread.join(HANG_SECONDS)
+        if self.thread.is_alive():
             raise ScenarioError(f"the load has not ended after {HANG_SECONDS:g} s")
         if self._process.wait(STOP_SECONDS) != 0:
             raise ScenarioError("the load generator failed; its error is above")
@@ -49,10 +49,6 @@ class RunningLoad:
     def check(self) -> None:
         if self._process.poll() is not None:
             raise ScenarioError("the load has ended too early")
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._thread.join(STOP_SECONDS)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -84,7 +80,8 @@ def running_load(job: LoadJob, progress: Progress = lambda _done, _total: None) 
         try:
             yield running
         finally:
-            running.stop()
+            process.kill()
+            running.thread.join(STOP_SECONDS)
             with suppress(BrokenPipeError):
                 process.stdin.close()
 

@@ -1,25 +1,19 @@
 """Requests to a service in use, in addition to those of other drills: lists, earlier posts, updates, search."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from urllib.error import HTTPError
 
 from tests.drills.load.load_job import NUMBER, RequestSpec
-from tests.drills.load.workload import READ, reading
+from tests.drills.load.workload import reading
 from tests.drills.schema_changes.bulk_data import BulkData
 from tests.drills.service_under_test import ServiceUnderTest
 
-CHANGE = "change"
-"""Prefix of the names of updates of earlier posts."""
 SOME = 20
 """Number of earlier posts that each kind of request addresses."""
 OFTEN = 4
 _POSTS = "/api/v1/posts"
 _LISTS = (_POSTS, f"{_POSTS}?status=published", "/api/v1/users", "/api/v1/users?is_active=true")
-_NUMBER = re.compile(r"\d+")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def mixed_requests(service: ServiceUnderTest, filled: BulkData) -> list[RequestSpec]:
@@ -31,18 +25,6 @@ def mixed_requests(service: ServiceUnderTest, filled: BulkData) -> list[RequestS
         *(_change(id_) for id_ in some),
         *(reading(path, expects='"items"') for path in known * OFTEN),
     ]
-
-
-def label_by_kind(operations: Sequence[RequestSpec]) -> list[RequestSpec]:
-    """Add the path without ids to the names of reads, so that each kind has a name."""
-    return [
-        replace(one, name=f"{one.name} {_UUID.sub('', one.path)}") if one.name.startswith(READ) else one
-        for one in operations
-    ]
-
-
-def request_kind(name: str) -> str:
-    return _NUMBER.sub("", name, count=1)
 
 
 def _lists(service: ServiceUnderTest, filled: BulkData) -> Iterator[str]:
@@ -65,5 +47,5 @@ def _responses(service: ServiceUnderTest, path: str) -> bool:
 def _change(id_: str) -> RequestSpec:
     body = json.dumps({"content": f"Changed by {NUMBER}."})
     return RequestSpec(
-        name=f"{CHANGE} {NUMBER}", method="PATCH", path=f"{_POSTS}/{id_}", body=body, expects=f"by {NUMBER}."
+        name=f"change {NUMBER}", method="PATCH", path=f"{_POSTS}/{id_}", body=body, expects=f"by {NUMBER}."
     )

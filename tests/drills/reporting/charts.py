@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED
 from tests.drills.scenario import FaultWindow, ScenarioResult
-from tests.support.chart_scale import Scale, percentile
-from tests.support.svg import FAINT, curve, document, line, rectangle, text
+from tests.support.chart_scale import LogPanel, percentile
+from tests.support.svg import FAINT, document, rectangle, text
 
 Samples = Sequence[tuple[float, float]]
+"""Due time in seconds since the start of the load, and latency in milliseconds."""
 
 WIDTH, HEIGHT = 1040.0, 320.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 24.0, 70.0, 36.0
@@ -15,17 +17,26 @@ _INNER, _DEPTH = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 _MOST_SLICES, _LEAST_SLICES, _SLICE = 120, 20, 200
 """Bounds of the number of time slices, and the samples per slice that a p99 needs."""
 _CURVES = {50.0: ("p50", "#0969da"), 99.0: ("p99", "#bc4c00"), 100.0: ("slowest", "#6e7781")}
+_HAS_CONTENT = {ACKNOWLEDGED, MISMATCHED}
 _FAULT, _REFUSED = "#fff1e5", "#cf222e"
 
 
-def latency_over_time(outcome: ScenarioResult, *, title: str) -> str:
+def latency_over_time(result: ScenarioResult, *, title: str) -> str:
     """Draw median, p99 and maximum by due time, with the faults and the requests that were not acknowledged."""
-    scale = _scale(outcome.samples)
-    end = max([due for due, _ in outcome.samples] + [mark.end for mark in outcome.marks]) or 1.0
+    start = min(one.due for one in result.attempts)
+    last = [one for one in result.attempts if one.is_last and one.outcome != CANCELLED]
+    samples = [(one.due - start, 1000 * (one.done - one.due)) for one in last if one.outcome in _HAS_CONTENT]
+    refusals = [one.due - start for one in last if one.outcome not in _HAS_CONTENT]
+    marks = [FaultWindow(fault.label, fault.start - start, fault.end - start) for fault in result.faults]
+    values = [milliseconds for _, milliseconds in samples]
+    panel = LogPanel.around(values or [1.0], left=_LEFT, top=_TOP, width=_INNER, height=_DEPTH)
+    end = max([due for due, _ in samples] + [mark.end for mark in marks]) or 1.0
     shapes = [
-        *_faults(outcome.marks, end),
-        *_timeline(outcome.samples, scale, end, title),
-        *_refused(outcome.refusals, end),
+        *_faults(marks, end),
+        text(_LEFT, 30, f"{title} (ms, by due time of the request)", size=15, bold=True),
+        *panel.grid(),
+        *_timeline(samples, panel, end),
+        *_refused(refusals, end),
     ]
     return document(WIDTH, HEIGHT, shapes, title=title)
 
@@ -40,16 +51,14 @@ def _faults(marks: Sequence[FaultWindow], end: float) -> Iterator[str]:
         yield rectangle(WIDTH - _RIGHT - 12, 43, 12, 11, fill=_FAULT)
 
 
-def _timeline(samples: Samples, scale: Scale, end: float, title: str) -> Iterator[str]:
-    yield from _frame(f"{title} (ms, by due time of the request)", scale)
+def _timeline(samples: Samples, panel: LogPanel, end: float) -> Iterator[str]:
     for part in range(5):
         x = _LEFT + _INNER * part / 4
         yield text(x, HEIGHT - 14, f"{end * part / 4:.3g} s", size=11, fill=FAINT, anchor="middle")
     slices = _slices(samples, end)
     for number, (percent, (label, colour)) in enumerate(_CURVES.items()):
         yield text(_LEFT + 70 * number, 52, label, fill=colour, bold=True)
-        points = [(_LEFT + _INNER * middle, _height(percentile(ordered, percent), scale)) for middle, ordered in slices]
-        yield curve(points, stroke=colour)
+        yield panel.curve([(middle, percentile(ordered, percent)) for middle, ordered in slices], stroke=colour)
 
 
 def _refused(refusals: Sequence[float], end: float) -> Iterator[str]:
@@ -61,24 +70,9 @@ def _refused(refusals: Sequence[float], end: float) -> Iterator[str]:
 
 
 def _slices(samples: Samples, end: float) -> list[tuple[float, list[float]]]:
-    """Return the middle of each time slice, from 0 to 1, and its sorted latencies in milliseconds."""
+    """Return the middle of each time slice, from 0 to 1, and its sorted latencies."""
     count = max(_LEAST_SLICES, min(_MOST_SLICES, len(samples) // _SLICE))
     slices: dict[int, list[float]] = {}
-    for due, seconds in samples:
-        slices.setdefault(min(count - 1, int(due / end * count)), []).append(seconds * 1000)
+    for due, milliseconds in samples:
+        slices.setdefault(min(count - 1, int(due / end * count)), []).append(milliseconds)
     return [((at + 0.5) / count, sorted(found)) for at, found in sorted(slices.items())]
-
-
-def _frame(title: str, scale: Scale) -> Iterator[str]:
-    yield text(_LEFT, 30, title, size=15, bold=True)
-    for value in scale.ticks():
-        yield line(_LEFT, _height(value, scale), WIDTH - _RIGHT, _height(value, scale))
-        yield text(_LEFT - 7, _height(value, scale) + 4, f"{value:g}", size=11, fill=FAINT, anchor="end")
-
-
-def _scale(samples: Samples) -> Scale:
-    return Scale.around([seconds * 1000 for _, seconds in samples])
-
-
-def _height(value: float, scale: Scale) -> float:
-    return _TOP + _DEPTH * (1 - scale.fraction(value))

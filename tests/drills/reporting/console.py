@@ -13,10 +13,9 @@ class Console:
         self._stream = stream
         self._is_terminal = stream.isatty()
         self._drawn = 0.0
-        self._bar = ""
 
     def say(self, line: str) -> None:
-        self._write("\r\033[K" * bool(self._bar) + f"drill: {line}\n" + self._bar)
+        self._write(f"drill: {line}\n")
 
     def begin(self, label: str) -> None:
         self._drawn = 0.0 if self._is_terminal else time.monotonic()
@@ -29,16 +28,10 @@ class Console:
         self._drawn = now
         filled = BAR * done // total
         bar = f"[{'#' * filled}{'.' * (BAR - filled)}] {done:,} of {total:,}"
-        if self._is_terminal:
-            self._bar = bar
-            self._write(f"\r\033[K{bar}")
-        else:
-            self.say(bar)
-
-    def end(self) -> None:
-        self._write("\n" * bool(self._bar))
-        self._bar = ""
+        show = self._write if self._is_terminal else self.say
+        show(bar)
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
+        """Write in place of the progress bar."""
+        self._stream.write("\r\033[K" * self._is_terminal + text)
         self._stream.flush()

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from tests.drills.reporting.charts import latency_over_time
-from tests.drills.scenario import Scenario, ScenarioResult
+from tests.drills.scenario import Scenario, Verification
 from tests.support.markdown import format_table
 
 HEADS = ("drill", "driver", "claim", "figure", "pass")
@@ -25,12 +24,17 @@ td, th { border-bottom: 1px solid #d8dee4; padding: 5px 10px; text-align: left; 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioRun:
-    """Outcome of a drill over a driver."""
+    """Checks of a drill over a driver, and its chart in SVG, if it has one."""
 
     drill: Scenario
     driver: str
     seed: str
-    outcome: ScenarioResult
+    checks: Sequence[Verification]
+    chart: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
 
     def __str__(self) -> str:
         return f"{self.drill.name} over {self.driver}"
@@ -38,7 +42,7 @@ class ScenarioRun:
 
 def table(done: Sequence[ScenarioRun]) -> str:
     """Return a table of claims and figures, and a line per failed claim."""
-    checks = [(one, check) for one in done for check in one.outcome.checks]
+    checks = [(one, check) for one in done for check in one.checks]
     rows = [
         (one.drill.name, one.driver, check.claim, check.figure, "yes" if check.passed else "NO")
         for one, check in checks
@@ -55,7 +59,7 @@ def write(directory: Path, done: Sequence[ScenarioRun]) -> Path:
 
 
 def _page(done: Sequence[ScenarioRun]) -> Iterator[str]:
-    failed = sum(not one.outcome.passed for one in done)
+    failed = sum(not one.passed for one in done)
     verdict = f"{failed} of {len(done)} failed" if failed else f"all {len(done)} passed"
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()}, {os.cpu_count()} cores"
     yield '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Hexapost: drills</title>'
@@ -77,16 +81,12 @@ def _badge(words: str, *, passed: bool) -> str:
 def _rows(one: ScenarioRun) -> Iterator[str]:
     claim = f"<b>{escape(str(one))}</b> <span class=faint>{escape(one.drill.claim)}</span>"
     yield f"<tr class=drill><td colspan=3>{claim}</td></tr>"
-    for check in one.outcome.checks:
+    for check in one.checks:
         reason = f"<div class=reason>{escape(check.reason)}</div>" if check.reason not in {"", check.figure} else ""
         figure = f"<td>{escape(check.figure)}{reason}</td>"
         yield f"<tr><td>{escape(check.claim)}</td>{figure}<td class={'yes>yes' if check.passed else 'no>NO'}</td></tr>"
 
 
 def _pictures(one: ScenarioRun) -> Iterator[str]:
-    outcome = one.outcome
-    verdict = _badge("passed" if outcome.passed else "failed", passed=outcome.passed)
-    yield f"<h2>{escape(str(one))} {verdict}</h2>"
-    yield f"<p>{escape(one.drill.claim)} <span class=faint>Seed {escape(one.seed)}.</span></p>"
-    if outcome.samples:
-        yield latency_over_time(outcome, title=f"{one}: latency over time")
+    yield f"<h2>{escape(str(one))} {_badge('passed' if one.passed else 'failed', passed=one.passed)}</h2>"
+    yield f"<p>{escape(one.drill.claim)} <span class=faint>Seed {escape(one.seed)}.</span></p>{one.chart}"

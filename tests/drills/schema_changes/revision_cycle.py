@@ -24,27 +24,18 @@ _LEFT = """
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RevisionRun:
-    """An upgrade or downgrade of one revision: monotonic times, and unfinished work that it left."""
+    """An upgrade ("up") or downgrade ("down") of one revision, its time, and unfinished work that it left."""
 
     revision: str
     doc: str
-    up: bool
-    start: float
-    end: float
+    direction: str
+    window: FaultWindow
     unfinished: Sequence[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.doc} ({self.revision}) {self.direction}"
-
-    @property
-    def direction(self) -> str:
-        """Either "up" or "down"."""
-        return "up" if self.up else "down"
-
-    def mark(self, begun: float) -> FaultWindow:
-        return FaultWindow(label=f"a revision goes {self.direction}", start=self.start - begun, end=self.end - begun)
 
 
 class RevisionCycle:
@@ -64,22 +55,23 @@ class RevisionCycle:
     def moves(self) -> Iterator[RevisionRun]:
         """Upgrade by each revision, then downgrade in reverse order. Raises ScenarioError on failure."""
         for script in self.scripts:
-            yield self._moved(script, up=True)
+            yield self._moved(script, "up")
         for script in reversed(self.scripts):
-            yield self._moved(script, up=False)
+            yield self._moved(script, "down")
 
-    def _moved(self, script: Script, *, up: bool) -> RevisionRun:
-        change, goal = (command.upgrade, script.revision) if up else (command.downgrade, f"{script.revision}@-1")
+    def _moved(self, script: Script, direction: str) -> RevisionRun:
+        upgrade, downgrade = (command.upgrade, script.revision), (command.downgrade, f"{script.revision}@-1")
+        change, goal = upgrade if direction == "up" else downgrade
         start = time.monotonic()
         try:
             with ThreadPoolExecutor(1) as thread:  # Alembic's environment runs an event loop
                 thread.submit(change, self._config, goal).result()
         except Exception as error:
             raise ScenarioError(f"revision {script.revision} failed: {error}") from error
-        end = time.monotonic()
+        window = FaultWindow(f"a revision goes {direction}", start, time.monotonic())
         with connected(self._database) as connection:
             unfinished = [str(words) for (words,) in connection.execute(_LEFT)]
-        return RevisionRun(revision=script.revision, doc=script.doc, up=up, start=start, end=end, unfinished=unfinished)
+        return RevisionRun(script.revision, script.doc, direction, window, unfinished)
 
 
 def _is_compatible(script: Script, release: str) -> bool:
