@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
+from adapters.embedded.paths import create_socket_directory
 from tests.embedded.support import (
     UserProcess,
     answers,
     ask,
     copy_cluster,
     installation_with_initdb,
-    make_socket_directory,
     quiet,
 )
 
@@ -65,7 +65,10 @@ def test_link_to_directory_shares_the_server(
 
 @pytest.mark.parametrize("obstacle", ["link", "open directory", "file"])
 def test_socket_directory_is_not_taken_over_from(tmp_path: Path, obstacle: str) -> None:
-    path = make_socket_directory(tmp_path)
+    def create() -> Path:
+        return create_socket_directory(tmp_path.stat(), uid=os.geteuid(), gid=os.getegid())
+
+    path = create()
     path.rmdir()
     target = tmp_path / "target"
     target.mkdir(mode=0o700)
@@ -79,7 +82,7 @@ def test_socket_directory_is_not_taken_over_from(tmp_path: Path, obstacle: str) 
             path.mkdir()
             path.chmod(0o777)
         with pytest.raises(EmbeddedPostgresError, match="is not a private directory"):
-            make_socket_directory(tmp_path)
+            create()
         assert path.exists()
         assert (target / "precious").exists()
     finally:

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from tests.http.raw_connection import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, STATUS, RawConnection
+from tests.support.polling import wait_until
 
 
 def headers(number: int) -> bytes:
@@ -129,8 +130,13 @@ async def test_pipelined_responses_keep_their_order(wire: RawConnection) -> None
 
 
 async def test_malformed_chunk_returns_400_or_closes_connection(wire: RawConnection) -> None:
-    assert (await wire.problem(CHUNKED, b"nonsense\r\n"))["type"] == "/problems/malformed-request"
+    reader, writer = await wire.open(CHUNKED)
+    await wait_until(lambda: bool(wire.state.tasks))  # the route waits for the body
+    writer.write(b"nonsense\r\n")
+    problem = wire.check(await asyncio.wait_for(reader.read(), PATIENCE))
+    assert problem["type"] == "/problems/malformed-request"
     assert wire.api.log[-1]["route"] == "/api/v1/users"
+    writer.close()
     reader, writer = await wire.open(GET + b"Transfer-Encoding: chunked\r\n\r\n")
     assert (await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)).startswith(b"HTTP/1.1 200")
     writer.write(b"nonsense\r\n")

@@ -40,7 +40,8 @@ def libpq_url(url: URL) -> str:
     """Return the URL for libpq and asyncpg, without SQLAlchemy's driver."""
     if "ssl" in url.query:
         url = url.update_query_dict({"sslmode": url.query["ssl"]}).difference_update_query(["ssl"])
-    return with_driver(url, None).render_as_string(hide_password=False)
+    # libpq rejects a space, which SQLAlchemy leaves in the name of a database.
+    return with_driver(url, None).render_as_string(hide_password=False).replace(" ", "%20")
 
 
 class Databases:
