@@ -165,11 +165,12 @@ class PgSession:
             self._database.report_error(error)
             lost = self._timed_out or self._database.driver.is_closed(connection.driver_connection)
             port_error = to_port_error(error, connection_lost=lost, constraints=self._constraints)
-            if isinstance(port_error, StorageUnavailableError):
-                if self._timed_out:
-                    raise StorageTimeoutError from error
-                if is_commit and state not in SERVER_REJECTIONS:
-                    raise CommitResultUnknownError from error
+            is_unavailable = isinstance(port_error, StorageUnavailableError)
+            # asyncpg raises AttributeError if its connection is aborted between two messages.
+            if self._timed_out and (is_unavailable or port_error is None):
+                raise StorageTimeoutError from error
+            if is_unavailable and is_commit and state not in SERVER_REJECTIONS:
+                raise CommitResultUnknownError from error
             if port_error is not None:
                 raise port_error from error
 

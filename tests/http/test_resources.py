@@ -37,7 +37,7 @@ async def test_post_returns_201_with_the_stored_resource(api: Api, path: str, gi
     response = await api.client.post(path, json=given)
     assert response.status_code == 201
     created = response.json()
-    assert created == {**given, **changed, **NEW, "id": created["id"]}
+    assert {**given, **changed, **NEW}.items() <= created.items()
     assert response.headers["location"] == f"{path}/{created['id']}"
     assert response.headers["etag"] == '"1"'
     assert response.headers["cache-control"] == "no-store"

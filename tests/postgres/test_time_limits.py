@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 
+import asyncpg
 import pytest
 from sqlalchemy import URL
 
@@ -73,6 +74,20 @@ async def test_attempt_timeout_raises_timeout_error_without_retry(store: Databas
             await probe.read(_sleep)
         assert probe.attempts == 1
         await wait_until(lambda: pool.checked_out == 0)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg"])
+async def test_attempt_timeout_between_two_messages_raises_timeout_error(
+    store: DatabaseFixture, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch_from_aborted(connection: asyncpg.Connection, *_: object) -> None:
+        await wait_until(connection.is_closed)
+        raise AttributeError  # as asyncpg does
+
+    async with opened(store.url, driver, replace(PATIENT, attempt_timeout=0.1)) as pool:
+        monkeypatch.setattr(pool.database.driver, "fetch", fetch_from_aborted)
+        with pytest.raises(StorageTimeoutError):
+            await UseCaseRunner(pool.storage).read(_sleep)
 
 
 async def test_idle_transaction_timeout_is_retried(store: DatabaseFixture) -> None:
