@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import httpx
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -41,12 +41,12 @@ async def tracing(store: DatabaseFixture) -> AsyncIterator[Traced]:
     database = Database(store.url, replace(PATIENT, pool_size=2), statements=traces.statement_span)
     async with serving(SqlAlchemyStorage(database), start_span=traces.start_request_span) as api:
         services = api.app.state.hexapost.use_cases
-        api.app.state.hexapost.use_cases = replace(
-            services,
-            users=traces.wrap_service(services.users),
-            posts=traces.wrap_service(services.posts),
-            api_keys=traces.wrap_service(services.api_keys),
-        )
+        wrapped = {
+            one.name: traces.wrap_service(getattr(services, one.name))
+            for one in fields(services)
+            if one.name not in {"authenticator", "readiness"}
+        }
+        api.app.state.hexapost.use_cases = replace(services, **wrapped)
         await api.client.get("/api/v1/users")  # caches the key
         await services.authenticator.close()
         traced = Traced(exporter, api.client, database, api.log)
