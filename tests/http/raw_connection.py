@@ -91,7 +91,7 @@ async def listening(
     admission: AdmissionController | None = None,
     *,
     write_timeout: float = 20.0,
-    keep_alive: float = 1.0,
+    keep_alive: float = PATIENCE,
 ) -> AsyncIterator[RawConnection]:
     admission = admission or AdmissionController()
     async with serving(limits=request, admission=admission) as api:
