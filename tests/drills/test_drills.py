@@ -34,8 +34,8 @@ def test_drill_passes(stage: ScenarioContext, name: str) -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS[:1])
 def test_exactly_once_drill_fails_without_keys(stage: ScenarioContext) -> None:
-    found = broken(run(replace(stage, size=replace(EXACTLY_ONCE.quick, requests=200)), with_keys=False))
-    assert "drill" in found["no write is stored twice"]
+    found = broken(run(replace(stage, size=replace(EXACTLY_ONCE.quick, requests=600)), with_keys=False))
+    assert "drill" in found.get("no write is stored twice", ""), found
     assert "is no replay" in found["a repeated request gets the same response"]
     assert "connections to the service are cut" not in found
 
