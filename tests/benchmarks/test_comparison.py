@@ -21,7 +21,7 @@ from tests.benchmarks.servers import ROOT
 from tests.benchmarks.verdicts import interval, verdict
 from tests.benchmarks.workloads import workloads
 from tests.support.revisions import RevisionError, describe_working_tree
-from tests.support.template_databases import Databases, connected
+from tests.support.template_databases import PREFIX, Databases, connected
 
 DATASET = generated(users=50, posts=100)
 PLAN = Plan(rounds=1, seconds=0.1)
@@ -140,4 +140,6 @@ def test_comparison_removes_databases_and_files_when_interrupted(databases: Data
 
 def _databases(databases: Databases) -> set[str]:
     with connected(databases.url) as connection:
-        return {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+        names = {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+    # The other process of this run creates and drops databases too.
+    return {name for name in names if not name.startswith(f"{PREFIX}{databases._run}")}
