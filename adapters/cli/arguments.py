@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = root.add_subparsers(required=True, metavar="COMMAND").add_parser
     _serve(_command(add, "serve", "serve the API", run="serve:run"))
-    _migrate(_command(add, "migrate", "apply pending migrations", run="maintenance:migrate"))
+    _migrate(_command(add, "migrate", "apply pending migrations", run="migrate:run"))
     _embedded(_command(add, "check", "check the settings and the readiness of the database", run="maintenance:check"))
     _keys(_command(add, "keys", "create, list, rotate and revoke API keys", run="keys:run"))
     _embedded(_command(add, "purge", "delete expired records, as the service does regularly", run="maintenance:purge"))

@@ -1,4 +1,4 @@
-"""`hexapost check`, `migrate` and `purge`: prepare a database for a deployment, and delete expired records."""
+"""`hexapost check` and `hexapost purge`: check the readiness of a database, and delete expired records."""
 
 import argparse
 import asyncio
@@ -8,17 +8,14 @@ from contextlib import asynccontextmanager
 from sqlalchemy import URL
 
 from adapters.cli.console import print_status
-from adapters.cli.database import DatabaseNotReadyError, selected_database
+from adapters.cli.database import selected_database
 from adapters.cli.service_context import open_service
 from adapters.container import Container
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
-from adapters.postgres.schema.state import upgrade
 from adapters.settings import Settings
 from application.ports import TransientStorageError
-from migrations.runner.lock_retry import MigrationError
-from migrations.runner.phases import Phase
 
 
 def check(settings: Settings, options: argparse.Namespace) -> int:
@@ -33,13 +30,6 @@ def check(settings: Settings, options: argparse.Namespace) -> int:
     return 0 if all(ready for ready, _ in components.values()) else 1
 
 
-def migrate(settings: Settings, options: argparse.Namespace) -> int:
-    """Apply the pending migrations of a phase."""
-    with selected_database(settings, embedded=options.embedded) as url:
-        apply_migrations(url, Phase(options.phase))
-    return 0
-
-
 def purge(settings: Settings, options: argparse.Namespace) -> int:
     """Delete expired records, and print their number."""
     with selected_database(settings, embedded=options.embedded) as url:
@@ -51,15 +41,6 @@ def purge(settings: Settings, options: argparse.Namespace) -> int:
 async def _purge_records(settings: Settings, url: URL) -> int:
     async with open_service(settings, url) as container:
         return await container.retention().purge()
-
-
-def apply_migrations(url: URL, phase: Phase = Phase.EXPAND) -> None:
-    """Apply the pending migrations of a phase. Raises DatabaseNotReadyError if one fails."""
-    try:
-        upgrade(url, print_status, phase)
-    except MigrationError as error:
-        raise DatabaseNotReadyError(str(error)) from error
-    print_status("schema is up to date")
 
 
 async def check_readiness(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:

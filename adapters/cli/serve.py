@@ -11,7 +11,8 @@ from sqlalchemy import URL
 from adapters.cli.console import make_streams_nonblocking, print_error
 from adapters.cli.database import selected_database
 from adapters.cli.dev_admin_key import ensure_admin_key_header
-from adapters.cli.maintenance import apply_migrations, check_readiness
+from adapters.cli.maintenance import check_readiness
+from adapters.cli.migrate import apply_migrations
 from adapters.cli.secret_files import cursor_secret, key_peppers
 from adapters.observability.logging import configure_logs
 from adapters.observability.metrics import temporary_multiproc_dir

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import URL
 from structlog.testing import capture_logs
 
-from adapters.cli import maintenance, serve
+from adapters.cli import migrate, serve
 from adapters.cli.database import DatabaseNotReadyError
 from adapters.cli.maintenance import inspect_database
 from adapters.cli.secret_files import key_peppers, load_or_create_secret
@@ -129,9 +129,9 @@ def test_migrate_reports_a_failed_revision(database: URL, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise MigrationError("adding constraint x: no lock")
 
-    monkeypatch.setattr(maintenance, "upgrade", fail)
+    monkeypatch.setattr(migrate, "upgrade", fail)
     with pytest.raises(DatabaseNotReadyError, match="adding constraint x: no lock"):
-        maintenance.apply_migrations(database)
+        migrate.apply_migrations(database)
 
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
