@@ -158,12 +158,12 @@ class Settings(BaseModel):
     cursor_secret: SecretBytes | None = Field(
         None,
         min_length=MIN_SECRET_BYTES,
-        description="secret that signs page cursors, identical in all processes; by default generated and kept",
+        description="secret that signs page cursors, identical in all processes; by default generated and stored",
     )
     api_key_peppers: Annotated[Mapping[int, SecretBytes], BeforeValidator(parse_peppers)] | None = Field(
         None,
         description="secrets of the API key hashes, such as `2:…,1:…`, identical in all processes; new keys use the "
-        "highest version; by default generated and kept",
+        "highest version; by default generated and stored",
     )
     api_key_cache_seconds: NonNegativeFloat = Field(
         5.0, le=300, description="how long each process caches a verified API key; a revoked key can work for this long"

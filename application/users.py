@@ -54,9 +54,7 @@ class UserService:
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, user_id: UUID) -> User:
         """Return a user. Raises UserNotFoundError."""
-        principal.require_scopes(Scope.USERS_READ)
-        if principal.cannot_see(user_id):
-            raise UserNotFoundError
+        _require_access(principal, Scope.USERS_READ, user_id)
         return await work.users.get(user_id)
 
     @readonly
@@ -107,9 +105,7 @@ class UserService:
         VersionMismatchError if the version is not an `expected` one, FieldValidationError, and
         EmailAlreadyRegisteredError if a different user has the new address.
         """
-        principal.require_scopes(Scope.USERS_WRITE)
-        if principal.cannot_see(user_id):
-            raise UserNotFoundError
+        _require_access(principal, Scope.USERS_WRITE, user_id)
         if "is_active" in changes:
             principal.require_not_user_bound()
         return await self._update(user_id, VersionedUpdate(expected, self.clock()), changes)
@@ -132,9 +128,7 @@ class UserService:
 
         Raises UserNotFoundError, and VersionMismatchError if the version is not an `expected` one.
         """
-        principal.require_scopes(Scope.USERS_WRITE)
-        if principal.cannot_see(user_id):
-            raise UserNotFoundError
+        _require_access(principal, Scope.USERS_WRITE, user_id)
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:
@@ -143,6 +137,13 @@ class UserService:
             raise
         require_expected_version(user, expected)
         await work.users.delete(user)
+
+
+def _require_access(principal: Principal, scope: Scope, user_id: UUID) -> None:
+    """Raise ForbiddenError without the scope, and UserNotFoundError for a user whom the principal cannot see."""
+    principal.require_scopes(scope)
+    if principal.cannot_see(user_id):
+        raise UserNotFoundError
 
 
 def _filter_user(user: User | None, *, after: UUID | None, is_active: bool | None) -> Sequence[User]:

@@ -41,7 +41,7 @@ def text_pattern(
         rule = core_schema.custom_error_schema(parsed, code, custom_error_message=detail)
         return core_schema.chain_schema([core_schema.str_schema(strict=True, max_length=max_length), rule])
 
-    # handler() adds the description and the examples.
+    # The first `json_schema` gives the order of the members, the last one their values. handler() adds descriptions.
     return GetPydanticSchema(validator, lambda schema, handler: json_schema | handler(schema) | json_schema)
 
 

@@ -24,7 +24,7 @@ from application.search import SearchPosition
 CURSOR_LENGTH = 44
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{44}$"
 
-_CURSOR_REGEX = re.compile(r"[A-Za-z0-9_-]{44}")
+_CURSOR_REGEX = re.compile(CURSOR_PATTERN)
 _BY_ID = 1
 _RANKS = {True: 2, False: 3}
 _HEAD_BYTES = 1 + 16

@@ -188,7 +188,10 @@ class RequestMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         span = None if options.start_span is None else options.start_span(method, scope["headers"])
         # The protocol has created the context, unless the ASGI server is not ours.
-        context: RequestContext = scope.setdefault("state", {}).setdefault("request_context", RequestContext())
+        state = scope.setdefault("state", {})
+        if "request_context" not in state:
+            state["request_context"] = RequestContext()
+        context: RequestContext = state["request_context"]
         context.start(scope, receive, send, options)
         deadline = RequestDeadline(options.limits, context)
         try:

@@ -114,13 +114,15 @@ def _sources(where: Where, *, in_title: bool, reader_id: bool) -> list[sa.Select
     """
     rank = (sa.true() if in_title else sa.false()).label("in_title")
     has = [_IN_TITLE] if in_title else [_IN_TEXT, sa.not_(_IN_TITLE)]
-    passed = _scan_budget(_newest(where, reader_id=reader_id, max_rows=_SCAN_ROWS_PER_ITEM * _LIMIT), in_title=in_title)
-    walk = sa.select(*passed.c[:-1], rank).where(passed.c.length <= _SCAN_BYTES_PER_ITEM * _LIMIT, *has)
-    met = walk.order_by(passed.c.id.desc()).limit(_LIMIT).cte("met_title" if in_title else "met_text")
-    sorted_where = [*where, _count(met) < _LIMIT, *([READABLE] if reader_id else [])]
+    scanned = _scan_budget(
+        _newest(where, reader_id=reader_id, max_rows=_SCAN_ROWS_PER_ITEM * _LIMIT), in_title=in_title
+    )
+    scan = sa.select(*scanned.c[:-1], rank).where(scanned.c.length <= _SCAN_BYTES_PER_ITEM * _LIMIT, *has)
+    hits = scan.order_by(scanned.c.id.desc()).limit(_LIMIT).cte("title_hits" if in_title else "text_hits")
+    sorted_where = [*where, _count(hits) < _LIMIT, *([READABLE] if reader_id else [])]
     newest = _sorted(sorted_where, in_title=in_title)
     return [
-        sa.select(*met.c).where(_count(met) >= _LIMIT),
+        sa.select(*hits.c).where(_count(hits) >= _LIMIT),
         sa.select(*MAPPER.columns, rank).where(POSTS.c.id == sa.func.any(sa.func.array(newest.scalar_subquery()))),
     ]
 
@@ -129,8 +131,8 @@ def _scan_budget(posts: sa.Select[Any], *, in_title: bool) -> sa.Subquery:
     """Return these posts with `length`: the bytes of text of the post and all newer ones."""
     each = posts.subquery("posts")
     title, content = sa.func.octet_length(each.c.title), sa.func.octet_length(each.c.content)
-    passed = sa.func.sum(title if in_title else title + content).over(order_by=each.c.id.desc(), rows=(None, 0))
-    return sa.select(*each.c, passed.label("length")).subquery("posts")
+    length = sa.func.sum(title if in_title else title + content).over(order_by=each.c.id.desc(), rows=(None, 0))
+    return sa.select(*each.c, length.label("length")).subquery("posts")
 
 
 def _sorted(where: Where, *, in_title: bool) -> sa.Select[Any]:
