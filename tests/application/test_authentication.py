@@ -151,11 +151,11 @@ async def test_authenticator_does_not_record_rejected_use(auth: AuthHarness) -> 
 
 async def test_authenticator_records_use_in_the_background(auth: AuthHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     issued = await auth.create_key()
-    released, note_use = asyncio.Event(), InMemoryApiKeyRepository.record_use
+    released, record_use = asyncio.Event(), InMemoryApiKeyRepository.record_use
 
     async def slow(self: InMemoryApiKeyRepository, _: UUID, *, now: datetime) -> None:
         await released.wait()
-        await note_use(self, issued.key.id, now=now)
+        await record_use(self, issued.key.id, now=now)
 
     monkeypatch.setattr(InMemoryApiKeyRepository, "record_use", slow)
     async with asyncio.timeout(30):

@@ -35,8 +35,7 @@ HOUR = timedelta(hours=1)
 STORED = make_idempotency_record(new_id(), subject_id=new_id(), created_at=START, expires_at=START + HOUR)
 
 
-async def test_idempotency_record_holds_the_request_and_its_result(storage: InMemoryStorage) -> None:
-    key = (await key_service(storage).create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_WRITE])).key
+async def test_idempotency_record_holds_the_request_and_its_result(storage: InMemoryStorage, key: ApiKey) -> None:
     user, once = make_user(), a_request(key, ttl=HOUR)
     created = await create_once(
         user_service(storage), once, "result", lambda work: work.users.add(user), subject_id=user.id, now=START

@@ -27,7 +27,7 @@ class Checker:
         self.extra: set[str] = set()
 
     def check(self, dataset: Dataset) -> None:
-        """Return if all responses are correct. Raises WrongResponseError at the first other one."""
+        """Check all responses. Raises WrongResponseError at the first wrong one."""
         self._same("the liveness", self._ask(RequestSpec(method="GET", path="/livez"), 200), {"status": "ok"})
         for user in _spread(dataset.users):
             self._same("a user", self._ask(read_user(user["id"]), 200), shown(user))

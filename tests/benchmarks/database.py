@@ -48,7 +48,7 @@ class BenchDatabase:
         with connected(self.url) as connection, connection.cursor(row_factory=dict_row) as cursor:
             while (row := cursor.execute(query.encode(), [parameter]).fetchone()) is None:
                 if time.monotonic() > deadline:
-                    raise WrongResponseError(f"acknowledged posts are not stored: no row of {query % parameter}")
+                    raise WrongResponseError(f"no row after {COMMIT_SECONDS:g} s of {query % parameter}")
                 time.sleep(0.02)
         return row
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.errors import BenchmarkError
+from tests.cli.support import rendered
 from tests.support.template_databases import libpq_url
 
 LAUNCH = Path(__file__).with_name("launch.py")
@@ -58,7 +59,7 @@ class Deployment:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HEXAPOST_")}
         return inherited | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self.root), inherited.get("PYTHONPATH")])),
-            "DATABASE_URL": self.database.url.render_as_string(hide_password=False),
+            "DATABASE_URL": rendered(self.database.url),
             "DATABASE_DSN": libpq_url(self.database.url),
             "POOL_SIZE": str(POOL_SIZE),
             **self.settings,

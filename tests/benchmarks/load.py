@@ -52,7 +52,7 @@ class Outcome:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries one request at a time; `due` is the time at which that was due."""
+    """A connection that carries one request at a time. `due` is the due time of that request."""
 
     def __init__(self, load: "Load") -> None:
         self._load = load

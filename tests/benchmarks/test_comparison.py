@@ -21,7 +21,7 @@ from tests.benchmarks.servers import ROOT
 from tests.benchmarks.verdicts import interval, verdict
 from tests.benchmarks.workloads import workloads
 from tests.support.revisions import RevisionError, describe_working_tree
-from tests.support.template_databases import PREFIX, Databases, connected
+from tests.support.template_databases import PREFIX, TEMPLATE_LOCK, Databases, connected
 
 DATASET = generated(users=50, posts=100)
 PLAN = Plan(rounds=1, seconds=0.1)
@@ -121,7 +121,7 @@ def test_comparison_removes_databases_and_files_when_interrupted(databases: Data
     with subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks", "--against", "HEAD", "--users", "50", "--posts", "100"],
         cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": url, "TMPDIR": str(tmp_path)},
+        env=os.environ | {"DATABASE_URL": url, "TMPDIR": str(tmp_path), "PGAPPNAME": "interrupted"},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -130,16 +130,28 @@ def test_comparison_removes_databases_and_files_when_interrupted(databases: Data
             if line.startswith("bench: preparing A,"):
                 break
         assert len(list(tmp_path.iterdir())) == 2
-        before = _databases(databases)
+        run = _run_of(databases, "interrupted")
+        assert _databases(databases, run) != []
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == "bench: stopped\n"
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []
-    assert len(_databases(databases) & before) == len(before) - 1
+    assert _databases(databases, run) == []
 
 
-def _databases(databases: Databases) -> set[str]:
+def _run_of(databases: Databases, application: str) -> str:
+    """Return the run id of the process with this application name, by the lock that it holds."""
+    query = """
+        SELECT lpad(to_hex(objid::bigint), 8, '0') FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND classid = %s AND objsubid = 1 AND application_name = %s
+    """
     with connected(databases.url) as connection:
-        names = {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
-    # The other process of this run creates and drops databases too.
-    return {name for name in names if not name.startswith(f"{PREFIX}{databases._run}")}
+        ((run,),) = connection.execute(query, [TEMPLATE_LOCK, application]).fetchall()
+    return str(run)
+
+
+def _databases(databases: Databases, run: str) -> list[str]:
+    """Return the names of the databases of a run."""
+    query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+    with connected(databases.url) as connection:
+        return [str(name) for (name,) in connection.execute(query, [f"{PREFIX}{run}_"])]

@@ -44,7 +44,7 @@ def is_waiting(shared: DatabaseFixture | None) -> Callable[[], bool]:
 
 @pytest.fixture
 async def kind(request: pytest.FixtureRequest, storage: Storage) -> str:
-    """Return the kind of the entities, with a stored author of posts."""
+    """Return the kind of the entities. For posts, store their author first."""
     if request.param == "posts":
         await store(storage, AUTHOR)
     return str(request.param)

@@ -47,7 +47,7 @@ def _down(harm: Callable[[DisposablePostgres], None], *, stays_down: bool = Fals
 
     def fault(postgres: DisposablePostgres, seconds: float) -> None:
         harm(postgres)
-        if stays_down:  # for that time minus the time of a start, and for most of it at least
+        if stays_down:  # the start takes a part of the time; the server is down for MAX_DOWNTIME_SHARE of it
             time.sleep(max(MAX_DOWNTIME_SHARE * seconds, seconds - MARGIN * postgres.start_seconds))
         postgres.start()
 
@@ -102,7 +102,7 @@ def _outages(faults: FaultTimeline, size: ScenarioSize, attempts: Sequence[Attem
     figure = f"{len(lengths)} outages, the longest {longest:.1f} s"
     if longer := len(lengths) - len(judged):
         figure += f"; {longer} took too long, and the checks skip requests that met them"
-    wrong = faults.occurrence_errors(attempts, size.times)
+    wrong = faults.fault_errors(attempts, size.times)
     if longest < MAX_DOWNTIME_SHARE * size.seconds:
         wrong.append(f"the longest valid outage takes {longest:.1f} s")
     return verify(f"outages of up to {size.seconds:g} s occur", figure, wrong)

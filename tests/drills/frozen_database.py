@@ -22,16 +22,14 @@ CALM = 1.0
 LIVENESS = 0.05
 COST = 3.0
 """Longest latency in seconds. The short form allows more, but at most the length of its fault."""
-BACK = 2.0
-"""Seconds after which the service works as before."""
-SHORT_BACK = 4.0
-"""Factor of that time in the short form."""
+BACK, SHORT_BACK = 2.0, 8.0
+"""Seconds after which the service works as before; more in the short form."""
 
 
 def run(stage: ScenarioContext) -> ScenarioResult:
     """Freeze every process of PostgreSQL `size.times` times for `size.seconds`."""
     faults, size = FaultTimeline(), stage.size
-    back = BACK * SHORT_BACK if size.hang_seconds else BACK
+    back = SHORT_BACK if size.hang_seconds else BACK
     with disposable_postgres(stage.directory) as postgres:
         with target(stage, postgres.url(stage.driver)) as service:
             seeds = insert_seed_data(service.job())

@@ -54,7 +54,7 @@ def run(stage: ScenarioContext, planted: Sequence[SampleRevision] = SAFE_REVISIO
     checks = [
         verify(claim, figure, ups > 0 and 2 * ups == len(moves)),
         is_warm,
-        *load_checks(attempts, moves, pause=stage.size.seconds, size=stage.size),
+        *load_checks(attempts, moves, stage.size),
         *schema_checks(before, after, moves),
         *rows_unchanged([*warm, *attempts], filled, seeds, stage.database),
     ]

@@ -42,8 +42,8 @@ In the short form, other tests take most of the CPU, so any acknowledged request
 BACK, SHORT_BACK = 5.0, 10.0
 """Seconds until the service works as before."""
 SLICE = 0.5
-FEW = 10
-"""Requests per slice; with fewer, a slice may be empty by chance."""
+MIN_REQUESTS_PER_SLICE = 10
+"""With fewer requests, a slice may be empty by chance."""
 BEGUN = 1.0
 """Seconds until the load after the overload has begun."""
 PAGE = 100
@@ -153,9 +153,10 @@ def _recovered(
     wrong = [describe(one) for one in before if one.outcome != ACKNOWLEDGED]
     wrong += [] if before else ["no request before the overload"]
     needed = range(int(BEGUN / SLICE), int(within / SLICE) + 1)
-    needed = needed if len(after) >= FEW * len(needed) else needed[:0]
+    empty = [number for number in needed if number not in slices]
     wrong += [] if after else ["no request after the overload"]
-    wrong += [f"no request {number * SLICE:g} s after the overload" for number in needed if number not in slices]
+    if len(after) >= MIN_REQUESTS_PER_SLICE * len(needed):
+        wrong += [f"no request {number * SLICE:g} s after the overload" for number in empty]
     seconds = (max(unusual) + 1) * SLICE if unusual else 0.0
     wrong += [f"recovery takes {seconds:.1f} s"] if seconds > within else []
     figure = f"after {seconds:.1f} s, with a usual latency of up to {usual:.0f} ms"

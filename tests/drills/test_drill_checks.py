@@ -159,7 +159,7 @@ OTHER = replace(GOOD, kind="GET /api/v1/posts/")
         (overload._opened, [(overload.POOL_SIZE + 1,)], [(overload.POOL_SIZE,)]),
         (steady_load._memory, [(FLAT, 600.0)], [(GROWING, 600.0)]),
         (steady_load._rate, [([GOOD] * 60, 100.0, 1.0, 0.6)], [([GOOD] * 60, 1000.0, 1.0, 0.6)]),
-        (steady_load._latency, [([GOOD] * 60, 100.0)], [([attempt(took=0.2)], 100.0)]),
+        (steady_load._latency, [([GOOD] * 60, 0.1)], [([attempt(took=0.2)], 0.1)]),
         (
             warm_up_check,
             [(READS[:2], READS[2:], 2, 0)],
@@ -250,8 +250,8 @@ def test_faults_split_attempts_by_length_of_the_fault() -> None:
 
 def test_faults_name_those_that_no_request_met() -> None:
     faults = _faults((1.0, 4.0), (9.0, 9.01))
-    assert faults.occurrence_errors([attempt(0.5, 0.6), attempt(9.9)], 2) == []
-    assert faults.occurrence_errors([attempt(0.5), attempt(10.1)], 3) == [
+    assert faults.fault_errors([attempt(0.5, 0.6), attempt(9.9)], 2) == []
+    assert faults.fault_errors([attempt(0.5), attempt(10.1)], 3) == [
         "no request meets fault after 0.5 s",
         "no request meets fault after 8.5 s",
         "expected 3 times",

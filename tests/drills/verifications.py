@@ -126,10 +126,10 @@ class FaultTimeline:
         longer = [window for window in self.windows if window.seconds > longer_than]
         return [one for one in attempts if not any(window.is_met_by(one) for window in longer)]
 
-    def occurrence_errors(self, attempts: Sequence[Attempt], expected: int) -> list[str]:
-        """Return each fault without a request, and a wrong number of faults.
+    def fault_errors(self, attempts: Sequence[Attempt], expected: int) -> list[str]:
+        """Return an error for each fault without a request, and for a wrong number of faults.
 
-        A fault counts as one second long or longer.
+        A fault shorter than one second counts as one second long.
         """
         wrong = [
             f"no request meets {window.label} after {window.start - beginning(attempts):.1f} s"

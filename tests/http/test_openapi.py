@@ -99,10 +99,14 @@ def test_openapi_links_refer_to_operations() -> None:
     assert found <= {operation["operationId"] for _, _, operation in operations()}
 
 
-def test_openapi_responses_have_headers_and_valid_examples() -> None:
+def test_openapi_operations_have_headers_and_valid_examples() -> None:
     seen = set()
     for method, path, operation in operations():
         takes_a_key = operation["security"] != []
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            assert list(examples(content)), (method, path)
+            for example in examples(content):
+                check(content["schema"], example)
         for status, reference in operation["responses"].items():
             response = resolved(reference)
             where = f"{method} {path} {status}"

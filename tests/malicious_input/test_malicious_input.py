@@ -50,6 +50,17 @@ def shares() -> dict[str, list[tuple[InjectionPoint, tuple[Payload, ...]]]]:
 SHARES = shares()
 
 
+def test_injection_point_inserts_the_value() -> None:
+    value = Payload(b"a b\xff", b"1e999", b'"a"')
+    points = injection_points(OPERATIONS["create_post"])
+    requests = {(place.kind, place.name): place.request(value, {}) for place in points}
+    assert b'"title": 1e999' in requests["field", "title"].body
+    assert b'"a": 1' in requests["name of a field", ""].body
+    assert requests["body", ""].body == b"1e999"
+    assert requests["name of a query parameter", ""].query == b"a%20b%FF=1"
+    assert (b"accept", b"a b\xff") in requests["header", "Accept"].headers
+
+
 @pytest.fixture(params=DRIVERS)
 async def aim(
     request: pytest.FixtureRequest, stores: Mapping[str, DatabaseFixture]

@@ -72,6 +72,7 @@ def test_retries_are_counted_by_cause(metrics: Metrics) -> None:
 def test_gauges_have_current_values(metrics: Metrics) -> None:
     metrics.count_database_error("40001")
     metrics.set_purge_lag(12.5)
+    usage = (10, 4, 0)
     metrics.set_pool_source(lambda: usage)
     for usage in ((10, 4, 0), (10, 10, 7)):
         found = scraped(metrics)

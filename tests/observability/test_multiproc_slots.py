@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, values
@@ -137,22 +138,27 @@ def test_gauges_are_removed_only_for_ended_processes(tmp_path: Path) -> None:
     assert acquire_slot(tmp_path) == 1
 
 
-@pytest.mark.parametrize("refused", ["0.lock", ""])
-def test_lock_of_another_account_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+def test_lock_of_another_account_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (GAUGE, "0.lock"):
         (tmp_path / name).touch()
     open_ = os.open
 
-    def refuse(path: Path, *rest: int) -> int:
-        if refused in {path.name, ""}:
+    def refuse_lock_0(path: Path, *rest: int) -> int:
+        if path.name == "0.lock":
             raise PermissionError
         return open_(path, *rest)
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse_lock_0)
     remove_dead_processes(tmp_path)
     assert (tmp_path / GAUGE).exists()
-    if refused:
-        assert acquire_slot(tmp_path) == 1
-    else:  # the directory is not writable
-        with pytest.raises(PermissionError):
-            acquire_slot(tmp_path)
+    assert acquire_slot(tmp_path) == 1
+
+
+def test_unwritable_metrics_directory_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (GAUGE, "0.lock"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(os, "open", Mock(side_effect=PermissionError))
+    remove_dead_processes(tmp_path)
+    assert (tmp_path / GAUGE).exists()
+    with pytest.raises(PermissionError):
+        acquire_slot(tmp_path)

@@ -16,7 +16,6 @@ FAIL = """
     $$ BEGIN RAISE EXCEPTION 'secret of the database' USING ERRCODE = state; END $$
 """
 AT_COMMIT = """
-    CREATE SEQUENCE IF NOT EXISTS commits;
     CREATE OR REPLACE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NULL; END $$;
     DROP TRIGGER IF EXISTS at_commit ON users;
     CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON users
@@ -52,10 +51,10 @@ async def single(store: DatabaseFixture, driver: str) -> AsyncIterator[DatabaseF
 
 @pytest.fixture
 def at_commit(store: DatabaseFixture) -> Iterator[Callable[[str], None]]:
-    """Set the PL/pgSQL code that each commit of a new user runs; it can use the sequence `commits`."""
+    """Set the PL/pgSQL code that each commit of a new user runs."""
 
     def set_code(code: str) -> None:
         store.admin.execute(AT_COMMIT.format(code).encode())
 
     yield set_code
-    store.admin.execute("DROP FUNCTION IF EXISTS at_commit CASCADE; DROP SEQUENCE IF EXISTS commits")
+    store.admin.execute("DROP FUNCTION IF EXISTS at_commit CASCADE")

@@ -8,6 +8,7 @@ from adapters.clock import new_id
 from domain.api_keys import MAX_API_KEY_NAME_LENGTH
 from domain.posts import MAX_CONTENT_LENGTH, MAX_TITLE_LENGTH
 from domain.users import MAX_FULL_NAME_LENGTH
+from tests.support import factories
 from tests.support.database_fixture import DatabaseFixture
 from tests.support.factories import make_api_key, make_idempotency_record, make_post, make_user, store_users
 
@@ -69,7 +70,7 @@ async def filled(store: DatabaseFixture) -> DatabaseFixture:
     user = make_user()
     key = make_api_key(user)
     record = make_idempotency_record(key, subject_id=user.id)
-    await store_users(store.storage, user, make_post(user), key, record)
+    await factories.store(store.storage, user, make_post(user), key, record)
     return store
 
 

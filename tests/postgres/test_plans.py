@@ -121,9 +121,9 @@ def _page(**filters: Any) -> ClauseElement:
 )
 def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement, index: str) -> None:
     user_id = _value(filled, AUTHOR)
-    posts_of_user = {"id": LOW, "after": HALF, "author_id": user_id, "reader_id": user_id, "stored_id": user_id}
-    record = {"api_key_id": new_id(), "key_hash": bytes(32), "now": CREATED}
-    plan = _plan(filled, statement, mode="auto", limit=20, **posts_of_user, **record)
+    user_parameters = {"id": LOW, "after": HALF, "author_id": user_id, "reader_id": user_id, "stored_id": user_id}
+    record_parameters = {"api_key_id": new_id(), "key_hash": bytes(32), "now": CREATED}
+    plan = _plan(filled, statement, mode="auto", limit=20, **user_parameters, **record_parameters)
     assert index in plan
     assert "Sort" not in plan
     assert "Seq Scan" not in plan

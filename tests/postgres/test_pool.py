@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -31,9 +32,9 @@ async def _list(work: UnitOfWork) -> Sequence[User]:
 
 
 @asynccontextmanager
-async def _unused(url: URL, observed: list[str] | None = None) -> AsyncIterator[Database]:
-    """Open a pool; every connection must be back in the pool at the end."""
-    database = Database(url, ONE, errors=([] if observed is None else observed).append)
+async def _checked_pool(url: URL, **observers: Any) -> AsyncIterator[Database]:
+    """Open a pool of one connection; it must be back in the pool at the end."""
+    database = Database(url, ONE, **observers)
     yield database
     await wait_until(lambda: checked_out(database) == 0)
     await database.close()
@@ -41,7 +42,7 @@ async def _unused(url: URL, observed: list[str] | None = None) -> AsyncIterator[
 
 @pytest.mark.parametrize("iterations", range(12))
 async def test_pool_slot_is_returned_when_connecting_is_cancelled(store: DatabaseFixture, iterations: int) -> None:
-    async with _unused(store.url) as database:
+    async with _checked_pool(store.url) as database:
         task = asyncio.create_task(stored_users(SqlAlchemyStorage(database)))
         for _ in range(iterations):
             await asyncio.sleep(0)
@@ -114,7 +115,7 @@ async def test_exhausted_pool_raises_overloaded_error(
 async def test_server_connection_limit_is_retried(store: DatabaseFixture, driver: str) -> None:
     with temporary_role(store.url) as role:
         role.limit(1)
-        async with _unused(with_driver(role.url, driver)) as database:
+        async with _checked_pool(with_driver(role.url, driver)) as database:
             probe = UseCaseRunner(SqlAlchemyStorage(database), retry=ONCE)
             with connected(role.url):
                 with pytest.raises(StorageUnavailableError):
@@ -151,7 +152,7 @@ async def test_missing_server_is_retried_until_the_deadline(
     driver: str, address: Callable[[Path], URL], tmp_path: Path
 ) -> None:
     observed: list[str] = []
-    async with _unused(with_driver(address(tmp_path), driver), observed) as database:
+    async with _checked_pool(with_driver(address(tmp_path), driver), errors=observed.append) as database:
         probe = UseCaseRunner(SqlAlchemyStorage(database), retry=ONCE)
         for attempt in (probe.change(add_two), probe.read(_list)):
             with pytest.raises(StorageUnavailableError) as raised:

@@ -6,6 +6,7 @@ from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import UnitOfWork
 from domain.posts import PostStatus
 from tests.postgres.failures import CONNECTION_KEPT, KNOWN, OTHER, add_two
+from tests.support import factories
 from tests.support.database_fixture import DRIVERS, DatabaseFixture
 from tests.support.factories import (
     CREATED,
@@ -94,7 +95,7 @@ UNITS_OF_WORK: dict[str, tuple[Body[object], list[str]]] = {
 async def test_unit_of_work_begins_transaction_for_second_statement(
     store: DatabaseFixture, sent: Recorder, body: Body[object], statements: list[str]
 ) -> None:
-    await store_users(store.storage, KNOWN, KEY)
+    await factories.store(store.storage, KNOWN, KEY)
     sent.take()
     await UseCaseRunner(store.storage).change(body)
     assert sent.take() == statements

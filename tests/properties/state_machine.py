@@ -30,7 +30,6 @@ from tests.support.factories import a_request, stored_api_keys, stored_posts, st
 from tests.support.service_factories import LENIENT_RETRY, START, key_service, post_service, ticking_clock, user_service
 
 SPELLINGS = ["zo\u00eb@b\u00fccher.example", "ZOE\u0308@xn--bcher-kva.example"]
-Json = dict[str, Any]
 EMAILS = st.sampled_from(["ada@example.org", "ADA@Example.org", *SPELLINGS, "no", "b@b.cd"])
 NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
 TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])

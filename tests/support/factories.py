@@ -145,7 +145,7 @@ async def store(storage: Storage, *entities: Any) -> IdempotencyRecord | None:
     return None
 
 
-store_users = store_posts = store_api_keys = store_idempotency_records = store
+store_users = store_posts = store_api_keys = store
 
 
 async def update(storage: Storage, entity: Any, **arguments: Any) -> None:

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import URL
 
+from tests.support.template_databases import open_server
+
 
 class FreezingProxy:
     """Forwards data until it freezes."""
@@ -47,12 +49,7 @@ class FreezingProxy:
         self._writers.append(writer)
         try:
             await self._flows.wait()
-            query = dict(self._url.query)
-            if directory := query.get("host"):
-                path = f"{directory}/.s.PGSQL.{query.get('port', 5432)}"
-                inner, outer = await asyncio.open_unix_connection(path)
-            else:
-                inner, outer = await asyncio.open_connection(self._url.host or "localhost", self._url.port or 5432)
+            inner, outer = await open_server(self._url)
             self._writers.append(outer)
             await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
         except (OSError, asyncio.CancelledError):

@@ -4,6 +4,7 @@ The databases of a run are named `hexapost_test_<run>_…`. Each process of the 
 So the next run can distinguish the databases of a killed run from those of a running one.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,14 @@ def libpq_url(url: URL) -> str:
         url = url.update_query_dict({"sslmode": url.query["ssl"]}).difference_update_query(["ssl"])
     # libpq rejects a space, which SQLAlchemy leaves in the name of a database.
     return with_driver(url, None).render_as_string(hide_password=False).replace(" ", "%20")
+
+
+async def open_server(url: URL) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a raw connection to the server of the URL."""
+    host, port = str(url.host or url.query.get("host", "127.0.0.1")), int(url.port or str(url.query.get("port", 5432)))
+    if host.startswith("/"):
+        return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+    return await asyncio.open_connection(host, port)
 
 
 class Databases:

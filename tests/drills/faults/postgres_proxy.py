@@ -4,13 +4,12 @@ import asyncio
 import re
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import URL
 from typing_extensions import override
 
 from tests.drills.faults.proxy import CHUNK, HOST, Pipe, Proxy
-from tests.support.template_databases import with_driver
+from tests.support.template_databases import open_server, with_driver
 
 ACK_DROPPED = "acknowledgement dropped"
 REQUEST_DROPPED = "request dropped"
@@ -35,13 +34,7 @@ class PostgresProxy(Proxy):
 
     @override
     async def serve_client(self, client: Pipe) -> None:
-        host = str(self.server.host or self.server.query.get("host", HOST))
-        port = int(self.server.port or str(self.server.query.get("port", 5432)))
-        if host.startswith("/"):
-            opening = asyncio.open_unix_connection(Path(host) / f".s.PGSQL.{port}")
-        else:
-            opening = asyncio.open_connection(host, port)
-        with closing(Pipe(*await opening)) as server:
+        with closing(Pipe(*await open_server(self.server))) as server:
             pumps = [asyncio.create_task(pump(client, server)) for pump in (self._send_requests, self._send_responses)]
             try:
                 done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

@@ -19,7 +19,7 @@ _LISTS = (_POSTS, f"{_POSTS}?status=published", "/api/v1/users", "/api/v1/users?
 def mixed_requests(service: ServiceUnderTest, filled: BulkData) -> list[RequestSpec]:
     """Return reads, lists and updates of these rows that the serving release supports."""
     some = filled.sample[:SOME]
-    known = [path for path in _lists(service, filled) if _responses(service, path)]
+    known = [path for path in _lists(service, filled) if _is_supported(service, path)]
     return [
         *(reading(f"{_POSTS}/{id_}", expects=id_) for id_ in some),
         *(_change(id_) for id_ in some),
@@ -36,7 +36,7 @@ def _lists(service: ServiceUnderTest, filled: BulkData) -> Iterator[str]:
     yield f"{_POSTS}?q=word17"
 
 
-def _responses(service: ServiceUnderTest, path: str) -> bool:
+def _is_supported(service: ServiceUnderTest, path: str) -> bool:
     try:
         service.served.get(path, key=service.key)
     except HTTPError:

@@ -22,11 +22,9 @@ LONG = 1.0
 """Seconds of a revision that at least one request must meet; a shorter one includes the pauses around it."""
 
 
-def load_checks(
-    attempts: Sequence[Attempt], moves: Sequence[RevisionRun], *, pause: float, size: ScenarioSize
-) -> list[Verification]:
-    """Check requests that ran while revisions went up and down, with `pause` seconds between revisions."""
-    bound = 1000 * size.bound(BOUND)
+def load_checks(attempts: Sequence[Attempt], moves: Sequence[RevisionRun], size: ScenarioSize) -> list[Verification]:
+    """Check requests that ran while revisions went up and down, with `size.seconds` between revisions."""
+    pause, bound = size.seconds, 1000 * size.bound(BOUND)
     revisions = dict.fromkeys(move.revision for move in moves)
     return [
         all_acknowledged(attempts),
