@@ -50,6 +50,17 @@ def queried(url: URL, statement: str) -> list[Any]:
         return [row[0] for row in cursor] if cursor.description else []
 
 
+def terminate_waiting(admin: psycopg.Connection[Any]) -> int:
+    """Terminate the connections that wait for a lock on users, and return their number.
+
+    A request notices the end of its own connection for certain. The pool may notice the end of an idle one first.
+    """
+    return admin.execute(
+        "SELECT pg_terminate_backend(locks.pid) FROM pg_locks AS locks JOIN pg_stat_activity USING (pid) "
+        "WHERE NOT granted AND relation = 'users'::regclass AND datname = current_database()"
+    ).rowcount
+
+
 def create_api_key(directory: Path, **variables: str) -> str:
     """Create an API key with all scopes, as `hexapost keys create` in this directory and environment does."""
     settings = load_settings(variables)

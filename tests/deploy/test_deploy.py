@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,9 @@ import yaml
 
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.http.routers.metrics import CONTENT_TYPE
-from tests.cli.support import Served, create_api_key, queried, rendered, serving, wait_until
+from tests.cli.support import Served, create_api_key, rendered, serving, terminate_waiting, wait_until
 from tests.observability.prometheus_samples import Scrape
-from tests.support.template_databases import Databases
+from tests.support.template_databases import Databases, connected
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/hexapost.json").read_text())
@@ -30,7 +31,6 @@ OBSERVABILITY = (ROOT / "docs/observability.md").read_text()
 Node = TypeVar("Node")
 TARGET_LABELS = {"job", "instance"}
 """The labels that Prometheus adds to each sample."""
-TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hexapost'"
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -50,8 +50,12 @@ def scrape(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
     key = create_api_key(directory, **settings)
     with serving(directory, **settings) as served:
         served.get("/api/v1/users", key=key).read()
-        queried(url, f"{TERMINATE} AND datname = current_database()")
-        served.get("/api/v1/users", key=key).read()
+        with ThreadPoolExecutor() as threads, connected(url) as admin:
+            with admin.transaction():
+                admin.execute("LOCK TABLE users")
+                retried = threads.submit(lambda: served.get("/api/v1/users", key=key).read())
+                wait_until(lambda: terminate_waiting(admin))
+            retried.result()
         with suppress(HTTPError):
             served.get("/nowhere")
         wait_until(lambda: _scraped(served, key).total("hexapost_last_purge_timestamp_seconds") > 0)

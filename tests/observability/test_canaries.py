@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.clock import new_id
-from tests.cli.support import Served, create_api_key, rendered, serving
+from tests.cli.support import Served, create_api_key, rendered, serving, terminate_waiting
 from tests.http.support import Json
 from tests.observability.canaries import CANARY, HEADERS, MALFORMED, SECRETS, leaks, parts, refused, send
 from tests.support.freezing_proxy import FreezingProxy, proxied
@@ -144,23 +144,20 @@ async def test_database_outages_leak_nothing(tmp_path: Path, scratch: URL, drive
     limits = {"HEXAPOST_DB_STATEMENT_TIMEOUT_SECONDS": "1", "HEXAPOST_DB_CONNECT_TIMEOUT_SECONDS": "1"}
     async with proxied(database) as (url, proxy), trapped(tmp_path, url, log_format, **limits) as trap:
         user = await trap.user()
-        with connected(database) as admin:
-            await _kill_backends(trap.client, admin)
-            with admin.transaction():
-                admin.execute("LOCK TABLE users")
-                await send(trap.client, "GET", f"/api/v1/users/{user['id']}?", 503)
+        with connected(database) as admin, admin.transaction():
+            admin.execute("LOCK TABLE users")
+            await _terminate_request(trap.client, admin, f"/api/v1/users/{user['id']}")
+            await send(trap.client, "GET", f"/api/v1/users/{user['id']}?", 503)
         await _freeze(trap.client, proxy)
 
 
-async def _kill_backends(client: httpx.AsyncClient, admin: Connection) -> None:
-    """Terminate the pooled connections; the pool uses the last returned one first."""
-    admin.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    statuses = {(await client.get("/api/v1/users")).status_code for _ in range(3)}
-    assert 503 in statuses
-    assert statuses <= {200, 503}
+async def _terminate_request(client: httpx.AsyncClient, admin: Connection, path: str) -> None:
+    """Terminate the connection of a request while it waits for a lock."""
+    request = asyncio.create_task(send(client, "GET", path, 503))
+    while not request.done():
+        terminate_waiting(admin)
+        await asyncio.sleep(0.01)
+    await request
 
 
 async def _freeze(client: httpx.AsyncClient, proxy: FreezingProxy) -> None:
