@@ -10,8 +10,8 @@ WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR). Copy it to 
 # Only root can switch to another OS user, so other users omit that module from the coverage.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
 PARALLEL := -n 2 --dist loadfile
-# The checks use a separate embedded database, never the one in DATABASE_URL.
-CHECK := env -u DATABASE_URL HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
+# The checks use a separate embedded database, never the one in DATABASE_URL. An empty variable also overrides `.env`.
+CHECK := env DATABASE_URL= HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
 # Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -65,7 +65,7 @@ fuzz: $(DEV_SETUP) ## fuzz a running service with 10,000 requests from openapi.j
 	@$(BIN)/python -m tests.fuzz $(args)
 
 openapi: $(RUN_SETUP) ## write openapi.json
-	@env -u DATABASE_URL $(BIN)/hexapost openapi --write openapi.json
+	@$(BIN)/hexapost openapi --write openapi.json
 
 openapi-lint: ## lint openapi.json with Spectral and Redocly (needs npx)
 	npx --yes @stoplight/spectral-cli@6 lint --fail-severity hint --ruleset tests/http/spectral.yaml openapi.json

@@ -1,4 +1,8 @@
-"""Settings from environment variables. All errors are reported together, one line per variable."""
+"""Settings from environment variables and files. All errors are reported together, one line per variable.
+
+A setting is taken from the first of these sources that has it: the arguments of the command, the environment, `.env` in
+the working directory, the file that its `_FILE` variable names, and its file in the secrets directory.
+"""
 
 import difflib
 import os
@@ -18,11 +22,23 @@ from pydantic import (
     SecretBytes,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
+from typing_extensions import override
 
 PREFIX = "HEXAPOST_"
 DATABASE_URL = "DATABASE_URL"
+DOTENV = ".env"
+FILE_SUFFIX = "_FILE"
+SECRETS_DIRECTORY = "HEXAPOST_SECRETS_DIRECTORY"
 EXAMPLE_URL = "postgresql+asyncpg://user:password@localhost:5432/hexapost"
 DEFAULT_DRIVER = "asyncpg"
 DRIVERS = (DEFAULT_DRIVER, "psycopg")
@@ -104,7 +120,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    database_url: Annotated[URL, BeforeValidator(parse_database_url)] | None = Field(
+    database_url: Annotated[URL | None, BeforeValidator(lambda url: parse_database_url(url) if url else None)] = Field(
         None, description="URL of the database: `postgresql+asyncpg://…` or `postgresql+psycopg://…`"
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
@@ -183,25 +199,9 @@ class Settings(BaseModel):
         description="where requests are counted: `memory://` per process, or shared in `redis://host:6379/0`",
     )
     state_directory: Path = Field(Path(".hexapost"), description="directory of local state")
-
-
-def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the settings in the environment. Raises one SettingsError for all unknown or invalid variables."""
-    ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    given: dict[str, Any] = {name.removeprefix(PREFIX).lower(): ours[name] for name in ours if name.isupper()}
-    given.pop("database_url", None)
-    errors = [f"{name}: unknown setting. Names of settings are in capitals" for name in ours if not name.isupper()]
-    if f"{PREFIX}DATABASE_URL" in ours:
-        errors.append(f"{PREFIX}DATABASE_URL: unknown setting. Did you mean {DATABASE_URL}?")
-    if environment.get(DATABASE_URL):
-        given["database_url"] = environment[DATABASE_URL]
-    try:
-        settings = Settings.model_validate(given)
-    except ValidationError as error:
-        raise SettingsError(errors + [_format_error(dict(item)) for item in error.errors()]) from None
-    if errors:
-        raise SettingsError(errors)
-    return settings
+    secrets_directory: Path | None = Field(
+        None, description="directory of files that contain settings; the name of a file is that of the variable"
+    )
 
 
 def variable(field: str) -> str:
@@ -209,19 +209,119 @@ def variable(field: str) -> str:
     return DATABASE_URL if field == "database_url" else PREFIX + field.upper()
 
 
+def load_settings(**arguments: str) -> Settings:
+    """Return the settings. An argument overrides all other sources of the field with its name.
+
+    Raises one SettingsError for all unknown or invalid variables.
+    """
+    given: dict[str, Any] = {variable(field): value for field, value in arguments.items()}
+    try:
+        return _LoadedSettings(**given)
+    except ValidationError as error:
+        raise SettingsError([_format_error(dict(item)) for item in error.errors()]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{DOTENV}: {_unreadable(error)}"]) from None
+
+
 def database_url() -> str:
     """Return DATABASE_URL as text, with its driver and its password. Raises SettingsError."""
-    url = load_settings(os.environ).database_url
+    url = load_settings().database_url
     if url is None:
         raise SettingsError([f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}"])
     return url.render_as_string(hide_password=False)
 
 
+_VARIABLES = frozenset(map(variable, Settings.model_fields))
+_FILE_VARIABLES = frozenset(name + FILE_SUFFIX for name in _VARIABLES - {SECRETS_DIRECTORY})
+
+
+class _InvalidValue:
+    """A value that no setting accepts, with the reason."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """The settings in files. Errors in names and files are values that fail the validation."""
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._variables = variables
+        self._directory = Path(variables.get(SECRETS_DIRECTORY) or os.devnull)
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
+        name = variable(field_name)
+        value, file = self._variables.get(name), self._variables.get(name + FILE_SUFFIX)
+        if file and value and name != SECRETS_DIRECTORY:
+            return _InvalidValue(f"must not be set together with {name}{FILE_SUFFIX}"), name, False
+        if value is not None:
+            return None, name, False
+        if file:
+            return _read_file(Path(file), name + FILE_SUFFIX), name, False
+        path = self._directory / name
+        return (_read_file(path, SECRETS_DIRECTORY) if os.path.lexists(path) else None), name, False
+
+    @override
+    def __call__(self) -> dict[str, object]:
+        fields = [self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items()]
+        values = {name: value for value, name, _ in fields if value is not None}
+        unknown = self._variables.keys() - _VARIABLES - _FILE_VARIABLES
+        if self._variables.get(SECRETS_DIRECTORY):
+            try:
+                unknown |= {path.name for path in self._directory.iterdir()} - _VARIABLES
+            except OSError as error:
+                values[SECRETS_DIRECTORY] = _InvalidValue(_unreadable(error))
+        return values | {name: None for name in sorted(unknown) if name.startswith(PREFIX)}
+
+
+class _LoadedSettings(BaseSettings, Settings):
+    """The settings with their sources."""
+
+    model_config = SettingsConfigDict(
+        alias_generator=variable,
+        case_sensitive=True,
+        dotenv_filtering="only_existing",
+        enable_decoding=False,
+    )
+
+    @override
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        environment = EnvSettingsSource(settings_cls)
+        dotenv = DotEnvSettingsSource(settings_cls, env_file=DOTENV)
+        files = _FileSource(settings_cls, {**dotenv.env_vars, **environment.env_vars})
+        return init_settings, files, environment, dotenv  # `files` only has settings that the other two do not have
+
+
+def _read_file(path: Path, origin: str) -> object:
+    try:
+        return os.fsdecode(path.read_bytes()).removesuffix("\n")
+    except (OSError, ValueError) as error:
+        return _InvalidValue(f"its file in {origin} {_unreadable(error)}")
+
+
+def _unreadable(error: OSError | ValueError) -> str:
+    reason = (error.strerror if isinstance(error, OSError) else None) or "invalid text"
+    return f"cannot be read: {reason.lower()}"
+
+
 def _format_error(error: Mapping[str, Any]) -> str:
-    name = variable(str(error["loc"][0]))
+    name = str(error["loc"][0])
+    if isinstance(error["input"], _InvalidValue):
+        return f"{name}: {error['input'].message}"
     if error["type"] == "extra_forbidden":
-        fields = [variable(field) for field in Settings.model_fields]
-        similar = difflib.get_close_matches(name, fields, n=1)
+        if not name.isupper():
+            return f"{name}: unknown setting. Names of settings are in capitals"
+        similar = difflib.get_close_matches(name, (_VARIABLES | _FILE_VARIABLES) - {name}, n=1)
         return f"{name}: unknown setting." + (f" Did you mean {similar[0]}?" if similar else "")
     if error["type"] == "too_short":
         return f"{name}: must be at least {error['ctx']['min_length']} bytes long"

@@ -65,7 +65,7 @@ def test_docs_name_existing_targets_settings_and_paths() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", ALL_PAGES, re.MULTILINE)) <= targets
     settings = set(re.findall(r"HEXAPOST_\w+[A-Z]", ALL_PAGES)) - {"HEXAPOST_POOLSIZE"}  # an example of an error
-    assert settings <= {variable(name) for name in Settings.model_fields}
+    assert {name.removesuffix("_FILE") for name in settings} <= {variable(name) for name in Settings.model_fields}
     paths = set(re.findall(r"`((?:domain|application|adapters|deploy|migrations|tests)/[\w./]*)`", ALL_PAGES))
     assert {path for path in paths if not (ROOT / path).exists() and "comments" not in path} == set()
 

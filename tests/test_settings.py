@@ -1,8 +1,10 @@
 """Tests for the settings."""
 
+import os
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from pydantic import SecretBytes, ValidationError
@@ -13,7 +15,7 @@ from adapters.http.dependencies import DEFAULT_IDEMPOTENCY_RETENTION
 from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
 from adapters.http.middleware.request_limits import MAX_CONCURRENT_REQUESTS, HeaderLimits, RequestLimits
 from adapters.postgres.pool import DatabaseOptions
-from adapters.settings import Settings, SettingsError, database_url, load_settings, variable
+from adapters.settings import Settings, SettingsError, database_url, load_settings, parse_database_url, variable
 from application.transactions import RetryPolicy
 
 URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
@@ -122,39 +124,61 @@ INVALID = [
 ]
 
 
-def problems_of(environment: dict[str, str]) -> list[str]:
+class Load(Protocol):
+    def __call__(self, environment: Mapping[str, str], **arguments: str) -> Settings: ...
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
+    """A function that loads the settings of an environment, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith(("HEXAPOST_", "DATABASE_URL")):
+            monkeypatch.delenv(name)
+
+    def run(environment: Mapping[str, str], **arguments: str) -> Settings:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            return load_settings(**arguments)
+
+    return run
+
+
+def problems_of(load: Load, environment: dict[str, str]) -> list[str]:
     """Return the problems of an invalid environment."""
     with pytest.raises(SettingsError) as raised:
-        load_settings(environment)
+        load(environment)
     assert str(raised.value).splitlines() == raised.value.errors
     assert raised.value.__cause__ is None
     return raised.value.errors
 
 
-def test_settings_have_defaults_and_ignore_other_variables() -> None:
-    settings = load_settings({"PATH": "/bin", "PORT": "9", "hexapost_port": "x", "DATABASE_URL": ""})
-    assert settings == Settings()
+def test_settings_have_defaults_and_ignore_other_variables(load: Load, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=10\nhexapost_host=x\n")
+    settings = load({"PATH": "/bin", "PORT": "9", "hexapost_port": "x", "DATABASE_URL": ""})
+    assert dict(settings) == dict(Settings())
     assert (settings.database_url, settings.host, settings.port) == (None, "127.0.0.1", 8000)
     assert (settings.db_pool_size, settings.db_prepared_statements, settings.cursor_secret) == (10, True, None)
     assert all(field.description for field in Settings.model_fields.values())
 
 
 @pytest.mark.parametrize(("field", "text", "value"), VALID)
-def test_valid_setting_is_converted(field: str, text: str, value: object) -> None:
-    settings = load_settings({variable(field): text})
+def test_valid_setting_is_converted(load: Load, field: str, text: str, value: object) -> None:
+    settings = load({variable(field): text})
     assert getattr(settings, field) == value
     assert type(getattr(settings, field)) is type(value)
 
 
 def test_samples_cover_every_setting() -> None:
-    assert {field for field, *_ in VALID} == set(Settings.model_fields)
-    assert {field for field, *_ in INVALID} | {"state_directory"} == set(Settings.model_fields)
+    assert {field for field, *_ in VALID} | {"secrets_directory"} == set(Settings.model_fields)
+    assert {field for field, *_ in INVALID} | {"state_directory", "secrets_directory"} == set(Settings.model_fields)
 
 
 @pytest.mark.parametrize(("field", "text"), INVALID)
-def test_invalid_setting_raises_without_its_value(field: str, text: str) -> None:
+def test_invalid_setting_raises_without_its_value(load: Load, field: str, text: str) -> None:
     name = variable(field)
-    (problem,) = problems_of({name: text})
+    (problem,) = problems_of(load, {name: text})
     assert problem.startswith(f"{name}: ")
     assert len(problem) > len(name) + 10
     assert len(text) < 4 or text not in problem
@@ -178,32 +202,117 @@ def test_invalid_setting_raises_without_its_value(field: str, text: str) -> None
         ("HEXAPOST_API_KEY_PEPPERS", f"3:{SECRET},3:{SECRET}", "version 3 must appear only once"),
     ],
 )
-def test_invalid_setting_has_a_specific_message(name: str, text: str, problem: str) -> None:
-    assert problems_of({name: text}) == [f"{name}: {problem}"]
+def test_invalid_setting_has_a_specific_message(load: Load, name: str, text: str, problem: str) -> None:
+    assert problems_of(load, {name: text}) == [f"{name}: {problem}"]
 
 
-def test_settings_are_immutable_and_hide_secrets() -> None:
+SOURCES = ["argument", "environment", ".env", "_FILE", "secrets directory"]
+
+
+@pytest.mark.parametrize("first", SOURCES)
+def test_setting_comes_from_first_source(load: Load, tmp_path: Path, first: str) -> None:
+    given = SOURCES[SOURCES.index(first) :]
+    if first in {"environment", ".env"}:
+        given.remove("_FILE")  # an error together with these
+    values = {source: str(number) for number, source in enumerate(SOURCES, 1)}
+    environment = {"HEXAPOST_SECRETS_DIRECTORY": str(tmp_path / "secrets")}
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "HEXAPOST_PORT").write_text(values["secrets directory"])
+    if "environment" in given:
+        environment["HEXAPOST_PORT"] = values["environment"]
+    if ".env" in given:
+        (tmp_path / ".env").write_text(f"HEXAPOST_PORT={values['.env']}\n")
+    if "_FILE" in given:
+        (tmp_path / "port").write_text(values["_FILE"])
+        environment["HEXAPOST_PORT_FILE"] = "port"
+    arguments = {"port": values["argument"]} if first == "argument" else {}
+    assert load(environment, **arguments).port == int(values[first])
+
+
+def test_every_setting_can_come_from_a_file(load: Load, tmp_path: Path) -> None:
+    samples = {field: (text, value) for field, text, value in VALID if "\udcff" not in text}
+    for field, (text, _) in samples.items():
+        (tmp_path / field).write_text(f"{text}\n")
+    (tmp_path / ".env").write_text("".join(f"{variable(field)}_FILE={field}\n" for field in samples))
+    settings = load({})
+    assert {field: getattr(settings, field) for field in samples} == {
+        field: value for field, (_, value) in samples.items()
+    }
+
+
+@pytest.mark.parametrize("content", [f"{SECRET}\n", SECRET, f" {SECRET}\r\n\n"])
+def test_setting_file_loses_only_one_newline(load: Load, tmp_path: Path, content: str) -> None:
+    (tmp_path / "secret").write_bytes(content.encode())
+    settings = load({"HEXAPOST_CURSOR_SECRET_FILE": str(tmp_path / "secret")})
+    assert settings.cursor_secret == SecretBytes(content.removesuffix("\n").encode())
+
+
+def test_secrets_directory_ignores_other_files(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "secrets" / "..data").mkdir(parents=True)
+    (tmp_path / "secrets" / "README").touch()
+    (tmp_path / "secrets" / "DATABASE_URL").write_text(URL)
+    (tmp_path / ".env").write_text("HEXAPOST_SECRETS_DIRECTORY=secrets\n")
+    assert load({}).database_url == make_url(URL)
+
+
+def test_invalid_names_and_files_are_reported_together(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "secrets" / "HEXAPOST_PORT").mkdir(parents=True)
+    for name in ("HEXAPOST_HSOT", "HEXAPOST_WORKERS_FILE"):
+        (tmp_path / "secrets" / name).touch()
+    (tmp_path / "secret").write_text("h1dden")
+    (tmp_path / ".env").write_text("HEXAPOST_LOG_LEVLE=h1dden\nHEXAPOST_RATE_LIMIT_FILE=h1dden\nDATABASE_URL=h1dden\n")
+    environment = {
+        "DATABASE_URL_FILE": "h1dden",
+        "HEXAPOST_CURSOR_SECRET_FILE": "secret",
+        "HEXAPOST_SECRETS_DIRECTORY": "secrets",
+        "HEXAPOST_SECRETS_DIRECTORY_FILE": "h1dden",
+    }
+    assert sorted(problems_of(load, environment)) == [
+        "DATABASE_URL: must not be set together with DATABASE_URL_FILE",
+        "HEXAPOST_CURSOR_SECRET: must be at least 32 bytes long",
+        "HEXAPOST_HSOT: unknown setting. Did you mean HEXAPOST_HOST?",
+        "HEXAPOST_LOG_LEVLE: unknown setting. Did you mean HEXAPOST_LOG_LEVEL?",
+        "HEXAPOST_PORT: its file in HEXAPOST_SECRETS_DIRECTORY cannot be read: is a directory",
+        "HEXAPOST_RATE_LIMIT: its file in HEXAPOST_RATE_LIMIT_FILE cannot be read: no such file or directory",
+        "HEXAPOST_SECRETS_DIRECTORY_FILE: unknown setting. Did you mean HEXAPOST_SECRETS_DIRECTORY?",
+        "HEXAPOST_WORKERS_FILE: unknown setting. Did you mean HEXAPOST_WORKERS?",
+    ]
+
+
+def test_missing_secrets_directory_is_an_error(load: Load) -> None:
+    problem = "HEXAPOST_SECRETS_DIRECTORY: cannot be read: no such file or directory"
+    assert problems_of(load, {"HEXAPOST_SECRETS_DIRECTORY": "h1dden"}) == [problem]
+
+
+def test_unreadable_dotenv_file_is_one_error(load: Load, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"HEXAPOST_PORT=\xff\n")
+    assert problems_of(load, {"HEXAPOST_PROT": "1"}) == [".env: cannot be read: invalid text"]
+
+
+def test_empty_variable_hides_setting_file(load: Load, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL_FILE=h1dden\n")
+    assert load({"DATABASE_URL": ""}).database_url is None
+    assert load({"DATABASE_URL": URL, "DATABASE_URL_FILE": ""}).database_url == make_url(URL)
+
+
+def test_settings_are_immutable_and_hide_secrets(load: Load) -> None:
     peppers = f"2:{SECRET},1:{OTHER}"
-    settings = load_settings(
-        {"DATABASE_URL": URL, "HEXAPOST_CURSOR_SECRET": SECRET, "HEXAPOST_API_KEY_PEPPERS": peppers}
-    )
+    settings = load({"DATABASE_URL": URL, "HEXAPOST_CURSOR_SECRET": SECRET, "HEXAPOST_API_KEY_PEPPERS": peppers})
     with pytest.raises(ValidationError):
         settings.port = 1  # type: ignore[misc]
     for text in (repr(settings), str(settings), settings.model_dump_json(exclude={"database_url"})):
         assert "s3cret" not in text
         assert SECRET not in text
         assert OTHER not in text
-    assert Settings.model_validate(dict(settings)) == settings
+    assert dict(Settings.model_validate(dict(settings))) == dict(settings)
 
 
 def test_database_url_accepts_socket_directory() -> None:
-    url = load_settings(
-        {"DATABASE_URL": "postgresql://ada:p%40ss%25@/posts?host=%2Ftmp%2Fa+b%2550&port=5433"}
-    ).database_url
-    assert url is not None
+    url = parse_database_url("postgresql://ada:p%40ss%25@/posts?host=%2Ftmp%2Fa+b%2550&port=5433")
     assert (url.password, url.host, dict(url.query)) == ("p@ss%", None, {"host": "/tmp/a b%50", "port": "5433"})  # noqa: S108 - a sample
 
 
+@pytest.mark.usefixtures("load")
 def test_database_url_function_returns_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", URL)
     assert database_url() == URL

@@ -13,7 +13,7 @@ from sqlalchemy import URL, make_url
 from adapters.cli.arguments import UsageError
 from adapters.cli.console import print_error, print_status
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from adapters.settings import DATABASE_URL, EXAMPLE_URL, Settings, SettingsError
+from adapters.settings import DATABASE_URL, EXAMPLE_URL, FILE_SUFFIX, Settings, SettingsError
 
 CHECK_INTERVAL_SECONDS = 1.0
 
@@ -40,6 +40,12 @@ def selected_database(
         raise SettingsError(
             [f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}. Or pass --embedded to start a local PostgreSQL."]
         )
+
+
+def environment_with(url: URL) -> dict[str, str]:
+    """Return the environment with this URL of the database, for a child process."""
+    # The empty variable overrides one in `.env`.
+    return os.environ | {DATABASE_URL: url.render_as_string(hide_password=False), DATABASE_URL + FILE_SUFFIX: ""}
 
 
 @contextmanager
@@ -71,5 +77,4 @@ def run_command(settings: Settings, options: argparse.Namespace) -> int:
     if not command:
         raise UsageError("usage: hexapost with-database [--embedded] -- COMMAND [ARG ...]")
     with selected_database(settings, embedded=options.embedded) as url:
-        environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
-        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - the command of the user
+        return subprocess.run(command, env=environment_with(url), check=False).returncode  # noqa: S603 - the command of the user

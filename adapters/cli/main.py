@@ -1,7 +1,6 @@
 """The `hexapost` command: runs a subcommand and prints its errors."""
 
 import argparse
-import os
 import pkgutil
 import signal
 import sys
@@ -12,7 +11,7 @@ from adapters.cli.arguments import UsageError, build_parser
 from adapters.cli.console import discard_unwritten_output, print_error
 from adapters.cli.database import DatabaseNotReadyError
 from adapters.embedded import EmbeddedPostgresError
-from adapters.settings import Settings, SettingsError, load_settings, variable
+from adapters.settings import Settings, SettingsError, load_settings
 from application.ports import TransientStorageError
 
 FAILED = 1
@@ -31,7 +30,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
-        settings = load_settings(os.environ | _overrides(options))
+        settings = load_settings(**_overrides(options))
         # Imported late, because the libraries of the other commands take a second to load.
         run: Callable[[Settings, argparse.Namespace], int] = pkgutil.resolve_name(options.run)
         return run(settings, options)
@@ -47,9 +46,9 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, str]:
-    """Return the variables that arguments override."""
+    """Return the settings that arguments override."""
     given = {name: getattr(options, name, None) for name in ("host", "port", "workers")}
-    return {variable(name): value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _exit_on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler

@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import os
 from collections.abc import Mapping
 
 import structlog
 from sqlalchemy import URL
 
 from adapters.cli.console import make_streams_nonblocking, print_error
-from adapters.cli.database import selected_database
+from adapters.cli.database import environment_with, selected_database
 from adapters.cli.dev_admin_key import ensure_admin_key_header
 from adapters.cli.maintenance import check_readiness
 from adapters.cli.migrate import apply_migrations
@@ -20,7 +19,7 @@ from adapters.postgres.schema.readiness import SCHEMA_AHEAD
 from adapters.server.supervisor import Supervisor
 from adapters.server.uvicorn_server import Server, create_server, print_startup_hint
 from adapters.server.worker_process import Worker, create_listen_sockets, exit_with_parent
-from adapters.settings import DATABASE_URL, Settings
+from adapters.settings import Settings
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -60,7 +59,6 @@ def _serve(settings: Settings, url: URL, header: str | None) -> int:
 
 
 def _supervise(settings: Settings, url: URL, header: str | None) -> int:
-    environment = os.environ | {DATABASE_URL: url.render_as_string(hide_password=False)}
     # Create the secrets before several workers need them.
     cursor_secret(settings)
     key_peppers(settings)
@@ -72,4 +70,4 @@ def _supervise(settings: Settings, url: URL, header: str | None) -> int:
         return await supervisor.run(lambda: print_startup_hint((host, port), header))
 
     with temporary_multiproc_dir() as shared:
-        return asyncio.run(supervise({**environment, **shared}))
+        return asyncio.run(supervise({**environment_with(url), **shared}))

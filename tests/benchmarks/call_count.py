@@ -21,10 +21,9 @@ from sqlalchemy import URL
 
 from adapters.observability.logging import configure_logs
 from adapters.server.uvicorn_server import Server, create_server
-from adapters.settings import load_settings
+from adapters.settings import Settings
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
-from tests.cli.support import rendered
 from tests.support.benchmark_server import ROOT, benchmark_databases, install_shutdown_handler
 
 OWN_DIRECTORIES = tuple(f"{ROOT / name}/" for name in ("domain", "application", "adapters"))
@@ -58,9 +57,9 @@ def main() -> int:
 
 async def count_calls(database: URL, directory: str) -> dict[str, Calls]:
     """Return the calls of each request."""
-    environment = {"DATABASE_URL": rendered(database), "HEXAPOST_PORT": "0", "HEXAPOST_STATE_DIRECTORY": directory}
+    settings = Settings(database_url=database, port=0, state_directory=Path(directory))
     started: asyncio.Queue[Server] = asyncio.Queue()
-    serving = asyncio.create_task(create_server(load_settings(environment), started.put).serve())
+    serving = asyncio.create_task(create_server(settings, started.put).serve())
     server = await started.get()
     container = server.container
     user = await container.users().create(SYSTEM_PRINCIPAL, email="ada@example.org")

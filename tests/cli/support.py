@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psycopg
 from sqlalchemy import URL
@@ -63,7 +64,8 @@ def terminate_waiting(admin: psycopg.Connection[Any]) -> int:
 
 def create_api_key(directory: Path, **variables: str) -> str:
     """Create an API key with all scopes, as `hexapost keys create` in this directory and environment does."""
-    settings = load_settings(variables)
+    with mock.patch.dict(os.environ, environment(**variables), clear=True):
+        settings = load_settings()
     settings = settings.model_copy(update={"state_directory": directory / settings.state_directory})
     url = settings.database_url
     assert url is not None

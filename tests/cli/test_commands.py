@@ -16,7 +16,7 @@ from adapters.cli import migrate, serve
 from adapters.cli.database import DatabaseNotReadyError
 from adapters.cli.maintenance import inspect_database
 from adapters.cli.secret_files import key_peppers, load_or_create_secret
-from adapters.settings import Settings, load_settings
+from adapters.settings import Settings
 from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
 from tests.cli.conftest import Hexapost
@@ -135,7 +135,7 @@ def test_migrate_reports_a_failed_revision(database: URL, monkeypatch: pytest.Mo
 
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
-    settings = load_settings({})
+    settings = Settings()
     ready = {"database": (True, "reachable"), "migrations": (True, "current")}
     assert asyncio.run(inspect_database(database, settings)) == (ready, [])
     _, lines = asyncio.run(inspect_database(unmigrated, settings))
@@ -146,7 +146,7 @@ def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
 def test_check_lists_no_revisions_when_unreachable() -> None:
     url = URL.create("postgresql+asyncpg", "x", database="x", query={"host": "/nowhere/at/all"})
     unreachable = {"database": (False, "unreachable"), "migrations": (False, "unknown")}
-    assert asyncio.run(inspect_database(url, load_settings({}))) == (unreachable, [])
+    assert asyncio.run(inspect_database(url, Settings())) == (unreachable, [])
 
 
 def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: URL, tmp_path: Path) -> None:
@@ -219,6 +219,6 @@ def test_peppers_come_from_environment_or_file(tmp_path: Path) -> None:
     assert hashed == PepperSet({1: (tmp_path / "key.pepper").read_bytes()}).hash("a key")
     assert (tmp_path / "key.pepper").stat().st_mode & 0o777 == 0o600
     variable = f"2:{'x' * 32},1:{(tmp_path / 'key.pepper').read_text()}"
-    from_environment = key_peppers(load_settings({"HEXAPOST_API_KEY_PEPPERS": variable}))
+    from_environment = key_peppers(Settings.model_validate({"api_key_peppers": variable}))
     assert from_environment.verify("a key", hashed)
     assert from_environment.hash("a key") == PepperSet({2: b"x" * 32}).hash("a key")
