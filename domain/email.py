@@ -1,12 +1,14 @@
 """E-mail addresses: validation and normalization.
 
 An address has the dot-atom form of RFC 5322 section 3.4.1 with the international characters of RFC 6531. Its domain
-name has at least two labels (RFC 1035, RFC 3490). Display names, comments, quoted local parts and address literals are
+name has at least two labels (RFC 1035, IDNA 2008). Display names, comments, quoted local parts and address literals are
 rejected.
 """
 
 import re
 import unicodedata
+
+import idna
 
 from domain.errors import FieldValidationError
 
@@ -35,16 +37,18 @@ def validate_email(text: str) -> str:
 def normalize_email(text: str) -> str:
     """Return the canonical form of an address, which is the same for all spellings of a mailbox.
 
-    The local part is normalized by NFKC (Unicode Annex 15) and case folding, the domain to its ASCII form (IDNA, RFC
-    3490). Raises FieldValidationError if the text is not a valid address.
+    The local part is normalized by NFKC (Unicode Annex 15) and case folding, the domain to its ASCII form (Unicode
+    Technical Standard 46, non-transitional). Raises FieldValidationError if the text is not a valid address.
     """
-    local_part = text.rpartition("@")[0]
-    folded = text.lower() if text.isascii() else _fold(text)
-    folded_local_part, _, folded_domain = folded.rpartition("@")
-    try:
-        domain = folded_domain.encode("idna").decode().lower()
-    except UnicodeError:
-        domain = ""
+    local_part, _, domain = text.rpartition("@")
+    folded_local_part = local_part.lower() if local_part.isascii() else _fold(local_part)
+    domain = domain.lower()
+    if not domain.isascii() or "xn--" in domain:
+        # Python's codec `idna` implements IDNA 2003, which maps the different domains faß.de and fass.de to one.
+        try:
+            domain = idna.encode(domain, uts46=True).decode()
+        except idna.IDNAError:
+            domain = ""
     if (
         not text.isprintable()
         or _IGNORABLE.search(text)
