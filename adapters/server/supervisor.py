@@ -1,8 +1,10 @@
 """The supervisor of `hexapost serve --workers N`: keeps N workers running, and replaces them one by one on SIGHUP.
 
 The supervisor listens and does not accept connections. All workers share its socket, so that a connection in the
-backlog is not lost when one of them ends. uvicorn's supervisor lost 3 of 5,467 requests in three rolling restarts, and
-its workers outlived a killed parent. This one lost 0 of 6,956.
+backlog is not lost when one of them ends.
+
+It exists because uvicorn's own supervisor (`uvicorn --workers`, SIGHUP) lost 3 of 5,467 requests in three rolling
+restarts, and its workers outlived a killed parent. This one lost 0 of 6,956.
 """
 
 import asyncio

@@ -1,6 +1,10 @@
 """HTTP/1.1 connections: uvicorn's httptools protocol with limits, and with correct handling of upgrade requests.
 
-uvicorn accepts a request line and headers of 500 kB, and waits for them forever. A request that cannot be parsed
+uvicorn accepts a request line and headers of 500 kB, waits for them forever, and has no setting for either. It has no
+public hook at this place, so this module subclasses its protocol. pyproject.toml limits the versions of uvicorn and
+httptools, and tests/http/test_uvicorn_interface.py names what a later version changes.
+
+A request that cannot be parsed
 becomes a rejected request. It passes through the application in its order, so that its response is a
 problem document with a request ID, and the access log contains it. Then the connection is closed.
 
