@@ -5,8 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from adapters.cli.arguments import build_parser
+from adapters.cli.main import app
 from adapters.clock import new_id, utc_now
 from adapters.memory.unit_of_work import InMemoryStorage
 from adapters.settings import Settings, variable
@@ -53,7 +55,10 @@ async def test_architecture_example_passes() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_documented_command_has_valid_arguments(command: str) -> None:
     arguments = shlex.split(command.partition(" > ")[0], comments=True)
-    assert build_parser().parse_args(arguments).run
+    parser = get_command(app)
+    while isinstance(parser, TyperGroup):
+        parser = parser.commands[arguments.pop(0)]
+    parser.make_context("hexapost", arguments)  # raises TyperException for invalid arguments
 
 
 def test_docs_list_each_drill() -> None:

@@ -1,41 +1,41 @@
-"""Selects the database of a command: DATABASE_URL or the embedded one. Runs `hexapost with-database`."""
+"""The database of a command: DATABASE_URL or the embedded one, and the use cases of the service on it."""
 
-import argparse
 import os
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Event, Thread
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy import URL, make_url
+from typer import TyperException
 
-from adapters.cli.arguments import UsageError
-from adapters.cli.console import print_error, print_status
-from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from adapters.settings import DATABASE_URL, EXAMPLE_URL, FILE_SUFFIX, Settings, SettingsError
+from adapters.cli.console import print_status
+from adapters.container import Container
+from adapters.embedded import EmbeddedPostgres
+from adapters.postgres.schema.pending import pending_revisions
+from adapters.postgres.schema.readiness import readiness
+from adapters.settings import DATABASE_URL, EXAMPLE_URL, FILE_SUFFIX, Settings, SettingsError, load_settings
+from application.api_key_tokens import PepperSet
+from application.ports import TransientStorageError
 
-CHECK_INTERVAL_SECONDS = 1.0
-
-
-class DatabaseNotReadyError(Exception):
-    """The database is not ready for this release."""
+NO_PEPPERS = PepperSet({})
+"""For commands that neither create nor verify API keys."""
 
 
 @contextmanager
 def selected_database(
-    settings: Settings, *, embedded: bool, report: Callable[[str], None] = print_status
-) -> Iterator[URL]:
-    """Yield the URL of the database. An embedded one runs until the block ends. `report` gets a line for each step.
+    settings: Settings | None = None, *, embedded: bool, report: Callable[[str], None] = print_status
+) -> Iterator[tuple[Settings, URL]]:
+    """Yield the settings and the URL of the database. An embedded one runs until the block ends.
 
-    Raises SettingsError without DATABASE_URL and --embedded, and EmbeddedPostgresError if the start fails.
+    `report` gets a line for each step. Raises SettingsError for invalid settings or without DATABASE_URL and
+    --embedded, and EmbeddedPostgresError if the start fails.
     """
+    settings = settings or load_settings()
     if settings.database_url is not None:
         report(f"using the database of {DATABASE_URL} at {settings.database_url.host or 'a local socket'}")
-        yield settings.database_url
+        yield settings, settings.database_url
     elif embedded:
-        with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server, _keep_running(server):
-            yield make_url(server.url())
+        with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server, server.keep_running():
+            yield settings, make_url(server.url())
     else:
         raise SettingsError(
             [f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}. Or pass --embedded to start a local PostgreSQL."]
@@ -48,33 +48,38 @@ def environment_with(url: URL) -> dict[str, str]:
     return os.environ | {DATABASE_URL: url.render_as_string(hide_password=False), DATABASE_URL + FILE_SUFFIX: ""}
 
 
-@contextmanager
-def _keep_running(server: EmbeddedPostgres) -> Iterator[None]:
-    """Restart the server if its daemon is killed during the block. If that fails, end this process with SIGTERM."""
-    stopped = Event()
+def service_container(settings: Settings, url: URL, peppers: PepperSet = NO_PEPPERS) -> Container:
+    """Return the object graph of the service. Commands create no cursors."""
+    return Container(settings=settings.model_copy(update={"database_url": url}), cursor_secret=b"", peppers=peppers)
 
-    def restart_loop() -> None:
-        while not stopped.wait(CHECK_INTERVAL_SECONDS):
-            try:
-                server.ensure_running()
-            except (EmbeddedPostgresError, OSError) as error:
-                print_error(f"stopping, because the embedded PostgreSQL cannot be restarted: {error}")
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
 
-    thread = Thread(target=restart_loop, daemon=True)
-    thread.start()
+@asynccontextmanager
+async def open_service(
+    settings: Settings, url: URL, *, peppers: PepperSet = NO_PEPPERS, skip_readiness_check: bool = False
+) -> AsyncIterator[Container]:
+    """Yield the object graph of the service, and close the database when the block ends.
+
+    Raises TyperException if the database is unreachable or older than this release. `skip_readiness_check` skips this
+    check.
+    """
+    container = service_container(settings, url, peppers)
+    database = container.database()
     try:
-        yield
+        components = {} if skip_readiness_check else await readiness(database)
+        for name, (ready, detail) in components.items():
+            if not ready:
+                raise TyperException(f"{name} {detail}")
+        yield container
     finally:
-        stopped.set()
-        thread.join()
+        await database.close()
 
 
-def run_command(settings: Settings, options: argparse.Namespace) -> int:
-    """Run a command with DATABASE_URL set, and return its exit status."""
-    command = options.command[options.command[:1] == ["--"] :]
-    if not command:
-        raise UsageError("usage: hexapost with-database [--embedded] -- COMMAND [ARG ...]")
-    with selected_database(settings, embedded=options.embedded) as url:
-        return subprocess.run(command, env=environment_with(url), check=False).returncode  # noqa: S603 - the command of the user
+async def check_database(settings: Settings, url: URL) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
+    """Return the readiness of each component, and lines about the pending revisions and their locks."""
+    async with open_service(settings, url, skip_readiness_check=True) as container:
+        components = await readiness(container.database())
+        try:
+            pending = await pending_revisions(container.database())
+        except TransientStorageError:
+            return components, []  # the readiness contains the cause
+        return components, [line for revision in pending for line in revision.lines()]

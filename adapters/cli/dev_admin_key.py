@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from adapters.cli.console import print_error, print_status
-from adapters.cli.secret_files import atomic_write, key_peppers
-from adapters.cli.service_context import open_service
+from adapters.cli.database import open_service
+from adapters.secret_files import atomic_write, key_peppers
 from adapters.settings import Settings
 from application.api_key_tokens import parse_api_key_id
 from application.api_keys import ApiKeyService

@@ -1,59 +1,91 @@
-"""The `hexapost` command: runs a subcommand and prints its errors."""
+"""The `hexapost` command: runs a subcommand and prints its errors, each in one line.
 
-import argparse
-import pkgutil
+The modules of the subcommands import most libraries inside functions, because these take a second to load.
+"""
+
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import metadata
 from types import FrameType
+from typing import Annotated
 
-from adapters.cli.arguments import UsageError, build_parser
-from adapters.cli.console import discard_unwritten_output, print_error
-from adapters.cli.database import DatabaseNotReadyError
-from adapters.embedded import EmbeddedPostgresError
-from adapters.settings import Settings, SettingsError, load_settings
-from application.ports import TransientStorageError
+from typer import Exit, Option, Typer, TyperException
+from typer.main import get_command
+
+from adapters.cli import keys, maintenance, serve
+from adapters.cli.arguments import remove_values
+from adapters.cli.console import print_error
+from adapters.observability.nonblocking_stream import discard_unwritten_output
 
 FAILED = 1
 USAGE_ERROR = 2
 
+app = Typer(
+    help="Users and posts over REST. Settings come from the environment and from files; see docs/configuration.md.",
+    rich_markup_mode=None,
+)
+app.command("serve")(serve.serve)
+app.command("worker", hidden=True)(serve.work)
+app.command("migrate")(maintenance.migrate)
+app.command("check")(maintenance.check)
+app.add_typer(keys.app, name="keys")
+app.command("purge")(maintenance.purge)
+app.command("with-database", context_settings={"allow_interspersed_args": False})(maintenance.with_database)
+app.command("openapi")(maintenance.openapi)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for success, 1 for failure, 2 for a usage error."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
-        return _run_command(arguments)
+        return get_command(app).main(given, "hexapost", standalone_mode=False) or 0
+    except TyperException as error:
+        print_error(remove_values(error.format_message(), given))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - raised again if it is not expected
+        return _print_expected(error)
     finally:
         discard_unwritten_output()
 
 
-def _run_command(arguments: Sequence[str] | None) -> int:
-    options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
-        settings = load_settings(**_overrides(options))
-        # Imported late, because the libraries of the other commands take a second to load.
-        run: Callable[[Settings, argparse.Namespace], int] = pkgutil.resolve_name(options.run)
-        return run(settings, options)
-    except (SettingsError, UsageError) as error:
-        for line in str(error).splitlines():
+def _print_expected(error: Exception) -> int:
+    """Print an error of the settings or of the environment. Raise any other error again."""
+    from adapters.embedded import EmbeddedPostgresError
+    from adapters.settings import SettingsError
+    from application.ports import TransientStorageError
+    from migrations.runner.lock_retry import MigrationError
+
+    if isinstance(error, SettingsError):
+        for line in error.errors:
             print_error(line)
         return USAGE_ERROR
-    except (EmbeddedPostgresError, DatabaseNotReadyError, TransientStorageError, OSError) as error:
+    if isinstance(error, EmbeddedPostgresError | MigrationError | TransientStorageError | OSError):
         print_error(str(error) or "cannot connect to PostgreSQL. Check DATABASE_URL and the network.")
         return FAILED
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-
-
-def _overrides(options: argparse.Namespace) -> dict[str, str]:
-    """Return the settings that arguments override."""
-    given = {name: getattr(options, name, None) for name in ("host", "port", "workers")}
-    return {name: value for name, value in given.items() if value is not None}
+    raise error
 
 
 def _exit_on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
     # An exception, so that context managers stop child processes.
     raise SystemExit(128 + number)
+
+
+def _print_version(requested: bool) -> None:  # noqa: FBT001 - the interface of typer
+    if requested:
+        print(f"hexapost {metadata.version('hexapost')}")  # noqa: T201 - the result
+        raise Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 if __name__ == "__main__":

@@ -1,68 +1,105 @@
-"""`hexapost check` and `hexapost purge`: check the readiness of a database, and delete expired records."""
+"""The commands of a deployment: `check`, `migrate`, `purge`, `with-database` and `openapi`."""
 
-import argparse
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from sqlalchemy import URL
+from typer import Argument, BadParameter, Option
 
-from adapters.cli.console import print_status
-from adapters.cli.database import selected_database
-from adapters.cli.service_context import open_service
-from adapters.container import Container
-from adapters.postgres.pool import Database
-from adapters.postgres.schema.pending import pending_revisions
-from adapters.postgres.schema.readiness import readiness
-from adapters.settings import Settings
-from application.ports import TransientStorageError
+from adapters.cli.arguments import Embedded
+from adapters.cli.console import print_error, print_status
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 
-def check(settings: Settings, options: argparse.Namespace) -> int:
-    """Print the readiness of each component; return 0 if all are ready. Invalid settings stop the command earlier."""
-    print_status("settings OK")
-    with selected_database(settings, embedded=options.embedded) as url:
-        components, missing = asyncio.run(inspect_database(url, settings))
-    for line in missing:
+def check(*, embedded: Embedded = False) -> int:
+    """Check the settings and the readiness of the database."""
+    from adapters.cli.database import check_database, selected_database
+
+    with selected_database(embedded=embedded) as (settings, url):
+        print_status("settings OK")
+        components, pending = asyncio.run(check_database(settings, url))
+    for line in pending:
         print_status(line)
     for name, (ready, detail) in components.items():
         print_status(f"{name}: {detail}{'' if ready else ' (NOT READY)'}")
     return 0 if all(ready for ready, _ in components.values()) else 1
 
 
-def purge(settings: Settings, options: argparse.Namespace) -> int:
-    """Delete expired records, and print their number."""
-    with selected_database(settings, embedded=options.embedded) as url:
-        purged = asyncio.run(_purge_records(settings, url))
+def migrate(
+    *,
+    phase: Annotated[
+        Literal["expand", "contract"],
+        Option(help="`contract` also removes columns and tables that only older releases need."),
+    ] = "expand",
+    embedded: Embedded = False,
+) -> None:
+    """Apply pending migrations."""
+    from adapters.cli.database import selected_database
+
+    with selected_database(embedded=embedded) as (_, url):
+        apply_migrations(url, phase)
+
+
+def apply_migrations(url: "URL", phase: str = "expand") -> None:
+    """Apply the pending migrations of a phase. Raises MigrationError if one fails."""
+    from adapters.postgres.schema.state import upgrade
+    from migrations.runner.phases import Phase
+
+    upgrade(url, print_status, Phase(phase))
+    print_status("schema is up to date")
+
+
+def purge(*, embedded: Embedded = False) -> None:
+    """Delete expired records, as the service does regularly."""
+    from adapters.cli.database import open_service, selected_database
+
+    async def delete_expired() -> int:
+        async with open_service(settings, url) as container:
+            return await container.retention().purge()
+
+    with selected_database(embedded=embedded) as (settings, url):
+        purged = asyncio.run(delete_expired())
     print_status(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
+
+
+def with_database(
+    command: Annotated[list[str], Argument(metavar="COMMAND", help="The command and its arguments.")],
+    *,
+    embedded: Embedded = False,
+) -> int:
+    """Run a command with DATABASE_URL set."""
+    from adapters.cli.database import environment_with, selected_database
+
+    with selected_database(embedded=embedded) as (_, url):
+        return subprocess.run(command, env=environment_with(url), check=False).returncode  # noqa: S603 - of the user
+
+
+def openapi(
+    *,
+    check: Annotated[Path | None, Option(metavar="FILE", help="Fail if the file differs from the document.")] = None,
+    write: Annotated[Path | None, Option(metavar="FILE", help="Write the document to the file.")] = None,
+) -> int:
+    """Print the OpenAPI document, or compare it with a file."""
+    from adapters.cli.database import service_container
+    from adapters.http.openapi.document import openapi_document
+    from adapters.settings import load_settings, parse_database_url
+
+    if check and write:
+        raise BadParameter("not allowed with --write", param_hint="'--check'")
+    # The document requires an application, which connects to no database.
+    url = parse_database_url("postgresql://localhost/nothing")
+    document = openapi_document(service_container(load_settings(), url).app())
+    if write:
+        write.write_text(document, encoding="utf-8")
+        print_status(f"wrote {write}")
+    elif not check:
+        print(document, end="")  # noqa: T201 - the result of the command
+    elif check.read_text(encoding="utf-8") == document:
+        print_status(f"{check} is up to date")
+    else:
+        print_error(f"{check} differs from the code. Run: hexapost openapi --write {check}")
+        return 1
     return 0
-
-
-async def _purge_records(settings: Settings, url: URL) -> int:
-    async with open_service(settings, url) as container:
-        return await container.retention().purge()
-
-
-async def check_readiness(url: URL, settings: Settings) -> Mapping[str, tuple[bool, str]]:
-    """Return the readiness of the database and its schema."""
-    async with _open_pool(url, settings) as database:
-        return await readiness(database)
-
-
-async def inspect_database(url: URL, settings: Settings) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
-    """Return the readiness, and lines about the pending revisions and their locks."""
-    async with _open_pool(url, settings) as database:
-        components = await readiness(database)
-        try:
-            return components, [line for revision in await pending_revisions(database) for line in revision.lines()]
-        except TransientStorageError:
-            return components, []  # the readiness contains the cause
-
-
-@asynccontextmanager
-async def _open_pool(url: URL, settings: Settings) -> AsyncIterator[Database]:
-    database = Database(url, Container(settings=settings).database_options())
-    try:
-        yield database
-    finally:
-        await database.close()

@@ -1,73 +1,90 @@
-"""`hexapost serve`: serves the API in one or several processes."""
+"""`hexapost serve`, and the command of its worker processes."""
 
-import argparse
 import asyncio
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
-from sqlalchemy import URL
+from typer import Option
 
-from adapters.cli.console import make_streams_nonblocking, print_error
-from adapters.cli.database import environment_with, selected_database
-from adapters.cli.dev_admin_key import ensure_admin_key_header
-from adapters.cli.maintenance import check_readiness
-from adapters.cli.migrate import apply_migrations
-from adapters.cli.secret_files import cursor_secret, key_peppers
-from adapters.observability.logging import configure_logs
-from adapters.observability.metrics import temporary_multiproc_dir
-from adapters.postgres.schema.readiness import SCHEMA_AHEAD
-from adapters.server.supervisor import Supervisor
-from adapters.server.uvicorn_server import Server, create_server, print_startup_hint
-from adapters.server.worker_process import Worker, create_listen_sockets, exit_with_parent
-from adapters.settings import Settings
+from adapters.cli.arguments import Embedded
+from adapters.cli.console import print_error
+from adapters.observability.nonblocking_stream import make_streams_nonblocking
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from adapters.settings import Settings
 
 
-def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM, then stop all child processes."""
-    if options.exit_with_parent is not None:
-        exit_with_parent(options.exit_with_parent)
+def serve(
+    *,
+    host: Annotated[str | None, Option(help="Address to listen on, overrides HEXAPOST_HOST.")] = None,
+    port: Annotated[str | None, Option(help="Port to listen on, overrides HEXAPOST_PORT.")] = None,
+    workers: Annotated[str | None, Option(help="Number of worker processes, overrides HEXAPOST_WORKERS.")] = None,
+    migrate: Annotated[bool, Option("--migrate", help="Apply pending migrations first.")] = False,
+    create_admin_key: Annotated[
+        bool,
+        Option(
+            "--create-admin-key",
+            help="With the embedded database, create an API key with all scopes in the state directory and print a "
+            "sample request.",
+        ),
+    ] = False,
+    exit_with_parent: Annotated[
+        int | None, Option(metavar="PID", help="Stop when the parent process ends (Linux).")
+    ] = None,
+    embedded: Embedded = False,
+) -> int:
+    """Serve the API until SIGINT or SIGTERM."""
+    from adapters.cli.database import environment_with, selected_database
+    from adapters.cli.dev_admin_key import ensure_admin_key_header
+    from adapters.cli.maintenance import apply_migrations
+    from adapters.observability.logging import configure_logs
+    from adapters.server.supervisor import supervise
+    from adapters.server.uvicorn_server import serve_in_process
+    from adapters.server.worker_process import exit_with_parent as stop_with_parent
+    from adapters.settings import load_settings
+
+    overrides = {"host": host, "port": port, "workers": workers}
+    settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
+    if exit_with_parent is not None:
+        stop_with_parent(exit_with_parent)
     make_streams_nonblocking()
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    with selected_database(settings, embedded=options.embedded) as url:
-        if options.migrate:
+    with selected_database(settings, embedded=embedded) as (_, url):
+        if migrate:
             apply_migrations(url)
-        if not _is_ready(url, settings):
+        if not _is_ready(settings, url):
             return 1
-        header = ensure_admin_key_header(settings, url) if options.create_admin_key else None
-        return _serve(settings, url, header)
+        header = ensure_admin_key_header(settings, url) if create_admin_key else None
+        if settings.workers > 1:
+            return supervise(settings, environment_with(url), header)
+        return serve_in_process(settings.model_copy(update={"database_url": url}), header)
 
 
-def _is_ready(url: URL, settings: Settings) -> bool:
+def work(
+    *,
+    parent_pid: Annotated[int, Option()],
+    control_fd: Annotated[int, Option()],
+    listen_fd: Annotated[list[int], Option()],
+) -> int:
+    """Serve as a worker process. Only the supervisor runs this command."""
+    from adapters.server.worker import serve_until_stopped
+    from adapters.settings import load_settings
+
+    return serve_until_stopped(load_settings(), parent_pid=parent_pid, control_fd=control_fd, listen_fds=listen_fd)
+
+
+def _is_ready(settings: "Settings", url: "URL") -> bool:
     """Return False if the database is unreachable or its schema is older than this release."""
-    components = asyncio.run(check_readiness(url, settings))
-    for name, (ready, detail) in components.items():
-        if not ready:
-            print_error(f"cannot serve: {name}: {detail}")
-        elif (ready, detail) == SCHEMA_AHEAD:
+    import structlog
+
+    from adapters.cli.database import check_database
+    from adapters.postgres.schema.readiness import SCHEMA_AHEAD
+
+    components, _ = asyncio.run(check_database(settings, url))
+    for name, component in components.items():
+        if not component[0]:
+            print_error(f"cannot serve: {name}: {component[1]}")
+        elif component == SCHEMA_AHEAD:
             structlog.get_logger("hexapost").warning("schema is newer than this release")
     return all(ready for ready, _ in components.values())
-
-
-def _serve(settings: Settings, url: URL, header: str | None) -> int:
-    if settings.workers > 1:
-        return _supervise(settings, url, header)
-
-    async def on_started(server: Server) -> None:
-        print_startup_hint(server.address, header)
-
-    return create_server(settings.model_copy(update={"database_url": url}), on_started).serve_until_signal()
-
-
-def _supervise(settings: Settings, url: URL, header: str | None) -> int:
-    # Create the secrets before several workers need them.
-    cursor_secret(settings)
-    key_peppers(settings)
-    sockets = create_listen_sockets(settings.host, settings.port)
-    host, port = sockets[0].getsockname()[:2]
-
-    async def supervise(variables: Mapping[str, str]) -> int:
-        supervisor = Supervisor(settings.workers, lambda: Worker.start(sockets, variables), sockets)
-        return await supervisor.run(lambda: print_startup_hint((host, port), header))
-
-    with temporary_multiproc_dir() as shared:
-        return asyncio.run(supervise({**environment_with(url), **shared}))

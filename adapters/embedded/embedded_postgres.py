@@ -3,9 +3,10 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from adapters.embedded.server_daemon import read_state, start_daemon
 
 START_TIMEOUT_SECONDS = 180
 STOP_TIMEOUT_SECONDS = 60
+CHECK_INTERVAL_SECONDS = 1.0
 
 
 class EmbeddedPostgres:
@@ -106,6 +108,28 @@ class EmbeddedPostgres:
                 time.sleep(POLL_SECONDS)
             error = self._paths.daemon_log.read_text("utf-8", errors="replace").strip()
             raise EmbeddedPostgresError(error or f"PostgreSQL in {self._paths.directory} did not become ready.")
+
+    @contextmanager
+    def keep_running(self) -> Iterator[None]:
+        """Restart the server if its daemon is killed during the block. If that fails, end this process with SIGTERM."""
+        stopped = Event()
+
+        def restart_loop() -> None:
+            while not stopped.wait(CHECK_INTERVAL_SECONDS):
+                try:
+                    self.ensure_running()
+                except (EmbeddedPostgresError, OSError) as error:
+                    self._report(f"stopping, because the embedded PostgreSQL cannot be restarted: {error}")
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
+
+        thread = Thread(target=restart_loop, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
 
     def stop(self) -> None:
         """Stop using the server. Without other clients, stop it and wait for its end."""

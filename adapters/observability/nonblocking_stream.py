@@ -2,6 +2,7 @@
 
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 """Buffered characters: about 6,000 log lines of requests. The thread can hold the same amount again."""
 RETRY_INTERVAL_SECONDS = 0.01
 """The interval at which the thread writes. A wake-up per line would cost more than the line."""
+FLUSH_TIMEOUT_SECONDS = 1.0
+"""The time limit for writing the remaining output at exit."""
 
 
 class NonBlockingStream:
@@ -130,6 +133,28 @@ class NonBlockingStream:
             lost, self._dropped = self._dropped, 0
         if lost and self.on_dropped is not None:
             self.on_dropped(lost)
+
+
+def make_streams_nonblocking() -> None:
+    """Make standard output and error non-blocking, so that a stalled terminal or log does not stop the service."""
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, NonBlockingStream(getattr(sys, name)))
+
+
+def discard_unwritten_output() -> None:
+    """Write the buffered output for at most FLUSH_TIMEOUT_SECONDS, and discard the rest.
+
+    Otherwise Python tries to write the rest at exit, and fails with status 120.
+    """
+    due = time.monotonic() + FLUSH_TIMEOUT_SECONDS
+    for name in ("stdout", "stderr"):
+        if isinstance(lines := getattr(sys, name), NonBlockingStream):
+            lines.close(max(0.0, due - time.monotonic()))
+            setattr(sys, name, lines.stream)
+        try:
+            getattr(sys, name).flush()
+        except (AttributeError, OSError, ValueError):  # absent, broken or closed
+            setattr(sys, name, None)
 
 
 def _has_file(stream: TextIO | None) -> bool:

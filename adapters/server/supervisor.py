@@ -11,11 +11,15 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
-from adapters.server.worker_process import Worker
+from adapters.observability.metrics import temporary_multiproc_dir
+from adapters.secret_files import cursor_secret, key_peppers
+from adapters.server.uvicorn_server import print_startup_hint
+from adapters.server.worker_process import Worker, create_listen_sockets
+from adapters.settings import Settings
 
 RESTART_BACKOFF_SECONDS = (0.05, 1.0)
 """The minimum and the maximum delay before a worker is replaced."""
@@ -23,6 +27,22 @@ STABLE_AFTER_SECONDS = 10.0
 """A worker that was ready for this long resets the delay."""
 MAX_START_FAILURES = 3
 """Consecutive failed starts without any ready worker, after which the supervisor exits."""
+
+
+def supervise(settings: Settings, environment: Mapping[str, str], header: str | None) -> int:
+    """Serve with several workers in this environment until SIGINT or SIGTERM, and return the exit status."""
+    # Create the secrets before several workers need them.
+    cursor_secret(settings)
+    key_peppers(settings)
+    sockets = create_listen_sockets(settings.host, settings.port)
+    host, port = sockets[0].getsockname()[:2]
+
+    async def run(variables: Mapping[str, str]) -> int:
+        supervisor = Supervisor(settings.workers, lambda: Worker.start(sockets, variables), sockets)
+        return await supervisor.run(lambda: print_startup_hint((host, port), header))
+
+    with temporary_multiproc_dir() as shared:
+        return asyncio.run(run({**environment, **shared}))
 
 
 class Supervisor:

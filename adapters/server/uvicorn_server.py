@@ -10,9 +10,9 @@ from functools import partial
 import uvicorn
 
 from adapters.cli.console import print_status
-from adapters.cli.secret_files import cursor_secret, key_peppers
 from adapters.container import Container
 from adapters.observability.metrics import multiproc_dir
+from adapters.secret_files import cursor_secret, key_peppers
 from adapters.settings import Settings
 
 DRAIN_TIMEOUT_SECONDS = 10
@@ -54,6 +54,15 @@ def create_server(settings: Settings, on_started: Started) -> "Server":
         timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS,
     )
     return Server(config, container, on_started)
+
+
+def serve_in_process(settings: Settings, header: str | None) -> int:
+    """Serve in this process until SIGINT or SIGTERM, and return the exit status. `header` is for a sample request."""
+
+    async def on_started(server: Server) -> None:
+        print_startup_hint(server.address, header)
+
+    return create_server(settings, on_started).serve_until_signal()
 
 
 def print_startup_hint(address: tuple[str, int], header: str | None) -> None:

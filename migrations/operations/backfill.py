@@ -30,7 +30,7 @@ _ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_
 
 
 class Progress:
-    """Reports the progress of one run toward an estimated number of rows, every ten seconds."""
+    """Reports the rows, the rate and the remaining time of one run every ten seconds. The total is an estimate."""
 
     def __init__(self, report: Callable[[str], None], title: str, estimate: int, *, start: int) -> None:
         self._report = report
@@ -47,7 +47,9 @@ class Progress:
         if now - self._reported >= REPORT_INTERVAL_SECONDS:
             self._reported = now
             rate = (rows - self._start) / (now - self._started)
-            self._report(f"{self._title}: {rows:,} rows of about {max(rows, self._estimate):,}, {rate:,.0f}/s")
+            text = f"{self._title}: {rows:,} rows of about {max(rows, self._estimate):,}, {rate:,.0f}/s"
+            left = (self._estimate - rows) / rate if rate else 0
+            self._report(f"{text}, about {left:,.0f} s left" if left > 0 else text)
 
     def finish(self, rows: int) -> None:
         """Report the total."""

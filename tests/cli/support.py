@@ -20,8 +20,8 @@ from unittest import mock
 import psycopg
 from sqlalchemy import URL
 
-from adapters.cli.secret_files import key_peppers
-from adapters.cli.service_context import open_service
+from adapters.cli.database import open_service
+from adapters.secret_files import key_peppers
 from adapters.settings import load_settings
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope

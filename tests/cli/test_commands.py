@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import URL
 from structlog.testing import capture_logs
 
-from adapters.cli import migrate, serve
-from adapters.cli.database import DatabaseNotReadyError
-from adapters.cli.maintenance import inspect_database
-from adapters.cli.secret_files import key_peppers, load_or_create_secret
+from adapters.cli import serve
+from adapters.cli.database import check_database
+from adapters.postgres.schema import state
+from adapters.secret_files import key_peppers, load_or_create_secret
 from adapters.settings import Settings
 from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
@@ -87,7 +87,7 @@ def test_command_returns_1_when_schema_is_outdated(
 def test_serve_warns_when_schema_is_newer(scratch: URL) -> None:
     queried(scratch, "UPDATE alembic_version SET version_num = 'of_the_future'")
     with capture_logs() as logs:
-        assert serve._is_ready(scratch.set(drivername="postgresql+asyncpg"), Settings())
+        assert serve._is_ready(Settings(), scratch.set(drivername="postgresql+asyncpg"))
     assert logs == [{"event": "schema is newer than this release", "log_level": "warning"}]
 
 
@@ -125,20 +125,22 @@ def test_migrate_applies_revisions_once(hexapost: Hexapost, empty: URL) -> None:
     assert "migrations: current" in after.stdout
 
 
-def test_migrate_reports_a_failed_revision(database: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrate_returns_1_for_a_failed_revision(
+    hexapost: Hexapost, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise MigrationError("adding constraint x: no lock")
 
-    monkeypatch.setattr(migrate, "upgrade", fail)
-    with pytest.raises(DatabaseNotReadyError, match="adding constraint x: no lock"):
-        migrate.apply_migrations(database)
+    monkeypatch.setattr(state, "upgrade", fail)
+    outcome = hexapost("migrate", DATABASE_URL=rendered(database))
+    assert (outcome.status, outcome.stderr) == (1, "hexapost: adding constraint x: no lock\n")
 
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
     settings = Settings()
     ready = {"database": (True, "reachable"), "migrations": (True, "current")}
-    assert asyncio.run(inspect_database(database, settings)) == (ready, [])
-    _, lines = asyncio.run(inspect_database(unmigrated, settings))
+    assert asyncio.run(check_database(settings, database)) == (ready, [])
+    _, lines = asyncio.run(check_database(settings, unmigrated))
     assert lines[0] == "pending: ccc0279a8e0d: create users and posts (expand)"
     assert any(line.startswith("  SHARE ROW EXCLUSIVE on users: CREATE TABLE api_keys") for line in lines)
 
@@ -146,7 +148,7 @@ def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
 def test_check_lists_no_revisions_when_unreachable() -> None:
     url = URL.create("postgresql+asyncpg", "x", database="x", query={"host": "/nowhere/at/all"})
     unreachable = {"database": (False, "unreachable"), "migrations": (False, "unknown")}
-    assert asyncio.run(inspect_database(url, Settings())) == (unreachable, [])
+    assert asyncio.run(check_database(Settings(), url)) == (unreachable, [])
 
 
 def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: URL, tmp_path: Path) -> None:

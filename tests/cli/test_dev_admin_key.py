@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
-from adapters.cli import service_context
+from adapters.cli import database as cli_database
 from adapters.cli.dev_admin_key import ensure_admin_key_header
-from adapters.cli.secret_files import key_peppers
+from adapters.secret_files import key_peppers
 from adapters.settings import Settings
 from application.api_key_tokens import parse_api_key_id
 from domain.api_keys import Scope
@@ -61,7 +61,7 @@ def starter(tmp_path: Path, database: URL) -> Starter:
 def test_admin_key_is_created_once(
     starter: Starter, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_context, "readiness", None)  # `serve` has checked it already
+    monkeypatch.setattr(cli_database, "readiness", None)  # `serve` has checked it already
     text = starter.start_with_new_key()
     assert starter.path.read_text() == f"{text}\n"
     assert starter.path.stat().st_mode & 0o777 == 0o600

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from migrations.operations.backfill import next_batch_size
+from migrations.operations.backfill import Progress, next_batch_size
 from migrations.operations.checkpoints import _CREATE_TABLE
 from migrations.runner.lock_retry import MigrationError
 from migrations.sql.parser import split_statements
@@ -249,6 +249,22 @@ def test_backfill_shrinks_batches_of_slow_rows(database: RevisedDatabase, batch:
     assert sum(sizes) == 30
     assert max(sizes) <= largest
     assert sizes[2] <= 6, "a row takes 10 ms, so a batch has about 5 rows"
+
+
+def test_progress_reports_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("migrations.operations.backfill.time.monotonic", lambda: now[0])
+    lines: list[str] = []
+    progress = Progress(lines.append, "backfill of users", 5000, start=1000)
+    for now[0], rows in ((9.0, 1500), (10.0, 2000), (20.0, 3000), (30.0, 5000), (40.0, 6000)):
+        progress.update(rows)
+    assert lines == [
+        "backfill of users: continues after 1,000 rows",
+        "backfill of users: 2,000 rows of about 5,000, 100/s, about 30 s left",
+        "backfill of users: 3,000 rows of about 5,000, 100/s, about 20 s left",
+        "backfill of users: 5,000 rows of about 5,000, 133/s",
+        "backfill of users: 6,000 rows of about 6,000, 125/s",
+    ]
 
 
 def test_backfill_batch_counts_scanned_rows(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,102 @@
+"""Tests for the arguments of the `hexapost` command and for its errors."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from tests.cli.conftest import Hexapost
+from tests.cli.support import COMMAND, PATIENCE, environment
+
+SECRET = "hexa_0123456789abcdef"  # noqa: S105 - a sample
+SLOW_LIBRARIES = {"alembic", "asyncpg", "dependency_injector", "fastapi", "pydantic", "rich", "sqlalchemy", "uvicorn"}
+COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "with-database"]
+
+
+def test_version_option_prints_version(hexapost: Hexapost) -> None:
+    outcome = hexapost("--version")
+    assert (outcome.status, outcome.stdout) == (0, f"hexapost {version('hexapost')}\n")
+
+
+def test_help_lists_public_commands(hexapost: Hexapost) -> None:
+    outcome = hexapost("--help")
+    listed = [line.split()[0] for line in outcome.stdout.partition("Commands:\n")[2].splitlines()]
+    assert (outcome.status, sorted(listed)) == (0, COMMANDS)
+    assert "--install-completion" in outcome.stdout
+
+
+def test_help_loads_no_slow_library() -> None:
+    script = f"""
+import sys
+from adapters.cli.main import main
+assert main(["--help"]) == 0
+assert not {SLOW_LIBRARIES} & sys.modules.keys(), {SLOW_LIBRARIES} & sys.modules.keys()
+"""
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_shell_completion_completes_commands() -> None:
+    variables = environment(_HEXAPOST_COMPLETE="complete_bash", COMP_WORDS="hexapost mi", COMP_CWORD="1")
+    done = subprocess.run(  # noqa: S603 - our own command
+        COMMAND, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert (done.stdout.split(), done.stderr) == (["migrate"], "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command."),
+        ([SECRET], "No such command '…'."),
+        (["check", SECRET], "Got unexpected extra argument"),
+        (["check", SECRET, "two\nlines"], "Got unexpected extra argument"),
+        (["serve", "--prot", SECRET], "No such option: --prot"),
+        (["serve", "--port"], "Option '--port' requires an argument."),
+        (["serve", f"--exit-with-parent={SECRET}"], "Invalid value for '--exit-with-parent': "),
+        (["migrate", "--phase", SECRET], "Invalid value for '--phase': '…' is not one of 'expand', 'contract'."),
+        (["openapi", "--check", SECRET, "--write", SECRET], "Invalid value for '--check': not allowed with --write"),
+        (["with-database", "--embedded"], "Missing argument 'COMMAND'."),
+    ],
+)
+def test_usage_error_is_one_line_without_values(hexapost: Hexapost, arguments: list[str], message: str) -> None:
+    outcome = hexapost(*arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith(f"hexapost: {message}")
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError("disk full"), "hexapost: disk full\n"),
+        (OSError(), "hexapost: cannot connect to PostgreSQL. Check DATABASE_URL and the network.\n"),
+    ],
+)
+def test_environment_error_is_one_line(
+    hexapost: Hexapost, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("adapters.cli.database.service_container", fail)
+    outcome = hexapost("openapi")
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (1, "", line)
+
+
+def test_programming_error_is_raised(hexapost: Hexapost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.cli.database.service_container", None)
+    with pytest.raises(TypeError):
+        hexapost("openapi")
+
+
+def test_keyboard_interrupt_exits_with_130(hexapost: Hexapost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adapters.cli.database.service_container", interrupt)
+    assert hexapost("openapi").status == 130
