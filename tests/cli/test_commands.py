@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -187,6 +188,14 @@ def test_openapi_check_returns_1_for_missing_file(hexapost: Hexapost) -> None:
     assert outcome.status == 1
     assert "Traceback" not in outcome.stderr
     assert "nowhere.json" in outcome.stderr
+
+
+def test_child_process_gets_url_when_dotenv_names_its_file(hexapost: Hexapost, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL_FILE=url\n")
+    (tmp_path / "url").write_text("postgresql+asyncpg://ada@/posts\n")
+    script = "from adapters.settings import database_url; print(database_url())"
+    outcome = hexapost("with-database", sys.executable, "-c", script, PYTHONPATH=str(ROOT))
+    assert outcome.stdout.splitlines()[-1:] == ["postgresql+asyncpg://ada@/posts"], outcome.stderr
 
 
 def test_secret_file_is_created_once(tmp_path: Path) -> None:
