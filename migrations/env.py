@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.models import Base
 from adapters.settings import database_url
-from migrations.operations.autogenerate import process_revision_directives
+from migrations.operations.autogenerate import PLUGIN, process_revision_directives
 from migrations.operations.checkpoints import delete_checkpoints
 from migrations.runner.advisory_lock import migration_lock
 from migrations.runner.lock_retry import LockRetryPolicy
@@ -71,7 +71,7 @@ def configure(require_lock: Callable[[], None] = lambda: None, **options: Any) -
 
     options |= {
         "target_metadata": Base.metadata,
-        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
+        "autogenerate_plugins": ["alembic.autogenerate.*", PLUGIN.name],
         "lock_retry_policy": policy,
         "report": report,
         "on_version_apply": on_version_apply,

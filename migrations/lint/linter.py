@@ -33,8 +33,8 @@ _IGNORED_SQUAWK_RULES = (
 )
 _ALLOWED_IN_CONTRACT = frozenset(
     {
-        *("ban-drop-column", "ban-drop-constraint", "ban-drop-default", "ban-drop-not-null", "ban-drop-table"),
-        *("renaming-column", "renaming-table", "changing-column-type"),
+        *("ban-drop-column", "ban-drop-constraint", "ban-drop-default", "ban-drop-function", "ban-drop-not-null"),
+        *("ban-drop-table", "renaming-column", "renaming-table", "changing-column-type"),
     }
 )
 """Rules for changes that break the previous release: the purpose of a contract revision."""

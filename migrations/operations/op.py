@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from alembic.op import *  # noqa: F403 - revisions call Alembic's operations on this module
 from alembic.operations.ops import CreateIndexOp
-from sqlalchemy import TextClause
+from sqlalchemy import Column, TextClause
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
@@ -147,10 +147,12 @@ def _build_index(run: StepRunner, operation: CreateIndexOp) -> None:
     name, table = str(operation.index_name), operation.table_name
     drop = _drop_index(run, name)
     index = operation.to_index(run.context)
+    options = index.dialect_options["postgresql"]
+    options["include"] = [Column(name) for name in options["include"] or ()]  # Alembic's table lacks them
     if run.exists(f"{_INDEX} AND indisvalid", index=name, on=table):
         run.require_same_definition(_INDEX_DEFINITION, CreateIndex(index), table=run.quote(table), name=name)
         return
-    index.dialect_options["postgresql"]["concurrently"] = True
+    options["concurrently"] = True
 
     def drop_invalid() -> str | None:
         is_invalid = run.offline or run.exists(f"{_INDEX} AND NOT indisvalid", index=name, on=table)

@@ -3,9 +3,12 @@
 from typing import cast
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from alembic.script import Script
+from alembic.util import CommandError
 
+from adapters.postgres.models import USERS
 from migrations.lint.linter import lint_revision
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase
@@ -47,12 +50,12 @@ def test_new_revision_is_rejected_after_two_lines_of_a_phase(database: RevisedDa
 
 DIFFERENCES = {
     "DROP INDEX ix_posts_published_id": (
-        """op.create_index_concurrently("ix_posts_published_id", "posts", ["id"], unique=False, """,
+        """op.create_index_concurrently("ix_posts_published_id", "posts", ["id"], """,
         """op.drop_index_concurrently("ix_posts_published_id", "posts")""",
     ),
     "CREATE UNIQUE INDEX i ON users (email)": (
         """op.drop_index_concurrently("i", "users")""",
-        """op.create_index_concurrently(op.f("i"), "users", ["email"], unique=True)""",
+        """op.create_index_concurrently("i", "users", ["email"], unique=True)""",
     ),
     "ALTER TABLE users DROP CONSTRAINT uq_users_email_normalized": (
         """op.add_unique("uq_users_email_normalized", "users", ["email_normalized"])""",
@@ -63,12 +66,65 @@ DIFFERENCES = {
         """op.drop_constraint_if_exists("fk_posts_author_id_users", "posts")""",
     ),
     "ALTER TABLE users DROP CONSTRAINT ck_users_full_name_length": (
-        """op.add_check("ck_users_full_name_length", "users", "char_length(full_name) BETWEEN 1 AND 200")""",
+        """op.add_check("ck_users_full_name_length", "users", "char_length(full_name) >= 1 AND char_length""",
         """op.drop_constraint_if_exists("ck_users_full_name_length", "users")""",
     ),
     "ALTER TABLE users ADD CONSTRAINT c CHECK (version > 0)": (
         """op.drop_constraint_if_exists("c", "users")""",
         """op.add_check("c", "users", "version > 0")""",
+    ),
+    "ALTER TABLE users DROP CONSTRAINT ck_users_version_positive, "
+    "ADD CONSTRAINT ck_users_version_positive CHECK (email NOT LIKE '% :b\\:c%' AND version::text > ':a')": (
+        """"users") op.add_check("ck_users_version_positive", "users", "version >= 1")""",
+        """op.add_check("ck_users_version_positive", "users", "email !~~""",
+    ),
+    "ALTER TABLE users DROP CONSTRAINT ck_users_version_positive, "
+    "ADD CONSTRAINT ck_users_version_positive CHECK (version >= 1) NOT VALID": (
+        """op.add_check("ck_users_version_positive", "users", "version >= 1")""",
+    ),
+    "CREATE INDEX i ON posts (id) WHERE status = 'draft' AND title <> ' :b'": (
+        """op.drop_index_concurrently("i", "posts")""",
+        """["id"], postgresql_where=sa.text(""",
+    ),
+    "DROP INDEX ix_posts_published_id; CREATE INDEX ix_posts_published_id ON posts (id) WHERE status = 'draft'": (
+        """, "posts") op.create_index_concurrently("ix_posts_published_id", "posts", ["id"], """,
+        """postgresql_where=sa.text("status = "draft"::text")""",
+    ),
+    "DROP INDEX ix_posts_search_tokens": (
+        """op.create_index_concurrently("ix_posts_search_tokens", "posts", [""",
+        """op.drop_index_concurrently("ix_posts_search_tokens", "posts")""",
+    ),
+    'CREATE UNIQUE INDEX i ON users (lower(email) COLLATE "C" text_pattern_ops DESC, (version + 1)) '
+    "INCLUDE (id, version) NULLS NOT DISTINCT WITH (fillfactor = 70)": (
+        """op.drop_index_concurrently("i", "users")""",
+        """postgresql_nulls_not_distinct=True""",
+    ),
+    "DROP INDEX ix_posts_search_tokens; "
+    "CREATE INDEX ix_posts_search_tokens ON posts USING gin (search_tokens(content)) WITH (fastupdate = off)": (
+        """op.create_index_concurrently("ix_posts_search_tokens", "posts", [""",
+        """op.create_index_concurrently("ix_posts_search_tokens", "posts", [sa.text("search_""",
+    ),
+    'CREATE FUNCTION "F(:a"(a int, text) RETURNS int LANGUAGE plpgsql AS '
+    "$$ BEGIN RETURN ':b \\:c' || a::text || '%'; END $$": (
+        r"""op.execute("DROP ROUTINE IF EXISTS "F(\\:a"(integer, text)")""",
+        r"""op.execute("CREATE OR REPLACE FUNCTION "F(\\:a"(a integer, text)\n" " RETURNS integer\n" """,
+    ),
+    "CREATE PROCEDURE p(a int) LANGUAGE sql BEGIN ATOMIC UPDATE posts SET version = a; END": (
+        """op.execute("DROP ROUTINE IF EXISTS p(integer)")""",
+        """op.execute("CREATE OR REPLACE PROCEDURE p(IN a integer)""",
+    ),
+    "CREATE OR REPLACE FUNCTION search_tokens(given text) RETURNS tsvector "
+    "LANGUAGE sql IMMUTABLE RETURN ''::tsvector": (
+        """op.execute("CREATE OR REPLACE FUNCTION search_tokens(given text)\\n" """,
+        """" RETURN """,
+    ),
+    "DROP FUNCTION search_tokens CASCADE; "
+    "CREATE FUNCTION search_tokens(other text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT other'": (
+        """op.execute("DROP ROUTINE IF EXISTS search_tokens(text)") op.execute("CREATE OR REPLACE FUNCTION search_""",
+    ),
+    "DROP FUNCTION search_tokens CASCADE": (
+        """op.execute("CREATE OR REPLACE FUNCTION search_tokens(given text)""",
+        """op.execute("DROP ROUTINE IF EXISTS search_tokens(text)")""",
     ),
     "ALTER TABLE users ALTER email DROP NOT NULL, ALTER version DROP NOT NULL": (
         """op.add_not_null("users", "email")""",
@@ -81,22 +137,64 @@ DIFFERENCES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'")  # SQLAlchemy, for NOT VALID
 @pytest.mark.parametrize("change", DIFFERENCES)
 def test_new_revision_uses_safe_operations(database: RevisedDatabase, change: str) -> None:
     database.execute(change)
-    before = [line for line in database.schema if "full_name" not in line]
+    before = [line.removesuffix(" NOT VALID") for line in database.schema if "full_name" not in line]
+    with pytest.raises(CommandError, match="New upgrade operations detected"):
+        command.check(database.config())
     script, text = _write(database)
     assert [code for code in DIFFERENCES[change] if code not in text] == []
-    assert {finding.rule for finding in lint_revision(script)} <= {"ban-drop-constraint"}
+    assert {finding.rule for finding in lint_revision(script)} <= {"ban-drop-constraint", "ban-drop-function"}
     database.upgrade()
     command.check(database.config())
     database.downgrade()
     assert [line for line in database.schema if "full_name" not in line] == before
 
 
-def test_new_revision_uses_plain_operations_without_safe_ones(database: RevisedDatabase) -> None:
-    database.execute("DROP TABLE idempotency_records")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE idempotency_records",
+        "DROP TABLE posts; DROP FUNCTION search_tokens",
+    ],
+)
+def test_new_revision_uses_plain_operations_without_safe_ones(database: RevisedDatabase, change: str) -> None:
+    expected = database.schema
+    database.execute(change)
+    before = database.schema
     script, text = _write(database)
     assert "from migrations.operations import op" in text
     assert [code in text for code in ("op.create_index(", "concurrently", "if_not_exists")] == [True, False, False]
     assert [str(finding) for finding in lint_revision(script)] == []
+    database.upgrade()
+    command.check(database.config())
+    assert database.schema == expected
+    database.downgrade()
+    assert database.schema == before
+
+
+def test_new_revision_restores_dropped_table_in_its_downgrade(database: RevisedDatabase) -> None:
+    for statement in (
+        "CREATE TABLE old (id int PRIMARY KEY, name text, CONSTRAINT c CHECK (name <> 'b'))",
+        "CREATE INDEX i ON old (lower(name) DESC) WHERE id > 0",
+        "CREATE INDEX j ON old (name text_pattern_ops)",
+    ):
+        database.execute(statement)
+    before = database.schema
+    _write(database)
+    database.upgrade()
+    command.check(database.config())
+    database.downgrade()
+    assert database.schema == before
+
+
+def test_models_that_cannot_be_created_are_an_error(database: RevisedDatabase) -> None:
+    index = sa.Index("i", sa.text("missing"), _table=USERS)
+    try:
+        with pytest.raises(CommandError, match=r'cannot create the tables of the models: .*"missing"'):
+            command.check(database.config())
+    finally:
+        USERS.indexes.remove(index)
+    assert database.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'hexapost_models'") == [(0,)]
