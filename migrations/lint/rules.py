@@ -97,16 +97,24 @@ def _check_source(source: str) -> Iterator[Violation]:
 
 
 def _locked_together(upgrade: list[Transaction]) -> Iterator[list[str]]:
-    """Yield older tables on which one transaction blocks writes: the first stays locked while the next is awaited."""
+    """Yield older tables on which one transaction blocks writes: the first stays locked while the next is awaited.
+
+    Foreign keys of new tables may lock several tables. These locks allow reads, and no other statement holds them while
+    it works: a new table has no rows. `add_foreign_key` locks two tables in the same way.
+    """
     new: set[str] = set()
     for transaction in upgrade:
         tables: set[str] = set()
-        for table, mode in (lock for each in transaction.statements for lock in locks_of(each.text).items()):
-            if mode == "NEW":
-                new.add(table)
-            elif mode in WRITE_BLOCKING_LOCKS and table not in new:
-                tables.add(table)
-        if transaction.atomic and len(tables) > 1:
+        is_rejected = False
+        for locks in (locks_of(each.text) for each in transaction.statements):
+            new |= {table for table, mode in locks.items() if mode == "NEW"}
+            blocked = {
+                table: mode for table, mode in locks.items() if mode in WRITE_BLOCKING_LOCKS and table not in new
+            }
+            tables |= blocked.keys()
+            is_foreign_key = not new.isdisjoint(locks) and set(blocked.values()) <= {"SHARE ROW EXCLUSIVE"}
+            is_rejected |= bool(blocked) and not is_foreign_key
+        if transaction.atomic and is_rejected and len(tables) > 1:
             yield sorted(tables)
 
 

@@ -15,8 +15,21 @@ ADD = 'op.add_column("users", sa.Column("a", sa.Text()))'
 DROP = 'op.drop_column("users", "full_name")'
 INDEX = 'op.create_index("ix_t", "posts", ["title"])'
 SAFE_INDEX = 'op.create_index_concurrently("ix_t", "users", ["version"])'
+NEW_TABLE = """
+op.create_table(
+    "likes",
+    sa.Column("id", sa.Uuid(), primary_key=True),
+    sa.Column("user_id", sa.Uuid(), sa.ForeignKey("users.id")),
+    sa.Column("key_id", sa.Uuid(), sa.ForeignKey("api_keys.id")),
+)
+op.create_index("ix_likes_user_id", "likes", ["user_id"])
+"""
 UNSAFE = [
     ("multi-table-lock", f'{ADD}\nop.add_column("posts", sa.Column("a", sa.Text()))'),
+    ("multi-table-lock", f'{NEW_TABLE}\nop.add_column("users", sa.Column("a", sa.Text()))'),
+    ("multi-table-lock", f"{ADD}\n{NEW_TABLE}"),
+    ("multi-table-lock", f'{NEW_TABLE}\nop.create_foreign_key("fk", "posts", "users", ["id"], ["id"])'),
+    ("multi-table-lock", f'{NEW_TABLE}\nop.execute("LOCK users IN SHARE ROW EXCLUSIVE MODE")'),
     ("not-idempotent", f"{ADD}\n{SAFE_INDEX}"),
     ("raw-concurrently", f"with op.get_context().autocommit_block():\n    {INDEX[:-1]}, postgresql_concurrently=True)"),
     ("internal-import", "from migrations.operations.steps import steps"),
@@ -51,6 +64,7 @@ UNSAFE_SQL = [
     ("opaque-function-call", "DO $$ BEGIN PERFORM fill(); END $$"),
     ("multiple-statements", "SET search_path = public; ALTER TABLE users ADD COLUMN a text"),
     ("multi-table-lock", "TRUNCATE users, posts"),
+    ("multi-table-lock", "LOCK users, posts IN SHARE ROW EXCLUSIVE MODE"),
     ("explicit-transaction-control", "COMMIT"),
     ("timeout-override", "SET LOCAL lock_timeout = 0"),
     ("adding-field-with-default", "ALTER TABLE users ADD COLUMN a uuid DEFAULT gen_random_uuid()"),
@@ -75,6 +89,21 @@ ACCEPTED = {
     "inserted values": """op.execute("INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'SELECT')")""",
     "repeatable statement": f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{SAFE_INDEX}',
     "safe operations": SAFE_OPERATIONS,
+    "new table with two foreign keys": NEW_TABLE,
+    "two new tables with foreign keys": NEW_TABLE + NEW_TABLE.replace("likes", "votes").replace("users", "likes"),
+    "two foreign keys of a new table that are added later": """
+        op.execute("CREATE TABLE likes (id bigint, user_id uuid, key_id uuid)")
+        op.execute("ALTER TABLE likes ADD CONSTRAINT a FOREIGN KEY (user_id) REFERENCES users (id) NOT VALID")
+        op.execute("ALTER TABLE likes ADD CONSTRAINT b FOREIGN KEY (key_id) REFERENCES api_keys (id) NOT VALID")
+    """,
+    "new table beside a safe operation": NEW_TABLE.replace("\n)", "\n    if_not_exists=True,\n)").replace(
+        '["user_id"]', '["user_id"], if_not_exists=True'
+    )
+    + SAFE_INDEX,
+    "new table with a foreign key, and a change of the same older table": """
+        op.create_table("likes", sa.Column("user_id", sa.Uuid(), sa.ForeignKey("users.id"), primary_key=True))
+        op.add_column("users", sa.Column("a", sa.Text()))
+    """,
 }
 CONTRACT = 'phase = "contract"\nsafe_from = "0.1.0"'
 DROP_KEY = 'op.drop_constraint_if_exists("fk_idempotency_records_api_key_id_api_keys", "idempotency_records")'
