@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.models import Base
 from adapters.settings import database_url
+from migrations.lint.linter import require_safe
 from migrations.operations.autogenerate import PLUGIN, process_revision_directives
 from migrations.operations.checkpoints import delete_checkpoints
 from migrations.runner.advisory_lock import migration_lock
@@ -38,6 +39,8 @@ def run(connection: Connection) -> None:
     lock = migration_lock(connection.engine, report) if is_upgrade_command() else nullcontext(lambda: None)
     with lock as require_lock:
         plan = configure(require_lock, connection=connection, compare_type=True, compare_server_default=True)
+        if attributes.get("lint"):
+            plan.check(context.get_context(), require_safe)
         apply_plan(context, connection, plan, policy)
 
 

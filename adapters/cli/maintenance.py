@@ -34,21 +34,24 @@ def migrate(
         Literal["expand", "contract"],
         Option(help="`contract` also removes columns and tables that only older releases need."),
     ] = "expand",
+    allow_unsafe: Annotated[
+        bool, Option("--allow-unsafe", help="Apply revisions that the linter of `make check` rejects.")
+    ] = False,
     embedded: Embedded = False,
 ) -> None:
     """Apply pending migrations."""
     from adapters.cli.database import selected_database
 
     with selected_database(embedded=embedded) as (_, url):
-        apply_migrations(url, phase)
+        apply_migrations(url, phase, allow_unsafe=allow_unsafe)
 
 
-def apply_migrations(url: "URL", phase: str = "expand") -> None:
-    """Apply the pending migrations of a phase. Raises MigrationError if one fails."""
+def apply_migrations(url: "URL", phase: str = "expand", *, allow_unsafe: bool = False) -> None:
+    """Apply the pending migrations of a phase. Raises MigrationError if one fails or is unsafe."""
     from adapters.postgres.schema.state import upgrade
     from migrations.runner.phases import Phase
 
-    upgrade(url, print_status, Phase(phase))
+    upgrade(url, print_status, Phase(phase), allow_unsafe=allow_unsafe)
     print_status("schema is up to date")
 
 

@@ -75,6 +75,13 @@ def lint_revision(script: Script) -> Iterator[Finding]:
     return findings(script, _violations(script))
 
 
+def require_safe(script: Script) -> None:
+    """Raise MigrationError for the first finding in a revision that it does not allow."""
+    found = next((each for each in lint_revision(script) if each.reason is None), None)
+    if found is not None:
+        raise MigrationError(f"{' '.join(str(found).split())}; nothing was applied. To override: --allow-unsafe")
+
+
 def _violations(script: Script) -> Iterator[tuple[str, str]]:
     try:
         upgrade = transactions(script)
@@ -118,8 +125,8 @@ def _matches(exception: str, rule: str, message: str, count: int) -> bool:
 
 
 def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
-    """Yield the rule and message of each squawk finding in a transaction."""
-    if not transaction.statements:
+    """Yield the rule and message of each squawk finding in a transaction; none if squawk is not installed."""
+    if not transaction.statements or not SQUAWK.exists():
         return
     sql = _TIMEOUTS + "".join(f"{statement.text};\n" for statement in transaction.statements)
     arguments = ["--pg-version=18", "--reporter=json", *(f"--exclude={rule}" for rule in _IGNORED_SQUAWK_RULES)]
@@ -155,6 +162,8 @@ def _string(node: ast.AST) -> tuple[int, str]:
 
 def main() -> int:
     """Lint all revisions and all code. Return 1 if a finding is not allowed."""
+    if not SQUAWK.exists():
+        raise MigrationError(f"squawk is not installed at {SQUAWK}")
     found = list(lint(ScriptDirectory.from_config(alembic_config())))
     roots = ("adapters", "application", "migrations")
     stars = [star for root in roots for star in select_star(DIRECTORY.parent / root)]

@@ -47,6 +47,13 @@ class MigrationPlan:
             self.has_committed_step = True
             del self._steps[0]
 
+    def check(self, context: MigrationContext, require: Callable[[Script], None]) -> None:
+        """Call `require` with each pending revision, before the first step. Alembic's `op` is not in use yet."""
+        planned = self._planned_steps(context.get_current_heads(), context)
+        for script in (getattr(each, "revision", None) for each in select_steps(planned, self._phase, self._release)):
+            if isinstance(script, Script):
+                require(script)
+
     def _start(self, step: MigrationStep) -> RunningRevision:
         """Mark the statements of the step, and return its revision."""
         step.migration_fn = statements_from(StatementOrigin.REVISION)(step.migration_fn)

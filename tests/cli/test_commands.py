@@ -129,12 +129,22 @@ def test_migrate_applies_revisions_once(hexapost: Hexapost, empty: URL) -> None:
 def test_migrate_returns_1_for_a_failed_revision(
     hexapost: Hexapost, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MigrationError("adding constraint x: no lock")
 
     monkeypatch.setattr(state, "upgrade", fail)
     outcome = hexapost("migrate", DATABASE_URL=rendered(database))
     assert (outcome.status, outcome.stderr) == (1, "hexapost: adding constraint x: no lock\n")
+
+
+@pytest.mark.parametrize(("arguments", "allowed"), [([], False), (["--allow-unsafe"], True)])
+def test_migrate_passes_allow_unsafe(
+    hexapost: Hexapost, database: URL, monkeypatch: pytest.MonkeyPatch, arguments: list[str], *, allowed: bool
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(state, "upgrade", lambda *_, **keywords: given.append(keywords))
+    assert hexapost("migrate", *arguments, DATABASE_URL=rendered(database)).status == 0
+    assert given == [{"allow_unsafe": allowed}]
 
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:

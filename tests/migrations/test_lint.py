@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
+from adapters.postgres.schema import state
+from adapters.postgres.schema.state import upgrade
+from migrations.lint import linter
 from migrations.lint.linter import lint, lint_revision, select_star
 from migrations.runner.alembic_config import alembic_config
-from tests.migrations.revision_fixtures import EXPAND_HEAD, SAFE_OPERATIONS, Revisions
+from migrations.runner.lock_retry import MigrationError
+from tests.migrations.revision_fixtures import EXPAND_HEAD, SAFE_OPERATIONS, RevisedDatabase, Revisions
 
 UNDO = 'op.execute("COMMENT ON TABLE users IS NULL")'
 ADD = 'op.add_column("users", sa.Column("a", sa.Text()))'
@@ -191,3 +195,31 @@ def test_select_star_finds_star_in_code(tmp_path: Path) -> None:
         """)
     )
     assert [line.split(":")[1] for line in select_star(tmp_path)] == ["3", "4", "5", "6", "7"]
+
+
+def test_upgrade_rejects_unsafe_pending_revision(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "alembic_config", database.config)
+    database.add(ADD, 'op.drop_column("users", "a")', revision="safe")
+    database.add(
+        "op.execute('DELETE FROM users')", UNDO, revision="allowed", more='exceptions = {"unbatched-write": "x"}'
+    )
+    database.add(INDEX, 'op.drop_index("ix_t", "posts")', revision="unsafe")
+    message = (
+        r"revision unsafe: require-concurrent-index-creation: .*; nothing was applied. To override: --allow-unsafe$"
+    )
+    with pytest.raises(MigrationError, match=message) as raised:
+        upgrade(database.url, print)
+    assert "\n" not in str(raised.value)
+    assert database.applied == [EXPAND_HEAD]
+    upgrade(database.url, print, allow_unsafe=True)
+    assert database.applied == ["unsafe"]
+    upgrade(database.url, print)
+
+
+def test_lint_skips_squawk_rules_when_it_is_not_installed(own: Revisions, monkeypatch: pytest.MonkeyPatch) -> None:
+    own.add(f'{INDEX}\nop.execute("TRUNCATE posts, users")', UNDO)
+    assert _rejected(own) == ["multi-table-lock", "require-concurrent-index-creation"]
+    monkeypatch.setattr(linter, "SQUAWK", Path("/missing"))
+    assert _rejected(own) == ["multi-table-lock"]
+    with pytest.raises(MigrationError, match="squawk is not installed"):
+        linter.main()

@@ -50,13 +50,16 @@ def script_directory() -> ScriptDirectory:
     return ScriptDirectory.from_config(alembic_config())
 
 
-def upgrade(url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND) -> None:
+def upgrade(
+    url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND, *, allow_unsafe: bool = False
+) -> None:
     """Apply all pending revisions of a phase, and report each in a line. Do not call it in an event loop.
 
-    Raises StorageUnavailableError if the database is unreachable, and MigrationError if a revision fails.
+    Raises StorageUnavailableError if the database is unreachable, and MigrationError if a revision fails. If the linter
+    rejects a revision, nothing is applied, unless unsafe revisions are allowed.
     """
     try:
-        command.upgrade(alembic_config(url=url, report=report, phase=phase), "heads")
+        command.upgrade(alembic_config(url=url, report=report, phase=phase, lint=not allow_unsafe), "heads")
     except Exception as error:
         meaning = to_port_error(error, connection_lost=True)
         if meaning is None or isinstance(error, MigrationError):
