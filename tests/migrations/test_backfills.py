@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+import re
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from migrations.lint.linter import lint_revision
 from migrations.operations.backfill import Progress, next_batch_size
 from migrations.operations.checkpoints import _CREATE_TABLE
 from migrations.runner.lock_retry import MigrationError
@@ -276,3 +279,23 @@ def test_backfill_batch_counts_scanned_rows(database: RevisedDatabase, monkeypat
     batches = [line for line in database.reported if " rows of about " in line]
     assert len(batches) >= 5, "10 + 20 + 40 + 80 < 200: a batch that counted matching rows would scan all"
     assert batches[-1].startswith("backfill of users: 1 rows of about 1, ")
+
+
+def test_documented_revisions_add_fill_and_require_a_column(database: RevisedDatabase) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "migrations.md").read_text()
+    codes = re.findall(r'^```python\n(""".*?)^```$', document, re.DOTALL | re.MULTILINE)
+    names = [re.findall('^revision = "(.*)"', code, re.MULTILINE)[0] for code in codes]
+    followed = [re.findall('^down_revision = "(.*)"', code, re.MULTILINE)[0] for code in codes]
+    assert (len(names), followed[1:]) == (3, names[:-1])
+    for name, code in zip(names, codes, strict=True):
+        (database.directory / f"{name}.py").write_text(code.replace(followed[0], EXPAND_HEAD))
+    database.insert_users()
+    rejected = [each for name in names for each in lint_revision(database.scripts().get_revision(name))]
+    assert [str(each) for each in rejected if each.reason is None] == []
+    for name, filled, nullable in zip(names, (0, 100, 100), ("YES", "YES", "NO"), strict=True):
+        database.upgrade(name)
+        assert database.execute("SELECT count(nickname) FROM users") == [(filled,)]
+        query = "SELECT is_nullable FROM information_schema.columns WHERE column_name = 'nickname'"
+        assert database.execute(query) == [(nullable,)]
+    assert database.execute("SELECT DISTINCT nickname = split_part(email, '@', 1) FROM users") == [(True,)]
+    database.downgrade(EXPAND_HEAD)
