@@ -12,7 +12,7 @@ _OBJECTS = text(
     r"""
     WITH relation AS (
         SELECT pg_class.oid, relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname = current_schema()
+        WHERE relkind IN ('r', 'p') AND nspname = current_schema()
     ), object (oid, kind, on_table, name, definition, detail) AS (
         SELECT oid, 'table', relname, '', '', '' FROM relation
         UNION ALL

@@ -90,6 +90,9 @@ DIFFERENCES = {
         """, "posts") op.create_index_concurrently("ix_posts_published_id", "posts", ["id"], """,
         """postgresql_where=sa.text("status = "draft"::text")""",
     ),
+    "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_posts_id'::regclass": (
+        """("ix_posts_id", "posts") op.create_index_concurrently("ix_posts_id", "posts", ["id"]""",
+    ),
     "DROP INDEX ix_posts_search_tokens": (
         """op.create_index_concurrently("ix_posts_search_tokens", "posts", [""",
         """op.drop_index_concurrently("ix_posts_search_tokens", "posts")""",
@@ -188,6 +191,11 @@ def test_new_revision_restores_dropped_table_in_its_downgrade(database: RevisedD
     command.check(database.config())
     database.downgrade()
     assert database.schema == before
+
+
+def test_functions_of_extensions_are_no_difference(database: RevisedDatabase) -> None:
+    database.execute("CREATE EXTENSION pg_trgm")
+    command.check(database.config())
 
 
 def test_models_that_cannot_be_created_are_an_error(database: RevisedDatabase) -> None:
