@@ -125,7 +125,7 @@ def _matches(exception: str, rule: str, message: str, count: int) -> bool:
 
 
 def squawk(transaction: Transaction) -> Iterator[tuple[str, str]]:
-    """Yield the rule and message of each squawk finding in a transaction; none if squawk is not installed."""
+    """Yield the rule and message of each squawk finding in a transaction. Without squawk, yield nothing."""
     if not transaction.statements or not SQUAWK.exists():
         return
     sql = _TIMEOUTS + "".join(f"{statement.text};\n" for statement in transaction.statements)

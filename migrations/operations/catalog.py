@@ -68,7 +68,7 @@ def read_catalog(connection: Connection) -> Catalog:
 
 
 def read_models(connection: Connection, metadata: MetaData) -> Catalog:
-    """Return the objects that `metadata.create_all` creates, in a schema of its own that is rolled back."""
+    """Return the objects that `metadata.create_all` creates in a scratch schema. Roll the schema back."""
     with connection.begin_nested() as savepoint:
         try:
             connection.execute(text(f"CREATE SCHEMA {_SCHEMA}"))
