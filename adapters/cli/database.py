@@ -9,7 +9,7 @@ from typer import TyperException
 
 from adapters.cli.console import print_status
 from adapters.container import Container
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded import EmbeddedPostgres, make_private_directory
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
 from adapters.settings import DATABASE_URL, EXAMPLE_URL, FILE_SUFFIX, Settings, SettingsError, load_settings
@@ -34,7 +34,8 @@ def selected_database(
         report(f"using the database of {DATABASE_URL} at {settings.database_url.host or 'a local socket'}")
         yield settings, settings.database_url
     elif embedded:
-        with EmbeddedPostgres(settings.state_directory / "postgres", report=report) as server, server.keep_running():
+        directory = make_private_directory(settings.state_directory)
+        with EmbeddedPostgres(directory / "postgres", report=report) as server, server.keep_running():
             yield settings, make_url(server.url())
     else:
         raise SettingsError(

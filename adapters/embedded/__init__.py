@@ -5,6 +5,6 @@ A background process, the daemon, is the parent of PostgreSQL. It stops PostgreS
 """
 
 from adapters.embedded.embedded_postgres import EmbeddedPostgres
-from adapters.embedded.paths import EmbeddedPostgresError
+from adapters.embedded.paths import EmbeddedPostgresError, make_private_directory
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "make_private_directory"]

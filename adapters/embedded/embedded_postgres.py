@@ -1,24 +1,27 @@
 """A client of the embedded PostgreSQL."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
-from adapters.embedded.binaries import find_installation
-from adapters.embedded.file_locks import POLL_SECONDS, SHARED, lock, opened
-from adapters.embedded.paths import PORT, EmbeddedPostgresError, prepare_directory
+from adapters.embedded.binaries import clean_environment, find_installation
+from adapters.embedded.paths import PORT, SHARED, EmbeddedPostgresError, Paths, lock, make_private_directory, opened
 from adapters.embedded.postgres_server import DATABASE, SUPERUSER
-from adapters.embedded.server_daemon import read_state, start_daemon
 
-START_TIMEOUT_SECONDS = 180
-STOP_TIMEOUT_SECONDS = 60
-CHECK_INTERVAL_SECONDS = 1.0
+START_TIMEOUT_SECONDS, STOP_TIMEOUT_SECONDS = 180, 60
+POLL_SECONDS, CHECK_INTERVAL_SECONDS = 0.01, 1.0
+PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from adapters.embedded.postgres_server import main; main(*sys.argv[2:])"
+)
 
 
 class EmbeddedPostgres:
@@ -33,8 +36,7 @@ class EmbeddedPostgres:
     ) -> None:
         """Use a directory, which `start` creates with mode 0700.
 
-        `report` is called with a line for each step.
-        `settings` are server parameters, such as {"fsync": "off"}.
+        `report` gets a line for each step. `settings` are server parameters, such as {"fsync": "off"}.
         """
         self._directory = directory
         self._report = report
@@ -68,46 +70,59 @@ class EmbeddedPostgres:
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]
         self._binaries = find_installation()
-        self._paths = prepare_directory(self._directory)
+        self._paths = Paths(make_private_directory(self._directory))
         self._process = os.getpid()
         self._files = ExitStack()
         self._users_lock = self._files.enter_context(opened(self._paths.users_lock))
         self._daemon_lock = self._files.enter_context(opened(self._paths.daemon_lock))
         try:
-            state = self.ensure_running()
+            self.ensure_running()
         except BaseException:
             self.stop()
             raise
-        self.host = state["host"]
         self._report(f"PostgreSQL {self._binaries.version} is ready")
 
-    def ensure_running(self) -> dict[str, Any]:
-        """Start the daemon if it was killed or never started, wait until the server is ready, and return its state.
+    def ensure_running(self) -> None:
+        """Start the daemon if it has ended or was never started, and wait until the server is ready.
 
         The URL remains the same. Raises EmbeddedPostgresError or OSError if the server does not start.
         """
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        is_starter = False
         with opened(self._paths.start_lock) as start_lock:
-            # The daemon holds the users lock exclusively while it stops.
-            is_locked = lock(self._users_lock, SHARED, seconds=START_TIMEOUT_SECONDS) and lock(
-                start_lock, seconds=START_TIMEOUT_SECONDS
-            )
-            while is_locked and time.monotonic() < deadline:
-                with opened(self._paths.daemon_lock) as new_daemon_lock:
-                    if not lock(new_daemon_lock):
-                        if state := read_state(self._daemon_lock):
-                            return state
-                    elif is_starter:
-                        break  # the daemon has ended
-                    else:
-                        is_starter = True
-                        if not self._paths.data.exists():
-                            self._report(f"creating the database cluster in {self._paths.data}")
-                        start_daemon(self._paths, self._binaries, lock=new_daemon_lock, settings=self._settings)
+            while time.monotonic() < deadline:
+                # The daemon holds the users lock exclusively while it stops.
+                if lock(self._users_lock, SHARED) and lock(start_lock):
+                    with opened(self._paths.daemon_lock) as daemon_lock:
+                        if lock(daemon_lock):
+                            self._start_daemon(daemon_lock)
+                        _, self.host = _read_state(daemon_lock)
+                        if self.host:
+                            return
                 time.sleep(POLL_SECONDS)
-            error = self._paths.daemon_log.read_text("utf-8", errors="replace").strip()
-            raise EmbeddedPostgresError(error or f"PostgreSQL in {self._paths.directory} did not become ready.")
+        raise EmbeddedPostgresError(f"PostgreSQL in {self._paths.directory} did not become ready.")
+
+    def _start_daemon(self, daemon_lock: int) -> None:
+        """Start a daemon and wait until its server is ready. Raises EmbeddedPostgresError if it ends instead.
+
+        The daemon inherits the descriptor of its lock as standard input, and nothing from this Python.
+        """
+        paths, binaries = self._paths, self._binaries
+        if not paths.data.exists():
+            self._report(f"creating the database cluster in {paths.data}")
+        os.ftruncate(daemon_lock, 0)
+        arguments = (Path(__file__).parents[2], paths.directory, binaries.directory, binaries.version)
+        output = subprocess.run(  # noqa: S603
+            [sys.executable, "-I", "-S", "-c", PROGRAM, *arguments, json.dumps(self._settings)],
+            stdin=daemon_lock,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=clean_environment(),
+            start_new_session=True,  # Ctrl-C in the terminal of the client does not reach the daemon
+            check=False,
+        ).stdout
+        if not _read_state(daemon_lock)[1]:
+            error = output.decode(errors="replace").strip()
+            raise EmbeddedPostgresError(error or f"PostgreSQL in {paths.directory} was killed while it started.")
 
     @contextmanager
     def keep_running(self) -> Iterator[None]:
@@ -134,18 +149,25 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop using the server. Without other clients, stop it and wait for its end."""
         files, self._files = self._files, None
-        if files is not None:
-            with files:
-                if self._process == os.getpid() and not self._stop_daemon():  # not a forked child
-                    self._report(f"PostgreSQL is still stopping after {STOP_TIMEOUT_SECONDS} seconds")
+        if files is None:
+            return
+        with files:
+            if self._process != os.getpid():
+                return  # a forked child, which shares the locks
+            if not lock(self._users_lock):
+                # Either other clients share the lock, or the daemon holds it until it has ended.
+                has_ended = lock(self._users_lock, SHARED, seconds=STOP_TIMEOUT_SECONDS)
+            elif lock(self._daemon_lock) or not (pid := _read_state(self._daemon_lock)[0]):
+                has_ended = True  # or it ends soon, because it has no client
+            else:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                has_ended = lock(self._daemon_lock, seconds=STOP_TIMEOUT_SECONDS)
+            if not has_ended:
+                self._report(f"PostgreSQL is still stopping after {STOP_TIMEOUT_SECONDS} seconds")
 
-    def _stop_daemon(self) -> bool:
-        """Stop the daemon unless other clients use it. Return False if it does not end."""
-        if not lock(self._users_lock):
-            # Either other clients share the lock, or the daemon holds it until it has ended.
-            return lock(self._users_lock, SHARED, seconds=STOP_TIMEOUT_SECONDS)
-        if lock(self._daemon_lock) or (state := read_state(self._daemon_lock)) is None:
-            return True  # it has ended, or ends after its start
-        with suppress(ProcessLookupError):
-            os.kill(state["pid"], signal.SIGTERM)
-        return lock(self._daemon_lock, seconds=STOP_TIMEOUT_SECONDS)
+
+def _read_state(daemon_lock: int) -> tuple[int, str]:
+    """Return the process ID of the daemon, or 0, and the host of its server, or "" unless it is ready."""
+    lines = os.fsdecode(os.pread(daemon_lock, 1 << 16, 0)).split("\n")[:-1]  # without a partly written one
+    return int(lines[0]) if lines else 0, "".join(lines[1:])

@@ -1,15 +1,23 @@
-"""The directory of an embedded PostgreSQL, and the directory with a short path for its sockets."""
+"""The directory of an embedded PostgreSQL, its file locks (flock), and the directory for its sockets.
 
+The kernel releases a lock when its last descriptor is closed.
+"""
+
+import errno
+import fcntl
 import os
+import re
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapters.embedded.file_locks import opened
-
 PORT = 5432
-PRIVATE_MODE = 0o700
-MAX_LOG_LINES = 5
+PRIVATE_MODE, PRIVATE_FILE_MODE = 0o700, 0o600
+POLL_SECONDS = 0.01
+SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
 
 
 class EmbeddedPostgresError(Exception):
@@ -28,27 +36,62 @@ class Paths:
         self.unfinished_data = directory / "data.unfinished"
         self.users_lock = directory / "users.lock"  # shared by clients, exclusive by the daemon while it stops
         self.start_lock = directory / "start.lock"  # exclusive by a client while it starts or joins a daemon
-        self.daemon_lock = directory / "daemon.lock"  # exclusive by the daemon; contains its state as JSON
+        self.daemon_lock = directory / "daemon.lock"  # exclusive by the daemon; contains its state, see `run`
         self.server_lock = directory / "server.lock"  # inherited by all processes of PostgreSQL
-        self.daemon_log = directory / "daemon.log"
         self.log = directory / "postgres.log"
-        self.previous_log = directory / "postgres.log.1"
 
-    def last_log_lines(self) -> str:
-        """Return the last lines of PostgreSQL's log."""
-        return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:])
+    def failure(self) -> str:
+        """Return the first error in PostgreSQL's log, or else its last line, and the path of the log."""
+        lines = self.log.read_text("utf-8", errors="replace").splitlines()
+        errors = [line for line in lines if re.search(r"\b(FATAL|PANIC|error):", line)]
+        return f"{(errors or lines[-1:] or ['no output'])[0].strip()} (log: {self.log})"
 
 
-def prepare_directory(directory: Path) -> Paths:
-    """Create `directory` with mode 0700, whatever the umask, and return its paths."""
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
+    """Open or create a file with mode 0600, whatever the umask, and yield its descriptor. Reject symbolic links."""
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE)
+    try:
+        if os.fstat(descriptor).st_mode & 0o777 != PRIVATE_FILE_MODE:
+            os.fchmod(descriptor, PRIVATE_FILE_MODE)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int, kind: int = EXCLUSIVE, *, seconds: float = 0) -> bool:
+    """Lock an open file. Return False if another process holds the lock for that many seconds.
+
+    Child processes that inherit the descriptor share the lock.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+
+
+def make_private_directory(directory: Path) -> Path:
+    """Create a directory and its parents, or restrict an existing one, to mode 0700, and return its real path.
+
+    Raises EmbeddedPostgresError if that is not possible, or if other users share the directory, as they share /tmp.
+    """
     try:
         for path in [*reversed(directory.parents), directory]:
-            if not path.exists() or (path == directory and stat.S_IMODE(path.stat().st_mode) != PRIVATE_MODE):
+            if not path.exists():
                 path.mkdir(exist_ok=True)
                 path.chmod(PRIVATE_MODE)
-        paths = Paths(directory.resolve(strict=True))
-        with opened(paths.daemon_lock):  # fails if the directory is read-only
-            return paths
+        mode = directory.stat().st_mode
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if mode & stat.S_ISVTX:
+            raise PermissionError(errno.EPERM, "All users share it. Choose a directory below it")
+        if stat.S_IMODE(mode) != PRIVATE_MODE:
+            directory.chmod(PRIVATE_MODE)
+        return directory.resolve(strict=True)
     except OSError as error:
         raise EmbeddedPostgresError(f"PostgreSQL cannot use the directory {directory}: {error.strerror}.") from error
 

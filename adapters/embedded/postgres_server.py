@@ -1,27 +1,26 @@
-"""Creates the cluster, and starts and stops the server on it."""
+"""The daemon: a background process that runs the server of one directory until the last client has ended."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapters.embedded.binaries import PostgresInstallation
-from adapters.embedded.child_processes import child_options, kill_orphans
-from adapters.embedded.file_locks import lock, opened
-from adapters.embedded.os_user import OsUser
-from adapters.embedded.paths import PORT, EmbeddedPostgresError, Paths
+from adapters.embedded.os_user import OsUser, child_options, choose_os_user, chown_directory, kill_orphans
+from adapters.embedded.paths import PORT, EmbeddedPostgresError, Paths, create_socket_directory, lock, opened
 
 SUPERUSER = "hexapost"
 DATABASE = "hexapost"
 BUILTIN_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # sorts the same on every system
 BUILTIN_LOCALE_SINCE = 17
 START_TIMEOUT_SECONDS = 120
-POLL_SECONDS = 0.01
+READY_POLL_SECONDS, STOP_POLL_SECONDS = 0.01, 0.1
 DEFAULTS = {
     "log_checkpoints": "off",
     # The details of an error and its statement can contain personal data.
@@ -32,6 +31,53 @@ STOP_STEPS = ((signal.SIGINT, 15), (signal.SIGQUIT, 8), (signal.SIGKILL, 8))
 """The signals of a fast shutdown, an immediate one and a kill, and the seconds to wait after each of them."""
 
 
+def main(directory: str, programs: str, version: str, settings: str) -> None:
+    """Run the daemon in the background, where init reaps it."""
+    if os.fork() != 0:
+        os._exit(0)
+    os.chdir("/")
+    os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    paths, binaries = Paths(Path(directory)), PostgresInstallation(Path(programs), version)
+    try:
+        run(paths, binaries, json.loads(settings), daemon_lock=sys.stdin.fileno())
+    except EmbeddedPostgresError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(str(EmbeddedPostgresError(f"PostgreSQL cannot use the directory {directory}: {error.strerror}.")))
+
+
+def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str], *, daemon_lock: int) -> None:
+    """Run the server until it ends, SIGTERM arrives, or no client holds the users lock.
+
+    The first line of the lock's file is the process ID, and the second one is the host of the ready server.
+    """
+    os.write(daemon_lock, f"{os.getpid()}\n".encode())
+    os_user = choose_os_user(paths.directory, binaries.directory / "postgres")
+    chown_directory(paths, os_user)
+    sockets = create_socket_directory(os.fstat(daemon_lock), uid=os_user.uid, gid=os_user.gid)
+    try:
+        with (
+            opened(paths.users_lock) as users_lock,
+            running_server(paths, binaries, os_user, sockets, settings) as postmaster,
+        ):
+            os.write(daemon_lock, os.fsencode(f"{sockets}\n"))
+            null = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (1, 2):  # the client waits for the end of the output
+                os.dup2(null, descriptor)
+            try:
+                while postmaster.poll() is None and not lock(users_lock):
+                    time.sleep(STOP_POLL_SECONDS)
+            finally:
+                os.ftruncate(daemon_lock, 0)
+    finally:
+        kill_orphans()
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
 def create_cluster(
     paths: Paths, binaries: PostgresInstallation, os_user: OsUser, *, log: int, lock: int, durable: bool
 ) -> None:
@@ -40,8 +86,7 @@ def create_cluster(
     The programs inherit the descriptor of the server's lock, so that a concurrent start waits for them.
     Raises EmbeddedPostgresError if one of them fails.
     """
-    if os.path.lexists(paths.unfinished_data):
-        shutil.rmtree(paths.unfinished_data)
+    shutil.rmtree(paths.unfinished_data, ignore_errors=True)
     child = child_options(os_user=os_user, log=log, lock=lock, death_signal=signal.SIGKILL)
 
     def run(program: str, *arguments: str, statement: str = "") -> None:
@@ -50,7 +95,7 @@ def create_cluster(
             subprocess.run(command, input=statement.encode(), timeout=START_TIMEOUT_SECONDS, check=True, **child)  # noqa: S603
         except subprocess.SubprocessError as error:
             raise EmbeddedPostgresError(
-                f"PostgreSQL could not create a cluster in {paths.directory}:\n{paths.last_log_lines()}"
+                f"PostgreSQL could not create a cluster in {paths.directory}: {paths.failure()}"
             ) from error
 
     data = os.fspath(paths.unfinished_data)
@@ -67,17 +112,17 @@ def create_cluster(
     os.close(directory)
 
 
-def start_server(
+@contextmanager
+def running_server(
     paths: Paths, binaries: PostgresInstallation, os_user: OsUser, sockets: Path, settings: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """Create the cluster if necessary, start the postmaster, and return it when it accepts connections.
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Create the cluster if necessary, run the server during the block, and yield the postmaster.
 
-    Raises EmbeddedPostgresError with the last lines of the log on failure.
+    Raises EmbeddedPostgresError with the error in the log if the server does not start.
     """
-    kill_orphans()
     data = paths.data
     if paths.log.exists():
-        paths.log.replace(paths.previous_log)
+        paths.log.replace(paths.directory / "postgres.log.1")
     with opened(paths.server_lock) as server_lock, opened(paths.log, os.O_WRONLY | os.O_APPEND) as log:
         os.fchown(log, os_user.uid, os_user.gid)
         _acquire_server_lock(server_lock, data)
@@ -99,31 +144,20 @@ def start_server(
         command: list[str | Path] = [binaries.directory / "postgres", "-D", data, *parameters]
         postmaster = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # noqa: S603
     try:
-        _wait_until_ready(postmaster, paths)
-    except BaseException:
-        stop_server(postmaster)
-        raise
-    return postmaster
-
-
-def _wait_until_ready(postmaster: subprocess.Popen[bytes], paths: Paths) -> None:
-    """Wait for the status in postmaster.pid, because failed connections fill the log."""
-    pid_file = paths.data / "postmaster.pid"
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while not (pid_file.exists() and pid_file.read_bytes().rstrip().endswith(b"ready")):
-        if postmaster.poll() is not None or time.monotonic() > deadline:
-            raise EmbeddedPostgresError(f"PostgreSQL did not start on {paths.data}:\n{paths.last_log_lines()}")
-        time.sleep(POLL_SECONDS)
-
-
-def stop_server(postmaster: subprocess.Popen[bytes]) -> None:
-    """Stop the server, and wait until all its processes have ended."""
-    for number, seconds in STOP_STEPS:
-        postmaster.send_signal(number)
-        with suppress(subprocess.TimeoutExpired):
-            postmaster.wait(seconds)
-            break
-    kill_orphans()
+        # The server writes its status to postmaster.pid. Failed connections would fill the log.
+        pid_file, deadline = data / "postmaster.pid", time.monotonic() + START_TIMEOUT_SECONDS
+        while not (pid_file.exists() and pid_file.read_bytes().rstrip().endswith(b"ready")):
+            if postmaster.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedPostgresError(f"PostgreSQL did not start on {data}: {paths.failure()}")
+            time.sleep(READY_POLL_SECONDS)
+        yield postmaster
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number, seconds in STOP_STEPS:
+            postmaster.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                postmaster.wait(seconds)
+                break
 
 
 def _acquire_server_lock(server_lock: int, data: Path) -> None:

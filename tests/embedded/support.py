@@ -1,6 +1,5 @@
 """Processes that use embedded PostgreSQL, and functions that inspect processes."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ import psycopg
 from adapters.embedded import EmbeddedPostgres
 from adapters.embedded.binaries import PostgresInstallation, find_installation
 from adapters.embedded.os_user import choose_os_user
-from adapters.embedded.paths import create_socket_directory, prepare_directory
+from adapters.embedded.paths import Paths, create_socket_directory, make_private_directory, opened
 
 PATIENCE = 30.0
 PROJECT = Path(__file__).resolve().parents[2]
@@ -100,9 +99,10 @@ def installation_with_initdb(directory: Path, script: str) -> PostgresInstallati
 
 def make_socket_directory(directory: Path) -> Path:
     """Create the socket directory that the next server of `directory` will use."""
-    layout = prepare_directory(directory)
-    account = choose_os_user(layout.directory, find_installation().directory / "postgres")
-    return create_socket_directory(layout.daemon_lock.stat(), uid=account.uid, gid=account.gid)
+    paths = Paths(make_private_directory(directory))
+    account = choose_os_user(paths.directory, find_installation().directory / "postgres")
+    with opened(paths.daemon_lock) as daemon_lock:
+        return create_socket_directory(os.fstat(daemon_lock), uid=account.uid, gid=account.gid)
 
 
 def ask(url: str, statement: str) -> Any:
@@ -131,7 +131,7 @@ def eventually(condition: Callable[[], bool], expected: str) -> None:
 
 def daemon_pid(directory: Path) -> int:
     """Return the process ID of the daemon of `directory`."""
-    return int(json.loads((directory / "daemon.lock").read_text())["pid"])
+    return int((directory / "daemon.lock").read_text().splitlines()[0])
 
 
 def postmaster_pid(directory: Path) -> int:

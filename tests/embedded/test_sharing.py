@@ -50,9 +50,12 @@ def test_second_start_keeps_data(directory: Path) -> None:
 
 def test_server_restarts_on_same_socket_when_postgres_exits(directory: Path) -> None:
     with quiet(directory) as server:
-        stopped = postmaster_pid(directory)
+        stopped, daemon, host = postmaster_pid(directory), daemon_pid(directory), server.host
         os.kill(stopped, signal.SIGINT)
-        eventually(lambda: all_gone([stopped]) and answers(server), "a response of the new server")
+        eventually(lambda: all_gone([stopped, daemon]), "the end of the server and of the daemon")
+        server.ensure_running()
+        assert server.host == host
+        assert answers(server)
         assert postmaster_pid(directory) != stopped
 
 

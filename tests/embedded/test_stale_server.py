@@ -12,9 +12,8 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.file_locks import lock, opened
 from adapters.embedded.os_user import choose_os_user, chown_directory
-from adapters.embedded.paths import prepare_directory
+from adapters.embedded.paths import Paths, lock, make_private_directory, opened
 from tests.embedded.support import all_gone, answers, eventually, make_socket_directory, postmaster_pid, quiet
 
 
@@ -22,7 +21,7 @@ from tests.embedded.support import all_gone, answers, eventually, make_socket_di
 def server_without_daemon(directory: Path, *, holds_lock: bool) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server that outlives its parent; a server that a killed daemon left holds the lock."""
     program = find_installation().directory / "postgres"
-    layout = prepare_directory(directory)
+    layout = Paths(make_private_directory(directory))
     account = choose_os_user(layout.directory, program)
     chown_directory(layout, account)
     with tempfile.TemporaryDirectory(dir="/tmp") as sockets:

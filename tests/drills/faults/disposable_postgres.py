@@ -10,8 +10,7 @@ from time import monotonic
 
 from sqlalchemy import URL
 
-from adapters.embedded.binaries import find_installation
-from adapters.embedded.child_processes import clean_environment
+from adapters.embedded.binaries import clean_environment, find_installation
 from adapters.embedded.postgres_server import DATABASE, SUPERUSER
 from tests.cli.support import ROOT, environment
 from tests.drills.faults.ports import free_port

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from adapters.embedded import EmbeddedPostgresError
 from adapters.embedded.binaries import find_installation
-from adapters.embedded.child_processes import child_options, kill_orphans
-from adapters.embedded.os_user import choose_os_user, chown_directory
-from adapters.embedded.paths import prepare_directory
+from adapters.embedded.os_user import child_options, choose_os_user, chown_directory, kill_orphans
+from adapters.embedded.paths import Paths, make_private_directory
 from adapters.embedded.postgres_server import create_cluster
 from tests.drills.faults.processes import children
 
@@ -29,7 +28,7 @@ START_SECONDS = STOP_SECONDS = 60.0
 class PostgresController:
     def __init__(self, directory: Path, port: int) -> None:
         self._port = port
-        self._layout = prepare_directory(directory)
+        self._layout = Paths(make_private_directory(directory))
         self._binaries = find_installation()
         self._log = os.open(self._layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._account = choose_os_user(self._layout.directory, self._binaries.directory / "postgres")
@@ -56,7 +55,7 @@ class PostgresController:
         deadline = time.monotonic() + START_SECONDS
         while not self._says_ready():
             if self._postmaster.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedPostgresError(f"PostgreSQL did not start: {self._layout.last_log_lines()}")
+                raise EmbeddedPostgresError(f"PostgreSQL did not start: {self._layout.failure()}")
             time.sleep(0.01)
 
     def _spawned(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -98,7 +97,7 @@ class PostgresController:
         """Compare every page of the stopped cluster with its checksum."""
         child = self._spawned("pg_checksums", "--check")
         if child.wait() != 0:
-            raise EmbeddedPostgresError(f"pg_checksums found: {self._layout.last_log_lines()}")
+            raise EmbeddedPostgresError(f"pg_checksums found: {self._layout.failure()}")
 
 
 def main(directory: str, port: str) -> None:
