@@ -42,9 +42,10 @@ class Paths:
 
     def failure(self) -> str:
         """Return the first error in PostgreSQL's log, or else its last line, and the path of the log."""
-        lines = self.log.read_text("utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if re.search(r"\b(FATAL|PANIC|error):", line)]
-        return f"{(errors or lines[-1:] or ['no output'])[0].strip()} (log: {self.log})"
+        text = self.log.read_text("utf-8", errors="replace").strip()
+        found = re.search(r"\b(?:FATAL|PANIC|error): +(.+)", text)
+        line = found[1] if found else text.rpartition("\n")[2] or "no message, so the disk may be full"
+        return f"{line} (log: {self.log})"
 
 
 @contextmanager

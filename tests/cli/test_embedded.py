@@ -5,6 +5,8 @@ import os
 import re
 import shlex
 import signal
+import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,9 +17,18 @@ import pytest
 
 from application.api_key_tokens import parse_api_key_id
 from tests.cli.conftest import CREATE, Hexapost
-from tests.cli.support import PATIENCE, Served, serving, wait_until
+from tests.cli.support import COMMAND, PATIENCE, Served, environment, serving, wait_until
 from tests.embedded.conftest import template
-from tests.embedded.support import all_gone, copy_cluster, daemon_pid, is_alive, postmaster_pid, quiet
+from tests.embedded.support import (
+    HOSTILE_VARIABLES,
+    all_gone,
+    copy_cluster,
+    daemon_pid,
+    is_alive,
+    postmaster_pid,
+    quiet,
+)
+from tests.embedded.test_os_user import IS_ROOT
 
 __all__ = ["template"]
 ADMIN = ("--embedded", "--migrate", "--create-admin-key")
@@ -93,10 +104,87 @@ def test_services_share_embedded_database(tmp_path: Path, state: Path) -> None:
     assert (state / "cursor.secret").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_service_and_migrations_ignore_caller_variables(tmp_path: Path, state: Path, workers: str) -> None:
+    variables = HOSTILE_VARIABLES | {"HEXAPOST_STATE_DIRECTORY": str(state), "HEXAPOST_WORKERS": workers}
+    with serving(tmp_path, *ADMIN, **variables) as served:
+        served.base_url()
+        assert _is_served(served, (state / "admin.key").read_text().strip())
+        assert served.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+@pytest.mark.parametrize("mode", [None, 0o755, 0o2770], ids=["new", "0755", "2770"])
+def test_state_directory_becomes_private(hexapost: Hexapost, tmp_path: Path, umask: int, mode: int | None) -> None:
+    state = tmp_path / "state"
+    if mode is not None:
+        state.mkdir()
+        state.chmod(mode)
+    before = os.umask(umask)
+    try:
+        outcome = hexapost("with-database", "--embedded", "/bin/true", HEXAPOST_STATE_DIRECTORY=str(state))
+    finally:
+        os.umask(before)
+    assert outcome.status == 0, outcome.stderr
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (state, state / "postgres")] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("file", "cannot use the directory {path}: Not a directory."),
+        ("file/below", "cannot use the directory {path}: Not a directory."),
+        ("shared", "cannot use the directory {path}: All users share it. Choose a directory below it."),
+        ("state", "{path}/postgres/data has a cluster of PostgreSQL version 13, but PostgreSQL "),
+    ],
+)
+def test_unusable_state_directory_prints_one_line(
+    hexapost: Hexapost, tmp_path: Path, state: Path, name: str, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (state / "postgres" / "data" / "PG_VERSION").write_text("13\n")
+    outcome = hexapost("migrate", "--embedded", HEXAPOST_STATE_DIRECTORY=str(tmp_path / name))
+    assert (outcome.status, outcome.stdout) == (1, "")
+    (line,) = outcome.stderr.splitlines()
+    assert message.format(path=tmp_path / name) in line
+    assert (tmp_path / "shared").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_state_directory_without_write_permission_prints_one_line(hexapost: Hexapost, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    state = Path("/proc/hexapost") if IS_ROOT else tmp_path / "state"  # root may write everywhere else
+    outcome = hexapost("migrate", "--embedded", HEXAPOST_STATE_DIRECTORY=str(state))
+    tmp_path.chmod(0o700)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    line = rf"hexapost: PostgreSQL cannot use the directory {state}: [\w -]+\.\n"
+    assert re.fullmatch(line, outcome.stderr), outcome.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not IS_ROOT, reason="only root of Linux can mount a small file system")
+def test_full_disk_prints_one_line(tmp_path: Path) -> None:
+    mount = f'mount -t tmpfs -o size="$1" tmpfs {tmp_path} || exit 77; shift; exec "$@"'
+    for size in ("8m", "16k"):
+        outcome = subprocess.run(  # noqa: S603 - our own command
+            ["/usr/bin/unshare", "--mount", "sh", "-c", mount, "sh", size, *COMMAND, "migrate", "--embedded"],
+            cwd="/",
+            env=environment(HEXAPOST_STATE_DIRECTORY=str(tmp_path / "state")),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        if outcome.returncode == 77:
+            pytest.skip("this container cannot mount a file system")
+        assert outcome.returncode == 1
+        (line,) = outcome.stderr.splitlines()
+        assert re.search("No space left on device|the disk may be full", line)
+
+
 @pytest.mark.drill
 def test_service_recovers_after_sigkill_of_daemon(tmp_path: Path, state: Path) -> None:
-    variables = {"HEXAPOST_STATE_DIRECTORY": str(state), "PGSSLMODE": "verify-full", "PGTARGETSESSIONATTRS": "standby"}
-    with serving(tmp_path, *ADMIN, **variables) as served:
+    with serving(tmp_path, *ADMIN, HEXAPOST_STATE_DIRECTORY=str(state)) as served:
         served.base_url()
         key = (state / "admin.key").read_text().strip()
         killed = {daemon_pid(state / "postgres"), postmaster_pid(state / "postgres")}

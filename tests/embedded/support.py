@@ -19,6 +19,52 @@ from adapters.embedded.paths import Paths, create_socket_directory, make_private
 
 PATIENCE = 30.0
 PROJECT = Path(__file__).resolve().parents[2]
+HOSTILE_VARIABLES = {
+    "PGHOST": "nowhere.invalid",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGPORT": "1",
+    "PGUSER": "nobody",
+    "PGDATABASE": "none",
+    "PGPASSWORD": "wrong",
+    "PGPASSFILE": "/nonexistent",
+    "PGSERVICE": "none",
+    "PGSERVICEFILE": "/nonexistent",
+    "PGSYSCONFDIR": "/nonexistent",
+    "PGOPTIONS": "-c nonsense=1",
+    "PGAPPNAME": "nobody",
+    "PGSSLMODE": "verify-full",
+    "PGSSLNEGOTIATION": "direct",
+    "PGSSLROOTCERT": "/nonexistent",
+    "PGSSLCERT": "/nonexistent",
+    "PGSSLKEY": "/nonexistent",
+    "PGSSLCRL": "/nonexistent",
+    "PGSSLCRLDIR": "/nonexistent",
+    "PGSSLCERTMODE": "require",
+    "PGSSLCOMPRESSION": "nonsense",
+    "PGSSLSNI": "nonsense",
+    "PGSSLMINPROTOCOLVERSION": "nonsense",
+    "PGSSLMAXPROTOCOLVERSION": "nonsense",
+    "PGMINPROTOCOLVERSION": "nonsense",
+    "PGMAXPROTOCOLVERSION": "nonsense",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGREQUIREPEER": "nobody",
+    "PGCHANNELBINDING": "require",
+    "PGGSSENCMODE": "require",
+    "PGGSSLIB": "nonsense",
+    "PGGSSDELEGATION": "1",
+    "PGKRBSRVNAME": "nonsense",
+    "PGREALM": "nonsense",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGLOADBALANCEHOSTS": "nonsense",
+    "PGCONNECT_TIMEOUT": "nonsense",
+    "PGCLIENTENCODING": "EUC_JP",
+    "PGDATESTYLE": "nonsense",
+    "PGTZ": "Mars/Olympus",
+    "PGGEQO": "nonsense",
+    "PGLOCALEDIR": "/nonexistent",
+    "PGDATA": "/nonexistent",
+}
+"""Values of the variables of libpq, asyncpg and PostgreSQL with which no connection and no start succeeds."""
 USER = """
 import os
 import sys

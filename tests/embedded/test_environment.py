@@ -1,28 +1,18 @@
 """Tests for the influence of the caller's environment on embedded PostgreSQL."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from adapters.embedded import EmbeddedPostgresError, binaries
+from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, binaries
 from adapters.embedded.binaries import find_installation
-from tests.embedded.support import UserProcess, ask, quiet
+from tests.embedded.support import HOSTILE_VARIABLES, PATIENCE, PROJECT, UserProcess, answers, ask, quiet
 
-JUNK = {
-    "PGHOST": "nowhere.invalid",
-    "PGPORT": "1",
-    "PGUSER": "nobody",
-    "PGDATA": "/nonexistent",
-    "PGDATABASE": "none",
-    "PGOPTIONS": "-c nonsense=1",
-    "PGSSLMODE": "verify-full",
-    "PGSSLNEGOTIATION": "direct",
-    "PGTARGETSESSIONATTRS": "standby",
-    "PGREQUIREAUTH": "scram-sha-256",
-    "PGSERVICE": "none",
-    "PGTZ": "Mars/Olympus",
-    "PGCLIENTENCODING": "EUC_JP",
+JUNK = HOSTILE_VARIABLES | {
     "LANG": "xx_YY.none",
     "LC_ALL": "tlh_QO",
     "LC_MESSAGES": "de_DE.UTF-8",
@@ -31,6 +21,32 @@ JUNK = {
     "PYTHONWARNINGS": "error",
     "PYTHONSTARTUP": "/nonexistent",
 }
+DRIVERS = """
+import asyncio
+import sys
+from pathlib import Path
+import asyncpg
+import psycopg
+from adapters.embedded import EmbeddedPostgres
+
+async def ask(url):
+    connection = await asyncpg.connect(url)
+    print(*await connection.fetchrow(QUERY), *await connection.fetchrow(SETTINGS), sep="|")
+    await connection.close()
+
+QUERY = "SELECT current_user, current_database(), current_setting('application_name')"
+SETTINGS = "SELECT current_setting('client_encoding'), current_setting('TimeZone'), current_setting('DateStyle')"
+with EmbeddedPostgres(Path(sys.argv[1]), report=lambda _: None) as server:
+    url = server.url(driver=None)
+    asyncio.run(ask(url))
+    with psycopg.connect(url) as connection:
+        print(*connection.execute(QUERY).fetchone(), *connection.execute(SETTINGS).fetchone(), sep="|")
+"""
+
+
+def test_hostile_variables_contain_all_variables_of_libpq() -> None:
+    names = {option.envvar.decode() for option in psycopg.pq.Conninfo.get_defaults() if option.envvar}
+    assert names <= HOSTILE_VARIABLES.keys()
 
 
 def test_new_cluster_ignores_caller_variables(tmp_path: Path) -> None:
@@ -39,7 +55,25 @@ def test_new_cluster_ignores_caller_variables(tmp_path: Path) -> None:
         assert url.startswith("postgresql://hexapost@/hexapost?")
         assert "PG variables: []" in user.lines
         assert ask(url, "SHOW server_encoding") == "UTF8"
+        assert ask(url, "SHOW geqo") == "on"
         assert user.leave() == 0
+
+
+def test_connections_of_both_drivers_ignore_caller_variables(
+    running: EmbeddedPostgres, running_directory: Path
+) -> None:
+    outcome = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", DRIVERS, running_directory],
+        cwd="/",
+        env=os.environ | {"PYTHONPATH": str(PROJECT)} | HOSTILE_VARIABLES,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert outcome.stderr == ""
+    assert outcome.stdout.splitlines() == ["hexapost|hexapost||UTF8|UTC|ISO, MDY"] * 2
+    assert answers(running)
 
 
 def test_server_does_not_inherit_descriptors(directory: Path) -> None:
