@@ -95,17 +95,17 @@ def _candidates(directory: Path) -> Iterator[OsUser]:
 
 def _can_run(os_user: OsUser, directory: Path, program: Path) -> bool:
     """Return True if a child process can switch to the user, reach the directory, and run the program."""
-
-    def prepare() -> None:
-        os_user.switch()
-        directory.lstat()
-        if not os.access(program, os.R_OK | os.X_OK):  # PostgreSQL makes the same check
-            os._exit(1)
-
-    try:
-        return subprocess.call([os.fspath(program), "--version"], stdout=subprocess.DEVNULL, preexec_fn=prepare) == 0  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return False
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os_user.switch()
+            directory.lstat()
+            if os.access(program, os.R_OK | os.X_OK):  # PostgreSQL makes the same check
+                status = subprocess.call([program, "--version"], stdout=subprocess.DEVNULL)  # noqa: S603
+        finally:  # the child must not continue in the code of its parent
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def chown_directory(paths: Paths, os_user: OsUser) -> None:

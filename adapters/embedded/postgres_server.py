@@ -35,26 +35,26 @@ def main(directory: str, programs: str, version: str, settings: str) -> None:
     """Run the daemon in the background, where init reaps it."""
     if os.fork() != 0:
         os._exit(0)
-    os.chdir("/")
-    os.umask(0o077)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    paths, binaries = Paths(Path(directory)), PostgresInstallation(Path(programs), version)
     try:
-        run(paths, binaries, json.loads(settings), daemon_lock=sys.stdin.fileno())
+        run(Paths(Path(directory)), PostgresInstallation(Path(programs), version), json.loads(settings))
     except EmbeddedPostgresError as error:
         sys.exit(str(error))
     except OSError as error:
         sys.exit(str(EmbeddedPostgresError(f"PostgreSQL cannot use the directory {directory}: {error.strerror}.")))
 
 
-def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str], *, daemon_lock: int) -> None:
+def run(paths: Paths, binaries: PostgresInstallation, settings: Mapping[str, str]) -> None:
     """Run the server until it ends, SIGTERM arrives, or no client holds the users lock.
 
-    The first line of the lock's file is the process ID, and the second one is the host of the ready server.
+    The first line of the daemon's lock file is the process ID, and the second one the host of the ready server.
     """
+    os.chdir("/")
+    os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    daemon_lock = sys.stdin.fileno()
     os.write(daemon_lock, f"{os.getpid()}\n".encode())
     os_user = choose_os_user(paths.directory, binaries.directory / "postgres")
     chown_directory(paths, os_user)

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 from adapters.embedded import EmbeddedPostgresError, embedded_postgres
 from tests.embedded.support import (
     PATIENCE,
+    PROJECT,
     UserProcess,
     all_gone,
     answers,
@@ -36,6 +38,17 @@ read line < {directory}/release
 """
 
 
+STARTER = """
+import sys
+from pathlib import Path
+from adapters.embedded import EmbeddedPostgres, embedded_postgres
+from adapters.embedded.binaries import PostgresInstallation
+
+embedded_postgres.find_installation = lambda: PostgresInstallation(Path(sys.argv[2]), sys.argv[3])
+EmbeddedPostgres(Path(sys.argv[1]), report=lambda _: None).start()
+"""
+
+
 class HeldInitdb:
     """An `initdb` that writes half a cluster, reports its process IDs and then waits forever."""
 
@@ -51,6 +64,11 @@ class HeldInitdb:
         assert select.select([self._reader], [], [], PATIENCE)[0], "initdb was not started"
         initdb, daemon = os.read(self._reader, 100).split()
         return int(initdb), int(daemon)
+
+    def release(self) -> None:
+        """Let initdb end."""
+        with (self.binaries.directory / "release").open("w") as file:
+            file.write("\n")
 
     def close(self) -> None:
         os.close(self._reader)
@@ -85,6 +103,26 @@ def test_new_cluster_is_recreated_after_kill_of(
         assert answers(server)
     assert not (directory / "data" / "half").exists()
     assert not (directory / "data.unfinished").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_processes_end_after_signal_to_starter_during_initdb(
+    tmp_path: Path, held_initdb: HeldInitdb, number: signal.Signals
+) -> None:
+    binaries = held_initdb.binaries
+    with subprocess.Popen(  # noqa: S603 - our own script
+        [sys.executable, "-c", STARTER, tmp_path / "new", binaries.directory, binaries.version],
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    ) as starter:
+        pids = held_initdb.pids()
+        starter.send_signal(number)
+    if number == signal.SIGKILL:
+        held_initdb.release()  # the daemon looks for its clients after the end of initdb
+    eventually(lambda: all_gone(pids), "the end of both processes")
+    with quiet(tmp_path / "new") as server:
+        assert answers(server)
 
 
 def test_server_restarts_on_same_socket_after_sigkill(directory: Path) -> None:

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres, make_private_directory
+from adapters.embedded.paths import lock, opened
 from tests.embedded.support import (
     UserProcess,
     all_gone,
@@ -150,6 +151,28 @@ def test_ctrl_c_of_the_only_user_shuts_the_server_down(directory: Path) -> None:
         user.finish()
     eventually(lambda: all_gone(pids), "the end of the server's processes")
     assert "database system is shut down" in (directory / "postgres.log").read_text()
+
+
+def test_start_raises_when_daemon_does_not_become_ready(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_postgres, "START_TIMEOUT_SECONDS", 0.1)
+    with opened(make_private_directory(directory) / "daemon.lock") as daemon_lock:
+        assert lock(daemon_lock)
+        with pytest.raises(EmbeddedPostgresError, match="did not become ready"):
+            quiet(directory).start()
+
+
+def test_stop_reports_daemon_that_does_not_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    server = EmbeddedPostgres(directory, report=lines.append)
+    server.start()
+    daemon = daemon_pid(directory)
+    pids = server_pids(directory, server.url(driver=None))
+    monkeypatch.setattr(embedded_postgres, "STOP_TIMEOUT_SECONDS", 0)
+    os.kill(daemon, signal.SIGSTOP)
+    server.stop()
+    os.kill(daemon, signal.SIGCONT)
+    assert lines[-1] == "PostgreSQL is still stopping after 0 seconds"
+    eventually(lambda: all_gone(pids), "the end of the server's processes")
 
 
 def test_stop_in_forked_child_keeps_the_server(directory: Path) -> None:
