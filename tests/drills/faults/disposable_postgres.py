@@ -1,5 +1,6 @@
 """A disposable PostgreSQL that a drill may stop, kill and freeze."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,6 +92,8 @@ class DisposablePostgres:
 @contextmanager
 def disposable_postgres(directory: Path) -> Iterator[DisposablePostgres]:
     """Run a server with an empty migrated database during the block."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]  # the drivers read them
     port = free_port()
     with subprocess.Popen(  # noqa: S603 - our own
         [sys.executable, "-m", "tests.drills.faults.postgres_controller", directory / "postgres", str(port)],
