@@ -15,7 +15,7 @@ CHECK := env DATABASE_URL= HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexap
 # Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean writable
+.PHONY: help run dev test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean writable
 
 
 help: ## list the targets
@@ -23,6 +23,9 @@ help: ## list the targets
 
 run: $(RUN_SETUP) ## serve the API on http://127.0.0.1:8000 (PORT=…), with an embedded PostgreSQL unless DATABASE_URL is set
 	@exec $(BIN)/hexapost serve --embedded --migrate --create-admin-key --exit-with-parent $$PPID $(if $(PORT),--port "$(PORT)")
+
+dev: $(RUN_SETUP) ## do the same as make run, and restart the service after a change of a Python file
+	@exec $(BIN)/hexapost serve --embedded --migrate --create-admin-key --exit-with-parent $$PPID $(if $(PORT),--port "$(PORT)") --reload
 
 test: $(DEV_SETUP) ## run the tests without fault injection (args="-k users -x" for pytest)
 	@$(NOT_ROOT) $(BIN)/python -m pytest -m "not drill" $(or $(args),$(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)

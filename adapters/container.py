@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dependency_injector import containers, providers
+from sqlalchemy import URL
 
 from adapters.clock import new_id, utc_now
 from adapters.http.app import create_app
@@ -21,7 +22,7 @@ from adapters.observability.tracing_config import create_tracer
 from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.schema.readiness import ReadinessMonitor
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
-from adapters.settings import Settings
+from adapters.settings import DATABASE_URL, EXAMPLE_URL, Settings, SettingsError
 from application.api_key_tokens import PepperSet, generate_secret
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
@@ -60,6 +61,13 @@ class ReadinessProbe:
         }
 
 
+def required_url(url: URL | None) -> URL:
+    """Return the URL of the database. Raises SettingsError if it is not set."""
+    if url is None:
+        raise SettingsError([f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}"])
+    return url
+
+
 def with_pool_metrics(metrics: Metrics, database: Database) -> Metrics:
     """Add the usage of the connection pool to the metrics, and return them."""
     metrics.set_pool_source(lambda: database.usage)
@@ -89,6 +97,8 @@ class Container(containers.DeclarativeContainer):
         pool_size=settings.provided.db_pool_size,
         pool_timeout=settings.provided.db_pool_timeout_seconds,
         connect_timeout=settings.provided.db_connect_timeout_seconds,
+        max_lifetime=settings.provided.db_connection_max_lifetime_seconds,
+        max_idle=settings.provided.db_connection_max_idle_seconds,
         attempt_timeout=settings.provided.db_attempt_timeout_seconds,
         prepared_statements=settings.provided.db_prepared_statements,
         statement_timeout=settings.provided.db_statement_timeout_seconds,
@@ -96,7 +106,7 @@ class Container(containers.DeclarativeContainer):
     )
     database = providers.Singleton(
         Database,
-        settings.provided.database_url,
+        providers.Callable(required_url, settings.provided.database_url),
         database_options,
         errors=metrics_recorder.provided.count_database_error,
         statements=providers.Callable(lambda tracer: tracer and tracer.statement_span, tracer),

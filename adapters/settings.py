@@ -158,6 +158,12 @@ class Settings(BaseModel):
     db_connect_timeout_seconds: PositiveFloat = Field(
         2.0, le=60, description="time limit for opening a database connection"
     )
+    db_connection_max_lifetime_seconds: NonNegativeFloat = Field(
+        1800.0, le=86_400, description="maximum age of a database connection; `0` for no limit"
+    )
+    db_connection_max_idle_seconds: NonNegativeFloat = Field(
+        600.0, le=86_400, description="time after which an unused database connection is closed; `0` for no limit"
+    )
     db_attempt_timeout_seconds: Timeout = Field(
         2.25, ge=0.05, description="time limit of one attempt of a transaction, also if the server does not respond"
     )

@@ -11,6 +11,7 @@ import pytest
 import structlog
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import Databases
 from application.ports import Storage
 from application.posts import PostService
 from application.users import UserService
@@ -21,7 +22,6 @@ from tests.support.factories import make_api_key, make_user, store_api_keys, sto
 from tests.support.postgres_server import CONTAINER, EMBEDDED, running_server
 from tests.support.service_factories import post_service, user_service
 from tests.support.subprocess_coverage import enable_daemon_coverage
-from tests.support.template_databases import Databases
 
 DRILL_DIRECTORIES = [Path(__file__).with_name(name) for name in ("benchmarks", "drills", "fuzz")]
 """Directories of which all tests belong to `make test-drills`."""

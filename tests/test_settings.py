@@ -39,6 +39,8 @@ RANGES = [
     ("db_pool_size", "0", "1", "1000", "1001"),
     ("db_pool_timeout_seconds", "0", "0.5", "60", "60.1"),
     ("db_connect_timeout_seconds", "-1", "0.1", "60", "inf"),
+    ("db_connection_max_lifetime_seconds", "-1", "0", "86400", "86401"),
+    ("db_connection_max_idle_seconds", "-1", "0", "86400", "inf"),
     ("db_attempt_timeout_seconds", "0", "0.05", "600", "601"),
     ("db_statement_timeout_seconds", "0", "0.001", "600", "601"),
     ("db_idle_in_transaction_timeout_seconds", "0", "0.001", "600", "601"),
@@ -339,6 +341,7 @@ def test_each_limit_setting_reaches_its_option() -> None:
         body_timeout_seconds=3, request_timeout_seconds=4, db_pool_size=5, db_pool_timeout_seconds=6,
         db_connect_timeout_seconds=7, db_attempt_timeout_seconds=8, db_statement_timeout_seconds=9,
         db_idle_in_transaction_timeout_seconds=10, db_prepared_statements=False,
+        db_connection_max_lifetime_seconds=12, db_connection_max_idle_seconds=13,
     )  # fmt: skip
     container = Container(settings=settings)
     assert container.header_limits() == HeaderLimits(max_headers=11, max_header_bytes=1025, timeout=1)
@@ -347,5 +350,5 @@ def test_each_limit_setting_reaches_its_option() -> None:
     )
     assert container.database_options() == DatabaseOptions(
         pool_size=5, pool_timeout=6, connect_timeout=7, attempt_timeout=8, statement_timeout=9,
-        idle_in_transaction_timeout=10, prepared_statements=False,
+        idle_in_transaction_timeout=10, prepared_statements=False, max_lifetime=12, max_idle=13,
     )  # fmt: skip

@@ -1,9 +1,10 @@
 """`hexapost serve`, and the command of its worker processes."""
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
+from typer import BadParameter, Option
 
 from adapters.cli.arguments import Embedded
 from adapters.cli.console import print_error
@@ -20,6 +21,7 @@ def serve(
     host: Annotated[str | None, Option(help="Address to listen on, overrides HEXAPOST_HOST.")] = None,
     port: Annotated[str | None, Option(help="Port to listen on, overrides HEXAPOST_PORT.")] = None,
     workers: Annotated[str | None, Option(help="Number of worker processes, overrides HEXAPOST_WORKERS.")] = None,
+    reload: Annotated[bool, Option("--reload", help="Restart after a change of a Python file (development).")] = False,
     migrate: Annotated[bool, Option("--migrate", help="Apply pending migrations first.")] = False,
     create_admin_key: Annotated[
         bool,
@@ -46,6 +48,8 @@ def serve(
 
     overrides = {"host": host, "port": port, "workers": workers}
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
+    if reload and settings.workers > 1:
+        raise BadParameter("serves in one process. Remove --workers and HEXAPOST_WORKERS.", param_hint="'--reload'")
     if exit_with_parent is not None:
         stop_with_parent(exit_with_parent)
     make_streams_nonblocking()
@@ -56,6 +60,8 @@ def serve(
         if not _is_ready(settings, url):
             return 1
         header = ensure_admin_key_header(settings, url) if create_admin_key else None
+        if reload:
+            return _reload(settings, url, header)
         if settings.workers > 1:
             return supervise(settings, environment_with(url), header)
         return serve_in_process(settings.model_copy(update={"database_url": url}), header)
@@ -88,3 +94,16 @@ def _is_ready(settings: "Settings", url: "URL") -> bool:
         elif component == SCHEMA_AHEAD:
             structlog.get_logger("hexapost").warning("schema is newer than this release")
     return all(ready for ready, _ in components.values())
+
+
+def _reload(settings: "Settings", url: "URL", header: str | None) -> int:
+    from adapters.cli.database import environment_with
+    from adapters.server.reloader import serve_with_reload
+    from adapters.server.uvicorn_server import print_startup_hint
+    from adapters.server.worker_process import create_listen_sockets
+
+    os.environ.update(environment_with(url))
+    sockets = create_listen_sockets(settings.host, settings.port)
+    print_startup_hint(sockets[0].getsockname()[:2], header)
+    serve_with_reload(sockets)
+    return 0

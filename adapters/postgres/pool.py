@@ -1,10 +1,14 @@
 """The connection pool of one database."""
 
 import asyncio
+import math
+import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, LiteralString, NamedTuple, cast
+from weakref import WeakSet
 
 import psycopg
 import structlog
@@ -26,6 +30,9 @@ _WORK_MEMORY = "32MB"
 ErrorObserver = Callable[[str], None]
 """Receives the SQLSTATE of each database error, or `NO_SQLSTATE`."""
 
+LIFETIME_JITTER = (0.8, 1.0)
+"""The range of the random factor of the maximum times of a connection, so that not all connections expire together."""
+
 NO_SQLSTATE = "none"
 """The value for an error without SQLSTATE: the connection was lost, or could not be opened."""
 
@@ -45,6 +52,10 @@ class DatabaseOptions:
     pool_size: int = 10
     pool_timeout: float = 2.0
     connect_timeout: float = 2.0
+    max_lifetime: float = 1800.0
+    """Of a connection. A connection in use is closed later. 0 means no limit."""
+    max_idle: float = 600.0
+    """Of an unused connection. 0 means no limit."""
     attempt_timeout: float = 2.25
     """Of a whole unit of work. The client enforces it, because a frozen server cannot."""
     statement_timeout: float = 2.0
@@ -62,8 +73,26 @@ class DatabaseOptions:
         }
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class ConnectionAge:
+    """The age of an open connection, in seconds of a monotonic clock. The `info` of the connection contains it."""
+
+    driver_connection: Any
+    ends_at: float
+    max_idle: float
+    idle_since: float | None = None
+    """None while the connection is in use."""
+
+    def has_expired(self, now: float) -> bool:
+        """Return True if the connection is not in use and is too old or unused for too long."""
+        return self.idle_since is not None and (now >= self.ends_at or now - self.idle_since >= self.max_idle)
+
+
 class Database:
-    """A database and its connection pool. Connections are opened on first use; `close` closes all of them."""
+    """A database and its connection pool. Connections are opened on first use; `close` closes all of them.
+
+    A connection that has expired is replaced when a caller takes it from the pool. `clock` is monotonic, in seconds.
+    """
 
     def __init__(
         self,
@@ -72,8 +101,11 @@ class Database:
         *,
         errors: ErrorObserver = lambda _: None,
         statements: StatementObserver | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.options = options
+        self._clock = clock
+        self._ages: WeakSet[ConnectionAge] = WeakSet()
         self._errors = errors
         self._waiting = 0
         # True if the last attempt to open a connection failed.
@@ -120,6 +152,11 @@ class Database:
     async def _check_out(self) -> PoolProxiedConnection:
         try:
             connection = await self._engine.raw_connection()
+            if self._age_of(connection).has_expired(self._clock()):
+                self.driver.close(connection.driver_connection)  # SQLAlchemy would wait for the server
+                await greenlet_spawn(connection.invalidate)
+                connection = await self._engine.raw_connection()
+            self._age_of(connection).idle_since = None
         except BaseException as error:
             self._slots.release()
             if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
@@ -131,6 +168,27 @@ class Database:
             raise
         self._has_failed = False
         return connection
+
+    def _age_of(self, connection: PoolProxiedConnection) -> ConnectionAge:
+        age: ConnectionAge | None = connection.info.get("age")
+        if age is None:  # it was just opened
+            factor = random.uniform(*LIFETIME_JITTER)  # noqa: S311 - not used for security
+            lifetime, max_idle = factor * self.options.max_lifetime, factor * self.options.max_idle
+            age = ConnectionAge(
+                driver_connection=connection.driver_connection,
+                ends_at=self._clock() + (lifetime or math.inf),
+                max_idle=max_idle or math.inf,
+            )
+            connection.info["age"] = age
+            self._ages.add(age)
+        return age
+
+    def close_expired(self) -> None:
+        """Close the connections that are not in use and have expired. `connect` replaces them."""
+        now = self._clock()
+        for age in self._ages:
+            if age.has_expired(now):
+                self.driver.close(age.driver_connection)
 
     async def can_connect(self) -> bool:
         """Return True if connections can be opened. If the last attempt failed, try again."""
@@ -150,7 +208,7 @@ class Database:
 
     def dedicated_pool(self) -> "Database":
         """Return a separate pool with one connection, which does not wait behind requests."""
-        return Database(self._engine.url, replace(self.options, pool_size=1))
+        return Database(self._engine.url, replace(self.options, pool_size=1), clock=self._clock)
 
     @property
     def usage(self) -> PoolUsage:
@@ -164,6 +222,7 @@ class Database:
 
     def release(self, connection: PoolProxiedConnection) -> None:
         """Return an idle connection to the pool."""
+        self._age_of(connection).idle_since = self._clock()
         connection.close()
         self._slots.release()
 

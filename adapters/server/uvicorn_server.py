@@ -9,10 +9,9 @@ from functools import partial
 
 import uvicorn
 
+from adapters.asgi import create_container
 from adapters.cli.console import print_status
 from adapters.container import Container
-from adapters.observability.metrics import multiproc_dir
-from adapters.secret_files import cursor_secret, key_peppers
 from adapters.settings import Settings
 
 DRAIN_TIMEOUT_SECONDS = 10
@@ -33,12 +32,7 @@ Started = Callable[["Server"], Awaitable[None]]
 
 def create_server(settings: Settings, on_started: Started) -> "Server":
     """Return a server of the API. `on_started` is awaited when it accepts requests."""
-    container = Container(
-        settings=settings,
-        cursor_secret=cursor_secret(settings),
-        peppers=key_peppers(settings),
-        metrics_directory=multiproc_dir(),
-    )
+    container = create_container(settings)
     config = uvicorn.Config(
         container.app(),
         host=settings.host,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from adapters.testing.template_databases import Databases
 from tests.benchmarks.checks import check_responses
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import Dataset
@@ -23,7 +24,6 @@ from tests.benchmarks.verdicts import MIN_ROUNDS, interval, verdict
 from tests.benchmarks.workloads import Workload
 from tests.support.markdown import format_table
 from tests.support.revisions import describe_working_tree, extract_revision
-from tests.support.template_databases import Databases
 
 COMMIT, AGAIN, TREE = "A", "A'", "B"
 _HEADS = ("work", "verdict", "A µs", "A' µs", "B µs", "noise A'/A", "(interval)", "B/A", "(interval)")

@@ -9,9 +9,9 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import Connection, connected
 from tests.benchmarks.dataset import Dataset, Row
 from tests.benchmarks.errors import WrongResponseError
-from tests.support.template_databases import Connection, connected
 
 COMMIT_SECONDS = 5.0
 """How long a row may take to appear: the textbook service commits after its response."""

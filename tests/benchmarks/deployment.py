@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adapters.testing.template_databases import libpq_url
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.errors import BenchmarkError
 from tests.cli.support import rendered
-from tests.support.template_databases import libpq_url
+from adapters.testing.template_databases import libpq_url
 
 LAUNCH = Path(__file__).with_name("launch.py")
 SCOPES = ("users:read", "users:write", "posts:read", "posts:write")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import Databases, connected
 from tests.benchmarks import database as database_module
 from tests.benchmarks.benchmark import run_benchmark
 from tests.benchmarks.database import BenchDatabase
@@ -23,7 +24,6 @@ from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import WrongResponseError
 from tests.benchmarks.runner import Plan
 from tests.benchmarks.servers import HEXAPOST, HOST, ROOT, SERVICES, UVICORN, Service
-from tests.support.template_databases import Databases, connected
 
 SMALL = ["--users", "50", "--posts", "500"]
 

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.cli.main import main
+from adapters.testing.template_databases import Databases
 from tests.cli.support import queried, rendered
-from tests.support.template_databases import Databases
 
 
 @dataclass(frozen=True)

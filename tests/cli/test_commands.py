@@ -18,11 +18,11 @@ from adapters.cli.database import check_database
 from adapters.postgres.schema import state
 from adapters.secret_files import key_peppers, load_or_create_secret
 from adapters.settings import Settings
+from adapters.testing.template_databases import Databases
 from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, create_api_key, queried, rendered
-from tests.support.template_databases import Databases
 
 INSERT = """
 INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, created_at, expires_at)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from adapters.testing.template_databases import Databases, with_driver
 from tests.cli.conftest import Hexapost
 from tests.cli.support import rendered
 from tests.observability.canaries import CANARY, SECRETS, leaks
 from tests.support.database_roles import Role, temporary_role
-from tests.support.template_databases import Databases, with_driver
 
 COMMANDS = ["check", "migrate", "purge", f"keys create --name {CANARY} --scope users:read", "serve"]
 WRONG = {

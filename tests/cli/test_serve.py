@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.server import worker_process
+from adapters.testing.template_databases import Databases
 from tests.cli.support import (
     COMMAND,
     PATIENCE,
@@ -34,7 +35,6 @@ from tests.cli.support import (
 )
 from tests.drills.load.http_connection import Connection
 from tests.embedded.support import is_alive
-from tests.support.template_databases import Databases
 
 HEAD = "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 SETTINGS = {

@@ -17,7 +17,7 @@ from adapters.http.problems.catalog import REJECTIONS
 from adapters.http.routers.metrics import CONTENT_TYPE
 from tests.cli.support import Served, create_api_key, rendered, serving, terminate_waiting, wait_until
 from tests.observability.prometheus_samples import Scrape
-from tests.support.template_databases import Databases, connected
+from adapters.testing.template_databases import Databases, connected
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/hexapost.json").read_text())

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
+from adapters.testing.template_databases import Databases
 from tests.drills.registry import DRILLS
 from tests.drills.reporting import report
 from tests.drills.reporting.charts import latency_over_time
@@ -22,7 +23,6 @@ from tests.drills.scenario import Scenario, ScenarioContext, ScenarioError, Scen
 from tests.drills.schema_changes.previous_release import last_tag
 from tests.support.benchmark_server import at_least, benchmark_databases, install_shutdown_handler
 from tests.support.database_fixture import DRIVERS
-from tests.support.template_databases import Databases
 
 ALL = "all"
 

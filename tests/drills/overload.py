@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
 
+from adapters.testing.template_databases import connected
 from tests.drills.load.capacity import measure_capacity
 from tests.drills.load.cpu_affinity import pin_load_to_last_core, set_affinity
 from tests.drills.load.http_connection import ACKNOWLEDGED
@@ -23,7 +24,6 @@ from tests.drills.scenario import (
 )
 from tests.drills.service_under_test import sessions, target
 from tests.drills.verifications import beginning, latency, latency_below
-from tests.support.template_databases import connected
 
 CLIENTS = 500
 POOL_SIZE = 10

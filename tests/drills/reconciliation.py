@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import connected
 from tests.drills.load.http_connection import ACKNOWLEDGED, REFUSED
 from tests.drills.load.load_job import Attempt
-from tests.support.template_databases import connected
 
 Rows = Mapping[str, Sequence[str]]
 """Row ids by operation name."""

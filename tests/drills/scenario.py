@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import with_driver
 from tests.drills.load.load_job import Attempt
-from tests.support.template_databases import with_driver
 
 
 class ScenarioError(Exception):

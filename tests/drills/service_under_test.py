@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import connected
 from tests.cli.support import Served, create_api_key, rendered, serving
 from tests.drills.faults.proxy import HOST
 from tests.drills.load.load_job import LoadJob, RequestSpec
 from tests.drills.scenario import ScenarioContext, ScenarioError
 from tests.observability.prometheus_samples import Scrape
-from tests.support.template_databases import connected
 
 CLIENTS = 20
 ERRORS = "hexapost_db_errors_total"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.testing.template_databases import Databases
 from tests.drills import __main__ as command
 from tests.drills.load.http_connection import CANCELLED, REFUSED, UNKNOWN
 from tests.drills.sample_attempts import attempt
@@ -18,7 +19,6 @@ from tests.drills.scenario import (
     ScenarioSize,
     Verification,
 )
-from tests.support.template_databases import Databases
 
 Plant = Callable[[Callable[[ScenarioContext], ScenarioResult]], None]
 GOOD = Verification("it holds", "0 <lost>")

@@ -7,10 +7,10 @@ from time import monotonic
 import psycopg
 import pytest
 
+from adapters.testing.template_databases import connected
 from tests.drills.faults.disposable_postgres import DisposablePostgres, disposable_postgres
 from tests.drills.faults.processes import memory_watched, resident_bytes
 from tests.drills.scenario import ScenarioError
-from tests.support.template_databases import connected
 
 
 def _users(postgres: DisposablePostgres) -> int:

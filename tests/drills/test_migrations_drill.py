@@ -12,6 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import with_driver
 from migrations.lint.linter import lint
 from tests.cli.support import ROOT
 from tests.drills.migrations import MIGRATIONS, run
@@ -29,7 +30,6 @@ from tests.drills.test_drills import broken
 from tests.migrations.revision_fixtures import EXPAND_HEAD, Revisions
 from tests.support.revisions import describe_working_tree, git
 from tests.support.schema_dump import revisions, schema
-from tests.support.template_databases import with_driver
 
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
 DROP = 'op.drop_column("users", "{0}")'

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import connected, with_driver
 from tests.cli.support import queried, rendered
 from tests.drills.faults.postgres_proxy import ACK_DROPPED, REQUEST_DROPPED, PostgresProxy
 from tests.drills.faults.proxy import HOST, running
-from tests.support.template_databases import connected, with_driver
 
 Execute = Callable[[str], Awaitable[Any]]
 LOST = (OSError, psycopg.OperationalError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)

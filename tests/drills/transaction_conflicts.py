@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from adapters.testing.template_databases import connected
 from tests.cli.support import wait_until
 from tests.drills.load.http_connection import ACKNOWLEDGED
 from tests.drills.load.load_job import NUMBER, Attempt, RequestSpec
@@ -12,7 +13,6 @@ from tests.drills.load.workload import SeedData, insert_seed_data
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import errors, sessions, target
 from tests.drills.verifications import standard_checks, window_of_load
-from tests.support.template_databases import connected
 
 RATE = 60.0
 CONTENDED = 3

@@ -201,8 +201,9 @@ async def call(
     query: bytes = b"",
     received: Sequence[Message] = ({"type": "http.request", "body": b"", "more_body": False},),
     key: str | None = ADMIN_KEY,
+    **scope: Any,
 ) -> httpx.Response:
-    """Call the application as a server does; `received` are the messages of the client."""
+    """Call the application as a server does; `received` are the messages of the client, `scope` replaces values."""
     authorization = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
     waiting = list(received)
     sent: list[Message] = []
@@ -213,7 +214,7 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(scope_of(method, path, headers=[*headers, *authorization], query=query), receive, send)
+    await app(scope_of(method, path, headers=[*headers, *authorization], query=query) | scope, receive, send)
     return response_of(sent)
 
 

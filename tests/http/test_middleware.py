@@ -232,3 +232,19 @@ async def test_websocket_is_closed_by_the_application(api: Api) -> None:
     await api.app(scope, receive, send)
     assert sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
     assert api.log == []
+
+
+async def test_requests_with_shared_server_state_have_separate_contexts(api: Api) -> None:
+    state = {"of the lifespan": 1}
+    responses = [await call(api.app, "GET", path, state=state) for path in ("/nowhere", "/livez")]
+    assert [response.status_code for response in responses] == [404, 200]
+    assert [event["status"] for event in api.log] == [404, 200]
+    assert state == {"of the lifespan": 1}
+
+
+@pytest.mark.parametrize(("version", "expected"), [("1.0", "close"), ("1.1", "close"), ("2", None), ("3", None)])
+async def test_connection_header_is_sent_only_over_http_1(api: Api, version: str, expected: str | None) -> None:
+    too_large = [(b"content-length", b"9" * 18)]
+    response = await call(api.app, "POST", "/api/v1/users", headers=too_large, http_version=version)
+    assert response.status_code == 413
+    assert response.headers.get("connection") == expected

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import httpx
 from psycopg.sql import SQL, Composed, Identifier
 
+from adapters.testing.template_databases import Connection
 from tests.http.support import Api, call, serving
 from tests.malicious_input.injection_points import Request
 from tests.support.database_fixture import DatabaseFixture
-from tests.support.template_databases import Connection
 
 Rows = frozenset[tuple[str, str]]
 """All rows of all tables, as pairs of table name and text."""

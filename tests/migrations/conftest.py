@@ -8,8 +8,8 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy import Connection as SqlAlchemyConnection
 from sqlalchemy.pool import NullPool
 
+from adapters.testing.template_databases import connected, with_driver
 from tests.migrations.revision_fixtures import RevisedDatabase, Revisions
-from tests.support.template_databases import connected, with_driver
 
 
 @pytest.fixture

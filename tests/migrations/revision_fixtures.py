@@ -11,13 +11,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import Connection
 from migrations.runner.alembic_config import alembic_config
 from migrations.runner.lock_retry import LockRetryPolicy
 from migrations.runner.phases import expand_heads
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
 from tests.support.schema_dump import revisions, schema
-from tests.support.template_databases import Connection
 
 (EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
 FEW_RETRIES = LockRetryPolicy(attempts=3, lock_timeout=0.05, max_backoff=0.01)

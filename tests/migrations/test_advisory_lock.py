@@ -11,12 +11,12 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
 from adapters.postgres.schema.state import upgrade
+from adapters.testing.template_databases import connected, with_driver
 from migrations.runner.advisory_lock import ADVISORY_LOCK_KEY, migration_lock
 from migrations.runner.lock_retry import MigrationError
 from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema
-from tests.support.template_databases import connected, with_driver
 
 LOCK = f"SELECT pg_advisory_lock({ADVISORY_LOCK_KEY})"
 UNLOCK = f"SELECT pg_advisory_unlock({ADVISORY_LOCK_KEY})"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import connected
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from tests.drills.faults.disposable_postgres import disposable_postgres
 from tests.migrations.revision_fixtures import RevisedDatabase
 from tests.support.polling import wait_until
-from tests.support.template_databases import connected
 
 pytestmark = pytest.mark.drill
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from adapters.testing.template_databases import connected
 from migrations.lint.linter import lint_revision
 from migrations.operations.backfill import Progress, next_batch_size
 from migrations.operations.checkpoints import _CREATE_TABLE
@@ -17,7 +18,6 @@ from migrations.runner.lock_retry import MigrationError
 from migrations.sql.parser import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import wait_until
-from tests.support.template_databases import connected
 
 VERSIONS = "SELECT version, count(*) FROM users GROUP BY 1 ORDER BY 1"
 COUNT = 'op.backfill("users", "version = version + 1", batch=30, pause=0)'

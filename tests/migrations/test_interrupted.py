@@ -13,11 +13,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
+from adapters.testing.template_databases import Connection, connected
 from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, LockRetryPolicy, MigrationError, retry_on_lock_timeout
 from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
-from tests.support.template_databases import Connection, connected
 
 ADD = 'op.add_column("users", sa.Column("a", sa.Text()))'
 CHECK = 'op.add_check("ck_t", "users", "version > 0")'

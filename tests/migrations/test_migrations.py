@@ -6,12 +6,12 @@ from pytest_alembic.tests import test_model_definitions_match_ddl, test_up_down_
 from sqlalchemy import URL
 
 from adapters.postgres.schema.state import upgrade
+from adapters.testing.template_databases import Databases, connected, migrate, with_driver
 from application.ports import StorageUnavailableError
 from migrations.runner.alembic_config import alembic_config
 from migrations.sql.parser import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
 from tests.support.schema_dump import revisions, schema
-from tests.support.template_databases import Databases, connected, migrate, with_driver
 
 __all__ = ["test_model_definitions_match_ddl", "test_up_down_consistency", "test_upgrade"]
 

@@ -8,11 +8,11 @@ import pytest
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
+from adapters.testing.template_databases import with_driver
 from tests.http.support import check_problem, serving
 from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
 from tests.support.freezing_proxy import proxied
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
-from tests.support.template_databases import with_driver
 
 
 @pytest.mark.drill

@@ -9,9 +9,9 @@ from sqlalchemy import ClauseElement, make_url
 from adapters.clock import new_id
 from adapters.postgres.drivers import PsycopgDriver
 from adapters.postgres.repositories import api_keys, idempotency, post_search, posts, users
+from adapters.testing.template_databases import Connection, Databases, connected
 from domain.posts import PostStatus
 from tests.support.factories import CREATED
-from tests.support.template_databases import Connection, Databases, connected
 
 # Enough rows for the planner to have exactly one cheapest plan.
 ROWS = """

@@ -14,6 +14,7 @@ from sqlalchemy import URL, PoolProxiedConnection
 
 from adapters.postgres.pool import NO_SQLSTATE, Database, PoolUsage
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
+from adapters.testing.template_databases import Databases, connected, with_driver
 from application.ports import StorageBusyError, StorageUnavailableError, UnitOfWork
 from domain.users import User
 from tests.postgres.failures import CONNECTION_DISCARDED, ONCE, add_two
@@ -21,7 +22,6 @@ from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
 from tests.support.database_roles import temporary_role
 from tests.support.factories import stored_users
 from tests.support.polling import wait_until
-from tests.support.template_databases import Databases, connected, with_driver
 from tests.support.use_case_runner import UseCaseRunner, backend
 
 ONE = replace(PATIENT, pool_size=1)

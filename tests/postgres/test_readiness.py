@@ -12,6 +12,7 @@ from adapters.postgres.pool import Database
 from adapters.postgres.schema import readiness
 from adapters.postgres.schema.state import schema_state
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
+from adapters.testing.template_databases import connected, with_driver
 from application.ports import StorageUnavailableError
 from tests.postgres.conftest import FAIL
 from tests.postgres.failures import ONCE
@@ -19,7 +20,6 @@ from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
 from tests.support.database_roles import Role, temporary_role
 from tests.support.freezing_proxy import proxied
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
-from tests.support.template_databases import connected, with_driver
 from tests.support.use_case_runner import UseCaseRunner, backend
 
 OPTIONS = replace(PATIENT, pool_size=2)

@@ -13,12 +13,12 @@ from sqlalchemy import URL
 from adapters.postgres.drivers import DRIVERS
 from adapters.postgres.pool import NO_SQLSTATE, Database, DatabaseOptions
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
+from adapters.testing.template_databases import connected
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, UnitOfWork
 from tests.postgres.failures import ONCE
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
 from tests.support.factories import make_user, next_version, store_users, stored_users
 from tests.support.polling import wait_until
-from tests.support.template_databases import connected
 from tests.support.use_case_runner import UseCaseRunner, backend, fetch
 
 SETTINGS = ("statement_timeout", "idle_in_transaction_session_timeout", "work_mem")

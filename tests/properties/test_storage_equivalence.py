@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from adapters.testing.template_databases import Databases
 from tests.properties.state_machine import StorageEquivalence
 from tests.support.database_fixture import DRIVERS, DatabaseFixture, opened
 from tests.support.polling import wait_until
-from tests.support.template_databases import Databases
 
 SETTINGS = settings(
     stateful_step_count=30,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adapters.embedded import EmbeddedPostgres
 from adapters.settings import DATABASE_URL, parse_database_url
-from tests.support.template_databases import Databases
+from adapters.testing.template_databases import Databases
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,8 +8,8 @@ from sqlalchemy import URL
 
 from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
+from adapters.testing.template_databases import Connection, connected, with_driver
 from tests.support.polling import wait_until
-from tests.support.template_databases import Connection, connected, with_driver
 
 DRIVERS = ("asyncpg", "psycopg")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

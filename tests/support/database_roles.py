@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import URL
 
-from tests.support.template_databases import Connection, connected
+from adapters.testing.template_databases import Connection, connected
 
 PASSWORD = "limited"  # noqa: S105 - a test password
 

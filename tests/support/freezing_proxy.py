@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import URL
 
-from tests.support.template_databases import open_server
+from adapters.testing.template_databases import open_server
 
 
 class FreezingProxy:

@@ -7,23 +7,19 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.testing.template_databases import FAST, embedded_server
 
 IMAGE = "postgres:18"
 EMBEDDED = "embedded"
 CONTAINER = "container"
-
-# Test data need not survive a power failure.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 
 
 @contextmanager
 def running_server(choice: str, root: Path) -> Iterator[URL]:
     """Run the server during the block; yield the URL of an existing database."""
     if choice == EMBEDDED:
-        directory = root / ".hexapost" / "test-postgres"
-        with EmbeddedPostgres(directory, settings=FAST, report=lambda _: None) as server:
-            yield make_url(server.url("postgres"))
+        with embedded_server(root) as url:
+            yield url
     elif choice == CONTAINER:
         containers = importlib.import_module("testcontainers.community.postgres")  # too slow for every run
         command = ["postgres", *[part for name, value in FAST.items() for part in ("-c", f"{name}={value}")]]

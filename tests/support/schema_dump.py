@@ -2,7 +2,7 @@
 
 from sqlalchemy import URL
 
-from tests.support.template_databases import connected
+from adapters.testing.template_databases import connected
 
 DESCRIPTION = """
     SELECT format('column %s.%s %s %s default %s', table_name, column_name, data_type, is_nullable, column_default)

@@ -31,6 +31,7 @@ _MAX_LENGTH_DIGITS = 18
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 _CLOSE = (b"connection", b"close")
+_VERSIONS_WITHOUT_CONNECTION_HEADER = frozenset({"2", "3"})
 
 
 class RequestContext:
@@ -125,7 +126,8 @@ class RequestContext:
             if b"cache-control" not in dict(headers):
                 headers.append(_NO_STORE)
             # The connection may contain more of a chunked body, of unknown length.
-            if self.close_after or (self._is_chunked and self.body_completed_at is None):
+            must_close = self.close_after or (self._is_chunked and self.body_completed_at is None)
+            if must_close and self.scope["http_version"] not in _VERSIONS_WITHOUT_CONNECTION_HEADER:
                 headers.append(_CLOSE)
         elif self._is_head:
             message["body"] = b""
@@ -187,8 +189,9 @@ class RequestMiddleware:
         options.metrics.request_started()
         method = scope["method"] if scope["method"] in _METHODS else "other"
         span = None if options.start_span is None else options.start_span(method, scope["headers"])
+        # Some servers use one state for all requests of a connection, so the context is added to a copy.
+        state = scope["state"] = {**scope.get("state", {})}
         # The protocol has created the context, unless the ASGI server is not ours.
-        state = scope.setdefault("state", {})
         if "request_context" not in state:
             state["request_context"] = RequestContext()
         context: RequestContext = state["request_context"]

@@ -42,6 +42,8 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
 class ReadinessMonitor:
     """Checks the readiness once a second, so that probes get the last result at once. Opens the pool first.
 
+    It also closes expired connections, because the pool itself finds an expired connection only at its next use.
+
     It uses a separate connection: behind a busy pool it would wait, and report a healthy database as not ready.
     """
 
@@ -65,8 +67,9 @@ class ReadinessMonitor:
             await self._pool.close()
 
     async def check(self) -> None:
-        """Check the readiness."""
+        """Check the readiness, and close expired connections of the pool."""
         try:
+            self._database.close_expired()
             found = await readiness(self._pool)
             self.last_result = {**found, "pool": await self._check_pool(is_reachable=found["database"][0])}
         except Exception as error:  # noqa: BLE001 - the monitor must continue

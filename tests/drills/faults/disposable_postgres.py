@@ -13,11 +13,11 @@ from sqlalchemy import URL
 
 from adapters.embedded.binaries import clean_environment, find_installation
 from adapters.embedded.postgres_server import DATABASE, SUPERUSER
+from adapters.testing.template_databases import connected, migrate, with_driver
 from tests.cli.support import ROOT, environment
 from tests.drills.faults.ports import free_port
 from tests.drills.faults.postgres_controller import DONE, HOST
 from tests.drills.scenario import ScenarioError, Verification, verify
-from tests.support.template_databases import connected, migrate, with_driver
 
 END_SECONDS = 30
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from adapters.testing.template_databases import connected
 from tests.drills.scenario import ScenarioContext
-from tests.support.template_databases import connected
 
 
 @contextmanager

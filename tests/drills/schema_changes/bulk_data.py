@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from tests.support.template_databases import Connection, connected
+from adapters.testing.template_databases import Connection, connected
 
 POSTS_OF_A_USER = 100
 SAMPLE = 200

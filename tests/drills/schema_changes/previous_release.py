@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import connected
 from tests.cli.support import COMMAND, ROOT, environment, rendered
 from tests.drills.scenario import ScenarioError
 from tests.support.revisions import RevisionError, extract_revision, git
-from tests.support.template_databases import connected
 
 SECONDS = 120.0
 

@@ -10,10 +10,10 @@ from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import connected
 from migrations.runner.phases import Phase, phase_of, safe_from, version_key, with_ancestors
 from tests.drills.scenario import FaultWindow, ScenarioError
 from tests.support.schema_dump import revisions
-from tests.support.template_databases import connected
 
 _LEFT = """
     SELECT format('index %s is invalid', indexrelid::regclass) FROM pg_index WHERE NOT indisvalid

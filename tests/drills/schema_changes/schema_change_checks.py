@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy import URL
 
+from adapters.testing.template_databases import connected
 from tests.drills.load.http_connection import ACKNOWLEDGED
 from tests.drills.load.load_job import Attempt
 from tests.drills.load.workload import SeedData, only_writes
@@ -14,7 +15,6 @@ from tests.drills.scenario import ScenarioSize, Verification, verify
 from tests.drills.schema_changes.bulk_data import NAMES, BulkData, count_rows
 from tests.drills.schema_changes.revision_cycle import RevisionRun
 from tests.drills.verifications import all_acknowledged, responses_match_requests, stored
-from tests.support.template_databases import connected
 
 BOUND = 0.3
 """Upper bound of the longest latency in seconds."""

@@ -10,16 +10,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 
 import psycopg
 from psycopg.sql import SQL, Identifier
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
+from adapters.embedded import EmbeddedPostgres
 from adapters.postgres.schema.state import upgrade
 
 PREFIX = "hexapost_test_"
 NAME = re.compile(PREFIX + r"([0-9a-f]{8})_.+")
 TEMPLATE_LOCK = 0x7465_7374  # "test"
+
+# Test data need not survive a power failure.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -28,6 +33,14 @@ def with_driver(url: URL, driver: str | None, database: str | None = None) -> UR
     """Return the URL for that driver, or for libpq, and for that database or the same."""
     url = url.set(drivername=f"postgresql+{driver}" if driver else "postgresql")
     return url if database is None else url.set(database=database)
+
+
+@contextmanager
+def embedded_server(root: Path) -> Iterator[URL]:
+    """Run an embedded PostgreSQL in a directory below `root` during the block, and yield the URL of a database."""
+    directory = root / ".hexapost" / "test-postgres"
+    with EmbeddedPostgres(directory, settings=FAST, report=lambda _: None) as server:
+        yield make_url(server.url("postgres"))
 
 
 @contextmanager
