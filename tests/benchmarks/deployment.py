@@ -16,7 +16,6 @@ from adapters.testing.template_databases import libpq_url
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.errors import BenchmarkError
 from tests.cli.support import rendered
-from adapters.testing.template_databases import libpq_url
 
 LAUNCH = Path(__file__).with_name("launch.py")
 SCOPES = ("users:read", "users:write", "posts:read", "posts:write")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from adapters.testing.template_databases import Databases, connected
+from adapters.testing.template_databases import PREFIX, TEMPLATE_LOCK, Databases, connected
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.comparison import AGAIN, COMMIT, TREE, Source, compare
 from tests.benchmarks.database import BenchDatabase
@@ -22,7 +22,6 @@ from tests.benchmarks.servers import ROOT
 from tests.benchmarks.verdicts import interval, verdict
 from tests.benchmarks.workloads import workloads
 from tests.support.revisions import RevisionError, describe_working_tree
-from adapters.testing.template_databases import PREFIX, TEMPLATE_LOCK, Databases, connected
 
 DATASET = generated(users=50, posts=100)
 PLAN = Plan(rounds=1, seconds=0.1)

@@ -15,9 +15,9 @@ import yaml
 
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.http.routers.metrics import CONTENT_TYPE
+from adapters.testing.template_databases import Databases, connected
 from tests.cli.support import Served, create_api_key, rendered, serving, terminate_waiting, wait_until
 from tests.observability.prometheus_samples import Scrape
-from adapters.testing.template_databases import Databases, connected
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/hexapost.json").read_text())

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import URL
 
 from adapters.clock import new_id
-from tests.cli.support import Served, create_api_key, rendered, serving, terminate_waiting
 from adapters.testing.template_databases import Connection, connected, with_driver
+from tests.cli.support import Served, create_api_key, rendered, serving, terminate_waiting
 from tests.http.support import Json
 from tests.observability.canaries import CANARY, HEADERS, MALFORMED, SECRETS, leaks, parts, refused, send
 from tests.support.freezing_proxy import FreezingProxy, proxied

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import URL
 from typing_extensions import override
 
-from adapters.testing.template_databases import with_driver
-from tests.drills.faults.proxy import CHUNK, HOST, Pipe, Proxy
 from adapters.testing.template_databases import open_server, with_driver
+from tests.drills.faults.proxy import CHUNK, HOST, Pipe, Proxy
 
 ACK_DROPPED = "acknowledgement dropped"
 REQUEST_DROPPED = "request dropped"
