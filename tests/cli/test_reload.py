@@ -40,5 +40,5 @@ def test_reload_rejects_several_workers(hexapost: Hexapost) -> None:
     outcome = hexapost("serve", "--reload", "--workers", "2", DATABASE_URL="postgresql://nowhere/x")
     assert outcome.status == 2
     assert outcome.stderr == (
-        "hexapost: serve: --reload serves in one process. Remove --workers and HEXAPOST_WORKERS.\n"
+        "hexapost: Invalid value for '--reload': serves in one process. Remove --workers and HEXAPOST_WORKERS.\n"
     )

@@ -28,7 +28,7 @@ async def _app(scope: object, receive: object, send: object) -> None: ...
 
 def base_protocol() -> HttpToolsProtocol:
     """Return uvicorn's protocol during a request."""
-    protocol = HttpToolsProtocol(uvicorn.Config(_app), ServerState(), {})
+    protocol = HttpToolsProtocol(uvicorn.Config(_app, log_config=None), ServerState(), {})
     protocol.on_message_begin()
     return protocol
 
@@ -73,7 +73,7 @@ def test_parser_has_the_used_attributes() -> None:
 
 
 def test_server_has_the_used_attributes() -> None:
-    server = uvicorn.Server(uvicorn.Config(_app))
+    server = uvicorn.Server(uvicorn.Config(_app, log_config=None))
     used = used_attributes(uvicorn_server, "self") - vars(Server).keys()
     own = {"container", "background_task"} | assigned_attributes(uvicorn_server)
     at_start = {"servers", "lifespan"}  # set by the start of the server
