@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dependency_injector import containers, providers
-from sqlalchemy import URL
 
 from adapters.clock import new_id, utc_now
 from adapters.http.app import create_app
@@ -22,7 +21,7 @@ from adapters.observability.tracing_config import create_tracer
 from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.schema.readiness import ReadinessMonitor
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
-from adapters.settings import DATABASE_URL, EXAMPLE_URL, Settings, SettingsError
+from adapters.settings import Settings, require_url
 from application.api_key_tokens import PepperSet, generate_secret
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
@@ -59,13 +58,6 @@ class ReadinessProbe:
         return {"service": service} | {
             name: ComponentStatus(*state) for name, state in self._monitor.last_result.items()
         }
-
-
-def required_url(url: URL | None) -> URL:
-    """Return the URL of the database. Raises SettingsError if it is not set."""
-    if url is None:
-        raise SettingsError([f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}"])
-    return url
 
 
 def with_pool_metrics(metrics: Metrics, database: Database) -> Metrics:
@@ -106,7 +98,7 @@ class Container(containers.DeclarativeContainer):
     )
     database = providers.Singleton(
         Database,
-        providers.Callable(required_url, settings.provided.database_url),
+        providers.Callable(require_url, settings.provided.database_url),
         database_options,
         errors=metrics_recorder.provided.count_database_error,
         statements=providers.Callable(lambda tracer: tracer and tracer.statement_span, tracer),

@@ -231,10 +231,14 @@ def load_settings(**arguments: str) -> Settings:
 
 def database_url() -> str:
     """Return DATABASE_URL as text, with its driver and its password. Raises SettingsError."""
-    url = load_settings().database_url
+    return require_url(load_settings().database_url).render_as_string(hide_password=False)
+
+
+def require_url(url: URL | None, advice: str = "") -> URL:
+    """Return the URL of the database. Raises SettingsError with the advice if it is not set."""
     if url is None:
-        raise SettingsError([f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}"])
-    return url.render_as_string(hide_password=False)
+        raise SettingsError([f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}{advice}"])
+    return url
 
 
 _VARIABLES = frozenset(map(variable, Settings.model_fields))

@@ -3,18 +3,21 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, make_url
 from typer import TyperException
 
 from adapters.cli.console import print_status
-from adapters.container import Container
 from adapters.embedded import EmbeddedPostgres, make_private_directory
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
-from adapters.settings import DATABASE_URL, EXAMPLE_URL, FILE_SUFFIX, Settings, SettingsError, load_settings
+from adapters.settings import DATABASE_URL, FILE_SUFFIX, Settings, load_settings, require_url
 from application.api_key_tokens import PepperSet
 from application.ports import TransientStorageError
+
+if TYPE_CHECKING:
+    from adapters.container import Container
 
 NO_PEPPERS = PepperSet({})
 """For commands that neither create nor verify API keys."""
@@ -30,17 +33,14 @@ def selected_database(
     --embedded, and EmbeddedPostgresError if the start fails.
     """
     settings = settings or load_settings()
-    if settings.database_url is not None:
-        report(f"using the database of {DATABASE_URL} at {settings.database_url.host or 'a local socket'}")
-        yield settings, settings.database_url
-    elif embedded:
+    if settings.database_url is None and embedded:
         directory = make_private_directory(settings.state_directory)
         with EmbeddedPostgres(directory / "postgres", report=report) as server, server.keep_running():
             yield settings, make_url(server.url())
     else:
-        raise SettingsError(
-            [f"{DATABASE_URL} is not set. Example: {EXAMPLE_URL}. Or pass --embedded to start a local PostgreSQL."]
-        )
+        url = require_url(settings.database_url, ". Or pass --embedded to start a local PostgreSQL.")
+        report(f"using the database of {DATABASE_URL} at {url.host or 'a local socket'}")
+        yield settings, url
 
 
 def environment_with(url: URL) -> dict[str, str]:
@@ -49,15 +49,17 @@ def environment_with(url: URL) -> dict[str, str]:
     return os.environ | {DATABASE_URL: url.render_as_string(hide_password=False), DATABASE_URL + FILE_SUFFIX: ""}
 
 
-def service_container(settings: Settings, url: URL, peppers: PepperSet = NO_PEPPERS) -> Container:
+def service_container(settings: Settings, url: URL, peppers: PepperSet = NO_PEPPERS) -> "Container":
     """Return the object graph of the service. Commands create no cursors."""
+    from adapters.container import Container  # loads the web framework, which `migrate` does not need
+
     return Container(settings=settings.model_copy(update={"database_url": url}), cursor_secret=b"", peppers=peppers)
 
 
 @asynccontextmanager
 async def open_service(
     settings: Settings, url: URL, *, peppers: PepperSet = NO_PEPPERS, skip_readiness_check: bool = False
-) -> AsyncIterator[Container]:
+) -> AsyncIterator["Container"]:
     """Yield the object graph of the service, and close the database when the block ends.
 
     Raises TyperException if the database is unreachable or older than this release. `skip_readiness_check` skips this

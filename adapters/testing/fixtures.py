@@ -38,7 +38,7 @@ class CreateApiKey(Protocol):
 
 
 class _NoDatabase:
-    """Takes the place of the connection pool and of the readiness monitor if the storage is in memory."""
+    """Replaces the connection pool and the readiness monitor if the storage is in memory."""
 
     usage = PoolUsage(0, 0, 0)
     last_result: ClassVar = {"storage": (True, "in memory")}

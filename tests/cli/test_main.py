@@ -14,6 +14,15 @@ SLOW_LIBRARIES = {"alembic", "asyncpg", "dependency_injector", "fastapi", "pydan
 COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "with-database"]
 
 
+def _run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that must succeed."""
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def test_version_option_prints_version(hexapost: Hexapost) -> None:
     outcome = hexapost("--version")
     assert (outcome.status, outcome.stdout) == (0, f"hexapost {version('hexapost')}\n")
@@ -33,17 +42,23 @@ from adapters.cli.main import main
 assert main(["--help"]) == 0
 assert not {SLOW_LIBRARIES} & sys.modules.keys(), {SLOW_LIBRARIES} & sys.modules.keys()
 """
-    done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert done.returncode == 0, done.stderr
+    _run(sys.executable, "-c", script)
+
+
+def test_migrate_loads_no_web_framework() -> None:
+    script = """
+import sys
+from adapters.cli.main import main
+assert main(["migrate"]) == 1  # the database is unreachable
+assert "alembic" in sys.modules
+loaded = {"dependency_injector", "fastapi", "starlette", "uvicorn"} & sys.modules.keys()
+assert not loaded, loaded
+"""
+    _run(sys.executable, "-c", script, DATABASE_URL="postgresql+asyncpg://x@/x?host=/nowhere")
 
 
 def test_shell_completion_completes_commands() -> None:
-    variables = environment(_HEXAPOST_COMPLETE="complete_bash", COMP_WORDS="hexapost mi", COMP_CWORD="1")
-    done = subprocess.run(  # noqa: S603 - our own command
-        COMMAND, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
+    done = _run(*COMMAND, _HEXAPOST_COMPLETE="complete_bash", COMP_WORDS="hexapost mi", COMP_CWORD="1")
     assert (done.stdout.split(), done.stderr) == (["migrate"], "")
 
 

@@ -4,9 +4,8 @@ uvicorn accepts a request line and headers of 500 kB, waits for them forever, an
 public hook at this place, so this module subclasses its protocol. pyproject.toml limits the versions of uvicorn and
 httptools, and tests/http/test_uvicorn_interface.py names what a later version changes.
 
-A request that cannot be parsed
-becomes a rejected request. It passes through the application in its order, so that its response is a
-problem document with a request ID, and the access log contains it. Then the connection is closed.
+A request that cannot be parsed becomes a rejected request. It passes through the application in its order, so that its
+response is a problem document with a request ID, and the access log contains it. Then the connection is closed.
 
 A client can request an upgrade with any request: Java's HttpClient and `curl --http2` send `Upgrade: h2c`. A server
 that does not support the protocol ignores the header (RFC 9110 section 7.8). The parser stops after such a request and
