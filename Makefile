@@ -10,8 +10,8 @@ WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR). Copy it to 
 # Only root can switch to another OS user, so other users omit that module from the coverage.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
 PARALLEL := -n 2 --dist loadfile
-# The checks use a separate embedded database, never the one in DATABASE_URL. An empty variable also overrides `.env`.
-CHECK := env DATABASE_URL= HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
+# The checks use a separate embedded database, never the one in DATABASE_URL. An empty variable hides the one in `.env`.
+CHECK := env DATABASE_URL= DATABASE_URL_FILE= HEXAPOST_SECRETS_DIRECTORY= HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
 # Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -1,7 +1,8 @@
 """Settings from environment variables and files. All errors are reported together, one line per variable.
 
 A setting is taken from the first of these sources that has it: the arguments of the command, the environment, `.env` in
-the working directory, the file that its `_FILE` variable names, and its file in the secrets directory.
+the working directory, the file that its `_FILE` variable names, and its file in the secrets directory. An empty
+variable counts as unset. Kubernetes adds variables for a Service with the name `hexapost`, which are ignored.
 """
 
 import difflib
@@ -48,6 +49,9 @@ MIN_SECRET_BYTES = 32
 RATE_LIMIT_OFF = "none"
 
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
+_SERVICE_LINK = re.compile(
+    r"HEXAPOST_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|PORT(?==\w+://))="
+)
 _PEPPER = re.compile(r"([1-9][0-9]{0,3}):([^,]*)", re.ASCII | re.DOTALL)
 
 Timeout = Annotated[PositiveFloat, Field(le=600)]
@@ -252,33 +256,39 @@ class _InvalidValue:
         self.message = message
 
 
-class _FileSource(PydanticBaseSettingsSource):
-    """The settings in files. Errors in names and files are values that fail the validation."""
+class _VariablesAndFiles(PydanticBaseSettingsSource):
+    """The settings in variables and files. Errors in names and files are values that fail the validation."""
 
-    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
-        self._variables = variables
-        self._directory = Path(variables.get(SECRETS_DIRECTORY) or os.devnull)
+        environment = EnvSettingsSource(settings_cls).env_vars
+        dotenv = DotEnvSettingsSource(settings_cls, env_file=DOTENV).env_vars
+        merged = {name: _without_newline(value or "") for name, value in {**dotenv, **environment}.items()}
+        self._variables = {
+            name: value for name, value in merged.items() if value and not _SERVICE_LINK.match(f"{name}={value}")
+        }
+        self._directory = Path(self._variables.get(SECRETS_DIRECTORY, os.devnull))
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
         name = variable(field_name)
-        value, file = self._variables.get(name), self._variables.get(name + FILE_SUFFIX)
-        if file and value and name != SECRETS_DIRECTORY:
+        value = self._variables.get(name)
+        file = self._variables.get(name + FILE_SUFFIX) if name + FILE_SUFFIX in _FILE_VARIABLES else None
+        if value and file:
             return _InvalidValue(f"must not be set together with {name}{FILE_SUFFIX}"), name, False
-        if value is not None:
-            return None, name, False
         if file:
             return _read_file(Path(file), name + FILE_SUFFIX), name, False
         path = self._directory / name
-        return (_read_file(path, SECRETS_DIRECTORY) if os.path.lexists(path) else None), name, False
+        if value is None and os.path.lexists(path):
+            return _read_file(path, SECRETS_DIRECTORY), name, False
+        return value, name, False
 
     @override
     def __call__(self) -> dict[str, object]:
         fields = [self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items()]
         values = {name: value for value, name, _ in fields if value is not None}
         unknown = self._variables.keys() - _VARIABLES - _FILE_VARIABLES
-        if self._variables.get(SECRETS_DIRECTORY):
+        if SECRETS_DIRECTORY in self._variables:
             try:
                 unknown |= {path.name for path in self._directory.iterdir()} - _VARIABLES
             except OSError as error:
@@ -306,15 +316,16 @@ class _LoadedSettings(BaseSettings, Settings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        environment = EnvSettingsSource(settings_cls)
-        dotenv = DotEnvSettingsSource(settings_cls, env_file=DOTENV)
-        files = _FileSource(settings_cls, {**dotenv.env_vars, **environment.env_vars})
-        return init_settings, files, environment, dotenv  # `files` only has settings that the other two do not have
+        return init_settings, _VariablesAndFiles(settings_cls)
+
+
+def _without_newline(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _read_file(path: Path, origin: str) -> object:
     try:
-        return os.fsdecode(path.read_bytes()).removesuffix("\n")
+        return _without_newline(os.fsdecode(path.read_bytes()))
     except (OSError, ValueError) as error:
         return _InvalidValue(f"its file in {origin} {_unreadable(error)}")
 

@@ -22,6 +22,7 @@ URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
 PSYCOPG_URL = URL.replace("asyncpg", "psycopg")
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a sample
 OTHER = "fedcba9876543210 fedcba:9876543210"
+DEFAULTS = dict(Settings())
 
 RANGES = [
     # field, below, minimum, maximum, above
@@ -95,7 +96,6 @@ INVALID = [
     ("database_url", URL.replace("5433", "port")),
     ("database_url", "s3cret"),
     ("database_url", "://s3cret"),
-    ("host", ""),
     ("port", "http"),
     ("port", "80.5"),
     ("log_level", "loud"),
@@ -103,7 +103,6 @@ INVALID = [
     ("log_format", "xml"),
     ("db_prepared_statements", "perhaps"),
     ("cursor_secret", SECRET[1:]),
-    ("api_key_peppers", ""),
     ("api_key_peppers", SECRET),
     ("api_key_peppers", f":{SECRET}"),
     ("api_key_peppers", f"0:{SECRET}"),
@@ -116,7 +115,6 @@ INVALID = [
     ("api_key_peppers", f"1:{SECRET},1:{OTHER}"),
     ("api_key_peppers", f"1:{SECRET},"),
     ("api_key_peppers", f"1:{SECRET}, 2:{OTHER}"),
-    ("rate_limit", ""),
     ("rate_limit", "0/hour"),
     ("rate_limit", "1000"),
     ("rate_limit", "10/minute;1/second"),
@@ -174,7 +172,9 @@ def test_valid_setting_is_converted(load: Load, field: str, text: str, value: ob
 
 def test_samples_cover_every_setting() -> None:
     assert {field for field, *_ in VALID} | {"secrets_directory"} == set(Settings.model_fields)
-    assert {field for field, *_ in INVALID} | {"state_directory", "secrets_directory"} == set(Settings.model_fields)
+    assert {field for field, *_ in INVALID} | {"host", "state_directory", "secrets_directory"} == set(
+        Settings.model_fields
+    )
 
 
 @pytest.mark.parametrize(("field", "text"), INVALID)
@@ -291,10 +291,51 @@ def test_unreadable_dotenv_file_is_one_error(load: Load, tmp_path: Path) -> None
     assert problems_of(load, {"HEXAPOST_PROT": "1"}) == [".env: cannot be read: invalid text"]
 
 
-def test_empty_variable_hides_setting_file(load: Load, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("DATABASE_URL_FILE=h1dden\n")
-    assert load({"DATABASE_URL": ""}).database_url is None
-    assert load({"DATABASE_URL": URL, "DATABASE_URL_FILE": ""}).database_url == make_url(URL)
+def test_empty_variable_counts_as_unset(load: Load, tmp_path: Path) -> None:
+    names = [variable(field) for field in Settings.model_fields]
+    empty = dict.fromkeys([*names, *(f"{name}_FILE" for name in names), "HEXAPOST_UNKNOWN"], "")
+    assert dict(load(empty)) == DEFAULTS
+    (tmp_path / ".env").write_text("".join(f"{name}=\n" for name in empty))
+    assert dict(load({})) == DEFAULTS
+    (tmp_path / "url").write_text(URL)
+    assert load({"DATABASE_URL": "", "DATABASE_URL_FILE": "url"}).database_url == make_url(URL)
+
+
+def test_empty_variable_hides_the_same_one_in_dotenv(load: Load, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL={URL}\nHEXAPOST_PORT_FILE=h1dden\n")
+    assert dict(load({"DATABASE_URL": "", "HEXAPOST_PORT_FILE": ""})) == DEFAULTS
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_variable_loses_newline_at_its_end(load: Load, newline: str) -> None:
+    settings = load(
+        {"DATABASE_URL": URL + newline, "HEXAPOST_CURSOR_SECRET": SECRET + newline, "HEXAPOST_HOST": newline}
+    )
+    assert dict(settings) == DEFAULTS | {"database_url": make_url(URL), "cursor_secret": SecretBytes(SECRET.encode())}
+
+
+def test_kubernetes_service_links_are_ignored(load: Load) -> None:
+    links = {"HEXAPOST_PORT_80_UDP_PROTO": "udp"}
+    for service in ("HEXAPOST", "HEXAPOST_WEB_2"):
+        links |= {
+            f"{service}_SERVICE_HOST": "10.0.0.1",
+            f"{service}_SERVICE_PORT": "80",
+            f"{service}_SERVICE_PORT_HTTP": "80",
+            f"{service}_PORT": "tcp://10.0.0.1:80",
+            f"{service}_PORT_80_TCP": "tcp://10.0.0.1:80",
+            f"{service}_PORT_80_TCP_PROTO": "tcp",
+            f"{service}_PORT_80_TCP_PORT": "80",
+            f"{service}_PORT_80_TCP_ADDR": "10.0.0.1",
+        }
+    assert dict(load(links)) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "name", ["HEXAPOST_WEB_PORT", "HEXAPOST_PORT_80", "HEXAPOST_SERVICE", "HEXAPOST_WEB_PORT_80_TCP_X"]
+)
+def test_other_unknown_variables_are_errors(load: Load, name: str) -> None:
+    (problem,) = problems_of(load, {name: "80"})
+    assert problem.startswith(f"{name}: unknown setting.")
 
 
 def test_settings_are_immutable_and_hide_secrets(load: Load) -> None:
