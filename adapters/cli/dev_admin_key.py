@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import shlex
+import sys
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -52,8 +53,10 @@ async def _header_of_local_key(settings: Settings, url: URL) -> str | None:
         keys = container.api_keys()
         key = await _find_key(keys, text)
         if key is None:
-            return f"'Authorization: Bearer {await _create_key(keys, path)}'"
-        if key.is_active(keys.clock()):
+            text = await _create_key(keys, path)
+            if sys.stdout.isatty():  # not into a log
+                return f"'Authorization: Bearer {text}'"
+        if key is None or key.is_active(keys.clock()):
             return f'"Authorization: Bearer $(cat {shlex.quote(str(path))})"'
     ended = "has expired" if key.revoked_at is None else "was revoked"
     print_error(f"the key in {path} {ended}. Remove the file and start again to create a new one.")

@@ -126,15 +126,19 @@ class EmbeddedPostgres:
 
     @contextmanager
     def keep_running(self) -> Iterator[None]:
-        """Restart the server if its daemon is killed during the block. If that fails, end this process with SIGTERM."""
+        """Restart the server if its daemon is killed during the block.
+
+        If that fails, end the block with SIGTERM. Then raises EmbeddedPostgresError.
+        """
         stopped = Event()
+        failures: list[EmbeddedPostgresError] = []
 
         def restart_loop() -> None:
             while not stopped.wait(CHECK_INTERVAL_SECONDS):
                 try:
                     self.ensure_running()
                 except (EmbeddedPostgresError, OSError) as error:
-                    self._report(f"stopping, because the embedded PostgreSQL cannot be restarted: {error}")
+                    failures.append(EmbeddedPostgresError(f"PostgreSQL ended and cannot be restarted: {error}"))
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
 
@@ -145,6 +149,8 @@ class EmbeddedPostgres:
         finally:
             stopped.set()
             thread.join()
+            if failures:
+                raise failures[0]
 
     def stop(self) -> None:
         """Stop using the server. Without other clients, stop it and wait for its end."""
