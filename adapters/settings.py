@@ -127,7 +127,9 @@ class Settings(BaseModel):
     database_url: Annotated[URL | None, BeforeValidator(lambda url: parse_database_url(url) if url else None)] = Field(
         None, description="URL of the database: `postgresql+asyncpg://…` or `postgresql+psycopg://…`"
     )
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on; `::` for all addresses of IPv6 and IPv4"
+    )
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 selects a free port")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
     log_format: Literal["auto", "json", "console"] = Field(

@@ -42,7 +42,7 @@ def serve(
     from adapters.cli.maintenance import apply_migrations
     from adapters.observability.logging import configure_logs
     from adapters.server.supervisor import supervise
-    from adapters.server.uvicorn_server import serve_in_process
+    from adapters.server.uvicorn_server import bound_sockets, print_startup_hint, serve_in_process
     from adapters.server.worker_process import exit_with_parent as stop_with_parent
     from adapters.settings import load_settings
 
@@ -54,17 +54,27 @@ def serve(
         stop_with_parent(exit_with_parent)
     make_streams_nonblocking()
     configure_logs(level=settings.log_level, log_format=settings.log_format)
-    with selected_database(settings, embedded=embedded) as (_, url):
+    with (
+        bound_sockets(settings.host, settings.port) as sockets,
+        selected_database(settings, embedded=embedded) as (_, url),
+    ):
         if migrate:
             apply_migrations(url)
         if not _is_ready(settings, url):
             return 1
         header = ensure_admin_key_header(settings, url) if create_admin_key else None
         if reload:
-            return _reload(settings, url, header)
+            from adapters.server.reloader import serve_with_reload
+
+            os.environ.update(environment_with(url))
+            for listener in sockets:
+                listener.listen()  # requests wait for the first process
+            print_startup_hint(sockets, header)
+            serve_with_reload(sockets)
+            return 0
         if settings.workers > 1:
-            return supervise(settings, environment_with(url), header)
-        return serve_in_process(settings.model_copy(update={"database_url": url}), header)
+            return supervise(settings, sockets, environment_with(url), header)
+        return serve_in_process(settings.model_copy(update={"database_url": url}), sockets, header)
 
 
 def work(
@@ -94,16 +104,3 @@ def _is_ready(settings: "Settings", url: "URL") -> bool:
         elif component == SCHEMA_AHEAD:
             structlog.get_logger("hexapost").warning("schema is newer than this release")
     return all(ready for ready, _ in components.values())
-
-
-def _reload(settings: "Settings", url: "URL", header: str | None) -> int:
-    from adapters.cli.database import environment_with
-    from adapters.server.reloader import serve_with_reload
-    from adapters.server.uvicorn_server import print_startup_hint
-    from adapters.server.worker_process import create_listen_sockets
-
-    os.environ.update(environment_with(url))
-    sockets = create_listen_sockets(settings.host, settings.port)
-    print_startup_hint(sockets[0].getsockname()[:2], header)
-    serve_with_reload(sockets)
-    return 0

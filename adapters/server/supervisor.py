@@ -18,7 +18,7 @@ import structlog
 from adapters.observability.metrics import temporary_multiproc_dir
 from adapters.secret_files import cursor_secret, key_peppers
 from adapters.server.uvicorn_server import print_startup_hint
-from adapters.server.worker_process import Worker, create_listen_sockets
+from adapters.server.worker_process import Worker
 from adapters.settings import Settings
 
 RESTART_BACKOFF_SECONDS = (0.05, 1.0)
@@ -29,17 +29,17 @@ MAX_START_FAILURES = 3
 """Consecutive failed starts without any ready worker, after which the supervisor exits."""
 
 
-def supervise(settings: Settings, environment: Mapping[str, str], header: str | None) -> int:
+def supervise(
+    settings: Settings, sockets: Sequence[socket.socket], environment: Mapping[str, str], header: str | None
+) -> int:
     """Serve with several workers in this environment until SIGINT or SIGTERM, and return the exit status."""
     # Create the secrets before several workers need them.
     cursor_secret(settings)
     key_peppers(settings)
-    sockets = create_listen_sockets(settings.host, settings.port)
-    host, port = sockets[0].getsockname()[:2]
 
     async def run(variables: Mapping[str, str]) -> int:
         supervisor = Supervisor(settings.workers, lambda: Worker.start(sockets, variables), sockets)
-        return await supervisor.run(lambda: print_startup_hint((host, port), header))
+        return await supervisor.run(lambda: print_startup_hint(sockets, header))
 
     with temporary_multiproc_dir() as shared:
         return asyncio.run(run({**environment, **shared}))

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import uvicorn
@@ -35,8 +36,6 @@ def create_server(settings: Settings, on_started: Started) -> "Server":
     container = create_container(settings)
     config = uvicorn.Config(
         container.app(),
-        host=settings.host,
-        port=settings.port,
         loop="uvloop",
         http=container.protocol(),
         ws="none",
@@ -50,18 +49,40 @@ def create_server(settings: Settings, on_started: Started) -> "Server":
     return Server(config, container, on_started)
 
 
-def serve_in_process(settings: Settings, header: str | None) -> int:
+@contextmanager
+def bound_sockets(host: str, port: int) -> Iterator[Sequence[socket.socket]]:
+    """Yield sockets for all addresses of the host, `::` with those of IPv4. Raises OSError with the address.
+
+    They do not listen yet, so that clients are rejected until the service is ready.
+    """
+    sockets: list[socket.socket] = []
+    with ExitStack() as stack:
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, address in dict.fromkeys((family, address) for family, *_, address in addresses):
+                sockets.append(bound := stack.enter_context(socket.socket(family, socket.SOCK_STREAM)))
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+                bound.bind((address[0], sockets[0].getsockname()[1] or port, *address[2:]))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OSError(f"cannot listen on {host}:{port}: {reason}. See HEXAPOST_HOST and HEXAPOST_PORT.") from error
+        yield sockets
+
+
+def serve_in_process(settings: Settings, sockets: Sequence[socket.socket], header: str | None) -> int:
     """Serve in this process until SIGINT or SIGTERM, and return the exit status. `header` is for a sample request."""
 
-    async def on_started(server: Server) -> None:
-        print_startup_hint(server.address, header)
+    async def on_started(_: Server) -> None:
+        print_startup_hint(sockets, header)
 
-    return create_server(settings, on_started).serve_until_signal()
+    return create_server(settings, on_started).serve_until_signal(sockets)
 
 
-def print_startup_hint(address: tuple[str, int], header: str | None) -> None:
+def print_startup_hint(sockets: Sequence[socket.socket], header: str | None) -> None:
     """Print the address of the documentation, and a sample request with this header."""
-    host, port = address
+    host, port = sockets[0].getsockname()[:2]
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print_status(f"serving; documentation at {base}/docs")
     if header is not None:
@@ -90,20 +111,14 @@ class Server(uvicorn.Server):
         self.background_task: asyncio.Task[None] | None = None
         """A background task of the worker: it reports when the server is ready."""
 
-    def serve_until_signal(self, sockets: Sequence[socket.socket] = ()) -> int:
-        """Serve until SIGINT or SIGTERM, on the given sockets or on the configured address; return the exit status."""
+    def serve_until_signal(self, sockets: Sequence[socket.socket]) -> int:
+        """Serve on the sockets until SIGINT or SIGTERM, and return the exit status."""
         try:
-            self.run(list(sockets) or None)
+            self.run(list(sockets))
         except (KeyboardInterrupt, SystemExit):
             # uvicorn raises the signal again after a regular shutdown, and SystemExit if it could not start.
             return 0 if self.started and self.should_exit else 1
         return 0 if self.started else 1
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """The address of the server."""
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return host, port
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the server, and call `on_started`."""

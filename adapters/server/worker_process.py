@@ -10,27 +10,12 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from adapters.server.uvicorn_server import BACKLOG, DRAIN_TIMEOUT_SECONDS
+from adapters.server.uvicorn_server import DRAIN_TIMEOUT_SECONDS
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = DRAIN_TIMEOUT_SECONDS + 5.0
 KILL_TIMEOUT_SECONDS = 5.0
-
-
-def create_listen_sockets(host: str, port: int) -> list[socket.socket]:
-    """Return listening sockets for all addresses of the host. Raises OSError with the address."""
-    listeners: list[socket.socket] = []
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, address in dict.fromkeys((family, address) for family, *_, address in addresses):
-            chosen = listeners[0].getsockname()[1] if listeners else port
-            listeners.append(socket.create_server((str(address[0]), chosen), family=family, backlog=BACKLOG))
-    except OSError as error:
-        for listener in listeners:
-            listener.close()
-        raise OSError(f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from error
-    return listeners
 
 
 class Worker:

@@ -20,7 +20,7 @@ from types import CodeType, FrameType
 from sqlalchemy import URL
 
 from adapters.observability.logging import configure_logs
-from adapters.server.uvicorn_server import Server, create_server
+from adapters.server.uvicorn_server import Server, bound_sockets, create_server
 from adapters.settings import Settings
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope
@@ -57,29 +57,30 @@ def main() -> int:
 
 async def count_calls(database: URL, directory: str) -> dict[str, Calls]:
     """Return the calls of each request."""
-    settings = Settings(database_url=database, port=0, state_directory=Path(directory))
-    started: asyncio.Queue[Server] = asyncio.Queue()
-    serving = asyncio.create_task(create_server(settings, started.put).serve())
-    server = await started.get()
-    container = server.container
-    user = await container.users().create(SYSTEM_PRINCIPAL, email="ada@example.org")
-    key = await container.api_keys().create(
-        SYSTEM_PRINCIPAL, name="call count", scopes=frozenset(Scope), user_id=None, expires_at=None
-    )
-    headers = {"Authorization": f"Bearer {key.text}", "Content-Type": "application/json"}
-    with closing(HTTPConnection(*server.address)) as client:
+    settings = Settings(database_url=database, state_directory=Path(directory))
+    with bound_sockets("127.0.0.1", 0) as sockets:
+        started: asyncio.Queue[Server] = asyncio.Queue()
+        serving = asyncio.create_task(create_server(settings, started.put).serve(list(sockets)))
+        server = await started.get()
+        container = server.container
+        user = await container.users().create(SYSTEM_PRINCIPAL, email="ada@example.org")
+        key = await container.api_keys().create(
+            SYSTEM_PRINCIPAL, name="call count", scopes=frozenset(Scope), user_id=None, expires_at=None
+        )
+        headers = {"Authorization": f"Bearer {key.text}", "Content-Type": "application/json"}
+        with closing(HTTPConnection(*sockets[0].getsockname())) as client:
 
-        def get_user(_: int) -> None:
-            _send(client, "GET", f"/api/v1/users/{user.id}", headers)
+            def get_user(_: int) -> None:
+                _send(client, "GET", f"/api/v1/users/{user.id}", headers)
 
-        def create_user(number: int) -> None:
-            body = f'{{"email": "call-count-{number}@example.org", "full_name": "Ada Lovelace"}}'
-            _send(client, "POST", "/api/v1/users", {**headers, "Idempotency-Key": f"call-count-{number}"}, body)
+            def create_user(number: int) -> None:
+                body = f'{{"email": "call-count-{number}@example.org", "full_name": "Ada Lovelace"}}'
+                _send(client, "POST", "/api/v1/users", {**headers, "Idempotency-Key": f"call-count-{number}"}, body)
 
-        counts = {"GET one user": await _calls(get_user), "POST with Idempotency-Key": await _calls(create_user)}
-    server.should_exit = True
-    await serving
-    return counts
+            counts = {"GET one user": await _calls(get_user), "POST with Idempotency-Key": await _calls(create_user)}
+        server.should_exit = True
+        await serving
+        return counts
 
 
 async def _calls(send: Callable[[int], None]) -> Calls:

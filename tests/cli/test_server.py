@@ -15,11 +15,12 @@ from sqlalchemy import make_url
 from adapters.observability.logging import configure_logs
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.readiness import ReadinessMonitor
-from adapters.server.uvicorn_server import ACCEPTS_PER_ITERATION, Server, create_server
+from adapters.server.uvicorn_server import ACCEPTS_PER_ITERATION, Server, bound_sockets, create_server
 from adapters.settings import Settings
 from tests.http.support import serving
 from tests.support.polling import TIMEOUT_SECONDS
 
+LOOPBACKS = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
 SECRET = "permission denied for table s3cret\nDETAIL: s3cret"  # noqa: S105 - a message of a database
 
@@ -46,8 +47,9 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
             await when_started(server)
             server.should_exit = True
 
-        settings = Settings(database_url=NOWHERE, port=0, state_directory=tmp_path)
-        return create_server(settings, on_started).serve_until_signal()
+        settings = Settings(database_url=NOWHERE, state_directory=tmp_path)
+        with bound_sockets("127.0.0.1", 0) as sockets:
+            return create_server(settings, on_started).serve_until_signal(sockets)
 
     return serve
 
@@ -87,7 +89,8 @@ def test_server_accepts_many_connections_per_iteration(serve: Serve) -> None:
 
     async def connect(server: Server) -> None:
         nonlocal iterations
-        clients = [socket.create_connection(server.address, TIMEOUT_SECONDS) for _ in range(connections)]
+        address = server.servers[0].sockets[0].getsockname()
+        clients = [socket.create_connection(address, TIMEOUT_SECONDS) for _ in range(connections)]
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while len(server.server_state.connections) < connections:
                 await asyncio.sleep(0)
@@ -97,6 +100,24 @@ def test_server_accepts_many_connections_per_iteration(serve: Serve) -> None:
 
     assert serve(connect) == 0
     assert 0 < iterations < connections / 4
+
+
+def test_ipv6_wildcard_accepts_ipv4() -> None:
+    with bound_sockets("::", 0) as (listener,):
+        listener.listen()
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), TIMEOUT_SECONDS).close()
+
+
+def test_sockets_of_several_addresses_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [(family, socket.SOCK_STREAM, 0, "", (host, 0)) for family, host in LOOPBACKS]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    with bound_sockets("localhost", 0) as sockets:
+        monkeypatch.undo()
+        assert [bound.getsockname()[0] for bound in sockets] == [host for _, host in LOOPBACKS]
+        assert len({bound.getsockname()[1] for bound in sockets}) == 1
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(sockets[0].getsockname(), TIMEOUT_SECONDS)
 
 
 def test_server_start_freezes_existing_objects(serve: Serve) -> None:
