@@ -23,11 +23,22 @@ from typing_extensions import override
 Row = Sequence[Any]
 
 SERVER_SETTINGS = {
+    "datestyle": "ISO",
+    "default_transaction_isolation": "read committed",
+    "gin_fuzzy_search_limit": "0",
+    "idle_session_timeout": "0",
+    "lock_timeout": "0",
+    "search_path": "public",
+    "standard_conforming_strings": "on",
     "timezone": "UTC",
     # Interval in milliseconds at which the server checks if the client of a running statement is still connected.
     "client_connection_check_interval": "1000",
 }
-"""The settings of each direct connection. A connection pooler rejects them."""
+"""The settings of each connection. They replace the settings of the server, the database and the role.
+
+A connection pooler rejects them at the start of a connection, so each transaction sets them there. A setting that is
+missing here does not change results, except `default_transaction_read_only`, which is the operator's decision.
+"""
 
 StatementObserver = Callable[[str], AbstractContextManager[object]]
 """Receives the SQL of each statement, without values. The returned context manager wraps its execution."""
@@ -150,7 +161,8 @@ class PsycopgDriver(Driver):
         settings = {**SERVER_SETTINGS, **server_settings} if prepared_statements else {}
         return {
             "connect_timeout": max(1, round(connect_timeout)),
-            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            "options": " ".join(f"-c {name}={_escape(value)}" for name, value in settings.items()),
+            "client_encoding": "UTF8",  # asyncpg sets it by itself
             "application_name": "hexapost",
             # Prepare at the first execution, as asyncpg does.
             "prepare_threshold": 0 if prepared_statements else None,
@@ -180,6 +192,11 @@ class PsycopgDriver(Driver):
     @override
     def is_closed(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         return connection.closed
+
+
+def _escape(value: str) -> str:
+    """Return a value for the `options` of libpq, which a space separates."""
+    return value.replace("\\", r"\\").replace(" ", r"\ ")
 
 
 DRIVERS: Mapping[str, type[Driver]] = {driver.name: driver for driver in (AsyncpgDriver, PsycopgDriver)}

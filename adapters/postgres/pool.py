@@ -16,7 +16,7 @@ from sqlalchemy import URL, AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from adapters.postgres.drivers import DRIVERS, Driver, StatementObserver, create_driver
+from adapters.postgres.drivers import DRIVERS, SERVER_SETTINGS, Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
 from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
@@ -121,8 +121,9 @@ class Database:
         """The command that starts a transaction."""
         if not options.prepared_statements:
             # A shared connection can have the settings of a previous client.
-            for name, value in {"timezone": "UTC", **options.server_settings}.items():
-                self.begin_command += f"; SET LOCAL {name} = '{value}'"
+            settings = {**SERVER_SETTINGS, **options.server_settings}
+            values = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+            self.begin_command = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {values}"
 
     async def connect(self) -> PoolProxiedConnection:
         """Return a connection from the pool. The caller releases or discards it.
