@@ -112,8 +112,6 @@ class Container(containers.DeclarativeContainer):
     )
     clock = providers.Object(utc_now)
     new_id = providers.Object(new_id)
-    users = providers.Singleton(UserService, storage=storage, clock=clock, new_id=new_id, retry=retry)
-    posts = providers.Singleton(PostService, storage=storage, clock=clock, new_id=new_id, retry=retry)
     authenticator = providers.Singleton(
         Authenticator,
         storage=storage,
@@ -122,6 +120,15 @@ class Container(containers.DeclarativeContainer):
         cache_ttl=settings.provided.api_key_cache_seconds,
         retry=retry,
     )
+    users = providers.Singleton(
+        UserService,
+        storage=storage,
+        clock=clock,
+        new_id=new_id,
+        retry=retry,
+        on_delete=authenticator.provided.invalidate_user,
+    )
+    posts = providers.Singleton(PostService, storage=storage, clock=clock, new_id=new_id, retry=retry)
     api_keys = providers.Singleton(
         ApiKeyService,
         storage=storage,

@@ -82,8 +82,15 @@ class Authenticator:
 
     def invalidate(self, key_id: UUID) -> None:
         """Remove a key from the cache."""
+        self._invalidate(lambda principal: principal.api_key_id == key_id)
+
+    def invalidate_user(self, user_id: UUID) -> None:
+        """Remove the keys that are bound to a user from the cache."""
+        self._invalidate(lambda principal: principal.user_id == user_id)
+
+    def _invalidate(self, is_invalid: Callable[[Principal], bool]) -> None:
         self._invalidations += 1
-        for digest in [digest for digest, entry in self._cache.items() if entry.principal.api_key_id == key_id]:
+        for digest in [digest for digest, entry in self._cache.items() if is_invalid(entry.principal)]:
             del self._cache[digest]
 
     async def close(self) -> None:

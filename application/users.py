@@ -1,6 +1,6 @@
 """Use cases of users."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 from uuid import UUID
@@ -21,13 +21,14 @@ class UserService:
     """Use cases of users.
 
     Every use case raises ForbiddenError if the principal lacks the required scope. For a principal that is bound to a
-    user, no other user exists.
+    user, no other user exists. `on_delete` receives the ID of each deleted user.
     """
 
     storage: Storage
     clock: Clock
     new_id: NewId
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    on_delete: Callable[[UUID], None] = lambda _: None
 
     async def create(self, principal: Principal, **fields: Unpack[NewUser]) -> User:
         """Create a user.
@@ -120,15 +121,20 @@ class UserService:
             await work.users.update(changed)
         return changed
 
-    @transactional
-    async def delete(
-        self, work: UnitOfWork, principal: Principal, user_id: UUID, *, expected: Collection[int] | None = None
-    ) -> None:
-        """Delete a user, their posts, and all other data about them.
+    async def delete(self, principal: Principal, user_id: UUID, *, expected: Collection[int] | None = None) -> None:
+        """Delete a user, their posts, their API keys, and all other data about them.
 
+        The keys are invalid in this process at once, in other processes when their cache entries expire.
         Raises UserNotFoundError, and VersionMismatchError if the version is not an `expected` one.
         """
         _require_access(principal, Scope.USERS_WRITE, user_id)
+        try:
+            await self._delete(user_id, expected)
+        finally:  # the deletion may be stored although its result is unknown
+            self.on_delete(user_id)
+
+    @transactional
+    async def _delete(self, work: UnitOfWork, user_id: UUID, expected: Collection[int] | None) -> None:
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:

@@ -66,6 +66,10 @@ def test_factory_serves_in_asgi_server(server: str, tmp_path: Path, scratch: URL
         assert client.head(created.headers["location"]).headers["etag"] == created.headers["etag"]
         assert client.get("/api/v1/posts/", params={"q": "s3cret"}).json()["items"] == []
         assert client.post("/api/v1/users", content=b"x" * 65_537).status_code == 413
+        body = {"name": "K", "scopes": ["users:write"], "user_id": created.json()["id"]}
+        bound = {"Authorization": f"Bearer {client.post('/api/v1/api-keys', json=body).json()['key']}"}
+        assert client.delete(created.headers["location"], headers=bound).status_code == 204
+        assert client.delete(created.headers["location"], headers=bound).status_code == 401
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) in {0, -signal.SIGTERM}  # uvicorn raises the signal again
     output = (tmp_path / "output").read_text()
@@ -75,6 +79,9 @@ def test_factory_serves_in_asgi_server(server: str, tmp_path: Path, scratch: URL
         ("HEAD", 200),
         ("GET", 200),
         ("POST", 413),
+        ("POST", 201),
+        ("DELETE", 204),
+        ("DELETE", 401),
     ]
     assert "s3cret" not in output
     assert "Traceback" not in output

@@ -1,6 +1,7 @@
 """An authenticator with clocks that tests advance, over a storage that counts."""
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from application.api_keys import ApiKeyService, CreatedApiKey
 from application.authentication import Authenticator
@@ -46,8 +47,10 @@ class AuthHarness:
         """Run the hook in the next unit of work of the authenticator, after the key was read."""
         self._lookups.within, self._lookups.times = hook, 1
 
-    async def create_key(self, expires_at: datetime | None = None) -> CreatedApiKey:
-        return await self.keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at)
+    async def create_key(self, expires_at: datetime | None = None, user_id: UUID | None = None) -> CreatedApiKey:
+        return await self.keys.create(
+            SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=expires_at, user_id=user_id
+        )
 
     async def last_use(self, issued: CreatedApiKey) -> datetime | None:
         await self.authenticator.close()

@@ -1,6 +1,7 @@
 """Tests for the authenticator, its cache, and the recorded time of the last use of a key."""
 
 import asyncio
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +13,10 @@ from application import authentication
 from application.api_key_tokens import format_api_key, generate_secret
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from application.ports import StorageUnavailableError
+from application.transactions import RetryPolicy
+from application.users import UserService
 from tests.application.auth_harness import CACHE_TTL, AuthHarness
+from tests.support.principals import HookedStorage, raising
 from tests.support.service_factories import START
 
 
@@ -78,6 +82,26 @@ async def test_authenticator_invalidates_only_the_changed_key(auth: AuthHarness,
         await auth.keys.rotate(SYSTEM_PRINCIPAL, issued.key.id, until=auth.time)
     assert not await auth.is_accepted(issued.text)
     assert await auth.is_cached(other.text)
+
+
+@pytest.mark.parametrize("is_commit_lost", [False, True])
+async def test_authenticator_rejects_keys_of_a_deleted_user(auth: AuthHarness, is_commit_lost: bool) -> None:
+    storage = HookedStorage(auth.storage, after=raising(StorageUnavailableError), times=0)
+    users = UserService(
+        storage=storage,
+        clock=lambda: auth.time,
+        new_id=new_id,
+        retry=RetryPolicy(max_elapsed=0),
+        on_delete=auth.authenticator.invalidate_user,
+    )
+    ada, bob = [await users.create(SYSTEM_PRINCIPAL, email=f"{name}@example.org") for name in ("ada", "bob")]
+    issued = [await auth.create_key(user_id=user_id) for user_id in (ada.id, ada.id, bob.id, None)]
+    assert [await auth.is_accepted(key.text) for key in issued] == [True] * 4
+    storage.times = int(is_commit_lost)
+    with pytest.raises(StorageUnavailableError) if is_commit_lost else nullcontext():
+        await users.delete(SYSTEM_PRINCIPAL, ada.id)
+    assert [await auth.is_accepted(key.text) for key in issued[:2]] == [False] * 2
+    assert [await auth.is_cached(key.text) for key in issued[2:]] == [True] * 2
 
 
 @pytest.mark.parametrize("cache_ttl", [0, CACHE_TTL])
