@@ -19,7 +19,7 @@ from pathlib import Path
 from alembic.script import Script, ScriptDirectory
 
 from migrations.lint.rules import check
-from migrations.runner.alembic_config import DIRECTORY, alembic_config
+from migrations.runner.alembic_config import DIRECTORY, alembic_config, error_location
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from migrations.runner.phases import Phase, require_linear_phases
 from migrations.sql.revision_sql import Transaction, transactions
@@ -87,7 +87,10 @@ def _violations(script: Script) -> Iterator[tuple[str, str]]:
         upgrade = transactions(script)
         downgrade = transactions(script, upgrade=False)
     except Exception as error:  # noqa: BLE001 - a revision can raise any error
-        yield "offline-dependent", f"cannot be converted to SQL: {error}"
+        yield (
+            "offline-dependent",
+            f"{error_location(error)}: cannot be converted to SQL: {type(error).__name__}: {error}",
+        )
         return
     yield from check(script, upgrade, downgrade)
     is_contract = getattr(script.module, "phase", None) == Phase.CONTRACT

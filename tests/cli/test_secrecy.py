@@ -54,3 +54,11 @@ def test_command_returns_1_and_sqlstate_without_privilege(
         assert detail in outcome.stderr
     secrets = ("Traceback", "permission", "alembic_version", "SELECT")
     assert not [secret for secret in secrets if secret in outcome.output]
+
+
+def test_migrate_returns_1_and_one_line_without_privilege(hexapost: Hexapost, role: Role, driver: str) -> None:
+    outcome = hexapost("migrate", DATABASE_URL=rendered(with_driver(role.url, driver)))
+    assert outcome.status == 1
+    assert re.fullmatch(
+        r"hexapost: .*/migrations/.*: PostgreSQL reported SQLSTATE 42501 \(InsufficientPrivilege\)\n", outcome.stderr
+    )

@@ -1,21 +1,26 @@
 """Applies migrations, and compares the schema of a database with this release."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import cache
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.script import ScriptDirectory
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
 from sqlalchemy import URL, Select, Text, column, func, literal_column, select, table
+from sqlalchemy.exc import StatementError
 
 from adapters.postgres.pool import Database
 from adapters.postgres.session import PgSession
 from adapters.postgres.sqlstate import sqlstate_of, to_port_error
 from application.ports import TransientStorageError
-from migrations.runner.alembic_config import alembic_config
+from migrations.runner.alembic_config import alembic_config, error_location
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, decode_applied, expand_heads, version_key, with_ancestors
 
@@ -55,16 +60,35 @@ def upgrade(
 ) -> None:
     """Apply all pending revisions of a phase, and report each in a line. Do not call it in an event loop.
 
-    Raises StorageUnavailableError if the database is unreachable, and MigrationError if a revision fails. If the linter
-    rejects a revision, nothing is applied, unless unsafe revisions are allowed.
+    Raises StorageUnavailableError if the database is unreachable, and MigrationError if the migration fails. If the
+    linter rejects a revision, nothing is applied, unless unsafe revisions are allowed.
     """
     try:
         command.upgrade(alembic_config(url=url, report=report, phase=phase, lint=not allow_unsafe), "heads")
+    except MigrationError:
+        raise
     except Exception as error:
-        meaning = to_port_error(error, connection_lost=True)
-        if meaning is None or isinstance(error, MigrationError):
-            raise
-        raise meaning from error
+        state = sqlstate_of(error)
+        is_about_file = getattr(error, "filename", None) is not None
+        meaning = to_port_error(error, connection_lost=True) if state is None and not is_about_file else None
+        raise meaning or MigrationError(_describe(error, state)) from error
+
+
+def _describe(error: Exception, state: str | None) -> str:
+    """Describe an error and its place in one line, without text of the database."""
+    if isinstance(error.__cause__, ResolutionError):
+        return f"the database has revision {error.__cause__.argument}, which this release lacks; use a later release"
+    if isinstance(error, CommandError):
+        return " ".join(str(error).split())
+    if state is not None:
+        with suppress(KeyError):
+            state += f" ({psycopg.errors.lookup(state).__name__})"
+        reason = f"PostgreSQL reported SQLSTATE {state}"
+    elif isinstance(error, StatementError):  # its text has the statement and its parameters
+        reason = type(error.orig).__name__
+    else:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{error_location(error)}: {reason}"
 
 
 async def applied_revisions(database: Database) -> frozenset[str]:
