@@ -36,12 +36,10 @@ release = attributes.get("release") or version("hexapost")
 
 def run(connection: Connection) -> None:
     """Run the migrations on a connection, with the migration lock if the command can change the schema."""
-    lock = migration_lock(connection.engine, report) if is_upgrade_command() else nullcontext(lambda: None)
-    with lock as require_lock:
+    lock = migration_lock(connection.engine, report, max_wait=policy.max_wait)
+    with lock if is_upgrade_command() else nullcontext(lambda: None) as require_lock:
         plan = configure(require_lock, connection=connection, compare_type=True, compare_server_default=True)
-        if attributes.get("lint"):
-            plan.check(context.get_context(), require_safe)
-        apply_plan(context, connection, plan, policy)
+        apply_plan(context, connection, plan, policy, require_safe if attributes.get("lint") else None)
 
 
 def is_upgrade_command() -> bool:

@@ -7,10 +7,18 @@ from typing import Any
 
 from alembic import op
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Executable, Row, TextClause, text
+from sqlalchemy import Engine, Executable, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import ExecutableDDLElement
 
-from migrations.runner.lock_retry import MigrationError, policy_of, retry_on_lock_timeout
+from migrations.runner.lock_retry import (
+    MigrationError,
+    T,
+    policy_of,
+    request_weak_lock,
+    retry_on_lock_timeout,
+    tables_in_statement,
+)
 from migrations.sql.revision_sql import StatementOrigin, statements_from
 
 MAX_IDENTIFIER_BYTES = 63
@@ -67,11 +75,18 @@ class StepRunner:
         """Run a long statement that does not block reads or writes; it can wait for autovacuum."""
         self._run(statement, {"statement_timeout": 0, "lock_timeout": round(1000 * self.policy.weak_lock_timeout)})
 
-    def run_concurrently(self, statement: str | Executable, *, before: Callable[[], str | None] = lambda: None) -> None:
+    def run_concurrently(
+        self, statement: str | ExecutableDDLElement, *, before: Callable[[], str | None] = lambda: None
+    ) -> None:
         """Run a CONCURRENTLY statement without time limits; it waits for older transactions.
 
-        Each attempt first runs the statement that `before` returns.
+        First wait for the lock of its table, with retries. Each attempt first runs the statement that `before` returns.
         """
+        if self.connection is not None:
+            sql = statement if isinstance(statement, str) else str(statement.compile(dialect=self.context.dialect))
+            connection, names = self.connection, tables_in_statement(sql)
+            with statements_from(StatementOrigin.RUNNER):
+                self._retry(lambda: request_weak_lock(connection, names, self.policy), names)
         self._run(statement, {"statement_timeout": 0, "lock_timeout": 0}, before)
 
     def try_once(self, statement: str) -> bool:
@@ -105,12 +120,19 @@ class StepRunner:
         row, name = self.fetch_one(query, **parameters), parameters["name"]
         if row is None or self.connection is None:
             raise MigrationError(f"{name} on {table} was dropped while the migration ran; run it again")
-        with self.connection.engine.connect() as connection:
-            for each in dict.fromkeys([table, referent or table]):
-                keys = " INCLUDING INDEXES" if each == referent else ""
-                connection.execute(text(f"CREATE TEMPORARY TABLE {each} (LIKE {each}{keys})"))
-            connection.execute(create)
-            expected = connection.execute(text(query), parameters).scalar_one()
+        tables = list(dict.fromkeys([table, referent or table]))
+
+        def create_and_read(engine: Engine) -> str:
+            with engine.connect() as connection:
+                connection.execute(text(f"SET LOCAL lock_timeout = {self.policy.limits()['lock_timeout']}"))
+                for each in tables:
+                    keys = " INCLUDING INDEXES" if each == referent else ""
+                    connection.execute(text(f"CREATE TEMPORARY TABLE {each} (LIKE {each}{keys})"))
+                connection.execute(create)
+                return str(connection.execute(text(query), parameters).scalar_one())
+
+        engine = self.connection.engine
+        expected = self._retry(lambda: create_and_read(engine), tables)
         if row[0] != expected:
             raise MigrationError(f"{name} on {table} exists with another definition: {row[0]}; expected: {expected}")
 
@@ -148,10 +170,17 @@ class StepRunner:
             op.execute(executable)
 
         with self.limited(**limits):
-            retry_on_lock_timeout(
-                self.context, attempt, current_step=lambda: self._current_step, completed_work=self._completed_work
-            )
+            self._retry(attempt)
         self._completed_steps += 1
+
+    def _retry(self, attempt: Callable[[], T], tables: list[str] | None = None) -> T:
+        return retry_on_lock_timeout(
+            self.context,
+            attempt,
+            current_step=lambda: self._current_step,
+            completed_work=self._completed_work,
+            tables=tables,
+        )
 
 
 @contextmanager

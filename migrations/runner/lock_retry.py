@@ -1,15 +1,15 @@
 """Retries a step of a migration while other sessions hold its locks.
 
 A session that waits for an ACCESS EXCLUSIVE lock blocks all later readers of the table. A short lock_timeout limits how
-long. PostgreSQL cancels autovacuum only after a wait of deadlock_timeout, which is longer. Between two attempts, the
-runner therefore waits for a weak lock that does not block reads or writes.
+long. PostgreSQL cancels autovacuum only after a wait of deadlock_timeout, which is longer. If autovacuum may hold the
+lock, the runner therefore waits between two attempts for a weak lock that does not block reads or writes.
 """
 
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -31,18 +31,26 @@ _TABLES = """
     JOIN pg_class AS named ON named.oid = to_regclass(name) LEFT JOIN pg_index ON indexrelid = named.oid
 """
 _HOLDERS = text(f"""
-    SELECT format('pid %s (%s, %s for %s s) holds %s on %s',
-                  pid, coalesce(nullif(application_name, ''), usename, backend_type), state,
-                  extract(epoch FROM now() - xact_start)::integer, string_agg(DISTINCT mode, ', '),
-                  string_agg(DISTINCT relation::regclass::text, ', '))
-    FROM pg_locks JOIN pg_stat_activity USING (pid) JOIN pg_class ON pg_class.oid = relation
-    WHERE locktype = 'relation' AND granted AND pid <> pg_backend_pid() AND datname = current_database()
+    SELECT format('%s (%s) holds %s on %s',
+                  coalesce('pid ' || locks.pid, 'prepared transaction ' || gid),
+                  concat_ws(', ', coalesce(nullif(application_name, ''), usename, backend_type, owner),
+                            coalesce(state, 'in transaction') || ' for '
+                            || extract(epoch FROM clock_timestamp() - coalesce(xact_start, prepared))::integer || ' s'),
+                  string_agg(DISTINCT mode, ', '), string_agg(DISTINCT relation::regclass::text, ', '))
+    FROM pg_locks AS locks JOIN pg_class ON pg_class.oid = relation LEFT JOIN pg_stat_activity USING (pid)
+    LEFT JOIN pg_prepared_xacts ON virtualtransaction = '-1/' || transaction
+    WHERE locktype = 'relation' AND granted AND locks.pid IS DISTINCT FROM pg_backend_pid()
+      AND locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace) AND relkind IN ('r', 'p')
       AND (cardinality(CAST(:names AS text[])) = 0 OR relation IN ({_TABLES}))
-    GROUP BY pid, application_name, usename, backend_type, state, xact_start
-    ORDER BY xact_start LIMIT 3
+    GROUP BY locks.pid, gid, application_name, usename, backend_type, owner, state, xact_start, prepared
+    ORDER BY bool_or(mode = 'AccessExclusiveLock') DESC, coalesce(xact_start, prepared) LIMIT 3
 """)
-_NAMES = text(f"SELECT DISTINCT found::regclass::text FROM ({_TABLES}) AS tables (found)")
+_NAMES = f"SELECT DISTINCT found::regclass::text FROM ({_TABLES}) AS tables (found)"
+_NAMES_LOCKED_AS_BY_VACUUM = f"""
+    {_NAMES} JOIN pg_locks ON relation = found AND granted
+    WHERE mode = 'ShareUpdateExclusiveLock' AND pid <> pg_backend_pid()
+"""
 
 
 class MigrationError(Exception):
@@ -53,7 +61,7 @@ class MigrationError(Exception):
 class LockRetryPolicy:
     """Time limits and retries; times in seconds.
 
-    With the defaults a step fails after 30 to 56 s, of which it waits 3 s for locks. Waits for autovacuum are added.
+    With the defaults a step fails after 30 to 63 s, of which it waits 3 s for locks that block other sessions.
     """
 
     lock_timeout: float = 0.1
@@ -62,6 +70,8 @@ class LockRetryPolicy:
     statement_timeout: float = 5.0
     attempts: int = 30
     max_backoff: float = 2.0
+    max_wait: float = 60.0
+    """The limit for all attempts of a step, and for the lock of another migration. The last attempt is added."""
 
     def backoff(self, attempt: int) -> float:
         """Return the delay after an attempt: exponential, with jitter."""
@@ -97,6 +107,7 @@ def retry_on_lock_timeout(
     """
     policy = policy_of(context)
     attempts: Counter[str] = Counter()
+    deadlines: dict[str, float] = {}
     while True:
         try:
             return attempt()
@@ -106,17 +117,19 @@ def retry_on_lock_timeout(
                 raise
             step = current_step()
             attempts[step] += 1
-            if attempts[step] == policy.attempts or state == QUERY_CANCELED:
-                names = _tables_in_statement(error.statement) if tables is None else tables
+            is_late = time.monotonic() > deadlines.setdefault(step, time.monotonic() + policy.max_wait)
+            if attempts[step] == policy.attempts or is_late or state == QUERY_CANCELED:
+                names = tables_in_statement(error.statement) if tables is None else tables
                 reason = _reason(context, state, attempts[step], names)
                 raise MigrationError(f"{step}: {reason}; {completed_work()}") from error
             time.sleep(policy.backoff(attempts[step]))
             if tables is None and context.connection is not None:
-                blocked = _tables_in_statement(error.statement, write_blocked=True)
-                _interrupt_autovacuum(context.connection, blocked, policy.weak_lock_timeout)
+                blocked = tables_in_statement(error.statement, write_blocked=True)
+                with suppress(DBAPIError):  # of another session
+                    request_weak_lock(context.connection, blocked, policy, only_if_vacuumed=True)
 
 
-def _tables_in_statement(statement: str | None, *, write_blocked: bool = False) -> list[str]:
+def tables_in_statement(statement: str | None, *, write_blocked: bool = False) -> list[str]:
     """Return the SQL names of the tables and indexes that a statement locks, or only those it blocks for writes."""
     return [
         name
@@ -126,28 +139,27 @@ def _tables_in_statement(statement: str | None, *, write_blocked: bool = False) 
 
 
 def _describe_lock_holders(connection: Connection | None, names: Sequence[str]) -> str:
-    """Describe the sessions with locks on these tables (or on any table), oldest transaction first."""
+    """Describe the sessions with locks on these tables (or on any table), the strongest locks first."""
     if connection is None:
         return ""
     holders = [str(holder) for (holder,) in connection.execute(_HOLDERS, {"names": list(names)})]
     return "; ".join(holders) or "the lock is free again; run the migration again"
 
 
-def _interrupt_autovacuum(connection: Connection, names: Sequence[str], timeout_seconds: float) -> None:
-    """Make autovacuum release these tables.
+def request_weak_lock(
+    connection: Connection, names: Sequence[str], policy: LockRetryPolicy, *, only_if_vacuumed: bool = False
+) -> None:
+    """Wait for a lock on these tables that does not block reads or writes, and release it.
 
-    PostgreSQL cancels autovacuum after another session has waited for it for deadlock_timeout. The lock requested here
-    does not block reads or writes. A lock held by another session is ignored.
+    PostgreSQL cancels autovacuum after another session has waited for it for deadlock_timeout.
     """
-    if not names:
-        return
+    query = text(_NAMES_LOCKED_AS_BY_VACUUM if only_if_vacuumed else _NAMES)
     with nullcontext() if connection.in_transaction() else connection.begin():
-        for (table,) in connection.execute(_NAMES, {"names": list(names)}).all():
+        for (table,) in connection.execute(query, {"names": list(names)}).all():
             connection.exec_driver_sql(f"""
                 DO $$ BEGIN
-                    PERFORM set_config('lock_timeout', '{round(1000 * timeout_seconds)}', true);
+                    PERFORM set_config('lock_timeout', '{round(1000 * policy.weak_lock_timeout)}', true);
                     LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE;
-                EXCEPTION WHEN lock_not_available OR deadlock_detected OR query_canceled THEN NULL;
                 END $$
             """)
 

@@ -63,7 +63,7 @@ class MigrationPlan:
 
     def current_step(self) -> str:
         """Return a short description of the running step."""
-        return self._steps[0].short_log if self._steps else "migrating"
+        return self._steps[0].short_log if self._steps else "reading the schema version"
 
     def completed_work(self) -> str:
         """Describe the changes of the running step that are kept if it fails now."""
@@ -72,25 +72,43 @@ class MigrationPlan:
         return "its completed safe operations are kept; run the migration again to continue"
 
 
-def apply_plan(environment: Any, connection: Connection, plan: MigrationPlan, policy: LockRetryPolicy) -> None:
-    """Apply the plan in Alembic's configured `environment`, with the time limits of the policy."""
+def apply_plan(
+    environment: Any,
+    connection: Connection,
+    plan: MigrationPlan,
+    policy: LockRetryPolicy,
+    require: Callable[[Script], None] | None,
+) -> None:
+    """Apply the plan in Alembic's configured `environment`, with the time limits of the policy.
+
+    First call `require` with each pending revision.
+    """
     connection.commit()
     for name, milliseconds in policy.limits().items():
         connection.execute(text(f"SET {name} = {milliseconds}"))
     connection.commit()
+    context: MigrationContext = environment.get_context()
 
-    def attempt() -> None:
-        try:
-            with environment.begin_transaction():
-                environment.run_migrations()
-        except BaseException:
-            if not connection.invalidated:
-                connection.rollback()
-            raise
+    def run(attempt: Callable[[], None]) -> None:
+        def attempt_or_rollback() -> None:
+            try:
+                attempt()
+            except BaseException:
+                if not connection.invalidated:
+                    connection.rollback()
+                raise
 
-    retry_on_lock_timeout(
-        environment.get_context(), attempt, current_step=plan.current_step, completed_work=plan.completed_work
-    )
+        retry_on_lock_timeout(
+            context, attempt_or_rollback, current_step=plan.current_step, completed_work=plan.completed_work
+        )
+
+    def migrate() -> None:
+        with environment.begin_transaction():
+            environment.run_migrations()
+
+    if require is not None:
+        run(lambda: plan.check(context, require))
+    run(migrate)
     connection.commit()
     if plan.has_committed_step:
         drop_empty_table(connection)

@@ -1,6 +1,7 @@
 """Tests for the advisory lock of migrations."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 
@@ -13,13 +14,14 @@ from sqlalchemy.pool import NullPool
 from adapters.postgres.schema.state import upgrade
 from adapters.testing.template_databases import connected, with_driver
 from migrations.runner.advisory_lock import ADVISORY_LOCK_KEY, migration_lock
-from migrations.runner.lock_retry import MigrationError
+from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema
 
 LOCK = f"SELECT pg_advisory_lock({ADVISORY_LOCK_KEY})"
 UNLOCK = f"SELECT pg_advisory_unlock({ADVISORY_LOCK_KEY})"
+ADD = 'op.add_column("users", sa.Column("a", sa.Text()))'
 LOCKS = """
     FROM pg_locks JOIN pg_database d ON d.oid = database
     WHERE locktype = 'advisory' AND datname = current_database()
@@ -37,13 +39,26 @@ async def test_migration_waits_for_a_running_migration(empty: URL, driver: str) 
         other.execute(LOCK.encode())
         migrating = asyncio.create_task(asyncio.to_thread(upgrade, with_driver(empty, driver), reported.append))
         await wait_until(lambda: migrating.done() or reported != [])
-        assert reported == [f"another migration is running (pid {other.info.backend_pid}); waiting for its lock"]
+        holder = rf"pid {other.info.backend_pid} \(.+, idle, connected for \d+ s\)"
+        assert re.fullmatch(rf"another migration is running: {holder}; waiting for its lock", reported[0])
         assert (migrating.done(), schema(empty)) == (False, [])
         other.execute(UNLOCK.encode())
         await migrating
         assert other.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,)
     assert reported[1] == "applied revision ccc0279a8e0d: create users and posts"
     assert revisions(empty) == [EXPAND_HEAD]
+
+
+@pytest.mark.usefixtures("driver")
+def test_migration_gives_up_when_another_migration_hangs(database: RevisedDatabase) -> None:
+    database.policy = LockRetryPolicy(max_wait=0)
+    database.add(ADD)
+    with connected(database.url) as other:
+        other.execute(LOCK.encode())
+        message = rf"^another migration is running: pid {other.info.backend_pid} \(.*; gave up after 0 s\. Nothing"
+        with pytest.raises(MigrationError, match=message):
+            database.upgrade()
+    assert database.applied == [EXPAND_HEAD]
 
 
 @pytest.mark.parametrize("read", [command.current, command.check])
@@ -65,7 +80,7 @@ def test_alembic_command_that_changes_waits_for_the_lock(
 
     database.execute(LOCK)
     change(database.config(report=unlock), EXPAND_HEAD)
-    assert [line.partition(" (")[0] for line in database.reported] == ["another migration is running"]
+    assert [line.partition(":")[0] for line in database.reported] == ["another migration is running"]
 
 
 @pytest.mark.usefixtures("driver")
@@ -74,7 +89,7 @@ def test_waiting_migration_does_not_block_a_concurrent_index(database: RevisedDa
     is_waiting = threading.Event()
 
     def wait_for_lock() -> None:
-        with migration_lock(engine, lambda _: is_waiting.set()):
+        with migration_lock(engine, lambda _: is_waiting.set(), max_wait=TIMEOUT_SECONDS):
             pass
 
     waiter = threading.Thread(target=wait_for_lock)
@@ -96,7 +111,7 @@ async def test_lock_session_is_exempt_from_the_idle_timeout(database: RevisedDat
     engine = create_engine(with_driver(database.url, "psycopg"), poolclass=NullPool)
     database.execute("SET idle_session_timeout = 0")
     database.execute(f"ALTER DATABASE {database.url.database} SET idle_session_timeout = '1s'")
-    with migration_lock(engine, print) as require_lock, connected(database.url) as idle:
+    with migration_lock(engine, print, max_wait=0) as require_lock, connected(database.url) as idle:
         session = "SELECT pid FROM pg_stat_activity WHERE pid = %s"
         await wait_until(lambda: database.execute(session, idle.info.backend_pid) == [])
         require_lock()

@@ -1,8 +1,9 @@
 """Tests for migrations that meet a lock or an error, and for their repetition."""
 
 import asyncio
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +11,19 @@ import psycopg
 import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
-from adapters.testing.template_databases import Connection, connected
-from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, LockRetryPolicy, MigrationError, retry_on_lock_timeout
+from adapters.postgres.schema import state
+from adapters.testing.template_databases import Connection, connected, with_driver
+from migrations.runner.lock_retry import (
+    LOCK_NOT_AVAILABLE,
+    LockRetryPolicy,
+    MigrationError,
+    request_weak_lock,
+    retry_on_lock_timeout,
+)
 from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
@@ -46,6 +55,54 @@ def test_lock_retry_counts_attempts_per_step() -> None:
     with pytest.raises(MigrationError, match="b: no lock after 3 attempts of 0 ms"):
         retry_on_lock_timeout(context, attempt, current_step=lambda: steps.pop(0))
     assert steps == []
+
+
+def test_lock_retry_gives_up_after_the_longest_wait(database: RevisedDatabase) -> None:
+    database.policy = LockRetryPolicy(attempts=1000, lock_timeout=0.001, max_backoff=0.001, max_wait=0)
+    database.add(ADD)
+    with _locked(database.url), pytest.raises(MigrationError, match="no lock after 2 attempts of 1 ms"):
+        database.upgrade()
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "table"),
+    [
+        (ADD, "users"),
+        (CHECK, "users"),
+        (INDEX, "users"),
+        ('op.drop_index_concurrently("ix_posts_id", "posts")', "posts"),
+        ('op.backfill("users", "version = version + 1")', "users"),
+        (ADD, "alembic_version"),
+        (INDEX, "alembic_version"),
+    ],
+)
+@both_drivers
+def test_migration_gives_up_under_an_access_exclusive_lock(
+    database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch, upgrade: str, table: str
+) -> None:
+    monkeypatch.setattr(state, "alembic_config", database.config)
+    database.add(upgrade, 'op.execute("ANALYZE users")')
+    database.policy = LockRetryPolicy(attempts=3, lock_timeout=0.05, weak_lock_timeout=0.05, max_backoff=0.01)
+    with _locked(database.url, "ACCESS EXCLUSIVE", table) as blocker:
+        pid = blocker.info.backend_pid
+        with pytest.raises(MigrationError) as raised:
+            state.upgrade(database.url, database.reported.append)
+    holder = rf"pid {pid} \(.+, idle in transaction for \d+ s\) holds AccessExclusiveLock on {table}"
+    assert re.search(holder, str(raised.value))
+    assert database.applied == [EXPAND_HEAD]
+    state.upgrade(database.url, database.reported.append)
+    assert database.applied == [database.last]
+
+
+@pytest.mark.parametrize(("mode", "is_requested"), [("SHARE UPDATE EXCLUSIVE", True), ("ACCESS EXCLUSIVE", False)])
+def test_weak_lock_between_attempts_is_only_for_vacuum(
+    database: RevisedDatabase, mode: str, *, is_requested: bool
+) -> None:
+    engine = create_engine(with_driver(database.url, "psycopg"), poolclass=NullPool)
+    policy = LockRetryPolicy(weak_lock_timeout=0.01)
+    expected = pytest.raises(OperationalError, match="lock timeout") if is_requested else nullcontext()
+    with _locked(database.url, mode), engine.connect() as connection, expected:
+        request_weak_lock(connection, ["users"], policy, only_if_vacuumed=True)
 
 
 @either
