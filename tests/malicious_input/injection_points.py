@@ -67,7 +67,8 @@ class InjectionPoint:
             if parameter["in"] == "path":
                 name = parameter["name"]
                 is_here = (self.kind, self.name) == ("path", name)
-                path = path.replace(f"{{{name}}}", encoded if is_here else str(sound.get(name, parameter["example"])))
+                value_there = sound.get(name, parameter["schema"]["examples"][0])
+                path = path.replace(f"{{{name}}}", encoded if is_here else str(value_there))
         if self.media_type is not None:
             headers[b"content-type"] = self.media_type.encode()
         if self.kind == "header":

@@ -87,7 +87,9 @@ HEADERS: Json = {
 
 
 def _parameter(name: str, example: str, schema: Json, description: str) -> Json:
-    return {"name": name, "in": "header", **_header(description, example, schema, required=False)}
+    """Return a header parameter. Swagger UI would prefill an example beside the schema, and calls would fail."""
+    schema = {**schema, "examples": [example]}
+    return {"name": name, "in": "header", "description": description, "required": False, "schema": schema}
 
 
 _TAGS: Json = {"type": "string", "maxLength": MAX_TAGS_LENGTH, "pattern": TAGS_PATTERN}

@@ -134,13 +134,12 @@ def _complete(operation: Json, method: str) -> None:
 
 
 def _parameter(parameter: Json) -> Json:
-    """Return a parameter whose example is beside its schema. An optional parameter is absent, never null."""
+    """Return a parameter without null: an optional one is absent. Swagger UI does not prefill examples of a schema."""
     if "$ref" in parameter:
         return parameter
     schema = {name: value for name, value in parameter["schema"].items() if name != "description"}
     not_null, *_ = schema.pop("anyOf", [{}])
-    (example,) = schema.pop("examples")
-    return {**parameter, "schema": _simplify({**not_null, **schema}), "example": example}
+    return {**parameter, "schema": _simplify({**not_null, **schema})}
 
 
 def _head(get: Json) -> Json:
@@ -186,7 +185,7 @@ def _problem_response(problems: list[Problem], method: str, *, has_rate_limit: b
     if catalog.UNSUPPORTED_MEDIA_TYPE in problems:
         names += [f"Accept-{method.capitalize()}", "Accept-Encoding"]
     response = operations.response(
-        "\n\n".join(f"`{problem.code}`: {problem.default_detail}" for problem in problems), *names
+        "\n\n".join(f"[`{problem.code}`]({problem.type}): {problem.default_detail}" for problem in problems), *names
     )
     if IDEMPOTENCY_IN_FLIGHT in problems:  # only this 409 is temporary
         response["headers"]["Retry-After"] = {"$ref": "#/components/headers/Retry-After-In-Flight"}

@@ -18,29 +18,25 @@ _PAGE = b"""<!DOCTYPE html>
 <title>Hexapost API</title>
 <link rel="icon" href="/docs/assets/favicon.png">
 <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+<link rel="stylesheet" href="/docs/assets/docs.css">
 </head>
 <body>
+<nav><a href="/">Hexapost</a> <a href="/problems">Problems</a> <a href="/openapi.json">OpenAPI document</a></nav>
 <div id="swagger-ui"></div>
 <noscript>This page needs JavaScript. The document it shows is <a href="/openapi.json">/openapi.json</a>.</noscript>
 <script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script src="/docs/assets/start.js"></script>
+<script src="/docs/assets/docs.js"></script>
 </body>
 </html>
 """
-_START = b"""SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  presets: [SwaggerUIBundle.presets.apis],
-  layout: "BaseLayout",
-  validatorUrl: null
-});
-"""
+_SWAGGER_UI = files("fastapi_offline") / "static"
+_STATIC = files("adapters.http") / "static"
 _ASSETS = {
-    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
-    "swagger-ui.css": "text/css; charset=utf-8",
-    "favicon.png": "image/png",
-    "start.js": "text/javascript; charset=utf-8",
+    "swagger-ui-bundle.js": (_SWAGGER_UI, "text/javascript; charset=utf-8"),
+    "swagger-ui.css": (_SWAGGER_UI, "text/css; charset=utf-8"),
+    "favicon.png": (_SWAGGER_UI, "image/png"),
+    "docs.js": (_STATIC, "text/javascript; charset=utf-8"),
+    "docs.css": (_STATIC, "text/css; charset=utf-8"),
 }
 # Swagger UI uses inline styles, and its style sheet contains images.
 _POLICY = (
@@ -64,7 +60,7 @@ async def asset(request: Request, name: str) -> Response:
     """Serve an asset of the documentation page."""
     if name not in _ASSETS:
         raise ProblemError(NOT_FOUND)
-    return _cached(request, _asset(name), _ASSETS[name])
+    return _cached(request, _asset(name), _ASSETS[name][1])
 
 
 @router.get("/openapi.json")
@@ -84,6 +80,5 @@ def _cached(request: Request, content: bytes, media_type: str) -> Response:
 
 @cache
 def _asset(name: str) -> bytes:
-    if name == "start.js":
-        return _START
-    return (files("fastapi_offline") / "static" / name).read_bytes()
+    directory, _ = _ASSETS[name]
+    return (directory / name).read_bytes()
