@@ -7,6 +7,7 @@ from importlib.resources import files
 import pytest
 
 from adapters.http.dependencies import ComponentStatus
+from adapters.http.html_pages import html_page
 from adapters.http.problems.catalog import PROBLEMS
 from tests.http.support import Api, FailingStorage, check_problem
 
@@ -53,10 +54,16 @@ async def test_problem_index_lists_all_problems(api: Api) -> None:
     )
 
 
+def test_html_page_escapes_its_title() -> None:
+    assert b"<title>&lt;a&gt;</title>" in html_page("<a>", "").body
+
+
 async def test_landing_page_links_to_the_public_pages(api: Api) -> None:
     response = await api.client.get("/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert re.findall('href="([^"]*)"', response.text) == ["/docs", "/openapi.json", "/problems"]
+    main = response.text.partition("<main>")[2]
+    assert re.findall('href="([^"]*)"', main) == ["/docs", "/problems", "/openapi.json", "/livez", "/readyz"]
+    assert f"Version {api.app.version}" in main
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/problems", "/problems/validation-failed"])
@@ -69,6 +76,7 @@ async def test_page_loads_local_files_only(api: Api, path: str) -> None:
     assert "//" not in re.sub(r"<pre>.*</pre>", "", response.text, flags=re.DOTALL)
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'")
+    assert ("script-src" in policy) == (path == "/docs")
     assert "http" not in policy
     assert "unsafe-eval" not in policy
     assert "script-src 'unsafe-inline'" not in policy
@@ -84,17 +92,19 @@ async def test_docs_page_has_no_inline_script(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "media_type"),
+    ("package", "name", "media_type"),
     [
-        ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-        ("swagger-ui.css", "text/css; charset=utf-8"),
-        ("favicon.png", "image/png"),
+        ("fastapi_offline", "swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("fastapi_offline", "swagger-ui.css", "text/css; charset=utf-8"),
+        ("fastapi_offline", "favicon.png", "image/png"),
+        ("adapters.http", "docs.js", "text/javascript; charset=utf-8"),
+        ("adapters.http", "style.css", "text/css; charset=utf-8"),
     ],
 )
-async def test_docs_asset_is_served_with_an_etag(api: Api, name: str, media_type: str) -> None:
+async def test_docs_asset_is_served_with_an_etag(api: Api, package: str, name: str, media_type: str) -> None:
     response = await api.client.get(f"/docs/assets/{name}")
     assert response.status_code == 200
-    assert response.content == (files("fastapi_offline") / "static" / name).read_bytes()
+    assert response.content == (files(package) / "static" / name).read_bytes()
     assert response.headers["content-type"] == media_type
     assert response.headers["cache-control"] == "public, no-cache"
     headers = {"if-none-match": response.headers["etag"]}
