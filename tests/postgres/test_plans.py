@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, LiteralString
 
 import pytest
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import ClauseElement, make_url
 
 from adapters.clock import new_id
@@ -173,3 +174,18 @@ def test_search_tokenizes_few_long_posts(long_posts: Connection, reader_id: bool
         _blocks_read(long_posts, query, after=False, reader_id=reader_id)
         calls = _value(long_posts, CALLS) - before
     assert 20 < calls <= 2 * 32  # title and content of the posts within the size limit of the scan
+
+
+@pytest.mark.parametrize("table", ["users", "posts"])
+def test_update_without_indexed_columns_writes_no_index(databases: Databases, table: str) -> None:
+    url = databases.clone()
+    with connected(url) as connection, connection.transaction(force_rollback=True):
+        connection.execute(ROWS.replace("(1, 20)", "(1, 500)").replace("(1, 250)", "(1, 4)").encode())
+        some = SQL("SELECT id FROM {} TABLESAMPLE BERNOULLI (3) REPEATABLE (1)").format(Identifier(table))
+        connection.execute(SQL("UPDATE {} SET version = 2 WHERE id IN ({})").format(Identifier(table), some))
+        updated, hot = [
+            _value(connection, f"SELECT pg_stat_get_xact_tuples_{kind}('{table}'::regclass)")
+            for kind in ("updated", "hot_updated")
+        ]
+    databases.drop(url)
+    assert hot == updated > 5
