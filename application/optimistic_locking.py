@@ -1,6 +1,6 @@
 """Optimistic locking: an update applies to the version that the caller has read."""
 
-from collections.abc import Collection
+from collections.abc import Container
 from datetime import datetime
 from typing import Protocol
 
@@ -16,7 +16,7 @@ class Versioned(Protocol):
         """The number of the version."""
 
 
-def require_expected_version(entity: Versioned, expected: Collection[int] | None) -> None:
+def require_expected_version(entity: Versioned, expected: Container[int] | None) -> None:
     """Raise VersionMismatchError if the version of the entity is not an expected one. None accepts all versions."""
     if expected is not None and entity.version not in expected:
         raise VersionMismatchError
@@ -27,7 +27,7 @@ class VersionedUpdate:
 
     __slots__ = ("_expected", "_lost_commits", "_unresolved_version", "_written", "now")
 
-    def __init__(self, expected: Collection[int] | None, now: datetime) -> None:
+    def __init__(self, expected: Container[int] | None, now: datetime) -> None:
         self._expected = expected
         self._lost_commits = 0
         self._written: list[Versioned] = []  # the entity that each attempt tried to store

@@ -1,6 +1,6 @@
 """Use cases of posts."""
 
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Unpack
 from uuid import UUID
@@ -110,7 +110,7 @@ class PostService:
         principal: Principal,
         post_id: UUID,
         *,
-        expected: Collection[int] | None = None,
+        expected: Container[int] | None = None,
         **changes: Unpack[PostChanges],
     ) -> Post:
         """Update a post and return it. Omitted fields keep their values; a no-op update does not change the version.
@@ -136,7 +136,7 @@ class PostService:
 
     @transactional
     async def delete(
-        self, work: UnitOfWork, principal: Principal, post_id: UUID, *, expected: Collection[int] | None = None
+        self, work: UnitOfWork, principal: Principal, post_id: UUID, *, expected: Container[int] | None = None
     ) -> None:
         """Delete a post.
 

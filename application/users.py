@@ -1,6 +1,6 @@
 """Use cases of users."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 from uuid import UUID
@@ -97,7 +97,7 @@ class UserService:
         principal: Principal,
         user_id: UUID,
         *,
-        expected: Collection[int] | None = None,
+        expected: Container[int] | None = None,
         **changes: Unpack[UserChanges],
     ) -> User:
         """Update a user and return it. Omitted fields keep their values; a no-op update does not change the version.
@@ -121,7 +121,7 @@ class UserService:
             await work.users.update(changed)
         return changed
 
-    async def delete(self, principal: Principal, user_id: UUID, *, expected: Collection[int] | None = None) -> None:
+    async def delete(self, principal: Principal, user_id: UUID, *, expected: Container[int] | None = None) -> None:
         """Delete a user, their posts, their API keys, and all other data about them.
 
         The keys are invalid in this process at once, in other processes when their cache entries expire.
@@ -134,7 +134,7 @@ class UserService:
             self.on_delete(user_id)
 
     @transactional
-    async def _delete(self, work: UnitOfWork, user_id: UUID, expected: Collection[int] | None) -> None:
+    async def _delete(self, work: UnitOfWork, user_id: UUID, expected: Container[int] | None) -> None:
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:

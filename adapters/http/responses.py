@@ -7,8 +7,9 @@ from typing import Any, get_type_hints
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from adapters.http.conditional import if_none_match_matches
+from adapters.http.conditional import preconditions
 from adapters.http.middleware.request_limits import Header
+from domain.errors import VersionMismatchError
 
 Body = Mapping[str, object]
 """A body of plain values, which costs half as much CPU as a model."""
@@ -41,12 +42,19 @@ class JsonResponse(Response):
 
 
 def entity_response(request: Request, body: Body, version: int) -> Response:
-    """Return the response to a GET of an entity: 200, or 304 if the client has this version."""
-    etag = b'"%d"' % version
-    if_none_match = [value for name, value in request.scope["headers"] if name == b"if-none-match"]
-    if if_none_match and if_none_match_matches(if_none_match, etag):
-        return Response(status_code=304, headers={"etag": etag.decode(), "cache-control": REVALIDATE[1].decode()})
-    return JsonResponse(200, body, (b"etag", etag), REVALIDATE)
+    """Return the response to a GET of an entity: 200, or 304 if the client has this version.
+
+    Raises VersionMismatchError if If-Match has a different version.
+    """
+    conditions = preconditions(request.scope["headers"])
+    if conditions is not None:
+        tag = str(version).encode()
+        if not conditions.allow(tag):
+            raise VersionMismatchError
+        if conditions.client_has(tag):
+            headers = {"etag": f'"{version}"', "cache-control": REVALIDATE[1].decode()}
+            return Response(status_code=304, headers=headers)
+    return JsonResponse(200, body, (b"etag", b'"%d"' % version), REVALIDATE)
 
 
 def created_response(body: Body, location: str, version: int | None = None, *, is_replay: bool) -> Response:

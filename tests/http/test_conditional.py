@@ -34,14 +34,39 @@ async def test_if_match_allows_only_writes_of_that_version(api: Api, kind: str, 
 
 
 @KINDS
+@pytest.mark.parametrize("tags", ['"2"', 'W/"2"', "*", '"1", W/"2"', '"1"', 'W/"3"', '"02"'])
+async def test_if_none_match_prevents_writes_of_that_version(api: Api, kind: str, tags: str) -> None:
+    path = await second_version(api, kind)
+    for method, status in (("PATCH", 200), ("DELETE", 204)):
+        response = await api.client.request(method, path, json={}, headers={"if-none-match": tags})
+        if "2" in tags.replace("02", "") or tags == "*":
+            check_problem(response, 412, "version-mismatch")
+            assert (await api.client.get(path)).json()["version"] == 2
+        else:
+            assert response.status_code == status
+
+
+@KINDS
+async def test_if_match_applies_before_if_none_match(api: Api, kind: str) -> None:
+    path = await second_version(api, kind)
+    for method in ("GET", "PATCH", "DELETE"):
+        headers = {"if-match": '"1"', "if-none-match": '"2"'}
+        check_problem(await api.client.request(method, path, json={}, headers=headers), 412, "version-mismatch")
+    both = {"if-match": '"2"', "if-none-match": '"1"'}
+    assert (await api.client.get(path, headers={"if-match": '"2"', "if-none-match": '"2"'})).status_code == 304
+    assert (await api.client.get(path, headers=both)).status_code == 200
+    assert (await api.client.delete(path, headers=both)).status_code == 204
+
+
+@KINDS
 @pytest.mark.parametrize("tags", MALFORMED)
 async def test_malformed_entity_tags_return_422(api: Api, kind: str, tags: str) -> None:
     path = await second_version(api, kind)
     code = "too_long" if len(tags) > 1000 else "invalid_format"
-    for method in ("PATCH", "DELETE"):
-        response = await api.client.request(method, path, json={}, headers={"if-match": tags})
-        assert findings(response) == [("If-Match", code)]
-    assert findings(await api.client.get(path, headers={"if-none-match": tags})) == [("If-None-Match", code)]
+    for method in ("GET", "PATCH", "DELETE"):
+        for name in ("If-Match", "If-None-Match"):
+            response = await api.client.request(method, path, json={}, headers={name: tags})
+            assert findings(response) == [(name, code)]
     head = await api.client.head(path, headers={"if-none-match": tags})
     assert (head.status_code, head.content) == (422, b"")
 

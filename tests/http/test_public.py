@@ -112,6 +112,27 @@ async def test_docs_asset_is_served_with_an_etag(api: Api, package: str, name: s
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs/assets/swagger-ui-bundle.js"])
+@pytest.mark.parametrize("accepted", ["gzip", "GZIP;q=0.001", "br, gzip ; q=1.000, *;q=0", "*"])
+async def test_document_and_assets_are_compressed(api: Api, path: str, accepted: str) -> None:
+    plain = await api.client.get(path, headers={"accept-encoding": "identity"})
+    headers = {"accept-encoding": accepted}
+    response = await api.client.get(path, headers=headers)
+    assert (response.headers["content-encoding"], response.headers["vary"]) == ("gzip", "accept-encoding")
+    assert response.content == plain.content  # the client decompresses it
+    assert int(response.headers["content-length"]) < len(plain.content) / 3
+    assert response.headers["etag"] != plain.headers["etag"]
+    again = await api.client.get(path, headers={**headers, "if-none-match": response.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("accepted", ["", "identity", "br", "gzip;q=0", "gzip;q=0.000, *;q=0", "xgzip", "gzip;q=2"])
+async def test_other_encodings_get_the_plain_document(api: Api, accepted: str) -> None:
+    response = await api.client.get("/openapi.json", headers={"accept-encoding": accepted})
+    assert "content-encoding" not in response.headers
+    assert response.headers["vary"] == "accept-encoding"
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -1,12 +1,14 @@
 """The OpenAPI document and Swagger UI. The page works offline."""
 
+import gzip
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
-from adapters.http.conditional import if_none_match_matches
+from adapters.http.conditional import preconditions
 from adapters.http.html_pages import REVALIDATE, html_page
 from adapters.http.problems.catalog import NOT_FOUND
 from adapters.http.problems.responses import ProblemError
@@ -27,6 +29,8 @@ _ASSETS = {
     "style.css": (_STATIC, "text/css; charset=utf-8"),
     "docs.css": (_STATIC, "text/css; charset=utf-8"),
 }
+_GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.\d*[1-9]\d*|1(?:\.0*)?)\s*)?(?:,|$)", re.IGNORECASE)
+"""Accept-Encoding with gzip and a weight above 0."""
 # Swagger UI uses inline styles, and its style sheet contains images.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -57,12 +61,23 @@ async def openapi(request: Request) -> Response:
 
 
 def _cached(request: Request, content: bytes, media_type: str) -> Response:
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"etag": tag, "cache-control": REVALIDATE}
-    if_none_match = [value for name, value in request.scope["headers"] if name == b"if-none-match"]
-    if if_none_match and if_none_match_matches(if_none_match, tag.encode()):
+    accepted = request.headers.get("accept-encoding", "")
+    is_compressed = not media_type.startswith("image/") and _GZIP.search(accepted) is not None
+    body, tag = _representation(content, is_compressed=is_compressed)
+    headers = {"etag": f'"{tag}"', "cache-control": REVALIDATE, "vary": "accept-encoding"}
+    if is_compressed:
+        headers["content-encoding"] = "gzip"
+    conditions = preconditions(request.scope["headers"])
+    if conditions is not None and conditions.client_has(tag.encode()):
         return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=media_type)
+    return Response(body, headers=headers, media_type=media_type)
+
+
+@cache
+def _representation(content: bytes, *, is_compressed: bool) -> tuple[bytes, str]:
+    """Return the bytes to send and their entity tag."""
+    body = gzip.compress(content, mtime=0) if is_compressed else content
+    return body, hashlib.sha256(body).hexdigest()[:32]
 
 
 @cache

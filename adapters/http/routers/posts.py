@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, with_co
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
-from adapters.http.conditional import if_match_versions
+from adapters.http.conditional import preconditions
 from adapters.http.idempotency import idempotent_request
 from adapters.http.openapi.components import Json
 from adapters.http.openapi.operations import Resource, links
@@ -186,7 +186,7 @@ async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequ
 
     Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
-    expected = if_match_versions(request.scope)
+    expected = preconditions(request.scope["headers"])
     post = await request.application.use_cases.posts.update(request.principal, post_id, expected=expected, **body)
     return responses.updated_response(post_response(post), post.version)
 
@@ -194,6 +194,6 @@ async def update_post(request: ApiRequest, post_id: PostId, body: UpdatePostRequ
 @router.delete("/{post_id}", **_POST.delete())
 async def delete_post(request: ApiRequest, post_id: PostId) -> Response:
     """Delete a post permanently. On a mismatch of `If-Match` the response is 412."""
-    expected = if_match_versions(request.scope)
+    expected = preconditions(request.scope["headers"])
     await request.application.use_cases.posts.delete(request.principal, post_id, expected=expected)
     return Response(status_code=204)

@@ -8,7 +8,7 @@ from pydantic import Field, Strict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
-from adapters.http.conditional import if_match_versions
+from adapters.http.conditional import preconditions
 from adapters.http.idempotency import idempotent_request
 from adapters.http.openapi.components import Json
 from adapters.http.openapi.operations import Resource, links
@@ -150,7 +150,7 @@ async def update_user(request: ApiRequest, user_id: UserId, body: UpdateUserRequ
 
     Send `If-Match` to prevent lost updates; on a mismatch the response is 412. A no-op update keeps the version.
     """
-    expected = if_match_versions(request.scope)
+    expected = preconditions(request.scope["headers"])
     user = await request.application.use_cases.users.update(request.principal, user_id, expected=expected, **body)
     return responses.updated_response(user_response(user), user.version)
 
@@ -158,6 +158,6 @@ async def update_user(request: ApiRequest, user_id: UserId, body: UpdateUserRequ
 @router.delete("/{user_id}", **_USER.delete())
 async def delete_user(request: ApiRequest, user_id: UserId) -> Response:
     """Delete a user, their posts and their API keys permanently. On a mismatch of `If-Match` the response is 412."""
-    expected = if_match_versions(request.scope)
+    expected = preconditions(request.scope["headers"])
     await request.application.use_cases.users.delete(request.principal, user_id, expected=expected)
     return Response(status_code=204)
