@@ -117,13 +117,14 @@ QueryBool = Annotated[
 InputDatetime = Annotated[
     datetime,
     text_pattern(
-        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$",
         "Must be a time of the form 2026-12-31T23:59:59Z.",
-        {"type": "string", "format": "date-time", "maxLength": 32},
+        {"type": "string", "format": "date-time", "maxLength": 64},
         lambda value: datetime.fromisoformat(value.upper()).astimezone(UTC),
+        max_length=64,
     ),
 ]
-"""A time in a request: RFC 3339 with any offset."""
+"""A time in a request: RFC 3339 with any offset. Digits after the microseconds are ignored."""
 
 Limit = Annotated[
     int,

@@ -15,7 +15,7 @@ MERGE_PATCH_TYPE = "application/merge-patch+json"
 MEDIA_TYPES = {"POST": (JSON_TYPE,), "PATCH": (MERGE_PATCH_TYPE, JSON_TYPE)}
 """The media types that each method accepts."""
 
-_CHARSET = re.compile(r'[ \t]*charset=(?:utf-8|"utf-8")[ \t]*', re.IGNORECASE)
+_PARAMETER = re.compile(r'[ \t]*(?:charset=(?:utf-8|"utf-8")[ \t]*)?', re.IGNORECASE)  # may be empty, as in "a/b;"
 _ACCEPT = {"POST": "accept-post", "PATCH": "accept-patch"}
 
 
@@ -36,7 +36,7 @@ def validate_media_type(scope: Scope) -> None:
 
 def _is_accepted(content_type: str, accepted: tuple[str, ...]) -> bool:
     name, *parameters = content_type.split(";")
-    return name.strip(" \t").lower() in accepted and all(_CHARSET.fullmatch(one) for one in parameters)
+    return name.strip(" \t").lower() in accepted and all(_PARAMETER.fullmatch(one) for one in parameters)
 
 
 def parse_json(body: bytes, *, max_depth: int) -> Any:

@@ -97,18 +97,19 @@ def requires_scope(scope: Scope) -> dict[str, Any]:
 def _extract_api_key(headers: Iterable[Header]) -> str:
     """Return the API key, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`.
 
-    Raises UnauthenticatedError unless the headers contain exactly one.
+    Other schemes in `Authorization` are ignored: a proxy may use them.
+    Raises UnauthenticatedError unless the headers contain exactly one key.
     """
-    found = []
+    found = set()
     for name, value in headers:
         if name == b"authorization":
-            bearer = _BEARER.fullmatch(value)
-            found.append(bearer[1] if bearer else b"")
+            if bearer := _BEARER.fullmatch(value):
+                found.add(bearer[1])
         elif name == b"x-api-key":
-            found.append(value)
+            found.add(value)
     if len(found) != 1:
         raise UnauthenticatedError
-    return str(found[0], "latin-1")
+    return str(found.pop(), "latin-1")
 
 
 def operation_id(route: APIRoute) -> str:

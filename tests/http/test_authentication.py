@@ -34,6 +34,11 @@ def _authorization(value: bytes) -> Headers:
         *[_authorization(scheme + b" " + KEY) for scheme in (b"Bearer", b"bearer", b"BEARER", b"bEaReR")],
         _authorization(b"Bearer   " + KEY),
         [(b"x-api-key", KEY)],
+        [(b"x-api-key", KEY)] * 2,
+        _authorization(b"Bearer " + KEY) * 2,
+        [*_authorization(b"Bearer " + KEY), (b"x-api-key", KEY)],
+        *[[*_authorization(other), (b"x-api-key", KEY)] for other in (b"Basic YTpi", b"Digest a=b", b"Bearer", b"")],
+        [*_authorization(b"Basic YTpi"), *_authorization(b"Bearer " + KEY)],
     ],
 )
 async def test_key_is_accepted_in_either_header(api: Api, headers: Headers) -> None:
@@ -50,9 +55,11 @@ MALFORMED: list[Headers] = [
     *[_authorization(b"Bearer %s, Bearer %s" % (KEY, KEY)), _authorization("Bearer ключ".encode()), GARBAGE],
     *[[(b"x-api-key", value)] for value in (b"", b"Bearer " + KEY, KEY[:-1] + b"\0", bytes(range(128, 256)))],
     [(b"x-api-key", b"hexa_" + b"0" * 30_000)],
-    *[[*_authorization(b"Bearer " + KEY), (b"x-api-key", value)] for value in (KEY, b"")],
-    [*_authorization(b"Basic YTpi"), (b"x-api-key", KEY)],
-    *[_authorization(b"Bearer " + KEY) * 2, [(b"x-api-key", KEY)] * 2],
+    *[[*_authorization(b"Bearer " + KEY), (b"x-api-key", value)] for value in (OTHER, b"")],
+    *[
+        [*_authorization(b"Bearer " + KEY), *_authorization(b"Bearer " + OTHER)],
+        [(b"x-api-key", KEY), (b"x-api-key", OTHER)],
+    ],
 ]
 
 

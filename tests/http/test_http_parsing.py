@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from tests.http.raw_connection import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, STATUS, RawConnection
+from tests.http.support import ADMIN_KEY
 from tests.support.polling import wait_until
 
 
@@ -156,3 +157,18 @@ async def test_upgrade_offers_are_ignored(wire: RawConnection) -> None:
     offer = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
     response = await wire.send_and_read(offer * 1100 + LAST)  # more than the recursion limit
     assert response.count(b"HTTP/1.1 200 OK") == 1101
+
+
+@pytest.mark.parametrize(("method", "body", "status"), [(b"GET", b"", 200), (b"POST", b'{"email": "a@b.org"}', 201)])
+async def test_whitespace_around_header_values_is_ignored(
+    wire: RawConnection, method: bytes, body: bytes, status: int
+) -> None:
+    headers = [
+        b"Host: \t x \t",
+        b"Authorization:\tBearer %s \t " % ADMIN_KEY.encode(),
+        b"Content-Type: application/json \t",
+        b"Content-Length: %d " % len(body),
+        b"Connection: close ",
+    ]
+    request = b"\r\n".join([method + b" /api/v1/users HTTP/1.1", *headers, b"", body])
+    assert (await wire.send_and_read(request)).startswith(b"HTTP/1.1 %d " % status)

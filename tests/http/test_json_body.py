@@ -79,6 +79,7 @@ async def test_json_depth_limit_is_configurable(api: Api) -> None:
         {"content-type": "application/json; charset=utf-8"},
         {"content-type": "application/json;charset=UTF-8"},
         {"content-type": 'application/json ; charset="utf-8"'},
+        *[{"content-type": f"application/json{end}"} for end in (";", " ; ", ";charset=utf-8;", ";;charset=utf-8")],
         {**JSON, "content-encoding": "Identity"},
     ],
 )
@@ -90,7 +91,7 @@ async def test_supported_media_type_and_encoding_are_accepted(api: Api, headers:
     "content_type",
     [
         "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "application/vnd.api+json",
-        "application/json; charset=latin-1", "application/json; profile=x", "application/json;",
+        "application/json; charset=latin-1", "application/json; profile=x",
         "application/json, application/json",
     ],
 )  # fmt: skip

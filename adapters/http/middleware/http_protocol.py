@@ -112,6 +112,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         context.write_monitor = self._write_monitor
 
     @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value.rstrip(b" \t"))  # not a part of the value (RFC 9110 section 5.5)
+
+    @override
     def on_headers_complete(self) -> None:
         """Start the request. Raises ProblemError to reject it."""
         method = self.parser.get_method()
