@@ -31,9 +31,10 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL
 from typing_extensions import override
+
+from adapters.database_url import parse_database_url
 
 PREFIX = "HEXAPOST_"
 DATABASE_URL = "DATABASE_URL"
@@ -41,8 +42,6 @@ DOTENV = ".env"
 FILE_SUFFIX = "_FILE"
 SECRETS_DIRECTORY = "HEXAPOST_SECRETS_DIRECTORY"
 EXAMPLE_URL = "postgresql+asyncpg://user:password@localhost:5432/hexapost"
-DEFAULT_DRIVER = "asyncpg"
-DRIVERS = (DEFAULT_DRIVER, "psycopg")
 MIN_SECRET_BYTES = 32
 """Bytes, or characters of text: the length of the hashes."""
 
@@ -63,24 +62,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.errors = problems
-
-
-def parse_database_url(value: object) -> URL:
-    """Return the URL with an explicit driver. Raises ValueError, whose text does not contain the URL."""
-    try:
-        url = value if isinstance(value, URL) else make_url(str(value))
-        scheme, _, driver = url.drivername.partition("+")
-    except (ArgumentError, ValueError):
-        raise ValueError("must look like postgresql+asyncpg://user:password@host:5432/database") from None
-    if scheme not in {"postgresql", "postgres"} or (driver or DEFAULT_DRIVER) not in DRIVERS:
-        raise ValueError(f"must begin with {' or '.join(f'postgresql+{name}://' for name in DRIVERS)}")
-    if not url.database:
-        raise ValueError("must name a database after the host")
-    url = url.set(drivername=f"postgresql+{driver or DEFAULT_DRIVER}")
-    if "sslmode" in url.query and url.drivername.endswith("asyncpg"):
-        # asyncpg accepts libpq's values under a different name.
-        url = url.update_query_dict({"ssl": url.query["sslmode"]}).difference_update_query(["sslmode"])
-    return url
 
 
 def parse_peppers(value: object) -> Mapping[int, SecretBytes]:

@@ -10,11 +10,12 @@ from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from adapters.postgres.drivers import DRIVERS
+from adapters.database_url import parse_database_url
+from adapters.postgres.connector import Connector
 from adapters.postgres.models import Base
 from adapters.settings import database_url
 from migrations.lint.linter import require_safe
@@ -88,10 +89,10 @@ def configure(require_lock: Callable[[], None] = lambda: None, **options: Any) -
 
 async def run_online() -> None:
     """Run the migrations on a new connection."""
-    url = make_url(attributes.get("url") or database_url())
-    driver = DRIVERS[url.get_dialect().driver]
-    arguments = driver.connect_args(prepared_statements=True, connect_timeout=CONNECT_SECONDS)
-    engine = create_async_engine(url, poolclass=NullPool, connect_args=arguments)
+    url = parse_database_url(attributes.get("url") or database_url())
+    connector = Connector(url, connect_timeout=CONNECT_SECONDS)
+    name = f"postgresql+{connector.driver.name}://"
+    engine = create_async_engine(name, poolclass=NullPool, async_creator=connector.connect)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)

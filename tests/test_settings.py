@@ -11,11 +11,12 @@ from pydantic import SecretBytes, ValidationError
 from sqlalchemy import make_url
 
 from adapters.container import Container
+from adapters.database_url import parse_database_url
 from adapters.http.dependencies import DEFAULT_IDEMPOTENCY_RETENTION
 from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
 from adapters.http.middleware.request_limits import MAX_CONCURRENT_REQUESTS, HeaderLimits, RequestLimits
 from adapters.postgres.pool import DatabaseOptions
-from adapters.settings import Settings, SettingsError, database_url, load_settings, parse_database_url, variable
+from adapters.settings import Settings, SettingsError, database_url, load_settings, variable
 from application.transactions import RetryPolicy
 
 URL = "postgresql+asyncpg://ada:s3cret@db.example.org:5433/posts"
@@ -60,7 +61,7 @@ VALID: list[tuple[str, str, Any]] = [
     ("database_url", URL.replace("+asyncpg", ""), make_url(URL)),
     ("database_url", URL.replace("ql+asyncpg", ""), make_url(URL)),
     ("database_url", PSYCOPG_URL, make_url(PSYCOPG_URL)),
-    ("database_url", f"{URL}?sslmode=require&a=x", make_url(f"{URL}?a=x&ssl=require")),
+    ("database_url", f"{URL}?ssl=require", make_url(f"{URL}?sslmode=require")),
     ("database_url", f"{PSYCOPG_URL}?sslmode=require", make_url(f"{PSYCOPG_URL}?sslmode=require")),
     ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - a sample
     ("log_level", "debug", "debug"),

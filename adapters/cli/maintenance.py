@@ -87,8 +87,9 @@ def openapi(
 ) -> int:
     """Print the OpenAPI document, or compare it with a file."""
     from adapters.cli.database import service_container
+    from adapters.database_url import parse_database_url
     from adapters.http.openapi.document import openapi_document
-    from adapters.settings import load_settings, parse_database_url
+    from adapters.settings import load_settings
 
     if check and write:
         raise BadParameter("not allowed with --write", param_hint="'--check'")

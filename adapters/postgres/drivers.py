@@ -12,13 +12,16 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, LiteralString, cast
+from urllib.parse import urlencode
 
 import asyncpg
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import ClauseElement, Dialect
+from sqlalchemy import URL, ClauseElement, Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from typing_extensions import override
+
+from adapters.database_url import TLS_PARAMETERS
 
 Row = Sequence[Any]
 
@@ -28,7 +31,6 @@ SERVER_SETTINGS = {
     "gin_fuzzy_search_limit": "0",
     "idle_session_timeout": "0",
     "lock_timeout": "0",
-    "search_path": "public",
     "standard_conforming_strings": "on",
     "timezone": "UTC",
     # Interval in milliseconds at which the server checks if the client of a running statement is still connected.
@@ -39,6 +41,9 @@ SERVER_SETTINGS = {
 A connection pooler rejects them at the start of a connection, so each transaction sets them there. A setting that is
 missing here does not change results, except `default_transaction_read_only`, which is the operator's decision.
 """
+
+SEARCH_PATH = {"search_path": "public"}
+"""The default of the parameter `options` in the URL."""
 
 StatementObserver = Callable[[str], AbstractContextManager[object]]
 """Receives the SQL of each statement, without values. The returned context manager wraps its execution."""
@@ -73,9 +78,9 @@ class Driver(ABC):
     @staticmethod
     @abstractmethod
     def connect_args(
-        *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
+        url: URL, *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Return the arguments for the connect function of the driver. The timeout is in seconds.
+        """Return the arguments for the connect function of the driver, except the host. The timeout is in seconds.
 
         A connection pooler rejects `server_settings`, so they are used only with prepared statements.
         """
@@ -116,13 +121,23 @@ class AsyncpgDriver(Driver):
     @staticmethod
     @override
     def connect_args(
-        *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
+        url: URL, *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str]
     ) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"timeout": connect_timeout, "server_settings": {"application_name": "hexapost"}}
+        names = (*TLS_PARAMETERS, "target_session_attrs", "passfile")
+        query = {name: url.query[name] for name in names if name in url.query}
+        arguments: dict[str, Any] = {"ssl": True} if query.get("sslrootcert") == "system" else {}
+        arguments |= {
+            "dsn": f"postgresql://?{urlencode(query)}",
+            "user": url.username,
+            "password": url.password,
+            "database": url.database,
+            "timeout": connect_timeout,
+            "server_settings": {"application_name": str(url.query.get("application_name", "hexapost"))},
+        }
         if prepared_statements:
-            arguments["server_settings"] |= {**SERVER_SETTINGS, **server_settings}
+            arguments["server_settings"] |= server_settings
         else:
-            arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+            arguments |= {"statement_cache_size": 0}
         return arguments
 
     @override
@@ -156,14 +171,18 @@ class PsycopgDriver(Driver):
     @staticmethod
     @override
     def connect_args(
-        *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str] = NO_SETTINGS
+        url: URL, *, prepared_statements: bool, connect_timeout: float, server_settings: Mapping[str, str]
     ) -> dict[str, Any]:
-        settings = {**SERVER_SETTINGS, **server_settings} if prepared_statements else {}
+        settings = server_settings if prepared_statements else NO_SETTINGS
         return {
+            "application_name": "hexapost",
+            **{name: value for name, value in url.query.items() if name not in {"host", "port", "load_balance_hosts"}},
+            "user": url.username,
+            "password": url.password,
+            "dbname": url.database,
             "connect_timeout": max(1, round(connect_timeout)),
             "options": " ".join(f"-c {name}={_escape(value)}" for name, value in settings.items()),
             "client_encoding": "UTF8",  # asyncpg sets it by itself
-            "application_name": "hexapost",
             # Prepare at the first execution, as asyncpg does.
             "prepare_threshold": 0 if prepared_statements else None,
         }

@@ -16,7 +16,8 @@ from sqlalchemy import URL, AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from adapters.postgres.drivers import DRIVERS, SERVER_SETTINGS, Driver, StatementObserver, create_driver
+from adapters.postgres.connector import Connector
+from adapters.postgres.drivers import Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
 from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
@@ -110,7 +111,14 @@ class Database:
         self._waiting = 0
         # True if the last attempt to open a connection failed.
         self._has_failed = False
-        self._engine = _create_engine(url, options)
+        self._url = url
+        connector = Connector(
+            url,
+            connect_timeout=options.connect_timeout,
+            prepared_statements=options.prepared_statements,
+            server_settings=options.server_settings,
+        )
+        self._engine = _create_engine(connector, options)
         self.driver: Driver = create_driver(self._engine.dialect, statements)
         # Callers wait at this semaphore: a wait inside the pool costs a task each.
         self._slots = asyncio.Semaphore(options.pool_size)
@@ -121,8 +129,8 @@ class Database:
         """The command that starts a transaction."""
         if not options.prepared_statements:
             # A shared connection can have the settings of a previous client.
-            settings = {**SERVER_SETTINGS, **options.server_settings}
-            values = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+            settings = [(name, value.replace("'", "''")) for name, value in connector.server_settings.items()]
+            values = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings)
             self.begin_command = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {values}"
 
     async def connect(self) -> PoolProxiedConnection:
@@ -209,7 +217,7 @@ class Database:
 
     def dedicated_pool(self) -> "Database":
         """Return a separate pool with one connection, which does not wait behind requests."""
-        return Database(self._engine.url, replace(self.options, pool_size=1), clock=self._clock)
+        return Database(self._url, replace(self.options, pool_size=1), clock=self._clock)
 
     @property
     def usage(self) -> PoolUsage:
@@ -257,27 +265,10 @@ class Database:
                     return
 
 
-def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:
-    if not connecting.cancelled() and connecting.exception() is None:
-        driver.close(connecting.result())
-
-
-def _create_engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
-    driver = DRIVERS[url.get_dialect().driver]
-
-    async def connect_or_close(*args: Any, **arguments: Any) -> Any:
-        # The timeout of the drivers applies to each address of a host separately. psycopg does not close a connection
-        # if its creation is cancelled.
-        opening = asyncio.wait_for(driver.connect(*args, **arguments), options.connect_timeout)
-        connecting = asyncio.create_task(opening)
-        try:
-            return await asyncio.shield(connecting)
-        except asyncio.CancelledError:
-            connecting.add_done_callback(lambda done: _close(driver, done))
-            raise
-
+def _create_engine(connector: Connector, options: DatabaseOptions) -> AsyncEngine:
     return create_async_engine(
-        url,
+        f"postgresql+{connector.driver.name}://",
+        async_creator=connector.connect,
         # LIFO: the last used connection has the warmest caches, and proxies can close idle ones.
         pool_use_lifo=True,
         pool_size=options.pool_size,
@@ -286,10 +277,4 @@ def _create_engine(url: URL, options: DatabaseOptions) -> AsyncEngine:
         pool_reset_on_return=None,
         # The session sends BEGIN and COMMIT itself.
         isolation_level="AUTOCOMMIT",
-        connect_args=driver.connect_args(
-            prepared_statements=options.prepared_statements,
-            connect_timeout=options.connect_timeout,
-            server_settings=options.server_settings,
-        )
-        | {"async_creator_fn": connect_or_close},
     )

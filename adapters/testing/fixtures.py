@@ -22,9 +22,10 @@ from sqlalchemy import URL
 
 from adapters.asgi import create_container
 from adapters.container import Container
+from adapters.database_url import parse_database_url
 from adapters.memory.unit_of_work import InMemoryStorage
 from adapters.postgres.pool import PoolUsage
-from adapters.settings import DATABASE_URL, MIN_SECRET_BYTES, RATE_LIMIT_OFF, Settings, parse_database_url
+from adapters.settings import DATABASE_URL, MIN_SECRET_BYTES, RATE_LIMIT_OFF, Settings
 from adapters.testing.template_databases import Databases, embedded_server
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope

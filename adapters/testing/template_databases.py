@@ -52,8 +52,6 @@ def connected(url: URL) -> Iterator[Connection]:
 
 def libpq_url(url: URL) -> str:
     """Return the URL for libpq and asyncpg, without SQLAlchemy's driver."""
-    if "ssl" in url.query:
-        url = url.update_query_dict({"sslmode": url.query["ssl"]}).difference_update_query(["ssl"])
     # libpq rejects a space, which SQLAlchemy leaves in the name of a database.
     return with_driver(url, None).render_as_string(hide_password=False).replace(" ", "%20")
 

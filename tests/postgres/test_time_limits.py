@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy import URL
 
-from adapters.postgres.drivers import DRIVERS
+from adapters.postgres.connector import Connector
 from adapters.postgres.pool import NO_SQLSTATE, Database, DatabaseOptions
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.testing.template_databases import connected
@@ -44,9 +44,9 @@ def test_submillisecond_timeout_rounds_up_to_1_ms() -> None:
 
 
 def test_migration_connections_have_no_statement_timeout(driver: str) -> None:
-    arguments = DRIVERS[driver].connect_args(prepared_statements=True, connect_timeout=1)
-    assert "client_connection_check_interval" in repr(arguments)
-    assert "statement_timeout" not in repr(arguments)
+    settings = Connector(URL.create(f"postgresql+{driver}", host="x"), connect_timeout=1).server_settings
+    assert "client_connection_check_interval" in settings
+    assert "statement_timeout" not in settings
 
 
 @either

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from adapters.database_url import parse_database_url
 from adapters.embedded import EmbeddedPostgres
-from adapters.settings import DATABASE_URL, parse_database_url
+from adapters.settings import DATABASE_URL
 from adapters.testing.template_databases import Databases
 
 ROOT = Path(__file__).resolve().parents[2]

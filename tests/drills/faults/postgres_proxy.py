@@ -29,8 +29,7 @@ class PostgresProxy(Proxy):
     drop_request_share: float = 0.0
 
     def url(self, driver: str) -> URL:
-        tls = {"ssl": "disable"} if driver == "asyncpg" else {"sslmode": "disable"}
-        return with_driver(self.server, driver).set(host=HOST, port=self.port, query=tls)
+        return with_driver(self.server, driver).set(host=HOST, port=self.port, query={"sslmode": "disable"})
 
     @override
     async def serve_client(self, client: Pipe) -> None:
