@@ -9,7 +9,9 @@ from sqlalchemy import URL, make_url
 from typer import TyperException
 
 from adapters.cli.console import print_status
+from adapters.database_url import hosts_of
 from adapters.embedded import EmbeddedPostgres, make_private_directory
+from adapters.postgres.pool import Database
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
 from adapters.settings import DATABASE_URL, FILE_SUFFIX, Settings, load_settings, require_url
@@ -39,7 +41,7 @@ def selected_database(
             yield settings, make_url(server.url())
     else:
         url = require_url(settings.database_url, ". Or pass --embedded to start a local PostgreSQL.")
-        report(f"using the database of {DATABASE_URL} at {url.host or 'a local socket'}")
+        report(f"using the database of {DATABASE_URL} at {', '.join(map(str, hosts_of(url)))}")
         yield settings, url
 
 
@@ -68,7 +70,7 @@ async def open_service(
     container = service_container(settings, url, peppers)
     database = container.database()
     try:
-        components = {} if skip_readiness_check else await readiness(database)
+        components = {} if skip_readiness_check else await _readiness(database)
         for name, (ready, detail) in components.items():
             if not ready:
                 raise TyperException(f"{name} {detail}")
@@ -80,9 +82,16 @@ async def open_service(
 async def check_database(settings: Settings, url: URL) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
     """Return the readiness of each component, and lines about the pending revisions and their locks."""
     async with open_service(settings, url, skip_readiness_check=True) as container:
-        components = await readiness(container.database())
+        components = await _readiness(container.database())
         try:
             pending = await pending_revisions(container.database())
         except TransientStorageError:
             return components, []  # the readiness contains the cause
         return components, [line for revision in pending for line in revision.lines()]
+
+
+async def _readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
+    """Return the readiness of each component. Unlike the public text, it has the address of the database."""
+    components = await readiness(database)
+    error = database.connect_error
+    return components if error is None else {**components, "database": (False, str(error))}

@@ -5,15 +5,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-import asyncpg
-import psycopg
 from sqlalchemy import URL
 
-from adapters.database_url import hosts_of, options_of
+from adapters.database_url import Host, hosts_of, options_of
+from adapters.postgres.connect_errors import CONNECT_ERRORS, ConnectError
 from adapters.postgres.drivers import DRIVERS, NO_SETTINGS, SEARCH_PATH, SERVER_SETTINGS, Driver
-
-CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, psycopg.Error)
-"""The errors after which the next server is tried. `OSError` includes `TimeoutError`."""
 
 
 class Connector:
@@ -34,7 +30,8 @@ class Connector:
     ) -> None:
         self.server_settings = {**SEARCH_PATH, **options_of(url), **SERVER_SETTINGS, **server_settings}
         self.driver = DRIVERS[url.get_dialect().driver]
-        self._hosts = hosts_of(url)
+        self.hosts = hosts_of(url)
+        """The server of the last connection is the first."""
         self._is_random = url.query.get("load_balance_hosts") == "random"
         self._connect_timeout = connect_timeout
         self._arguments = self.driver.connect_args(
@@ -45,7 +42,7 @@ class Connector:
         )
 
     async def connect(self) -> Any:
-        """Return a new connection. If the caller is cancelled, the connection is closed later."""
+        """Return a new connection. Raises ConnectError. If the caller is cancelled, the connection is closed later."""
         # psycopg does not close a connection if its creation is cancelled.
         connecting = asyncio.create_task(self._connect())
         try:
@@ -55,22 +52,21 @@ class Connector:
             raise
 
     async def _connect(self) -> Any:
-        hosts = random.sample(self._hosts, len(self._hosts)) if self._is_random else list(self._hosts)
+        hosts = random.sample(self.hosts, len(self.hosts)) if self._is_random else list(self.hosts)
         loop = asyncio.get_running_loop()
         due = loop.time() + self._connect_timeout
-        while True:
-            host, *rest = hosts
+        failures: list[tuple[Host, Exception]] = []
+        for number, host in enumerate(hosts):
             opening = self.driver.connect(**self._arguments, host=host.name, port=host.port)
             try:
                 # The timeout of the drivers applies to each address of a host separately.
-                connection = await asyncio.wait_for(opening, (due - loop.time()) / len(hosts))
-            except CONNECT_ERRORS:
-                if not rest:
-                    raise
-                hosts = rest
+                connection = await asyncio.wait_for(opening, (due - loop.time()) / (len(hosts) - number))
+            except CONNECT_ERRORS as error:
+                failures.append((host, error))
             else:
-                self._hosts.sort(key=lambda other: other != host)
+                self.hosts.sort(key=lambda other: other != host)
                 return connection
+        raise ConnectError(failures) from failures[-1][1]
 
 
 def _close(driver: type[Driver], connecting: asyncio.Task[Any]) -> None:

@@ -10,12 +10,12 @@ from time import monotonic
 from typing import Any, LiteralString, NamedTuple, cast
 from weakref import WeakSet
 
-import psycopg
 import structlog
 from sqlalchemy import URL, AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.connector import Connector
 from adapters.postgres.drivers import Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
@@ -109,16 +109,16 @@ class Database:
         self._ages: WeakSet[ConnectionAge] = WeakSet()
         self._errors = errors
         self._waiting = 0
-        # True if the last attempt to open a connection failed.
-        self._has_failed = False
+        self.connect_error: ConnectError | None = None
+        """The error of the last attempt to open a connection, None if it succeeded."""
         self._url = url
-        connector = Connector(
+        self._connector = Connector(
             url,
             connect_timeout=options.connect_timeout,
             prepared_statements=options.prepared_statements,
             server_settings=options.server_settings,
         )
-        self._engine = _create_engine(connector, options)
+        self._engine = _create_engine(self._connector, options)
         self.driver: Driver = create_driver(self._engine.dialect, statements)
         # Callers wait at this semaphore: a wait inside the pool costs a task each.
         self._slots = asyncio.Semaphore(options.pool_size)
@@ -129,7 +129,7 @@ class Database:
         """The command that starts a transaction."""
         if not options.prepared_statements:
             # A shared connection can have the settings of a previous client.
-            settings = [(name, value.replace("'", "''")) for name, value in connector.server_settings.items()]
+            settings = [(name, value.replace("'", "''")) for name, value in self._connector.server_settings.items()]
             values = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings)
             self.begin_command = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {values}"
 
@@ -168,14 +168,16 @@ class Database:
             self._age_of(connection).idle_since = None
         except BaseException as error:
             self._slots.release()
-            if isinstance(error, self._engine.dialect.loaded_dbapi.Error | OSError):
-                self._has_failed = True
-                self.report_error(error)
-                if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
-                    raise StorageTimeoutError from error
-                raise StorageUnavailableError from error
+            if isinstance(error, ConnectError | self._engine.dialect.loaded_dbapi.Error | OSError):
+                failure = (
+                    error if isinstance(error, ConnectError) else ConnectError([(self._connector.hosts[0], error)])
+                )
+                self.connect_error = failure
+                self.report_error(failure)
+                kind = StorageTimeoutError if failure.is_timeout else StorageUnavailableError
+                raise kind(*failure.args) from error
             raise
-        self._has_failed = False
+        self.connect_error = None
         return connection
 
     def _age_of(self, connection: PoolProxiedConnection) -> ConnectionAge:
@@ -201,10 +203,10 @@ class Database:
 
     async def can_connect(self) -> bool:
         """Return True if connections can be opened. If the last attempt failed, try again."""
-        if self._has_failed and not self._slots.locked():
+        if self.connect_error and not self._slots.locked():
             with suppress(TransientStorageError):
                 self.release(await self.connect())
-        return not self._has_failed
+        return self.connect_error is None
 
     async def prewarm(self) -> int:
         """Open all connections of the pool, and return their number."""

@@ -157,7 +157,8 @@ def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
 
 def test_check_lists_no_revisions_when_unreachable() -> None:
     url = URL.create("postgresql+asyncpg", "x", database="x", query={"host": "/nowhere/at/all"})
-    unreachable = {"database": (False, "unreachable"), "migrations": (False, "unknown")}
+    reason = "cannot connect to PostgreSQL at /nowhere/at/all:5432: socket does not exist"
+    unreachable = {"database": (False, reason), "migrations": (False, "unknown")}
     assert asyncio.run(check_database(Settings(), url)) == (unreachable, [])
 
 

@@ -50,7 +50,8 @@ async def test_readiness_without_server_is_unreachable(driver: str) -> None:
     database = Database(url, DatabaseOptions())
     with pytest.raises(StorageUnavailableError):
         await schema_state(database)
-    assert await readiness(database) == {"database": (False, "unreachable"), "migrations": (False, "unknown")}
+    reason = "unreachable: socket does not exist"
+    assert await readiness(database) == {"database": (False, reason), "migrations": (False, "unknown")}
     await database.close()
 
 

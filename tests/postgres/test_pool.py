@@ -1,6 +1,7 @@
 """Tests for the connection pool: waits, slots, and connections that cannot be opened."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
@@ -157,7 +158,7 @@ async def test_missing_server_is_retried_until_the_deadline(
         for attempt in (probe.change(add_two), probe.read(_list)):
             with pytest.raises(StorageUnavailableError) as raised:
                 await attempt
-            assert raised.value.args == ()  # no address of the database
+            assert re.search("connection refused|socket does not exist", str(raised.value))
         assert (probe.attempts, observed) == (2, [NO_SQLSTATE] * 2)
         probe = UseCaseRunner(SqlAlchemyStorage(database))
         looking = asyncio.create_task(probe.read(_list))

@@ -1,13 +1,16 @@
 """Tests for the readiness monitor."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
 from sqlalchemy import URL
+from structlog.testing import capture_logs
 
+from adapters.database_url import Host
+from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.pool import Database
 from adapters.postgres.schema import readiness
 from adapters.postgres.schema.state import schema_state
@@ -24,7 +27,9 @@ from tests.support.use_case_runner import UseCaseRunner, backend
 
 OPTIONS = replace(PATIENT, pool_size=2)
 READY = {"database": (True, "reachable"), "migrations": (True, "current"), "pool": (True, "opened 2 of 2")}
-BROKEN = {"database": (False, "unreachable"), "migrations": (False, "unknown"), "pool": (True, "opened 2 of 2")}
+BROKEN = {"migrations": (False, "unknown"), "pool": (True, "opened 2 of 2")}
+LOST = {**BROKEN, "database": (False, "unreachable: connection lost")}
+FULL = {**BROKEN, "database": (False, "unreachable: too many connections (SQLSTATE 53300)")}
 NOT_OPENED = (False, "not opened yet")
 NO_CONNECTIONS = {**READY, "pool": (False, "cannot open connections")}
 UNEXPECTED = {"database": (False, "check failed")}
@@ -46,7 +51,7 @@ class Monitored:
     watch: readiness.ReadinessMonitor
     database: Database
 
-    async def look(self) -> object:
+    async def look(self) -> Mapping[str, tuple[bool, str]]:
         """Return the result of one check."""
         await self.watch.check()
         return self.watch.last_result
@@ -118,12 +123,25 @@ async def test_readiness_monitor_recovers_after_unexpected_error(
         await wait_until(lambda: monitor.watch.last_result == UNEXPECTED)
 
 
+async def test_readiness_monitor_logs_changes(role: Role, monitor: Monitored) -> None:
+    role.limit(0)
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert (await monitor.look())["database"] == FULL["database"]
+        role.limit(UNLIMITED)
+        for _ in range(2):
+            assert await monitor.look() == READY
+    assert [log["event"] for log in logs] == ["not ready", "ready again"]
+    assert str(logs[0]["database"]).startswith("cannot connect to PostgreSQL at ")
+    assert str(logs[0]["database"]).endswith("too many connections (SQLSTATE 53300)")
+
+
 async def test_readiness_reports_pool_without_connections(role: Role, monitor: Monitored) -> None:
     assert await monitor.look() == READY
     role.limit(OWN)
     role.terminate()
     await wait_until(lambda: role.connections == 0)
-    assert await monitor.look() == BROKEN
+    assert await monitor.look() == LOST
     await monitor.look_until(READY)  # no request has used the pool yet
     await monitor.fail_queries(POOL + 1)
     for _ in range(2):
@@ -146,7 +164,7 @@ async def test_readiness_accepts_pool_with_some_connections(role: Role, monitor:
 
 async def test_readiness_waits_for_database_and_pool(role: Role, monitor: Monitored) -> None:
     role.limit(0)
-    assert await monitor.look() == {**BROKEN, "pool": NOT_OPENED}
+    assert await monitor.look() == {**FULL, "pool": NOT_OPENED}
     role.limit(OWN)
     await monitor.look_until({**READY, "pool": NOT_OPENED})  # the rejected session counts until it has ended
     role.limit(UNLIMITED)
@@ -157,7 +175,7 @@ async def test_readiness_check_does_not_wait_for_busy_pool(monitor: Monitored) -
     assert await monitor.look() == READY
     connections = [await monitor.database.connect() for _ in range(POOL)]
     assert await asyncio.wait_for(monitor.look(), 30) == READY
-    monitor.database._has_failed = True
+    monitor.database.connect_error = ConnectError([(Host(None, None), OSError())])
     assert not await monitor.database.can_connect()
     for connection in connections:
         monitor.database.release(connection)
@@ -188,7 +206,7 @@ async def test_readiness_reports_frozen_server_and_recovery(store: DatabaseFixtu
         own = monitor.watch._pool
         options, own.options = own.options, replace(own.options, attempt_timeout=0.1)
         proxy.freeze()
-        assert await monitor.look() == BROKEN
+        assert await monitor.look() == {**BROKEN, "database": (False, "unreachable: no response in time")}
         own.options = options
         proxy.thaw()
         await monitor.look_until(READY)

@@ -8,7 +8,7 @@ import structlog
 
 from adapters.postgres.pool import Database
 from adapters.postgres.schema.state import SchemaState, SchemaUnreadableError, schema_state
-from application.ports import StorageBusyError, TransientStorageError
+from application.ports import StorageBusyError, StorageTimeoutError, TransientStorageError
 
 SCHEMA_AHEAD = (True, "newer than this release")
 _SCHEMA = {
@@ -34,8 +34,10 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
         return {"database": (True, "pool busy"), "migrations": (True, "not checked")}
     except SchemaUnreadableError as error:
         return {"database": (False, str(error)), "migrations": (False, "unknown")}
-    except TransientStorageError:
-        return {"database": (False, "unreachable"), "migrations": (False, "unknown")}
+    except TransientStorageError as error:
+        lost = "no response in time" if isinstance(error, StorageTimeoutError) else "connection lost"
+        reason = database.connect_error.reason if database.connect_error else lost
+        return {"database": (False, f"unreachable: {reason}"), "migrations": (False, "unknown")}
     return {"database": (True, "reachable"), "migrations": _SCHEMA[schema]}
 
 
@@ -51,6 +53,7 @@ class ReadinessMonitor:
         self._database = database
         self._pool = database.dedicated_pool()
         self._opened = 0
+        self._problems: dict[str, str] = {}
         self.last_result: Mapping[str, tuple[bool, str]] = {"database": (False, "not checked yet")}
         """The result of the last check: the readiness of each component by name, and a status text."""
 
@@ -75,6 +78,18 @@ class ReadinessMonitor:
         except Exception as error:  # noqa: BLE001 - the monitor must continue
             self.last_result = {"database": (False, "check failed")}
             structlog.get_logger("hexapost").warning("readiness check failed", error_type=type(error).__name__)
+        else:
+            self._log_change()
+
+    def _log_change(self) -> None:
+        """Log the components that are not ready, if they changed. Unlike a probe, the log has the address."""
+        problems = {name: detail for name, (is_ready, detail) in self.last_result.items() if not is_ready}
+        if problems and self._pool.connect_error:
+            problems["database"] = str(self._pool.connect_error)
+        if problems != self._problems:
+            logger = structlog.get_logger("hexapost")
+            logger.warning("not ready", **problems) if problems else logger.info("ready again")
+            self._problems = problems
 
     async def _check_pool(self, *, is_reachable: bool) -> tuple[bool, str]:
         """Return the readiness of the pool: it was opened once, and can open connections."""

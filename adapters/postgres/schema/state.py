@@ -16,6 +16,7 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Select, Text, column, func, literal_column, select, table
 from sqlalchemy.exc import StatementError
 
+from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.pool import Database
 from adapters.postgres.session import PgSession
 from adapters.postgres.sqlstate import sqlstate_of, to_port_error
@@ -65,7 +66,7 @@ def upgrade(
     """
     try:
         command.upgrade(alembic_config(url=url, report=report, phase=phase, lint=not allow_unsafe), "heads")
-    except MigrationError:
+    except (MigrationError, ConnectError):
         raise
     except Exception as error:
         state = sqlstate_of(error)

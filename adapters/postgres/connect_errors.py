@@ -1,0 +1,57 @@
+"""Reasons of failed connections, without text of the server, the role or the password."""
+
+import re
+from collections.abc import Sequence
+
+import asyncpg
+import psycopg
+
+from adapters.database_url import Host
+from adapters.postgres.sqlstate import sqlstate_of
+from application.ports import StorageUnavailableError
+
+CONNECT_ERRORS = (
+    *(OSError, psycopg.Error),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+)
+"""The errors of both drivers if a connection cannot be opened. `OSError` includes `TimeoutError`."""
+
+# psycopg has no SQLSTATE for them, so the text is compared too. It is English unless lc_messages differs.
+_REASONS = (
+    ("28P01", r"password authentication failed|no password supplied", "wrong user or password"),
+    ("28000", r"pg_hba\.conf|role .* (does not exist|not permitted)", "role unknown or not allowed by pg_hba.conf"),
+    ("3D000", r"database .* does not exist", "database does not exist"),
+    ("42501", r"permission denied for database", "missing privilege CONNECT on the database"),
+    ("53300", r"too many (connections|clients)|connection slots are reserved", "too many connections"),
+    ("57P03", r"system is (starting|shutting)|not (yet )?accepting|recovery mode", "server is starting or stopping"),
+    ("08P01", r"startup parameter", "the pooler requires HEXAPOST_DB_PREPARED_STATEMENTS=false"),
+    (None, r"resol|Name or service|No address|nodename", "unknown host"),
+    (None, r"Connect call failed|Connection refused", "connection refused"),
+    (None, r"unreachable|No route", "network unreachable"),
+    (None, r"No such file", "socket does not exist"),
+    (None, r"root certificate file|no certificate|NO_CERTIFICATE|PEM", "sslrootcert is missing or invalid"),
+    (None, r"certificate|hostname mismatch", "certificate is not trusted"),
+    (None, r"support SSL|SSL upgrade", "server does not support TLS"),
+    (None, r"read-only|target attribute|hot standby|recovery", "server is read-only"),
+)
+
+
+class ConnectError(StorageUnavailableError):
+    """No server accepted a connection. The message has the address of each server and the reason."""
+
+    def __init__(self, failures: Sequence[tuple[Host, BaseException]]) -> None:
+        reasons = [(host, *_describe(error)) for host, error in failures]
+        super().__init__("cannot connect to PostgreSQL at " + "; ".join(f"{host}: {text}" for host, text, _ in reasons))
+        _, self.reason, self.sqlstate = reasons[-1]
+        self.is_timeout = isinstance(failures[-1][1], TimeoutError | psycopg.errors.ConnectionTimeout)
+
+
+def _describe(error: BaseException) -> tuple[str, str | None]:
+    """Return the reason and the SQLSTATE of an error."""
+    if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
+        return "no response in time", None
+    state = sqlstate_of(error)
+    for known, pattern, reason in _REASONS:
+        if known == state if state else re.search(pattern, str(error)):
+            return f"{reason} (SQLSTATE {known})" if known else reason, known
+    return f"rejected (SQLSTATE {state})" if state else f"failed ({type(error).__name__})", state
