@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 def check(*, embedded: Embedded = False) -> int:
     """Check the settings and the readiness of the database."""
     from adapters.cli.database import check_database, selected_database
+    from adapters.database_url import hosts_of
+    from adapters.settings import DATABASE_URL
 
     with selected_database(embedded=embedded) as (settings, url):
         print_status("settings OK")
         components, pending = asyncio.run(check_database(settings, url))
+    if len(hosts_of(url)) > 1 and "target_session_attrs" not in url.query:
+        print_status(f"warning: several hosts in {DATABASE_URL} require target_session_attrs=read-write")
     for line in pending:
         print_status(line)
     for name, (ready, detail) in components.items():

@@ -25,6 +25,7 @@ from application.ports import StorageBusyError, StorageTimeoutError, StorageUnav
 DISCARD_TIMEOUT_SECONDS = 0.1
 """The time limit of closing a connection: a frozen server does not respond."""
 
+_READ_ONLY_SQL_TRANSACTION = "25006"
 _WORK_MEMORY = "32MB"
 """For the bitmap of a search: 500,000 pages of posts. Above it, PostgreSQL tokenizes each post on a page again."""
 
@@ -201,6 +202,11 @@ class Database:
             if age.has_expired(now):
                 self.driver.close(age.driver_connection)
 
+    def expire_connections(self) -> None:
+        """Replace all open connections before their next use, because their server became read-only."""
+        for age in self._ages:
+            age.ends_at = -math.inf
+
     async def can_connect(self) -> bool:
         """Return True if connections can be opened. If the last attempt failed, try again."""
         if self.connect_error and not self._slots.locked():
@@ -228,8 +234,11 @@ class Database:
         return PoolUsage(self.options.pool_size, pool.checkedout(), self._waiting)
 
     def report_error(self, error: BaseException) -> None:
-        """Report a driver error to the observer."""
-        self._errors(sqlstate_of(error) or NO_SQLSTATE)
+        """Report a driver error to the observer. After an error of a read-only server, replace all connections."""
+        state = sqlstate_of(error) or NO_SQLSTATE
+        self._errors(state)
+        if state == _READ_ONLY_SQL_TRANSACTION:
+            self.expire_connections()
 
     def release(self, connection: PoolProxiedConnection) -> None:
         """Return an idle connection to the pool."""

@@ -148,11 +148,17 @@ def test_migrate_passes_allow_unsafe(
 
 def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
     settings = Settings()
-    ready = {"database": (True, "reachable"), "migrations": (True, "current")}
+    ready = {"database": (True, "reachable (primary)"), "migrations": (True, "current")}
     assert asyncio.run(check_database(settings, database)) == (ready, [])
     _, lines = asyncio.run(check_database(settings, unmigrated))
     assert lines[0] == "pending: ccc0279a8e0d: create users and posts (expand)"
     assert any(line.startswith("  SHARE ROW EXCLUSIVE on users: CREATE TABLE api_keys") for line in lines)
+
+
+def test_check_warns_about_several_hosts_without_session_attributes(hexapost: Hexapost) -> None:
+    url, warning = "postgresql://127.0.0.1:1,127.0.0.1:2/x", "require target_session_attrs=read-write"
+    assert warning in hexapost("check", DATABASE_URL=url).stdout
+    assert warning not in hexapost("check", DATABASE_URL=f"{url}?target_session_attrs=read-write").stdout
 
 
 def test_check_lists_no_revisions_when_unreachable() -> None:

@@ -42,7 +42,7 @@ async def test_schema_state_and_readiness_follow_the_applied_revisions(
     database.execute(change)
     async with opened(database.url, driver) as store:
         assert await schema_state(store.database) is state
-        assert await readiness(store.database) == {"database": (True, "reachable"), "migrations": migrations}
+        assert await readiness(store.database) == {"database": (True, "reachable (primary)"), "migrations": migrations}
 
 
 async def test_readiness_without_server_is_unreachable(driver: str) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from application.ports import CommitResultUnknownError, StorageUnavailableError, UnitOfWork
+from tests.postgres.conftest import open_connections
 from tests.postgres.failures import (
     CONNECTION_DISCARDED,
     CONNECTION_KEPT,
@@ -19,7 +21,7 @@ from tests.postgres.failures import (
     UnforeseenError,
     add_two,
 )
-from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
+from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out, opened
 from tests.support.factories import make_user, next_version, store_users
 from tests.support.polling import wait_until
 from tests.support.use_case_runner import UseCaseRunner, backend, fetch
@@ -106,3 +108,14 @@ async def test_commit_rejected_by_standby_is_not_unknown(single: DatabaseFixture
         await UseCaseRunner(single.storage, retry=ONCE).change(lambda work: work.users.update(next_version(user)))
     assert type(raised.value) is StorageUnavailableError
     await UseCaseRunner(single.storage).change(lambda work: work.users.update(next_version(user)))
+
+
+async def test_write_on_read_only_server_replaces_all_connections(store: DatabaseFixture, driver: str) -> None:
+    read_only = "SELECT set_config('default_transaction_read_only', 'on', false)"
+    async with opened(store.url, driver, replace(PATIENT, pool_size=2)) as pool:
+        probe = UseCaseRunner(pool.storage, retry=ONCE)
+        before = await open_connections(probe, 2)
+        await probe.read(lambda work: fetch(work, read_only))
+        with pytest.raises(StorageUnavailableError):
+            await probe.change(lambda work: work.users.add(make_user()))
+        assert not before & await open_connections(probe, 2)

@@ -21,12 +21,13 @@ from tests.postgres.conftest import FAIL
 from tests.postgres.failures import ONCE
 from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out
 from tests.support.database_roles import Role, temporary_role
+from tests.support.factories import make_user, store_users
 from tests.support.freezing_proxy import proxied
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.use_case_runner import UseCaseRunner, backend
 
 OPTIONS = replace(PATIENT, pool_size=2)
-READY = {"database": (True, "reachable"), "migrations": (True, "current"), "pool": (True, "opened 2 of 2")}
+READY = {"database": (True, "reachable (primary)"), "migrations": (True, "current"), "pool": (True, "opened 2 of 2")}
 BROKEN = {"migrations": (False, "unknown"), "pool": (True, "opened 2 of 2")}
 LOST = {**BROKEN, "database": (False, "unreachable: connection lost")}
 FULL = {**BROKEN, "database": (False, "unreachable: too many connections (SQLSTATE 53300)")}
@@ -85,9 +86,9 @@ async def monitored(url: URL, driver: str) -> AsyncIterator[Monitored]:
 
 @pytest.fixture
 def role(store: DatabaseFixture) -> Iterator[Role]:
-    """A role that may read the tables of the check."""
+    """A role with the privileges of the service."""
     with temporary_role(store.url) as made:
-        made.grant("alembic_version")
+        made.grant_service()
         yield made
 
 
@@ -182,11 +183,43 @@ async def test_readiness_check_does_not_wait_for_busy_pool(monitor: Monitored) -
     assert await monitor.database.can_connect()
 
 
-async def test_readiness_reports_unreadable_schema(role: Role, monitor: Monitored) -> None:
+async def test_readiness_names_missing_privileges(role: Role, monitor: Monitored) -> None:
     role.revoke("alembic_version")
-    assert await monitor.look() == _unreadable("42501")
-    role.grant("alembic_version")
+    role.revoke("users", "SELECT")
+    role.revoke("posts", "INSERT, DELETE")
+    missing = "missing privileges: SELECT on alembic_version; DELETE, INSERT on posts; SELECT on users"
+    assert await monitor.look() == {**BROKEN, "database": (False, missing), "pool": NOT_OPENED}
+    role.grant_service()
     assert await monitor.look() == READY
+
+
+async def test_readiness_names_missing_privilege_on_schema(scratch: URL, driver: str) -> None:
+    with temporary_role(scratch) as role, connected(scratch) as admin:
+        role.grant_service()
+        admin.execute("REVOKE USAGE ON SCHEMA public FROM public")
+        async with monitored(role.url, driver) as monitor:
+            assert (await monitor.look())["database"] == (
+                False,
+                "missing privilege: USAGE on the schema, or no schema",
+            )
+
+
+async def test_readiness_reports_read_only_server_and_recovery(scratch: URL, driver: str) -> None:
+    alter = f'ALTER DATABASE "{scratch.database}" SET default_transaction_read_only = '
+    user = make_user()
+    with connected(scratch) as admin:
+        async with monitored(scratch, driver) as monitor:
+            assert await monitor.look() == READY
+            admin.execute(f"{alter} on".encode())
+            monitor.watch._pool.expire_connections()
+            assert (await monitor.look())["database"] == (False, "read-only, writes fail")
+            # The pool opens new connections, although no request has failed.
+            with pytest.raises(StorageUnavailableError):
+                await store_users(SqlAlchemyStorage(monitor.database), user)
+            admin.execute("SET default_transaction_read_only = off")
+            admin.execute(f"{alter} off".encode())
+            assert await monitor.look() == READY
+            await store_users(SqlAlchemyStorage(monitor.database), user)
 
 
 @pytest.mark.parametrize("state", ["26000", "42P05"])  # a pooler that mixes up prepared statements

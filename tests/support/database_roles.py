@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import URL
@@ -27,9 +28,15 @@ class Role:
         """Grant SELECT on a table."""
         self._admin.execute(SQL("GRANT SELECT ON {} TO {}").format(Identifier(table), Identifier(self.name)))
 
-    def revoke(self, table: str) -> None:
-        """Revoke SELECT on a table."""
-        self._admin.execute(SQL("REVOKE SELECT ON {} FROM {}").format(Identifier(table), Identifier(self.name)))
+    def grant_service(self) -> None:
+        """Grant the privileges of the service on all tables."""
+        grant = SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}")
+        self._admin.execute(grant.format(Identifier(self.name)))
+
+    def revoke(self, table: str, privilege: LiteralString = "SELECT") -> None:
+        """Revoke a privilege on a table."""
+        revoke = SQL("REVOKE {} ON {} FROM {}")
+        self._admin.execute(revoke.format(SQL(privilege), Identifier(table), Identifier(self.name)))
 
     def terminate(self) -> None:
         """End all sessions of the role."""

@@ -31,7 +31,7 @@ class ComponentResponse(TypedDict):
 
 _READY = {
     "service": {"ready": True, "detail": "serving"},
-    "database": {"ready": True, "detail": "reachable"},
+    "database": {"ready": True, "detail": "reachable (primary)"},
     "migrations": {"ready": True, "detail": "current"},
     "pool": {"ready": True, "detail": "opened 10 of 10"},
 }

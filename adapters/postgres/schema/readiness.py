@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
+from sqlalchemy import text
 
+from adapters.postgres.models import Base
 from adapters.postgres.pool import Database
-from adapters.postgres.schema.state import SchemaState, SchemaUnreadableError, schema_state
+from adapters.postgres.schema.state import SchemaState, SchemaUnreadableError, fetch, schema_state
 from application.ports import StorageBusyError, StorageTimeoutError, TransientStorageError
 
 SCHEMA_AHEAD = (True, "newer than this release")
@@ -20,6 +22,25 @@ _SCHEMA = {
         "incompatible; a later release removed columns or tables that this release needs",
     ),
 }
+_STATUS = text("""
+    SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+        CASE WHEN pg_last_wal_receive_lsn() IS DISTINCT FROM pg_last_wal_replay_lsn()
+            THEN CAST(extract(epoch FROM now() - pg_last_xact_replay_timestamp()) AS integer) END,
+        current_schema(),
+        ARRAY(
+            SELECT string_agg(privilege, ', ' ORDER BY privilege) || ' on ' || name
+            FROM unnest(CAST(:tables AS text[])) AS name,
+                unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+            WHERE NOT has_table_privilege(to_regclass(name), privilege)
+                AND (privilege = 'SELECT' OR name <> 'alembic_version')
+            GROUP BY name ORDER BY name
+        )
+""")
+_TABLES = [*Base.metadata.tables, "alembic_version"]
+_READ_ONLY = (False, "read-only, writes fail")
+_STANDBY = (False, "standby, writes fail")
+
+MAX_DETAIL_LENGTH = 200
 
 CHECK_INTERVAL_SECONDS = 1.0
 """The interval of the checks."""
@@ -28,7 +49,8 @@ CHECK_INTERVAL_SECONDS = 1.0
 async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
     """Return the readiness of each component by name, with a public status text."""
     try:
-        schema = await schema_state(database)
+        server = await _server_status(database)
+        schema = await schema_state(database) if server["database"][0] else None
     except StorageBusyError:
         # A busy service stays ready.
         return {"database": (True, "pool busy"), "migrations": (True, "not checked")}
@@ -38,7 +60,21 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
         lost = "no response in time" if isinstance(error, StorageTimeoutError) else "connection lost"
         reason = database.connect_error.reason if database.connect_error else lost
         return {"database": (False, f"unreachable: {reason}"), "migrations": (False, "unknown")}
-    return {"database": (True, "reachable"), "migrations": _SCHEMA[schema]}
+    return {**server, "migrations": _SCHEMA[schema] if schema else (False, "unknown")}
+
+
+async def _server_status(database: Database) -> Mapping[str, tuple[bool, str]]:
+    """Return the role of the server, the lag of a standby, and missing privileges."""
+    ((is_standby, is_read_only, lag, schema, missing),) = await fetch(database, _STATUS, {"tables": _TABLES})
+    if is_standby:
+        return {"database": _STANDBY, "replication": (True, f"{lag or 0} s behind")}
+    if is_read_only:
+        return {"database": _READ_ONLY}
+    if schema is None:
+        return {"database": (False, "missing privilege: USAGE on the schema, or no schema")}
+    if missing:
+        return {"database": (False, f"missing privileges: {'; '.join(missing)}"[:MAX_DETAIL_LENGTH])}
+    return {"database": (True, "reachable (primary)")}
 
 
 class ReadinessMonitor:
@@ -74,6 +110,10 @@ class ReadinessMonitor:
         try:
             self._database.close_expired()
             found = await readiness(self._pool)
+            if found["database"] in {_READ_ONLY, _STANDBY}:
+                # New connections can find the primary.
+                self._pool.expire_connections()
+                self._database.expire_connections()
             self.last_result = {**found, "pool": await self._check_pool(is_reachable=found["database"][0])}
         except Exception as error:  # noqa: BLE001 - the monitor must continue
             self.last_result = {"database": (False, "check failed")}

@@ -1,6 +1,6 @@
 """Applies migrations, and compares the schema of a database with this release."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import cache
@@ -13,10 +13,11 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
-from sqlalchemy import URL, Select, Text, column, func, literal_column, select, table
+from sqlalchemy import URL, ClauseElement, Select, Text, column, func, literal_column, select, table
 from sqlalchemy.exc import StatementError
 
 from adapters.postgres.connect_errors import ConnectError
+from adapters.postgres.drivers import Row
 from adapters.postgres.pool import Database
 from adapters.postgres.session import PgSession
 from adapters.postgres.sqlstate import sqlstate_of, to_port_error
@@ -129,9 +130,17 @@ def compare_revisions(
 
 async def _query(database: Database, statement: Select[Any]) -> list[str]:
     """Return the values of a query, or no values if the table does not exist."""
+    return [value for (value,) in await fetch(database, statement, {}) if value is not None]
+
+
+async def fetch(database: Database, statement: ClauseElement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+    """Return the rows of a query, or no rows if a table does not exist.
+
+    Raises SchemaUnreadableError, or a TransientStorageError if the database is unavailable.
+    """
     session = PgSession(database, readonly=True)
     try:
-        return [value for (value,) in await session.fetch(statement, {}) if value is not None]
+        return await session.fetch(statement, parameters)
     except TransientStorageError:
         raise
     except Exception as error:
