@@ -1,4 +1,4 @@
-"""Rate limits per API key, counted by the library `limits` in the process or in a shared store.
+"""Rate limits per API key, with fixed windows in the process, or in a shared store of the library `limits`.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -6,12 +6,13 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import structlog
 from limits import parse
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
-from limits.aio.strategies import FixedWindowRateLimiter
+from limits.aio.storage import RedisStorage, Storage
 from limits.storage import storage_from_string
 
 from adapters.http.middleware.request_limits import Header
@@ -40,9 +41,10 @@ class RateLimiter:
     def __init__(self, limit: str, store: str) -> None:
         self._limit = limit
         self._item = parse(limit)
-        self._policy = f'"requests";q={self._item.amount};w={self._item.get_expiry()}'
-        self._store = _create_store(store)
-        self._limiter = FixedWindowRateLimiter(self._store)
+        seconds = self._item.get_expiry()
+        self._policy = f'"requests";q={self._item.amount};w={seconds}'
+        in_process = store.startswith(IN_PROCESS)
+        self._windows = ProcessWindows(seconds) if in_process else SharedWindows(store, seconds)
         self._logger = structlog.get_logger("hexapost.rates")
         self._next_warning_at = self._cooldown_until = 0.0
 
@@ -51,14 +53,13 @@ class RateLimiter:
         if time.monotonic() < self._cooldown_until:
             return ()
         try:
-            is_allowed = await self._limiter.hit(self._item, api_key_id)
-            reset_at, left = await self._limiter.get_window_stats(self._item, api_key_id)
+            count, remaining_seconds = await self._windows.count(self._item.key_for(api_key_id))
         except Exception as error:  # noqa: BLE001 - each store raises different errors
             self._warn(error)
             return ()
-        seconds = max(1, math.ceil(reset_at - time.time()))
-        state = f'"requests";r={left if is_allowed else 0};t={seconds}'
-        if not is_allowed:
+        seconds = max(1, math.ceil(remaining_seconds))
+        state = f'"requests";r={max(0, self._item.amount - count)};t={seconds}'
+        if count > self._item.amount:
             detail = f"Rate limit exceeded: {self._limit} for this API key. Retry after {seconds} s."
             headers = {"ratelimit-policy": self._policy, "ratelimit": state, "retry-after": str(seconds)}
             raise ProblemError(RATE_LIMITED, detail=detail, headers=headers)
@@ -66,9 +67,8 @@ class RateLimiter:
 
     async def close(self) -> None:
         """Close the connections to a shared store."""
-        if isinstance(self._store, RedisStorage):
-            bridge: Any = self._store.bridge  # its type hints are incomplete
-            await bridge.get_connection().aclose()
+        if isinstance(self._windows, SharedWindows):
+            await self._windows.close()
 
     def _warn(self, error: Exception) -> None:
         now = time.monotonic()
@@ -80,11 +80,60 @@ class RateLimiter:
             )
 
 
-def _create_store(url: str) -> Storage:
-    if url == IN_PROCESS:
-        return MemoryStorage()
-    timeouts = {"socket_timeout": STORE_TIMEOUT_SECONDS, "socket_connect_timeout": STORE_TIMEOUT_SECONDS}
-    store = storage_from_string(f"async+{url}", implementation="redispy", **timeouts)
-    if not isinstance(store, Storage):
-        raise TypeError(f"{type(store).__name__} is not an asynchronous store")
-    return store
+@dataclass(slots=True)
+class _Window:
+    ends_at: float
+    requests: int = 0
+
+
+class ProcessWindows:
+    """Fixed windows in this process, on the monotonic clock.
+
+    `MemoryStorage` of `limits` uses the time of day. If it is set back by one hour, active keys get 429 for one hour.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._windows: dict[str, _Window] = {}
+
+    async def count(self, key: str) -> tuple[int, float]:
+        """Count a request. Return the requests in the window of the key and its remaining seconds."""
+        now = time.monotonic()
+        window = self._windows.get(key)
+        if window is None or window.ends_at <= now:
+            # All windows have the same length, so the first windows in the dictionary end first.
+            for expired in list(takewhile(lambda name: self._windows[name].ends_at <= now, self._windows)):
+                del self._windows[expired]
+            window = self._windows[key] = _Window(now + self._seconds)
+        window.requests += 1
+        return window.requests, window.ends_at - now
+
+
+class SharedWindows:
+    """Fixed windows in a store that processes share."""
+
+    def __init__(self, url: str, seconds: int) -> None:
+        timeouts = {"socket_timeout": STORE_TIMEOUT_SECONDS, "socket_connect_timeout": STORE_TIMEOUT_SECONDS}
+        store = storage_from_string(f"async+{url}", implementation="redispy", **timeouts)
+        if not isinstance(store, Storage):
+            raise TypeError(f"{type(store).__name__} is not an asynchronous store")
+        self._store = store
+        self._seconds = seconds
+
+    async def count(self, key: str) -> tuple[int, float]:
+        """Count a request. Return the requests in the window of the key and its remaining seconds."""
+        requests, remaining = await self._count(key)
+        if remaining > self._seconds + 1:  # the clock of the store was set back, which extends the window
+            await self._store.clear(key)
+            requests, remaining = await self._count(key)
+        return requests, remaining
+
+    async def _count(self, key: str) -> tuple[int, float]:
+        requests = await self._store.incr(key, self._seconds)
+        return requests, await self._store.get_expiry(key) - time.time()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if isinstance(self._store, RedisStorage):
+            bridge: Any = self._store.bridge  # its type hints are incomplete
+            await bridge.get_connection().aclose()

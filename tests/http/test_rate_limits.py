@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -27,7 +28,7 @@ POLICY = '"requests";q=2;w=60'
 
 class Clock:
     def __init__(self) -> None:
-        self.now = 2_000_000_000.0
+        self.now = 1000.0
 
     def __call__(self) -> float:
         return self.now
@@ -35,9 +36,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that the test advances."""
+    """A monotonic clock that the test advances. A limit in the process uses no other clock."""
     made = Clock()
-    monkeypatch.setattr(time, "time", made)
+    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(monotonic=made))
     return made
 
 
@@ -178,6 +179,32 @@ async def test_rate_limit_store_is_shared(store: str) -> None:
         assert 3590 <= int(answers[3].headers["retry-after"]) <= 3600
         key = bearer(await stored_key(one.storage))
         assert (await one.client.get(USERS, headers=key)).status_code == 200
+
+
+@pytest.mark.parametrize("seconds", [90, 3600])
+async def test_store_clock_set_back_extends_no_window(
+    store: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    wall_time = time.time
+    async with serving(rate_limit="2/minute", rate_limit_store=store) as api:
+        assert [(await api.client.get(USERS)).status_code for _ in range(3)] == [200, 200, 429]
+        monkeypatch.setattr(time, "time", lambda: wall_time() - seconds)
+        answers = [await api.client.get(USERS) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0].headers["ratelimit"] == '"requests";r=1;t=60'
+    assert 1 <= int(answers[2].headers["retry-after"]) <= 60
+
+
+async def test_rate_limit_forgets_ended_windows(clock: Clock) -> None:
+    windows = rate_limits.ProcessWindows(60)
+    for key in ("a", "b", "a"):
+        await windows.count(key)
+        clock.now += 20
+    assert await windows.count("a") == (1, 60)
+    assert set(windows._windows) == {"a", "b"}
+    clock.now += 20
+    assert await windows.count("c") == (1, 60)
+    assert set(windows._windows) == {"a", "c"}
 
 
 def free_port() -> int:
