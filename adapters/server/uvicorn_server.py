@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+import structlog
 import uvicorn
 
 from adapters.asgi import create_container
@@ -72,9 +74,16 @@ def bound_sockets(host: str, port: int) -> Iterator[Sequence[socket.socket]]:
 
 
 def serve_in_process(settings: Settings, sockets: Sequence[socket.socket], header: str | None) -> int:
-    """Serve in this process until SIGINT or SIGTERM, and return the exit status. `header` is for a sample request."""
+    """Serve in this process until SIGINT or SIGTERM, and return the exit status. `header` is for a sample request.
+
+    SIGHUP has no effect, because a restart of the only process would lose requests.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    logger = structlog.get_logger("hexapost.server")
 
     async def on_started(_: Server) -> None:
+        ignored = partial(logger.warning, "SIGHUP ignored; a rolling restart needs --workers 2 or more")
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, ignored)
         print_startup_hint(sockets, header)
 
     return create_server(settings, on_started).serve_until_signal(sockets)

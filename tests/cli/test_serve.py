@@ -137,6 +137,21 @@ async def test_serve_finishes_or_rejects_open_requests_on_sigterm(service: Servi
     assert "Traceback" not in served.output
 
 
+async def test_serve_ignores_sighup(service: Service) -> None:
+    body = b'{"email": "sighup@example.org"}'
+    head = f"{HEAD}X-API-Key: {service.key}\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    reader, writer = await asyncio.open_connection(*service.served.address())
+    writer.write(head.encode())
+    async with asyncio.timeout(PATIENCE):
+        await reader.readuntil(b" 100 Continue\r\n\r\n")
+        service.served.process.send_signal(signal.SIGHUP)
+        event = "SIGHUP ignored; a rolling restart needs --workers 2 or more"
+        await asyncio.to_thread(wait_until, lambda: service.served.events(event))
+        writer.write(body)
+        assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 201 Created\r\n"
+    writer.close()
+
+
 def test_serve_writes_log_lines_after_blocked_stderr_is_read(service: Service, tmp_path: Path) -> None:
     with (
         blocked_pipe() as (reader, writer),
