@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import Mock
+from urllib.error import HTTPError
 
 import pytest
 from sqlalchemy import URL
@@ -135,6 +136,19 @@ async def test_serve_finishes_or_rejects_open_requests_on_sigterm(service: Servi
         (line,) = [event for event in served.events("request") if event["method"] == "POST"]
     assert (line["status"], line["route"]) == (408, "/api/v1/users")
     assert "Traceback" not in served.output
+
+
+def test_serve_responds_to_client_that_is_still_sending(service: Service) -> None:
+    with pytest.raises(HTTPError, match="413"):
+        service.served.get("/api/v1/users", method="POST", body=b"x" * 3_000_000, key=service.key)
+
+
+def test_serve_responds_to_half_closed_client(service: Service) -> None:
+    body = '{"email": "half@example.org"}'
+    with socket.create_connection(service.served.address(), timeout=PATIENCE) as client:
+        client.sendall(f"{HEAD}X-API-Key: {service.key}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        client.shutdown(socket.SHUT_WR)
+        assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 201 Created\r\n")
 
 
 async def test_serve_ignores_sighup(service: Service) -> None:

@@ -11,7 +11,7 @@ import httpx
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from adapters.http.middleware.http_protocol import bounded_protocol
+from adapters.http.middleware.http_protocol import BoundedHttpProtocol, bounded_protocol
 from adapters.http.middleware.request_limits import AdmissionController, HeaderLimits, RequestLimits
 from tests.http.support import ADMIN_KEY, Api, Json, check_problem, serving
 
@@ -73,6 +73,10 @@ class RawConnection:
         assert problem["request_id"] == event["request_id"]
         return problem
 
+    @property
+    def connections(self) -> list[BoundedHttpProtocol]:
+        return [one for one in self.state.connections if isinstance(one, BoundedHttpProtocol)]
+
     def shut_down(self) -> None:
         """Shut down all connections, as a server that stops."""
         for connection in list(self.state.connections):
@@ -80,8 +84,8 @@ class RawConnection:
 
     def abort(self) -> None:
         """Abort all connections."""
-        for connection in list(self.state.connections):
-            connection.transport.abort()
+        for connection in self.connections:
+            connection._transport.abort()
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from adapters.http.middleware import http_protocol
 from tests.http.raw_connection import CHUNKED, GET, LAST, LIMITS, PATIENCE, POST, STATUS, RawConnection
 from tests.http.support import ADMIN_KEY
 from tests.support.polling import wait_until
@@ -48,7 +49,8 @@ async def test_head_in_pieces_beyond_limit_returns_431(wire: RawConnection, piec
     assert (await wire.problem(*pieces))["type"] == "/problems/request-header-fields-too-large"
 
 
-async def test_unfinished_head_is_not_buffered(wire: RawConnection) -> None:
+async def test_unfinished_head_is_not_buffered(wire: RawConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "MAX_LINGER_BYTES", 1_000_000)
     _, writer = await wire.open()
     writer.write(GET + b"a: ")
     sent = 0

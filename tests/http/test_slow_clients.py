@@ -9,7 +9,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from adapters.http.middleware.http_protocol import BoundedHttpProtocol
 from adapters.http.middleware.request_limits import AdmissionController, RequestLimits, WriteTimeoutMonitor
 from tests.http.raw_connection import (
     CHUNKED,
@@ -63,13 +62,9 @@ async def test_header_timeout_ends_with_the_head() -> None:
         writer.close()
 
 
-def _connections(wire: RawConnection) -> list[BoundedHttpProtocol]:
-    return [one for one in wire.state.connections if isinstance(one, BoundedHttpProtocol)]
-
-
 def _timers(wire: RawConnection) -> int:
     """Return the number of connections with a running header timeout."""
-    return sum(connection._timer is not None for connection in _connections(wire))
+    return sum(connection._timer is not None for connection in wire.connections)
 
 
 async def test_unread_body_does_not_keep_the_connection() -> None:
@@ -155,7 +150,7 @@ async def test_unread_buffer_of_a_finished_response_is_aborted() -> None:
     async with listening(write_timeout=0.2) as wire:
         with reader(wire) as client:
             sent = 0
-            while not any(one.transport.get_write_buffer_size() for one in wire.state.connections):
+            while not any(one._transport.get_write_buffer_size() for one in wire.connections):
                 await send(client, DOCUMENT + REST)
                 sent += 1
                 await wait_until(lambda: wire.state.total_requests == sent)  # noqa: B023 - called at once
@@ -201,4 +196,4 @@ async def test_request_timeout_excludes_the_time_of_reading() -> None:
 
 def _unread(wire: RawConnection) -> int:
     """Return the number of connections that are paused because the client does not read."""
-    return sum(connection.flow.write_paused for connection in _connections(wire))
+    return sum(connection.flow.write_paused for connection in wire.connections)

@@ -6,6 +6,7 @@ A failure after an upgrade names what changed. Adapt the module, then raise the 
 import ast
 import inspect
 import tomllib
+from dataclasses import fields
 from importlib.metadata import version
 from types import ModuleType
 
@@ -13,11 +14,12 @@ import httptools
 import pytest
 import uvicorn
 from packaging.requirements import Requirement
+from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from adapters.http.middleware import http_protocol
-from adapters.http.middleware.http_protocol import BoundedHttpProtocol
+from adapters.http.middleware.http_protocol import BoundedHttpProtocol, TransportMethods
 from adapters.server import uvicorn_server
 from adapters.server.uvicorn_server import Server
 from tests.cli.support import ROOT
@@ -44,6 +46,11 @@ def assigned_attributes(module: ModuleType) -> set[str]:
     nodes = ast.walk(ast.parse(inspect.getsource(module)))
     stores = (node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
     return {node.attr for node in stores if ast.unparse(node.value) == "self" and node.attr.startswith("_")}
+
+
+def test_uvicorn_uses_only_the_replaced_methods_of_the_transport() -> None:
+    used = used_attributes(httptools_impl, "self.transport") - {"set_protocol"}  # for WebSockets
+    assert used == {field.name for field in fields(TransportMethods)}
 
 
 async def test_protocol_has_the_used_attributes() -> None:

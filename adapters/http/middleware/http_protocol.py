@@ -13,6 +13,8 @@ loses its body and all later requests, so this module parses the request again w
 """
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import httptools
 from typing_extensions import override
@@ -29,6 +31,10 @@ IDLE_DRAIN_SECONDS = 2.0
 BODY_DRAIN_SECONDS = 2.0
 """The time limit of the rest of a body during a shutdown."""
 
+MAX_LINGER_SECONDS = 10.0
+MAX_LINGER_BYTES = 64 * 1024 * 1024
+"""The limits of data that is discarded after a response, until the client reads the response and disconnects."""
+
 WRITE_TIMEOUT_SECONDS = 20.0
 """The time limit of a client that does not read its response."""
 
@@ -41,8 +47,19 @@ def bounded_protocol(
     return type("ConfiguredHttpProtocol", (BoundedHttpProtocol,), members)
 
 
+@dataclass(slots=True)
+class TransportMethods:
+    """The methods of a transport that uvicorn uses. The protocol replaces `close`."""
+
+    write: Callable[[bytes], None]
+    is_closing: Callable[[], bool]
+    close: Callable[[], None]
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Enforces limits, rejects malformed requests, and ignores upgrade requests."""
+    """Enforces limits, rejects malformed requests, ignores upgrade requests, and closes connections with care."""
+
+    transport: TransportMethods  # type: ignore[assignment]
 
     limits = HeaderLimits()
     write_timeout = WRITE_TIMEOUT_SECONDS
@@ -59,6 +76,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        self._transport = transport
+        self.transport = TransportMethods(transport.write, transport.is_closing, self._close)
         self._write_monitor = WriteTimeoutMonitor(self.loop, transport, self.write_timeout)
         self._start_header_timer()
 
@@ -70,8 +89,41 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     @override
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Respond to complete requests. The client can close its direction only, as with shutdown(SHUT_WR)."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_incomplete = self._in_body and not (self._is_rejected or self.pipeline)
+        if cycle is None or cycle.response_complete or is_incomplete:
+            return False
+        cycle.keep_alive = False
+        self.transport.close = self._transport.close  # all data was received
+        return True
+
+    def _close(self) -> None:
+        """Close the connection. If the client is still sending, discard its data until it closes the connection.
+
+        Unread data would make the kernel reset the connection, and the client could lose the response. nginx does the
+        same (`lingering_close`).
+        """
+        self.transport.close = self._transport.close
+        if self._transport.is_closing() or not (self._in_headers or self._in_body or self._is_rejected):
+            self._transport.close()
+            return
+        self._is_rejected = True
+        self._unread_bytes = 0
+        self._stop_timer()
+        self.transport.is_closing = lambda: True
+        self._transport.write_eof()
+        self.flow.resume_reading()
+        seconds = BODY_DRAIN_SECONDS if self._is_draining else MAX_LINGER_SECONDS
+        self._timer = self.loop.call_later(seconds, self._transport.close)
+
+    @override
     def data_received(self, data: bytes) -> None:
         if self._is_rejected:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > MAX_LINGER_BYTES:
+                self._transport.close()
             return
         if not (self._in_headers or self._in_body):
             self._unread_bytes = 0
@@ -194,7 +246,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         cycle: RequestResponseCycle | None = self.cycle
-        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._transport.close()  # ends a lingering close
+        elif cycle is None or cycle.response_complete:
             self._header_timeout()
 
     def _body_timeout(self) -> None:
