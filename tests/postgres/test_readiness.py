@@ -222,6 +222,26 @@ async def test_readiness_reports_read_only_server_and_recovery(scratch: URL, dri
             await store_users(SqlAlchemyStorage(monitor.database), user)
 
 
+async def test_readiness_reports_role_and_lag_of_standby(scratch: URL, driver: str) -> None:
+    functions = {
+        "pg_is_in_recovery() RETURNS boolean": "true",
+        "pg_last_wal_receive_lsn() RETURNS pg_lsn": "pg_lsn '0/2'",
+        "pg_last_wal_replay_lsn() RETURNS pg_lsn": "pg_lsn '0/1'",
+        "pg_last_xact_replay_timestamp() RETURNS timestamptz": "now() - interval '75 s'",
+    }
+    with connected(scratch) as admin:
+        for signature, value in functions.items():
+            admin.execute(f"CREATE FUNCTION public.{signature} LANGUAGE sql RETURN {value}".encode())
+    url = scratch.update_query_dict({"options": "-c search_path=public,pg_catalog"})  # hides the real functions
+    async with monitored(url, driver) as monitor:
+        assert await monitor.look() == {
+            "database": (False, "standby, writes fail"),
+            "replication": (True, "75 s behind"),
+            "migrations": (False, "unknown"),
+            "pool": NOT_OPENED,
+        }
+
+
 @pytest.mark.parametrize("state", ["26000", "42P05"])  # a pooler that mixes up prepared statements
 async def test_readiness_reports_mixed_up_statements(scratch: URL, driver: str, state: str) -> None:
     with connected(scratch) as admin:
