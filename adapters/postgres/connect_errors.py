@@ -25,14 +25,19 @@ _REASONS = (
     ("53300", r"too many (connections|clients)|connection slots are reserved", "too many connections"),
     ("57P03", r"system is (starting|shutting)|not (yet )?accepting|recovery mode", "server is starting or stopping"),
     ("08P01", r"startup parameter", "the pooler requires HEXAPOST_DB_PREPARED_STATEMENTS=false"),
-    (None, r"resol|Name or service|No address|nodename", "unknown host"),
+    (None, r"failed to resolve|not translate host|Name or service|failure in name|No address|nodename", "unknown host"),
     (None, r"Connect call failed|Connection refused", "connection refused"),
-    (None, r"unreachable|No route", "network unreachable"),
+    (None, r"(Network|Host) is unreachable|No route to host", "network unreachable"),
     (None, r"No such file", "socket does not exist"),
-    (None, r"root certificate file|no certificate|NO_CERTIFICATE|PEM", "sslrootcert is missing or invalid"),
-    (None, r"certificate|hostname mismatch", "certificate is not trusted"),
+    (
+        None,
+        r"root certificate file|no certificate|NO_CERTIFICATE|PEM (lib|routines)",
+        "sslrootcert is missing or invalid",
+    ),
+    (None, r"channel binding", "server does not support channel binding"),
+    (None, r"certificate|hostname mismatch", "certificate is not trusted, or is for a different host"),
     (None, r"support SSL|SSL upgrade", "server does not support TLS"),
-    (None, r"read-only|target attribute|hot standby|recovery", "server is read-only"),
+    (None, r"session is read-only|target attribute|hot standby", "server is read-only"),
 )
 
 

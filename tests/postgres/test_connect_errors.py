@@ -122,11 +122,19 @@ async def test_connect_error_names_invalid_ca_file(driver: str, content: str, tm
     assert error.reason == "sslrootcert is missing or invalid"
 
 
-async def test_connect_error_hides_unknown_text(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("s3cret", "failed (OSError)"),
+        ('connection to server at "resolver.recovery.unreachable" failed: Connection refused', "connection refused"),
+        ("channel binding required, but server does not support it", "server does not support channel binding"),
+    ],
+)
+async def test_connect_error_hides_text(driver: str, text: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(**_: object) -> None:
-        raise OSError("s3cret")
+        raise OSError(text)
 
     connector = Connector(parse_database_url(f"postgresql+{driver}://a/x"), connect_timeout=TIMEOUT_SECONDS)
     monkeypatch.setattr(connector.driver, "connect", fail)
-    with pytest.raises(ConnectError, match=re.escape("a:5432: failed (OSError)")):
+    with pytest.raises(ConnectError, match=re.escape(f"a:5432: {reason}")):
         await connector.connect()
