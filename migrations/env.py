@@ -17,12 +17,13 @@ from sqlalchemy.pool import NullPool
 from adapters.database_url import parse_database_url
 from adapters.postgres.connector import Connector
 from adapters.postgres.models import Base
+from adapters.postgres.schema.state import SERVER, server_support
 from adapters.settings import database_url
 from migrations.lint.linter import require_safe
 from migrations.operations.autogenerate import PLUGIN, process_revision_directives
 from migrations.operations.checkpoints import delete_checkpoints
 from migrations.runner.advisory_lock import migration_lock
-from migrations.runner.lock_retry import LockRetryPolicy
+from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from migrations.runner.phases import Phase, encode_applied
 from migrations.runner.plan import MigrationPlan, apply_plan
 
@@ -37,10 +38,21 @@ release = attributes.get("release") or version("hexapost")
 
 def run(connection: Connection) -> None:
     """Run the migrations on a connection, with the migration lock if the command can change the schema."""
+    require_supported_server(connection)
     lock = migration_lock(connection.engine, report, max_wait=policy.max_wait)
     with lock if is_upgrade_command() else nullcontext(lambda: None) as require_lock:
         plan = configure(require_lock, connection=connection, compare_type=True, compare_server_default=True)
         apply_plan(context, connection, plan, policy, require_safe if attributes.get("lint") else None)
+
+
+def require_supported_server(connection: Connection) -> None:
+    """Raise MigrationError for an old server or another encoding than UTF8. Report an untested version."""
+    with nullcontext() if connection.in_transaction() else connection.begin():
+        is_supported, warning = server_support(*connection.execute(SERVER).one())
+    if not is_supported:
+        raise MigrationError(warning)
+    if warning:
+        report(warning)
 
 
 def is_upgrade_command() -> bool:

@@ -1,16 +1,23 @@
 """Tests for the schema state, the readiness that follows from it, and pending revisions."""
 
+import asyncio
+import re
+
 import pytest
 from sqlalchemy import URL
 
 from adapters.postgres.pool import Database, DatabaseOptions
+from adapters.postgres.schema import state
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
-from adapters.postgres.schema.state import SchemaState, schema_state
+from adapters.postgres.schema.state import SchemaState, schema_state, server_support, upgrade
+from adapters.testing.template_databases import Databases, connected, with_driver
 from application.ports import StorageUnavailableError
+from migrations.runner.lock_retry import MigrationError
 from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
 from tests.support.database_fixture import DatabaseFixture, opened
 from tests.support.polling import wait_until
+from tests.support.schema_dump import schema
 
 LATER = "INSERT INTO alembic_version VALUES ('f00dfeedbeef')"
 UNKNOWN = "UPDATE alembic_version SET version_num = 'f00d'"
@@ -20,7 +27,7 @@ NEWER = (True, "newer than this release")
 
 
 @pytest.mark.parametrize(
-    ("change", "state", "migrations"),
+    ("change", "expected", "migrations"),
     [
         ("SELECT 1", SchemaState.CURRENT, (True, "current")),
         ("DELETE FROM alembic_version", SchemaState.BEHIND, OUTDATED),
@@ -37,11 +44,11 @@ NEWER = (True, "newer than this release")
     ids=["current", "no revision", "unknown revision", "later revision", "unrelated", "no record", "incompatible"],
 )
 async def test_schema_state_and_readiness_follow_the_applied_revisions(
-    database: RevisedDatabase, driver: str, change: str, state: SchemaState, migrations: tuple[bool, str]
+    database: RevisedDatabase, driver: str, change: str, expected: SchemaState, migrations: tuple[bool, str]
 ) -> None:
     database.execute(change)
     async with opened(database.url, driver) as store:
-        assert await schema_state(store.database) is state
+        assert await schema_state(store.database) is expected
         assert await readiness(store.database) == {"database": (True, "reachable (primary)"), "migrations": migrations}
 
 
@@ -53,6 +60,51 @@ async def test_readiness_without_server_is_unreachable(driver: str) -> None:
     reason = "unreachable: socket does not exist"
     assert await readiness(database) == {"database": (False, reason), "migrations": (False, "unknown")}
     await database.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "encoding", "status"),
+    [
+        (14_0020, "UTF8", (False, "PostgreSQL 14 is not supported; use version 15 to 18")),
+        (15_0000, "UTF8", (True, "")),
+        (18_0099, "UTF8", (True, "")),
+        (19_0000, "UTF8", (True, "PostgreSQL 19 is newer than the tested versions 15 to 18")),
+        (
+            19_0000,
+            "LATIN1",
+            (False, "the database has the encoding LATIN1; create a database with the encoding UTF8"),
+        ),
+    ],
+)
+def test_server_support_follows_version_and_encoding(version: int, encoding: str, status: tuple[bool, str]) -> None:
+    assert server_support(version, encoding) == status
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "SQL_ASCII"])
+async def test_database_with_another_encoding_is_refused(databases: Databases, driver: str, encoding: str) -> None:
+    empty = databases.empty()
+    databases.drop(empty)
+    with connected(databases.url) as admin:
+        options = f"ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        admin.execute(f'CREATE DATABASE "{empty.database}" {options}'.encode())
+    url = with_driver(empty, driver)
+    message = f"the database has the encoding {encoding}; create a database with the encoding UTF8"
+    with pytest.raises(MigrationError, match=f"^{message}$"):
+        await asyncio.to_thread(upgrade, url, print)
+    database = Database(url, DatabaseOptions())
+    assert await readiness(database) == {"database": (False, message), "migrations": (False, "unknown")}
+    await database.close()
+    assert schema(url) == []
+    databases.drop(url)
+
+
+async def test_newer_server_is_used_with_a_warning(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "SUPPORTED_VERSIONS", range(9, 11))
+    await asyncio.to_thread(database.upgrade)
+    (line,) = database.reported
+    assert re.fullmatch(r"PostgreSQL \d+ is newer than the tested versions 9 to 10", line)
+    async with opened(database.url, "asyncpg") as store:
+        assert (await readiness(store.database))["database"] == (True, f"reachable (primary); {line}")
 
 
 async def test_pending_revisions_list_their_phases_and_locks(

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from adapters.postgres.models import Base
 from adapters.postgres.pool import Database
-from adapters.postgres.schema.state import SchemaState, SchemaUnreadableError, fetch, schema_state
+from adapters.postgres.schema.state import SchemaState, SchemaUnreadableError, fetch, schema_state, server_support
 from application.ports import StorageBusyError, StorageTimeoutError, TransientStorageError
 
 SCHEMA_AHEAD = (True, "newer than this release")
@@ -23,7 +23,8 @@ _SCHEMA = {
     ),
 }
 _STATUS = text("""
-    SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+    SELECT CAST(current_setting('server_version_num') AS integer), getdatabaseencoding(),
+        pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
         CASE WHEN pg_last_wal_receive_lsn() IS DISTINCT FROM pg_last_wal_replay_lsn()
             THEN CAST(extract(epoch FROM now() - pg_last_xact_replay_timestamp()) AS integer) END,
         current_schema(),
@@ -64,8 +65,13 @@ async def readiness(database: Database) -> Mapping[str, tuple[bool, str]]:
 
 
 async def _server_status(database: Database) -> Mapping[str, tuple[bool, str]]:
-    """Return the role of the server, the lag of a standby, and missing privileges."""
-    ((is_standby, is_read_only, lag, schema, missing),) = await fetch(database, _STATUS, {"tables": _TABLES})
+    """Return the support and the role of the server, the lag of a standby, and missing privileges."""
+    ((version_number, encoding, is_standby, is_read_only, lag, schema, missing),) = await fetch(
+        database, _STATUS, {"tables": _TABLES}
+    )
+    is_supported, warning = server_support(version_number, encoding)
+    if not is_supported:
+        return {"database": (False, warning)}
     if is_standby:
         return {"database": _STANDBY, "replication": (True, f"{lag or 0} s behind")}
     if is_read_only:
@@ -74,7 +80,7 @@ async def _server_status(database: Database) -> Mapping[str, tuple[bool, str]]:
         return {"database": (False, "missing privilege: USAGE on the schema, or no schema")}
     if missing:
         return {"database": (False, f"missing privileges: {'; '.join(missing)}"[:MAX_DETAIL_LENGTH])}
-    return {"database": (True, "reachable (primary)")}
+    return {"database": (True, f"reachable (primary){warning and f'; {warning}'}")}
 
 
 class ReadinessMonitor:

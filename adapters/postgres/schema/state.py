@@ -26,6 +26,9 @@ from migrations.runner.alembic_config import alembic_config, error_location
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase, decode_applied, expand_heads, version_key, with_ancestors
 
+SERVER = select(literal_column("current_setting('server_version_num')::integer"), func.getdatabaseencoding())
+"""Reads the arguments of `server_support`."""
+SUPPORTED_VERSIONS = range(15, 19)
 _APPLIED = select(column("version_num", Text)).select_from(table("alembic_version"))
 _RECORD = select(func.obj_description(literal_column("'alembic_version'::regclass"), literal_column("'pg_class'")))
 _UNDEFINED_TABLE = "42P01"
@@ -99,6 +102,18 @@ async def applied_revisions(database: Database) -> frozenset[str]:
     Raises a TransientStorageError if the database is unavailable.
     """
     return frozenset(await _query(database, _APPLIED))
+
+
+def server_support(version_number: int, encoding: str) -> tuple[bool, str]:
+    """Return True if the release supports a server and its database, and the error or the warning."""
+    major, supported = version_number // 10_000, f"{SUPPORTED_VERSIONS[0]} to {SUPPORTED_VERSIONS[-1]}"
+    if major < SUPPORTED_VERSIONS[0]:
+        return False, f"PostgreSQL {major} is not supported; use version {supported}"
+    if encoding != "UTF8":
+        return False, f"the database has the encoding {encoding}; create a database with the encoding UTF8"
+    if major > SUPPORTED_VERSIONS[-1]:
+        return True, f"PostgreSQL {major} is newer than the tested versions {supported}"
+    return True, ""
 
 
 async def schema_state(database: Database) -> SchemaState:
