@@ -1,8 +1,14 @@
 """The commands of a deployment: `check`, `migrate`, `purge`, `with-database` and `openapi`."""
 
 import asyncio
+import os
+import select
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, BadParameter, Option
@@ -12,6 +18,32 @@ from adapters.cli.console import print_error, print_status
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
+
+STDERR = 2
+
+
+@contextmanager
+def immediate_exit(command: str) -> Iterator[None]:
+    """End the process at the first SIGINT or SIGTERM during the block, with one line.
+
+    A normal exit closes the connections, and waits for a silent server. PostgreSQL rolls back when a connection ends.
+    """
+
+    def end_process(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+        with suppress(OSError):
+            if select.select([], [STDERR], [], 0)[1]:  # a full pipe would block
+                os.write(STDERR, f"hexapost: {command} was stopped by {signal.Signals(number).name}\n".encode())
+        os._exit(128 + number)
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in previous.items():
+        if handler != signal.SIG_IGN:  # nohup
+            signal.signal(number, end_process)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def check(*, embedded: Embedded = False) -> int:
@@ -55,7 +87,8 @@ def apply_migrations(url: "URL", phase: str = "expand", *, allow_unsafe: bool = 
     from adapters.postgres.schema.state import upgrade
     from migrations.runner.phases import Phase
 
-    upgrade(url, print_status, Phase(phase), allow_unsafe=allow_unsafe)
+    with immediate_exit("migrate"):
+        upgrade(url, print_status, Phase(phase), allow_unsafe=allow_unsafe)
     print_status("schema is up to date")
 
 
@@ -67,7 +100,7 @@ def purge(*, embedded: Embedded = False) -> None:
         async with open_service(settings, url) as container:
             return await container.retention().purge()
 
-    with selected_database(embedded=embedded) as (settings, url):
+    with selected_database(embedded=embedded) as (settings, url), immediate_exit("purge"):
         purged = asyncio.run(delete_expired())
     print_status(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
 

@@ -15,6 +15,7 @@ from sqlalchemy import URL
 from adapters.cli.main import main
 from adapters.testing.template_databases import Databases
 from tests.cli.support import queried, rendered
+from tests.migrations.revision_fixtures import Revisions
 
 
 @dataclass(frozen=True)
@@ -125,3 +126,11 @@ class Keys:
 @pytest.fixture
 def keys(hexapost: Hexapost, database: URL) -> Keys:
     return Keys(hexapost, database)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Revisions:
+    """A directory for the revisions of the test."""
+    directory = tmp_path / "versions"
+    directory.mkdir()
+    return Revisions(directory)

@@ -19,6 +19,11 @@ class FreezingProxy:
         self._writers: list[asyncio.StreamWriter] = []
         self._serving: set[asyncio.Task[None] | None] = set()
 
+    @property
+    def connections(self) -> int:
+        """The number of connections of clients."""
+        return len(self._serving)
+
     def freeze(self) -> None:
         """Stop forwarding on all connections."""
         self._flows.clear()
