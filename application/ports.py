@@ -31,6 +31,9 @@ class TransientStorageError(Exception):
 class StorageUnavailableError(TransientStorageError):
     """The storage is unreachable, or the connection was lost."""
 
+    lost_connection: object = None
+    """The lost connection, None if no connection was open."""
+
 
 class CommitResultUnknownError(StorageUnavailableError):
     """The connection was lost during a commit. The writes may or may not be stored."""
@@ -235,6 +238,12 @@ class UnitOfWork:
     idempotency: IdempotencyRepository
     lost_commits: int = 0
     """The number of earlier attempts of the same use case whose commit result is unknown. Each may be stored."""
+
+    async def end_connections(self, lost: Sequence[object]) -> None:
+        """End the `lost_connection`s of earlier attempts, so that their statements have no effect if they arrive late.
+
+        Raises StorageUnavailableError if a connection does not end in time. The default does nothing.
+        """
 
 
 class Storage(ABC):

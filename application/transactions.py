@@ -90,14 +90,20 @@ def _with_retries(use_case: UseCase[S, P, T], *, is_readonly: bool) -> Method[S,
     async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.monotonic()
         attempt = lost_commits = 0
+        lost_connections: list[object] = []
         while True:
             attempt += 1
             try:
                 async with self.storage.readonly() if is_readonly else self.storage.transaction() as work:
                     work.lost_commits = lost_commits
+                    if lost_connections:
+                        await work.end_connections(lost_connections)
+                        lost_connections.clear()
                     return await use_case(self, work, *args, **kwargs)
             except TransientStorageError as failure:
                 lost_commits += isinstance(failure, CommitResultUnknownError)
+                if not is_readonly and isinstance(failure, StorageUnavailableError) and failure.lost_connection:
+                    lost_connections.append(failure.lost_connection)
                 pause = self.retry.backoff(attempt)
                 if isinstance(failure, _NOT_RETRIED) or time.monotonic() + pause - started > self.retry.max_elapsed:
                     if lost_commits and not isinstance(failure, StorageUnavailableError):

@@ -93,6 +93,11 @@ class Driver(ABC):
         """Execute a command without parameters and rows."""
         await connection.execute(command)
 
+    @staticmethod
+    @abstractmethod
+    def backend_pid(connection: Any) -> int:
+        """Return the process ID of the backend of an open connection."""
+
     @abstractmethod
     def is_idle(self, connection: Any) -> bool:
         """Return True if the connection is open, and neither in a transaction nor executing a statement."""
@@ -146,6 +151,11 @@ class AsyncpgDriver(Driver):
         rows: Sequence[Row] = await connection.fetch(query.sql, *[parameters[name] for name in query.parameter_names])
         return rows
 
+    @staticmethod
+    @override
+    def backend_pid(connection: asyncpg.Connection) -> int:
+        return int(connection.get_server_pid())
+
     @override
     def is_idle(self, connection: asyncpg.Connection) -> bool:
         return not connection.is_closed() and not connection.is_in_transaction()
@@ -192,6 +202,11 @@ class PsycopgDriver(Driver):
         cursor = await connection.execute(self.compile(statement).sql, parameters)
         rows: Sequence[Row] = await cursor.fetchall()
         return rows
+
+    @staticmethod
+    @override
+    def backend_pid(connection: psycopg.AsyncConnection[Any]) -> int:
+        return connection.info.backend_pid
 
     @override
     def is_idle(self, connection: psycopg.AsyncConnection[Any]) -> bool:

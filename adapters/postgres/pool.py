@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from time import monotonic
 from typing import Any, LiteralString, NamedTuple, cast
 from weakref import WeakSet
@@ -37,6 +38,13 @@ LIFETIME_JITTER = (0.8, 1.0)
 
 NO_SQLSTATE = "none"
 """The value for an error without SQLSTATE: the connection was lost, or could not be opened."""
+
+
+class Backend(NamedTuple):
+    """The server process of a connection, and the time when the connection was opened, of a monotonic clock."""
+
+    pid: int
+    opened_at: float
 
 
 class PoolUsage(NamedTuple):
@@ -80,6 +88,8 @@ class ConnectionAge:
     """The age of an open connection, in seconds of a monotonic clock. The `info` of the connection contains it."""
 
     driver_connection: Any
+    backend_pid: int
+    opened_at: float
     ends_at: float
     max_idle: float
     idle_since: float | None = None
@@ -186,14 +196,26 @@ class Database:
         if age is None:  # it was just opened
             factor = random.uniform(*LIFETIME_JITTER)  # noqa: S311 - not used for security
             lifetime, max_idle = factor * self.options.max_lifetime, factor * self.options.max_idle
+            now = self._clock()
             age = ConnectionAge(
                 driver_connection=connection.driver_connection,
-                ends_at=self._clock() + (lifetime or math.inf),
+                backend_pid=self.driver.backend_pid(connection.driver_connection),
+                opened_at=now,
+                ends_at=now + (lifetime or math.inf),
                 max_idle=max_idle or math.inf,
             )
             connection.info["age"] = age
             self._ages.add(age)
         return age
+
+    def backend_of(self, connection: PoolProxiedConnection) -> Backend:
+        """Return the backend of a connection from the pool."""
+        age = self._age_of(connection)
+        return Backend(age.backend_pid, age.opened_at)
+
+    def age_of(self, backend: Backend) -> timedelta:
+        """Return the time since the connection to a backend was opened."""
+        return timedelta(seconds=self._clock() - backend.opened_at)
 
     def close_expired(self) -> None:
         """Close the connections that are not in use and have expired. `connect` replaces them."""

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, LiteralString, NamedTuple
 
-from sqlalchemy import ClauseElement, PoolProxiedConnection
+from sqlalchemy import ClauseElement, Integer, Interval, PoolProxiedConnection, bindparam, text
 
 from adapters.postgres.drivers import Row
 from adapters.postgres.event_loop_fairness import SMALL_PAGE_ROWS
-from adapters.postgres.pool import Database
+from adapters.postgres.pool import Backend, Database
 from adapters.postgres.sqlstate import (
     INTEGRITY_CONSTRAINT_VIOLATION,
     NO_CONSTRAINTS,
@@ -31,6 +31,15 @@ from application.ports import (
     StorageTimeoutError,
     StorageUnavailableError,
 )
+
+TERMINATION_TIMEOUT_MS = 1000
+"""The time limit for the end of the backend of a lost connection."""
+
+# A later backend can have the same process ID. The minute is a tolerance for clocks that run at different speeds.
+_TERMINATE = text(
+    f"SELECT pg_terminate_backend(pid, {TERMINATION_TIMEOUT_MS}) FROM pg_stat_activity WHERE pid = :pid"  # noqa: S608
+    " AND usename = current_user AND backend_start < clock_timestamp() - :age + interval '1 minute'"
+).bindparams(bindparam("pid", type_=Integer), bindparam("age", type_=Interval))
 
 
 async def raise_concurrent_update() -> None:
@@ -94,6 +103,18 @@ class PgSession:
         """Defer a statement that writes. `on_no_row` is called if it writes no row, and may raise."""
         self._require_writable()
         self._writes.append(Write(statement, parameters, on_no_row))
+
+    async def end_backends(self, backends: Sequence[Backend]) -> None:
+        """Terminate the backends of lost connections, because they may still receive statements and hold locks.
+
+        A connection pooler hides the process IDs. With it, all writes are in transactions: an insert waits for an
+        earlier attempt to insert the same row.
+        """
+        if self._database.options.prepared_statements:
+            for backend in backends:
+                parameters = {"pid": backend.pid, "age": self._database.age_of(backend)}
+                if any(not has_ended for (has_ended,) in await self.fetch(_TERMINATE, parameters)):
+                    raise StorageUnavailableError
 
     async def end(self, *, commit: bool) -> None:
         """Commit after the deferred writes or roll back, and release the connection.
@@ -170,7 +191,9 @@ class PgSession:
             if self._timed_out and (is_unavailable or port_error is None):
                 raise StorageTimeoutError from error
             if is_unavailable and is_commit and state not in SERVER_REJECTIONS:
-                raise CommitResultUnknownError from error
+                port_error = CommitResultUnknownError()
+            if isinstance(port_error, StorageUnavailableError):
+                port_error.lost_connection = self._database.backend_of(connection)
             if port_error is not None:
                 raise port_error from error
 

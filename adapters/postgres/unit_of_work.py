@@ -1,10 +1,11 @@
 """Units of work in PostgreSQL."""
 
+from collections.abc import Sequence
 from typing import Self
 
 from typing_extensions import override
 
-from adapters.postgres.pool import Database
+from adapters.postgres.pool import Backend, Database
 from adapters.postgres.repositories import api_keys, idempotency, users
 from adapters.postgres.repositories.api_keys import SqlAlchemyApiKeyRepository
 from adapters.postgres.repositories.idempotency import SqlAlchemyIdempotencyRepository
@@ -42,6 +43,10 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             idempotency=SqlAlchemyIdempotencyRepository(session),
         )
         self._session = session
+
+    @override
+    async def end_connections(self, lost: Sequence[object]) -> None:
+        await self._session.end_backends([backend for backend in lost if isinstance(backend, Backend)])
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
-"""A TCP proxy to PostgreSQL that can freeze: it accepts connections and forwards no data."""
+"""A TCP proxy to PostgreSQL that can freeze: it accepts connections and forwards no data, or forwards it late."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import URL
@@ -17,6 +17,9 @@ class FreezingProxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._writers: list[asyncio.StreamWriter] = []
+        self._clients: list[asyncio.StreamWriter] = []
+        self.held = 0
+        """The number of connections with data that is not forwarded yet."""
         self._serving: set[asyncio.Task[None] | None] = set()
 
     @property
@@ -32,6 +35,15 @@ class FreezingProxy:
         """Abort the frozen connections, and forward new ones."""
         self.close()
         self._flows.set()
+
+    def reset_clients(self) -> Callable[[], None]:
+        """Abort the frozen connections towards the clients, and forward new ones. The result sends the late data."""
+        flows, self._flows = self._flows, asyncio.Event()
+        self._flows.set()
+        for client in self._clients:
+            client.transport.abort()
+        self._clients.clear()
+        return flows.set
 
     def close(self) -> None:
         """Abort all connections."""
@@ -52,24 +64,28 @@ class FreezingProxy:
         task = asyncio.current_task()
         self._serving.add(task)
         self._writers.append(writer)
+        self._clients.append(writer)
+        flows = self._flows
         try:
-            await self._flows.wait()
+            await flows.wait()
             inner, outer = await open_server(self._url)
             self._writers.append(outer)
-            await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
+            await asyncio.gather(self._pass(reader, outer, flows), self._pass(inner, writer, flows))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
             self._serving.discard(task)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
         try:
             while data := await reader.read(65_536):
-                await self._flows.wait()
+                self.held += 1
+                await flows.wait()
+                self.held -= 1
                 writer.write(data)
+            if not writer.is_closing():
+                writer.write_eof()  # after the data, which `abort` could discard
         except OSError:
-            pass
-        finally:
             writer.transport.abort()
 
 
