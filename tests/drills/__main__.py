@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from adapters.embedded import EmbeddedPostgresError
 from adapters.testing.template_databases import Databases
 from tests.drills.registry import DRILLS
 from tests.drills.reporting import report
-from tests.drills.reporting.charts import latency_over_time
+from tests.drills.reporting.charts import latency_charts
 from tests.drills.reporting.console import Console
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioError, ScenarioSize, Verification
 from tests.drills.schema_changes.previous_release import last_tag
@@ -56,7 +57,7 @@ def _run_drill(
     drill: Scenario, driver: str, databases: Databases, options: argparse.Namespace, screen: Console
 ) -> report.ScenarioRun:
     """Run the drill. A drill that ends with an error has failed, and the next one runs."""
-    database = databases.clone()
+    start, database = time.monotonic(), databases.clone()
     run = report.ScenarioRun(drill=drill, driver=driver, seed=options.seed, checks=[])
     try:
         with tempfile.TemporaryDirectory(prefix="hexapost-drill-") as directory:
@@ -72,8 +73,8 @@ def _run_drill(
             )
             try:
                 result = drill.run(stage)
-                chart = latency_over_time(result, title=f"{run}: latency over time") if result.attempts else ""
-                run = replace(run, checks=result.checks, chart=chart)
+                charts = latency_charts(result, title=str(run)) if result.attempts else ""
+                run = replace(run, checks=result.checks, charts=charts)
             except (ScenarioError, AssertionError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 run = replace(run, checks=[Verification("the drill runs to its end", "no", reason)])
@@ -81,9 +82,10 @@ def _run_drill(
                 options.output.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(output, options.output / f"{drill.name}-{driver}.log")
     finally:
-        screen.say(f"{run} has ended")
+        seconds = time.monotonic() - start
+        screen.say(f"{run} has ended after {seconds:.0f} s")
         databases.drop(database)
-    return run
+    return replace(run, seconds=seconds)
 
 
 def _size(drill: Scenario, options: argparse.Namespace) -> ScenarioSize:

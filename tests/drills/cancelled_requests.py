@@ -78,7 +78,7 @@ def _hung_up(attempts: Sequence[Attempt], stored: Rows) -> Verification:
     gone = [one for one in attempts if one.outcome == CANCELLED]
     done = sum(one.operation in stored for one in only_writes(gone))
     figure = f"{len(gone):,} of {len(attempts):,}, within {HANG_UP_SECONDS * 1000:g} ms; {done:,} of them are stored"
-    return verify("clients disconnect during their requests", figure, done > 0)
+    return verify("clients disconnect during their requests", figure, done > 0, is_key=True)
 
 
 def _await(condition: Callable[[], bool]) -> None:
@@ -94,7 +94,7 @@ def _check_sessions_idle(stage: ScenarioContext) -> Verification:
     wrong = [f"a session is {state}" for state in states if state != "idle"]
     if len(states) > SESSIONS_AT_MOST:
         wrong.append(f"{len(states)} sessions instead of {SESSIONS_AT_MOST}")
-    return verify("all sessions become idle", f"{len(states)} sessions", wrong)
+    return verify("all sessions become idle", f"{len(states)} sessions", wrong, is_key=True)
 
 
 def _waiting(stage: ScenarioContext, expected: int) -> int:

@@ -105,7 +105,7 @@ def _outages(faults: FaultTimeline, size: ScenarioSize, attempts: Sequence[Attem
     wrong = faults.fault_errors(attempts, size.times)
     if longest < MAX_DOWNTIME_SHARE * size.seconds:
         wrong.append(f"the longest valid outage takes {longest:.1f} s")
-    return verify(f"outages of up to {size.seconds:g} s occur", figure, wrong)
+    return verify(f"outages of up to {size.seconds:g} s occur", figure, wrong, is_key=True)
 
 
 def _slowest(attempts: Sequence[Attempt], faults: FaultTimeline, bound: float) -> Verification:

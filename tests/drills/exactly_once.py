@@ -72,7 +72,9 @@ def _faults(where: str, proxy: Proxy, meant: Sequence[str], requests: int) -> Ve
     cuts = sum(proxy.cuts.values())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(proxy.cuts.items()))
     is_such = all(proxy.cuts[kind] for kind in meant) if requests >= ENOUGH else bool(cuts)
-    return verify(f"connections to {where} are cut", f"{cuts / requests:.1%} of requests: {kinds}", is_such)
+    return verify(
+        f"connections to {where} are cut", f"{cuts / requests:.1%} of requests: {kinds}", is_such, is_key=True
+    )
 
 
 def _replays(job: LoadJob, ledger: Reconciliation) -> Verification:

@@ -64,7 +64,7 @@ def _bounded(attempts: Sequence[Attempt], cost: float) -> Verification:
     slowest = max(one.done - one.due for one in attempts)
     figure = f"the slowest of {len(attempts):,} took {slowest:.2f} s"
     reasons = [f"{len(slow):,} took longer", *map(describe, slow)] if slow else []
-    return verify(f"a frozen database delays a request by at most {cost:g} s", figure, reasons)
+    return verify(f"a frozen database delays a request by at most {cost:g} s", figure, reasons, is_key=True)
 
 
 def _met(attempts: Sequence[Attempt], faults: FaultTimeline) -> Verification:
@@ -74,7 +74,7 @@ def _met(attempts: Sequence[Attempt], faults: FaultTimeline) -> Verification:
         for window in faults.windows
     ]
     figure = f"{' and '.join(f'{count:,}' for count in kept_off)} requests are not acknowledged"
-    return verify("requests meet the frozen database", figure, min(kept_off, default=0) > 0)
+    return verify("requests meet the frozen database", figure, min(kept_off, default=0) > 0, is_key=True)
 
 
 def _back(attempts: Sequence[Attempt], faults: FaultTimeline, back: float = BACK) -> Verification:

@@ -52,7 +52,7 @@ def run(stage: ScenarioContext, planted: Sequence[SampleRevision] = SAFE_REVISIO
     claim = f"the previous release serves while {ups} revisions go up and down"
     figure = f"{release.name}, at schema {', '.join(revisions(stage.database))}, {filled.posts:,} posts"
     checks = [
-        verify(claim, figure, ups > 0 and 2 * ups == len(moves)),
+        verify(claim, figure, ups > 0 and 2 * ups == len(moves), is_key=True),
         is_warm,
         *load_checks(attempts, moves, stage.size),
         *schema_checks(before, after, moves),

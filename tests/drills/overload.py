@@ -107,7 +107,7 @@ def _rate(over: Sequence[Attempt], most: float) -> Verification:
     rate = len(dues) / (dues[-1] - dues[0])
     figure = f"{rate:,.0f} per second, with a capacity of {most:,.0f}"
     enough = rate > (0.9 - 4 / sqrt(len(dues))) * TIMES * most  # 4 standard deviations of few arrivals
-    return verify(f"the load is {TIMES:g} times the capacity", figure, enough)
+    return verify(f"the load is {TIMES:g} times the capacity", figure, enough, is_key=True)
 
 
 def _shed(refused: Sequence[Attempt], over: Sequence[Attempt]) -> Verification:
@@ -127,7 +127,7 @@ def _speed(over: Sequence[Attempt], most: float, least: float) -> Verification:
     speed = sum(one.done <= ended for one in done) / (ended - begun)
     figure = f"{speed:,.0f} of {most:,.0f} per second ({speed / most:.0%}), p99 {latency(done, 99.0):,.0f} ms"
     share = f"{least:.0%} of its capacity or more" if least else "some requests"
-    return verify(f"the service acknowledges {share}", figure, bool(done) and speed >= least * most)
+    return verify(f"the service acknowledges {share}", figure, bool(done) and speed >= least * most, is_key=True)
 
 
 def _recovered(
@@ -160,7 +160,7 @@ def _recovered(
     seconds = (max(unusual) + 1) * SLICE if unusual else 0.0
     wrong += [f"recovery takes {seconds:.1f} s"] if seconds > within else []
     figure = f"after {seconds:.1f} s, with a usual latency of up to {usual:.0f} ms"
-    return verify(f"the service works as before within {within:g} s", figure, wrong)
+    return verify(f"the service works as before within {within:g} s", figure, wrong, is_key=True)
 
 
 OVERLOAD = Scenario(

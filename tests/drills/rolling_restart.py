@@ -51,7 +51,7 @@ def _roll(service: ServiceUnderTest) -> None:
 
 def _replaced(faults: FaultTimeline, attempts: Sequence[Attempt], times: int) -> Verification:
     figure = f"{len(faults.windows)} times, in up to {faults.longest:.1f} s"
-    return verify("every worker is replaced", figure, faults.fault_errors(attempts, times))
+    return verify("every worker is replaced", figure, faults.fault_errors(attempts, times), is_key=True)
 
 
 ROLLING_RESTART = Scenario(

@@ -59,23 +59,24 @@ class ScenarioContext:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A claim, the measured figure, and the reason if the claim failed."""
+    """A claim, the measured figure, and the reason if the claim failed. The report begins with its key figures."""
 
     claim: str
     figure: str
     reason: str = ""
+    is_key: bool = False
 
     @property
     def passed(self) -> bool:
         return not self.reason
 
 
-def verify(claim: str, figure: str, reasons: Sequence[str] | bool) -> Verification:
+def verify(claim: str, figure: str, reasons: Sequence[str] | bool, *, is_key: bool = False) -> Verification:
     """Return the check of a claim. It passes if `reasons` is True or empty."""
     if isinstance(reasons, bool):
-        return Verification(claim, figure, "" if reasons else figure)
+        return Verification(claim, figure, "" if reasons else figure, is_key)
     more = [f"and {len(reasons) - 3} more"] if len(reasons) > 3 else []
-    return Verification(claim, figure, "; ".join([*reasons[:3], *more]))
+    return Verification(claim, figure, "; ".join([*reasons[:3], *more]), is_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,9 @@ def _kills(attempts: Sequence[Attempt], kills: Sequence[float], faults: FaultTim
     unknown = [one for one in attempts if one.outcome == UNKNOWN]
     met = sum(any(one.sent < kill <= one.done for one in unknown) for kill in kills)
     figure = f"{len(kills)} kills, {met} during requests, down for up to {faults.longest:.1f} s"
-    return verify("kill -9 of the service interrupts requests", figure, len(kills) == times and 2 * met >= times)
+    return verify(
+        "kill -9 of the service interrupts requests", figure, len(kills) == times and 2 * met >= times, is_key=True
+    )
 
 
 SERVICE_KILLED = Scenario(

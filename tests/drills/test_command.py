@@ -1,5 +1,6 @@
 """Tests for `python -m tests.drills`."""
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.drills.scenario import (
 
 Plant = Callable[[Callable[[ScenarioContext], ScenarioResult]], None]
 GOOD = Verification("it holds", "0 <lost>")
+KEY = Verification("it counts", "5 writes", is_key=True)
 BAD = Verification("it does not", "1 lost", "row 7 is lost")
 
 
@@ -70,13 +72,18 @@ def test_drill_command_reports_an_error_as_a_failed_claim(plant: Plant, tmp_path
 def test_drill_report_is_a_self_contained_page(plant: Plant, tmp_path: Path) -> None:
     attempts = [attempt(100 + number / 10, 0.001 * (number % 7 + 1)) for number in range(100)]
     failed = [attempt(102, outcome=REFUSED), attempt(102.5, outcome=UNKNOWN), attempt(103, outcome=CANCELLED)]
-    plant(lambda _: ScenarioResult([GOOD, BAD], [*attempts, *failed], [FaultWindow("<cut>", 102.0, 112.0)] * 2))
+    plant(lambda _: ScenarioResult([GOOD, KEY, BAD], [*attempts, *failed], [FaultWindow("<cut>", 102.0, 112.0)] * 2))
     assert command.main(["all", "--output", str(tmp_path)]) == 1
     page = (tmp_path / "index.html").read_text()
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 4
+    guarantees, _, details = page.partition("<section")
     for words in ("not answered with 2xx: 2", ">12 s<", "&lt;cut&gt; (2 times)", "0 &lt;lost&gt;", "row 7 is lost"):
-        assert words in page
-    assert not [word for word in ("href=", "src=", "url(", "@import") if word in page]
+        assert words in details
+    for words in ("without a fault: ", "during a fault: ", "<details open>"):
+        assert words in details
+    assert all(words in guarantees for words in ("&lt;It&gt;.", "it counts: 5 writes", "it does not: 1 lost"))
+    assert "it holds" not in guarantees
+    assert not re.findall(r'href="[^#]|src=|url\(|@import', page)
     for picture in page.split("<svg")[1:]:
         ET.fromstring("<svg" + picture.partition("</svg>")[0] + "</svg>")  # noqa: S314 - our own
 

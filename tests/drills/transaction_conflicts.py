@@ -110,7 +110,7 @@ def _conflicts(deadlocks: int, injected_deadlocks: int, failures: int, injected_
         f"{failures:,} real serialization failures and {injected_failures:,} injected"
     )
     is_each_met = min(deadlocks, injected_deadlocks, failures, injected_failures) > 0
-    return verify("conflicts of each kind occur", figure, is_each_met)
+    return verify("conflicts of each kind occur", figure, is_each_met, is_key=True)
 
 
 def _versions(attempts: Sequence[Attempt], stage: ScenarioContext, seeds: SeedData) -> Verification:
@@ -125,7 +125,7 @@ def _versions(attempts: Sequence[Attempt], stage: ScenarioContext, seeds: SeedDa
         for id_ in _contended(seeds)
         if versions[id_] != 1 + changes[id_]
     ]
-    return verify("no update is lost", f"{changes.total():,} updates of {CONTENDED} users", wrong)
+    return verify("no update is lost", f"{changes.total():,} updates of {CONTENDED} users", wrong, is_key=True)
 
 
 CONFLICTS = Scenario(

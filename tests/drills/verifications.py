@@ -53,8 +53,8 @@ def stored(ledger: Reconciliation, *, known: Sequence[str]) -> list[Verification
     misnamed, strangers = ledger.wrong_ids(), ledger.unexpected_rows(known)
     of_all = f"{len(lost)} of {len(ledger.acknowledged):,} lost"
     return [
-        verify("no acknowledged write is lost", of_all, lost if ledger.acknowledged else [NOTHING]),
-        verify("no write is stored twice", f"{len(duplicates)} duplicates", duplicates),
+        verify("no acknowledged write is lost", of_all, lost if ledger.acknowledged else [NOTHING], is_key=True),
+        verify("no write is stored twice", f"{len(duplicates)} duplicates", duplicates, is_key=True),
         verify("each response has the id of the stored row", f"{len(misnamed)} wrong ids", misnamed),
         verify("no other row is stored", f"{len(strangers)} other rows", strangers),
     ]
@@ -62,7 +62,7 @@ def stored(ledger: Reconciliation, *, known: Sequence[str]) -> list[Verification
 
 def acknowledged(ledger: Reconciliation, *, retries: int) -> Verification:
     figure = f"{len(ledger.acknowledged):,} of {len(ledger.last):,}, with {retries:,} retries"
-    return verify("every request is acknowledged in the end", figure, ledger.unacknowledged())
+    return verify("every request is acknowledged in the end", figure, ledger.unacknowledged(), is_key=True)
 
 
 def succeeded(attempts: Sequence[Attempt]) -> Verification:
@@ -72,14 +72,14 @@ def succeeded(attempts: Sequence[Attempt]) -> Verification:
     failed = [describe(attempt) for attempt in last if attempt.outcome in {REFUSED, UNSENT, MISMATCHED}]
     unknown = outcomes.total() - outcomes[ACKNOWLEDGED] - len(failed)
     figure = f"{len(failed):,} failed and {unknown:,} unknown of {len(last):,}"
-    return verify("no request fails", figure, failed if outcomes[ACKNOWLEDGED] else [*failed, NOTHING])
+    return verify("no request fails", figure, failed if outcomes[ACKNOWLEDGED] else [*failed, NOTHING], is_key=True)
 
 
 def all_acknowledged(attempts: Sequence[Attempt]) -> Verification:
     """Check that every request was acknowledged. An aborted connection counts as a failure."""
     failed = [describe(one) for one in attempts if one.outcome != ACKNOWLEDGED]
     figure = f"{len(failed)} of {len(attempts):,} fail, p99 {latency(attempts, 99.0):.0f} ms"
-    return verify("no request fails or is aborted", figure, failed if attempts else [NOTHING])
+    return verify("no request fails or is aborted", figure, failed if attempts else [NOTHING], is_key=True)
 
 
 def answered(attempts: Sequence[Attempt]) -> Verification:

@@ -20,13 +20,16 @@ class LogPanel:
     height: float
     low: float
     high: float
+    label_size: float = 11
 
     @classmethod
-    def around(cls, values: Sequence[float], *, left: float, top: float, width: float, height: float) -> "LogPanel":
+    def around(
+        cls, values: Sequence[float], *, left: float, top: float, width: float, height: float, label_size: float = 11
+    ) -> "LogPanel":
         """Return the panel with the smallest scale that contains the values."""
         low = max((step for step in _STEPS if step <= min(values)), default=_STEPS[0])
         high = min((step for step in _STEPS if step >= max(values) and step > low), default=_STEPS[-1])
-        return cls(left, top, width, height, low, high)
+        return cls(left, top, width, height, low, high, label_size)
 
     def y(self, value: float) -> float:
         fraction = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
@@ -36,7 +39,7 @@ class LogPanel:
         """Draw a line and a label per round value."""
         for value in (step for step in _STEPS if self.low <= step <= self.high):
             yield line(self.left, self.y(value), self.left + self.width, self.y(value))
-            yield text(self.left - 7, self.y(value) + 4, f"{value:g}", size=11, fill=FAINT, anchor="end")
+            yield text(self.left - 7, self.y(value) + 4, f"{value:g}", size=self.label_size, fill=FAINT, anchor="end")
 
     def curve(self, points: Iterable[tuple[float, float]], *, stroke: str) -> str:
         """Draw a line through points of a horizontal position from 0 to 1, and a value."""

@@ -7,17 +7,34 @@ INK = "#1f2328"
 FAINT = "#59636e"
 GRID = "#d8dee4"
 PAPER = "#ffffff"
+DARK = {
+    INK: "#e6edf3",
+    FAINT: "#9198a1",
+    GRID: "#3d444d",
+    PAPER: "#151b23",
+    "#0969da": "#4493f8",
+    "#bc4c00": "#f0883e",
+    "#6e7781": "#9198a1",
+    "#54aeff": "#79c0ff",
+    "#cf222e": "#f85149",
+    "#fff1e5": "#4d2d13",
+}
+"""Colors of charts, and their replacements in a dark color scheme."""
+_DARK_RULES = "".join(
+    f'[{attribute}="{light}"]{{{attribute}:{dark}}}' for light, dark in DARK.items() for attribute in ("fill", "stroke")
+)
 FONTS = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, DejaVu Sans, sans-serif"
 
 
 def document(width: float, height: float, shapes: Iterable[str], *, title: str) -> str:
-    """Return a picture of that size on a light ground."""
+    """Return a picture of that size, which follows the color scheme."""
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="{FONTS}">'
     return "\n".join(
         [
             head,
             f"<title>{escape(title)}</title>",
+            f"<style>@media (prefers-color-scheme: dark){{{_DARK_RULES}}}</style>",
             rectangle(0, 0, width, height, fill=PAPER),
             *shapes,
             "</svg>\n",

@@ -13,24 +13,35 @@ from tests.support.markdown import format_table
 
 HEADS = ("drill", "driver", "claim", "figure", "pass")
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; margin: 2rem auto; max-width: 1080px; padding: 0 1rem }
-h2 { margin: 3rem 0 .2rem } .faint { color: #59636e } svg { max-width: 100%; height: auto; display: block }
-table { border-collapse: collapse; width: 100%; font-size: 14px } th, tr.drill td { background: #f6f8fa }
-td, th { border-bottom: 1px solid #d8dee4; padding: 5px 10px; text-align: left; vertical-align: top }
-.no { background: #ffebe9; color: #cf222e } .yes { background: #dafbe1; color: #1a7f37 }
-.reason { color: #cf222e; overflow-wrap: anywhere } .badge { border-radius: 1em; padding: .1em .7em; font-size: 14px }
+:root { color-scheme: light dark; --text: #1f2328; --faint: #59636e; --paper: #fff; --line: #d8dee4; --fault: #fff1e5;
+  --good: #1a7f37; --bad: #cf222e }
+@media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --faint: #9198a1; --paper: #151b23; --line: #3d444d;
+  --fault: #4d2d13; --good: #4ac26b; --bad: #f85149 } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--paper); margin: 2rem auto;
+  max-width: 1080px; padding: 0 1rem; overflow-wrap: break-word }
+h1 { line-height: 1.2 } section { margin-top: 3rem } h2, h3 { margin: 1rem 0 .2rem } p { margin: .2rem 0 }
+a { color: inherit } .faint { color: var(--faint) } .yes { color: var(--good) } .no, .reason { color: var(--bad) }
+.yes, .no { font-weight: bold; white-space: nowrap } summary { margin-top: .5rem; cursor: pointer }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 } ul { margin: 0; padding-left: 1.2em }
+td, th { border-bottom: 1px solid var(--line); padding: 5px 10px 5px 0; text-align: left; vertical-align: top }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem }
+figure { margin: 0 } svg { width: 100%; height: auto; display: block } figcaption { color: var(--faint) }
+.fault { display: inline-block; width: 1em; height: 1em; vertical-align: -.1em; background: var(--fault) }
+@media (max-width: 640px) { table, tbody, tr, td { display: block } th { display: none }
+  td { border: 0; padding: 0 } tr { border-bottom: 1px solid var(--line); padding: 6px 0 } }
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioRun:
-    """Checks of a drill over a driver, and its chart in SVG, if it has one."""
+    """Checks of a drill over a driver, its length, and its charts in HTML, if it has attempts."""
 
     drill: Scenario
     driver: str
     seed: str
     checks: Sequence[Verification]
-    chart: str = ""
+    seconds: float = 0.0
+    charts: str = ""
 
     @property
     def passed(self) -> bool:
@@ -61,32 +72,50 @@ def write(directory: Path, done: Sequence[ScenarioRun]) -> Path:
 def _page(done: Sequence[ScenarioRun]) -> Iterator[str]:
     failed = sum(not one.passed for one in done)
     verdict = f"{failed} of {len(done)} failed" if failed else f"all {len(done)} passed"
-    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()}, {os.cpu_count()} cores"
+    length = f"{sum(one.seconds for one in done) / 60:.1f} minutes"
+    measured = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()}, {os.cpu_count()} cores, {length}"
     yield '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Hexapost: drills</title>'
     yield '<meta name="viewport" content="width=device-width">'
     yield f"<style>{STYLE}</style>\n<h1>Hexapost: fault-injection tests</h1>"
-    yield f"<p>{_badge(verdict, passed=not failed)} <span class=faint>{escape(made)}</span></p>"
-    yield "<table>\n<tr><th>claim</th><th>figure</th><th>pass</th></tr>"
+    yield f"<p>{_verdict(verdict, passed=not failed)} <span class=faint>{escape(measured)}</span></p>"
+    yield "<table>\n<tr><th>guarantee</th><th>figures</th><th>result</th></tr>"
     for one in done:
-        yield from _rows(one)
+        yield from _guarantee(one)
     yield "</table>"
     for one in done:
-        yield from _pictures(one)
+        yield from _details(one)
 
 
-def _badge(words: str, *, passed: bool) -> str:
-    return f'<span class="badge {"yes" if passed else "no"}">{escape(words)}</span>'
+def _verdict(words: str, *, passed: bool) -> str:
+    return f'<span class="{"yes" if passed else "no"}">{escape(words)}</span>'
 
 
-def _rows(one: ScenarioRun) -> Iterator[str]:
-    claim = f"<b>{escape(str(one))}</b> <span class=faint>{escape(one.drill.claim)}</span>"
-    yield f"<tr class=drill><td colspan=3>{claim}</td></tr>"
+def _result(*, passed: bool) -> str:
+    return _verdict("passed" if passed else "failed", passed=passed)
+
+
+def _anchor(one: ScenarioRun) -> str:
+    return f"{one.drill.name}-{one.driver}"
+
+
+def _guarantee(one: ScenarioRun) -> Iterator[str]:
+    """Write the claim of the drill, and its key figures and failed checks."""
+    figures = [check for check in one.checks if check.is_key or not check.passed]
+    items = "".join(f"<li>{escape(check.claim)}: {escape(check.figure)}</li>" for check in figures)
+    link = f'<a href="#{_anchor(one)}">{escape(str(one))}</a>'
+    yield f"<tr><td>{escape(one.drill.claim)}<br><span class=faint>{link}</span></td>"
+    yield f"<td><ul>{items}</ul></td><td>{_result(passed=one.passed)}</td></tr>"
+
+
+def _details(one: ScenarioRun) -> Iterator[str]:
+    yield f'<section id="{_anchor(one)}">\n<h2>{escape(str(one))}</h2>'
+    yield f"<p>{escape(one.drill.claim)}</p>"
+    length = f"{one.seconds:.0f} s, seed {one.seed}"
+    yield f"<p>{_result(passed=one.passed)} <span class=faint>{escape(length)}</span></p>\n{one.charts}"
+    yield f"<details{' open' * (not one.passed)}>\n<summary>{len(one.checks)} checks</summary>"
+    yield "<table>\n<tr><th>check</th><th>figure</th><th>result</th></tr>"
     for check in one.checks:
         reason = f"<div class=reason>{escape(check.reason)}</div>" if check.reason not in {"", check.figure} else ""
-        figure = f"<td>{escape(check.figure)}{reason}</td>"
-        yield f"<tr><td>{escape(check.claim)}</td>{figure}<td class={'yes>yes' if check.passed else 'no>NO'}</td></tr>"
-
-
-def _pictures(one: ScenarioRun) -> Iterator[str]:
-    yield f"<h2>{escape(str(one))} {_badge('passed' if one.passed else 'failed', passed=one.passed)}</h2>"
-    yield f"<p>{escape(one.drill.claim)} <span class=faint>Seed {escape(one.seed)}.</span></p>{one.chart}"
+        yield f"<tr><td>{escape(check.claim)}</td><td>{escape(check.figure)}{reason}</td>"
+        yield f"<td>{_result(passed=check.passed)}</td></tr>"
+    yield "</table>\n</details>\n</section>"
