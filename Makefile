@@ -61,7 +61,7 @@ bench: $(DEV_SETUP) ## compare CPU per request and latency with two baselines (r
 drill: $(DEV_SETUP) ## run one drill (a fault-injection test): NAME=exactly-once
 	@$(BIN)/python -m tests.drills $(or $(NAME),"") $(args)
 
-prove: $(DEV_SETUP) ## run every drill over both drivers (report/index.html)
+prove: $(DEV_SETUP) ## run every drill in its full form (report/index.html)
 	@$(BIN)/python -m tests.drills all $(args)
 
 fuzz: $(DEV_SETUP) ## fuzz a running service with 10,000 requests from openapi.json (args="--cases 50000 --seed 2")

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     install_shutdown_handler()
     screen = Console(sys.stderr)
     names = list(DRILLS) if options.name == ALL else [options.name]
-    plan = [(DRILLS[name], driver) for name in names for driver in options.driver]
+    plan = [(DRILLS[name], driver) for name in names for driver in options.driver or DRILLS[name].drivers]
     try:
         with benchmark_databases("drill-postgres", screen.say) as databases:
             done = []
@@ -97,7 +97,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
     parser.add_argument("name", choices=[*DRILLS, ALL], metavar="NAME", help=f"{', '.join(DRILLS)}, or {ALL}")
     parser.add_argument("--quick", action="store_true", help="run the short form")
-    parser.add_argument("--driver", choices=DRIVERS, action="append", help="database driver; repeatable (both)")
+    parser.add_argument(
+        "--driver", choices=DRIVERS, action="append", help="database driver; repeatable (those of the drill)"
+    )
     parser.add_argument("--requests", type=at_least(2), help="number of requests, if the drill counts them")
     parser.add_argument("--seconds", type=at_least(2), help="length of the load, or of the longest fault")
     parser.add_argument("--times", type=at_least(2), help="number of faults")
@@ -111,9 +113,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", default=secrets.token_hex(4), help="seed of random choices (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the report (%(default)s)")
-    options = parser.parse_args(arguments)
-    options.driver = options.driver or list(DRIVERS)
-    return options
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

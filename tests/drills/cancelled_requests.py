@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
+from adapters.settings import DRIVERS
 from tests.cli.support import wait_until
 from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED
 from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
@@ -140,6 +141,8 @@ CANCELLED_REQUESTS = Scenario(
     name="cancelled",
     claim="Disconnected clients leak no connection, leave no statement running, and mix up no responses.",
     run=run,
-    full=ScenarioSize(requests=20_000),
+    full=ScenarioSize(requests=10_000),
     quick=ScenarioSize(requests=250),
+    # Both drivers: each ends the statement of a cancelled request with its own protocol code.
+    drivers=DRIVERS,
 )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
+from adapters.settings import DRIVERS
 from tests.drills.faults.disposable_postgres import DisposablePostgres, disposable_postgres
 from tests.drills.load.load_job import Attempt
 from tests.drills.load.load_runner import ENDLESS, running_load
@@ -120,6 +121,8 @@ DATABASE_RESTARTS = Scenario(
     run=lambda stage: run(stage, RESTARTS),
     full=ScenarioSize(times=40, seconds=OUTAGE),
     quick=ScenarioSize(times=4, seconds=1.0, hang_seconds=20.0, patient=True),
+    # Both drivers: each has its own errors for lost and refused connections.
+    drivers=DRIVERS,
 )
 DATABASE_KILLED = Scenario(
     name="database-killed",
@@ -127,4 +130,5 @@ DATABASE_KILLED = Scenario(
     run=lambda stage: run(stage, KILLS),
     full=ScenarioSize(times=50, seconds=OUTAGE),
     quick=ScenarioSize(times=2, seconds=1.0, hang_seconds=20.0, patient=True),
+    # One driver: it sees the same errors as in `database-restarts`. The stored rows depend on PostgreSQL.
 )

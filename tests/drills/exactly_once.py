@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from adapters.settings import DRIVERS
 from tests.drills.faults.http_proxy import FAULTS, HttpProxy
 from tests.drills.faults.postgres_proxy import ACK_DROPPED, REQUEST_DROPPED, PostgresProxy
 from tests.drills.faults.proxy import Proxy, running
@@ -109,4 +110,6 @@ EXACTLY_ONCE = Scenario(
     run=run,
     full=ScenarioSize(requests=10_000),
     quick=ScenarioSize(requests=400, patient=True),
+    # Both drivers: each reports a connection that is lost during COMMIT in its own way.
+    drivers=DRIVERS,
 )

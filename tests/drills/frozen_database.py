@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from adapters.settings import DRIVERS
 from tests.drills.faults.disposable_postgres import disposable_postgres
 from tests.drills.load.http_connection import ACKNOWLEDGED
 from tests.drills.load.load_job import Attempt
@@ -96,4 +97,6 @@ FROZEN_DATABASE = Scenario(
     run=run,
     full=ScenarioSize(times=5, seconds=10.0),
     quick=ScenarioSize(times=1, seconds=8.0, hang_seconds=20.0),
+    # Both drivers: each ends a statement without a response with its own timeout and cancellation.
+    drivers=DRIVERS,
 )

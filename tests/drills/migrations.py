@@ -94,4 +94,5 @@ MIGRATIONS = Scenario(
     run=run,
     full=ScenarioSize(rows=1_000_000, seconds=2.0),
     quick=ScenarioSize(rows=2_000, seconds=0.2, hang_seconds=20.0, patient=True),
+    # One driver: locks depend on PostgreSQL. The short form runs over both, because each prepares statements itself.
 )

@@ -169,4 +169,5 @@ OVERLOAD = Scenario(
     run=run,
     full=ScenarioSize(seconds=30.0),
     quick=ScenarioSize(seconds=2.0, hang_seconds=20.0, patient=True),
+    # One driver: the service rejects the excess before it uses the driver.
 )

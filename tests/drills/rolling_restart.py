@@ -60,4 +60,5 @@ ROLLING_RESTART = Scenario(
     run=run,
     full=ScenarioSize(times=20),
     quick=ScenarioSize(times=1, patient=True),
+    # One driver: the supervisor and the workers decide about each request.
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from adapters.settings import DEFAULT_DRIVER
 from adapters.testing.template_databases import with_driver
 from tests.drills.load.load_job import Attempt
 
@@ -107,10 +108,15 @@ class ScenarioResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A fault-injection test: its claim in one sentence, its function, and its two sizes."""
+    """A fault-injection test: its claim in one sentence, its function, its two sizes, and its drivers.
+
+    It runs over both drivers only if the claim depends on code of the driver, such as the detection of a lost
+    connection. Otherwise a second run repeats the first one.
+    """
 
     name: str
     claim: str
     run: Callable[[ScenarioContext], ScenarioResult]
     full: ScenarioSize
     quick: ScenarioSize
+    drivers: Sequence[str] = (DEFAULT_DRIVER,)

@@ -85,4 +85,5 @@ SERVICE_KILLED = Scenario(
     run=run,
     full=ScenarioSize(times=50),
     quick=ScenarioSize(times=2, patient=True),
+    # One driver: it ends with the killed process.
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.settings import DRIVERS
 from adapters.testing.template_databases import Databases
 from tests.drills import __main__ as command
 from tests.drills.load.http_connection import CANCELLED, REFUSED, UNKNOWN
@@ -35,7 +36,12 @@ def plant(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Plant:
 
     def plant(run: Callable[[ScenarioContext], ScenarioResult]) -> None:
         drill = Scenario(
-            name="planted", claim="<It>.", run=run, full=ScenarioSize(requests=9), quick=ScenarioSize(requests=3)
+            name="planted",
+            claim="<It>.",
+            run=run,
+            full=ScenarioSize(requests=9),
+            quick=ScenarioSize(requests=3),
+            drivers=DRIVERS,
         )
         monkeypatch.setattr(command, "DRILLS", {"planted": drill})
 
@@ -56,6 +62,7 @@ def test_drill_command_exits_with_1_for_a_failed_claim(
     assert "[##############################] 3 of 3" in printed.err
     assert "| planted | asyncpg | it holds" in printed.out
     assert ("NOT it does not: row 7 is lost" in printed.out) == bool(status)
+    assert "psycopg" not in printed.out
 
 
 def test_drill_command_reports_an_error_as_a_failed_claim(plant: Plant, tmp_path: Path) -> None:
@@ -75,7 +82,7 @@ def test_drill_report_is_a_self_contained_page(plant: Plant, tmp_path: Path) -> 
     plant(lambda _: ScenarioResult([GOOD, KEY, BAD], [*attempts, *failed], [FaultWindow("<cut>", 102.0, 112.0)] * 2))
     assert command.main(["all", "--output", str(tmp_path)]) == 1
     page = (tmp_path / "index.html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 2 * len(DRIVERS)
     guarantees, _, details = page.partition("<section")
     for words in ("not answered with 2xx: 2", ">12 s<", "&lt;cut&gt; (2 times)", "0 &lt;lost&gt;", "row 7 is lost"):
         assert words in details

@@ -9,8 +9,6 @@ from tests.drills.registry import DRILLS
 from tests.drills.scenario import ScenarioContext, ScenarioResult
 from tests.support.database_fixture import DRIVERS
 
-BOTH_DRIVERS = {"cancelled", "database-restarts", "exactly-once"}
-"""Drills in which each driver has its own part; `make prove` runs every drill over both."""
 OTHER_TEST = {"migrations"}
 """Drills with a test in test_migrations_drill.py."""
 
@@ -21,11 +19,7 @@ def broken(outcome: ScenarioResult) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("name", "driver"),
-    [
-        (name, driver)
-        for name in sorted(DRILLS.keys() - OTHER_TEST)
-        for driver in (DRIVERS if name in BOTH_DRIVERS else DRIVERS[:1])
-    ],
+    [(name, driver) for name in sorted(DRILLS.keys() - OTHER_TEST) for driver in DRILLS[name].drivers],
 )
 def test_drill_passes(stage: ScenarioContext, name: str) -> None:
     drill = DRILLS[name]

@@ -134,4 +134,5 @@ CONFLICTS = Scenario(
     run=run,
     full=ScenarioSize(seconds=60.0),
     quick=ScenarioSize(seconds=6.0, patient=True),
+    # One driver: the service retries by SQLSTATE, and tests/postgres/test_sqlstates.py tests both.
 )

@@ -59,7 +59,7 @@ def _over_time(attempts: Sequence[Attempt], faults: Sequence[FaultWindow], title
 
 
 def _by_percentile(attempts: Sequence[Attempt], faults: Sequence[FaultWindow], title: str) -> str:
-    """Draw a curve of the requests that met a fault, and a curve of the others."""
+    """Draw two curves: requests during a fault, and all other requests."""
     groups: dict[bool, list[float]] = {False: [], True: []}
     for one in attempts:
         if one.outcome in _HAS_CONTENT:
