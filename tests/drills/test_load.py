@@ -13,6 +13,7 @@ from typing_extensions import override
 from tests.drills.faults.http_proxy import CUT_DURING_REQUEST, FAULTS, REQUEST_DROPPED, HttpProxy, read_message
 from tests.drills.faults.ports import free_port
 from tests.drills.faults.proxy import HOST, Pipe, Proxy, running
+from tests.drills.load import http_connection
 from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED, REFUSED, UNKNOWN, UNSENT
 from tests.drills.load.load_job import NUMBER, Attempt, LoadJob, RequestSpec
 from tests.drills.load.load_runner import ENDLESS, run_load, running_load
@@ -26,9 +27,11 @@ class Stub(Proxy):
     statuses: Sequence[int] = (201,)
     delay: float = 0.0
     asked: Counter[str] = field(default_factory=Counter)
+    connections: int = 0
 
     @override
     async def serve_client(self, client: Pipe) -> None:
+        self.connections += 1
         while True:
             request = await read_message(client.reader)
             (name,) = re.findall(r"name: (\S+)", request.decode())
@@ -98,6 +101,19 @@ def test_load_reports_a_missing_response_as_unknown(stub: Stub, status: int, del
 
 def test_load_reports_a_refused_connection_as_unsent() -> None:
     assert _last(run_load(replace(_job(free_port()), retry_seconds=0.0))) == {(UNSENT, 0, 1)}
+
+
+@pytest.mark.parametrize(("idle_seconds", "connections"), [(600.0, 1), (0.0, 2)])
+async def test_connection_is_replaced_when_it_was_idle(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, idle_seconds: float, connections: int
+) -> None:
+    monkeypatch.setattr(http_connection, "IDLE_SECONDS", idle_seconds)
+    connection = http_connection.Connection(HOST, stub.port)
+    for _ in range(2):
+        response = await connection.exchange(b"GET / HTTP/1.1\r\nname: n\r\n\r\n", seconds=60.0)
+        assert response.outcome == ACKNOWLEDGED
+    connection.close()
+    assert stub.connections == connections
 
 
 def test_load_counts_latency_from_the_due_time(stub: Stub) -> None:

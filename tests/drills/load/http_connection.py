@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 
 ACKNOWLEDGED = "acknowledged"
 """The response has status 2xx."""
@@ -18,6 +19,8 @@ CANCELLED = "cancelled"
 MISMATCHED = "mismatched"
 """The response has status 2xx and the content of another request."""
 
+IDLE_SECONDS = 2.0
+"""Longest time between two requests of a connection: the service closes it after 5 s, perhaps during the next one."""
 _END_OF_HEAD = b"\r\n\r\n"
 _FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 
@@ -38,6 +41,7 @@ class Connection:
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._used = 0.0
 
     async def exchange(self, request: bytes, *, seconds: float) -> Response:
         """Send a request and return its result within that time."""
@@ -63,12 +67,15 @@ class Connection:
             self._streams = None
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, unless the connection is open."""
+        """Connect, unless the connection is open and was used a short time ago."""
         # If the server closed the connection between two requests, no request was lost.
         if self._streams is not None and (self._streams[0].at_eof() or self._streams[1].is_closing()):
             self.close()
+        if monotonic() - self._used >= IDLE_SECONDS:
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
+            self._used = monotonic()
         return self._streams
 
     async def _answer(self, reader: asyncio.StreamReader) -> Response:
@@ -76,6 +83,7 @@ class Connection:
         status = int(head.split(" ", 2)[1])
         headers = {name.lower(): value.strip() for name, value in _FIELD.findall(head)}
         body = (await reader.readexactly(int(headers.get("content-length", 0)))).decode()
+        self._used = monotonic()
         if headers.get("connection", "").lower() == "close":
             self.close()
         outcome = ACKNOWLEDGED if 200 <= status < 300 else REFUSED
