@@ -17,7 +17,7 @@ DARK = {
     "#6e7781": "#9198a1",
     "#54aeff": "#79c0ff",
     "#cf222e": "#f85149",
-    "#fff1e5": "#4d2d13",
+    "#fff1e5": "#3a2617",
 }
 """Colors of charts, and their replacements in a dark color scheme."""
 _DARK_RULES = "".join(

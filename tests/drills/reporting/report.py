@@ -16,7 +16,7 @@ STYLE = """
 :root { color-scheme: light dark; --text: #1f2328; --faint: #59636e; --paper: #fff; --line: #d8dee4; --fault: #fff1e5;
   --good: #1a7f37; --bad: #cf222e }
 @media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --faint: #9198a1; --paper: #151b23; --line: #3d444d;
-  --fault: #4d2d13; --good: #4ac26b; --bad: #f85149 } }
+  --fault: #3a2617; --good: #4ac26b; --bad: #f85149 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--paper); margin: 2rem auto;
   max-width: 1080px; padding: 0 1rem; overflow-wrap: break-word }
 h1 { line-height: 1.2 } section { margin-top: 3rem } h2, h3 { margin: 1rem 0 .2rem } p { margin: .2rem 0 }
