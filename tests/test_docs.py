@@ -16,11 +16,12 @@ from application.authorization import SYSTEM_PRINCIPAL
 from application.users import UserService
 from domain.users import EmailAlreadyRegisteredError
 from tests.drills.registry import DRILLS
+from tests.support.architecture_picture import DIRECTORY, THEMES, render
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 }
 ALL_PAGES = "\n".join(PAGES.values())
 COMMANDS = sorted(set(re.findall(r"^(?:[A-Z_]+=\S+ )*hexapost (.+)$", ALL_PAGES, re.MULTILINE)))
@@ -88,3 +89,21 @@ def test_page_has_only_valid_links(page: str) -> None:
 def test_readme_links_to_each_page() -> None:
     pages = set(PAGES) - {"README.md"}
     assert {page for page in pages if f"({page})" not in PAGES["README.md"]} == set()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_architecture_picture_equals_the_script_output(theme: str) -> None:
+    name = f"architecture-{theme}.svg"
+    assert (DIRECTORY / name).read_text("utf-8") == render(THEMES[theme])
+    assert f"docs/img/{name}" in PAGES["README.md"]
+
+
+def test_readme_text_has_at_most_8_kib() -> None:
+    text = re.sub(r"^\[[\w-]+\]: .*\n", "", PAGES["README.md"], flags=re.MULTILINE)
+    assert len(text.encode()) <= 8192
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_defines_each_reference_link(page: str) -> None:
+    used = set(re.findall(r"\]\[([\w-]+)\]", PAGES[page]))
+    assert used == set(re.findall(r"^\[([\w-]+)\]: https://", PAGES[page], re.MULTILINE))
