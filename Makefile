@@ -15,7 +15,7 @@ CHECK := env DATABASE_URL= DATABASE_URL_FILE= HEXAPOST_SECRETS_DIRECTORY= HEXAPO
 # Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run dev test test-drills check migrate migration bench drill prove fuzz openapi openapi-lint lock clean writable
+.PHONY: help run dev test test-drills check migrate migration bench drill prove fuzz openapi docs openapi-lint lock clean writable
 
 
 help: ## list the targets
@@ -33,7 +33,7 @@ test: $(DEV_SETUP) ## run the tests without fault injection (args="-k users -x" 
 test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases and a small benchmark (args="-k overload" for pytest)
 	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL))
 
-check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, migrations and the OpenAPI document
+check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, migrations, the OpenAPI document and generated docs
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
@@ -46,6 +46,7 @@ check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the wor
 	$(CHECK) with-database --embedded -- $(BIN)/alembic check
 	$(CHECK) with-database --embedded -- $(BIN)/alembic current --check-heads
 	$(CHECK) openapi --check openapi.json
+	$(BIN)/python -m tests.support.generated_docs --check
 
 migrate: $(RUN_SETUP) ## apply pending migrations (PHASE=contract also removes columns and tables that only older releases need)
 	@$(BIN)/hexapost migrate --embedded --phase $(or $(PHASE),expand)
@@ -69,6 +70,9 @@ fuzz: $(DEV_SETUP) ## fuzz a running service with 10,000 requests from openapi.j
 
 openapi: $(RUN_SETUP) ## write openapi.json
 	@$(BIN)/hexapost openapi --write openapi.json
+
+docs: $(DEV_SETUP) ## write the generated parts of docs/: settings, metrics and pictures
+	@$(BIN)/python -m tests.support.generated_docs
 
 openapi-lint: ## lint openapi.json with Spectral and Redocly (needs npx)
 	npx --yes @stoplight/spectral-cli@6 lint --fail-severity hint --ruleset tests/http/spectral.yaml openapi.json

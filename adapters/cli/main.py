@@ -13,7 +13,7 @@ from typing import Annotated
 from typer import Exit, Option, Typer, TyperException
 from typer.main import get_command
 
-from adapters.cli import keys, maintenance, serve
+from adapters.cli import keys, maintenance, serve, settings_table
 from adapters.cli.arguments import remove_values
 from adapters.cli.console import print_error
 from adapters.observability.nonblocking_stream import discard_unwritten_output
@@ -33,6 +33,7 @@ app.add_typer(keys.app, name="keys")
 app.command("purge")(maintenance.purge)
 app.command("with-database", context_settings={"allow_interspersed_args": False})(maintenance.with_database)
 app.command("openapi")(maintenance.openapi)
+app.command("settings")(settings_table.settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

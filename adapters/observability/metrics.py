@@ -68,6 +68,8 @@ class Metrics:
         self._slot = None if directory is None else acquire_slot(directory)
         select_storage(self._slot)
         self._registry = CollectorRegistry()
+        self.label_names: dict[str, tuple[str, ...]] = {}
+        """The label names of each metric, for its documentation."""
         self._in_flight = 0
         self._pool: Callable[[], tuple[int, int, int]] | None = None
         self._children: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
@@ -78,22 +80,27 @@ class Metrics:
         build.labels(version).set(1)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        self.label_names[name] = labels
         return Counter(name, help_text, labels, registry=self._registry)
 
     def _gauge(self, name: str, help_text: str, *labels: str, mode: GaugeMode = "livesum") -> Gauge:
         """Return a gauge. `mode` combines the values of several processes."""
+        self.label_names[name] = labels
         return Gauge(name, help_text, labels, registry=self._registry, multiprocess_mode=mode)
+
+    def _histogram(self, name: str, help_text: str, *labels: str) -> Histogram:
+        self.label_names[name] = labels
+        return Histogram(name, help_text, labels, registry=self._registry, buckets=DURATION_BUCKETS)
 
     def _create_http_metrics(self, rejections: frozenset[str]) -> None:
         self._requests = self._counter(
             "hexapost_http_requests_total", "HTTP requests, by route, method and status.", "route", "method", "status"
         )
-        self._durations = Histogram(
+        self._durations = self._histogram(
             "hexapost_http_request_duration_seconds",
             "Seconds from the headers of an HTTP request to the end of its response.",
-            ("route", "method"),
-            registry=self._registry,
-            buckets=DURATION_BUCKETS,
+            "route",
+            "method",
         )
         self._requests_in_flight = self._gauge("hexapost_http_requests_in_flight", "HTTP requests in progress.")
         counter = self._counter("hexapost_http_requests_rejected_total", "HTTP requests rejected, by reason.", "reason")

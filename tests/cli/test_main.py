@@ -1,17 +1,20 @@
 """Tests for the arguments of the `hexapost` command and for its errors."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
+from adapters.settings import Settings, load_settings, variable
 from tests.cli.conftest import Hexapost
 from tests.cli.support import COMMAND, PATIENCE, environment
 
 SECRET = "hexa_0123456789abcdef"  # noqa: S105 - a sample
 SLOW_LIBRARIES = {"alembic", "asyncpg", "dependency_injector", "fastapi", "pydantic", "rich", "sqlalchemy", "uvicorn"}
-COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "with-database"]
+COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "settings", "with-database"]
 
 
 def _run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +36,30 @@ def test_help_lists_public_commands(hexapost: Hexapost) -> None:
     listed = [line.split()[0] for line in outcome.stdout.partition("Commands:\n")[2].splitlines()]
     assert (outcome.status, sorted(listed)) == (0, COMMANDS)
     assert "--install-completion" in outcome.stdout
+
+
+def test_settings_prints_each_default_as_dotenv(
+    hexapost: Hexapost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assignments = re.findall(r"^#([A-Z_]+)=(.*)$", hexapost("settings").stdout, re.MULTILINE)
+    assert sorted(name for name, _ in assignments) == sorted(map(variable, Settings.model_fields))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in assignments if value))
+    assert load_settings().model_dump() == Settings().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "bounds"),
+    [
+        ("HEXAPOST_PORT", "`8000`", "0 to 65535"),
+        ("HEXAPOST_BODY_TIMEOUT_SECONDS", "`10.0`", "above 0, at most 600"),
+        ("HEXAPOST_LOG_FORMAT", "`auto`", "`auto`, `json`, `console`"),
+        ("HEXAPOST_CURSOR_SECRET", "-", "at least 32 bytes"),
+        ("HEXAPOST_DB_PREPARED_STATEMENTS", "`true`", "-"),
+    ],
+)
+def test_settings_markdown_has_defaults_and_bounds(hexapost: Hexapost, name: str, default: str, bounds: str) -> None:
+    assert f"| `{name}` | {default} | {bounds} | " in hexapost("settings", "--markdown").stdout
 
 
 def test_help_loads_no_slow_library() -> None:

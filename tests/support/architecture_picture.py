@@ -1,11 +1,9 @@
-"""`python -m tests.support.architecture_picture`: write the pictures of the architecture to docs/img."""
+"""The picture of the architecture in the README, in one version for each theme."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
-DIRECTORY = Path(__file__).parents[2] / "docs/img"
 TITLE = "HTTP and CLI call the application. PostgreSQL and memory implement its ports."
 WIDTH, HEIGHT = 880, 330
 FONTS = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, DejaVu Sans, sans-serif"
@@ -73,13 +71,3 @@ def _text(fill: str, x: int, y: int, content: str, *, size: int = 14, anchor: st
 def _arrow(theme: Theme, path: str, *, dashed: bool = False) -> str:
     dashes = ' stroke-dasharray="6 5"' if dashed else ""
     return f'<path d="{path}" fill="none" stroke="{theme.faint}" stroke-width="1.5"{dashes} marker-end="url(#tip)"/>'
-
-
-def main() -> None:
-    """Write one picture per theme."""
-    for name, theme in THEMES.items():
-        (DIRECTORY / f"architecture-{name}.svg").write_text(render(theme), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
