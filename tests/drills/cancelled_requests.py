@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
-from adapters.settings import DRIVERS
+from adapters.database_url import DRIVERS
 from tests.cli.support import wait_until
 from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED
 from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
-from adapters.settings import DRIVERS
+from adapters.database_url import DRIVERS
 from tests.drills.faults.disposable_postgres import DisposablePostgres, disposable_postgres
 from tests.drills.load.load_job import Attempt
 from tests.drills.load.load_runner import ENDLESS, running_load

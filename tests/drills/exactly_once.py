@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters.settings import DRIVERS
+from adapters.database_url import DRIVERS
 from tests.drills.faults.http_proxy import FAULTS, HttpProxy
 from tests.drills.faults.postgres_proxy import ACK_DROPPED, REQUEST_DROPPED, PostgresProxy
 from tests.drills.faults.proxy import Proxy, running

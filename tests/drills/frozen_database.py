@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters.settings import DRIVERS
+from adapters.database_url import DRIVERS
 from tests.drills.faults.disposable_postgres import disposable_postgres
 from tests.drills.load.http_connection import ACKNOWLEDGED
 from tests.drills.load.load_job import Attempt

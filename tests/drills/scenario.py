@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from adapters.settings import DEFAULT_DRIVER
+from adapters.database_url import DEFAULT_DRIVER
 from adapters.testing.template_databases import with_driver
 from tests.drills.load.load_job import Attempt
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.settings import DRIVERS
+from adapters.database_url import DRIVERS
 from adapters.testing.template_databases import Databases
 from tests.drills import __main__ as command
 from tests.drills.load.http_connection import CANCELLED, REFUSED, UNKNOWN
