@@ -16,10 +16,13 @@ BLANK_CHARS = (
     "\u0020\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
     "\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0"
 )
-# Characters that change how a visible neighbor is displayed are not trimmed: selectors and ends of directional runs
-# after it, starts of directional runs before it.
-_KEEP_AFTER_VISIBLE = frozenset("\u180b\u180c\u180d\u180f\u202c\u2069") | frozenset(map(chr, range(0xFE00, 0xFE10)))
-_KEEP_BEFORE_VISIBLE = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
+# Characters that change how a visible neighbor is displayed are not trimmed: joiners and directional marks beside it,
+# as in Malayalam and Arabic, selectors and ends of directional runs after it, starts of directional runs before it.
+_JOINERS_AND_MARKS = frozenset("\u200c\u200d\u200e\u200f\u061c")
+_KEEP_AFTER_VISIBLE = _JOINERS_AND_MARKS | frozenset(
+    "\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f\u202c\u2069" + "".join(map(chr, range(0xFE00, 0xFE10)))
+)
+_KEEP_BEFORE_VISIBLE = _JOINERS_AND_MARKS | frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
 # C0 and C1 control characters cannot be displayed.
 CONTROL_CHARS = r"\x00-\x1F\x7F-\x9F"
 CONTROL_CHARS_EXCEPT_NEWLINES = r"\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F"

@@ -15,10 +15,11 @@ from domain.text_rules import MULTILINE_PATTERN, SINGLE_LINE_PATTERN, normalize_
 from domain.users import normalize_full_name
 
 BLANKS = (
-    " \u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e\u2000\u200a\u200b\u200c\u200d\u200e\u200f"
+    " \u00a0\u00ad\u115f\u1160\u1680\u180e\u2000\u200a\u200b"
     "\u2028\u2029\u202f\u205f\u2060\u2061\u2062\u2063\u2064\u206a\u206f\u2800\u3000\u3164\ufeff\uffa0"
 )
-SELECTORS = "\u180b\u180c\u180d\u180f" + "".join(map(chr, range(0xFE00, 0xFE10)))
+JOINERS = "\u200c\u200d\u200e\u200f\u061c"
+SELECTORS = "\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f" + "".join(map(chr, range(0xFE00, 0xFE10)))
 OPENING, CLOSING = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068", "\u202c\u2069"
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 LONE_SURROGATES = ["\ud800", "\udfff"]
@@ -27,7 +28,10 @@ _line = partial(normalize_text, field="x", max_length=20)
 _lines = partial(_line, multiline=True)
 both = pytest.mark.parametrize("clean", [_line, _lines])
 texts = st.text(
-    st.one_of(st.sampled_from(BLANKS + SELECTORS + OPENING + CLOSING + "\t\n\r\0\x7f\x85ab\ud800🦉é"), st.characters()),
+    st.one_of(
+        st.sampled_from(BLANKS + JOINERS + SELECTORS + OPENING + CLOSING + "\t\n\r\0\x7f\x85ab\ud800🦉é"),
+        st.characters(),
+    ),
     max_size=24,
 )
 
@@ -48,7 +52,8 @@ def test_normalize_trims_blank_ends(clean: Clean, blank: str) -> None:
 
 @both
 @pytest.mark.parametrize(
-    "text", ["", *BLANKS, *SELECTORS, *OPENING, *CLOSING, BLANKS, " \ufe0f ", "\u2067 \u2069", "\u200d\ufe0f\u200d"]
+    "text",
+    ["", *BLANKS, *JOINERS, *SELECTORS, *OPENING, *CLOSING, BLANKS, " \ufe0f ", "\u2067 \u2069", "\u200d\ufe0f\u200d"],
 )
 def test_normalize_raises_for_blank_text(clean: Clean, text: str) -> None:
     with pytest.raises(FieldValidationError) as raised:
@@ -62,6 +67,7 @@ def test_normalize_raises_for_blank_text(clean: Clean, text: str) -> None:
     [
         *["a", "a b", "Zoë", "🦉", "a\u00a0b", "x" * 20, "🦉" * 20, "\u0308a", "مرحبا", "<b>'\"&"],
         *["❤\ufe0f", "👩\u200d👩\u200d👧", "1\ufe0f\u20e3", "🏳\ufe0f\u200d🌈", "a\u2067b\u2069", "\u2067a\u2069"],
+        *["രാജന്\u200d", "\u200dع", "می\u200c", "C++\u200e", "\u200f(a)\u200f", "a\u061c"],
     ],
 )
 def test_normalize_keeps_visible_text_and_trims_around_it(clean: Clean, text: str) -> None:
