@@ -39,6 +39,14 @@ class CommitResultUnknownError(StorageUnavailableError):
     """The connection was lost during a commit. The writes may or may not be stored."""
 
 
+class StorageFailedError(StorageUnavailableError):
+    """The storage reported that it cannot work, such as a full disk. A retry would fail as well."""
+
+
+class CommitFailedError(StorageFailedError, CommitResultUnknownError):
+    """The storage failed during a commit. The writes may or may not be stored."""
+
+
 class StorageTimeoutError(StorageUnavailableError):
     """The storage accepted a statement and did not respond in time. A retry would take as long."""
 

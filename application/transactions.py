@@ -12,6 +12,7 @@ from application.ports import (
     CommitResultUnknownError,
     Storage,
     StorageBusyError,
+    StorageFailedError,
     StorageTimeoutError,
     StorageUnavailableError,
     TransientStorageError,
@@ -26,8 +27,8 @@ def noop_observer(_: TransientStorageError) -> None:
     """Ignore the error."""
 
 
-_NOT_RETRIED = (StorageBusyError, StorageTimeoutError)
-"""Errors that are not retried: the attempt waited long, and other requests wait too."""
+_NOT_RETRIED = (StorageBusyError, StorageTimeoutError, StorageFailedError)
+"""Errors that are not retried: the attempt waited long and other requests wait too, or a retry fails as well."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -26,8 +26,10 @@ from adapters.postgres.sqlstate import (
     to_port_error,
 )
 from application.ports import (
+    CommitFailedError,
     CommitResultUnknownError,
     ConcurrentUpdateError,
+    StorageFailedError,
     StorageTimeoutError,
     StorageUnavailableError,
 )
@@ -191,8 +193,11 @@ class PgSession:
             if self._timed_out and (is_unavailable or port_error is None):
                 raise StorageTimeoutError from error
             if is_unavailable and is_commit and state not in SERVER_REJECTIONS:
-                port_error = CommitResultUnknownError()
-            if isinstance(port_error, StorageUnavailableError):
+                is_failure = isinstance(port_error, StorageFailedError)
+                port_error = CommitFailedError() if is_failure else CommitResultUnknownError()
+            if isinstance(port_error, StorageFailedError):
+                self._database.report_failure(state)
+            elif isinstance(port_error, StorageUnavailableError):
                 port_error.lost_connection = self._database.backend_of(connection)
             if port_error is not None:
                 raise port_error from error

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 import asyncpg
 import psycopg
 
-from application.ports import ConcurrentUpdateError, StorageBusyError, StorageUnavailableError, TransientStorageError
+from application.ports import (
+    ConcurrentUpdateError,
+    StorageBusyError,
+    StorageFailedError,
+    StorageUnavailableError,
+    TransientStorageError,
+)
 
 ConstraintErrors = Mapping[str, Callable[[], Exception]]
 """The error that a violation of each constraint means, by the name of the constraint."""
@@ -17,17 +23,32 @@ NO_CONSTRAINTS: ConstraintErrors = {}
 INTEGRITY_CONSTRAINT_VIOLATION = "23"
 """The class of violated constraints. The connection stays usable."""
 # cannot_connect_now, idle_in_transaction_session_timeout, too_many_connections. Rejected connections:
-# invalid_authorization_specification, invalid_password, invalid_catalog_name. After a failover to a standby:
-# read_only_sql_transaction.
-SERVER_REJECTIONS = frozenset({"57P03", "25P03", "53300", "28000", "28P01", "3D000", "25006"})
+# invalid_authorization_specification, invalid_password, invalid_catalog_name.
+_TEMPORARY_REJECTIONS = frozenset({"57P03", "25P03", "53300", "28000", "28P01", "3D000"})
+# After a failover to a standby: read_only_sql_transaction. insufficient_resources, disk_full, out_of_memory,
+# configuration_limit_exceeded.
+SERVER_REJECTIONS = _TEMPORARY_REJECTIONS | {"25006", "53000", "53100", "53200", "53400"}
 """With these, the server reports that it did not execute the statement."""
-_CONNECTION_EXCEPTION = "08"
+SERVER_FAILURES: Mapping[str, str] = {
+    "25006": "the server is read-only",
+    "53": "the server lacks resources",
+    "53100": "the disk of the server is full",
+    "53200": "the server is out of memory",
+    "57P04": "the database was dropped",
+    "58": "the server has a system error",
+    "XX": "the server has an internal error",
+}
+"""The description of each failure that is not caused by the statement, by SQLSTATE or by its class."""
+ALL_WRITES_FAIL = frozenset({"53100", "53200", "57P04", "58030"})
+"""The failures of more than one statement that the readiness query does not find. 58030 is io_error."""
 _PORT_ERRORS: Mapping[str, type[TransientStorageError]] = {
+    "08": StorageUnavailableError,  # connection_exception
     "40001": ConcurrentUpdateError,  # serialization_failure
     "40P01": ConcurrentUpdateError,  # deadlock_detected
     "57014": StorageBusyError,  # query_canceled: statement_timeout, because of a lock or an overloaded server
-    # admin_shutdown, crash_shutdown, idle_session_timeout
-    **dict.fromkeys(SERVER_REJECTIONS | {"57P01", "57P02", "57P05"}, StorageUnavailableError),
+    # statement_completion_unknown, admin_shutdown, crash_shutdown, idle_session_timeout
+    **dict.fromkeys(_TEMPORARY_REJECTIONS | {"40003", "57P01", "57P02", "57P05"}, StorageUnavailableError),
+    **dict.fromkeys(SERVER_FAILURES, StorageFailedError),
 }
 # "cached plan must not change result type", after a migration. The text depends on the language of the server.
 _OUTDATED_PLAN = ("0A000", "RevalidateCachedQuery")
@@ -56,14 +77,18 @@ def sqlstate_of(error: BaseException) -> str | None:
     return next((state for cause in _causes(error) if (state := _sqlstate(cause)) is not None), None)
 
 
+def describe_failure(state: str) -> str:
+    """Return the description of a SQLSTATE in `SERVER_FAILURES`."""
+    return f"{SERVER_FAILURES.get(state) or SERVER_FAILURES[state[:2]]} (SQLSTATE {state})"
+
+
 def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Callable[[], Exception] | None:
-    if state.startswith(_CONNECTION_EXCEPTION):
-        return StorageUnavailableError
     details = getattr(error, "diag", error)  # psycopg has a separate object for them
     function = getattr(details, "source_function", None) or getattr(details, "server_source_function", None)
     if (state, function) == _OUTDATED_PLAN:
         return TransientStorageError
-    return _PORT_ERRORS.get(state) or constraints.get(getattr(details, "constraint_name", None) or "")
+    port_error = _PORT_ERRORS.get(state) or _PORT_ERRORS.get(state[:2])
+    return port_error or constraints.get(getattr(details, "constraint_name", None) or "")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -15,6 +15,7 @@ from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import (
     ConcurrentUpdateError,
     StorageBusyError,
+    StorageFailedError,
     StorageTimeoutError,
     StorageUnavailableError,
     TransientStorageError,
@@ -73,7 +74,15 @@ async def test_use_case_is_retried_after_transient_errors(time: FakeTime, error:
 @modes
 @pytest.mark.parametrize(
     "error",
-    [UserNotFoundError, StorageBusyError, StorageTimeoutError, RuntimeError, OSError, asyncio.CancelledError],
+    [
+        UserNotFoundError,
+        StorageBusyError,
+        StorageFailedError,
+        StorageTimeoutError,
+        RuntimeError,
+        OSError,
+        asyncio.CancelledError,
+    ],
 )
 async def test_use_case_is_not_retried_after_other_errors(time: FakeTime, error: type[BaseException], run: Run) -> None:
     observed: list[TransientStorageError] = []

@@ -12,10 +12,12 @@ from starlette.responses import StreamingResponse
 
 from adapters.http.problems.catalog import COMMIT_RESULT_UNKNOWN
 from application.ports import (
+    CommitFailedError,
     CommitResultUnknownError,
     CommitResultUnresolvableError,
     ConcurrentUpdateError,
     StorageBusyError,
+    StorageFailedError,
     StorageUnavailableError,
     TransientStorageError,
 )
@@ -137,6 +139,8 @@ async def test_unknown_path_returns_404(api: Api, path: str) -> None:
         (ConcurrentUpdateError, "overloaded", "1"),
         (TransientStorageError, "overloaded", "1"),
         (CommitResultUnknownError, "database-unavailable", "5"),
+        (CommitFailedError, "database-unavailable", "5"),
+        (StorageFailedError, "database-unavailable", "5"),
         (CommitResultUnresolvableError, "database-unavailable", "5"),
     ],
 )
@@ -144,7 +148,7 @@ async def test_storage_failure_returns_503(api: Api, error: type[Exception], cod
     async with api.over(FailingStorage(lambda: error(SECRET_TEXT))):
         for response in await every_operation(api):
             problem = check_problem(response, 503, code)
-            is_unknown = error in {CommitResultUnknownError, CommitResultUnresolvableError}
+            is_unknown = error in {CommitFailedError, CommitResultUnknownError, CommitResultUnresolvableError}
             assert (problem["detail"] == COMMIT_RESULT_UNKNOWN) is is_unknown
             assert response.headers["retry-after"] == seconds
             assert "ada@" not in response.text

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.postgres.pool import Database
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
-from application.ports import CommitResultUnknownError, StorageUnavailableError, UnitOfWork
+from application.ports import CommitResultUnknownError, StorageFailedError, StorageUnavailableError, UnitOfWork
 from tests.postgres.conftest import open_connections
 from tests.postgres.failures import (
     CONNECTION_DISCARDED,
@@ -104,9 +104,9 @@ async def test_commit_rejected_by_standby_is_not_unknown(single: DatabaseFixture
     await store_users(single.storage, user)
     read_only = "SELECT set_config('default_transaction_read_only', 'on', false)"
     await UseCaseRunner(single.storage).read(lambda work: fetch(work, read_only))
-    with pytest.raises(StorageUnavailableError) as raised:
+    with pytest.raises(StorageFailedError) as raised:
         await UseCaseRunner(single.storage, retry=ONCE).change(lambda work: work.users.update(next_version(user)))
-    assert type(raised.value) is StorageUnavailableError
+    assert type(raised.value) is StorageFailedError
     await UseCaseRunner(single.storage).change(lambda work: work.users.update(next_version(user)))
 
 

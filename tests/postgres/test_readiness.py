@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from adapters.database_url import Host
 from adapters.postgres.connect_errors import ConnectError
-from adapters.postgres.pool import Database
+from adapters.postgres.pool import FAILURE_SECONDS, Database
 from adapters.postgres.schema import readiness
 from adapters.postgres.schema.state import schema_state
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
@@ -150,6 +150,17 @@ async def test_readiness_reports_pool_without_connections(role: Role, monitor: M
     role.limit(UNLIMITED)
     assert await monitor.look() == READY
     assert await monitor.query()
+
+
+async def test_readiness_reports_failed_writes_for_a_while(monitor: Monitored) -> None:
+    assert await monitor.look() == READY
+    now = monitor.database._clock()
+    monitor.database._clock = lambda: now
+    monitor.database.report_failure("53100")
+    reason = "writes fail: the disk of the server is full (SQLSTATE 53100)"
+    assert await monitor.look() == {**READY, "pool": (False, reason)}
+    now += FAILURE_SECONDS
+    assert await monitor.look() == READY
 
 
 async def test_readiness_accepts_pool_with_some_connections(role: Role, monitor: Monitored) -> None:

@@ -175,8 +175,8 @@ DATABASE_UNAVAILABLE = http_problem(
 )
 
 COMMIT_RESULT_UNKNOWN = (
-    "The database connection was lost before the write was confirmed. The change may or may not be stored. Check the "
-    "resource before you retry, or retry with the same Idempotency-Key."
+    "The database failed before the write was confirmed. The change may or may not be stored. Check the resource "
+    "before you retry, or retry with the same Idempotency-Key."
 )
 """The detail of a problem if the result of a write is unknown."""
 

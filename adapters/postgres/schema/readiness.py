@@ -138,7 +138,9 @@ class ReadinessMonitor:
             self._problems = problems
 
     async def _check_pool(self, *, is_reachable: bool) -> tuple[bool, str]:
-        """Return the readiness of the pool: it was opened once, and can open connections."""
+        """Return the readiness of the pool: it was opened once, can open connections, and writes succeed."""
+        if self._database.write_failure is not None:
+            return False, f"writes fail: {self._database.write_failure}"
         if is_reachable and not self._opened:
             self._opened = await self._database.prewarm()
         if not self._opened:
