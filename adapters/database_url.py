@@ -23,7 +23,7 @@ _VALUES = {
     "target_session_attrs": ("any", "read-write", "primary"),  # the service writes
     "load_balance_hosts": ("disable", "random"),
 }
-_SUPPORTED = {*TLS_PARAMETERS, *_VALUES, "host", "port", "options", "application_name", "passfile"}
+_SUPPORTED = {*_IDENTITY, *TLS_PARAMETERS, *_VALUES, "host", "port", "options", "application_name", "passfile"}
 _PSYCOPG_ONLY = {
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "requirepeer"),
     *("sslcompression", "sslcertmode", "sslcrldir", "sslsni", "require_auth", "gssencmode", "gssdelegation"),
@@ -65,12 +65,12 @@ def parse_database_url(value: object) -> URL:
     if "ssl" in url.query:  # the name of SQLAlchemy and asyncpg
         url = url.update_query_dict({"sslmode": url.query["ssl"]})
     query = {name: value for name, value in url.query.items() if name != "ssl"}
+    for name, text in query.items():
+        _check_parameter(name, text, driver)
     identity = {_IDENTITY[name]: query.pop(name) for name in _IDENTITY.keys() & query}
     url = url.set(drivername=f"postgresql+{driver}", query=query, **identity)  # type: ignore[arg-type]
     if not url.database:
         raise ValueError("must name a database after the host")
-    for name, text in query.items():
-        _check_parameter(name, text, driver)
     hosts_of(url)
     options_of(url)
     return url

@@ -24,6 +24,7 @@ LISTS = {
 REFUSED = {
     "sslmode=bogus": "sslmode: disable, allow",
     "sslmode=require&sslmode=disable": "sslmode only once",
+    "user=s3cret&user=a": "user only once",
     "sslrootcert=/s3cret/missing.pem": "readable file in the parameter sslrootcert",
     "sslcert=/s3cret/missing.pem": "sslcert",
     "target_session_attrs=standby": "target_session_attrs: any, read-write, primary",
