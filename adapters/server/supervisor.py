@@ -26,7 +26,10 @@ RESTART_BACKOFF_SECONDS = (0.05, 1.0)
 STABLE_AFTER_SECONDS = 10.0
 """A worker that was ready for this long resets the delay."""
 MAX_START_FAILURES = 3
-"""Consecutive failed starts without any ready worker, after which the supervisor exits."""
+"""Consecutive failed starts without any ready worker, after which the supervisor exits.
+
+After all workers were ready once, it does not exit: the cause can be temporary, such as a full file system.
+"""
 
 
 def supervise(
@@ -102,7 +105,7 @@ class Supervisor:
         self._logger.info("rolling restart finished")
 
     async def _monitor(self, requests: asyncio.Queue[asyncio.Future[bool]]) -> None:
-        """Keep one worker running. Return only if no worker can be started."""
+        """Keep one worker running. Return only if no worker can be started at first."""
         worker = await self._start_until_ready()
         pause, since = RESTART_BACKOFF_SECONDS[0], time.monotonic()
         while worker is not None:
@@ -132,11 +135,11 @@ class Supervisor:
         return new or worker
 
     async def _start_until_ready(self) -> Worker | None:
-        """Return a ready worker, None if no worker can be started and no other is ready."""
+        """Return a ready worker, None if no worker can be started and the workers have never been ready."""
         pause = RESTART_BACKOFF_SECONDS[0]
         while (worker := await self._try_to_start()) is None:
             self._failures += 1
-            if self._failures >= MAX_START_FAILURES and not self._ready:
+            if self._failures >= MAX_START_FAILURES and not self._all_ready.is_set() and not self._ready:
                 self._logger.error("no worker could be started; exiting")
                 return None
             await asyncio.sleep(pause)

@@ -128,6 +128,17 @@ async def test_supervisor_gives_up_when_no_worker_becomes_ready(crew: Crew) -> N
     assert crew.alive() == []
 
 
+async def test_supervisor_retries_when_all_workers_ended(crew: Crew) -> None:
+    async with supervised(crew):
+        crew.mode = "broken"
+        for worker in crew.workers[:]:
+            worker.end(-signal.SIGBUS)
+        await wait_until(lambda: len(crew.events("worker failed to start")) > 2 * MAX_START_FAILURES)
+        crew.mode = "ready"
+        await wait_until(lambda: len(crew.alive()) == WORKERS)
+        await crew.terminate()
+
+
 async def test_supervisor_replaces_worker_that_ends(crew: Crew) -> None:
     async with supervised(crew):
         crew.workers[0].end(-signal.SIGKILL)
