@@ -4,19 +4,24 @@ A single process keeps its metrics in memory. Several workers share the director
 writes separate files, and each can serve the metrics of all ("Multiprocess Mode" of prometheus_client).
 """
 
+import errno
+import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Literal
 
 import prometheus_client
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from adapters.observability.multiproc_slots import (
     acquire_slot,
+    allocate_files,
     remove_dead_processes,
     remove_live_gauges,
     select_storage,
@@ -33,6 +38,8 @@ UNMATCHED = "unmatched"
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The upper bounds of the histogram buckets."""
 
+_DIRECTORY_PREFIX = "hexapost-metrics-"
+
 GaugeMode = Literal["livesum", "mostrecent", "max"]
 
 _CAUSES: dict[type[TransientStorageError], str] = {
@@ -48,13 +55,46 @@ def temporary_multiproc_dir() -> Iterator[Mapping[str, str]]:
     if os.environ.get(MULTIPROC_DIR_VARIABLE):
         yield {}  # the operator manages the directory
         return
-    with TemporaryDirectory(prefix="hexapost-metrics-") as directory:
-        yield {MULTIPROC_DIR_VARIABLE: directory}
+    _remove_abandoned_directories()
+    with TemporaryDirectory(prefix=_DIRECTORY_PREFIX) as directory:
+        lock = os.open(directory, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield {MULTIPROC_DIR_VARIABLE: directory}
+        finally:
+            os.close(lock)
+
+
+def _remove_abandoned_directories() -> None:
+    """Remove the directories of processes that were killed: they have files, but no lock."""
+    for path in Path(gettempdir()).glob(f"{_DIRECTORY_PREFIX}*"):
+        with suppress(OSError), ExitStack() as stack:  # other users' directories
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if any(path.iterdir()):  # else its process has not locked it yet
+                shutil.rmtree(path)
 
 
 def multiproc_dir() -> Path | None:
     """Return the multiprocess directory, None for a single process."""
     return Path(os.environ[MULTIPROC_DIR_VARIABLE]) if os.environ.get(MULTIPROC_DIR_VARIABLE) else None
+
+
+def _acquire_files(directory: Path) -> int | None:
+    """Return a slot with allocated files, None if the file system is full. Other errors are raised."""
+    try:
+        slot = acquire_slot(directory)
+        allocate_files(directory, slot)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        structlog.get_logger("hexapost.metrics").warning(
+            "metrics of this process are not reported; free space in the metrics directory and restart",
+            error_type=os.strerror(error.errno),
+        )
+        return None
+    return slot
 
 
 class Metrics:
@@ -65,7 +105,7 @@ class Metrics:
     ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.directory = directory
-        self._slot = None if directory is None else acquire_slot(directory)
+        self._slot = None if directory is None else _acquire_files(directory)
         select_storage(self._slot)
         self._registry = CollectorRegistry()
         self.label_names: dict[str, tuple[str, ...]] = {}

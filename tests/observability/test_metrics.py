@@ -110,3 +110,22 @@ def test_shared_metrics_directory_is_temporary_unless_configured(
     with temporary_multiproc_dir() as variables:
         assert variables == {}
     assert tmp_path.exists()
+
+
+def test_metrics_directory_of_a_killed_process_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(MULTIPROC_DIR_VARIABLE, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("hexapost-metrics-killed", "hexapost-metrics-new", "other"):
+        (tmp_path / name).mkdir()
+    for name in ("hexapost-metrics-killed", "other"):
+        (tmp_path / name / "0.lock").touch()
+    (tmp_path / "hexapost-metrics-link").symlink_to(tmp_path / "other")
+    (tmp_path / "hexapost-metrics-file").touch()
+    with temporary_multiproc_dir() as variables:
+        used = Path(variables[MULTIPROC_DIR_VARIABLE])
+        (used / "0.lock").touch()
+        with temporary_multiproc_dir():
+            assert (used / "0.lock").exists()
+    remaining = {"hexapost-metrics-new", "other", "hexapost-metrics-link", "hexapost-metrics-file"}
+    assert {path.name for path in tmp_path.iterdir()} == remaining
+    assert (tmp_path / "other" / "0.lock").exists()

@@ -1,16 +1,26 @@
 """Tests for the slots of processes that share a metrics directory."""
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry, Counter, values
+from structlog.testing import capture_logs
 
-from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE
-from adapters.observability.multiproc_slots import acquire_slot, remove_dead_processes, select_storage
+from adapters.http.middleware.request_context import _METHODS
+from adapters.http.problems import catalog
+from adapters.http.problems.catalog import REJECTIONS, Problem
+from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE, Metrics
+from adapters.observability.multiproc_slots import FILE_BYTES, acquire_slot, remove_dead_processes, select_storage
+from tests.http.support import serving
 from tests.observability.prometheus_samples import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
@@ -162,3 +172,61 @@ def test_unwritable_metrics_directory_raises(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / GAUGE).exists()
     with pytest.raises(PermissionError):
         acquire_slot(tmp_path)
+
+
+async def test_allocated_files_hold_the_values_of_all_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MULTIPROC_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(values, "ValueClass", None)
+    metrics = Metrics(version="1", rejections=REJECTIONS, directory=tmp_path)
+    async with serving() as api:
+        paths = [route.path for route in api.app.routes if isinstance(route, APIRoute)]
+    assert len(paths) > 10
+    statuses = {
+        200,
+        201,
+        204,
+        304,
+        499,
+        *(problem.status for problem in vars(catalog).values() if isinstance(problem, Problem)),
+    }
+    for route, method, status in product((*paths, None, "rejected"), (*_METHODS, "other"), statuses):
+        metrics.request_started()
+        metrics.request_finished(route=route, method=method, status=status, seconds=0.1, rejection=None)
+    for number in range(400):
+        metrics.count_database_error(f"{number:05}")
+    sizes = {entry.name.removesuffix("_0.db"): entry.stat().st_size for entry in os.scandir(tmp_path)}
+    assert sizes.pop("0.lock") == 0
+    assert sizes == FILE_BYTES, "add the files to FILE_BYTES, or enlarge them"
+
+
+@pytest.mark.parametrize("full", ["0.lock", "histogram_0.db"])
+def test_full_file_system_stops_only_the_metrics_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    monkeypatch.setenv(MULTIPROC_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(values, "ValueClass", None)
+    monkeypatch.setattr(Path, "open", _open_unless(full, Path.open))
+    monkeypatch.setattr(os, "open", _open_unless(full, os.open))
+    with capture_logs() as logs:
+        metrics = Metrics(version="1", directory=tmp_path)
+    assert [(line["log_level"], line["error_type"]) for line in logs] == [("warning", "No space left on device")]
+    metrics.request_started()
+    metrics.request_finished(route=ROUTE, method="GET", status=200, seconds=0.1, rejection=None)
+    assert list(Scrape(metrics.render().decode()).found(REQUESTS)) == []
+    metrics.close()
+    monkeypatch.undo()
+    worker = Worker(tmp_path, 5).ready()
+    assert Scrape(worker.ended("show")).total(REQUESTS) == 5
+
+
+def _open_unless(full: str, open_: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that opens files, and raises OSError for this one, as on a full file system."""
+
+    def opened(path: Path, *arguments: Any) -> Any:
+        if Path(path).name == full:
+            if full.endswith(".db"):
+                open_(path, *arguments).close()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return open_(path, *arguments)
+
+    return opened
