@@ -67,6 +67,7 @@ class Worker:
     async def stop(self) -> None:
         """Let the worker drain, and wait until it has ended. Kill it after a time limit."""
         self._send(signal.SIGTERM)
+        self._send(signal.SIGCONT)  # a process that was stopped by SIGSTOP would not drain
         await asyncio.wait([self.exited], timeout=STOP_TIMEOUT_SECONDS)
         self._send(signal.SIGKILL)
         await asyncio.wait([self.exited], timeout=KILL_TIMEOUT_SECONDS)

@@ -27,6 +27,13 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(flush=True)
 sys.stdin.read()
 """
+DRAINED = 7
+DRAINS = f"""
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit({DRAINED}))
+print(flush=True)
+signal.pause()
+"""
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation' AND datname = current_database()"
 
 
@@ -131,6 +138,18 @@ async def test_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyP
     assert worker.exit_status is None
     await asyncio.wait_for(worker.stop(), PATIENCE)
     assert worker.exit_status == -signal.SIGKILL
+
+
+async def test_stopped_worker_is_continued_to_drain() -> None:
+    pipe, other = socket.socketpair()
+    other.close()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", DRAINS, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+    worker = Worker(process, pipe)
+    process.send_signal(signal.SIGSTOP)
+    await asyncio.wait_for(worker.stop(), PATIENCE)
+    assert worker.exit_status == DRAINED
 
 
 async def test_worker_start_raises_when_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
