@@ -171,8 +171,8 @@ Version = Annotated[
     int,
     Field(
         ge=1,
-        le=2_147_483_647,
-        json_schema_extra={"format": "int32"},
+        le=2**53 - 1,  # exact in JavaScript (RFC 8259 section 6); the columns are bigint
+        json_schema_extra={"format": "int64"},
         description="Starts at 1 and increases by 1 with each change; the ETag contains it.",
     ),
 ]

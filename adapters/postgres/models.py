@@ -80,7 +80,7 @@ class VersionedMixin:
 
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column(sa.BigInteger())
 
 
 class UserRow(VersionedMixin, Base):

@@ -27,7 +27,7 @@ from migrations.sql.revision_sql import Transaction, transactions
 SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
 _TIMEOUTS = "".join(f"SET {name} = {value};\n" for name, value in LockRetryPolicy().limits().items())
 _IGNORED_SQUAWK_RULES = (
-    "prefer-bigint-over-int",  # `version` counts the changes of one row
+    "prefer-bigint-over-int",  # some integers are small; autogenerate compares the types with the models
     "prefer-robust-stmts",  # failed transactions are rolled back; not-idempotent checks the others
     "ban-concurrent-index-creation-in-transaction",  # CONCURRENTLY always runs outside a transaction
 )

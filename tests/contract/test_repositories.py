@@ -34,13 +34,13 @@ GROWING = "\u33af" * 21 + "@example.org"  # NFKC makes six characters of each
 LONGEST = "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".abc"
 EXAMPLES = {
     "user": make_user(),
-    "user without a name, inactive": make_user(full_name=None, is_active=False, version=2_147_483_647),
+    "user without a name, inactive": make_user(full_name=None, is_active=False, version=2**53 - 1),
     "longest user": make_user(email=LONGEST, full_name=OWL * 200),
     "longest normalized e-mail": make_user(email=GROWING),
     "shortest user": make_user(email="a@b.cd", full_name="x"),
     "published post": make_post(AUTHOR),
     "draft": make_post(AUTHOR, status=PostStatus.DRAFT),
-    "archived post": make_post(AUTHOR, status=PostStatus.ARCHIVED, version=2_147_483_647),
+    "archived post": make_post(AUTHOR, status=PostStatus.ARCHIVED, version=2**53 - 1),
     "longest post": make_post(AUTHOR, title=OWL * 200, content=OWL * 2000),
     "shortest post": make_post(AUTHOR, title="x", content="y"),
     "key": make_api_key(),
@@ -84,6 +84,14 @@ async def test_repository_returns_the_added_entity(storage: Storage, entity: Any
         assert await entities.list(limit=1) == [entity]
     assert read == entity
     assert _types(read) == _types(entity)
+
+
+@all_updates
+async def test_update_passes_the_bound_of_integer(storage: Storage, kind: str, write: Write) -> None:
+    entity = make(kind, version=2**31 - 1)
+    await store(storage, entity)
+    await write(storage, next_version(entity))
+    assert await listed(storage, kind) == [next_version(entity)]
 
 
 @pytest.mark.parametrize(

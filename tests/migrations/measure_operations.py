@@ -38,7 +38,7 @@ FORMS = [
     'op.backfill("posts", "b = gen_random_uuid()", ' + KEY + ")",
     'op.execute("UPDATE posts SET a = id")',
     'op.backfill("posts", "b = id", ' + KEY + ")",
-    'op.alter_column("posts", "version", type_=sa.BigInteger())',
+    'op.alter_column("posts", "version", type_=sa.Numeric())',
 ]
 
 

@@ -47,7 +47,7 @@ UNSAFE = [
     ("constraint-missing-not-valid", 'op.create_check_constraint("ck_t", "users", "version > 0")'),
     ("adding-not-nullable-field", 'op.alter_column("users", "full_name", nullable=False)'),
     ("disallowed-unique-constraint", 'op.create_unique_constraint("uq_t", "users", ["email"])'),
-    ("changing-column-type", 'op.alter_column("users", "version", type_=sa.BigInteger())'),
+    ("changing-column-type", 'op.alter_column("users", "version", type_=sa.Numeric())'),
     ("ban-drop-column", DROP),
     ("ban-drop-table", 'op.drop_table("idempotency_records")'),
     ("renaming-column", 'op.alter_column("users", "full_name", new_column_name="name")'),

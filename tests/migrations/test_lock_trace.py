@@ -22,7 +22,7 @@ UNSAFE = [
     ('op.create_foreign_key("fk_t", "idempotency_records", "users", ["subject_id"], ["id"])', "scan-under-lock"),
     ('op.create_index("ix_t", "posts", ["title"])', "scan-under-lock"),
     ('op.create_unique_constraint("uq_t", "users", ["email"])', "scan-under-lock"),
-    ('op.alter_column("users", "version", type_=sa.BigInteger())', "rewrite-under-lock"),
+    ('op.alter_column("users", "version", type_=sa.Numeric())', "rewrite-under-lock"),
     ('op.execute("ALTER TABLE users ADD COLUMN a uuid DEFAULT gen_random_uuid()")', "rewrite-under-lock"),
     ('op.execute("ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (1) STORED")', "rewrite-under-lock"),
     ('op.execute("ALTER TABLE idempotency_records SET UNLOGGED")', "rewrite-under-lock"),

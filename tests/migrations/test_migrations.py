@@ -1,5 +1,7 @@
 """Tests for the migrations of the release."""
 
+import asyncio
+
 import pytest
 from alembic import command
 from pytest_alembic.tests import test_model_definitions_match_ddl, test_up_down_consistency, test_upgrade
@@ -11,6 +13,8 @@ from application.ports import StorageUnavailableError
 from migrations.runner.alembic_config import alembic_config
 from migrations.sql.parser import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
+from tests.support.database_fixture import opened
+from tests.support.factories import make_post, make_user, next_version, store, stored_posts, stored_users, update
 from tests.support.schema_dump import revisions, schema
 
 __all__ = ["test_model_definitions_match_ddl", "test_up_down_consistency", "test_upgrade"]
@@ -30,8 +34,24 @@ def test_migrations_go_up_and_down_and_up_again(empty: URL, scratch: URL, driver
     assert migrate(empty) == []
 
 
+async def test_database_with_integer_versions_stays_usable(scratch: URL, driver: str) -> None:
+    with connected(scratch) as connection:
+        for table in ("users", "posts"):
+            connection.execute(f"ALTER TABLE {table} ALTER COLUMN version TYPE integer".encode())
+        connection.execute("UPDATE alembic_version SET version_num = 'c83e6b0d4f17'")
+    await asyncio.to_thread(upgrade, with_driver(scratch, driver), lambda _: None)
+    user = make_user()
+    post = make_post(user)
+    async with opened(scratch, driver) as fixture:
+        await store(fixture.storage, user, post)
+        await update(fixture.storage, next_version(user))
+        await update(fixture.storage, next_version(post))
+        assert await stored_users(fixture.storage) == [next_version(user)]
+        assert await stored_posts(fixture.storage) == [next_version(post)]
+
+
 DIFFERENCES = {  # the tests of the revision generator have more
-    "ALTER TABLE users ALTER COLUMN version TYPE bigint": "('modify_type', None, 'users', 'version'",
+    "ALTER TABLE users ALTER COLUMN version TYPE integer": "('modify_type', None, 'users', 'version'",
     "ALTER TABLE posts DROP COLUMN content": "('add_column', None, 'posts', Column('content'",
     "ALTER TABLE posts ADD COLUMN summary text": "('remove_column', None, 'posts', Column('summary'",
     "ALTER TABLE posts ALTER COLUMN version SET DEFAULT 1": "('modify_default', None, 'posts', 'version'",
