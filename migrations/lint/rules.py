@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from alembic.script import Script
+from packaging.version import Version
 
-from migrations.runner.phases import Phase, phase_of, safe_from, version_key
+from migrations.runner.phases import Phase, phase_of, safe_from
 from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
 from migrations.sql.parser import alter_table_actions, mask_literals
 from migrations.sql.revision_sql import Statement, Transaction
@@ -59,7 +60,7 @@ def check(script: Script, upgrade: list[Transaction], downgrade: list[Transactio
     if up and not down:
         yield "no-downgrade", "the downgrade has no statements"
     yield from _check_source(Path(script.path).read_text(encoding="utf-8"))
-    if phase_of(script) is Phase.CONTRACT and version_key(safe_from(script)) > version_key(version("hexapost")):
+    if phase_of(script) is Phase.CONTRACT and Version(safe_from(script)) > Version(version("hexapost")):
         yield "phase", f"is safe from release {safe_from(script)}; add it in that release"
 
 

@@ -38,17 +38,12 @@ def safe_from(script: Script) -> str:
     """Return the release from which a contract revision is safe. Raises MigrationError if it is not valid."""
     release = getattr(script.module, "safe_from", None)
     try:
-        version_key(release if isinstance(release, str) else "")
+        Version(release if isinstance(release, str) else "")
     except ValueError as error:
         raise MigrationError(
             f'contract revision {script.revision} has no valid safe_from; set a release, such as safe_from = "1.2.0"'
         ) from error
     return str(release)
-
-
-def version_key(release: str) -> Version:
-    """Return a sort key for a release. Raises ValueError if it is not a PEP 440 version."""
-    return Version(release)
 
 
 def expand_heads(scripts: ScriptDirectory) -> frozenset[str]:
@@ -116,7 +111,7 @@ def select_steps(steps: Iterable[MigrationStep], phase: Phase, release: str) -> 
             selected.append(step)
         elif phase is Phase.EXPAND:
             skipped.add(script.revision)
-        elif version_key(safe_from(script)) > version_key(release):
+        elif Version(safe_from(script)) > Version(release):
             raise MigrationError(
                 f"contract revision {script.revision} is safe from release {safe_from(script)}; this is {release}"
             )

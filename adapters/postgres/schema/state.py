@@ -13,6 +13,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
+from packaging.version import Version
 from sqlalchemy import URL, ClauseElement, Select, Text, column, func, literal_column, select, table
 from sqlalchemy.exc import StatementError
 
@@ -24,7 +25,7 @@ from adapters.postgres.sqlstate import sqlstate_of, to_port_error
 from application.ports import TransientStorageError
 from migrations.runner.alembic_config import alembic_config, error_location
 from migrations.runner.lock_retry import MigrationError
-from migrations.runner.phases import Phase, decode_applied, expand_heads, version_key, with_ancestors
+from migrations.runner.phases import Phase, decode_applied, expand_heads, with_ancestors
 
 SERVER = select(literal_column("current_setting('server_version_num')::integer"), func.getdatabaseencoding())
 """Reads the arguments of `server_support`."""
@@ -138,7 +139,7 @@ def compare_revisions(
     if applied <= known:
         return SchemaState.CURRENT if needed <= known else SchemaState.BEHIND
     # An unknown revision belongs to a later release, whose expand revisions are applied before its rollout.
-    if any(release and version_key(release) > version_key(version("hexapost")) for release in record.values()):
+    if any(release and Version(release) > Version(version("hexapost")) for release in record.values()):
         return SchemaState.INCOMPATIBLE
     return SchemaState.AHEAD if needed <= known | record.keys() else SchemaState.BEHIND
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
+from packaging.version import Version
 from sqlalchemy import URL
 
 from adapters.testing.template_databases import connected
-from migrations.runner.phases import Phase, phase_of, safe_from, version_key, with_ancestors
+from migrations.runner.phases import Phase, phase_of, safe_from, with_ancestors
 from tests.drills.scenario import FaultWindow, ScenarioError
 from tests.support.schema_dump import revisions
 
@@ -75,4 +76,4 @@ class RevisionCycle:
 
 
 def _is_compatible(script: Script, release: str) -> bool:
-    return version_key(safe_from(script)) <= version_key(release)
+    return Version(safe_from(script)) <= Version(release)
