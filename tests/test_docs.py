@@ -1,5 +1,6 @@
 """Tests for the settings, examples, commands, paths and links in README.md and docs."""
 
+import ast
 import re
 import shlex
 import shutil
@@ -26,6 +27,33 @@ PAGES = {
 }
 ALL_PAGES = "\n".join(PAGES.values())
 COMMANDS = sorted(set(re.findall(r"^(?:[A-Z_]+=\S+ )*hexapost (.+)$", ALL_PAGES, re.MULTILINE)))
+
+ERRORS = {"EmbeddedPostgresError", "MigrationError", "print_error"}
+ERROR_EVENTS = {"error", "critical", "exception", "_logged"}
+
+
+def error_messages() -> set[tuple[str, str]]:
+    """Return the longest constant part of each message of a command, and each event of an error in the log.
+
+    The checks of `make check` in migrations/lint are for developers and name the line to correct.
+    """
+    found: set[tuple[str, str]] = set()
+    for path in sorted([*ROOT.glob("adapters/**/*.py"), *ROOT.glob("migrations/[or]*/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and _name(node.func) in ERRORS | ERROR_EVENTS:
+                parts = [
+                    part.value.strip(" .:;,")
+                    for part in ast.walk(node.args[0])
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                ]
+                longest = max(parts, key=len, default="")
+                if " " in longest:  # not only a separator between values
+                    found.add((str(path.relative_to(ROOT)), longest))
+    return found
+
+
+def _name(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
 
 
 def test_configuration_lists_each_setting_once() -> None:
@@ -102,6 +130,11 @@ def test_generated_docs_check_fails_for_an_edited_part(monkeypatch: pytest.Monke
     assert generated_docs.main(["--check"]) == 0
     with pytest.raises(ValueError, match="no markers"):
         generated_docs.replace_part("# Page", "settings", [])
+
+
+@pytest.mark.parametrize(("path", "message"), error_messages())
+def test_troubleshooting_lists_each_error(path: str, message: str) -> None:
+    assert message in PAGES["docs/troubleshooting.md"], f"add a row for this error of {path}"
 
 
 def test_readme_text_has_at_most_8_kib() -> None:

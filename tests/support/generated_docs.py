@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+import adapters.http.app  # noqa: F401 - it loads the modules that define problems
 from adapters.cli.settings_table import markdown_tables
+from adapters.http.problems.catalog import PROBLEMS
 from adapters.observability.metrics import Metrics
 from tests.support import architecture_picture
 
@@ -45,10 +48,19 @@ def metric_table() -> Iterable[str]:
         yield f"| `{name}` | {f'{labels} ' if labels else ''}| {family.type} | {family.documentation.rstrip('.')} |"
 
 
+def problem_table() -> Iterable[str]:
+    """Return the lines of a table with each problem, by status and code."""
+    yield from ["| code | status | cause | remedy |", "|---|---|---|---|"]
+    for problem in sorted(PROBLEMS.values(), key=lambda problem: (problem.status, problem.code)):
+        remedy = escape(problem.resolution, quote=False)
+        yield f"| `{problem.code}` | {problem.status} | {problem.default_detail} | {remedy} |"
+
+
 def _documents() -> Iterable[tuple[Path, str]]:
     for name, part, lines in (
         ("configuration.md", "settings", markdown_tables()),
         ("observability.md", "metrics", metric_table()),
+        ("troubleshooting.md", "problems", problem_table()),
     ):
         path = DOCS / name
         yield path, replace_part(path.read_text("utf-8"), part, lines)
