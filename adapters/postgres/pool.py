@@ -124,6 +124,8 @@ class Database:
         self._errors = errors
         self._waiting = 0
         self._last_failure = "", -math.inf
+        self.is_silent = False
+        """True if a statement got no response in time and no connection was opened since."""
         self.connect_error: ConnectError | None = None
         """The error of the last attempt to open a connection, None if it succeeded."""
         self._url = url
@@ -152,7 +154,8 @@ class Database:
         """Return a connection from the pool. The caller releases or discards it.
 
         Raises StorageBusyError if no connection becomes free in time, StorageUnavailableError if none can be
-        opened, and StorageTimeoutError if the server does not respond.
+        opened, and StorageTimeoutError if in addition the server does not respond on an open connection. A connect
+        timeout alone can be that of a proxy during a failover, after which a retry succeeds.
         """
         if not self._slots.locked():
             await self._slots.acquire()
@@ -189,7 +192,8 @@ class Database:
                 )
                 self.connect_error = failure
                 self.report_error(failure)
-                kind = StorageTimeoutError if failure.is_timeout else StorageUnavailableError
+                is_silent = failure.is_timeout and (self.is_silent or any(age.idle_since is None for age in self._ages))
+                kind = StorageTimeoutError if is_silent else StorageUnavailableError
                 raise kind(*failure.args) from error
             raise
         self.connect_error = None
@@ -198,6 +202,7 @@ class Database:
     def _age_of(self, connection: PoolProxiedConnection) -> ConnectionAge:
         age: ConnectionAge | None = connection.info.get("age")
         if age is None:  # it was just opened
+            self.is_silent = False
             factor = random.uniform(*LIFETIME_JITTER)  # noqa: S311 - not used for security
             lifetime, max_idle = factor * self.options.max_lifetime, factor * self.options.max_idle
             now = self._clock()

@@ -177,7 +177,7 @@ class PgSession:
             raise
 
     def _abort(self, connection: PoolProxiedConnection) -> None:
-        self._timed_out = self._broken = True
+        self._timed_out = self._broken = self._database.is_silent = True
         self._database.driver.abort(connection.driver_connection)
 
     def _handle_error(self, connection: PoolProxiedConnection, error: BaseException, *, is_commit: bool) -> None:

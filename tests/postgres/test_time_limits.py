@@ -13,12 +13,20 @@ from sqlalchemy import URL
 from adapters.postgres.connector import Connector
 from adapters.postgres.pool import NO_SQLSTATE, Database, DatabaseOptions
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
-from adapters.testing.template_databases import connected
-from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, UnitOfWork
+from adapters.testing.template_databases import connected, with_driver
+from application.ports import (
+    StorageBusyError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+    TransientStorageError,
+    UnitOfWork,
+)
 from tests.postgres.failures import ONCE
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
 from tests.support.factories import make_user, next_version, store_users, stored_users
+from tests.support.freezing_proxy import proxied
 from tests.support.polling import wait_until
+from tests.support.service_factories import LENIENT_RETRY
 from tests.support.use_case_runner import UseCaseRunner, backend, fetch
 
 SETTINGS = ("statement_timeout", "idle_in_transaction_session_timeout", "work_mem")
@@ -141,8 +149,9 @@ async def _connect_after_waiting(database: Database) -> None:
 
 
 @pytest.mark.parametrize("connect_timeout", [0.05])
-async def test_connect_timeout_is_counted_once_and_not_retried(unresponsive: Unresponsive) -> None:
+async def test_connect_timeout_of_silent_server_is_not_retried(unresponsive: Unresponsive) -> None:
     database, errors = unresponsive
+    database.is_silent = True
     probe = UseCaseRunner(SqlAlchemyStorage(database))
     with pytest.raises(StorageTimeoutError):
         await asyncio.wait_for(probe.read(lambda work: work.users.list(limit=1)), 30)
@@ -150,6 +159,44 @@ async def test_connect_timeout_is_counted_once_and_not_retried(unresponsive: Unr
     with pytest.raises(StorageTimeoutError):
         await _connect_after_waiting(database)
     assert errors == [NO_SQLSTATE] * 2
+
+
+async def test_connect_timeout_is_retried(store: DatabaseFixture, driver: str) -> None:
+    async with proxied(store.url) as (url, proxy):
+        database = Database(with_driver(url, driver), replace(PATIENT, connect_timeout=1))
+        failures: list[TransientStorageError] = []
+
+        def thaw(failure: TransientStorageError) -> None:
+            failures.append(failure)
+            proxy.thaw()
+
+        proxy.freeze()
+        retry = replace(LENIENT_RETRY, observer=thaw)
+        assert await UseCaseRunner(SqlAlchemyStorage(database), retry=retry).read(backend)
+        assert type(failures[0]) is StorageUnavailableError
+        await database.close()
+
+
+async def test_connect_timeout_beside_silent_connection_is_not_retried(store: DatabaseFixture, driver: str) -> None:
+    async with proxied(store.url) as (url, proxy):
+        database = Database(with_driver(url, driver), replace(PATIENT, connect_timeout=1))
+        connection = await database.connect()
+        proxy.freeze()
+        with pytest.raises(StorageTimeoutError):
+            await database.connect()
+        database.release(connection)
+        assert not database.is_silent
+        await database.close()
+
+
+async def test_statement_timeout_of_the_client_marks_server_silent(store: DatabaseFixture, driver: str) -> None:
+    async with opened(store.url, driver, replace(PATIENT, attempt_timeout=0.1)) as pool:
+        with pytest.raises(StorageTimeoutError):
+            await UseCaseRunner(pool.storage).read(_sleep)
+        assert pool.database.is_silent
+        await wait_until(lambda: pool.checked_out == 0)
+        pool.database.release(await pool.database.connect())
+        assert not pool.database.is_silent
 
 
 @pytest.mark.parametrize("attempt_timeout", [0, 0.05])
