@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -12,7 +12,7 @@ from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.testing.template_databases import with_driver
 from application.ports import StorageUnavailableError, UnitOfWork
 from tests.support import factories
-from tests.support.database_fixture import PATIENT, DatabaseFixture
+from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
 from tests.support.factories import make_api_key, make_idempotency_record, make_user, replay_error, stored_users
 from tests.support.freezing_proxy import FreezingProxy, proxied
 from tests.support.polling import wait_until
@@ -106,3 +106,14 @@ async def test_retry_raises_when_the_lost_backend_does_not_end(
     monkeypatch.setattr(session, "fetch", fetch)
     with pytest.raises(StorageUnavailableError):
         await session.end_backends([Backend(1, 0)])
+
+
+async def test_no_backend_is_terminated_through_a_pooler(
+    store: DatabaseFixture, single: DatabaseFixture, driver: str
+) -> None:
+    pid = await UseCaseRunner(single.storage).read(backend)
+    async with opened(store.url, driver, replace(PATIENT, prepared_statements=False)) as pool:
+        session = PgSession(pool.database, readonly=False)
+        await session.end_backends([Backend(pid, pool.database._clock())])
+        await session.end(commit=True)
+    assert not store.has_ended(pid)
