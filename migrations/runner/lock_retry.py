@@ -38,7 +38,9 @@ _HOLDERS = text(f"""
                             || extract(epoch FROM clock_timestamp() - coalesce(xact_start, prepared))::integer || ' s'),
                   string_agg(DISTINCT mode, ', '), string_agg(DISTINCT relation::regclass::text, ', '))
     FROM pg_locks AS locks JOIN pg_class ON pg_class.oid = relation LEFT JOIN pg_stat_activity USING (pid)
-    LEFT JOIN pg_prepared_xacts ON virtualtransaction = '-1/' || transaction
+    LEFT JOIN pg_prepared_xacts ON locks.pid IS NULL AND transaction IN (
+        SELECT transactionid FROM pg_locks AS own WHERE pid IS NULL AND virtualtransaction = locks.virtualtransaction
+    )
     WHERE locktype = 'relation' AND granted AND locks.pid IS DISTINCT FROM pg_backend_pid()
       AND locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace) AND relkind IN ('r', 'p')

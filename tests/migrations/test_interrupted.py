@@ -4,19 +4,22 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL, create_engine
+from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from adapters.embedded import EmbeddedPostgres
 from adapters.postgres.schema import state
-from adapters.testing.template_databases import Connection, connected, with_driver
+from adapters.testing.template_databases import FAST, Connection, connected, with_driver
 from migrations.runner.lock_retry import (
     LOCK_NOT_AVAILABLE,
     LockRetryPolicy,
@@ -24,7 +27,7 @@ from migrations.runner.lock_retry import (
     request_weak_lock,
     retry_on_lock_timeout,
 )
-from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
+from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase, Revisions
 from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
 
@@ -92,6 +95,19 @@ def test_migration_gives_up_under_an_access_exclusive_lock(
     assert database.applied == [EXPAND_HEAD]
     state.upgrade(database.url, database.reported.append)
     assert database.applied == [database.last]
+
+
+def test_migration_error_names_a_prepared_transaction(own: Revisions, tmp_path: Path) -> None:
+    own.add(ADD)
+    settings = FAST | {"max_prepared_transactions": "1"}
+    with EmbeddedPostgres(tmp_path / "postgres", report=lambda _: None, settings=settings) as server:
+        url = make_url(server.url())
+        command.upgrade(own.config(url), EXPAND_HEAD)
+        with connected(url) as connection:
+            connection.execute("BEGIN; LOCK TABLE users; PREPARE TRANSACTION 'held'")
+        message = r"prepared transaction held \(hexapost, in transaction for \d+ s\) holds AccessExclusiveLock on users"
+        with pytest.raises(MigrationError, match=message):
+            command.upgrade(own.config(url), "heads")
 
 
 @pytest.mark.parametrize(("mode", "is_requested"), [("SHARE UPDATE EXCLUSIVE", True), ("ACCESS EXCLUSIVE", False)])
