@@ -132,7 +132,7 @@ def test_generated_docs_check_fails_for_an_edited_part(monkeypatch: pytest.Monke
         generated_docs.replace_part("# Page", "settings", [])
 
 
-@pytest.mark.parametrize(("path", "message"), error_messages())
+@pytest.mark.parametrize(("path", "message"), sorted(error_messages()))
 def test_troubleshooting_lists_each_error(path: str, message: str) -> None:
     assert message in PAGES["docs/troubleshooting.md"], f"add a row for this error of {path}"
 
