@@ -133,8 +133,9 @@ async def test_readiness_monitor_logs_changes(role: Role, monitor: Monitored) ->
         for _ in range(2):
             assert await monitor.look() == READY
     assert [log["event"] for log in logs] == ["not ready", "ready again"]
-    assert str(logs[0]["database"]).startswith("cannot connect to PostgreSQL at ")
-    assert str(logs[0]["database"]).endswith("too many connections (SQLSTATE 53300)")
+    reasons = str(logs[0]["reason"]).split("; ")
+    assert reasons[0].startswith("database cannot connect to PostgreSQL at ")
+    assert reasons[0].endswith("too many connections (SQLSTATE 53300)")
 
 
 async def test_readiness_reports_pool_without_connections(role: Role, monitor: Monitored) -> None:

@@ -134,7 +134,10 @@ class ReadinessMonitor:
             problems["database"] = str(self._pool.connect_error)
         if problems != self._problems:
             logger = structlog.get_logger("hexapost")
-            logger.warning("not ready", **problems) if problems else logger.info("ready again")
+            if problems:
+                logger.warning("not ready", reason="; ".join(f"{name} {text}" for name, text in problems.items()))
+            else:
+                logger.info("ready again")
             self._problems = problems
 
     async def _check_pool(self, *, is_reachable: bool) -> tuple[bool, str]:
