@@ -99,7 +99,7 @@ OTHER = replace(GOOD, kind="GET /api/v1/posts/")
                 (_faults((1.0, 7.0), (10.0, 15.5)), SIZE, STEADY),
             ],
         ),
-        (transaction_conflicts._conflicts, [(1, 1, 1, 1)], [(0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0)]),
+        (transaction_conflicts._conflicts, [(1, 1, 1)], [(0, 1, 1), (1, 0, 1), (1, 1, 0)]),
         (cancelled_requests._hung_up, [([GONE], ROW)], [([GONE], {}), ([GOOD], ROW)]),
         (
             cancelled_requests._ended,
