@@ -139,7 +139,7 @@ class Container(containers.DeclarativeContainer):
         authenticator=authenticator,
         retry=retry,
     )
-    retention = providers.Singleton(RetentionService, storage=storage, clock=clock, retry=retry)
+    retention = providers.Singleton(RetentionService, storage=storage, retry=retry)
     readiness_monitor = providers.Singleton(ReadinessMonitor, database)
     readiness = providers.Singleton(ReadinessProbe, readiness_monitor)
     use_cases = providers.Singleton(

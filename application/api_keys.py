@@ -54,9 +54,7 @@ class ApiKeyService:
         principal.require_expiry_within_own(fields.get("expires_at"))
         created = self._new_api_key(**fields)
         key = created.key
-        return await create_once(
-            self, once, created, lambda work: work.api_keys.add(key), subject_id=key.user_id, now=key.created_at
-        )
+        return await create_once(self, once, created, lambda work: work.api_keys.add(key), subject_id=key.user_id)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, key_id: UUID) -> ApiKey:

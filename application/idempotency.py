@@ -7,7 +7,7 @@ an effect stores no record and can be retried.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -24,7 +24,7 @@ class IdempotencyRecord:
 
     `api_key_id` (the API key) and `key_hash` (a hash of the idempotency key) identify the record. `fingerprint` is a
     hash of the request. `response` is the sealed result. It is empty after the user whom it concerns (`subject_id`) was
-    deleted.
+    deleted. The record expires `ttl` after it was stored, by the clock of the storage.
     """
 
     api_key_id: UUID
@@ -32,8 +32,7 @@ class IdempotencyRecord:
     fingerprint: bytes
     response: bytes = field(repr=False)
     subject_id: UUID | None
-    created_at: datetime
-    expires_at: datetime
+    ttl: timedelta
 
 
 class IdempotencyInFlightError(DomainError):
@@ -95,7 +94,6 @@ async def create_once(
     add: Callable[[UnitOfWork], Awaitable[None]],
     *,
     subject_id: UUID | None,
-    now: datetime,
 ) -> Created[T]:
     """Run `add` in a transaction with the record of the request, and return `result`.
 
@@ -110,8 +108,7 @@ async def create_once(
         fingerprint=once.fingerprint,
         response=once.seal.seal(result),
         subject_id=subject_id,
-        created_at=now,
-        expires_at=now + once.ttl,
+        ttl=once.ttl,
     )
     earlier = await _add(service, add, record)
     return Created(result) if earlier is None else Created(once.seal.unseal(earlier.response), is_replay=True)

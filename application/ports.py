@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -209,7 +209,10 @@ class ApiKeyRepository(ABC):
 
 
 class IdempotencyRepository(ABC):
-    """The idempotency records in one unit of work."""
+    """The idempotency records in one unit of work.
+
+    The clock of the storage decides when a record expires, because the clocks of the processes can differ.
+    """
 
     @abstractmethod
     async def add(self, record: "IdempotencyRecord") -> "IdempotencyRecord | None":
@@ -221,15 +224,15 @@ class IdempotencyRepository(ABC):
         """
 
     @abstractmethod
-    async def purge(self, *, now: datetime, limit: int) -> int:
+    async def purge(self, *, limit: int) -> int:
         """Delete up to `limit` expired records, the oldest first, and return their number.
 
         Records that a different unit of work has locked are skipped.
         """
 
     @abstractmethod
-    async def oldest_expiry(self) -> datetime | None:
-        """Return the earliest expiry of all records, None if no record exists."""
+    async def purge_lag(self) -> timedelta:
+        """Return the age of the oldest expired record, zero if no record has expired."""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -45,9 +45,7 @@ class PostService:
         if principal.cannot_see(fields["author_id"]):
             raise AuthorNotFoundError
         post = Post.create(id=self.new_id(), now=self.clock(), **fields)
-        return await create_once(
-            self, once, post, lambda work: work.posts.add(post), subject_id=post.author_id, now=post.created_at
-        )
+        return await create_once(self, once, post, lambda work: work.posts.add(post), subject_id=post.author_id)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, post_id: UUID) -> Post:

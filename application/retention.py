@@ -1,9 +1,9 @@
 """Retention: deletes expired records."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from application.ports import Clock, Storage, UnitOfWork
+from application.ports import Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
 
 PURGE_BATCH_SIZE = 500
@@ -15,26 +15,23 @@ class RetentionService:
     """Deletes expired records."""
 
     storage: Storage
-    clock: Clock
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     batch_size: int = PURGE_BATCH_SIZE
 
     async def purge(self) -> int:
         """Delete all expired idempotency records in batches, and return their number."""
-        now = self.clock()
         purged = 0
         while True:
-            removed = await self._purge(now)
+            removed = await self._purge()
             purged += removed
             if removed < self.batch_size:
                 return purged
 
     @transactional
-    async def _purge(self, work: UnitOfWork, now: datetime) -> int:
-        return await work.idempotency.purge(now=now, limit=self.batch_size)
+    async def _purge(self, work: UnitOfWork) -> int:
+        return await work.idempotency.purge(limit=self.batch_size)
 
     @readonly
     async def purge_lag(self, work: UnitOfWork) -> timedelta:
         """Return the age of the oldest expired record, zero if no record has expired."""
-        first = await work.idempotency.oldest_expiry()
-        return timedelta() if first is None else max(timedelta(), self.clock() - first)
+        return await work.idempotency.purge_lag()

@@ -48,9 +48,7 @@ class UserService:
         principal.require_scopes(Scope.USERS_WRITE)
         principal.require_not_user_bound()
         user = User.create(id=self.new_id(), now=self.clock(), **fields)
-        return await create_once(
-            self, once, user, lambda work: work.users.add(user), subject_id=user.id, now=user.created_at
-        )
+        return await create_once(self, once, user, lambda work: work.users.add(user), subject_id=user.id)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, user_id: UUID) -> User:

@@ -1,11 +1,11 @@
 """Idempotency records in memory."""
 
-from datetime import datetime
+from datetime import timedelta
 from heapq import nsmallest
 
 from typing_extensions import override
 
-from adapters.memory.tables import IdempotencyRecordId, InMemoryRepository, Tables
+from adapters.memory.tables import IdempotencyRecordId, InMemoryRepository, StoredRecord, Tables
 from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
 from application.ports import IdempotencyRepository
@@ -16,23 +16,24 @@ class InMemoryIdempotencyRepository(InMemoryRepository, IdempotencyRepository):
 
     @override
     async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:
-        id_, tables = (record.api_key_id, record.key_hash), self._view.tables()
+        id_, tables, now = (record.api_key_id, record.key_hash), self._view.tables(), self._view.clock()
         stored = tables.idempotency_records.get(id_)
-        if stored is not None and stored.expires_at > record.created_at:
-            return earlier_execution(stored, record)
+        if stored is not None and stored.expires_at > now:
+            return earlier_execution(stored.record, record)
         if not self._view.lock("add", id_):
             raise IdempotencyInFlightError
         if record.api_key_id not in tables.api_keys:
             raise UnauthenticatedError
 
         def write(tables: Tables) -> None:
-            tables.idempotency_records[id_] = record
+            tables.idempotency_records[id_] = StoredRecord(record, now + record.ttl)
 
         self._view.write(write)
         return None
 
     @override
-    async def purge(self, *, now: datetime, limit: int) -> int:
+    async def purge(self, *, limit: int) -> int:
+        now = self._view.clock()
         removed: list[IdempotencyRecordId] = []
 
         def write(tables: Tables) -> None:
@@ -49,5 +50,6 @@ class InMemoryIdempotencyRepository(InMemoryRepository, IdempotencyRepository):
         return len(removed)
 
     @override
-    async def oldest_expiry(self) -> datetime | None:
-        return min((record.expires_at for record in self._view.tables().idempotency_records.values()), default=None)
+    async def purge_lag(self) -> timedelta:
+        now, records = self._view.clock(), self._view.tables().idempotency_records.values()
+        return max([timedelta(), *[now - stored.expires_at for stored in records]])

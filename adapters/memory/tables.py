@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from heapq import nlargest
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from application.idempotency import IdempotencyRecord
-from application.ports import ConcurrentUpdateError
+from application.ports import Clock, ConcurrentUpdateError
 from domain.api_keys import ApiKey
 from domain.posts import Post
 from domain.users import User
@@ -27,6 +28,13 @@ def require_version(stored: V | None, version: int) -> V:
     return stored
 
 
+class StoredRecord(NamedTuple):
+    """An idempotency record and its expiry."""
+
+    record: IdempotencyRecord
+    expires_at: datetime
+
+
 @dataclass(slots=True)
 class Tables:
     """All entities by ID, and the IDs of users by normalized address."""
@@ -35,7 +43,7 @@ class Tables:
     user_ids: dict[str, UUID] = field(default_factory=dict)
     posts: dict[UUID, Post] = field(default_factory=dict)
     api_keys: dict[UUID, ApiKey] = field(default_factory=dict)
-    idempotency_records: dict[IdempotencyRecordId, IdempotencyRecord] = field(default_factory=dict)
+    idempotency_records: dict[IdempotencyRecordId, StoredRecord] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """Return a copy for writes."""
@@ -50,7 +58,8 @@ class Tables:
 class TransactionView:
     """The tables in one unit of work: the committed state and the pending writes."""
 
-    def __init__(self, tables: Tables, locks: Locks, *, readonly: bool = False) -> None:
+    def __init__(self, tables: Tables, locks: Locks, clock: Clock, *, readonly: bool = False) -> None:
+        self.clock = clock
         self._stored = tables
         self._locks = locks
         self._readonly = readonly

@@ -4,28 +4,30 @@ from typing import Self
 
 from typing_extensions import override
 
+from adapters.clock import utc_now
 from adapters.memory.api_keys import InMemoryApiKeyRepository
 from adapters.memory.idempotency import InMemoryIdempotencyRepository
 from adapters.memory.posts import InMemoryPostRepository
 from adapters.memory.tables import Locks, Tables, TransactionView
 from adapters.memory.users import InMemoryUserRepository
-from application.ports import Storage, UnitOfWork
+from application.ports import Clock, Storage, UnitOfWork
 
 
 class InMemoryStorage(Storage):
-    """Stores everything in this object. For use in one event loop."""
+    """Stores everything in this object. For use in one event loop. `clock` decides about expiry."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
         self._tables = Tables()
         self._locks: Locks = {}
 
     @override
     def transaction(self) -> "InMemoryUnitOfWork":
-        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks))
+        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks, self._clock))
 
     @override
     def readonly(self) -> "InMemoryUnitOfWork":
-        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks, readonly=True))
+        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks, self._clock, readonly=True))
 
 
 class InMemoryUnitOfWork(UnitOfWork):

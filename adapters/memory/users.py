@@ -6,7 +6,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import InMemoryRepository, Tables, newest, require_version
+from adapters.memory.tables import InMemoryRepository, StoredRecord, Tables, newest, require_version
 from application.ports import UserRepository
 from domain.email import normalize_email
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
@@ -58,12 +58,16 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
             tables.posts = {id_: post for id_, post in tables.posts.items() if post.author_id != user.id}
             tables.api_keys = {id_: key for id_, key in tables.api_keys.items() if key.user_id != user.id}
             tables.idempotency_records = {
-                id_: replace(record, response=b"") if record.subject_id == user.id else record
-                for id_, record in tables.idempotency_records.items()
-                if record.api_key_id in tables.api_keys
+                id_: _erase_response(stored) if stored.record.subject_id == user.id else stored
+                for id_, stored in tables.idempotency_records.items()
+                if stored.record.api_key_id in tables.api_keys
             }
 
         self._view.write(write)
+
+
+def _erase_response(stored: StoredRecord) -> StoredRecord:
+    return stored._replace(record=replace(stored.record, response=b""))
 
 
 def _put(tables: Tables, user: User) -> None:

@@ -20,7 +20,7 @@ class RowMapper(Generic[E]):
     """Maps the rows of one table.
 
     `build` makes an entity from the columns by name. `write` computes the columns that are not attributes of the
-    entity. Columns in `write_only` are not read.
+    entity. Columns in `write_only` are not read. The database computes the `computed` columns when it inserts a row.
     """
 
     def __init__(
@@ -30,9 +30,12 @@ class RowMapper(Generic[E]):
         *,
         write: Mapping[str, Callable[[E], Any]] | None = None,
         write_only: frozenset[str] = frozenset(),
+        computed: Mapping[str, ColumnElement[Any]] | None = None,
     ) -> None:
         self._build = build
-        self._read = {column.name: attrgetter(column.name) for column in table.c} | dict(write or {})
+        self._computed = dict(computed or {})
+        names = [column.name for column in table.c if column.name not in self._computed]
+        self._read = {name: attrgetter(name) for name in names} | dict(write or {})
         self._keys = [column.name for column in table.primary_key]
         self.table = table
         self.columns = tuple(column for column in table.c if column.name not in write_only)
@@ -43,7 +46,7 @@ class RowMapper(Generic[E]):
         return self._build(**dict(zip(self._names, row, strict=True)))
 
     def values(self, entity: E) -> dict[str, Any]:
-        """Return the value of each column of the table."""
+        """Return the value of each column of the table, except for computed columns."""
         return {name: read(entity) for name, read in self._read.items()}
 
     def select(self) -> Select[Any]:
@@ -62,8 +65,9 @@ class RowMapper(Generic[E]):
 
     def insert_where(self, condition: ColumnElement[Any]) -> Insert:
         """Return the insertion of `values`, which inserts no row if the condition is false."""
-        parameters = select(*[bindparam(column.name, type_=column.type) for column in self.table.c])
-        return insert(self.table).from_select(list(self._read), parameters.where(condition))
+        parameters = {name: bindparam(name, type_=self.table.c[name].type) for name in self._read}
+        values: dict[str, ColumnElement[Any]] = {**parameters, **self._computed}
+        return insert(self.table).from_select(list(values), select(*values.values()).where(condition))
 
     def update_version(self) -> Update:
         """Return the update of one version of a row to `values`. The key and `created_at` do not change."""

@@ -29,16 +29,16 @@ from tests.support.factories import (
     stored_posts,
     stored_users,
 )
-from tests.support.service_factories import START, key_service, post_service, user_service
+from tests.support.service_factories import key_service, post_service, user_service
 
 HOUR = timedelta(hours=1)
-STORED = make_idempotency_record(new_id(), subject_id=new_id(), created_at=START, expires_at=START + HOUR)
+STORED = make_idempotency_record(new_id(), subject_id=new_id(), ttl=HOUR)
 
 
 async def test_idempotency_record_holds_the_request_and_its_result(storage: InMemoryStorage, key: ApiKey) -> None:
     user, once = make_user(), a_request(key, ttl=HOUR)
     created = await create_once(
-        user_service(storage), once, "result", lambda work: work.users.add(user), subject_id=user.id, now=START
+        user_service(storage), once, "result", lambda work: work.users.add(user), subject_id=user.id
     )
     assert created == ("result", False)
     assert await stored_users(storage) == [user]

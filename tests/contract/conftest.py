@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests.support.factories import store
 from tests.support.polling import wait_until
 
 MEMORY = "memory"
+AGE = "UPDATE idempotency_records SET created_at = created_at - %(time)s, expires_at = expires_at - %(time)s"
+Elapse = Callable[[timedelta], None]
 AtOnce = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
 
 
@@ -34,6 +37,20 @@ async def storage(shared: DatabaseFixture | None) -> AsyncIterator[Storage]:
         return
     async with with_empty_tables(shared) as store:
         yield store.storage
+
+
+@pytest.fixture
+def elapse(shared: DatabaseFixture | None, storage: Storage) -> Elapse:
+    """Return a function that lets a time pass for the stored idempotency records. A negative time goes back."""
+
+    def elapse(time: timedelta) -> None:
+        if shared is not None:
+            shared.admin.execute(AGE, {"time": time})
+        elif isinstance(storage, InMemoryStorage):
+            records = storage._tables.idempotency_records
+            records |= {id_: stored._replace(expires_at=stored.expires_at - time) for id_, stored in records.items()}
+
+    return elapse
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from application.idempotency import IdempotencyInFlightError, IdempotencyKeyReus
 from application.ports import Storage, StorageUnavailableError
 from domain.api_keys import ApiKey
 from domain.users import EmailAlreadyRegisteredError
-from tests.contract.conftest import AtOnce
+from tests.contract.conftest import AtOnce, Elapse
 from tests.support.factories import (
-    CREATED,
-    EXPIRES,
+    TTL,
     a_request,
     make_api_key,
     make_idempotency_record,
@@ -29,7 +28,7 @@ from tests.support.factories import (
 from tests.support.principals import HookedStorage, raising
 from tests.support.service_factories import user_service
 
-INSTANT = timedelta(microseconds=1)
+HOUR = timedelta(hours=1)
 CALLERS = 20
 
 
@@ -65,7 +64,7 @@ async def test_record_add_succeeds_when_the_attempt_is_retried(storage: Storage,
     ("fields", "error"),
     [
         ({"response": b"other"}, None),
-        ({"created_at": CREATED + INSTANT}, None),
+        ({"ttl": TTL + HOUR}, None),
         ({"fingerprint": b"\1" * 32}, IdempotencyKeyReusedError),
     ],
 )
@@ -79,28 +78,42 @@ async def test_record_add_returns_the_earlier_record_of_the_same_request(
     assert (await replay_error(storage, outcome), await stored_users(storage)) == (outcome, [])
 
 
-async def test_record_add_replaces_an_expired_record(storage: Storage, key: ApiKey) -> None:
+async def test_record_add_replaces_an_expired_record(storage: Storage, key: ApiKey, elapse: Elapse) -> None:
     before = make_idempotency_record(key, subject_id=new_id())
-    expires_at = EXPIRES + timedelta(days=1)
-    after = replace(before, fingerprint=b"\1" * 32, response=b"after", created_at=EXPIRES, expires_at=expires_at)
+    after = replace(before, fingerprint=b"\1" * 32, response=b"after", ttl=TTL + HOUR)
     await store(storage, before)
+    elapse(TTL)
     await store(storage, after)
+    elapse(TTL)
     assert await replay_error(storage, after) == after
 
 
-async def test_record_replays_until_its_expiry(storage: Storage, key: ApiKey) -> None:
+async def test_record_replays_until_its_expiry(storage: Storage, key: ApiKey, elapse: Elapse) -> None:
     outcome = make_idempotency_record(key)
     await store(storage, outcome)
-    assert await replay_error(storage, replace(outcome, created_at=EXPIRES - INSTANT)) == outcome
-    assert await replay_error(storage, replace(outcome, created_at=EXPIRES)) is None
+    elapse(TTL - HOUR)
+    assert await replay_error(storage, outcome) == outcome
+    elapse(HOUR)
+    assert await replay_error(storage, outcome) is None
+
+
+async def test_record_expires_at_the_end_of_its_ttl(storage: Storage, key: ApiKey) -> None:
+    outcome = make_idempotency_record(key, ttl=timedelta())
+    async with storage.transaction() as work:  # in PostgreSQL, the time does not change in a transaction
+        for _ in range(2):
+            assert await work.idempotency.add(replace(outcome, response=b"x")) is None
 
 
 @pytest.mark.parametrize("is_replacement", [False, True])
-async def test_rolled_back_request_changes_no_record(storage: Storage, key: ApiKey, is_replacement: bool) -> None:
+async def test_rolled_back_request_changes_no_record(
+    storage: Storage, key: ApiKey, is_replacement: bool, elapse: Elapse
+) -> None:
     expired, user = make_idempotency_record(key), make_user()
     await store(storage, user, *[expired] * is_replacement)
+    elapse(TTL)
     with pytest.raises(EmailAlreadyRegisteredError):
-        await store(storage, replace(expired, response=b"x", created_at=EXPIRES), make_user(email=user.email))
+        await store(storage, replace(expired, response=b"x"), make_user(email=user.email))
+    elapse(-TTL)
     assert await replay_error(storage, expired) == (expired if is_replacement else None)
     assert await stored_users(storage) == [user]
 
@@ -127,7 +140,7 @@ async def test_second_record_raises_in_flight_without_waiting(
 ) -> None:
     outcome, user = make_idempotency_record(key), make_user()
     if expired:
-        await store(storage, replace(outcome, expires_at=outcome.created_at))
+        await store(storage, replace(outcome, ttl=timedelta()))
     second = outcome if same else replace(outcome, fingerprint=b"\1" * 32)
     async with storage.transaction() as work:
         await work.idempotency.add(outcome)
@@ -203,18 +216,20 @@ async def test_swallowed_in_flight_error_still_rolls_back(storage: Storage, key:
 
 
 @pytest.mark.parametrize("is_replacement", [False, True])
-async def test_concurrent_duplicates_execute_once(storage: Storage, key: ApiKey, is_replacement: bool) -> None:
+async def test_concurrent_duplicates_execute_once(
+    storage: Storage, key: ApiKey, is_replacement: bool, elapse: Elapse
+) -> None:
     expired = make_idempotency_record(key)
     await store(storage, *[expired] * is_replacement)
+    elapse(TTL)
     people = [make_user(email="ada@example.org") for _ in range(CALLERS)]
-    later = replace(expired, created_at=EXPIRES, expires_at=EXPIRES + timedelta(days=1))
-    tries = [replace(later, response=user.id.bytes, subject_id=user.id) for user in people]
+    tries = [replace(expired, response=user.id.bytes, subject_id=user.id) for user in people]
     calls = [store(storage, each, user) for each, user in zip(tries, people, strict=True)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     (winner,) = await stored_users(storage)
     stored = tries[people.index(winner)]
     assert results.pop(people.index(winner)) is None
-    assert await replay_error(storage, later) == stored
+    assert await replay_error(storage, expired) == stored
     assert all(result == stored or isinstance(result, IdempotencyInFlightError) for result in results)
 
 

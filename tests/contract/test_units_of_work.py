@@ -167,7 +167,7 @@ async def test_readonly_unit_of_work_raises_for_every_write(storage: Storage, us
         lambda work: work.api_keys.set_expiry(key.id, at=EXPIRES),
         lambda work: work.api_keys.record_use(key.id, now=EXPIRES),
         lambda work: work.idempotency.add(make_idempotency_record(key)),
-        lambda work: work.idempotency.purge(now=EXPIRES, limit=9),
+        lambda work: work.idempotency.purge(limit=9),
     ]
     for write in writes:
         with pytest.raises(RuntimeError):

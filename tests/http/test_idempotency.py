@@ -25,6 +25,7 @@ from tests.http.support import (
     serving,
 )
 from tests.support.principals import CountingStorage
+from tests.support.service_factories import START
 
 USERS, POSTS, KEYS = "/api/v1/users", "/api/v1/posts", "/api/v1/api-keys"
 REPLAYED = "idempotency-replayed"
@@ -54,11 +55,12 @@ class Desk:
     @property
     def records(self) -> list[IdempotencyRecord]:
         """The stored idempotency records, oldest first."""
-        return list(self.storage._tables.idempotency_records.values())
+        return [stored.record for stored in self.storage._tables.idempotency_records.values()]
 
     def store(self, record: IdempotencyRecord) -> None:
         """Replace the idempotency record with the same key."""
-        self.storage._tables.idempotency_records[record.api_key_id, record.key_hash] = record
+        records, id_ = self.storage._tables.idempotency_records, (record.api_key_id, record.key_hash)
+        records[id_] = records[id_]._replace(record=record)
 
     @property
     def counted(self) -> list[int]:
@@ -175,10 +177,11 @@ async def test_idempotency_key_is_ignored_by_other_methods(desk: Desk) -> None:
 
 
 async def test_idempotency_retention_is_configurable() -> None:
-    # The clock advances by one second for each request.
-    async with serving(idempotency_retention=timedelta(seconds=2)) as api:
-        given = {"name": "k", "scopes": ["users:read"]}
-        made = [await api.client.post(KEYS, json=given, headers=once("a")) for _ in range(4)]
+    now, made, given = START, [], {"name": "k", "scopes": ["users:read"]}
+    async with serving(InMemoryStorage(clock=lambda: now), idempotency_retention=timedelta(seconds=2)) as api:
+        for _ in range(4):
+            made.append(await api.client.post(KEYS, json=given, headers=once("a")))
+            now += timedelta(seconds=1)
     check_replay(made[0], made[1])
     check_replay(made[2], made[3])
     assert made[0].json()["key"] != made[2].json()["key"]

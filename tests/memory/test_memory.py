@@ -3,6 +3,7 @@
 from adapters.memory.tables import Tables
 from adapters.memory.unit_of_work import InMemoryStorage
 from tests.support.factories import (
+    CREATED,
     make_api_key,
     make_idempotency_record,
     make_post,
@@ -29,13 +30,15 @@ async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
 
 
 async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:
-    storage = InMemoryStorage()
+    now = CREATED
+    storage = InMemoryStorage(clock=lambda: now)
     key = make_api_key()
     await store(storage, key)
     outcome = make_idempotency_record(key)
     await store(storage, outcome)
     assert await replay_error(storage, outcome) == outcome
+    now += outcome.ttl
     async with storage.transaction() as work:
-        assert await work.idempotency.purge(now=outcome.expires_at, limit=1) == 1
+        assert await work.idempotency.purge(limit=1) == 1
         assert len(storage._locks) == 1
     assert storage._locks == {}

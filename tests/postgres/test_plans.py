@@ -114,7 +114,7 @@ def _page(**filters: Any) -> ClauseElement:
         pytest.param(api_keys._PAGES[True], "pk_api_keys", id="page of API keys"),
         pytest.param(idempotency._GET, "pk_idempotency_records", id="idempotency record"),
         pytest.param(idempotency._PURGE, "ix_idempotency_records_expires_at", id="purge"),
-        pytest.param(idempotency._OLDEST_EXPIRY, "ix_idempotency_records_expires_at", id="oldest expiry"),
+        pytest.param(idempotency._PURGE_LAG, "ix_idempotency_records_expires_at", id="purge lag"),
         pytest.param(
             users._DELETE_IDEMPOTENCY_RESPONSES, "ix_idempotency_records_subject_id", id="responses about a user"
         ),

@@ -9,7 +9,6 @@ from tests.postgres.failures import CONNECTION_KEPT, KNOWN, OTHER, add_two
 from tests.support import factories
 from tests.support.database_fixture import DRIVERS, DatabaseFixture
 from tests.support.factories import (
-    CREATED,
     EXPIRES,
     a_request,
     make_api_key,
@@ -85,7 +84,7 @@ UNITS_OF_WORK: dict[str, tuple[Body[object], list[str]]] = {
     "revoke key": (lambda work: work.api_keys.revoke(KEY.id, now=EXPIRES), ["UPDATE"]),
     "record use": (lambda work: work.api_keys.record_use(KEY.id, now=EXPIRES), ["UPDATE"]),
     "add record": (lambda work: work.idempotency.add(make_idempotency_record(KEY)), ["BEGIN", "INSERT", "COMMIT"]),
-    "purge": (lambda work: work.idempotency.purge(now=CREATED, limit=9), ["BEGIN", "WITH", "COMMIT"]),
+    "purge": (lambda work: work.idempotency.purge(limit=9), ["BEGIN", "WITH", "COMMIT"]),
     "two writes": (add_two, ["BEGIN", "INSERT", "INSERT", "COMMIT"]),
     "write between reads": (_write_between_reads, ["SELECT", "BEGIN", "INSERT", "SELECT", "SELECT", "COMMIT"]),
 }

@@ -31,6 +31,7 @@ PUBLISHED = datetime(2031, 12, 31, 22, 1, 2, 999_999, tzinfo=UTC)
 USED = datetime(2031, 8, 9, 10, 11, 12, 131_415, tzinfo=UTC)
 REVOKED = datetime(2033, 3, 4, 5, 6, 7, 890_123, tzinfo=UTC)
 EXPIRES = datetime(2034, 5, 6, 7, 8, 9, 12_345, tzinfo=UTC)
+TTL = timedelta(days=2, seconds=3, microseconds=4)
 
 _numbers = count(1)
 
@@ -91,8 +92,7 @@ def make_idempotency_record(key: ApiKey | UUID, **fields: Any) -> IdempotencyRec
         fingerprint=bytes(range(128, 160)),
         response=b"\0sealed\xff\\x41",
         subject_id=None,
-        created_at=CREATED,
-        expires_at=EXPIRES,
+        ttl=TTL,
     )
     return replace(outcome, **fields)
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
-from adapters.clock import new_id
+from adapters.clock import new_id, utc_now
 from adapters.memory.unit_of_work import InMemoryStorage, InMemoryUnitOfWork
 from application.authorization import Principal
-from application.ports import Storage, UnitOfWork
+from application.ports import Clock, Storage, UnitOfWork
 from domain.api_keys import USER_SCOPES, Scope
 
 Hook = Callable[[], Awaitable[object]]
@@ -31,8 +31,8 @@ def principal_without(*scopes: Scope) -> Principal:
 class CountingStorage(InMemoryStorage):
     """Counts the units of work that begin. Raises `away` at their begin if it is set."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock = utc_now) -> None:
+        super().__init__(clock)
         self.begun = 0
         self.away: Exception | None = None
 

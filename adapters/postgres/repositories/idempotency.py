@@ -1,9 +1,10 @@
 """Idempotency records in PostgreSQL."""
 
 import struct
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Integer, bindparam, delete, func, select
+from sqlalchemy import Integer, Interval, bindparam, delete, func, select
 from typing_extensions import override
 
 from adapters.postgres.models import IDEMPOTENCY_RECORDS
@@ -14,7 +15,16 @@ from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
 from application.ports import IdempotencyRepository
 
-_MAPPER: RowMapper[IdempotencyRecord] = RowMapper(IDEMPOTENCY_RECORDS, IdempotencyRecord)
+
+def _to_record(*, created_at: datetime, expires_at: datetime, **columns: Any) -> IdempotencyRecord:
+    return IdempotencyRecord(ttl=expires_at - created_at, **columns)
+
+
+_MAPPER: RowMapper[IdempotencyRecord] = RowMapper(
+    IDEMPOTENCY_RECORDS,
+    _to_record,
+    computed={"created_at": func.now(), "expires_at": func.now() + bindparam("ttl", type_=Interval)},
+)
 
 
 def _lock_id(record: IdempotencyRecord) -> dict[str, int]:
@@ -33,11 +43,11 @@ _ADD = _INSERT.on_conflict_do_update(
     set_={column.name: _INSERT.excluded[column.name] for column in IDEMPOTENCY_RECORDS.c if not column.primary_key},
     where=IDEMPOTENCY_RECORDS.c.expires_at <= _INSERT.excluded.created_at,
 ).returning(WRITTEN)
-_GET = _MAPPER.select_by_key()
+_GET = _MAPPER.select_by_key().where(IDEMPOTENCY_RECORDS.c.expires_at > func.now())
 # A CTE is executed once. A subquery can be executed again, and would then lock and delete further rows.
 _EXPIRED = (
     select(IDEMPOTENCY_RECORDS.c.api_key_id, IDEMPOTENCY_RECORDS.c.key_hash)
-    .where(IDEMPOTENCY_RECORDS.c.expires_at <= bindparam("now"))
+    .where(IDEMPOTENCY_RECORDS.c.expires_at <= func.now())
     .order_by(IDEMPOTENCY_RECORDS.c.expires_at)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
@@ -50,7 +60,7 @@ _PURGE = (
     )
     .returning(WRITTEN)
 )
-_OLDEST_EXPIRY = select(func.min(IDEMPOTENCY_RECORDS.c.expires_at))
+_PURGE_LAG = select(func.now() - func.min(IDEMPOTENCY_RECORDS.c.expires_at))
 
 
 CONSTRAINT_ERRORS: ConstraintErrors = {"fk_idempotency_records_api_key_id_api_keys": UnauthenticatedError}
@@ -61,20 +71,19 @@ class SqlAlchemyIdempotencyRepository(PgRepository, IdempotencyRepository):
 
     @override
     async def add(self, record: IdempotencyRecord) -> IdempotencyRecord | None:
-        if await self._session.fetch(_ADD, _MAPPER.values(record) | _lock_id(record), writes=True):
+        parameters = _MAPPER.values(record) | _lock_id(record) | {"ttl": record.ttl}
+        if await self._session.fetch(_ADD, parameters, writes=True):
             return None
         rows = await self._session.fetch(_GET, {"api_key_id": record.api_key_id, "key_hash": record.key_hash})
-        stored = _MAPPER.entity(rows[0]) if rows else None
-        if stored is None or stored.expires_at <= record.created_at:
+        if not rows:
             raise IdempotencyInFlightError
-        return earlier_execution(stored, record)
+        return earlier_execution(_MAPPER.entity(rows[0]), record)
 
     @override
-    async def purge(self, *, now: datetime, limit: int) -> int:
-        return len(await self._session.fetch(_PURGE, {"now": now, "limit": limit}, writes=True))
+    async def purge(self, *, limit: int) -> int:
+        return len(await self._session.fetch(_PURGE, {"limit": limit}, writes=True))
 
     @override
-    async def oldest_expiry(self) -> datetime | None:
-        rows = await self._session.fetch(_OLDEST_EXPIRY, {})
-        found: datetime | None = rows[0][0]
-        return found
+    async def purge_lag(self) -> timedelta:
+        ((lag,),) = await self._session.fetch(_PURGE_LAG, {})
+        return max(lag or timedelta(), timedelta())

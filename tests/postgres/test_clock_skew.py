@@ -1,0 +1,66 @@
+"""Tests for two processes over one database, one of which has a wrong clock."""
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretBytes
+
+from adapters.asgi import create_container
+from adapters.clock import utc_now
+from adapters.container import Container
+from adapters.settings import MIN_SECRET_BYTES, Settings
+from application.authorization import SYSTEM_PRINCIPAL
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import a_request, make_api_key, store_api_keys
+
+SKEW = timedelta(hours=25)
+
+
+@pytest.fixture
+def settings(store: DatabaseFixture, tmp_path: Path) -> Settings:
+    secret = SecretBytes(secrets.token_bytes(MIN_SECRET_BYTES))
+    return Settings(
+        database_url=store.url,
+        db_pool_size=2,
+        cursor_secret=secret,
+        api_key_peppers={1: secret},
+        state_directory=tmp_path,
+    )
+
+
+@pytest.fixture
+async def right(settings: Settings) -> AsyncIterator[Container]:
+    """A process with the clock of the database."""
+    container = create_container(settings)
+    yield container
+    await container.database().close()
+
+
+@pytest.fixture(params=[SKEW, -SKEW], ids=["ahead", "behind"])
+async def wrong(settings: Settings, request: pytest.FixtureRequest) -> AsyncIterator[Container]:
+    """A process whose clock is ahead or behind."""
+    container = create_container(settings)
+    container.clock.override(lambda: utc_now() + request.param)
+    yield container
+    await container.database().close()
+
+
+async def test_skewed_clock_neither_purges_nor_repeats_requests(
+    store: DatabaseFixture, right: Container, wrong: Container
+) -> None:
+    key = make_api_key()
+    await store_api_keys(store.storage, key)
+    processes = (right, wrong)
+    for first, second in (processes, processes[::-1]):
+        request = a_request(key, key_hash=secrets.token_bytes(32))
+        email = f"{secrets.token_hex()}@example.org"
+        user, is_replay = await first.users().create_once(SYSTEM_PRINCIPAL, request, email=email)
+        assert not is_replay
+        for process in processes:
+            assert await process.retention().purge_lag() == timedelta()
+            assert await process.retention().purge() == 0
+        for process in (second, first):
+            assert await process.users().create_once(SYSTEM_PRINCIPAL, request, email=email) == (user, True)
