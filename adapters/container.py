@@ -115,7 +115,6 @@ class Container(containers.DeclarativeContainer):
     authenticator = providers.Singleton(
         Authenticator,
         storage=storage,
-        clock=clock,
         peppers=peppers,
         cache_ttl=settings.provided.api_key_cache_seconds,
         retry=retry,

@@ -91,8 +91,9 @@ class ApiKeyService:
         Raises ApiKeyNotFoundError also for a revoked or expired key, ForbiddenError also for a scope that the principal
         lacks and for a key that expires later than the principal's own, and FieldValidationError.
         """
-        before = await self.get(principal, key_id)
-        if not before.is_active(self.clock()):
+        principal.require_scopes(Scope.KEYS_ADMIN)
+        before, now = await self._get_with_time(key_id)
+        if not before.is_active(now):
             raise ApiKeyNotFoundError
         principal.require_scopes(*sorted(before.scopes))
         principal.require_expiry_within_own(before.expires_at)
@@ -104,6 +105,10 @@ class ApiKeyService:
         finally:
             self.authenticator.invalidate(key_id)
         return created
+
+    @readonly
+    async def _get_with_time(self, work: UnitOfWork, key_id: UUID) -> tuple[ApiKey, datetime]:
+        return await work.api_keys.get_with_time(key_id)
 
     @transactional
     async def _rotate(self, work: UnitOfWork, key_id: UUID, until: datetime, key: ApiKey) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from application.api_key_tokens import PepperSet, parse_api_key_id
 from application.authorization import Principal, UnauthenticatedError
-from application.ports import Clock, Storage, TransientStorageError, UnitOfWork
+from application.ports import Storage, TransientStorageError, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
 from domain.api_keys import ApiKey, ApiKeyNotFoundError
 
@@ -28,22 +29,24 @@ LAST_USED_UPDATE_INTERVAL = timedelta(minutes=1)
 
 
 class _CacheEntry(NamedTuple):
+    """A principal, and the times of the monotonic clock until which it is fresh, and stale but usable."""
+
     principal: Principal
-    verified_at: float
-    expires_at: float
+    fresh_until: float
+    stale_until: float
 
 
 class Authenticator:
     """Finds the principal of an API key. For use in one event loop.
 
-    A valid key is cached for `cache_ttl` seconds. A key that a different process revoked can work for this long.
+    A valid key is cached for `cache_ttl` seconds. A key that a different process revoked can work for this long. The
+    clock of the storage decides when a key expires. The cache measures the remaining time with the monotonic clock.
     """
 
     def __init__(
         self,
         *,
         storage: Storage,
-        clock: Clock,
         peppers: PepperSet,
         cache_ttl: float,
         retry: RetryPolicy | None = None,
@@ -51,7 +54,6 @@ class Authenticator:
     ) -> None:
         self.storage = storage
         self.retry = retry or RetryPolicy()
-        self._clock = clock
         self._peppers = peppers
         self._cache_ttl = cache_ttl
         self._monotonic = monotonic
@@ -68,7 +70,7 @@ class Authenticator:
         """
         digest = hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).digest()
         entry = self._cache.get(digest)
-        if entry is not None and self._monotonic() < entry.expires_at:
+        if entry is not None and self._monotonic() < entry.fresh_until:
             return entry.principal
         if not allow_stale or self._stale_principal(digest) is None:
             return await self._look_up(api_key, digest)
@@ -101,44 +103,40 @@ class Authenticator:
     async def _look_up(self, api_key: str, digest: bytes) -> Principal:
         started_at, invalidations = self._monotonic(), self._invalidations
         try:
-            key = await self._find_active_key(api_key)
+            key, now = await self._find_active_key(api_key)
         except UnauthenticatedError:
             self._cache.pop(digest, None)
             raise
         principal = Principal(api_key_id=key.id, scopes=key.scopes, user_id=key.user_id, expires_at=key.expires_at)
         if invalidations == self._invalidations:  # else the result may be older than an invalidation
-            self._store(digest, _CacheEntry(principal, started_at, started_at + self._cache_ttl_of(key)))
-        self._schedule_use_update(key)
+            lifetime = math.inf if key.expires_at is None else (key.expires_at - now).total_seconds()
+            fresh_until = started_at + min(self._cache_ttl, lifetime)
+            stale_until = started_at + min(STALE_CACHE_TTL_SECONDS, lifetime)
+            self._store(digest, _CacheEntry(principal, fresh_until, stale_until))
+        self._schedule_use_update(key, now)
         return principal
 
     def _stale_principal(self, digest: bytes) -> Principal | None:
         """Return the cached principal, None if it is too old or the key has expired."""
         entry = self._cache.get(digest)
-        if entry is None or self._monotonic() - entry.verified_at >= STALE_CACHE_TTL_SECONDS:
-            return None
-        expires_at = entry.principal.expires_at
-        return entry.principal if expires_at is None or self._clock() < expires_at else None
+        return entry.principal if entry is not None and self._monotonic() < entry.stale_until else None
 
-    async def _find_active_key(self, api_key: str) -> ApiKey:
+    async def _find_active_key(self, api_key: str) -> tuple[ApiKey, datetime]:
+        """Return the key, and the time of the storage."""
         key_id = parse_api_key_id(api_key)
         if key_id is None:
             raise UnauthenticatedError
         try:
-            key = await self._get(key_id)
+            key, now = await self._get(key_id)
         except ApiKeyNotFoundError:
             raise UnauthenticatedError from None
-        if not self._peppers.verify(api_key, key.secret_hash) or not key.is_active(self._clock()):
+        if not self._peppers.verify(api_key, key.secret_hash) or not key.is_active(now):
             raise UnauthenticatedError
-        return key
+        return key, now
 
     @readonly
-    async def _get(self, work: UnitOfWork, key_id: UUID) -> ApiKey:
-        return await work.api_keys.get(key_id)
-
-    def _cache_ttl_of(self, key: ApiKey) -> float:
-        if key.expires_at is None:
-            return self._cache_ttl
-        return min(self._cache_ttl, (key.expires_at - self._clock()).total_seconds())
+    async def _get(self, work: UnitOfWork, key_id: UUID) -> tuple[ApiKey, datetime]:
+        return await work.api_keys.get_with_time(key_id)
 
     def _store(self, digest: bytes, entry: _CacheEntry) -> None:
         self._cache.pop(digest, None)
@@ -146,8 +144,7 @@ class Authenticator:
             del self._cache[next(iter(self._cache))]
         self._cache[digest] = entry
 
-    def _schedule_use_update(self, key: ApiKey) -> None:
-        now = self._clock()
+    def _schedule_use_update(self, key: ApiKey, now: datetime) -> None:
         is_due = key.last_used_at is None or now - key.last_used_at >= LAST_USED_UPDATE_INTERVAL
         if is_due and key.id not in self._use_updates:
             # In the background: the request neither waits for the update nor fails with it.

@@ -185,6 +185,13 @@ class ApiKeyRepository(ABC):
         """Return the key with this ID. Raises ApiKeyNotFoundError."""
 
     @abstractmethod
+    async def get_with_time(self, key_id: UUID) -> tuple[ApiKey, datetime]:
+        """Return the key with this ID, and the time of the storage, which decides if the key has expired.
+
+        Raises ApiKeyNotFoundError.
+        """
+
+    @abstractmethod
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
         """Return up to `limit` keys, newest first: in descending order of ID. `after` selects smaller IDs."""
 

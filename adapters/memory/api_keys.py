@@ -22,6 +22,10 @@ class InMemoryApiKeyRepository(InMemoryRepository, ApiKeyRepository):
         return key
 
     @override
+    async def get_with_time(self, key_id: UUID) -> tuple[ApiKey, datetime]:
+        return await self.get(key_id), self._view.clock()
+
+    @override
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
         return newest(self._view.tables().api_keys.values(), limit=limit, after=after)
 

@@ -88,7 +88,7 @@ def hexapost_container(hexapost_settings: Settings) -> Container:
     """Return the object graph of the application, before its first use."""
     container = create_container(hexapost_settings)
     if hexapost_settings.database_url is None:
-        container.storage.override(InMemoryStorage())
+        container.storage.override(InMemoryStorage(clock=container.clock.provided.call()))
         container.database.override(_NoDatabase())
         container.readiness_monitor.override(_NoDatabase())
     return container

@@ -19,7 +19,7 @@ class AuthHarness:
     """An authenticator, its clocks, and the use cases that create and revoke API keys."""
 
     def __init__(self) -> None:
-        self.storage = CountingStorage()
+        self.storage = CountingStorage(clock=lambda: self.time)
         self._lookups = HookedStorage(self.storage, times=0)
         self.time = START
         self.monotonic = 1000.0
@@ -32,7 +32,6 @@ class AuthHarness:
         """Return an authenticator with a separate cache, as a second process has."""
         return Authenticator(
             storage=self._lookups,
-            clock=lambda: self.time,
             peppers=PEPPERS,
             cache_ttl=cache_ttl,
             retry=RetryPolicy(max_elapsed=0),

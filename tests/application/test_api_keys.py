@@ -15,7 +15,7 @@ from application.ports import StorageUnavailableError
 from application.transactions import RetryPolicy
 from domain.api_keys import ApiKeyNotFoundError, ApiKeyUserNotFoundError, NewApiKey, Scope
 from domain.users import User
-from tests.support.factories import stored_api_keys
+from tests.support.factories import make_user, store, stored_api_keys
 from tests.support.principals import HookedStorage, bound_principal, raising, unbound_principal
 from tests.support.service_factories import PEPPERS, START, key_service
 
@@ -89,9 +89,11 @@ async def test_revoke_keeps_the_time_of_the_first_revocation(keys: ApiKeyService
     assert await keys.get(SYSTEM_PRINCIPAL, issued.key.id) == revoked
 
 
-async def test_rotate_keeps_both_keys_active_until_the_given_time(storage: InMemoryStorage, user: User) -> None:
-    now = START
-    authenticator = Authenticator(storage=storage, clock=lambda: now, peppers=PEPPERS, cache_ttl=0)
+async def test_rotate_keeps_both_keys_active_until_the_given_time() -> None:
+    now, user = START, make_user()
+    storage = InMemoryStorage(clock=lambda: now)
+    await store(storage, user)
+    authenticator = Authenticator(storage=storage, peppers=PEPPERS, cache_ttl=0)
     keys = key_service(storage, now=lambda: now, authenticator=authenticator)
     fields: NewApiKey = {"name": "K", "scopes": [Scope.USERS_READ], "user_id": user.id, "expires_at": START + 9 * HOUR}
     old = await keys.create(SYSTEM_PRINCIPAL, **fields)
@@ -117,8 +119,9 @@ async def test_rotate_does_not_extend_the_old_key(keys: ApiKeyService) -> None:
 
 
 @pytest.mark.parametrize("state", ["revoked", "expired"])
-async def test_rotate_raises_not_found_for_inactive_key(storage: InMemoryStorage, state: str) -> None:
+async def test_rotate_raises_not_found_for_inactive_key(state: str) -> None:
     now = START
+    storage = InMemoryStorage(clock=lambda: now)
     keys = key_service(storage, now=lambda: now)
     old = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=SOON)
     if state == "revoked":
@@ -150,7 +153,7 @@ async def test_new_key_expires_no_later_than_its_creator(storage: InMemoryStorag
 
 
 async def test_revoke_invalidates_the_cache_when_the_commit_is_lost(storage: InMemoryStorage) -> None:
-    authenticator = Authenticator(storage=storage, clock=lambda: START, peppers=PEPPERS, cache_ttl=60)
+    authenticator = Authenticator(storage=storage, peppers=PEPPERS, cache_ttl=60)
     keys = key_service(storage, now=lambda: START, authenticator=authenticator)
     issued = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])
     await authenticator.authenticate(issued.text)

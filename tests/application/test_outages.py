@@ -52,8 +52,10 @@ async def test_authenticator_needs_stale_entry_and_permission_in_outage(auth: Au
     assert await _accepts(auth, issued)
 
 
-async def test_authenticator_rejects_stale_key_after_its_expiry(auth: AuthHarness) -> None:
+@pytest.mark.parametrize("clock_change", [timedelta(), timedelta(hours=25), timedelta(hours=-25)])
+async def test_authenticator_rejects_stale_key_after_its_expiry(auth: AuthHarness, clock_change: timedelta) -> None:
     issued = await _stale_key(auth, 60)
+    auth.time += clock_change
     auth.storage.away = StorageUnavailableError()
     auth.advance_clock(60 - CACHE_TTL - 0.01)
     assert await _accepts(auth, issued)

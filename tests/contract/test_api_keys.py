@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.clock import new_id
+from adapters.clock import new_id, utc_now
 from application.ports import Storage, UnitOfWork
 from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
 from tests.support.factories import (
@@ -54,6 +54,16 @@ async def test_key_change_follows_the_domain_rule(storage: Storage, verb: str, i
     await store(storage, key, bystander)
     await _change(storage, key, verb, time + later)
     assert await stored_api_keys(storage) == [bystander, rule(key, time + later)]
+
+
+async def test_key_is_returned_with_the_time_of_the_storage(storage: Storage, key: ApiKey) -> None:
+    before = utc_now()
+    async with storage.readonly() as work:
+        found, now = await work.api_keys.get_with_time(key.id)
+        with pytest.raises(ApiKeyNotFoundError):
+            await work.api_keys.get_with_time(new_id())
+    assert found == key
+    assert abs(now - before) < timedelta(hours=1)  # the server can have a different clock
 
 
 async def test_key_add_raises_for_unknown_user(storage: Storage) -> None:

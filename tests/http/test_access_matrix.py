@@ -94,7 +94,7 @@ def _check(response: httpx.Response, status: int, code: str) -> str:
 
 @every_operation
 async def test_operation_returns_401_without_an_active_key(world: World, operation: Operation) -> None:
-    expired = await stored_key(world.storage, expires_at=START)
+    expired = await stored_key(world.storage, expires_at=START.replace(year=2020))
     revoked = await stored_key(world.storage, revoked_at=START)
     before = world.stored()
     for authorization in ("", "Bearer x", f"Bearer {expired}", f"Bearer {revoked}"):

@@ -12,11 +12,13 @@ from adapters.asgi import create_container
 from adapters.clock import utc_now
 from adapters.container import Container
 from adapters.settings import MIN_SECRET_BYTES, Settings
-from application.authorization import SYSTEM_PRINCIPAL
+from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
+from domain.api_keys import ApiKeyNotFoundError, Scope
 from tests.support.database_fixture import DatabaseFixture
 from tests.support.factories import a_request, make_api_key, store_api_keys
 
-SKEW = timedelta(hours=25)
+HOUR = timedelta(hours=1)
+SKEW = 25 * HOUR
 
 
 @pytest.fixture
@@ -64,3 +66,22 @@ async def test_skewed_clock_neither_purges_nor_repeats_requests(
             assert await process.retention().purge() == 0
         for process in (second, first):
             assert await process.users().create_once(SYSTEM_PRINCIPAL, request, email=email) == (user, True)
+
+
+async def test_skewed_clock_does_not_change_the_expiry_of_api_keys(
+    store: DatabaseFixture, right: Container, wrong: Container
+) -> None:
+    created = await right.api_keys().create(
+        SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=utc_now() + HOUR
+    )
+    authenticator = wrong.authenticator()
+    assert (await authenticator.authenticate(created.text)).api_key_id == created.key.id
+    await authenticator.close()
+    recent = "SELECT last_used_at BETWEEN now() - interval '1 hour' AND now() FROM api_keys"
+    assert store.admin.execute(recent).fetchone() == (True,)
+    store.admin.execute("UPDATE api_keys SET expires_at = now() - interval '1 hour'")
+    authenticator.invalidate(created.key.id)
+    with pytest.raises(UnauthenticatedError):
+        await authenticator.authenticate(created.text)
+    with pytest.raises(ApiKeyNotFoundError):
+        await wrong.api_keys().rotate(SYSTEM_PRINCIPAL, created.key.id, until=utc_now() + HOUR)

@@ -111,6 +111,7 @@ def _page(**filters: Any) -> ClauseElement:
         pytest.param(_page(status=PostStatus.PUBLISHED), "ix_posts_published_id", id="first page of published posts"),
         pytest.param(_page(after=True, status=PostStatus.PUBLISHED), "ix_posts_published_id", id="published posts"),
         pytest.param(api_keys._GET, "pk_api_keys", id="API key"),
+        pytest.param(api_keys._GET_WITH_TIME, "pk_api_keys", id="API key with time"),
         pytest.param(api_keys._PAGES[True], "pk_api_keys", id="page of API keys"),
         pytest.param(idempotency._GET, "pk_idempotency_records", id="idempotency record"),
         pytest.param(idempotency._PURGE, "ix_idempotency_records_expires_at", id="purge"),

@@ -37,12 +37,8 @@ def post_service(
     return PostService(storage=storage, clock=now or ticking_clock(), new_id=ids, retry=retry)
 
 
-def authenticator(
-    storage: Storage, *, now: Clock | None = None, cache_ttl: float = 5, retry: RetryPolicy = LENIENT_RETRY
-) -> Authenticator:
-    return Authenticator(
-        storage=storage, clock=now or ticking_clock(), peppers=PEPPERS, cache_ttl=cache_ttl, retry=retry
-    )
+def authenticator(storage: Storage, *, cache_ttl: float = 5, retry: RetryPolicy = LENIENT_RETRY) -> Authenticator:
+    return Authenticator(storage=storage, peppers=PEPPERS, cache_ttl=cache_ttl, retry=retry)
 
 
 def key_service(
@@ -53,14 +49,12 @@ def key_service(
     retry: RetryPolicy = LENIENT_RETRY,
     authenticator: Authenticator | None = None,
 ) -> ApiKeyService:
-    clock = now or ticking_clock()
     return ApiKeyService(
         storage=storage,
-        clock=clock,
+        clock=now or ticking_clock(),
         new_id=ids,
         generate_secret=generate_secret,
         peppers=PEPPERS,
-        authenticator=authenticator
-        or Authenticator(storage=storage, clock=clock, peppers=PEPPERS, cache_ttl=5, retry=retry),
+        authenticator=authenticator or Authenticator(storage=storage, peppers=PEPPERS, cache_ttl=5, retry=retry),
         retry=retry,
     )

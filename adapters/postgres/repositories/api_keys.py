@@ -35,6 +35,7 @@ _MAPPER: RowMapper[ApiKey] = RowMapper(
     },
 )
 _GET = _MAPPER.select_by_key()
+_GET_WITH_TIME = _GET.add_columns(func.now())
 _ADD = insert(API_KEYS).on_conflict_do_nothing(index_elements=[API_KEYS.c.id]).returning(WRITTEN)
 _UPDATE_BY_ID = update(API_KEYS).where(API_KEYS.c.id == bindparam("stored_id")).returning(WRITTEN)
 _TIME = bindparam("time", type_=API_KEYS.c.created_at.type)
@@ -65,6 +66,14 @@ class SqlAlchemyApiKeyRepository(PgRepository, ApiKeyRepository):
         if not rows:
             raise ApiKeyNotFoundError
         return _MAPPER.entity(rows[0])
+
+    @override
+    async def get_with_time(self, key_id: UUID) -> tuple[ApiKey, datetime]:
+        rows = await self._session.fetch(_GET_WITH_TIME, {"id": key_id})
+        if not rows:
+            raise ApiKeyNotFoundError
+        *columns, now = rows[0]
+        return _MAPPER.entity(columns), now
 
     @override
     async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
