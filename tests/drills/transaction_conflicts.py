@@ -100,7 +100,8 @@ def _check_conflicts(stage: ScenarioContext) -> Verification:
 
 
 def _conflicts(deadlocks: int, injected_deadlocks: int, failures: int) -> Verification:
-    figure = f"{deadlocks:,} real deadlocks and {injected_deadlocks:,} injected, {failures:,} injected serialization failures"
+    figure = f"{deadlocks:,} real deadlocks and {injected_deadlocks:,} injected"
+    figure += f", {failures:,} injected serialization failures"
     return verify("conflicts of each kind occur", figure, min(deadlocks, injected_deadlocks, failures) > 0, is_key=True)
 
 
