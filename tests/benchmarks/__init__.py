@@ -1,4 +1,4 @@
-"""The benchmark: Hexapost beside two yardsticks that do the same work.
+"""The benchmark: Hexapost compared with two baselines that handle the same requests.
 
 `python -m tests.benchmarks` loads one database, starts the services on it, checks that their responses are correct,
 and measures them in turn: `dataset` -> `servers` -> `checks` -> `runner` (over `load`) -> `summary` -> `table` and

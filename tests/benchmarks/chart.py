@@ -15,16 +15,16 @@ _BARS_TOP, _BARS_HEIGHT = 178.0, 200.0
 _CURVES_TOP, _CURVES_HEIGHT = 506.0, 250.0
 _HEIGHT = 866.0
 _MARKS = (50, 90, 95, 99)
-_CPU_NOTE = "User and system time of the service's process. Each panel has a scale of its own."
+_CPU_NOTE = "User and system time of the server process. Each panel has its own scale."
 _LATENCY_NOTE = (
-    "Counted from when a request was due. The rate is half of what the slowest service can do. Logarithmic scales."
+    "From the scheduled time of a request, at half the throughput of the slowest service. Logarithmic scales."
 )
 
 
 def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str], *, rounds: int) -> str:
     """Return the picture as SVG."""
     width = max(_LEFT + len(results) * (_PANEL + _GAP) - _GAP + _RIGHT, 900.0)
-    title = f"{services[0].name} beside two yardsticks, and without its log, at the same work"
+    title = f"{services[0].name}, two baselines, and {services[0].name} without log lines: the same requests"
     colours = {service.key: colour for service, colour in zip(services, COLOURS, strict=False)}
     values = [value for result in results for score in result.scores for value in score.latency_ms.values()]
     shapes = [*_head(title, services, colours), *_foot(machine, rounds)]
@@ -52,7 +52,7 @@ def _head(title: str, services: Sequence[Service], colours: Mapping[str, str]) -
 
 
 def _foot(machine: Mapping[str, str], rounds: int) -> Iterable[str]:
-    method = f"Medians of {rounds} rounds in which the services took turns, on one database and with the same responses"
+    method = f"Medians of {rounds} rounds, in which the services run in turn over one database with equal responses"
     host = f"{machine['machine']}; {machine['system']}"
     for number, words in enumerate((machine["database"], host, f"{method}; {machine['measured']}"), 1):
         yield text(_LEFT, _HEIGHT - 18 * number, words, size=11, fill=FAINT)
