@@ -10,10 +10,7 @@ from adapters.database_url import Host
 from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import StorageUnavailableError
 
-CONNECT_ERRORS = (
-    *(OSError, psycopg.Error),
-    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
-)
+CONNECT_ERRORS = (OSError, psycopg.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """The errors of both drivers if a connection cannot be opened. `OSError` includes `TimeoutError`."""
 
 # psycopg has no SQLSTATE for them, so the text is compared too. It is English unless lc_messages differs.

@@ -16,8 +16,8 @@ phase = "expand"
 
 
 def upgrade() -> None:
-    # With free space in its page, an update that changes no indexed column writes no index (HOT). A batch of 200 posts
-    # wrote 0.1 MB of WAL in 5 ms instead of up to 7.6 MB in 55 ms. Only new pages get the space.
+    # With free space in its page, an update that changes no indexed column writes no index (HOT). For 200 posts in
+    # different pages, that was 0.1 MB of WAL in 5 ms instead of up to 7.6 MB in 55 ms. Only new pages get the space.
     op.execute("ALTER TABLE users SET (fillfactor = 85)")
     op.execute("ALTER TABLE posts SET (fillfactor = 85)")
 

@@ -3,7 +3,8 @@
 import asyncio
 import re
 import socket
-from collections.abc import Iterator
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ async def _connect_error(url: URL) -> ConnectError:
     return raised.value
 
 
+async def _error_of_server(serve: Callable[[StreamReader, StreamWriter], Awaitable[None]], url: str) -> ConnectError:
+    """Return the error of a connection to a server that handles it so. The URL needs no port."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    error = await _connect_error(parse_database_url(url).set(port=server.sockets[0].getsockname()[1]))
+    server.close()
+    return error
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_connect_error_has_address_and_reason(role: Role, driver: str, wrong: str) -> None:
     async with proxied(role.url) as (url, _):
@@ -62,16 +71,12 @@ async def test_connect_error_has_sqlstate(driver: str, rejection: tuple[str, str
     state, message = rejection
     fields = f"SFATAL\0VFATAL\0C{state}\0M{message}\0\0".encode()
 
-    async def reject(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def reject(reader: StreamReader, writer: StreamWriter) -> None:
         await reader.read(4096)
         writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
         writer.close()
 
-    server = await asyncio.start_server(reject, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    url = f"postgresql+{driver}://a:s3cret@127.0.0.1:{port}/x?sslmode=disable"
-    error = await _connect_error(parse_database_url(url))
-    server.close()
+    error = await _error_of_server(reject, f"postgresql+{driver}://a:s3cret@127.0.0.1/x?sslmode=disable")
     assert (error.reason, error.sqlstate) == (reason, state)
     assert "s3cret" not in f"{error!r} {error.args}"
 
@@ -108,17 +113,14 @@ async def test_connect_error_names_invalid_ca_file(driver: str, content: str, tm
     file = tmp_path / "ca.pem"
     file.write_text(content, encoding="utf-8")
 
-    async def accept_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept_tls(reader: StreamReader, writer: StreamWriter) -> None:
         await reader.read(8)
         writer.write(b"S")
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(accept_tls, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    url = f"postgresql+{driver}://127.0.0.1:{port}/x?sslmode=verify-full&sslrootcert={file}"
-    error = await _connect_error(parse_database_url(url))
-    server.close()
+    url = f"postgresql+{driver}://127.0.0.1/x?sslmode=verify-full&sslrootcert={file}"
+    error = await _error_of_server(accept_tls, url)
     assert error.reason == "sslrootcert is missing or invalid"
 
 

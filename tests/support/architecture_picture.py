@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
+from tests.support.svg import FONTS, text
+
 TITLE = "HTTP and CLI call the application. PostgreSQL and memory implement its ports."
 WIDTH, HEIGHT = 880, 330
-FONTS = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, DejaVu Sans, sans-serif"
+SMALL = 14
+"""The font size of all texts except the names of packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,10 @@ def render(theme: Theme) -> str:
         _arrow(theme, "M640 85H542", dashed=True),
         _arrow(theme, "M640 215H590V105H542", dashed=True),
         _arrow(theme, "M20 298H80"),
-        _text(theme.faint, 92, 303, "calls"),
+        text(92, 303, "calls", size=SMALL, fill=theme.faint),
         _arrow(theme, "M160 298H220", dashed=True),
-        _text(theme.faint, 232, 303, "implements the ports of the application"),
-        _text(theme.faint, 860, 303, "adapters/container.py connects all parts", anchor="end"),
+        text(232, 303, "implements the ports of the application", size=SMALL, fill=theme.faint),
+        text(860, 303, "adapters/container.py connects all parts", size=SMALL, fill=theme.faint, anchor="end"),
     ]
     return "\n".join([head, *shapes, "</svg>\n"])
 
@@ -58,14 +61,8 @@ def render(theme: Theme) -> str:
 def _box(theme: Theme, fill: str, position: tuple[int, int, int], name: str, content: str) -> Iterable[str]:
     x, y, width = position
     yield f'<rect x="{x}" y="{y}" width="{width}" height="70" rx="6" fill="{fill}" stroke="{theme.faint}"/>'
-    yield _text(theme.ink, x + width // 2, y + 31, name, size=17, anchor="middle", bold=True)
-    yield _text(theme.ink, x + width // 2, y + 53, content, anchor="middle")
-
-
-def _text(fill: str, x: int, y: int, content: str, *, size: int = 14, anchor: str = "start", bold: bool = False) -> str:
-    weight = ' font-weight="600"' if bold else ""
-    position = f'x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}"'
-    return f'<text {position} fill="{fill}"{weight}>{escape(content)}</text>'
+    yield text(x + width // 2, y + 31, name, size=17, fill=theme.ink, anchor="middle", bold=True)
+    yield text(x + width // 2, y + 53, content, size=SMALL, fill=theme.ink, anchor="middle")
 
 
 def _arrow(theme: Theme, path: str, *, dashed: bool = False) -> str:
