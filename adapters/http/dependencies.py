@@ -30,7 +30,7 @@ Readiness = Callable[[], Awaitable[Mapping[str, ComponentStatus]]]
 
 
 AccessLog = Callable[..., object]
-"""Logs a request: an event with fields, as the method `info` of a structlog logger. It must not block."""
+"""Logs a request: a level and an event with fields, as the method `log` of a structlog logger. It must not block."""
 
 ROUTE_REJECTED = "rejected"
 """The route label of a request that was rejected before routing."""

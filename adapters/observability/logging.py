@@ -20,8 +20,8 @@ LogFormat = Literal["auto", "json", "console"]
 
 ALLOWED_FIELDS = (
     "time", "level", "logger", "event", "request_id", "trace_id", "route", "method", "status", "duration_ms",
-    "api_key_id", "response_bytes", "pid", "exit_status", "dropped_lines", "reason", "error_type", "exception",
-    "traceback",
+    "api_key_id", "response_bytes", "pid", "exit_status", "dropped_lines", "reason", "error_type", "sqlstate",
+    "table", "constraint", "exception", "traceback",
 )  # fmt: skip
 """The allowed fields in order. Clients control only the request ID and the trace ID."""
 

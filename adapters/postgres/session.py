@@ -10,10 +10,13 @@ execute the parts of one statement on different connections.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, LiteralString, NamedTuple
 
-from sqlalchemy import ClauseElement, Integer, Interval, PoolProxiedConnection, bindparam, text
+from sqlalchemy import ClauseElement, Integer, Interval, PoolProxiedConnection, TableClause, bindparam, text
+from sqlalchemy.sql import visitors
 
+from adapters.exception_summary import TABLES_NOTE
 from adapters.postgres.drivers import Row
 from adapters.postgres.event_loop_fairness import SMALL_PAGE_ROWS
 from adapters.postgres.pool import Backend, Database
@@ -47,6 +50,11 @@ _TERMINATE = text(
 async def raise_concurrent_update() -> None:
     """Raise ConcurrentUpdateError: the version that a write changes is not stored."""
     raise ConcurrentUpdateError
+
+
+@cache
+def _table_names(statement: ClauseElement) -> str:
+    return ", ".join(sorted({node.name for node in visitors.iterate(statement) if isinstance(node, TableClause)}))
 
 
 class Write(NamedTuple):
@@ -173,6 +181,8 @@ class PgSession:
                 return []
             return await database.driver.fetch(connection.driver_connection, statement, parameters)
         except BaseException as error:
+            if isinstance(statement, ClauseElement):
+                error.add_note(TABLES_NOTE + _table_names(statement))
             self._handle_error(connection, error, is_commit=is_commit and not self._begun)
             raise
 

@@ -1,5 +1,6 @@
 """The application over storage in memory, and checks of its responses."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -107,8 +108,8 @@ async def serving(
     components: dict[str, ComponentStatus] = {}
     log: list[Json] = []
 
-    def write(event: str, /, **fields: object) -> None:
-        log.append({"event": event, **fields})
+    def write(level: int, event: str, /, **fields: object) -> None:
+        log.append({"level": logging.getLevelName(level), "event": event, **fields})
 
     services = await _services(storage, components)
     chosen = HttpOptions(

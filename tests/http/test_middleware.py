@@ -10,6 +10,7 @@ import structlog
 from fastapi import Response
 from starlette.responses import StreamingResponse
 
+from adapters.http.dependencies import ComponentStatus
 from adapters.http.problems.catalog import COMMIT_RESULT_UNKNOWN
 from application.ports import (
     CommitFailedError,
@@ -174,6 +175,48 @@ async def test_unexpected_error_returns_500_without_its_text(api: Api) -> None:
     assert "ada@" not in repr(events)
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "level"),
+    [
+        ("/livez", 200, "INFO"),
+        ("/nowhere", 404, "WARNING"),
+        ("/api/v1/users/x", 422, "WARNING"),
+        ("/readyz", 503, "ERROR"),
+    ],
+)
+async def test_level_of_access_log_follows_the_status(api: Api, path: str, status: int, level: str) -> None:
+    api.components["database"] = ComponentStatus(ready=False, detail="unreachable")
+    assert (await api.client.get(path)).status_code == status
+    assert [(event["status"], event["level"]) for event in api.log] == [(status, level)]
+
+
+class StatementError(Exception):
+    """A driver error. Only a server with a hostile schema sends such a name of a constraint."""
+
+    sqlstate = "23514"
+    table_name = "users"
+    constraint_name = f"{SECRET_TEXT}\n"
+
+
+@pytest.mark.parametrize(("error", "status"), [(StorageBusyError, 503), (RuntimeError, 500)])
+async def test_server_error_is_logged_with_sqlstate_and_table(api: Api, error: type[Exception], status: int) -> None:
+    def make_error() -> Exception:
+        failure = error(SECRET_TEXT)
+        failure.__cause__ = StatementError(SECRET_TEXT)
+        return failure
+
+    async with api.over(FailingStorage(make_error)):
+        with structlog.testing.capture_logs() as events:
+            assert (await api.client.get("/api/v1/users")).status_code == status
+    logged = [*events, *api.log]
+    assert len(logged) == (2 if status == 500 else 1)
+    for event in logged:
+        assert (event["sqlstate"], event["table"]) == ("23514", "users")
+        assert "constraint" not in event
+    assert api.log[0]["level"] == "ERROR"
+    assert "ada@" not in repr(logged)
+
+
 async def every_operation(api: Api) -> list[httpx.Response]:
     user, post = f"/api/v1/users/{NOBODY}", f"/api/v1/posts/{NOBODY}"
     written = {"author_id": NOBODY, "title": "t", "content": "c"}
@@ -211,6 +254,7 @@ async def test_access_log_contains_route_templates_only(api: Api) -> None:
     event = api.log[-1]
     assert event.pop("duration_ms") > 0
     assert event == {
+        "level": "WARNING",
         "event": "request",
         "request_id": "r1",
         "method": "GET",

@@ -25,7 +25,7 @@ HEADERS = {
     "X-Request-ID": f"{CANARY} is not sane",
 }
 _DATABASE_TEXT = (
-    'relation "', 'column "', "constraint", "DETAIL", "CONTEXT", "psycopg.errors", "asyncpg.exceptions", "SELECT ",
+    'relation "', 'column "', 'constraint "', "DETAIL", "CONTEXT", "psycopg.errors", "asyncpg.exceptions", "SELECT ",
     "INSERT INTO", "UPDATE ", "DELETE FROM", '" does not exist', "duplicate key", "violates", "terminating connection",
     "sqlalche.me", "[SQL:", "parameters:", "$1", "uq_users", "password authentication",
 )  # fmt: skip

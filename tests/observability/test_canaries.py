@@ -111,6 +111,8 @@ async def test_rejections_and_unknown_failures_leak_nothing(
             await send(client, "POST", "/api/v1/users", 500, json={"email": f"{CANARY}@b.example"})
             await send(client, "POST", "/api/v1/api-keys", 500, json={"name": CANARY, "scopes": ["posts:read"]})
     assert trap.served.output.count("request failed") == 5
+    assert trap.served.output.count("ck_unknown") == 2
+    assert trap.served.output.count("42703") == 2
 
 
 def _send_raw(port: int, text: str) -> str:

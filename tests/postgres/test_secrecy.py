@@ -2,9 +2,12 @@
 
 import pytest
 
+from adapters.exception_summary import database_fields
 from application.ports import StorageUnavailableError
 from tests.postgres.failures import EXPECTED, KNOWN, ONCE, OTHER, Failure
-from tests.support.factories import store
+from tests.support.database_fixture import DatabaseFixture
+from tests.support.factories import make_user
+from tests.support.factories import store as store_entities
 from tests.support.use_case_runner import UseCaseRunner, fetch
 
 SECRETS = ["secret", "zo", "users", "posts", "uq_", "fk_", "duplicate", "violates", "INSERT", "SELECT", "hexapost", "/"]
@@ -17,10 +20,31 @@ FAILURES: list[Failure] = [
 @pytest.mark.parametrize("failure", FAILURES, ids=[*EXPECTED, "SQLSTATE"])
 async def test_port_errors_hide_database_messages(probe: UseCaseRunner, failure: Failure) -> None:
     body, kind = failure
-    await store(probe.storage, KNOWN, OTHER)
+    await store_entities(probe.storage, KNOWN, OTHER)
     probe.retry = ONCE
     with pytest.raises(kind) as raised:
         await probe.change(body)
     error = raised.value
     text = f"{error} {error!r} {error.args}".lower()
     assert [secret for secret in SECRETS if secret.lower() in text] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "undo", "expected"),
+    [
+        ("", "", {"sqlstate": "23514", "table": "users", "constraint": "ck_users_full_name_length"}),
+        ("RENAME full_name TO other", "RENAME other TO full_name", {"sqlstate": "42703", "table": "users"}),
+        ("ADD other int NOT NULL", "DROP other", {"sqlstate": "23502", "table": "users"}),
+    ],
+)
+async def test_log_fields_of_database_error_are_names(
+    probe: UseCaseRunner, store: DatabaseFixture, change: str, undo: str, expected: dict[str, str]
+) -> None:
+    store.admin.execute(f"ALTER TABLE users {change}".encode() if change else "")
+    user = make_user(full_name="Zoe" if change else "x" * 201)
+    try:
+        with pytest.raises(Exception, match=r"full_name|other") as raised:
+            await probe.change(lambda work: work.users.add(user))
+    finally:
+        store.admin.execute(f"ALTER TABLE users {undo}".encode() if undo else "")
+    assert database_fields(raised.value) == expected

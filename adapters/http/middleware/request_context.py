@@ -4,8 +4,9 @@ Modules pass the state of a request to each other only in its `RequestContext`.
 """
 
 import asyncio
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 import structlog
@@ -13,7 +14,7 @@ import uuid_utils
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.exception_summary import exception_types, traceback_locations
+from adapters.exception_summary import database_fields, exception_types, traceback_locations
 from adapters.http.dependencies import ROUTE_REJECTED, HttpOptions, RequestSpan
 from adapters.http.middleware.request_limits import ConcurrencyLimit, Header, RequestDeadline, WriteTimeoutMonitor
 from adapters.http.problems import catalog
@@ -28,6 +29,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _MAX_LENGTH_DIGITS = 18
+_MIN_ERROR_STATUS = 400
+_MIN_SERVER_ERROR_STATUS = 500
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 _CLOSE = (b"connection", b"close")
@@ -39,8 +42,8 @@ class RequestContext:
 
     The class attributes are the initial values. While `is_receiving` or `is_sending` is True, the request waits for its
     client and occupies no slot. Other modules set only `write_monitor` and `rejection` (the protocol), `principal` and
-    `rate_limit_headers` (the route class), and `problem_code` (`problem_response`). Routes find the context in
-    `request.state.request_context`.
+    `rate_limit_headers` (the route class), `problem_code` (`problem_response`), and `database_fields` (the exception
+    handlers). Routes find the context in `request.state.request_context`.
     """
 
     write_monitor: WriteTimeoutMonitor | None = None
@@ -57,6 +60,8 @@ class RequestContext:
     rate_limit_headers: Sequence[Header] = ()
     problem_code: str | None = None
     """The code of the problem that the response reports."""
+    database_fields: Mapping[str, str] = {}
+    """The log fields of the database error that caused the response."""
     status = 0
     """The status of the response, 0 before its start."""
     response_bytes = 0
@@ -176,7 +181,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, options: HttpOptions) -> None:
         self._app = app
         self._options = options
-        self._access_log = options.access_log or structlog.get_logger("hexapost.access").info
+        self._access_log = options.access_log or structlog.get_logger("hexapost.access").log
         self._logger = structlog.get_logger("hexapost.http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -216,9 +221,11 @@ class RequestMiddleware:
         deadline.stop()
         is_cancelled = deadline.is_cancelled_externally and isinstance(error, asyncio.CancelledError)
         if deadline.problem is None and not is_cancelled:
+            context.database_fields = database_fields(error)
             self._logger.error(
                 "request failed",
                 request_id=context.request_id,
+                **context.database_fields,
                 exception=exception_types(error),
                 traceback=traceback_locations(error),
             )
@@ -241,7 +248,11 @@ class RequestMiddleware:
         if span is not None:
             span.end(route=route, status=context.status)
             trace_fields = {"trace_id": span.trace_id}
+        level = logging.INFO
+        if context.status >= _MIN_ERROR_STATUS:
+            level = logging.WARNING if context.status < _MIN_SERVER_ERROR_STATUS else logging.ERROR
         self._access_log(
+            level,
             "request",
             request_id=context.request_id,
             **trace_fields,
@@ -251,4 +262,5 @@ class RequestMiddleware:
             duration_ms=round(seconds * 1000, 3),
             api_key_id=None if context.principal is None else str(context.principal.api_key_id),
             response_bytes=context.response_bytes,
+            **context.database_fields,
         )

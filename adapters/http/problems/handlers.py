@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from adapters.exception_summary import database_fields
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import Problem
 from adapters.http.problems.responses import ERROR_CODES, SAFE_NAME, FieldError, ProblemError, problem_response
@@ -59,6 +60,7 @@ async def _handle_storage_error(request: Request, error: Exception) -> Response:
     is_unavailable = is_unknown or isinstance(error, StorageUnavailableError)
     problem = catalog.DATABASE_UNAVAILABLE if is_unavailable else catalog.OVERLOADED
     detail = catalog.COMMIT_RESULT_UNKNOWN if is_unknown else None
+    request.state.request_context.database_fields = database_fields(error)
     return problem_response(request.state.request_context, ProblemError(problem, detail=detail))
 
 
