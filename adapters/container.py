@@ -171,6 +171,7 @@ class Container(containers.DeclarativeContainer):
         idempotency_retention=providers.Factory(timedelta, hours=settings.provided.idempotency_retention_hours),
         rate_limit=settings.provided.rate_limit,
         rate_limit_store=settings.provided.rate_limit_store,
+        cors_origins=settings.provided.cors_origins,
         version=version,
         metrics=metrics,
         start_span=providers.Callable(lambda tracer: tracer and tracer.start_request_span, tracer),

@@ -48,6 +48,9 @@ MIN_SECRET_BYTES = 32
 RATE_LIMIT_OFF = "none"
 
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_DEFAULT_PORTS = {("http", "80"), ("https", "443")}
+_MAX_PORT = 65_535
 _SERVICE_LINK = re.compile(
     r"HEXAPOST_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|PORT(?==\w+://))="
 )
@@ -82,6 +85,20 @@ def parse_peppers(value: object) -> Mapping[int, SecretBytes]:
     return peppers
 
 
+def parse_cors_origins(value: object) -> frozenset[str]:
+    """Return the origins in a list, in the form that browsers send. Raises ValueError."""
+    origins = str(value).split(",")
+    for number, origin in enumerate(origins, 1):
+        found = _ORIGIN.fullmatch(origin)
+        is_valid = found and found.groups() not in _DEFAULT_PORTS and int(found[2] or 0) <= _MAX_PORT
+        if not is_valid and origins != ["*"]:
+            raise ValueError(
+                f"entry {number} must look like https://app.example.org or http://localhost:3000, in lower case and "
+                "without path, slash at the end, space and default port. To allow all origins, set only *"
+            )
+    return frozenset(origins)
+
+
 def parse_rate_limit(value: object) -> str | None:
     """Return the rate limit, or None if it is off. Raises ValueError."""
     if str(value) == RATE_LIMIT_OFF:
@@ -111,7 +128,7 @@ class Settings(BaseModel):
     host: str = Field(
         "127.0.0.1", min_length=1, description="address to listen on; `::` for all addresses of IPv6 and IPv4"
     )
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 selects a free port")
+    port: int = Field(8000, ge=0, le=_MAX_PORT, description="port to listen on; 0 selects a free port")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json` lines or readable `console` text; `auto` is `console` on a terminal"
@@ -176,6 +193,11 @@ class Settings(BaseModel):
     )
     api_key_cache_seconds: NonNegativeFloat = Field(
         5.0, le=300, description="how long each process caches a verified API key; a revoked key can work for this long"
+    )
+    cors_origins: Annotated[frozenset[str], BeforeValidator(parse_cors_origins)] | None = Field(
+        None,
+        description="origins of web pages that may call the API from a browser, such as "
+        "`https://app.example.org,http://localhost:3000`; `*` for all origins; by default none",
     )
     idempotency_retention_hours: PositiveFloat = Field(
         24.0, le=720, description="how long a repeated request with an `Idempotency-Key` gets the same response"

@@ -79,11 +79,28 @@ VALID: list[tuple[str, str, Any]] = [
     ),
     ("api_key_peppers", "1:" + "ß" * 32, {1: SecretBytes(("ß" * 32).encode())}),
     ("api_key_peppers", "1:" + "\udcff" * 32, {1: SecretBytes(b"\xff" * 32)}),
+    ("cors_origins", "*", frozenset({"*"})),
+    ("cors_origins", "https://app.example.org", frozenset({"https://app.example.org"})),
+    (
+        "cors_origins",
+        "http://localhost:3000,http://[::1]:65535,chrome-extension://abc",
+        frozenset({"http://localhost:3000", "http://[::1]:65535", "chrome-extension://abc"}),
+    ),
     ("rate_limit", "none", None),
     ("rate_limit", "6000/minute", "6000/minute"),
     ("rate_limit_store", "redis://user:secret@store.example:6379/0", "redis://user:secret@store.example:6379/0"),
     ("state_directory", "/var/lib/hexa post", Path("/var/lib/hexa post")),
 ]
+WRONG_ORIGINS = (
+    "a.example|//a.example|null|https:///|https://a.b/|https://a.b/path|https://a.b?x|https://a.b#x|https://u@a.b|"
+    " https://a.b|https://a.b |https://a.b\t|https://a.b, https://c.d|https://a.b,|,https://a.b|https://a.b;https://c.d|"
+    "https://a.b,*|*,*|https://*.a.b|https://A.b|HTTPS://a.b|https://faß.de|"
+    "https://a.b:443|http://a.b:80|https://a.b:0|https://a.b:65536|https://a.b:"
+)
+ORIGIN_FORM = (
+    "look like https://app.example.org or http://localhost:3000, in lower case and without path, slash at the end, "
+    "space and default port. To allow all origins, set only *"
+)
 INVALID = [
     *((field, text) for field, below, _, _, above in RANGES for text in (below, above)),
     ("database_url", URL.replace("postgresql+asyncpg", "mysql")),
@@ -116,6 +133,7 @@ INVALID = [
     ("api_key_peppers", f"1:{SECRET},1:{OTHER}"),
     ("api_key_peppers", f"1:{SECRET},"),
     ("api_key_peppers", f"1:{SECRET}, 2:{OTHER}"),
+    *(("cors_origins", origins) for origins in WRONG_ORIGINS.split("|")),
     ("rate_limit", "0/hour"),
     ("rate_limit", "1000"),
     ("rate_limit", "10/minute;1/second"),
@@ -203,6 +221,11 @@ def test_invalid_setting_raises_without_its_value(load: Load, field: str, text: 
             "the secret of version 1 must be at least 32 characters long",
         ),
         ("HEXAPOST_API_KEY_PEPPERS", f"3:{SECRET},3:{SECRET}", "version 3 must appear only once"),
+        (
+            "HEXAPOST_CORS_ORIGINS",
+            "https://a.example,https://b.example/",
+            f"entry 2 must {ORIGIN_FORM}",
+        ),
     ],
 )
 def test_invalid_setting_has_a_specific_message(load: Load, name: str, text: str, problem: str) -> None:

@@ -14,7 +14,7 @@ GROUPS = {
     "Server": r"host|port|workers|log_.+",
     "Limits": r"max_.+|(header|body|request|write)_timeout_seconds|rate_limit.*",
     "Database": r"database_url|db_.+",
-    "Security": r"cursor_secret|api_key_.+",
+    "Security": r"cursor_secret|api_key_.+|cors_origins",
     "Retention": r"idempotency_.+|purge_.+",
     "Files": r".+_directory",
 }

@@ -1,6 +1,6 @@
 """The objects that routes and middleware need: the use cases, and the options of the application."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple, Protocol
@@ -36,6 +36,10 @@ ROUTE_REJECTED = "rejected"
 """The route label of a request that was rejected before routing."""
 
 
+ROUTE_PREFLIGHT = "preflight"
+"""The route label of a preflight request (CORS)."""
+
+
 class MetricsRecorder(Protocol):
     """Records request metrics, and renders all metrics."""
 
@@ -47,7 +51,7 @@ class MetricsRecorder(Protocol):
     ) -> None:
         """Record the end of a request. `rejection` is the problem code of its response.
 
-        `route` is a path template, None for an unknown path, or ROUTE_REJECTED.
+        `route` is a path template, None for an unknown path, ROUTE_REJECTED or ROUTE_PREFLIGHT.
         """
 
     def render(self) -> bytes:
@@ -91,6 +95,7 @@ class HttpOptions:
     """The options of the application.
 
     `access_log` is by default the logger `hexapost.access`. Without `start_span`, tracing is off.
+    `cors_origins` are the origins that browsers may call from, or `*`; by default CORS is off.
     `idempotency_retention` is the retention of idempotency records. `rate_limit` has the notation of the library
     `limits`; by default requests are not limited.
     """
@@ -100,6 +105,7 @@ class HttpOptions:
     idempotency_retention: timedelta = DEFAULT_IDEMPOTENCY_RETENTION
     rate_limit: str | None = None
     rate_limit_store: str = IN_PROCESS
+    cors_origins: Collection[str] | None = None
     limits: RequestLimits = field(default_factory=RequestLimits)
     admission: AdmissionController = field(default_factory=AdmissionController)
     access_log: AccessLog | None = None

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 from uvicorn import Config
@@ -96,9 +97,10 @@ async def listening(
     *,
     write_timeout: float = 20.0,
     keep_alive: float = PATIENCE,
+    **options: Any,
 ) -> AsyncIterator[RawConnection]:
     admission = admission or AdmissionController()
-    async with serving(limits=request, admission=admission) as api:
+    async with serving(limits=request, admission=admission, **options) as api:
         config = Config(api.app, ws="none", log_config=None)
         config.timeout_keep_alive = keep_alive  # type: ignore[assignment] # seconds of `loop.call_later`
         config.load()

@@ -12,10 +12,12 @@ from time import perf_counter
 import structlog
 import uuid_utils
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.exception_summary import database_fields, exception_types, traceback_locations
-from adapters.http.dependencies import ROUTE_REJECTED, HttpOptions, RequestSpan
+from adapters.http.dependencies import ROUTE_PREFLIGHT, ROUTE_REJECTED, HttpOptions, RequestSpan
+from adapters.http.middleware.cors import CorsPolicy
 from adapters.http.middleware.request_limits import ConcurrencyLimit, Header, RequestDeadline, WriteTimeoutMonitor
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import Problem
@@ -58,6 +60,9 @@ class RequestContext:
     """The event-loop time at which the body was complete."""
     principal: Principal | None = None
     rate_limit_headers: Sequence[Header] = ()
+    cors_headers: Sequence[Header] = ()
+    preflight_response: Response | None = None
+    """The response to a preflight request from an allowed origin. It replaces the routes."""
     problem_code: str | None = None
     """The code of the problem that the response reports."""
     database_fields: Mapping[str, str] = {}
@@ -68,7 +73,7 @@ class RequestContext:
     slot = ConcurrencyLimit()
     """The limit that counts the request. Rejected requests have this one, without a maximum."""
 
-    def start(self, scope: Scope, receive: Receive, send: Send, options: HttpOptions) -> None:
+    def start(self, scope: Scope, receive: Receive, send: Send, options: HttpOptions, cors: CorsPolicy | None) -> None:
         """Read the headers that concern the connection, and occupy a slot. If this fails, set `rejection`."""
         headers = dict(scope["headers"])
         request_id, length = headers.get(b"x-request-id", b""), headers.get(b"content-length", b"")
@@ -87,7 +92,13 @@ class RequestContext:
         if length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > options.limits.max_body_bytes):
             self.rejection = self.rejection or self._body_too_large()
         self.close_after = self.rejection is not None
-        slot = options.admission.find_slot(path) if self.rejection is None else self.slot
+        if cors is not None:
+            self.cors_headers = cors.response_headers(headers)
+            self.preflight_response = cors.find_preflight_response(scope["method"], headers)
+        slot: ConcurrencyLimit | None = self.slot
+        # A preflight request is always admitted, because a browser can read a 503 only after a successful one.
+        if self.rejection is None and self.preflight_response is None:
+            slot = options.admission.find_slot(path)
         if slot is None:
             self.rejection = ProblemError(catalog.OVERLOADED)
         else:
@@ -127,7 +138,13 @@ class RequestContext:
         is_start = message["type"] == "http.response.start"
         if is_start:
             request_id = (b"x-request-id", self.request_id.encode("ascii"))
-            headers = message["headers"] = [*message["headers"], request_id, _NOSNIFF, *self.rate_limit_headers]
+            headers = message["headers"] = [
+                *message["headers"],
+                request_id,
+                _NOSNIFF,
+                *self.rate_limit_headers,
+                *self.cors_headers,
+            ]
             if b"cache-control" not in dict(headers):
                 headers.append(_NO_STORE)
             # The connection may contain more of a chunked body, of unknown length.
@@ -181,6 +198,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, options: HttpOptions) -> None:
         self._app = app
         self._options = options
+        self._cors = None if options.cors_origins is None else CorsPolicy(options.cors_origins)
         self._access_log = options.access_log or structlog.get_logger("hexapost.access").log
         self._logger = structlog.get_logger("hexapost.http")
 
@@ -200,11 +218,12 @@ class RequestMiddleware:
         if "request_context" not in state:
             state["request_context"] = RequestContext()
         context: RequestContext = state["request_context"]
-        context.start(scope, receive, send, options)
+        context.start(scope, receive, send, options, self._cors)
         deadline = RequestDeadline(options.limits, context)
         try:
             if context.rejection is None:
-                await self._app(context.scope, context.receive, context.send)
+                app = context.preflight_response or self._app
+                await app(context.scope, context.receive, context.send)
             else:
                 await context.send_problem(context.rejection)
         except ClientDisconnect:
@@ -236,7 +255,8 @@ class RequestMiddleware:
             raise error
 
     def _record(self, context: RequestContext, method: str, seconds: float, span: RequestSpan | None) -> None:
-        route = getattr(context.scope.get("route"), "path", None)
+        is_preflight = context.preflight_response is not None
+        route = ROUTE_PREFLIGHT if is_preflight else getattr(context.scope.get("route"), "path", None)
         self._options.metrics.request_finished(
             route=route if context.rejection is None else ROUTE_REJECTED,
             method=method,
