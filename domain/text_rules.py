@@ -1,7 +1,8 @@
 """Rules for text that people write: names, titles, contents.
 
 The rules are regular expressions in the syntax that Python, ECMAScript and Go share, so that an interface can publish
-them. Characters above U+00FF are literal, because the three have no common escape for them.
+them. Characters above U+00FF are literal, because the three have no common escape for them. Line separators are only
+within ranges: clients contain a pattern as a regular expression literal, where ECMAScript forbids line separators.
 Lengths are in Unicode code points.
 """
 
@@ -10,10 +11,10 @@ import re
 from domain.errors import FieldValidationError
 
 # White space and invisible characters. They are trimmed, and text of only these characters is blank. Included are
-# spaces, joiners, directional marks, soft hyphen, grapheme joiner, Hangul fillers, Khmer inherent vowels, variation
-# selectors, invisible operators, deprecated format characters, and the empty Braille pattern.
+# spaces, joiners, directional marks, soft hyphen, hyphenation point, grapheme joiner, Hangul fillers, Khmer inherent
+# vowels, variation selectors, invisible operators, deprecated format characters, and the empty Braille pattern.
 BLANK_CHARS = (
-    "\u0020\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
+    "\u0020\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2027-\u202f\u205f-\u206f"
     "\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0"
 )
 # Characters that change how a visible neighbor is displayed are not trimmed: joiners and directional marks beside it,
