@@ -21,6 +21,7 @@ from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import Storage
 from application.transactions import RetryPolicy
 from domain.api_keys import Scope
+from tests.http.openapi_document import check_known_operation
 from tests.support.factories import make_api_key, store_api_keys
 from tests.support.service_factories import PEPPERS, START, authenticator, key_service, post_service, user_service
 
@@ -122,10 +123,13 @@ async def serving(
     app = create_app(services, chosen)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://hexapost.test", headers=headers) as client,
-    ):
+    client = httpx.AsyncClient(
+        transport=transport,
+        base_url="http://hexapost.test",
+        headers=headers,
+        event_hooks={"response": [check_known_operation]},
+    )
+    async with app.router.lifespan_context(app), client:
         yield Api(app=app, client=client, storage=storage, log=log, components=components)
     await services.authenticator.close()
 

@@ -13,8 +13,8 @@ from fastapi.routing import APIRoute
 from adapters.http.routing import REQUIRED_SCOPE, StrictRoute, requires_scope
 from adapters.memory.tables import Tables
 from domain.api_keys import USER_SCOPES, Scope
+from tests.http.openapi_document import check_documented, examples, operations
 from tests.http.support import NOBODY, Api, Json, bearer, check_problem, stored_key
-from tests.http.test_openapi import check_documented, examples, operations
 from tests.support.principals import CountingStorage
 from tests.support.service_factories import START
 

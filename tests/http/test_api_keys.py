@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from domain.api_keys import Scope
+from tests.http.openapi_document import DOCUMENT, check
 from tests.http.support import ADMIN_ID, ADMIN_KEY, NOBODY, Api, Json, bearer, check_problem, findings, stored_key
-from tests.http.test_openapi import DOCUMENT, check
 from tests.http.test_validation import Invalid, cases
 from tests.support.factories import stored_api_keys
 

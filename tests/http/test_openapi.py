@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import httpx
 import pytest
-from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from adapters.http.openapi.document import openapi_document
@@ -18,22 +16,14 @@ from adapters.http.routers import api_keys, posts, users
 from domain.api_keys import NewApiKey, Scope
 from domain.posts import NewPost, Post, PostChanges
 from domain.users import NewUser, User, UserChanges
+from tests.http.openapi_document import DOCUMENT, check, check_documented, examples, operations, resolved
 from tests.http.support import Api, Json
 
-DOCUMENT: Json = json.loads((Path(__file__).parents[2] / "openapi.json").read_text("utf-8"))
 # All that Go (RE2), Java, and ECMAScript with and without its flag `u` do not share, and what ends a literal there.
 UNPORTABLE = re.compile(
     r"\\(?![tnr^$\\.*+?()\[\]{}|]|x[0-9A-F]{2})|\(\?(?!:)|[*+?}]\+|\{(?:\d*,)?\d{4,}"
     r"|[^\x20-\u2027\u202A-\uD7FF\uE000-\uFFFF]"
 )
-METHODS = {"get", "head", "post", "patch", "delete"}
-
-
-def operations() -> Iterator[tuple[str, str, Json]]:
-    for path, item in DOCUMENT["paths"].items():
-        for method, operation in item.items():
-            assert method in METHODS
-            yield method, path, operation
 
 
 def test_openapi_lists_users_posts_and_keys_in_this_order() -> None:
@@ -42,32 +32,6 @@ def test_openapi_lists_users_posts_and_keys_in_this_order() -> None:
     paths = [path.partition("{")[0] for path in DOCUMENT["paths"] if path.startswith("/api/")]
     assert paths == [f"/api/v1/{name}{end}" for name in ("users", "posts", "api-keys") for end in ("", "/")]
     assert all(list(DOCUMENT["paths"][path]) == ["get", "post"] for path in paths[::2])
-
-
-def resolved(thing: Json) -> Json:
-    """Follow references within the document."""
-    while "$ref" in thing:
-        found: Any = DOCUMENT
-        for part in thing["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        thing = found
-    return thing
-
-
-def check(schema: Json, value: object) -> None:
-    """Check a value against a schema of the document."""
-    errors = list(OAS31Validator({**schema, "components": DOCUMENT["components"]}).iter_errors(value))
-    assert errors == []
-
-
-def check_documented(operation: Json, response: httpx.Response) -> None:
-    """Check a response, and its headers, against the document."""
-    documented = resolved(operation["responses"][str(response.status_code)])
-    for name, header in documented["headers"].items():
-        if resolved(header)["required"]:
-            check(resolved(header)["schema"], response.headers[name])
-    if "application/json" in documented.get("content", {}) and response.request.method != "HEAD":
-        check(documented["content"]["application/json"]["schema"], response.json())
 
 
 async def test_openapi_json_equals_the_generated_document(api: Api) -> None:
@@ -140,19 +104,6 @@ def test_openapi_operations_have_headers_and_valid_examples() -> None:
             assert ("RateLimit" in response["headers"]) == (status != "401" and takes_a_key), where
             assert ("Allow" in response["headers"]) == (status == "405"), where
     assert seen == set(PROBLEMS) - {"not-found"}
-
-
-def examples(content: Json) -> Iterator[Any]:
-    """Yield the examples of a body, or those of its schema. The items of a page have examples."""
-    schema = resolved(content["schema"])
-    if "example" in content:
-        yield content["example"]
-    for example in content.get("examples", {}).values():
-        yield resolved(example)["value"]
-    yield from schema.get("examples", [])
-    if "items" in schema.get("properties", {}):
-        items = resolved(schema["properties"]["items"]["items"])["examples"]
-        yield {"items": items, "next_cursor": schema["properties"]["next_cursor"]["examples"][0]}
 
 
 def bounded(schema: Json, where: str) -> None:

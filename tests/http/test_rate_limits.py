@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from adapters.http import rate_limits
 from domain.api_keys import Scope
+from tests.http.openapi_document import DOCUMENT, check
 from tests.http.support import ADA, NOBODY, Api, bearer, call, check_problem, once, serving, stored_key
-from tests.http.test_openapi import DOCUMENT, check
 from tests.support.factories import stored_users
 from tests.support.polling import TIMEOUT_SECONDS
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, unquote
 
+from tests.http.openapi_document import examples, resolved
+from tests.http.openapi_document import operations as documented
 from tests.http.support import Json
-from tests.http.test_openapi import examples, resolved
-from tests.http.test_openapi import operations as documented
 from tests.malicious_input.corpus import Payload
 
 Kind = Literal["path", "query", "name of a query parameter", "header", "field", "name of a field", "body"]

@@ -8,7 +8,7 @@ from typing import get_args
 import httpx
 import pytest
 
-from tests.http.test_openapi import DOCUMENT
+from tests.http.openapi_document import DOCUMENT
 from tests.malicious_input.corpus import CORPUS, Payload
 from tests.malicious_input.injection_points import (
     InjectionPoint,

@@ -98,14 +98,15 @@ PARAMETERS: Json = {
         "If-Match",
         '"1"',
         _TAGS,
-        "Changes the resource only if it has one of these versions (RFC 9110 section 13.1.1). "
+        "Returns 412 unless the resource has one of these versions (RFC 9110 section 13.1.1). "
         "Weak tags never match; `*` matches any version.",
     ),
     "If-None-Match": _parameter(
         "If-None-Match",
         '"1"',
         _TAGS,
-        "Returns 304 if the resource has one of these versions (RFC 9110 section 13.1.2).",
+        "Returns 304 for `GET` and `HEAD`, and 412 for changes, if the resource has one of these versions "
+        "(RFC 9110 section 13.1.2).",
     ),
     "Idempotency-Key": _parameter(
         "Idempotency-Key",

@@ -50,30 +50,35 @@ class Resource:
         """Return the arguments of the operation that creates an entity. `model` is the response body if it differs."""
         created = response("The new resource.", "Location", *self._etag, "Idempotency-Replayed") | {"links": links}
         summary, model = f"Create {self.title}", model or self.model
-        return _operation(self.write, summary, model, {201: created}, *problems, parameter="Idempotency-Key")
+        return _operation(self.write, summary, model, {201: created}, *problems, parameters=["Idempotency-Key"])
 
     def get(self) -> Json:
         """Return the arguments of the operation that returns one entity."""
         responses = {200: response(f"The {self.name}.", *self._etag)}
         if self.is_versioned:
             responses[304] = response(f"The {self.name} has the version in If-None-Match.", "ETag")
-        parameter = "If-None-Match" if self.is_versioned else None
-        return _operation(self.read, f"Get {self.title}", self.model, responses, self.not_found, parameter=parameter)
+        summary, parameters = f"Get {self.title}", self._preconditions
+        return _operation(self.read, summary, self.model, responses, self.not_found, parameters=parameters)
 
     def update(self, *problems: Problem) -> Json:
         """Return the arguments of the operation that updates an entity."""
         responses, problems = {200: response(f"The updated {self.name}.", "ETag")}, (self.not_found, *problems)
-        return _operation(self.write, f"Update {self.title}", self.model, responses, *problems, parameter="If-Match")
+        summary, parameters = f"Update {self.title}", self._preconditions
+        return _operation(self.write, summary, self.model, responses, *problems, parameters=parameters)
 
     def delete(self, verb: str = "Delete") -> Json:
         """Return the arguments of the operation that deletes an entity."""
         responses = {204: response(f"The {self.name} is {verb.lower()}d.")}
-        parameter = "If-Match" if self.is_versioned else None
-        return _operation(self.write, f"{verb} {self.title}", None, responses, self.not_found, parameter=parameter)
+        summary, parameters = f"{verb} {self.title}", self._preconditions
+        return _operation(self.write, summary, None, responses, self.not_found, parameters=parameters)
 
     @property
     def _etag(self) -> Sequence[str]:
         return ["ETag"] if self.is_versioned else []
+
+    @property
+    def _preconditions(self) -> Sequence[str]:
+        return ["If-Match", "If-None-Match"] if self.is_versioned else []
 
 
 def _operation(
@@ -82,12 +87,12 @@ def _operation(
     model: type[Any] | None,
     responses: dict[int, Json],
     *problems: Problem,
-    parameter: str | None = None,
+    parameters: Sequence[str] = (),
 ) -> Json:
     """Return the arguments of an operation. The first response is the usual one."""
     extra = {**requires_scope(scope), PROBLEMS: [problem.code for problem in problems]}
-    if parameter is not None:
-        extra["parameters"] = [{"$ref": f"#/components/parameters/{parameter}"}]
+    if parameters:
+        extra["parameters"] = [{"$ref": f"#/components/parameters/{name}"} for name in parameters]
     return {
         "openapi_extra": extra,
         "summary": summary,
