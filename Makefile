@@ -30,7 +30,7 @@ dev: $(RUN_SETUP) ## do the same as make run, and restart the service after a ch
 test: $(DEV_SETUP) ## run the tests without fault injection (args="-k users -x" for pytest)
 	@$(NOT_ROOT) $(BIN)/python -m pytest -m "not drill" $(or $(args),$(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
 
-test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases and a small benchmark (args="-k overload" for pytest)
+test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases, generated clients (from PyPI and npm) and a small benchmark (args="-k overload")
 	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL))
 
 check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, migrations, the OpenAPI document and generated docs

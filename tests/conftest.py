@@ -23,7 +23,7 @@ from tests.support.postgres_server import CONTAINER, EMBEDDED, running_server
 from tests.support.service_factories import post_service, user_service
 from tests.support.subprocess_coverage import enable_daemon_coverage
 
-DRILL_DIRECTORIES = [Path(__file__).with_name(name) for name in ("benchmarks", "drills", "fuzz")]
+DRILL_DIRECTORIES = [Path(__file__).with_name(name) for name in ("benchmarks", "clients", "drills", "fuzz")]
 """Directories of which all tests belong to `make test-drills`."""
 
 
