@@ -13,9 +13,9 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 import uuid_utils.compat
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response, status
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import DateTime, ForeignKey, select
+from sqlalchemy import DateTime, ForeignKey, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -62,6 +62,17 @@ class Post(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     version: Mapped[int] = mapped_column(default=1)
+
+
+class Record(Base):
+    __tablename__ = "baseline_records"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    response: Mapped[bytes]
+
+
+class UserIn(BaseModel):
+    full_name: str = Field(min_length=1, max_length=200)
 
 
 class UserOut(BaseModel):
@@ -143,14 +154,34 @@ async def get_user(user_id: UUID, session: Session) -> User:
     return user
 
 
+@app.patch("/api/v1/users/{user_id}", response_model=UserOut)
+async def update_user(user_id: UUID, body: UserIn, if_match: Annotated[str, Header()], session: Session) -> User:
+    user = await session.get(User, user_id, with_for_update=True)
+    if user is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "User not found")
+    if if_match != f'"{user.version}"':
+        raise HTTPException(status.HTTP_412_PRECONDITION_FAILED, "The user has changed")
+    user.full_name = body.full_name
+    user.version += 1
+    await session.flush()
+    return user
+
+
 @app.get("/api/v1/posts", response_model=PostPage)
 async def list_posts(
     session: Session,
     author_id: UUID | None = None,
+    q: str | None = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> dict[str, object]:
-    query = select(Post).order_by(Post.id.desc()).limit(limit + 1)
+    query = select(Post).limit(limit + 1)
+    if q is not None:
+        tokens = func.plainto_tsquery("simple", q)
+        text = Post.title + literal_column("' '") + Post.content
+        query = query.where(func.search_tokens(text).op("@@")(tokens))
+        query = query.order_by(func.search_tokens(Post.title).op("@@")(tokens).desc())
+    query = query.order_by(Post.id.desc())
     if author_id is not None:
         query = query.where(Post.author_id == author_id)
     if cursor is not None:
@@ -160,7 +191,13 @@ async def list_posts(
 
 
 @app.post("/api/v1/posts", response_model=PostOut, status_code=status.HTTP_201_CREATED)
-async def create_post(body: PostIn, session: Session) -> Post:
+async def create_post(
+    body: PostIn, session: Session, idempotency_key: Annotated[str | None, Header()] = None
+) -> Post | Response:
+    if idempotency_key is not None:
+        record = await session.get(Record, idempotency_key)
+        if record is not None:
+            return Response(record.response, status.HTTP_201_CREATED, media_type="application/json")
     author = await session.get(User, body.author_id)
     if author is None:
         raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "Author not found")
@@ -171,4 +208,6 @@ async def create_post(body: PostIn, session: Session) -> Post:
     session.add(post)
     await session.flush()
     await session.refresh(post)
+    if idempotency_key is not None:
+        session.add(Record(key=idempotency_key, response=PostOut.model_validate(post).model_dump_json().encode()))
     return post

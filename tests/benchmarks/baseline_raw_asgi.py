@@ -1,7 +1,7 @@
 """(b) The practical limit of the platform: one ASGI callable over asyncpg.
 
-Routed by hand, one statement for each request, no access log, request ids, metrics or retries; bodies are validated as
-far as it takes to answer these requests rightly.
+Routed by hand, one statement for each request (two with an idempotency key), no access log, request ids, metrics or
+retries; bodies are validated as far as it takes to answer these requests rightly.
 """
 
 import json
@@ -30,12 +30,24 @@ SELECT $1::uuid, id, $3::text, $4::text, 'draft', NULL, $5::timestamptz, $5::tim
 FROM users WHERE id = $2 AND is_active FOR SHARE
 RETURNING id, author_id, title, content, status, published_at, created_at, updated_at, version
 """
+_ADD_RECORD = "INSERT INTO baseline_records (key, response) VALUES ($1, $2)"
+_GET_RECORD = "SELECT response FROM baseline_records WHERE key = $1"
+_UPDATE_USER = """
+UPDATE users SET full_name = $3, updated_at = $4, version = version + 1 WHERE id = $1 AND version = $2
+RETURNING id, email, full_name, is_active, created_at, updated_at, version
+"""
+_SEARCH_POSTS = """
+SELECT id, author_id, title, content, status, published_at, created_at, updated_at, version
+FROM posts, plainto_tsquery('simple', $1) AS query WHERE search_tokens(title || ' ' || content) @@ query
+ORDER BY search_tokens(title) @@ query DESC, id DESC LIMIT $2
+"""
 _IS_USER = "SELECT true FROM users WHERE id = $1"
 _USERS = "/api/v1/users/"
 _POSTS = "/api/v1/posts"
 _LAST_ID = UUID(int=2**128 - 1)
 _ALIVE: Answer = (200, {"status": "ok"})
 _NOT_FOUND: Answer = (404, {"status": 404})
+_CHANGED: Answer = (412, {"status": 412})
 _INVALID: Answer = (422, {"status": 422})
 _INACTIVE: Answer = (409, {"status": 409})
 
@@ -57,7 +69,7 @@ class RawService:
             status, value = await self._response(scope, receive)
         except (ValueError, KeyError, TypeError):
             status, value = _INVALID
-        body = to_json(value)
+        body = value if isinstance(value, bytes) else to_json(value)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -77,31 +89,63 @@ class RawService:
         path: str = scope["path"]
         method = scope["method"]
         if path == _POSTS:
-            return await (self._add_post(receive) if method == "POST" else self._list_posts(scope))
-        if method == "GET" and path.startswith(_USERS):
-            user = await self._pool.fetchrow(_GET_USER, UUID(path[len(_USERS) :]))
+            return await (self._add_post(scope, receive) if method == "POST" else self._list_posts(scope))
+        if path.startswith(_USERS):
+            user_id = UUID(path[len(_USERS) :])
+            if method == "PATCH":
+                return await self._update_user(user_id, scope, receive)
+            user = await self._pool.fetchrow(_GET_USER, user_id)
             return (200, dict(user)) if user else _NOT_FOUND
         return _ALIVE if path == "/livez" else _NOT_FOUND
 
     async def _list_posts(self, scope: Scope) -> Answer:
         query = parse_qs(scope["query_string"].decode("ascii"))
         limit = int(query["limit"][0])
-        after = UUID(query["cursor"][0]) if "cursor" in query else _LAST_ID
         if not 1 <= limit <= 100:
             return _INVALID
-        found = await self._pool.fetch(_LIST_POSTS, UUID(query["author_id"][0]), after, limit + 1)
+        if "q" in query:
+            found = await self._pool.fetch(_SEARCH_POSTS, query["q"][0], limit + 1)
+        else:
+            after = UUID(query["cursor"][0]) if "cursor" in query else _LAST_ID
+            found = await self._pool.fetch(_LIST_POSTS, UUID(query["author_id"][0]), after, limit + 1)
         items = [dict(post) for post in found[:limit]]
         return 200, {"items": items, "next_cursor": items[-1]["id"] if len(found) > limit else None}
 
-    async def _add_post(self, receive: Receive) -> Answer:
+    async def _update_user(self, user_id: UUID, scope: Scope, receive: Receive) -> Answer:
+        version = int(dict(scope["headers"])[b"if-match"].strip(b'"'))
+        full_name = (await _body(receive))["full_name"].strip()
+        if not 1 <= len(full_name) <= 200:
+            return _INVALID
+        user = await self._pool.fetchrow(_UPDATE_USER, user_id, version, full_name, datetime.now(UTC))
+        if user:
+            return 200, dict(user)
+        return _CHANGED if await self._pool.fetchval(_IS_USER, user_id) else _NOT_FOUND
+
+    async def _add_post(self, scope: Scope, receive: Receive) -> Answer:
         body = await _body(receive)
         author_id, title, content = UUID(body["author_id"]), body["title"].strip(), body["content"].strip()
         if not (1 <= len(title) <= 200 and 1 <= len(content) <= 2000):
             return _INVALID
-        now = datetime.now(UTC)
-        post = await self._pool.fetchrow(_ADD_POST, uuid_utils.compat.uuid7(), author_id, title, content, now)
-        if post:
-            return 201, dict(post)
+        values = (uuid_utils.compat.uuid7(), author_id, title, content, datetime.now(UTC))
+        if key := dict(scope["headers"]).get(b"idempotency-key"):
+            return await self._add_post_once(key.decode("ascii"), *values)
+        post = await self._pool.fetchrow(_ADD_POST, *values)
+        return (201, dict(post)) if post else await self._rejected(author_id)
+
+    async def _add_post_once(self, key: str, post_id: UUID, author_id: UUID, *values: Any) -> Answer:
+        """Store the post with the response, under the key."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                post = await connection.fetchrow(_ADD_POST, post_id, author_id, *values)
+                if post:
+                    body = to_json(dict(post))
+                    await connection.execute(_ADD_RECORD, key, body)
+                    return 201, body
+        except asyncpg.UniqueViolationError:
+            return 201, await self._pool.fetchval(_GET_RECORD, key)
+        return await self._rejected(author_id)
+
+    async def _rejected(self, author_id: UUID) -> Answer:
         return _INACTIVE if await self._pool.fetchval(_IS_USER, author_id) else _INVALID
 
 

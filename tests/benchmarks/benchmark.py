@@ -36,7 +36,7 @@ def run_benchmark(
     machine = describe(deployment.database)
     work = workloads(dataset, keys)
     with ready([(service, deployment) for service in services], report) as servers:
-        check_responses(servers, dataset, report)
+        check_responses(servers, dataset, work, report)
         runner = BenchmarkRunner(plan, servers, dataset, report)
         runs = [run for workload in work for run in runner.measure(workload)]
     results = [summarize(workload, [service.key for service in services], runs) for workload in work]

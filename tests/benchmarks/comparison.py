@@ -82,7 +82,7 @@ def compare(
         for number in range(1, plan.rounds + 1):
             with ready(services, report) as servers:
                 if number == 1:
-                    check_responses(servers, dataset, report)
+                    check_responses(servers, dataset, work, report)
                 runner = BenchmarkRunner(plan, servers, dataset, report)
                 for workload in work:
                     runner.warm_up(workload)

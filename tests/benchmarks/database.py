@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
@@ -23,10 +22,15 @@ class BenchDatabase:
     url: URL
 
     def load(self, dataset: Dataset) -> None:
-        """Store the rows, and update the statistics of the planner and the visibility map."""
+        """Store the rows, and update the statistics of the planner and the visibility map.
+
+        The baselines store their idempotency records in the table `baseline_records`.
+        """
         with connected(self.url) as connection:
             _copy(connection, "users", dataset.users)
             _copy(connection, "posts", dataset.posts)
+            connection.execute("CREATE TABLE original_users AS TABLE users")
+            connection.execute("CREATE TABLE baseline_records (key text PRIMARY KEY, response bytea NOT NULL)")
             connection.execute("VACUUM (ANALYZE)")
 
     def setting(self, name: str) -> str:
@@ -35,28 +39,40 @@ class BenchDatabase:
             (value,) = connection.execute("SELECT current_setting(%s)", [name]).fetchone() or ("",)
         return str(value)
 
-    def await_posts(self, expected: int) -> None:
-        """Wait until this number of posts is stored. Raises WrongResponseError after a timeout."""
-        self._await_row("SELECT FROM posts HAVING count(*) = %s", expected)
+    def await_writes(self, dataset: Dataset, number: int) -> None:
+        """Wait until this number of posts was created or users updated. Raises WrongResponseError after a timeout."""
+        stored = len(dataset.posts) + sum(user["version"] for user in dataset.users)
+        self._await_row(
+            "SELECT FROM users HAVING (SELECT count(*) FROM posts) + sum(users.version) = %s", stored + number
+        )
 
     def await_post(self, post_id: str) -> Row:
         """Wait until the post is stored, and return it. Raises WrongResponseError after a timeout."""
         return self._await_row("SELECT * FROM posts WHERE id = %s", post_id)
 
-    def _await_row(self, query: str, parameter: object) -> Row:
+    def await_user(self, user_id: str, version: int) -> Row:
+        """Wait until this version of the user is stored, and return it. Raises WrongResponseError after a timeout."""
+        return self._await_row("SELECT * FROM users WHERE id = %s AND version = %s", user_id, version)
+
+    def _await_row(self, query: str, *parameters: object) -> Row:
         deadline = time.monotonic() + COMMIT_SECONDS
         with connected(self.url) as connection, connection.cursor(row_factory=dict_row) as cursor:
-            while (row := cursor.execute(query.encode(), [parameter]).fetchone()) is None:
+            while (row := cursor.execute(query.encode(), parameters).fetchone()) is None:
                 if time.monotonic() > deadline:
-                    raise WrongResponseError(f"no row after {COMMIT_SECONDS:g} s of {query % parameter}")
+                    raise WrongResponseError(f"no row after {COMMIT_SECONDS:g} s of {query % parameters}")
                 time.sleep(0.02)
         return row
 
-    def remove_posts_after(self, last: UUID) -> None:
-        """Remove the posts that are newer, and their traces in the table."""
+    def restore(self, dataset: Dataset) -> None:
+        """Remove new posts, undo changes of users, and vacuum both tables."""
         with connected(self.url) as connection:
-            connection.execute("DELETE FROM posts WHERE id > %s", [last])
-            connection.execute("VACUUM posts")
+            connection.execute("DELETE FROM posts WHERE id > %s", [dataset.posts[-1]["id"]])
+            connection.execute(
+                "UPDATE users SET full_name = original.full_name, updated_at = original.updated_at, "
+                "version = original.version FROM original_users original "
+                "WHERE users.id = original.id AND users.version <> original.version"
+            )
+            connection.execute("VACUUM posts, users")
 
 
 def _copy(connection: Connection, table: str, rows: Sequence[Row]) -> None:

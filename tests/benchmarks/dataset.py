@@ -16,6 +16,8 @@ FIRST_MOMENT = datetime(2026, 1, 1, 0, 0, 0, 123_457, tzinfo=UTC)
 
 _PROLIFIC_OF = 4
 _INACTIVE_OF = 50
+_TOPIC_POSTS = 40
+_LETTERS = str.maketrans("0123456789", "abcdefghij")
 _STATUSES = ("draft", "published", "published", "archived")
 _PROSE = (
     "a letter river table morning service garden stone paper window quiet answer early number yellow small walk "
@@ -49,9 +51,23 @@ class Dataset:
         """A user who cannot write posts."""
         return next(user for user in self.users if not user["is_active"])
 
+    @property
+    def editable(self) -> Sequence[Row]:
+        """The users with version 1, who are updated."""
+        return [user for user in self.users if user["version"] == 1]
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """Search queries of three words, each with about 40 matches."""
+        return [topic(number) for number in range(topic_count(len(self.posts)))]
+
     def newest_posts(self, author: Row) -> list[Row]:
         """Return all posts by the author, the newest first."""
         return [post for post in reversed(self.posts) if post["author_id"] == author["id"]]
+
+    def newest_posts_about(self, query: str) -> list[Row]:
+        """Return all posts about one of the topics, the newest first."""
+        return [post for post in reversed(self.posts) if query in post["content"]]
 
 
 def generated(*, users: int, posts: int) -> Dataset:
@@ -59,11 +75,27 @@ def generated(*, users: int, posts: int) -> Dataset:
     people = [_user(chance, number) for number in range(users)]
     prolific = people[::_PROLIFIC_OF]
     texts = [" ".join(chance.choices(_WORDS, k=55)).capitalize() + "." for _ in range(500)]
+    topics = topic_count(posts)
     written = [
-        _post(chance, number, author=prolific[number % len(prolific)], text=texts[number % len(texts)])
+        _post(
+            chance,
+            number,
+            author=prolific[number % len(prolific)],
+            text=f"{texts[number % len(texts)]} About {topic(number % topics)}.",
+        )
         for number in range(posts)
     ]
     return Dataset(users=people, posts=written)
+
+
+def topic_count(posts: int) -> int:
+    return max(1, posts // _TOPIC_POSTS)
+
+
+def topic(number: int) -> str:
+    """Return three words that only the posts about this topic contain."""
+    name = str(number).translate(_LETTERS)
+    return f"amber{name} birch{name} cedar{name}"
 
 
 def shown(row: Row) -> Row:

@@ -13,10 +13,12 @@ import random
 import selectors
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from time import perf_counter, process_time
 from typing import cast
+from uuid import uuid4
 
 import uvloop
 from httptools import HttpParserError, HttpResponseParser
@@ -25,43 +27,62 @@ from typing_extensions import override
 from tests.benchmarks.errors import BenchmarkError
 
 GRACE_SECONDS = 30
+REPETITION = "{repetition}"
+"""Placeholder in the headers of a request: 1 when it is sent for the first time, then 2, and so on."""
+UNIQUE = "unique".center(32, "_")
+"""Placeholder in a request: 32 characters that differ each time. The length of the body stays the same."""
+_REPETITION, _UNIQUE = REPETITION.encode(), UNIQUE.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """The requests, target, number of connections and duration. With `rate`, an open loop at this rate."""
+    """The requests with the statuses of correct responses, target, number of connections and duration.
+
+    Each connection repeats its own part of the requests, so that a request follows the response to its last repetition.
+    With `rate`, the load is an open loop at this rate.
+    """
 
     host: str
     port: int
     connections: int
     seconds: float
-    status: int
-    requests: list[str]
+    requests: list[tuple[str, int]]
     rate: float | None = None
     seed: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """Result of a job. An open loop has `latencies`, in seconds. `cpu_seconds` is the CPU time of the generator."""
+    """Result of a job. An open loop has `latencies`, in seconds. `cpu_seconds` is the CPU time of the generator.
+
+    `written` is the number of completed requests that are not GET.
+    """
 
     completed: int = 0
+    written: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries one request at a time. `due` is the due time of that request."""
+    """A connection that carries one request at a time, with its due time and the status of a correct response."""
 
-    def __init__(self, load: "Load") -> None:
+    def __init__(self, load: "Load", requests: Iterator[tuple[bytes, int]]) -> None:
         self._load = load
+        self._requests = requests
         self._parser = HttpResponseParser(self)
-        self.due = 0.0
+        self.request, self.status, self.due = b"", 0, 0.0
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+
+    def send(self, due: float) -> None:
+        """Send the next request."""
+        self.due = due
+        self.request, self.status = next(self._requests)
+        self.transport.write(self.request)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -85,7 +106,6 @@ class Load:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._requests: Iterator[bytes] = itertools.cycle([request.encode() for request in job.requests])
         self._idle: list[Connection] = []
         self._waiting: deque[float] = deque()
         self._is_last = False
@@ -98,8 +118,9 @@ class Load:
         self._ended = loop.create_future()
         connections: list[Connection] = []
         try:
-            for _ in range(job.connections):
-                _, connection = await loop.create_connection(lambda: Connection(self), job.host, job.port)
+            for number in range(job.connections):
+                requests = repeated(job.requests[number :: job.connections] or job.requests)
+                _, connection = await loop.create_connection(partial(Connection, self, requests), job.host, job.port)
                 connections.append(connection)
             self._idle += connections
             started, cpu = perf_counter(), process_time()
@@ -130,9 +151,7 @@ class Load:
     def _send_due_requests(self) -> None:
         """Send requests over the idle connections, and end the load after the last response."""
         while self._idle and (due := self._next_due()):
-            connection = self._idle.pop()
-            connection.due = due
-            connection.transport.write(next(self._requests))
+            self._idle.pop().send(due)
         if self._is_last and len(self._idle) == self._job.connections and not self._ended.done():
             self._ended.set_result(None)
 
@@ -144,8 +163,9 @@ class Load:
 
     def finish_request(self, connection: Connection, status: int) -> None:
         self.outcome.completed += 1
-        if status != self._job.status:
-            self.fail(BenchmarkError(f"status {status} instead of {self._job.status}"))
+        self.outcome.written += not connection.request.startswith(b"GET")
+        if status != connection.status:
+            self.fail(BenchmarkError(f"status {status} instead of {connection.status}"))
         if self._job.rate is not None:
             self.outcome.latencies.append(perf_counter() - connection.due)
         self._idle.append(connection)
@@ -154,6 +174,15 @@ class Load:
     def fail(self, error: BaseException) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
+
+
+def repeated(requests: Sequence[tuple[str, int]]) -> Iterator[tuple[bytes, int]]:
+    """Yield the requests repeatedly, with their placeholders replaced."""
+    encoded = [(request.encode(), status) for request, status in requests]
+    for repetition in itertools.count(1):
+        for request, status in encoded:
+            unique = request.replace(_UNIQUE, uuid4().hex.encode()) if _UNIQUE in request else request
+            yield unique.replace(_REPETITION, b"%d" % repetition), status
 
 
 def new_loop(*, open_: bool) -> asyncio.AbstractEventLoop:

@@ -13,7 +13,7 @@ from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.load import GRACE_SECONDS, Job, Outcome
 from tests.benchmarks.servers import HOST, ROOT, Server
-from tests.benchmarks.workloads import Workload
+from tests.benchmarks.workloads import Workload, correct_status
 from tests.support.chart_scale import percentile
 
 PERCENTILES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 97, 98, 99)
@@ -26,7 +26,7 @@ class Plan:
 
     rounds: int
     seconds: float
-    connections: int = 16
+    connections: int = 32
     share: float = 0.5
 
 
@@ -67,7 +67,7 @@ class BenchmarkRunner:
     def __init__(self, plan: Plan, servers: Sequence[Server], dataset: Dataset, report: Callable[[str], None]) -> None:
         self._plan = plan
         self._servers = servers
-        self._posts = dataset.posts
+        self._dataset = dataset
         self._report = report
 
     def measure(self, workload: Workload) -> list[Run]:
@@ -105,8 +105,10 @@ class BenchmarkRunner:
             port=server.port,
             connections=self._plan.connections,
             seconds=seconds,
-            status=workload.status,
-            requests=[request.rendered(server.deployment.headers).decode() for request in workload.requests],
+            requests=[
+                (request.rendered(server.deployment.headers).decode(), correct_status(request))
+                for request in workload.requests
+            ],
             rate=rate,
             seed=number,
         )
@@ -114,9 +116,9 @@ class BenchmarkRunner:
         outcome = _generate(job, server)
         time.sleep(_SETTLE_SECONDS)  # includes the work after the last response
         cpu = server.cpu_seconds() - before
-        if workload.stores:
-            database.await_posts(len(self._posts) + outcome.completed)
-            database.remove_posts_after(self._posts[-1]["id"])
+        if outcome.written:
+            database.await_writes(self._dataset, outcome.written)
+            database.restore(self._dataset)
         return Run(
             workload=workload.key,
             service=server.service.key,

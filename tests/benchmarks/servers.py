@@ -77,7 +77,7 @@ class Server:
 
     def ask(self, request: RequestSpec) -> tuple[int, bytes]:
         """Return the status and the body of the response to one request."""
-        headers = {**self.deployment.headers, "Content-Type": "application/json"}
+        headers = {**self.deployment.headers, "Content-Type": "application/json", **request.headers}
         try:
             with closing(HTTPConnection(HOST, self.port, timeout=30)) as connection:
                 connection.request(request.method, request.path, request.body, headers)

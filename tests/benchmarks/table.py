@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from tests.benchmarks.servers import Service
-from tests.benchmarks.summary import Ratio, Result, verdict
+from tests.benchmarks.summary import Ratio, Result, target, verdict
 from tests.support.markdown import format_table
 
 BUSY = 0.9
 """From this share of a core on, the load generator is what limits the throughput."""
 
 _HEADS = ("work", "service", "CPU µs/req", "req/s", "at req/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "generator")
-_RATIO_HEADS = ("work", "over", "CPU", "(min-max)", "throughput", "(min-max)")
+_RATIO_HEADS = ("work", "over", "CPU", "(min-max)", "target", "throughput", "(min-max)")
 
 
 def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str]) -> str:
-    """Return the tables and, as the last line, whether the targets were met."""
+    """Return the tables and, as the last line, how many targets are met."""
     lines = [
         *(f"{result.workload}: {result.title}" for result in results),
         *(f"{name}: {value}" for name, value in machine.items()),
@@ -48,7 +48,8 @@ def _scores(services: Sequence[Service], results: Sequence[Result]) -> Iterator[
 def _ratios(first: Service, results: Sequence[Result]) -> Iterator[Sequence[str]]:
     for result in results:
         for other, cpu in result.cpu.items():
-            yield (result.workload, f"{first.key} / {other}", *_cells(cpu), *_cells(result.throughput[other]))
+            throughput = _cells(result.throughput[other])
+            yield (result.workload, f"{first.key} / {other}", *_cells(cpu), target(result, other), *throughput)
 
 
 def _cells(ratio: Ratio) -> tuple[str, str]:

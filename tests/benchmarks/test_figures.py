@@ -6,12 +6,12 @@ from statistics import median
 
 import pytest
 
-from tests.benchmarks import chart, table
+from tests.benchmarks import chart, summary, table
 from tests.benchmarks.cpu import clock_seconds, group_cpu_seconds
 from tests.benchmarks.dataset import generated
 from tests.benchmarks.runner import Run, percentiles
 from tests.benchmarks.servers import SERVICES
-from tests.benchmarks.summary import Result, summarize, verdict
+from tests.benchmarks.summary import Result, summarize
 from tests.benchmarks.workloads import WORKLOADS, workloads
 
 KEYS = [service.key for service in SERVICES]
@@ -66,11 +66,15 @@ def test_benchmark_score_is_the_median_of_rounds(results: list[Result]) -> None:
     assert score.latency_ms["p50"] == 52.0
 
 
-def test_benchmark_verdict_lists_targets_and_ratios(results: list[Result]) -> None:
-    assert verdict(results) == (
-        "targets of CPU per request: h <= 2.5 x b met (W1 2, W2 2, W3 2); "
-        "h <= 0.25 x f met (W1 0.15, W2 0.15, W3 0.15); h <= 1.11 x q MISSED (W1 1.2)"
-    )
+def test_benchmark_table_compares_ratios_with_targets(results: list[Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "TARGETS", {"b": {"W1": 2.0, "W2": 1.99}, "q": {"W1": 1.2}})
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.render(SERVICES, results, MACHINE).split("\n")]
+    assert {(row[1], row[2]): row[5] for row in rows if " / " in "".join(row[2:3]) and row[5]} == {
+        ("W1", "h / b"): "2 met",
+        ("W2", "h / b"): "1.99 MISSED",
+        ("W1", "h / q"): "1.2 met",
+    }
+    assert summary.verdict(results) == "targets of CPU per request: 2 of 3 met"
 
 
 def test_benchmark_table_marks_a_busy_load_generator(results: list[Result]) -> None:

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from tests.benchmarks.errors import BenchmarkError
-from tests.benchmarks.load import Job, Load
+from tests.benchmarks.load import REPETITION, UNIQUE, Job, Load, repeated
 
-JOB = Job(host="127.0.0.1", port=0, connections=3, seconds=0.1, status=200, requests=["GET / HTTP/1.1\r\n\r\n"])
+JOB = Job(host="127.0.0.1", port=0, connections=3, seconds=0.1, requests=[("GET / HTTP/1.1\r\n\r\n", 200)])
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\ncontent-LENGTH: 5\r\n\r\nhello"
 
 
@@ -21,12 +21,14 @@ class Stub:
     response: bytes = RESPONSE
     delay: float = 0.0
     asked: int = 0
+    requests: list[bytes] = field(default_factory=list)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Send each response in two chunks."""
         try:
-            while self.response and await reader.readuntil(b"\r\n\r\n"):
+            while self.response and (request := await reader.readuntil(b"\r\n\r\n")):
                 self.asked += 1
+                self.requests.append(request)
                 await asyncio.sleep(self.delay)
                 writer.write(self.response[:30])
                 await asyncio.sleep(0.001)  # so that the client reads it before the rest
@@ -87,3 +89,27 @@ async def test_load_generator_fails_for_a_wrong_response(response: bytes, error:
     async with _serving(Stub(response=response)) as job:
         with pytest.raises((BenchmarkError, OSError), match=error):
             await Load(replace(job, rate=rate)).run()
+
+
+def test_repeated_requests_have_numbers_and_unique_texts() -> None:
+    requests = repeated([(f"A {REPETITION} {UNIQUE}", 200), ("B", 201)])
+    (first, status), second, (third, _) = next(requests), next(requests), next(requests)
+    assert (status, second) == (200, (b"B", 201))
+    assert (first[:4], third[:4]) == (b"A 1 ", b"A 2 ")
+    assert len(first) == len(third) == 4 + len(UNIQUE)
+    assert first[4:] != third[4:]
+
+
+async def test_connection_repeats_only_its_own_requests() -> None:
+    texts = [
+        f"{method} /{path} HTTP/1.1\r\nIf-Match: {REPETITION}\r\n\r\n"
+        for method, path in (("GET", "a"), ("PATCH", "b"))
+    ]
+    stub = Stub()
+    async with _serving(stub) as job:
+        outcome = await Load(replace(job, connections=2, requests=[(text, 200) for text in texts])).run()
+
+    for path in (b" /a ", b" /b "):
+        sent = [request for request in stub.requests if path in request]
+        assert [int(request.split()[-1]) for request in sent] == list(range(1, len(sent) + 1))
+    assert 0 < outcome.written < outcome.completed
