@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, event
 
 from migrations.sql.locks import LOCK_MODES_BY_STRENGTH, WRITE_BLOCKING_LOCKS, locks_of
@@ -28,7 +29,7 @@ _RELATIONS = """
     WHERE c.relkind IN ('r', 'i') AND c.relnamespace = 'public'::regnamespace AND c.relname !~ '^alembic'
 """
 _BOOKKEEPING = re.compile(
-    r"\s*(?:SELECT|SHOW|SET|RESET"
+    r"\s*(?:SELECT|SHOW|SET|RESET|BEGIN|COMMIT|ROLLBACK"
     r"|(?:CREATE TABLE(?: IF NOT EXISTS)?|DROP TABLE|INSERT INTO|UPDATE|DELETE FROM) alembic_)",
     re.IGNORECASE,
 )
@@ -99,7 +100,8 @@ class StatementObserver:
         if origin is StatementOrigin.RUNNER or is_bookkeeping:
             return
         raw: psycopg.Connection[Any] = connection.connection.driver_connection
-        wrapped = raw.autocommit and not _NOT_IN_TRANSACTION.search(statement)
+        is_idle = raw.info.transaction_status is TransactionStatus.IDLE
+        wrapped = raw.autocommit and is_idle and not _NOT_IN_TRANSACTION.search(statement)
         if wrapped:
             raw.execute("BEGIN")
         self._start = _Start(wrapped, _relations(raw), time.perf_counter())
@@ -117,7 +119,7 @@ class StatementObserver:
             from_safe_operation=statement_origin.get() is StatementOrigin.SAFE_OPERATION,
             is_downgrade=self.is_downgrade,
         )
-        if raw.autocommit and not start.wrapped:  # outside a transaction, the locks are already released
+        if raw.info.transaction_status is TransactionStatus.IDLE:  # its locks are already released
             report.locks = locks_of(statement)
         for oid, now in _relations(raw).items():
             then = start.relations.get(oid, _Relation(now.name, now.file, 0, 0, 0))

@@ -4,13 +4,17 @@ Each batch stores its checkpoint in its transaction, so a killed migration conti
 A trigger or the running release must set the column in rows that are written during the backfill.
 """
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
-from migrations.operations.backfill_sql import BackfillSpec, BackfillStatements
+from migrations.operations.backfill_sql import BackfillSpec, BackfillStatements, Computation
 from migrations.operations.checkpoints import CheckpointStore
 from migrations.operations.steps import StepRunner
 from migrations.runner.lock_retry import MigrationError, retry_on_lock_timeout
@@ -82,10 +86,11 @@ def _update_all(
     report = run.context.opts["report"]
     progress = Progress(report, f"backfill of {spec.table_name}", estimate, start=checkpoint.done)
     rows = min(INITIAL_ROWS, spec.batch_size)
+    build = sql.batch_statement if spec.computation is None else sql.read_statement
     while True:
         run.running.require_lock()
         started = time.monotonic()
-        batch = _run_batch(run, sql.table, sql.batch_statement(checkpoint.last, types, rows))
+        batch = _run_batch(run, sql, spec.computation, build(checkpoint.last, types, rows), types)
         rows = next_batch_size(rows, time.monotonic() - started, spec.batch_size)
         if batch is None:
             # The table has no more rows, or the session of a killed process has moved the checkpoint.
@@ -105,15 +110,47 @@ def _update_all(
     progress.finish(checkpoint.done)
 
 
-def _run_batch(run: StepRunner, table: str, statement: str) -> Row[Any] | None:
+def _run_batch(
+    run: StepRunner, sql: BackfillStatements, computation: Computation | None, statement: str, types: Sequence[str]
+) -> Row[Any] | None:
     """Run a batch; after a lock timeout, release its row locks and retry."""
+
+    def attempt() -> Row[Any] | None:
+        if computation is None:
+            return run.fetch_one(statement)
+        with run.transaction():
+            scanned = run.fetch_all(statement)
+            if not scanned:
+                return None
+            computed = [
+                dict(zip(sql.key_names, key, strict=True)) | _compute(computation, inputs)
+                for key, is_matching, *inputs in map(tuple, scanned)
+                if is_matching
+            ]
+            parameter = json.dumps(computed, default=_to_text, ensure_ascii=False)
+            return run.fetch_one(sql.write_statement(scanned[-1][0], types), computed=parameter)
+
     return retry_on_lock_timeout(
         run.context,
-        lambda: run.fetch_one(statement),
-        current_step=lambda: f"backfilling {table}",
+        attempt,
+        current_step=lambda: f"backfilling {sql.table}",
         completed_work=lambda: "completed batches are kept; run the migration again to continue",
-        tables=[table],
+        tables=[sql.table],
     )
+
+
+def _compute(computation: Computation, inputs: Sequence[Any]) -> dict[str, Any]:
+    values = computation.function(*inputs)
+    return {name: values[name] for name in computation.types}
+
+
+def _to_text(value: object) -> str:
+    """Return a value that JSON lacks in the syntax of PostgreSQL."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, UUID | date | Decimal):
+        return str(value)
+    raise TypeError(f"a computation returned a value of the type {type(value).__name__}")
 
 
 def _type_of(run: StepRunner, table: str, column: str) -> str:

@@ -6,7 +6,7 @@ revision must be idempotent: `if_not_exists=True`, CREATE OR REPLACE.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
 from migrations.operations.backfill import run_backfill
-from migrations.operations.backfill_sql import BackfillSpec
+from migrations.operations.backfill_sql import BackfillSpec, Computation
 from migrations.operations.steps import MAX_IDENTIFIER_BYTES, StepRunner, literal_text, steps
 from migrations.runner.lock_retry import MigrationError
 
@@ -128,6 +128,9 @@ def backfill(
     key: Sequence[str] = ("id",),
     batch: int = 1000,
     pause: float = 0.02,
+    compute: Callable[..., Mapping[str, Any]] | None = None,
+    columns: Sequence[str] = (),
+    computed: Mapping[str, str] | None = None,
 ) -> None:
     """Run UPDATE table_name SET assignments WHERE where, in batches.
 
@@ -137,9 +140,14 @@ def backfill(
 
     `key` has columns that are unique together and NOT NULL, and that are the first columns of an index. The best
     key follows the order of insertion, because a batch then changes few pages.
+
+    If SQL cannot express a value, `compute` is called with the values of `columns` in each matching row. It is a pure
+    function, and returns values by name. `computed` has their SQL types. The assignments refer to `computed.name`.
+    The row is locked from the read to the update. A script of `--sql` rejects a table with matching rows.
     """
+    computation = compute and Computation(compute, columns, computed or {})
     with steps(f"backfilling {table_name}") as run:
-        run_backfill(run, BackfillSpec(table_name, assignments, where, key, batch, pause))
+        run_backfill(run, BackfillSpec(table_name, assignments, where, key, batch, pause, computation))
 
 
 def _build_index(run: StepRunner, operation: CreateIndexOp) -> None:

@@ -1,7 +1,7 @@
 """Runs the steps of a safe operation: each statement is committed, has time limits, and can be repeated."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,9 +101,25 @@ class StepRunner:
 
     def fetch_one(self, query: str, **parameters: Any) -> Row[Any] | None:
         """Return the first row of a query, or None offline."""
+        return next(iter(self.fetch_all(query, **parameters)), None)
+
+    def fetch_all(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
+        """Return the rows of a query; offline, none."""
         if self.connection is None:
-            return None
-        return self.connection.execute(text(query) if parameters else literal_text(query), parameters).first()
+            return []
+        return self.connection.execute(text(query) if parameters else literal_text(query), parameters).all()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the statements of the block in one transaction."""
+        op.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            with suppress(DBAPIError):  # the session may be closed
+                op.execute("ROLLBACK")
+            raise
+        op.execute("COMMIT")
 
     def exists(self, source: str, **parameters: Any) -> bool:
         """Return True if `source`, a query from FROM on, has a row."""
@@ -194,7 +210,12 @@ def steps(current_step: str) -> Iterator[StepRunner]:
 
 def literal_text(statement: str) -> TextClause:
     """Return a statement without parameters; a colon in it is plain text."""
-    return text(statement.replace(":", r"\:"))
+    return text(escape_colons(statement))
+
+
+def escape_colons(sql: str) -> str:
+    """Return SQL for `sqlalchemy.text` in which a colon is plain text."""
+    return sql.replace(":", r"\:")
 
 
 def quote_literal(value: str) -> str:

@@ -29,6 +29,9 @@ USERS = """
 SAFE_OPERATIONS = """
     op.add_column("users", sa.Column("a", sa.Integer(), server_default="1"), if_not_exists=True)
     op.backfill("posts", "title = title || '%'", key=("author_id", "id"), batch=300)
+    op.backfill(
+        "users", "a = computed.a", compute=lambda email: {"a": len(email)}, columns=["email"], computed={"a": "integer"}
+    )
     op.add_not_null("users", "full_name")
     op.create_index_concurrently("ix_t", "posts", ["title"], postgresql_where=sa.text("version > 0"))
     op.add_unique("uq_t", "users", ["email"])

@@ -5,9 +5,12 @@ import hashlib
 import re
 import sys
 from contextlib import nullcontext
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from adapters.testing.template_databases import connected
@@ -43,6 +46,28 @@ from pathlib import Path
 from tests.migrations.revision_fixtures import MANY_RETRIES, Revisions
 config = Revisions(Path(sys.argv[1])).config(make_url(sys.argv[2]), lock_retry_policy=MANY_RETRIES)
 command.upgrade(config, "heads")
+"""
+COMPUTE = """
+op.backfill(
+    "users", "full_name = computed.name || ':x', version = version + 1", where="email <> '1@x.org'", batch=10, pause=0,
+    compute=lambda email: {"name": email.upper()}, columns=["email"], computed={"name": "text"},
+)
+"""
+COMPUTE_TYPES = """
+from datetime import datetime
+
+def compute(t, b, a, n, u, i):
+    values = {"t": t, "b": b, "a": a, "n": n, "u": u, "i": i, "at": datetime(2026, 1, 2), "tokens": ["x:y", *a]}
+    return values if t is None else values | {"t": t * 2, "b": b * 2, "a": a * 2, "n": n * 2}
+
+types = {"t": "text", "b": "bytea", "a": "text[]", "n": "numeric", "u": "uuid", "i": "bigint", "at": "timestamp"}
+op.backfill(
+    "things",
+    "s = array_to_tsvector(computed.tokens), " + ", ".join(f"{name} = computed.{name}" for name in types),
+    compute=compute,
+    columns=list("tbanui"),
+    computed={**types, "tokens": "text[]"},
+)
 """
 both_drivers = pytest.mark.usefixtures("driver")
 
@@ -228,6 +253,88 @@ async def test_backfill_script_releases_its_rows_after_each_batch(users: Revised
         await migrating
     assert users.execute(VERSIONS) == [(2, 100)]
     assert users.applied == [users.last]
+
+
+@both_drivers
+def test_backfill_computes_matching_rows_once(users: RevisedDatabase, tmp_path: Path) -> None:
+    failing = tmp_path / "failing"
+    failing.touch()
+    check = f"""__import__("pathlib").Path({str(failing)!r}).exists() and email == last and 1 / 0 or """
+    last = "last = '{}'".format(*users.execute("SELECT email FROM users ORDER BY id DESC LIMIT 1")[0])
+    users.add(f"{last}\n{COMPUTE.replace('email.upper()', check + 'email.upper()')}")
+    with pytest.raises(ZeroDivisionError):
+        users.upgrade()
+    partial = users.execute("SELECT count(*) FROM users WHERE full_name = upper(email) || ':x' AND version = 2")
+    assert (0,) < partial[0] < (99,)
+    failing.unlink()
+    users.upgrade()
+    found = users.execute(
+        "SELECT full_name = upper(email) || ':x', version, count(*) FROM users GROUP BY 1, 2 ORDER BY 2"
+    )
+    assert found == [(None, 1, 1), (True, 2, 99)]
+    assert users.execute(CHECKPOINTS) == [(None,)]
+    assert any(re.search("done, 99 rows", line) for line in users.reported)
+
+
+@both_drivers
+async def test_backfill_computes_from_values_of_a_concurrent_update(users: RevisedDatabase) -> None:
+    users.add(COMPUTE)
+    users.policy = MANY_RETRIES
+    with connected(users.url) as other, other.transaction():
+        other.execute(
+            "DELETE FROM users WHERE id = (SELECT id FROM users WHERE email <> '1@x.org' ORDER BY id LIMIT 1)"
+        )
+        first = "SELECT id FROM users WHERE email <> '1@x.org' ORDER BY id LIMIT 20"
+        other.execute(f"UPDATE users SET email = 'new' || email WHERE id IN ({first})")  # noqa: S608
+        migrating = asyncio.create_task(asyncio.to_thread(users.upgrade))
+        await users.wait_for_lock_wait(migrating)
+    await migrating
+    rows = "SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM upper(email) || ':x'"
+    assert users.execute(rows + " AND email <> '1@x.org'") == [(0,)]
+
+
+@both_drivers
+def test_backfill_accepts_types_of_computed_values(database: RevisedDatabase) -> None:
+    database.add(COMPUTE_TYPES)
+    columns = "t text, b bytea, a text[] DEFAULT '{}', n numeric, u uuid, i bigint, at timestamp, s tsvector"
+    database.execute(f"CREATE TABLE things (id int PRIMARY KEY, {columns})")
+    values = ('"é:', b"\x00\xff", ["a", "b"], Decimal("1.25"), UUID(int=1), 9007199254740993)
+    database.execute("INSERT INTO things VALUES (1, %s, %s, %s, %s, %s, %s)", *values)
+    database.execute("INSERT INTO things VALUES (2)")
+    database.upgrade()
+    filled, empty = database.execute("SELECT t, b, a, n, u, i, at::date, s::text FROM things ORDER BY id")
+    doubled = ('"é:"é:', b"\x00\xff\x00\xff", ["a", "b", "a", "b"], Decimal("2.5"))
+    assert filled == (*doubled, UUID(int=1), 9007199254740993, date(2026, 1, 2), "'a' 'b' 'x:y'")
+    assert empty == (None, None, [], None, None, None, date(2026, 1, 2), "'x:y'")
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [("{}", KeyError, "name"), ('{"name": object()}', TypeError, "returned a value of the type object")],
+)
+def test_backfill_rejects_computed_values(
+    users: RevisedDatabase, values: str, error: type[Exception], message: str
+) -> None:
+    users.add(COMPUTE.replace('{"name": email.upper()}', values))
+    with pytest.raises(error, match=message):
+        users.upgrade()
+    assert users.execute(VERSIONS) == [(1, 100)]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_script_of_a_computed_backfill_rejects_matching_rows(database: RevisedDatabase, rows: int) -> None:
+    database.add(COMPUTE)
+    database.insert_users(rows)
+    with (
+        connected(database.url) as connection,
+        pytest.raises(psycopg.errors.RaiseException, match="the backfill of users needs Python")
+        if rows > 1
+        else nullcontext(),
+    ):
+        for statement in split_statements(database.sql(f"{EXPAND_HEAD}:heads")):
+            connection.execute(statement.encode())
+    assert database.execute(VERSIONS) == [(1, rows)] * (rows > 0)
+    assert database.applied == [EXPAND_HEAD if rows > 1 else database.last]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ ACCEPTED = {
     "inserted values": """op.execute("INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'SELECT')")""",
     "repeatable statement": f'op.execute("ALTER TABLE users ALTER id SET STATISTICS 9")\n{SAFE_INDEX}',
     "safe operations": SAFE_OPERATIONS,
+    "a rule of the domain": f"from domain.email import validate_email\n{SAFE_INDEX}",
     "new table with two foreign keys": NEW_TABLE,
     "two new tables with foreign keys": NEW_TABLE + NEW_TABLE.replace("likes", "votes").replace("users", "likes"),
     "two foreign keys of a new table that are added later": """
