@@ -1,6 +1,7 @@
 """Maps entities to rows and back. Columns, parameters and statements derive from the table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import make_dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -16,38 +17,65 @@ WRITTEN = literal_column("1", Integer)
 E = TypeVar("E")
 
 
+def _entity_constructor(entity: type[E], names: Sequence[str]) -> Callable[..., E]:
+    """Return a function that makes an entity from the values of its fields, in this order.
+
+    A frozen dataclass sets each field with `object.__setattr__`. A mutable class with the same slots sets them directly
+    and then becomes the entity: 0.6 µs instead of 3.7 µs for a post.
+    """
+    draft_class = make_dataclass(f"{entity.__name__}Draft", names, slots=True)
+
+    def construct(*values: Any) -> E:
+        draft: Any = draft_class(*values)
+        draft.__class__ = entity
+        return draft  # type: ignore[no-any-return]
+
+    return construct
+
+
 class RowMapper(Generic[E]):
     """Maps the rows of one table.
 
-    `build` makes an entity from the columns by name. `write` computes the columns that are not attributes of the
-    entity. Columns in `write_only` are not read. The database computes the `computed` columns when it inserts a row.
+    `build` is the class of the entity, whose fields are the columns, or a function that makes an entity from the
+    columns by name. `read` converts the value of a column for the class. `write` computes the columns that are not
+    attributes of the entity. Columns in `write_only` are not read. The database computes the `computed` columns when it
+    inserts a row.
     """
 
     def __init__(
         self,
         table: Table,
-        build: Callable[..., E],
+        build: type[E] | Callable[..., E],
         *,
+        read: Mapping[str, Callable[[Any], Any]] | None = None,
         write: Mapping[str, Callable[[E], Any]] | None = None,
         write_only: frozenset[str] = frozenset(),
         computed: Mapping[str, ColumnElement[Any]] | None = None,
     ) -> None:
-        self._build = build
         self._computed = dict(computed or {})
         names = [column.name for column in table.c if column.name not in self._computed]
-        self._read = {name: attrgetter(name) for name in names} | dict(write or {})
+        self._write = {name: attrgetter(name) for name in names} | dict(write or {})
         self._keys = [column.name for column in table.primary_key]
         self.table = table
         self.columns = tuple(column for column in table.c if column.name not in write_only)
         self._names = [column.name for column in self.columns]
+        self._build = _entity_constructor(build, self._names) if isinstance(build, type) else self._build_by_name(build)
+        self._conversions = [(self._names.index(name), convert) for name, convert in (read or {}).items()]
 
     def entity(self, row: Row) -> E:
         """Return the entity in a row of `columns`."""
-        return self._build(**dict(zip(self._names, row, strict=True)))
+        if self._conversions:
+            row = [*row]
+            for index, convert in self._conversions:
+                row[index] = convert(row[index])
+        return self._build(*row)
+
+    def _build_by_name(self, build: Callable[..., E]) -> Callable[..., E]:
+        return lambda *row: build(**dict(zip(self._names, row, strict=True)))
 
     def values(self, entity: E) -> dict[str, Any]:
         """Return the value of each column of the table, except for computed columns."""
-        return {name: read(entity) for name, read in self._read.items()}
+        return {name: write(entity) for name, write in self._write.items()}
 
     def select(self) -> Select[Any]:
         """Return a query for `columns`."""
@@ -65,14 +93,14 @@ class RowMapper(Generic[E]):
 
     def insert_where(self, condition: ColumnElement[Any]) -> Insert:
         """Return the insertion of `values`, which inserts no row if the condition is false."""
-        parameters = {name: bindparam(name, type_=self.table.c[name].type) for name in self._read}
+        parameters = {name: bindparam(name, type_=self.table.c[name].type) for name in self._write}
         values: dict[str, ColumnElement[Any]] = {**parameters, **self._computed}
         return insert(self.table).from_select(list(values), select(*values.values()).where(condition))
 
     def update_version(self) -> Update:
         """Return the update of one version of a row to `values`. The key and `created_at` do not change."""
         fixed = {*self._keys, "created_at"}
-        changes: dict[str, Any] = {name: bindparam(name) for name in self._read if name not in fixed}
+        changes: dict[str, Any] = {name: bindparam(name) for name in self._write if name not in fixed}
         return update(self.table).where(*self._stored()).values(changes).returning(WRITTEN)
 
     def delete_version(self) -> ReturningDelete[Any]:

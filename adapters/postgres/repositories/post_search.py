@@ -20,11 +20,9 @@ from domain.posts import Post, PostStatus
 _STATUSES = {str(status): status for status in PostStatus}
 
 
-def _post(*, status: str, **columns: Any) -> Post:
-    return Post(status=_STATUSES[status], **columns)
-
-
-MAPPER: RowMapper[Post] = RowMapper(POSTS, _post, write={"status": lambda post: str(post.status)})
+MAPPER: RowMapper[Post] = RowMapper(
+    POSTS, Post, read={"status": _STATUSES.__getitem__}, write={"status": lambda post: str(post.status)}
+)
 Where = Collection[sa.ColumnElement[bool]]
 
 # The scan budget per requested post before the search index is used: posts, and bytes of text. To tokenize 1,000 bytes
