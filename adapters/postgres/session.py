@@ -13,13 +13,13 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, LiteralString, NamedTuple
 
-from sqlalchemy import ClauseElement, Integer, Interval, PoolProxiedConnection, TableClause, bindparam, text
+from sqlalchemy import ClauseElement, Integer, Interval, TableClause, bindparam, text
 from sqlalchemy.sql import visitors
 
 from adapters.exception_summary import TABLES_NOTE
 from adapters.postgres.drivers import Row
 from adapters.postgres.event_loop_fairness import SMALL_PAGE_ROWS
-from adapters.postgres.pool import Backend, Database
+from adapters.postgres.pool import Backend, Database, PooledConnection
 from adapters.postgres.sqlstate import (
     INTEGRITY_CONSTRAINT_VIOLATION,
     NO_CONSTRAINTS,
@@ -76,7 +76,7 @@ class PgSession:
         self._database = database
         self._constraints = constraints
         self._readonly = readonly
-        self._connection: PoolProxiedConnection | None = None
+        self._connection: PooledConnection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writes: list[Write] = []
         self._begun = False
@@ -186,11 +186,11 @@ class PgSession:
             self._handle_error(connection, error, is_commit=is_commit and not self._begun)
             raise
 
-    def _abort(self, connection: PoolProxiedConnection) -> None:
+    def _abort(self, connection: PooledConnection) -> None:
         self._timed_out = self._broken = self._database.is_silent = True
         self._database.driver.abort(connection.driver_connection)
 
-    def _handle_error(self, connection: PoolProxiedConnection, error: BaseException, *, is_commit: bool) -> None:
+    def _handle_error(self, connection: PooledConnection, error: BaseException, *, is_commit: bool) -> None:
         """Mark the connection as broken if needed, and raise the port error of a driver error, if any."""
         state = sqlstate_of(error) or ""
         self._broken = self._broken or not state.startswith(INTEGRITY_CONSTRAINT_VIOLATION)
@@ -208,7 +208,7 @@ class PgSession:
             if isinstance(port_error, StorageFailedError):
                 self._database.report_failure(state)
             elif isinstance(port_error, StorageUnavailableError):
-                port_error.lost_connection = self._database.backend_of(connection)
+                port_error.lost_connection = connection.backend
             if port_error is not None:
                 raise port_error from error
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import URL, PoolProxiedConnection
+from sqlalchemy import URL
 
-from adapters.postgres.pool import NO_SQLSTATE, Database, PoolUsage
+from adapters.postgres.pool import NO_SQLSTATE, Database, PooledConnection, PoolUsage
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.testing.template_databases import Databases, connected, with_driver
 from application.ports import StorageBusyError, StorageUnavailableError, UnitOfWork
@@ -98,7 +98,7 @@ async def test_exhausted_pool_raises_overloaded_error(
         connects: list[None] = []
         connect = Database.connect
 
-        async def counted(database: Database) -> PoolProxiedConnection:
+        async def counted(database: Database) -> PooledConnection:
             connects.append(None)
             return await connect(database)
 

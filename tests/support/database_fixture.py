@@ -56,8 +56,7 @@ class DatabaseFixture:
 
 def checked_out(database: Database) -> int:
     """Return the number of connections in use."""
-    status = database._engine.pool.status()
-    return int(status.rpartition(":")[2])
+    return database.usage.in_use
 
 
 @asynccontextmanager
