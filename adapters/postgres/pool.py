@@ -17,6 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.connector import Connector
+from adapters.postgres.deadline_timer import DeadlineTimer
 from adapters.postgres.drivers import Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
 from adapters.postgres.sqlstate import ALL_WRITES_FAIL, describe_failure, sqlstate_of
@@ -145,6 +146,8 @@ class Database:
         self._discarding: set[asyncio.Task[None]] = set()
         self.scheduler = FairScheduler()
         """Limits the decoding of large results per event-loop iteration."""
+        self.deadlines = DeadlineTimer()
+        """Aborts the sessions that exceed `attempt_timeout`."""
         self.begin_command: LiteralString = "BEGIN"
         """The command that starts a transaction."""
         if not options.prepared_statements:
@@ -315,6 +318,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections of the pool. Connections to an unresponsive server are aborted."""
+        self.deadlines.close()
         await asyncio.gather(*self._discarding, return_exceptions=True)
         while self._idle:
             connection = self._idle.pop()

@@ -77,7 +77,6 @@ class PgSession:
         self._constraints = constraints
         self._readonly = readonly
         self._connection: PooledConnection | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._writes: list[Write] = []
         self._begun = False
         self._broken = False
@@ -169,10 +168,9 @@ class PgSession:
         """Execute a statement or a command. `is_commit` is True if it commits, unless a transaction has started."""
         database, connection = self._database, self._connection
         if connection is None:
-            loop = asyncio.get_running_loop()
-            due = loop.time() + database.options.attempt_timeout
+            due = asyncio.get_running_loop().time() + database.options.attempt_timeout
             connection = self._connection = await database.connect()
-            self._timer = loop.call_at(due, self._abort, connection)
+            database.deadlines.add(self._abort, due)
             if not database.options.prepared_statements:
                 await self._begin()
         try:
@@ -186,9 +184,10 @@ class PgSession:
             self._handle_error(connection, error, is_commit=is_commit and not self._begun)
             raise
 
-    def _abort(self, connection: PooledConnection) -> None:
-        self._timed_out = self._broken = self._database.is_silent = True
-        self._database.driver.abort(connection.driver_connection)
+    def _abort(self) -> None:
+        if self._connection is not None:
+            self._timed_out = self._broken = self._database.is_silent = True
+            self._database.driver.abort(self._connection.driver_connection)
 
     def _handle_error(self, connection: PooledConnection, error: BaseException, *, is_commit: bool) -> None:
         """Mark the connection as broken if needed, and raise the port error of a driver error, if any."""
@@ -222,8 +221,7 @@ class PgSession:
                     await self._execute("ROLLBACK", {})
         finally:
             connection, self._connection = self._connection, None
-            if self._timer is not None:
-                self._timer.cancel()
+            self._database.deadlines.remove(self._abort)
             if self._broken or not self._database.driver.is_idle(connection.driver_connection):
                 await self._database.discard(connection)
             else:
