@@ -7,9 +7,11 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.types import Lifespan
+from starlette.types import ASGIApp, Lifespan
+from typing_extensions import override
 
 from adapters.exception_summary import exception_types, traceback_locations
+from adapters.http.compiled_routes import Dispatcher
 from adapters.http.dependencies import AppState, HttpOptions, UseCases
 from adapters.http.middleware.request_context import RequestMiddleware
 from adapters.http.openapi.document import build_document, openapi_document
@@ -22,13 +24,20 @@ _ROUTERS = (users, posts, api_keys, health, metrics, docs, problems)
 
 
 class Application(FastAPI):
-    """FastAPI with the OpenAPI document of this service."""
+    """FastAPI with the OpenAPI document and the dispatcher of this service."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the document, which is created once."""
         if self.openapi_schema is None:
             self.openapi_schema = build_document(self)
         return self.openapi_schema
+
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = Dispatcher(self)
+        for middleware, arguments, options in reversed(self.user_middleware):
+            app = middleware(app, *arguments, **options)
+        return app
 
     @cached_property
     def document(self) -> bytes:

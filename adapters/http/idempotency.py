@@ -71,7 +71,7 @@ async def idempotent_request(request: ApiRequest, results: TypeAdapter[T]) -> Id
     # HMAC-SHA256 (RFC 2104), keyed with the API key
     key_hash = hmac.digest(api_key, b"name\0" + key, "sha256")
     secret = hmac.digest(api_key, b"secret\0" + key, "sha256")
-    content = b"\0".join([request.method.encode(), request.scope["path"].encode(), await request.body()])
+    content = b"\0".join([request.method.encode(), request.scope["path"].encode(), request.content])
     return IdempotentRequest(
         api_key_id=api_key_id,
         key_hash=key_hash,

@@ -1,10 +1,11 @@
-"""Parses JSON request bodies."""
+"""Reads and parses JSON request bodies."""
 
 import json
 import re
 from typing import Any, NoReturn
 
-from starlette.types import Scope
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from adapters.http.problems.catalog import MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE
 from adapters.http.problems.responses import ProblemError
@@ -37,6 +38,19 @@ def validate_media_type(scope: Scope) -> None:
 def _is_accepted(content_type: str, accepted: tuple[str, ...]) -> bool:
     name, *parameters = content_type.split(";")
     return name.strip(" \t").lower() in accepted and all(_PARAMETER.fullmatch(one) for one in parameters)
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Return the complete body. Raises ClientDisconnect if the client disconnects before its end."""
+    chunks = []
+    is_complete = False
+    while not is_complete:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        is_complete = not message.get("more_body", False)
+    return b"".join(chunks)
 
 
 def parse_json(body: bytes, *, max_depth: int) -> Any:

@@ -2,16 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette import types
 from typing_extensions import override
 
+from adapters.http.compiled_routes import CompiledRoute
 from adapters.http.dependencies import AppState
-from adapters.http.json_body import parse_json, validate_media_type
+from adapters.http.json_body import parse_json, read_body, validate_media_type
 from adapters.http.middleware.request_context import RequestContext
 from adapters.http.middleware.request_limits import Header
 from adapters.http.problems.catalog import VALIDATION_FAILED
@@ -38,55 +40,53 @@ _REJECTED_QUERY_CHARS = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
 
 class ApiRequest(Request):
-    """An authenticated request. Its JSON body was parsed strictly. Routes declare it as a parameter."""
+    """An authenticated request. Routes declare it as a parameter."""
 
     application: AppState
     api_key: str
     principal: Principal
-    value: Any = None
-
-    @override
-    async def json(self) -> Any:
-        return self.value
+    content: bytes = b""
+    """The body. It was parsed strictly if the route has a body parameter."""
 
 
-class StrictRoute(APIRoute):
+class StrictRoute(CompiledRoute):
     """A route that authenticates the request, and rejects unknown parameters and ambiguous input.
 
     Each route declares its required scope with `requires_scope`. The use case checks the scope.
     """
 
+    is_strict = True
+
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        known = frozenset(param.alias for param in self.dependant.query_params)
-        reads_body = self.body_field is not None
         scope = (self.openapi_extra or {}).get(REQUIRED_SCOPE)
         if scope not in set(Scope):
             raise ValueError("a route must declare its scope: openapi_extra=requires_scope(Scope.…)")
-        allow_stale = scope == Scope.METRICS_READ  # metrics matter most during an outage
+        self._allow_stale = scope == Scope.METRICS_READ  # metrics matter most during an outage
+        return super().get_route_handler()
 
-        async def handle_strictly(received: Request) -> Response:
-            request = ApiRequest(received.scope, received.receive)
-            context: RequestContext = request.scope["state"]["request_context"]
-            application: AppState = received.app.state.hexapost
-            request.application = application
-            request.api_key = _extract_api_key(request.scope["headers"])
-            request.principal = context.principal = await application.use_cases.authenticator.authenticate(
-                request.api_key, allow_stale=allow_stale
-            )
-            if application.rate_limiter is not None:
-                context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
-            query = request.scope["query_string"]
-            if query:
-                _check_query(query, known)
-            if reads_body:
-                validate_media_type(request.scope)
-                max_depth = application.options.limits.max_json_depth
-                request.value = parse_json(await request.body(), max_depth=max_depth)
-            return await handle(request)
-
-        return handle_strictly
+    @override
+    async def respond(self, scope: types.Scope, receive: types.Receive) -> Response:
+        context: RequestContext = scope["state"]["request_context"]
+        application: AppState = scope["app"].state.hexapost
+        request = ApiRequest(scope, receive)
+        request.application = application
+        request.api_key = _extract_api_key(scope["headers"])
+        request.principal = context.principal = await application.use_cases.authenticator.authenticate(
+            request.api_key, allow_stale=self._allow_stale
+        )
+        if application.rate_limiter is not None:
+            context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
+        params: Mapping[str, str] = scope["path_params"]
+        query = scope["query_string"]
+        if query:
+            params = {**params, **_parse_query(query, self._query_names)}
+        body = None
+        if self.dependant.body_params:
+            validate_media_type(scope)
+            request.content = await read_body(receive)
+            body = parse_json(request.content, max_depth=application.options.limits.max_json_depth)
+        return await self.call(request, params, body)
 
 
 def requires_scope(scope: Scope) -> dict[str, Any]:
@@ -117,14 +117,20 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _check_query(query: bytes, known: frozenset[str]) -> None:
-    """Raise ProblemError for a malformed query string, and for unknown or duplicate parameters."""
+def _parse_query(query: bytes, known: frozenset[str]) -> dict[str, str]:
+    """Return the parameters of a query string.
+
+    Raises ProblemError for a malformed query string, and for unknown or duplicate parameters.
+    """
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         pairs = None
     if pairs is None or _REJECTED_QUERY_CHARS.search(query):
         raise ProblemError(VALIDATION_FAILED, detail="The query string is not valid percent-encoded UTF-8.")
+    params = dict(pairs)
+    if len(params) == len(pairs) and params.keys() <= known:
+        return params
     errors: list[FieldError] = []
     for name, count in Counter(name for name, _ in pairs).items():
         if name in known and count > 1:
@@ -132,5 +138,4 @@ def _check_query(query: bytes, known: frozenset[str]) -> None:
         elif name not in known:
             error: FieldError = {"code": "unknown", "detail": "Unknown query parameter."}
             errors.append({"parameter": name, **error} if SAFE_NAME.fullmatch(name) else error)
-    if errors:
-        raise ProblemError(VALIDATION_FAILED, errors=errors)
+    raise ProblemError(VALIDATION_FAILED, errors=errors)

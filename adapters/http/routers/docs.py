@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
+from adapters.http.compiled_routes import CompiledRoute
 from adapters.http.conditional import preconditions
 from adapters.http.html_pages import REVALIDATE, html_page
 from adapters.http.problems.catalog import NOT_FOUND
@@ -37,7 +38,7 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=CompiledRoute, include_in_schema=False)
 
 
 @router.get("/docs")

@@ -7,6 +7,7 @@ from pydantic import Field, with_config
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
+from adapters.http.compiled_routes import CompiledRoute
 from adapters.http.dependencies import AppState
 from adapters.http.field_types import response_body
 from adapters.http.openapi.operations import response
@@ -46,7 +47,7 @@ class ReadinessResponse(TypedDict):
     components: Annotated[dict[str, ComponentResponse], Field(description="Components by name.", max_length=32)]
 
 
-router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
+router = APIRouter(tags=["health"], route_class=CompiledRoute, generate_unique_id_function=operation_id)
 
 
 @router.get(

@@ -5,6 +5,7 @@ from html import escape
 
 from fastapi import APIRouter, Request, Response
 
+from adapters.http.compiled_routes import CompiledRoute
 from adapters.http.html_pages import REVALIDATE, html_page
 from adapters.http.problems.catalog import NOT_FOUND, PROBLEMS, VALIDATION_FAILED
 from adapters.http.problems.responses import ERROR_CODES, ProblemError, example_problem
@@ -21,7 +22,7 @@ _ROWS = "\n".join(
 )
 _ERROR_CODES = f"<h2>Error codes</h2>\n<table>\n{_ROWS}\n</table>"
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=CompiledRoute, include_in_schema=False)
 
 
 @router.get("/")
