@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
-from domain.api_keys import ApiKeyHash
+from domain.api_keys import ApiKey, ApiKeyFamily, ApiKeyHash
 
 API_KEY_PATTERN = "^hexa_[0-9a-f]{32}_[0-9A-Za-z]{38}$"
 API_KEY_LENGTH = 76
@@ -50,6 +50,11 @@ def parse_api_key_id(text: str) -> UUID | None:
     return UUID(hex=found[1])
 
 
+def new_family(key_id: UUID, text: str) -> ApiKeyFamily:
+    """Return the family that starts with this key. Its secret does not reveal the key."""
+    return ApiKeyFamily(id=key_id, secret=_hmac(b"family", text))
+
+
 def _checksum(head: str) -> str:
     number = zlib.crc32(head.encode("ascii"))
     digits = ""
@@ -77,6 +82,21 @@ class PepperSet:
         """Return True if the key has this hash, in constant time."""
         pepper = self._versions.get(expected.pepper)
         return pepper is not None and hmac.compare_digest(_hmac(pepper, text), expected.digest)
+
+    def encrypt_family_secret(self, secret: bytes, key_id: UUID, pepper: int) -> bytes:
+        """Return the secret, encrypted for storage in one key. A second call decrypts it.
+
+        It is a one-time pad: each key has a new ID, whose HMAC is used for nothing else.
+        """
+        pad = hmac.digest(self._versions[pepper], b"family\0" + key_id.bytes, "sha256")
+        return bytes(left ^ right for left, right in zip(secret, pad, strict=True))
+
+    def family_of(self, key: ApiKey) -> ApiKeyFamily | None:
+        """Return the family of a key, None if the key has no family or its pepper was removed."""
+        pepper = key.secret_hash.pepper
+        if key.family_id is None or key.family_secret is None or pepper not in self._versions:
+            return None
+        return ApiKeyFamily(id=key.family_id, secret=self.encrypt_family_secret(key.family_secret, key.id, pepper))
 
 
 def _hmac(pepper: bytes, text: str) -> bytes:

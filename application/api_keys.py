@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import NamedTuple, Unpack
 from uuid import UUID
 
-from application.api_key_tokens import GenerateSecret, PepperSet, format_api_key
+from application.api_key_tokens import GenerateSecret, PepperSet, format_api_key, new_family
 from application.authentication import Authenticator
 from application.authorization import Principal
 from application.idempotency import Created, IdempotentRequest, create_once
 from application.pagination import Page
 from application.ports import Clock, NewId, Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
-from domain.api_keys import ApiKey, ApiKeyNotFoundError, NewApiKey, Scope
+from domain.api_keys import ApiKey, ApiKeyFamily, ApiKeyNotFoundError, NewApiKey, Scope
 
 
 class CreatedApiKey(NamedTuple):
@@ -88,6 +88,8 @@ class ApiKeyService:
     async def rotate(self, principal: Principal, key_id: UUID, *, until: datetime) -> CreatedApiKey:
         """Create a key with the same permissions, and let this one expire at `until`. Until then both are valid.
 
+        Both belong to one family: a request with an idempotency key is executed once, with any of its keys.
+
         Raises ApiKeyNotFoundError also for a revoked or expired key, ForbiddenError also for a scope that the principal
         lacks and for a key that expires later than the principal's own, and FieldValidationError.
         """
@@ -98,7 +100,11 @@ class ApiKeyService:
         principal.require_scopes(*sorted(before.scopes))
         principal.require_expiry_within_own(before.expires_at)
         created = self._new_api_key(
-            name=before.name, scopes=before.scopes, user_id=before.user_id, expires_at=before.expires_at
+            self.peppers.family_of(before),
+            name=before.name,
+            scopes=before.scopes,
+            user_id=before.user_id,
+            expires_at=before.expires_at,
         )
         try:
             await self._rotate(key_id, until, created.key)
@@ -115,8 +121,17 @@ class ApiKeyService:
         await work.api_keys.set_expiry(key_id, at=until)
         await work.api_keys.add(key)
 
-    def _new_api_key(self, **fields: Unpack[NewApiKey]) -> CreatedApiKey:
+    def _new_api_key(self, family: ApiKeyFamily | None = None, **fields: Unpack[NewApiKey]) -> CreatedApiKey:
         key_id = self.new_id()
         text = format_api_key(key_id, self.generate_secret())
-        key = ApiKey.create(id=key_id, secret_hash=self.peppers.hash(text), now=self.clock(), **fields)
+        secret_hash = self.peppers.hash(text)
+        family = family or new_family(key_id, text)
+        key = ApiKey.create(
+            id=key_id,
+            secret_hash=secret_hash,
+            family_id=family.id,
+            family_secret=self.peppers.encrypt_family_secret(family.secret, key_id, secret_hash.pepper),
+            now=self.clock(),
+            **fields,
+        )
         return CreatedApiKey(key, text)

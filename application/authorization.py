@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain.api_keys import Scope
+from domain.api_keys import ApiKeyFamily, Scope
 from domain.errors import DomainError, ErrorKind
 
 
@@ -38,12 +38,14 @@ class Principal:
     `api_key_id` is the ID of its API key, which expires at `expires_at`. `api_key_id` is None for the operator. If
     `user_id` is set, the principal is bound to that user: it can read and change only that user and their posts, and
     read published posts of other users. All other entities look as if they did not exist. It cannot change `is_active`.
+    `family` is that of its API key.
     """
 
     api_key_id: UUID | None
     scopes: frozenset[Scope]
     user_id: UUID | None
     expires_at: datetime | None = None
+    family: ApiKeyFamily | None = None
 
     def require_scopes(self, *scopes: Scope) -> None:
         """Raise ForbiddenError if the principal lacks one of these scopes."""

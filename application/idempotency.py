@@ -22,9 +22,9 @@ T = TypeVar("T")
 class IdempotencyRecord:
     """The stored record of an idempotent request.
 
-    `api_key_id` (the API key) and `key_hash` (a hash of the idempotency key) identify the record. `fingerprint` is a
-    hash of the request. `response` is the sealed result. It is empty after the user whom it concerns (`subject_id`) was
-    deleted. The record expires `ttl` after it was stored, by the clock of the storage.
+    `api_key_id` (the first API key of the family) and `key_hash` (a hash of the idempotency key) identify the record.
+    `fingerprint` is a hash of the request. `response` is the sealed result. It is empty after the user whom it concerns
+    (`subject_id`) was deleted. The record expires `ttl` after it was stored, by the clock of the storage.
     """
 
     api_key_id: UUID

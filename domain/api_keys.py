@@ -56,6 +56,17 @@ class ApiKeyHash:
     digest: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyFamily:
+    """A key and its successors by rotation, which share their idempotency records.
+
+    `id` is the ID of the first key. `secret` keys the records.
+    """
+
+    id: UUID
+    secret: bytes = field(repr=False)
+
+
 class NewApiKey(TypedDict):
     """The fields from which an API key is created. By default it is not bound to a user and does not expire."""
 
@@ -69,8 +80,9 @@ class NewApiKey(TypedDict):
 class ApiKey:
     """An API key without its secret.
 
-    If `user_id` is set, the key is bound to that user. Times are aware, in UTC. `last_used_at` is accurate to about a
-    minute.
+    If `user_id` is set, the key is bound to that user. `family_id` and `family_secret` are those of its `ApiKeyFamily`,
+    the secret in encrypted form. Keys of releases without families have None. Times are aware, in UTC.
+    `last_used_at` is accurate to about a minute.
     """
 
     id: UUID
@@ -78,13 +90,24 @@ class ApiKey:
     scopes: frozenset[Scope]
     user_id: UUID | None
     secret_hash: ApiKeyHash
+    family_id: UUID | None
+    family_secret: bytes | None = field(repr=False)
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
 
     @classmethod
-    def create(cls, *, id: UUID, secret_hash: ApiKeyHash, now: datetime, **fields: Unpack[NewApiKey]) -> "ApiKey":
+    def create(
+        cls,
+        *,
+        id: UUID,
+        secret_hash: ApiKeyHash,
+        family_id: UUID,
+        family_secret: bytes,
+        now: datetime,
+        **fields: Unpack[NewApiKey],
+    ) -> "ApiKey":
         """Return a new key. Raises FieldValidationError for an invalid name, scope or expiry."""
         scopes, user_id, expires_at = frozenset(fields["scopes"]), fields.get("user_id"), fields.get("expires_at")
         if not scopes:
@@ -101,6 +124,8 @@ class ApiKey:
             scopes=scopes,
             user_id=user_id,
             secret_hash=secret_hash,
+            family_id=family_id,
+            family_secret=family_secret,
             created_at=now,
             expires_at=expires_at,
             last_used_at=None,

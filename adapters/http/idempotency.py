@@ -1,8 +1,9 @@
 """The header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a POST that clients can retry.
 
-A stored record holds hashes of the request and its sealed result. Both are keyed with the API key and the idempotency
-key, which only the client has. The database and the peppers together do not suffice to read a result or to test a
-guess of it. Results contain names, addresses and, once, API keys.
+A stored record holds hashes of the request and its sealed result. Both are keyed with the secret of the API key's
+family, so that its successors find the record, and with the idempotency key, which only the client has. The database
+and the peppers together do not suffice to read a result, except if the idempotency key can be guessed. Results contain
+names, addresses and, once, API keys.
 """
 
 import hmac
@@ -60,20 +61,20 @@ async def idempotent_request(request: ApiRequest, results: TypeAdapter[T]) -> Id
     Raises ProblemError for a malformed header.
     """
     keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
-    api_key_id = request.principal.api_key_id
-    if not keys or api_key_id is None:
+    family = request.principal.family
+    if not keys or family is None:
         return None
     found = _KEY.fullmatch(keys[0])
     if len(keys) > 1 or found is None:
         detail = f"Must occur once, with 1-{MAX_KEY_LENGTH} visible ASCII characters except quotes and backslashes."
         raise invalid_parameter("Idempotency-Key", "invalid_format", detail)
-    key, api_key = found[1] or found[2], request.api_key.encode("ascii")
-    # HMAC-SHA256 (RFC 2104), keyed with the API key
-    key_hash = hmac.digest(api_key, b"name\0" + key, "sha256")
-    secret = hmac.digest(api_key, b"secret\0" + key, "sha256")
+    key = found[1] or found[2]
+    # HMAC-SHA256 (RFC 2104)
+    key_hash = hmac.digest(family.secret, b"name\0" + key, "sha256")
+    secret = hmac.digest(family.secret, b"secret\0" + key, "sha256")
     content = b"\0".join([request.method.encode(), request.scope["path"].encode(), request.content])
     return IdempotentRequest(
-        api_key_id=api_key_id,
+        api_key_id=family.id,
         key_hash=key_hash,
         fingerprint=hmac.digest(secret, content, "sha256"),
         ttl=request.application.options.idempotency_retention,

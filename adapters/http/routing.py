@@ -43,7 +43,6 @@ class ApiRequest(Request):
     """An authenticated request. Routes declare it as a parameter."""
 
     application: AppState
-    api_key: str
     principal: Principal
     content: bytes = b""
     """The body. It was parsed strictly if the route has a body parameter."""
@@ -71,9 +70,8 @@ class StrictRoute(CompiledRoute):
         application: AppState = scope["app"].state.hexapost
         request = ApiRequest(scope, receive)
         request.application = application
-        request.api_key = _extract_api_key(scope["headers"])
         request.principal = context.principal = await application.use_cases.authenticator.authenticate(
-            request.api_key, allow_stale=self._allow_stale
+            _extract_api_key(scope["headers"]), allow_stale=self._allow_stale
         )
         if application.rate_limiter is not None:
             context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))

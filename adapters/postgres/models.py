@@ -134,7 +134,11 @@ class PostRow(VersionedMixin, Base):
 
 
 class ApiKeyRow(Base):
-    """An API key: the hash of its secret, and the version of the pepper."""
+    """An API key: the hash of its secret, and the version of the pepper.
+
+    Keys of releases without families have no family. `family_id` has no foreign key: the keys of a family are deleted
+    together, with their user.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -142,6 +146,8 @@ class ApiKeyRow(Base):
         sa.CheckConstraint("cardinality(scopes) >= 1", name="scopes_some"),
         sa.CheckConstraint("pepper >= 1", name="pepper_positive"),
         sa.CheckConstraint("octet_length(digest) = 32", name="digest_length"),
+        sa.CheckConstraint("octet_length(family_secret) = 32", name="family_secret_length"),
+        sa.CheckConstraint("(family_id IS NULL) = (family_secret IS NULL)", name="family_complete"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -154,6 +160,8 @@ class ApiKeyRow(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    family_id: Mapped[UUID | None]
+    family_secret: Mapped[bytes | None]
 
 
 class IdempotencyRecordRow(Base):

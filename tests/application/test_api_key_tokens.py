@@ -4,6 +4,7 @@ import math
 import re
 import string
 from collections import Counter
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -20,7 +21,8 @@ from application.api_key_tokens import (
     generate_secret,
     parse_api_key_id,
 )
-from domain.api_keys import ApiKeyHash
+from domain.api_keys import ApiKeyFamily, ApiKeyHash
+from tests.support.factories import make_api_key
 
 ID = UUID("0193e0b8-7f6a-7c3d-9b1e-2f4a6c8d0e1f")
 DIGITS = string.digits + string.ascii_letters
@@ -119,6 +121,28 @@ def test_pepper_set_verifies_hashes_of_older_peppers() -> None:
     assert PepperSet({1: OLD, 2: NEW}).verify(TEXT, kept)
     assert not PepperSet({2: NEW}).verify(TEXT, kept)
     assert not PepperSet({1: NEW, 2: OLD}).verify(TEXT, kept)
+
+
+def test_pepper_set_encrypts_family_secrets_with_the_pepper_and_the_id() -> None:
+    peppers, secret = PepperSet({1: OLD, 2: NEW}), bytes(range(32))
+    encrypted = {
+        peppers.encrypt_family_secret(secret, key_id, pepper) for key_id in (ID, UUID(int=0)) for pepper in (1, 2)
+    }
+    assert len(encrypted) == 4
+    assert secret not in encrypted
+
+
+def test_pepper_set_decrypts_the_family_of_a_key() -> None:
+    family_id, secret = UUID(int=1), bytes(range(32))
+    encrypted = PepperSet({1: OLD}).encrypt_family_secret(secret, ID, 1)
+    assert encrypted.hex() == "8d48d47d1e6634324e3adee589e25add9d5f6c6ff96e9f81e2abeffcc1c90825"
+    key = make_api_key(
+        id=ID, secret_hash=ApiKeyHash(pepper=1, digest=bytes(32)), family_id=family_id, family_secret=encrypted
+    )
+    assert PepperSet({1: OLD, 2: NEW}).family_of(key) == ApiKeyFamily(id=family_id, secret=secret)
+    assert PepperSet({2: NEW}).family_of(key) is None
+    assert PepperSet({1: OLD}).family_of(replace(key, family_id=None, family_secret=None)) is None
+    assert repr(encrypted) not in repr(key)
 
 
 def test_pepper_set_repr_hides_peppers() -> None:

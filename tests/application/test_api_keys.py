@@ -7,7 +7,7 @@ import pytest
 
 from adapters.clock import new_id
 from adapters.memory.unit_of_work import InMemoryStorage
-from application.api_key_tokens import parse_api_key_id
+from application.api_key_tokens import PepperSet, parse_api_key_id
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
 from application.authorization import SYSTEM_PRINCIPAL, ForbiddenError, Principal, UnauthenticatedError
@@ -15,7 +15,7 @@ from application.ports import StorageUnavailableError
 from application.transactions import RetryPolicy
 from domain.api_keys import ApiKeyNotFoundError, ApiKeyUserNotFoundError, NewApiKey, Scope
 from domain.users import User
-from tests.support.factories import make_user, store, stored_api_keys
+from tests.support.factories import make_api_key, make_user, store, stored_api_keys
 from tests.support.principals import HookedStorage, bound_principal, raising, unbound_principal
 from tests.support.service_factories import PEPPERS, START, key_service
 
@@ -98,7 +98,9 @@ async def test_rotate_keeps_both_keys_active_until_the_given_time() -> None:
     fields: NewApiKey = {"name": "K", "scopes": [Scope.USERS_READ], "user_id": user.id, "expires_at": START + 9 * HOUR}
     old = await keys.create(SYSTEM_PRINCIPAL, **fields)
     new = await keys.rotate(SYSTEM_PRINCIPAL, old.key.id, until=START + HOUR)
-    assert new.key == replace(old.key, id=new.key.id, secret_hash=new.key.secret_hash)
+    assert new.key == replace(
+        old.key, id=new.key.id, secret_hash=new.key.secret_hash, family_secret=new.key.family_secret
+    )
     assert new.key.id != old.key.id
     assert new.text[38:] != old.text[38:]
     for issued in (old, new):
@@ -109,6 +111,41 @@ async def test_rotate_keeps_both_keys_active_until_the_given_time() -> None:
     assert (await authenticator.authenticate(new.text)).api_key_id == new.key.id
     assert (await keys.get(SYSTEM_PRINCIPAL, old.key.id)).revoked_at is None
     await authenticator.close()
+
+
+async def test_rotate_keeps_the_family(storage: InMemoryStorage, keys: ApiKeyService) -> None:
+    first = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])
+    second = await keys.rotate(SYSTEM_PRINCIPAL, first.key.id, until=SOON)
+    third = await keys.rotate(SYSTEM_PRINCIPAL, second.key.id, until=SOON)
+    other = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ])
+    families = [
+        (await keys.authenticator.authenticate(created.text)).family for created in (first, second, third, other)
+    ]
+    assert families[0] is not None
+    assert families[3] is not None
+    assert families[0].id == first.key.id
+    assert families[:3] == [families[0]] * 3
+    assert (families[3].id, families[3].secret == families[0].secret) == (other.key.id, False)
+    assert len({key.family_secret for key in await stored_api_keys(storage)}) == 4
+    assert repr(families[0].secret) not in repr(families)
+
+
+async def test_rotate_keeps_the_family_without_the_pepper_of_the_old_key(storage: InMemoryStorage) -> None:
+    old = await replace(key_service(storage), peppers=PepperSet({1: b"old"})).create(
+        SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ]
+    )
+    during, after = PepperSet({1: b"old", 2: b"new"}), PepperSet({2: b"new"})
+    new = await replace(key_service(storage), peppers=during).rotate(SYSTEM_PRINCIPAL, old.key.id, until=SOON)
+    assert after.family_of(new.key) == during.family_of(old.key) is not None
+    orphan = await replace(key_service(storage), peppers=after).rotate(SYSTEM_PRINCIPAL, old.key.id, until=SOON)
+    assert orphan.key.family_id == orphan.key.id
+
+
+async def test_rotate_starts_a_family_for_a_key_without_one(storage: InMemoryStorage, keys: ApiKeyService) -> None:
+    old = make_api_key(family_id=None, family_secret=None)
+    await store(storage, old)
+    new = await keys.rotate(SYSTEM_PRINCIPAL, old.id, until=SOON)
+    assert new.key.family_id == new.key.id
 
 
 async def test_rotate_does_not_extend_the_old_key(keys: ApiKeyService) -> None:

@@ -56,6 +56,19 @@ async def test_key_change_follows_the_domain_rule(storage: Storage, verb: str, i
     assert await stored_api_keys(storage) == [bystander, rule(key, time + later)]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"family_id": new_id()}, id="successor"),
+        pytest.param({"family_id": None, "family_secret": None}, id="without a family"),
+    ],
+)
+async def test_key_keeps_its_family(storage: Storage, fields: dict[str, Any]) -> None:
+    key = make_api_key(**fields)
+    await store(storage, key)
+    assert await stored_api_keys(storage) == [key]
+
+
 async def test_key_is_returned_with_the_time_of_the_storage(storage: Storage, key: ApiKey) -> None:
     before = utc_now()
     async with storage.readonly() as work:

@@ -1,14 +1,20 @@
 """Tests for the header Idempotency-Key, and for the encryption of idempotency records."""
 
+import asyncio
+import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from uuid import UUID
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from adapters.memory.unit_of_work import InMemoryStorage
+from application.api_keys import ApiKeyService, CreatedApiKey
+from application.authorization import SYSTEM_PRINCIPAL
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord
 from domain.api_keys import Scope
 from tests.http.support import (
@@ -23,6 +29,7 @@ from tests.http.support import (
     findings,
     once,
     serving,
+    stored_key,
 )
 from tests.support.principals import CountingStorage
 from tests.support.service_factories import START
@@ -216,6 +223,73 @@ async def test_idempotency_records_depend_on_the_api_key_and_a_nonce(desk: Desk)
     (again,) = desk.records
     assert (again.key_hash, again.fingerprint) == (own.key_hash, own.fingerprint)
     assert again.response[:12] != own.response[:12]
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A key, its successor and the successor of that one."""
+
+    service: ApiKeyService
+    keys: list[CreatedApiKey]
+
+    @property
+    def texts(self) -> list[str]:
+        return [created.text for created in self.keys]
+
+
+@pytest.fixture
+async def rotation(desk: Desk) -> Rotation:
+    service: ApiKeyService = desk.api.app.state.hexapost.use_cases.api_keys
+    keys = [await service.create(SYSTEM_PRINCIPAL, name="K", scopes=Scope)]
+    for _ in range(2):
+        keys.append(await service.rotate(SYSTEM_PRINCIPAL, keys[-1].key.id, until=START + timedelta(hours=2)))
+    return Rotation(service, keys)
+
+
+@every_path
+@pytest.mark.parametrize(("first", "again"), [(0, 1), (0, 2), (2, 0)])
+async def test_retry_with_a_rotated_key_replays(
+    desk: Desk, rotation: Rotation, path: str, first: int, again: int
+) -> None:
+    soon = (START + timedelta(hours=1)).isoformat()
+    fields = {"expires_at": soon} if path == KEYS else {}  # a key creates no key that expires after it
+    executed = await desk.send(path, key=rotation.texts[first], **fields)
+    stored = desk.counted
+    check_replay(executed, await desk.send(path, key=rotation.texts[again], **fields))
+    other = {USERS: {"full_name": "x"}, POSTS: {"title": "x"}, KEYS: {"name": "x"}}[path]
+    check_problem(await desk.send(path, key=rotation.texts[again], **fields | other), 422, "idempotency-key-reused")
+    assert desk.counted == stored
+    (record,) = desk.records
+    assert record.api_key_id == rotation.keys[0].key.id
+
+
+async def test_retry_with_the_successor_replays_after_revocation(desk: Desk, rotation: Rotation) -> None:
+    executed = await desk.send(POSTS, key=rotation.texts[0])
+    for created in rotation.keys[:2]:
+        await rotation.service.revoke(SYSTEM_PRINCIPAL, created.key.id)
+    check_replay(executed, await desk.send(POSTS, key=rotation.texts[2]))
+    assert (await desk.send(POSTS, "b", key=rotation.texts[2])).status_code == 201
+
+
+async def test_concurrent_requests_with_rotated_keys_execute_once(desk: Desk, rotation: Rotation) -> None:
+    before = desk.counted[1]
+    responses = await asyncio.gather(*[desk.send(POSTS, key=key) for key in rotation.texts * 5])
+    assert desk.counted[1] == before + 1
+    assert {response.status_code for response in responses} <= {201, 409}
+    assert len({response.json()["id"] for response in responses if response.status_code == 201}) == 1
+
+
+async def test_key_without_a_family_finds_records_keyed_with_its_text(desk: Desk) -> None:
+    key = await stored_key(desk.storage, family_id=None, family_secret=None)
+    executed = await desk.send(KEYS, key=key)
+    (record,) = desk.records
+    assert record.api_key_id == UUID(hex=key.split("_")[1])
+    assert record.key_hash == hmac.digest(key.encode(), b"name\0a", "sha256")
+    secret = hmac.digest(key.encode(), b"secret\0a", "sha256")
+    content = b"POST\0/api/v1/api-keys\0" + executed.request.content
+    assert record.fingerprint == hmac.digest(secret, content, "sha256")
+    assert AESGCM(secret).decrypt(record.response[:12], record.response[12:], record.key_hash)
+    check_replay(executed, await desk.send(KEYS, key=key))
 
 
 async def test_tampered_or_swapped_idempotency_record_returns_500(desk: Desk) -> None:

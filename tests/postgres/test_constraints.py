@@ -42,6 +42,10 @@ INVALID: dict[str, list[tuple[str, object, str]]] = {
         ("pepper", 0, "ck_api_keys_pepper_positive"),
         ("digest", b"x" * 31, "ck_api_keys_digest_length"),
         ("digest", b"x" * 33, "ck_api_keys_digest_length"),
+        ("family_secret", b"x" * 31, "ck_api_keys_family_secret_length"),
+        ("family_secret", b"x" * 33, "ck_api_keys_family_secret_length"),
+        ("family_secret", None, "ck_api_keys_family_complete"),
+        ("family_id", None, "ck_api_keys_family_complete"),
     ],
     "idempotency_records": [
         ("api_key_id", new_id(), "fk_idempotency_records_api_key_id_api_keys"),

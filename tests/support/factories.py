@@ -70,12 +70,15 @@ def make_post(author: User | UUID, **fields: Any) -> Post:
 
 def make_api_key(user: User | None = None, **fields: Any) -> ApiKey:
     """Return a unique new active API key with these fields, bound to the user if there is a user."""
+    key_id = fields.get("id") or new_id()
     key = ApiKey(
-        id=new_id(),
+        id=key_id,
         name=f"Schlüssel {next(_numbers)} 🦉",
         scopes=frozenset({Scope.USERS_WRITE, Scope.POSTS_READ}),
         user_id=None if user is None else user.id,
         secret_hash=ApiKeyHash(pepper=7, digest=bytes(range(224, 256))),
+        family_id=key_id,
+        family_secret=bytes(range(192, 224)),
         created_at=CREATED,
         expires_at=EXPIRES,
         last_used_at=USED,

@@ -113,7 +113,8 @@ PARAMETERS: Json = {
         "8e03978e-40d5-43dd-bc93-6894a57f9324",
         _text(MAX_KEY_LENGTH + 2, IDEMPOTENCY_KEY_PATTERN),
         "Unique name of this request, such as a UUID. The request is executed once, and each retry with this key gets "
-        "the same result (draft-ietf-httpapi-idempotency-key-header-07). The key belongs to one API key. Retries must "
-        "be identical, byte by byte. Keys expire after 24 hours by default.",
+        "the same result (draft-ietf-httpapi-idempotency-key-header-07). The key belongs to one API key and its "
+        "successors by rotation. Retries must have the identical path and body, byte by byte: the same JSON in another "
+        "order or spacing is a different request. Keys expire after 24 hours by default.",
     ),
 }
