@@ -156,6 +156,9 @@ def test_openapi_schemas_suit_code_generators() -> None:
     for schema in schemas(DOCUMENT):
         assert not isinstance(schema.get("title"), str), schema
         assert "anyOf" not in schema, schema
+    responses, names = DOCUMENT["components"]["responses"], set(DOCUMENT["components"]["schemas"])
+    assert not {f"{name}{end}" for name in responses for end in ("", "Response")} & names
+    assert all(re.fullmatch("[A-Z][A-Za-z]+", name) for name in [*responses, *names])
     enums = [schema["enum"] for schema in schemas(DOCUMENT["components"]) if "$ref" not in schema and "enum" in schema]
     assert len(enums) == len({tuple(sorted(enum)) for enum in enums})
 

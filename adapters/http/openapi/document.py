@@ -24,8 +24,8 @@ Send an API key as `Authorization: Bearer <key>`. Each operation names its requi
 can access that user and their posts, and read published posts of other users.
 
 ## Errors
-Every error is a problem document (RFC 9457). Its `type` is the path of a page; `/problems` lists all of them. Unknown
-fields and query parameters are rejected: `{"pointer": "/nickname", "code": "unknown"}`.
+Every error is a problem document (RFC 9457), except a 503 of `/readyz`. Its `type` is the path of a page; `/problems`
+lists all of them. Unknown fields and query parameters are rejected: `{"pointer": "/nickname", "code": "unknown"}`.
 
 ## Pagination
 Lists are paginated, newest first. Follow the `Link` header, or send `next_cursor` as `cursor`.
@@ -153,14 +153,19 @@ def _head(get: Json) -> Json:
 
 
 def _add_problems(operation: Json, method: str, shared: Json) -> None:
-    """Document the problems of an operation as references to `shared` responses, which are created on first use."""
+    """Document the problems of an operation as references to `shared` responses, which are created on first use.
+
+    Their names become the names of types in generated clients.
+    """
     by_status: dict[int, list[Problem]] = {}
     for problem in _problems(operation):
         by_status.setdefault(problem.status, []).append(problem)
     for status, problems in by_status.items():
-        codes = [str(status), *(problem.code for problem in problems)]
-        kind = [method] if method == "head" or catalog.UNSUPPORTED_MEDIA_TYPE in problems else []
-        name = ".".join(codes + kind + ([] if operation["security"] else ["public"]))
+        name = "Or".join(problem.code.title().replace("-", "") for problem in problems)
+        if method == "head" or catalog.UNSUPPORTED_MEDIA_TYPE in problems:
+            name += method.capitalize()
+        if not operation["security"]:
+            name += "Public"
         if name not in shared:
             shared[name] = _problem_response(problems, method, has_rate_limit=operation["security"] != [])
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}

@@ -70,7 +70,9 @@ async def get_liveness() -> Response:
         503: {
             "model": ReadinessResponse,
             "content": {"application/json": {"example": _UNAVAILABLE}},
-            **response("Not ready; do not route traffic here."),
+            **response(
+                "Not ready; do not route traffic here. The body reports the components, and is no problem document."
+            ),
         },
     },
 )
