@@ -15,9 +15,10 @@ const filterByText = (tags, phrase) => {
     .filter((tag) => tag.get("operations").size > 0);
 };
 
-// With examples and headers for each error, one operation is 9,000 pixels tall. Its links lead to pages with both.
+// With examples and headers for each problem, one operation is 9,000 pixels tall. Its links lead to pages with both.
 const compactResponse = (Original, system) => (props) => {
-  if (!/^[45]/.test(props.code)) return system.React.createElement(Original, props);
+  const isProblem = props.response.hasIn(["content", "application/problem+json"]);
+  if (!isProblem) return system.React.createElement(Original, props);
   const Markdown = system.getComponent("Markdown", true);
   const cell = (name, content) => system.React.createElement("td", { className: `response-col_${name}` }, content);
   const description = system.React.createElement(Markdown, { source: props.response.get("description") });
