@@ -55,7 +55,7 @@ def test_openapi_describes_every_operation() -> None:
         ids.append(operation["operationId"])
         assert operation["summary"]
         assert operation["description"]
-        assert operation["tags"]
+        assert {*operation["tags"]} < {tag["name"] for tag in DOCUMENT["tags"]}
         assert {"405", "413", "500"} <= set(operation["responses"])
         if path.startswith("/api/v1") or path == "/metrics":
             assert {"401", "403", "422", "429", "503"} <= set(operation["responses"])
@@ -126,6 +126,8 @@ def bounded(schema: Json, where: str) -> None:
 def test_openapi_schemas_are_bounded() -> None:
     for name, schema in DOCUMENT["components"]["schemas"].items():
         bounded(schema, name)
+        for example in schema.get("examples", []):
+            check(schema, example)
         if name.endswith("Request"):
             assert schema["additionalProperties"] is False
     for name, header in DOCUMENT["components"]["headers"].items():
@@ -158,7 +160,7 @@ def test_openapi_schemas_suit_code_generators() -> None:
         assert "anyOf" not in schema, schema
     responses, names = DOCUMENT["components"]["responses"], set(DOCUMENT["components"]["schemas"])
     assert not {f"{name}{end}" for name in responses for end in ("", "Response")} & names
-    assert all(re.fullmatch("[A-Z][A-Za-z]+", name) for name in [*responses, *names])
+    assert all(re.fullmatch("[A-Z][A-Za-z]+(?<!Input)(?<!Output)", name) for name in [*responses, *names])
     enums = [schema["enum"] for schema in schemas(DOCUMENT["components"]) if "$ref" not in schema and "enum" in schema]
     assert len(enums) == len({tuple(sorted(enum)) for enum in enums})
 

@@ -87,19 +87,20 @@ def build_document(app: FastAPI) -> Json:
     document["info"]["contact"] = _CONTACT  # after FastAPI, which wants email-validator to read it
     components = document["components"]
     problem = TypeAdapter(ProblemBody).json_schema(ref_template="#/components/schemas/{model}")
-    schemas = components["schemas"] | problem.pop("$defs") | {"Problem": problem}
+    found = components["schemas"] | problem.pop("$defs") | {"Problem": problem}
     for default in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(default, None)
+        found.pop(default, None)
+    schemas = {name: _with_complete_examples(_simplify(schema)) for name, schema in sorted(found.items())}
     responses: Json = {}
     for path, item in document["paths"].items():
         for method, operation in list(item.items()):
-            _complete(operation, method)
+            _complete(operation, method, schemas)
             if method == "get" and "{" in path:
                 item["head"] = _head(operation)
         for method, operation in item.items():
             _add_problems(operation, method, responses)
     components.update(
-        schemas={name: _with_complete_examples(_simplify(schema)) for name, schema in sorted(schemas.items())},
+        schemas=schemas,
         responses=dict(sorted(responses.items())),
         examples={
             code: {"summary": problem.title, "value": example_problem(problem)}
@@ -118,8 +119,8 @@ def openapi_document(app: FastAPI) -> str:
     return json.dumps(app.openapi(), indent=2) + "\n"
 
 
-def _complete(operation: Json, method: str) -> None:
-    """Document the scope, the rate limit headers and the media types of an operation."""
+def _complete(operation: Json, method: str, schemas: Json) -> None:
+    """Document the scope, the rate limit headers, the media types and the examples of an operation."""
     operation["parameters"] = [_parameter(parameter) for parameter in operation.get("parameters", [])]
     operation["responses"] = {
         status: response for status, response in operation["responses"].items() if "headers" in response
@@ -127,10 +128,24 @@ def _complete(operation: Json, method: str) -> None:
     if "requestBody" in operation:
         (body,) = operation["requestBody"]["content"].values()
         operation["requestBody"]["content"] = dict.fromkeys(MEDIA_TYPES[method.upper()], _simplify(body))
+    for body in [operation.get("requestBody", {}), *operation["responses"].values()]:
+        for content in body.get("content", {}).values():
+            if "example" not in content and (example := _example(content["schema"], schemas)):
+                content["example"] = example
     if operation.setdefault("security", []):
         operation["description"] += f"\n\nRequired scope: `{operation[REQUIRED_SCOPE]}`."
         for response in operation["responses"].values():
             response["headers"].update(operations.header_references(*_RATE_HEADERS))
+
+
+def _example(schema: Json, schemas: Json) -> Any:
+    """Return the example of a schema, or a page with the example of its items. Few tools read examples of schemas."""
+    schema = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    fields = schema.get("properties", {})
+    if "examples" not in schema and "next_cursor" in fields:
+        item, cursor = _example(fields["items"]["items"], schemas), _example(fields["next_cursor"], schemas)
+        return {"items": [item], "next_cursor": cursor}
+    return next(iter(schema.get("examples", [])), None)
 
 
 def _parameter(parameter: Json) -> Json:
