@@ -127,6 +127,9 @@ async def test_rate_limit_excludes_unauthenticated_requests(api: Api) -> None:
             public = await api.client.get(path)
             assert public.status_code in {200, 404}
             assert "ratelimit" not in public.headers
+        put = await api.client.put(USERS)
+        check_problem(put, 405, "method-not-allowed")
+        assert "ratelimit" not in put.headers
     assert (await api.client.get(USERS)).headers["ratelimit"] == '"requests";r=1;t=60'
 
 

@@ -63,6 +63,8 @@ _AUTHENTICATED_OPERATION = (
 )
 _PROBLEMS_OF_PARAMETER = {"Idempotency-Key": IDEMPOTENCY_PROBLEMS, "If-Match": (catalog.VERSION_MISMATCH,)}
 _RATE_HEADERS = ("RateLimit", "RateLimit-Policy")
+_WITHOUT_RATE_LIMIT = {catalog.UNAUTHENTICATED, catalog.METHOD_NOT_ALLOWED, catalog.REQUEST_HEADER_FIELDS_TOO_LARGE}
+"""Problems of requests that are not counted, because the API key is not known."""
 _HEADERS_OF_STATUS = {
     401: ["WWW-Authenticate"],
     403: ["WWW-Authenticate"],
@@ -179,10 +181,12 @@ def _add_problems(operation: Json, method: str, shared: Json) -> None:
         name = "Or".join(problem.code.title().replace("-", "") for problem in problems)
         if method == "head" or catalog.UNSUPPORTED_MEDIA_TYPE in problems:
             name += method.capitalize()
-        if not operation["security"]:
+        is_counted = _WITHOUT_RATE_LIMIT.isdisjoint(problems)
+        if is_counted and not operation["security"]:
             name += "Public"
         if name not in shared:
-            shared[name] = _problem_response(problems, method, has_rate_limit=operation["security"] != [])
+            rate_headers = _RATE_HEADERS if is_counted and operation["security"] else ()
+            shared[name] = _problem_response(problems, method, *rate_headers)
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
     operation["responses"] = dict(sorted(operation["responses"].items()))
 
@@ -198,10 +202,8 @@ def _problems(operation: Json) -> Iterable[Problem]:
     return sorted(found, key=lambda problem: (problem.status, problem.code))
 
 
-def _problem_response(problems: list[Problem], method: str, *, has_rate_limit: bool) -> Json:
-    names = list(_HEADERS_OF_STATUS.get(problems[0].status, []))
-    if has_rate_limit and catalog.UNAUTHENTICATED not in problems:
-        names += _RATE_HEADERS
+def _problem_response(problems: list[Problem], method: str, *rate_headers: str) -> Json:
+    names = [*_HEADERS_OF_STATUS.get(problems[0].status, []), *rate_headers]
     if catalog.UNSUPPORTED_MEDIA_TYPE in problems:
         names += [f"Accept-{method.capitalize()}", "Accept-Encoding"]
     response = operations.response(
