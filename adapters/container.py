@@ -172,6 +172,7 @@ class Container(containers.DeclarativeContainer):
         rate_limit=settings.provided.rate_limit,
         rate_limit_store=settings.provided.rate_limit_store,
         cors_origins=settings.provided.cors_origins,
+        root_path=settings.provided.root_path,
         version=version,
         metrics=metrics,
         start_span=providers.Callable(lambda tracer: tracer and tracer.start_request_span, tracer),

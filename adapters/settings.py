@@ -51,6 +51,9 @@ _RATE = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
 _DEFAULT_PORTS = {("http", "80"), ("https", "443")}
 _MAX_PORT = 65_535
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+# The path would be ambiguous if a proxy removes the prefix.
+_OWN_PATHS = re.compile(r"/(?:api(?:/v1(?:/.*)?)?|(?:docs|problems)(?:/.*)?|livez|readyz|metrics|openapi\.json)")
 _SERVICE_LINK = re.compile(
     r"HEXAPOST_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|PORT(?==\w+://))="
 )
@@ -99,6 +102,15 @@ def parse_cors_origins(value: object) -> frozenset[str]:
     return frozenset(origins)
 
 
+def parse_root_path(value: object) -> str:
+    """Return the prefix of the paths behind a proxy. Raises ValueError."""
+    if value and not _ROOT_PATH.fullmatch(str(value)):
+        raise ValueError("must look like /hexapost or /services/hexapost, without a slash at the end")
+    if _OWN_PATHS.fullmatch(str(value)):
+        raise ValueError("must not be a path of the service, such as /api or /docs. Use a path such as /hexapost")
+    return str(value)
+
+
 def parse_rate_limit(value: object) -> str | None:
     """Return the rate limit, or None if it is off. Raises ValueError."""
     if str(value) == RATE_LIMIT_OFF:
@@ -129,6 +141,9 @@ class Settings(BaseModel):
         "127.0.0.1", min_length=1, description="address to listen on; `::` for all addresses of IPv6 and IPv4"
     )
     port: int = Field(8000, ge=0, le=_MAX_PORT, description="port to listen on; 0 selects a free port")
+    root_path: Annotated[str, BeforeValidator(parse_root_path)] = Field(
+        "", max_length=200, description="prefix of all paths behind a proxy, such as `/hexapost`"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json` lines or readable `console` text; `auto` is `console` on a terminal"

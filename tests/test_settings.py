@@ -64,6 +64,8 @@ VALID: list[tuple[str, str, Any]] = [
     ("database_url", f"{URL}?ssl=require", make_url(f"{URL}?sslmode=require")),
     ("database_url", f"{PSYCOPG_URL}?sslmode=require", make_url(f"{PSYCOPG_URL}?sslmode=require")),
     ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - a sample
+    ("root_path", "/hexapost", "/hexapost"),
+    ("root_path", "/api/hexapost_2/~x.y", "/api/hexapost_2/~x.y"),
     ("log_level", "debug", "debug"),
     ("log_level", "error", "error"),
     ("log_format", "json", "json"),
@@ -116,6 +118,9 @@ INVALID = [
     ("database_url", "://s3cret"),
     ("port", "http"),
     ("port", "80.5"),
+    *(("root_path", path) for path in ("/", "prefix", "/prefix/", "//x", "/x//y", "/x/../y", "/.x", "/x y", "/x?y")),
+    *(("root_path", path) for path in ("/x%20y", "/é", "https://a.b/x", "/x\t", "/api/v1", "/docs/x", "/livez")),
+    ("root_path", "/" + "x" * 200),
     ("log_level", "loud"),
     ("log_level", "INFO "),
     ("log_format", "xml"),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 GROUPS = {
-    "Server": r"host|port|workers|log_.+",
+    "Server": r"host|port|root_path|workers|log_.+",
     "Limits": r"max_.+|(header|body|request|write)_timeout_seconds|rate_limit.*",
     "Database": r"database_url|db_.+",
     "Security": r"cursor_secret|api_key_.+|cors_origins",

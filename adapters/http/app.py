@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import cached_property
 from typing import Any
 
 import structlog
@@ -14,7 +13,7 @@ from adapters.exception_summary import exception_types, traceback_locations
 from adapters.http.compiled_routes import Dispatcher
 from adapters.http.dependencies import AppState, HttpOptions, UseCases
 from adapters.http.middleware.request_context import RequestMiddleware
-from adapters.http.openapi.document import build_document, openapi_document
+from adapters.http.openapi.document import build_document
 from adapters.http.problems.handlers import EXCEPTION_HANDLERS
 from adapters.http.rate_limits import RateLimiter
 from adapters.http.routers import api_keys, docs, health, metrics, posts, problems, users
@@ -38,11 +37,6 @@ class Application(FastAPI):
         for middleware, arguments, options in reversed(self.user_middleware):
             app = middleware(app, *arguments, **options)
         return app
-
-    @cached_property
-    def document(self) -> bytes:
-        """The document as JSON."""
-        return openapi_document(self).encode()
 
 
 def create_app(use_cases: UseCases, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:

@@ -94,10 +94,10 @@ class UseCases:
 class HttpOptions:
     """The options of the application.
 
-    `access_log` is by default the logger `hexapost.access`. Without `start_span`, tracing is off.
-    `cors_origins` are the origins that browsers may call from, or `*`; by default CORS is off.
-    `idempotency_retention` is the retention of idempotency records. `rate_limit` has the notation of the library
-    `limits`; by default requests are not limited.
+    `access_log` is by default the logger `hexapost.access`. Without `start_span`, tracing is off. `root_path` is the
+    prefix of all paths behind a proxy. `cors_origins` are the origins that browsers may call from, or `*`; by default
+    CORS is off. `idempotency_retention` is the retention of idempotency records. `rate_limit` has the notation of the
+    library `limits`; by default requests are not limited.
     """
 
     version: str
@@ -105,6 +105,7 @@ class HttpOptions:
     idempotency_retention: timedelta = DEFAULT_IDEMPOTENCY_RETENTION
     rate_limit: str | None = None
     rate_limit_store: str = IN_PROCESS
+    root_path: str = ""
     cors_origins: Collection[str] | None = None
     limits: RequestLimits = field(default_factory=RequestLimits)
     admission: AdmissionController = field(default_factory=AdmissionController)

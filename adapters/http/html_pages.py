@@ -2,7 +2,7 @@
 
 from html import escape
 
-from fastapi import Response
+from fastapi import Request, Response
 
 REVALIDATE = "public, no-cache"
 _POLICY = (
@@ -10,8 +10,13 @@ _POLICY = (
 )
 
 
-def html_page(title: str, body: str, *, policy: str = _POLICY, cache_control: str = "public, max-age=3600") -> Response:
-    """Return a page with a navigation above the body. The style sheet formats the content of `main`."""
+def html_page(
+    request: Request, title: str, body: str, *, policy: str = _POLICY, cache_control: str = "public, max-age=3600"
+) -> Response:
+    """Return a page with a navigation above the body. The style sheet formats the content of `main`.
+
+    The links are paths of the service. They get the prefix that it has behind a proxy.
+    """
     content = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -27,5 +32,6 @@ def html_page(title: str, body: str, *, policy: str = _POLICY, cache_control: st
 </body>
 </html>
 """
+    content = content.replace('="/', f'="{request.state.request_context.root_path}/')
     headers = {"cache-control": cache_control, "content-security-policy": policy, "referrer-policy": "no-referrer"}
     return Response(content, headers=headers, media_type="text/html; charset=utf-8")

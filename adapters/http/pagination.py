@@ -77,6 +77,7 @@ class PageRequest:
     """A request for a page of the list at `path`. `filters` have the form of the query string."""
 
     def __init__(self, request: ApiRequest, path: str, *, limit: int, cursor: str | None, filters: Filters) -> None:
+        self._root_path: str = request.state.request_context.root_path
         self._codec = CursorCodec(request.application.options.cursor_secret)
         self._path = path
         self._limit = limit
@@ -97,5 +98,5 @@ class PageRequest:
         cursor = self._codec.encode(page.next_after, resource=self._path, filters=self._filters)
         query = {"limit": str(self._limit), **self._filters, "cursor": cursor}
         given = urlencode({name: value for name, value in query.items() if value is not None})
-        link = (b"link", f'<{self._path}?{given}>; rel="next"'.encode("ascii"))
+        link = (b"link", f'<{self._root_path}{self._path}?{given}>; rel="next"'.encode("ascii"))
         return JsonResponse(200, {"items": items, "next_cursor": cursor}, REVALIDATE, link)

@@ -57,9 +57,11 @@ def entity_response(request: Request, body: Body, version: int) -> Response:
     return JsonResponse(200, body, (b"etag", b'"%d"' % version), REVALIDATE)
 
 
-def created_response(body: Body, location: str, version: int | None = None, *, is_replay: bool) -> Response:
-    """Return the response to a POST that created an entity, with its ETag if it has a version."""
-    headers = [(b"location", location.encode("ascii"))]
+def created_response(
+    request: Request, body: Body, path: str, version: int | None = None, *, is_replay: bool
+) -> Response:
+    """Return the response to a POST that created an entity at this path, with its ETag if it has a version."""
+    headers = [(b"location", f"{request.state.request_context.root_path}{path}".encode("ascii"))]
     if version is not None:
         headers.append((b"etag", b'"%d"' % version))
     if is_replay:

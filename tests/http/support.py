@@ -165,13 +165,13 @@ class FailingStorage(InMemoryStorage):
     readonly = transaction
 
 
-def check_problem(response: httpx.Response, status: int, code: str) -> Json:
+def check_problem(response: httpx.Response, status: int, code: str, root_path: str = "") -> Json:
     """Check the parts that all problem responses have, and return the problem."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["cache-control"] == "no-store"
     problem: Json = response.json()
-    assert problem["type"] == f"/problems/{code}"
+    assert problem["type"] == f"{root_path}/problems/{code}"
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]

@@ -198,7 +198,7 @@ async def test_path_selects_the_route_and_its_parameters(path: str, shown: str, 
             assert response.status_code == 200
             assert response.text == (shown if method == "GET" else "")
         response = await call(api.app, "DELETE", root_path + path, root_path=root_path)
-        check_problem(response, 405, "method-not-allowed")
+        check_problem(response, 405, "method-not-allowed", root_path)
 
 
 class OwnError(Exception):

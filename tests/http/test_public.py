@@ -5,11 +5,12 @@ import re
 from importlib.resources import files
 
 import pytest
+from fastapi import Request, Response
 
 from adapters.http.dependencies import ComponentStatus
 from adapters.http.html_pages import html_page
 from adapters.http.problems.catalog import PROBLEMS
-from tests.http.support import Api, FailingStorage, check_problem
+from tests.http.support import Api, FailingStorage, check_problem, serving
 
 CONTRACT = {
     "malformed-request": 400, "malformed-json": 400, "unauthenticated": 401, "forbidden": 403, "not-found": 404,
@@ -54,8 +55,13 @@ async def test_problem_index_lists_all_problems(api: Api) -> None:
     )
 
 
-def test_html_page_escapes_its_title() -> None:
-    assert b"<title>&lt;a&gt;</title>" in html_page("<a>", "").body
+async def test_html_page_escapes_its_title() -> None:
+    async def page(request: Request) -> Response:
+        return html_page(request, "<a>", "")
+
+    async with serving() as api:
+        api.app.add_api_route("/page", page)
+        assert "<title>&lt;a&gt;</title>" in (await api.client.get("/page")).text
 
 
 async def test_landing_page_links_to_the_public_pages(api: Api) -> None:
@@ -86,7 +92,7 @@ async def test_docs_page_has_no_inline_script(api: Api) -> None:
     text = (await api.client.get("/docs/")).text
     assert re.findall("<script[^>]*>(.*?)</script>", text) == ["", ""]
     script = (await api.client.get("/docs/assets/docs.js")).text
-    for option in ('url: "/openapi.json"', "validatorUrl: null", "filter: true", "persistAuthorization: true"):
+    for option in ("url: openapiUrl", "validatorUrl: null", "filter: true", "persistAuthorization: true"):
         assert option in script
     assert "://" not in script
 

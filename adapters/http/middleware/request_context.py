@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from time import perf_counter
+from urllib.parse import quote
 
 import structlog
 import uuid_utils
@@ -63,6 +64,8 @@ class RequestContext:
     cors_headers: Sequence[Header] = ()
     preflight_response: Response | None = None
     """The response to a preflight request from an allowed origin. It replaces the routes."""
+    root_path = ""
+    """The prefix of all URLs in the response, which a proxy has put before the paths of the service."""
     problem_code: str | None = None
     """The code of the problem that the response reports."""
     database_fields: Mapping[str, str] = {}
@@ -83,12 +86,17 @@ class RequestContext:
         self._is_head = scope["method"] == "HEAD"
         self._is_chunked = b"transfer-encoding" in headers
         self._max_body_bytes = self._remaining_bytes = options.limits.max_body_bytes
-        self.scope, path = scope, scope["path"]
-        has_slash = len(path) > 1 and path[-1] == "/"
-        if has_slash or self._is_head:
+        self.scope, path, root_path = scope, scope["path"], options.root_path
+        self.root_path = root_path or quote(scope.get("root_path", ""))
+        if root_path and f"{path}/".startswith(f"{root_path}/"):
+            path = path[len(root_path) :] or "/"  # the proxy did not remove it
+        has_slash = len(path) > 1 and path[-1] == "/" and path[:-1] != scope.get("root_path")
+        if has_slash or self._is_head or root_path:
             # A copy for the routes, because the server reads the original.
             method = "GET" if self._is_head else scope["method"]
             self.scope = {**scope, "method": method, "path": path[:-1] if has_slash else path}
+            if root_path:
+                self.scope["root_path"] = root_path
         if length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > options.limits.max_body_bytes):
             self.rejection = self.rejection or self._body_too_large()
         self.close_after = self.rejection is not None

@@ -41,7 +41,7 @@ HEADERS: Json = {
     "Location": _header(
         "Path of the new resource.",
         "/api/v1/users/0198a3c4-6f2b-7d31-a6f0-c2b9e4d81357",
-        {"type": "string", "format": "uri-reference", "maxLength": 100},
+        {"type": "string", "format": "uri-reference", "maxLength": 300},
     ),
     "Link": _header(
         "Next page (RFC 8288). Absent on the last page.",

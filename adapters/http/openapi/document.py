@@ -74,8 +74,11 @@ _HEADERS_OF_STATUS = {
 }
 
 
-def build_document(app: FastAPI) -> Json:
-    """Return the document of the application. Its routers have tags as objects with a name and a description."""
+def build_document(app: FastAPI, root_path: str = "") -> Json:
+    """Return the document of the application. Its routers have tags as objects with a name and a description.
+
+    `root_path` is the prefix of all paths behind a proxy.
+    """
     document = get_openapi(
         title="Hexapost",
         version=app.version,
@@ -83,7 +86,7 @@ def build_document(app: FastAPI) -> Json:
         description=_DESCRIPTION,
         routes=app.routes,
         tags=app.openapi_tags,
-        servers=[{"url": "/", "description": "This service."}],
+        servers=[{"url": root_path or "/", "description": "This service."}],
         license_info={"name": "MIT", "url": "https://opensource.org/license/mit"},
     )
     document["info"]["contact"] = _CONTACT  # after FastAPI, which wants email-validator to read it
@@ -100,12 +103,12 @@ def build_document(app: FastAPI) -> Json:
             if method == "get" and "{" in path:
                 item["head"] = _head(operation)
         for method, operation in item.items():
-            _add_problems(operation, method, responses)
+            _add_problems(operation, method, responses, root_path)
     components.update(
         schemas=schemas,
         responses=dict(sorted(responses.items())),
         examples={
-            code: {"summary": problem.title, "value": example_problem(problem)}
+            code: {"summary": problem.title, "value": example_problem(problem, root_path)}
             for code, problem in sorted(PROBLEMS.items())
             if problem is not catalog.NOT_FOUND  # no operation has it
         },
@@ -116,9 +119,9 @@ def build_document(app: FastAPI) -> Json:
     return document
 
 
-def openapi_document(app: FastAPI) -> str:
+def openapi_document(app: FastAPI, root_path: str = "") -> str:
     """Return the document as text: indented, in a stable order, with a final line break."""
-    return json.dumps(app.openapi(), indent=2) + "\n"
+    return json.dumps(build_document(app, root_path), indent=2) + "\n"
 
 
 def _complete(operation: Json, method: str, schemas: Json) -> None:
@@ -169,7 +172,7 @@ def _head(get: Json) -> Json:
     return head
 
 
-def _add_problems(operation: Json, method: str, shared: Json) -> None:
+def _add_problems(operation: Json, method: str, shared: Json, root_path: str) -> None:
     """Document the problems of an operation as references to `shared` responses, which are created on first use.
 
     Their names become the names of types in generated clients.
@@ -186,7 +189,7 @@ def _add_problems(operation: Json, method: str, shared: Json) -> None:
             name += "Public"
         if name not in shared:
             rate_headers = _RATE_HEADERS if is_counted and operation["security"] else ()
-            shared[name] = _problem_response(problems, method, *rate_headers)
+            shared[name] = _problem_response(problems, method, root_path, *rate_headers)
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
     operation["responses"] = dict(sorted(operation["responses"].items()))
 
@@ -202,12 +205,13 @@ def _problems(operation: Json) -> Iterable[Problem]:
     return sorted(found, key=lambda problem: (problem.status, problem.code))
 
 
-def _problem_response(problems: list[Problem], method: str, *rate_headers: str) -> Json:
+def _problem_response(problems: list[Problem], method: str, root_path: str, *rate_headers: str) -> Json:
     names = [*_HEADERS_OF_STATUS.get(problems[0].status, []), *rate_headers]
     if catalog.UNSUPPORTED_MEDIA_TYPE in problems:
         names += [f"Accept-{method.capitalize()}", "Accept-Encoding"]
     response = operations.response(
-        "\n\n".join(f"[`{problem.code}`]({problem.type}): {problem.default_detail}" for problem in problems), *names
+        "\n\n".join(f"[`{problem.code}`]({root_path}{problem.type}): {problem.default_detail}" for problem in problems),
+        *names,
     )
     if IDEMPOTENCY_IN_FLIGHT in problems:  # only this 409 is temporary
         response["headers"]["Retry-After"] = {"$ref": "#/components/headers/Retry-After-In-Flight"}

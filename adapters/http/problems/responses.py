@@ -73,7 +73,7 @@ class ProblemBody(TypedDict):
 
     type: Annotated[
         str,
-        text_field("Problem type, and path of its documentation.", 100, "^/problems/[a-z-]+$", format="uri-reference"),
+        text_field("Problem type, and path of its documentation.", 300, "/problems/[a-z-]+$", format="uri-reference"),
     ]
     title: Annotated[str, text_field("Short name of the problem type.", 100)]
     status: Annotated[
@@ -114,13 +114,15 @@ def problem_response(context: "RequestContext", error: ProblemError) -> Response
     context.problem_code = problem.code
     retry_after = {"retry-after": str(problem.retry_after)} if problem.retry_after else {}
     headers = {**retry_after, **(error.headers or {})}
-    return Response(to_json(problem_body(error, context.request_id)), problem.status, headers, PROBLEM_JSON)
+    return Response(
+        to_json(problem_body(error, context.request_id, context.root_path)), problem.status, headers, PROBLEM_JSON
+    )
 
 
-def problem_body(error: ProblemError, request_id: str) -> ProblemBody:
+def problem_body(error: ProblemError, request_id: str, root_path: str) -> ProblemBody:
     """Return the members of a problem document (RFC 9457 section 3.1), ready for JSON."""
     body: ProblemBody = {
-        "type": error.problem.type,
+        "type": root_path + error.problem.type,
         "title": error.problem.title,
         "status": error.problem.status,
         "detail": error.detail,
@@ -132,6 +134,7 @@ def problem_body(error: ProblemError, request_id: str) -> ProblemBody:
     return body
 
 
-def example_problem(problem: Problem) -> ProblemBody:
+def example_problem(problem: Problem, root_path: str) -> ProblemBody:
     """Return an example of a problem, for its page and the OpenAPI document."""
-    return problem_body(ProblemError(problem, errors=_EXAMPLE_ERRORS.get(problem.code, ())), EXAMPLE_REQUEST_ID)
+    error = ProblemError(problem, errors=_EXAMPLE_ERRORS.get(problem.code, ()))
+    return problem_body(error, EXAMPLE_REQUEST_ID, root_path)

@@ -144,7 +144,7 @@ async def create_api_key(request: ApiRequest, body: CreateApiKeyRequest) -> Resp
         request.principal, await idempotent_request(request, _RESULT), **body
     )
     response = {**api_key_response(created.key), "key": created.text}
-    return responses.created_response(response, f"{PATH}/{created.key.id}", is_replay=is_replay)
+    return responses.created_response(request, response, f"{PATH}/{created.key.id}", is_replay=is_replay)
 
 
 @router.get("/{key_id}", **_API_KEY.get())

@@ -3,14 +3,15 @@
 import gzip
 import hashlib
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from adapters.http.compiled_routes import CompiledRoute
 from adapters.http.conditional import preconditions
 from adapters.http.html_pages import REVALIDATE, html_page
+from adapters.http.openapi.document import openapi_document
 from adapters.http.problems.catalog import NOT_FOUND
 from adapters.http.problems.responses import ProblemError
 
@@ -42,9 +43,9 @@ router = APIRouter(route_class=CompiledRoute, include_in_schema=False)
 
 
 @router.get("/docs")
-async def docs() -> Response:
+async def docs(request: Request) -> Response:
     """Serve the documentation page."""
-    return html_page("Hexapost API", _BODY, policy=_POLICY, cache_control=REVALIDATE)
+    return html_page(request, "Hexapost API", _BODY, policy=_POLICY, cache_control=REVALIDATE)
 
 
 @router.get("/docs/assets/{name}")
@@ -58,7 +59,7 @@ async def asset(request: Request, name: str) -> Response:
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """Serve the OpenAPI document."""
-    return _cached(request, request.app.document, "application/json")
+    return _cached(request, _document(request.app, request.state.request_context.root_path), "application/json")
 
 
 def _cached(request: Request, content: bytes, media_type: str) -> Response:
@@ -74,7 +75,12 @@ def _cached(request: Request, content: bytes, media_type: str) -> Response:
     return Response(body, headers=headers, media_type=media_type)
 
 
-@cache
+@lru_cache(maxsize=8)
+def _document(app: FastAPI, root_path: str) -> bytes:
+    return openapi_document(app, root_path).encode()
+
+
+@lru_cache(maxsize=32)
 def _representation(content: bytes, *, is_compressed: bool) -> tuple[bytes, str]:
     """Return the bytes to send and their entity tag."""
     body = gzip.compress(content, mtime=0) if is_compressed else content

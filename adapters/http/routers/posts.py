@@ -170,7 +170,8 @@ async def create_post(request: ApiRequest, body: CreatePostRequest) -> Response:
     post, is_replay = await request.application.use_cases.posts.create_once(
         request.principal, await idempotent_request(request, _RESULT), **body
     )
-    return responses.created_response(post_response(post), f"{PATH}/{post.id}", post.version, is_replay=is_replay)
+    created = post_response(post)
+    return responses.created_response(request, created, f"{PATH}/{post.id}", post.version, is_replay=is_replay)
 
 
 @router.get("/{post_id}", **_POST.get())

@@ -32,6 +32,7 @@ async def landing_page(request: Request) -> Response:
         f'<dt><a href="{path}">{name}</a></dt>\n<dd>{description}</dd>' for path, (name, description) in _LINKS.items()
     )
     return html_page(
+        request,
         "Hexapost",
         f"""<main>
 <h1>Hexapost</h1>
@@ -46,13 +47,14 @@ async def landing_page(request: Request) -> Response:
 
 
 @router.get("/problems")
-async def index() -> Response:
+async def index(request: Request) -> Response:
     """List all problems."""
     rows = "\n".join(
         f'<tr><td>{one.status}</td><td>{escape(one.title)}<br><a href="{one.type}"><code>{code}</code></a></td></tr>'
         for code, one in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
     )
     return html_page(
+        request,
         "Problems",
         f"""<main>
 <h1>Problems</h1>
@@ -66,13 +68,15 @@ async def index() -> Response:
 
 
 @router.get("/problems/{code}")
-async def page(code: str) -> Response:
+async def page(request: Request, code: str) -> Response:
     """Document one problem."""
     if code not in PROBLEMS:
         raise ProblemError(NOT_FOUND)
     problem = PROBLEMS[code]
-    example = escape(json.dumps(example_problem(problem), indent=2), quote=False)
+    body = example_problem(problem, request.state.request_context.root_path)
+    example = escape(json.dumps(body, indent=2), quote=False)
     return html_page(
+        request,
         problem.title,
         f"""<main>
 <h1>{escape(problem.title)}</h1>

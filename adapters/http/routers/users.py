@@ -134,7 +134,8 @@ async def create_user(request: ApiRequest, body: CreateUserRequest) -> Response:
     user, is_replay = await request.application.use_cases.users.create_once(
         request.principal, await idempotent_request(request, _RESULT), **body
     )
-    return responses.created_response(user_response(user), f"{PATH}/{user.id}", user.version, is_replay=is_replay)
+    created = user_response(user)
+    return responses.created_response(request, created, f"{PATH}/{user.id}", user.version, is_replay=is_replay)
 
 
 @router.get("/{user_id}", **_USER.get())

@@ -1,5 +1,8 @@
 "use strict";
 
+// Relative to this script, because a proxy can put a prefix before the paths.
+const openapiUrl = new URL("../../openapi.json", document.currentScript.src).pathname;
+
 const darkScheme = matchMedia("(prefers-color-scheme: dark)");
 const applyColorScheme = () => document.documentElement.classList.toggle("dark-mode", darkScheme.matches);
 darkScheme.addEventListener("change", applyColorScheme);
@@ -29,7 +32,7 @@ const compactResponse = (Original, system) => (props) => {
 // A new post needs an existing author: its example contains the user of the last response.
 let userId = "";
 const rememberUser = (response) => {
-  if (response.ok && new URL(response.url).pathname.startsWith("/api/v1/users")) {
+  if (response.ok && new URL(response.url).pathname.includes("/api/v1/users")) {
     userId = response.obj?.id ?? response.obj?.items?.[0]?.id ?? userId;
   }
   return response;
@@ -40,7 +43,7 @@ const withAuthor = (getSample) => (...args) => {
 };
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: openapiUrl,
   dom_id: "#swagger-ui",
   deepLinking: true,
   presets: [SwaggerUIBundle.presets.apis],
