@@ -52,9 +52,16 @@ class ApiKeyService:
         principal.require_scopes(Scope.KEYS_ADMIN, *sorted(frozenset(fields["scopes"])))
         principal.require_not_user_bound()
         principal.require_expiry_within_own(fields.get("expires_at"))
-        created = self._new_api_key(**fields)
+        now = None if fields.get("expires_at") is None else await self.now(principal)
+        created = self._new_api_key(now, **fields)
         key = created.key
         return await create_once(self, once, created, lambda work: work.api_keys.add(key), subject_id=key.user_id)
+
+    @readonly
+    async def now(self, work: UnitOfWork, principal: Principal) -> datetime:
+        """Return the time of the storage, which decides when keys expire."""
+        principal.require_scopes(Scope.KEYS_ADMIN)
+        return await work.api_keys.now()
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, key_id: UUID) -> ApiKey:
@@ -100,6 +107,7 @@ class ApiKeyService:
         principal.require_scopes(*sorted(before.scopes))
         principal.require_expiry_within_own(before.expires_at)
         created = self._new_api_key(
+            now,
             self.peppers.family_of(before),
             name=before.name,
             scopes=before.scopes,
@@ -121,8 +129,11 @@ class ApiKeyService:
         await work.api_keys.set_expiry(key_id, at=until)
         await work.api_keys.add(key)
 
-    def _new_api_key(self, family: ApiKeyFamily | None = None, **fields: Unpack[NewApiKey]) -> CreatedApiKey:
-        key_id = self.new_id()
+    def _new_api_key(
+        self, now: datetime | None, family: ApiKeyFamily | None = None, **fields: Unpack[NewApiKey]
+    ) -> CreatedApiKey:
+        """Return a new key. `now` is the time of the storage, None if the key does not expire."""
+        key_id, created_at = self.new_id(), self.clock()
         text = format_api_key(key_id, self.generate_secret())
         secret_hash = self.peppers.hash(text)
         family = family or new_family(key_id, text)
@@ -131,7 +142,8 @@ class ApiKeyService:
             secret_hash=secret_hash,
             family_id=family.id,
             family_secret=self.peppers.encrypt_family_secret(family.secret, key_id, secret_hash.pepper),
-            now=self.clock(),
+            created_at=created_at,
+            now=now or created_at,
             **fields,
         )
         return CreatedApiKey(key, text)

@@ -185,6 +185,10 @@ class ApiKeyRepository(ABC):
         """Return the key with this ID. Raises ApiKeyNotFoundError."""
 
     @abstractmethod
+    async def now(self) -> datetime:
+        """Return the time of the storage, which decides when a key expires."""
+
+    @abstractmethod
     async def get_with_time(self, key_id: UUID) -> tuple[ApiKey, datetime]:
         """Return the key with this ID, and the time of the storage, which decides if the key has expired.
 

@@ -105,10 +105,14 @@ class ApiKey:
         secret_hash: ApiKeyHash,
         family_id: UUID,
         family_secret: bytes,
+        created_at: datetime,
         now: datetime,
         **fields: Unpack[NewApiKey],
     ) -> "ApiKey":
-        """Return a new key. Raises FieldValidationError for an invalid name, scope or expiry."""
+        """Return a new key, which expires after `now`, the time of the storage.
+
+        Raises FieldValidationError for an invalid name, scope or expiry.
+        """
         scopes, user_id, expires_at = frozenset(fields["scopes"]), fields.get("user_id"), fields.get("expires_at")
         if not scopes:
             raise FieldValidationError("scopes", "An API key needs at least one scope.")
@@ -126,7 +130,7 @@ class ApiKey:
             secret_hash=secret_hash,
             family_id=family_id,
             family_secret=family_secret,
-            created_at=now,
+            created_at=created_at,
             expires_at=expires_at,
             last_used_at=None,
             revoked_at=None,

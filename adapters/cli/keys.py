@@ -14,7 +14,6 @@ from typer import Argument, BadParameter, Option, Typer
 
 from adapters.cli.arguments import Embedded, parse_datetime, parse_duration, parse_id, parse_id_or_key
 from adapters.cli.console import print_result, print_status_to_stderr
-from adapters.clock import utc_now
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import ApiKeyNotFoundError, Scope
 from domain.errors import DomainError, FieldValidationError
@@ -49,9 +48,9 @@ def create(
     """Create an API key and print it; it is not shown again."""
     if expires_in is not None and expires_at is not None:
         raise BadParameter("not allowed with --expires-at", param_hint="'--expires-in'")
-    expiry = expires_at if expires_in is None else utc_now() + expires_in
 
     async def action(keys: "ApiKeyService") -> None:
+        expiry = expires_at if expires_in is None else await keys.now(SYSTEM_PRINCIPAL) + expires_in
         created = await keys.create(SYSTEM_PRINCIPAL, name=name, scopes=scope, user_id=user_id, expires_at=expiry)
         await _print_created(keys, created)
 
@@ -77,7 +76,8 @@ def list_keys(*, embedded: Embedded = False) -> None:
             found += page.items
             if page.next_after is None:
                 break
-        print_result(api_key_table(found, utc_now(), Console(force_terminal=sys.stdout.isatty())))
+        now = await keys.now(SYSTEM_PRINCIPAL)
+        print_result(api_key_table(found, now, Console(force_terminal=sys.stdout.isatty())))
 
     _run(action, embedded=embedded)
 
@@ -114,7 +114,7 @@ def rotate(
     async def action(keys: "ApiKeyService") -> None:
         await keys.get(SYSTEM_PRINCIPAL, id)  # fails with a different error for an unknown key
         try:
-            created = await keys.rotate(SYSTEM_PRINCIPAL, id, until=utc_now() + overlap)
+            created = await keys.rotate(SYSTEM_PRINCIPAL, id, until=await keys.now(SYSTEM_PRINCIPAL) + overlap)
         except ApiKeyNotFoundError:
             message = "The key is revoked or expired. Create a new one with `hexapost keys create`."
             raise BadParameter(message) from None

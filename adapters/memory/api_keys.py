@@ -22,6 +22,10 @@ class InMemoryApiKeyRepository(InMemoryRepository, ApiKeyRepository):
         return key
 
     @override
+    async def now(self) -> datetime:
+        return self._view.clock()
+
+    @override
     async def get_with_time(self, key_id: UUID) -> tuple[ApiKey, datetime]:
         return await self.get(key_id), self._view.clock()
 

@@ -80,6 +80,7 @@ USE_CASES: list[Case] = [
     (PostService.delete, Scope.POSTS_WRITE, lambda s, c: s.posts.delete(c, s.draft.id)),
     (ApiKeyService.create, Scope.KEYS_ADMIN, lambda s, c: s.keys.create(c, **NEW_KEY)),
     (ApiKeyService.create_once, Scope.KEYS_ADMIN, lambda s, c: s.keys.create_once(c, None, **NEW_KEY)),
+    (ApiKeyService.now, Scope.KEYS_ADMIN, lambda s, c: s.keys.now(c)),
     (ApiKeyService.get, Scope.KEYS_ADMIN, lambda s, c: s.keys.get(c, s.key_id)),
     (ApiKeyService.list, Scope.KEYS_ADMIN, lambda s, c: s.keys.list(c, limit=9)),
     (ApiKeyService.revoke, Scope.KEYS_ADMIN, lambda s, c: s.keys.revoke(c, s.key_id)),

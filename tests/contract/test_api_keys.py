@@ -73,6 +73,7 @@ async def test_key_is_returned_with_the_time_of_the_storage(storage: Storage, ke
     before = utc_now()
     async with storage.readonly() as work:
         found, now = await work.api_keys.get_with_time(key.id)
+        assert timedelta() <= await work.api_keys.now() - now < timedelta(hours=1)
         with pytest.raises(ApiKeyNotFoundError):
             await work.api_keys.get_with_time(new_id())
     assert found == key

@@ -7,6 +7,7 @@ from tests.http.raw_connection import RawConnection, listening
 from tests.http.support import Api, serving
 from tests.support.polling import wait_until
 from tests.support.principals import CountingStorage
+from tests.support.service_factories import START
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ async def default_wire() -> AsyncIterator[RawConnection]:
 @pytest.fixture
 def storage() -> CountingStorage:
     """The storage of `api`."""
-    return CountingStorage()
+    return CountingStorage(lambda: START)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from adapters.container import Container
 from adapters.settings import MIN_SECRET_BYTES, Settings
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from domain.api_keys import ApiKeyNotFoundError, Scope
+from domain.errors import FieldValidationError
 from tests.support.database_fixture import DatabaseFixture
 from tests.support.factories import a_request, make_api_key, store_api_keys
 
@@ -85,3 +86,15 @@ async def test_skewed_clock_does_not_change_the_expiry_of_api_keys(
         await authenticator.authenticate(created.text)
     with pytest.raises(ApiKeyNotFoundError):
         await wrong.api_keys().rotate(SYSTEM_PRINCIPAL, created.key.id, until=utc_now() + HOUR)
+
+
+async def test_skewed_clock_neither_rejects_nor_shifts_an_expiry(right: Container, wrong: Container) -> None:
+    keys = wrong.api_keys()
+    expiry = await keys.now(SYSTEM_PRINCIPAL) + HOUR
+    assert abs(expiry - HOUR - utc_now()) < HOUR / 2
+    created = await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=expiry)
+    rotated = await keys.rotate(SYSTEM_PRINCIPAL, created.key.id, until=expiry)
+    assert (await right.api_keys().get(SYSTEM_PRINCIPAL, rotated.key.id)).expires_at == expiry
+    with pytest.raises(FieldValidationError):
+        past = expiry - 2 * HOUR
+        await keys.create(SYSTEM_PRINCIPAL, name="K", scopes=[Scope.USERS_READ], expires_at=past)

@@ -80,6 +80,7 @@ async def _write_between_reads(work: UnitOfWork) -> None:
 UNITS_OF_WORK: dict[str, tuple[Body[object], list[str]]] = {
     "add key": (lambda work: work.api_keys.add(make_api_key()), ["INSERT"]),
     "get key": (lambda work: work.api_keys.get(KEY.id), ["SELECT"]),
+    "now": (lambda work: work.api_keys.now(), ["SELECT"]),
     "get key with time": (lambda work: work.api_keys.get_with_time(KEY.id), ["SELECT"]),
     "set expiry": (lambda work: work.api_keys.set_expiry(KEY.id, at=EXPIRES), ["UPDATE"]),
     "revoke key": (lambda work: work.api_keys.revoke(KEY.id, now=EXPIRES), ["UPDATE"]),

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
@@ -35,6 +35,7 @@ _MAPPER: RowMapper[ApiKey] = RowMapper(
     },
 )
 _GET = _MAPPER.select_by_key()
+_NOW = select(func.now())
 _GET_WITH_TIME = _GET.add_columns(func.now())
 _ADD = insert(API_KEYS).on_conflict_do_nothing(index_elements=[API_KEYS.c.id]).returning(WRITTEN)
 _UPDATE_BY_ID = update(API_KEYS).where(API_KEYS.c.id == bindparam("stored_id")).returning(WRITTEN)
@@ -66,6 +67,11 @@ class SqlAlchemyApiKeyRepository(PgRepository, ApiKeyRepository):
         if not rows:
             raise ApiKeyNotFoundError
         return _MAPPER.entity(rows[0])
+
+    @override
+    async def now(self) -> datetime:
+        ((now,),) = await self._session.fetch(_NOW, {})
+        return cast("datetime", now)
 
     @override
     async def get_with_time(self, key_id: UUID) -> tuple[ApiKey, datetime]:
