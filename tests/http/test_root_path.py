@@ -70,7 +70,7 @@ async def test_path_with_a_similar_prefix_is_unknown(proxied_api: Api) -> None:
     for path in ("/services/hexaposts/livez", "/services/hexapostlivez", "/services/livez", "/services/Hexapost/livez"):
         assert (await proxied_api.client.get(path)).status_code == 404
     for path in (ROOT, f"{ROOT}/", "/"):
-        assert "<h1>Hexapost</h1>" in (await proxied_api.client.get(path)).text
+        assert f"<code>{ROOT}/api/v1</code>" in (await proxied_api.client.get(path)).text
 
 
 @FORMS

@@ -28,6 +28,7 @@ router = APIRouter(route_class=CompiledRoute, include_in_schema=False)
 @router.get("/")
 async def landing_page(request: Request) -> Response:
     """Describe the service, and link to the other public pages."""
+    root_path = request.state.request_context.root_path
     links = "\n".join(
         f'<dt><a href="{path}">{name}</a></dt>\n<dd>{description}</dd>' for path, (name, description) in _LINKS.items()
     )
@@ -36,7 +37,7 @@ async def landing_page(request: Request) -> Response:
         "Hexapost",
         f"""<main>
 <h1>Hexapost</h1>
-<p>A REST service for users and their posts. Requests to <code>/api/v1</code> need an API key.</p>
+<p>A REST service for users and their posts. Requests to <code>{root_path}/api/v1</code> need an API key.</p>
 <p class="faint">Version {escape(request.app.version)}</p>
 <dl>
 {links}
