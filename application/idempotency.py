@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from application.ports import UnitOfWork
+from application.ports import StorageUnavailableError, UnitOfWork
 from application.transactions import SupportsTransactions, transactional
 from domain.errors import DomainError, ErrorKind
 
@@ -121,7 +121,12 @@ async def _add(
     add: Callable[[UnitOfWork], Awaitable[None]],
     record: IdempotencyRecord | None,
 ) -> IdempotencyRecord | None:
-    earlier = None if record is None else await work.idempotency.add(record)
+    try:
+        earlier = None if record is None else await work.idempotency.add(record)
+    except IdempotencyInFlightError:
+        if work.has_lost_connection:  # the request in progress can be the earlier attempt, which ends soon
+            raise StorageUnavailableError from None
+        raise
     if earlier is None:
         await add(work)
     return earlier

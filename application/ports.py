@@ -260,6 +260,8 @@ class UnitOfWork:
     idempotency: IdempotencyRepository
     lost_commits: int = 0
     """The number of earlier attempts of the same use case whose commit result is unknown. Each may be stored."""
+    has_lost_connection: bool = False
+    """True if an earlier attempt of the same use case lost its connection. Its transaction may not have ended."""
 
     async def end_connections(self, lost: Sequence[object]) -> None:
         """End the `lost_connection`s of earlier attempts, so that their statements have no effect if they arrive late.

@@ -92,11 +92,12 @@ def _with_retries(use_case: UseCase[S, P, T], *, is_readonly: bool) -> Method[S,
         started = time.monotonic()
         attempt = lost_commits = 0
         lost_connections: list[object] = []
+        has_lost_connection = False
         while True:
             attempt += 1
             try:
                 async with self.storage.readonly() if is_readonly else self.storage.transaction() as work:
-                    work.lost_commits = lost_commits
+                    work.lost_commits, work.has_lost_connection = lost_commits, has_lost_connection
                     if lost_connections:
                         await work.end_connections(lost_connections)
                         lost_connections.clear()
@@ -105,6 +106,7 @@ def _with_retries(use_case: UseCase[S, P, T], *, is_readonly: bool) -> Method[S,
                 lost_commits += isinstance(failure, CommitResultUnknownError)
                 if not is_readonly and isinstance(failure, StorageUnavailableError) and failure.lost_connection:
                     lost_connections.append(failure.lost_connection)
+                    has_lost_connection = True
                 pause = self.retry.backoff(attempt)
                 if isinstance(failure, _NOT_RETRIED) or time.monotonic() + pause - started > self.retry.max_elapsed:
                     if lost_commits and not isinstance(failure, StorageUnavailableError):

@@ -1,6 +1,8 @@
 """Tests for idempotency records in use cases."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,6 +19,7 @@ from application.idempotency import (
     IdempotentRequest,
     create_once,
 )
+from application.ports import StorageUnavailableError, TransientStorageError
 from application.users import UserService
 from domain.api_keys import ApiKey, Scope
 from domain.users import EmailAlreadyRegisteredError, User
@@ -28,8 +31,11 @@ from tests.support.factories import (
     stored_api_keys,
     stored_posts,
     stored_users,
+    values,
 )
-from tests.support.service_factories import key_service, post_service, user_service
+from tests.support.polling import wait_until
+from tests.support.principals import HookedStorage, raising
+from tests.support.service_factories import LENIENT_RETRY, key_service, post_service, user_service
 
 HOUR = timedelta(hours=1)
 STORED = make_idempotency_record(new_id(), subject_id=new_id(), ttl=HOUR)
@@ -91,6 +97,34 @@ async def test_idempotent_result_is_erased_with_its_user(
     await user_service(storage).delete(SYSTEM_PRINCIPAL, result.id if isinstance(result, User) else user.id)
     with pytest.raises(IdempotencyRecordErasedError):
         await create(storage, user, a_request(key))
+
+
+class LostConnectionError(StorageUnavailableError):
+    """The connection was lost in an attempt."""
+
+    lost_connection = "a connection"
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_retry_after_a_lost_connection_waits_for_the_request_in_progress(
+    storage: InMemoryStorage, key: ApiKey, is_stored: bool
+) -> None:
+    failures, user, once = list[TransientStorageError](), make_user(), a_request(key)
+    retry = replace(LENIENT_RETRY, observer=failures.append)
+    service = user_service(HookedStorage(storage, before=raising(LostConnectionError)), retry=retry)
+    sealed = once.seal.seal("earlier")
+    record = make_idempotency_record(key, **values(once, ["key_hash", "fingerprint"]), response=sealed)
+    with suppress(KeyError):
+        async with storage.transaction() as earlier:
+            await earlier.idempotency.add(record)
+            creating = asyncio.create_task(
+                create_once(service, once, "new", lambda work: work.users.add(user), subject_id=None)
+            )
+            await wait_until(lambda: len(failures) > 2)
+            if not is_stored:
+                raise KeyError
+    assert await creating == (("earlier", True) if is_stored else ("new", False))
+    assert await stored_users(storage) == ([] if is_stored else [user])
 
 
 async def test_rejected_create_leaves_no_idempotency_record(users: UserService, key: ApiKey) -> None:

@@ -10,12 +10,21 @@ from adapters.postgres.pool import Backend, Database
 from adapters.postgres.session import PgSession
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.testing.template_databases import with_driver
-from application.ports import StorageUnavailableError, UnitOfWork
+from application.idempotency import create_once
+from application.ports import StorageUnavailableError, TransientStorageError, UnitOfWork
 from tests.support import factories
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
-from tests.support.factories import make_api_key, make_idempotency_record, make_user, replay_error, stored_users
+from tests.support.factories import (
+    a_request,
+    make_api_key,
+    make_idempotency_record,
+    make_user,
+    replay_error,
+    stored_users,
+)
 from tests.support.freezing_proxy import FreezingProxy, proxied
 from tests.support.polling import wait_until
+from tests.support.service_factories import LENIENT_RETRY
 from tests.support.use_case_runner import Body, UseCaseRunner, backend
 
 
@@ -81,6 +90,28 @@ async def test_retry_gets_the_idempotency_lock_of_its_lost_attempt(late: LatePro
     assert (runner.attempts, await stored_users(late.direct.storage)) == (2, [user])
     await late.deliver_late()
     assert await replay_error(late.direct.storage, record) == record
+
+
+async def test_retry_through_a_pooler_waits_for_its_lost_attempt(store: DatabaseFixture, driver: str) -> None:
+    user, key, failures = make_user(), make_api_key(), list[TransientStorageError]()
+    await factories.store(store.storage, key)
+    async with proxied(store.url) as (url, proxy):
+        database = Database(with_driver(url, driver), replace(PATIENT, prepared_statements=False))
+        service = UseCaseRunner(SqlAlchemyStorage(database), replace(LENIENT_RETRY, observer=failures.append))
+
+        async def add(work: UnitOfWork) -> None:
+            await work.users.add(user)
+            if not failures:
+                proxy.freeze()
+
+        creating = asyncio.create_task(create_once(service, a_request(key), user, add, subject_id=user.id))
+        await wait_until(lambda: proxy.held > 0)
+        deliver_late = proxy.reset_clients()
+        await wait_until(lambda: len(failures) > 1 or creating.done())  # the lost attempt holds the lock
+        deliver_late()
+        assert await creating == (user, False)
+        assert await stored_users(store.storage) == [user]
+        await database.close()
 
 
 @pytest.mark.parametrize(("age", "has_ended"), [(0.0, True), (-3600.0, False)])
