@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from sqlalchemy import URL
 from adapters.server import worker_process
 from adapters.server.worker_process import Worker
 from tests.cli.support import PATIENCE, Served, create_api_key, queried, rendered, serving, wait_until
-from tests.drills.load.http_connection import ACKNOWLEDGED, Connection
+from tests.drills.load.http_connection import ACKNOWLEDGED, UNKNOWN, Connection
 from tests.embedded.support import is_alive
 
 READY = "worker is ready"
@@ -34,6 +36,8 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit({DRAINED}))
 print(flush=True)
 signal.pause()
 """
+REQUESTS = 4
+"""The number of requests to each worker of `TwoWorkers`."""
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation' AND datname = current_database()"
 
 
@@ -121,6 +125,113 @@ async def test_killed_worker_is_replaced(tmp_path: Path, scratch: URL) -> None:
         assert all(line.startswith("{") for line in log.splitlines()[1:])
         served.process.kill()
         await asyncio.to_thread(wait_until, lambda: not any(map(is_alive, workers)))
+
+
+def stop_processes(numbers: Sequence[int]) -> None:
+    """Send SIGSTOP to the processes, and wait until they are stopped."""
+    for number in numbers:
+        os.kill(number, signal.SIGSTOP)
+    stats = [Path(f"/proc/{number}/stat") for number in numbers]
+    wait_until(lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats))
+
+
+def continue_processes(numbers: Sequence[int]) -> None:
+    for number in numbers:
+        os.kill(number, signal.SIGCONT)
+
+
+class TwoWorkers:
+    """A service with two workers, and requests in progress on known workers."""
+
+    def __init__(self, served: Served, url: URL, key: str) -> None:
+        self.served = served
+        self.url = url
+        self.address = served.address()
+        self.old = pids(served)
+        self.requests: dict[int, list[asyncio.Task[str]]] = {}
+        self.key = key
+
+    @asynccontextmanager
+    async def busy(self) -> AsyncIterator[None]:
+        """Send requests to each worker. They wait for a lock until the end of the block."""
+        with psycopg.connect(rendered(self.url.set(drivername="postgresql"))) as holder:
+            holder.execute("LOCK TABLE users")
+            for worker in self.old:
+                stopped = [other for other in self.old if other != worker]
+                await asyncio.to_thread(stop_processes, stopped)
+                gets = [self.get("/api/v1/users", Connection(*self.address)) for _ in range(REQUESTS)]
+                self.requests[worker] = list(map(asyncio.create_task, gets))
+                expected = [REQUESTS * len(self.requests)]
+                await asyncio.to_thread(wait_until, lambda: queried(self.url, WAITING) == expected)  # noqa: B023
+                continue_processes(stopped)
+            yield
+
+    async def get(self, path: str, connection: Connection) -> str:
+        """Send a request, which ends the connection, and return the outcome."""
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {self.key}\r\nConnection: close\r\n\r\n"
+        return (await connection.exchange(request.encode(), seconds=PATIENCE)).outcome
+
+    async def get_livez(self) -> str:
+        return await self.get("/livez", Connection(*self.address))
+
+    async def outcomes(self, worker: int) -> list[str]:
+        """Wait for the requests to a worker, and return their outcomes."""
+        return await asyncio.gather(*self.requests[worker])
+
+    async def check_restart(self) -> None:
+        """Wait for the end of a rolling restart, and check that two new workers serve."""
+        await happens(self.served, "rolling restart finished")
+        await asyncio.to_thread(wait_until, lambda: len(pids(self.served)) == 2)
+        assert not {*pids(self.served)} & {*self.old}
+        assert await self.get_livez() == ACKNOWLEDGED
+
+
+@pytest.fixture
+def two_workers(tmp_path: Path, scratch: URL) -> Iterator[TwoWorkers]:
+    limits = {f"HEXAPOST_{name}_TIMEOUT_SECONDS": "60" for name in ("REQUEST", "DB_ATTEMPT", "DB_STATEMENT")}
+    variables = {"DATABASE_URL": rendered(scratch), **limits}
+    key = create_api_key(tmp_path, **variables)
+    with serving(tmp_path, "--workers", "2", **variables) as served:
+        try:
+            yield TwoWorkers(served, scratch, key)
+        finally:
+            continue_processes(pids(served))  # a stopped process would not end with the supervisor
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the states of processes from /proc")
+@pytest.mark.parametrize("victim", [0, 1, 2], ids=["first old worker", "second old worker", "new worker"])
+async def test_killed_worker_loses_only_its_own_requests(two_workers: TwoWorkers, victim: int) -> None:
+    async with two_workers.busy():
+        two_workers.served.process.send_signal(signal.SIGHUP)
+        await happens(two_workers.served, READY, 3)
+        workers = pids(two_workers.served)
+        await asyncio.to_thread(stop_processes, workers)
+        not_accepted = Connection(*two_workers.address)
+        await not_accepted.connect()
+        probe = asyncio.create_task(two_workers.get("/livez", not_accepted))
+        await asyncio.sleep(0)  # sends the request
+        killed = workers.pop(victim)
+        os.kill(killed, signal.SIGKILL)
+        continue_processes(workers)
+        assert await probe == ACKNOWLEDGED
+    for worker in two_workers.old:
+        assert await two_workers.outcomes(worker) == [UNKNOWN if worker == killed else ACKNOWLEDGED] * REQUESTS
+    await two_workers.check_restart()
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the states of processes from /proc")
+async def test_stopped_worker_delays_only_its_own_requests(two_workers: TwoWorkers) -> None:
+    stopped, other = two_workers.old
+    async with two_workers.busy():
+        await asyncio.to_thread(stop_processes, [stopped])
+    assert await two_workers.outcomes(other) == [ACKNOWLEDGED] * REQUESTS
+    assert [await two_workers.get_livez() for _ in range(20)] == [ACKNOWLEDGED] * 20
+    assert not any(request.done() for request in two_workers.requests[stopped])
+    two_workers.served.process.send_signal(signal.SIGHUP)
+    assert await two_workers.outcomes(stopped) == [ACKNOWLEDGED] * REQUESTS
+    await two_workers.check_restart()
 
 
 async def test_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
