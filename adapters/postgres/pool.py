@@ -156,8 +156,10 @@ class Database:
             values = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings)
             self.begin_command = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {values}"
 
-    async def connect(self) -> PooledConnection:
+    async def connect(self, due: float | None = None) -> PooledConnection:
         """Return a connection from the pool. The caller releases or discards it.
+
+        After a wait, no connection is opened after the event-loop time `due`, by default `attempt_timeout` later.
 
         Raises StorageBusyError if no connection becomes free in time, StorageUnavailableError if none can be
         opened, and StorageTimeoutError if in addition the server does not respond on an open connection. A connect
@@ -166,8 +168,7 @@ class Database:
         if not self._slots.locked():
             await self._slots.acquire()
             return await self._check_out()
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self.options.attempt_timeout
+        due = due or asyncio.get_running_loop().time() + self.options.attempt_timeout
         self._waiting += 1
         try:
             async with asyncio.timeout(self.options.pool_timeout):

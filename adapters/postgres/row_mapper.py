@@ -5,10 +5,27 @@ from dataclasses import make_dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Select, Table, Update, bindparam, delete, literal_column, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    TableValuedAlias,
+    Update,
+    any_,
+    bindparam,
+    column,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningDelete
 
+from adapters.postgres.coalescing import CoalescedStatement
 from adapters.postgres.drivers import Row
 
 WRITTEN = literal_column("1", Integer)
@@ -85,6 +102,16 @@ class RowMapper(Generic[E]):
         """Return a query for one row by its primary key, whose columns are the parameters."""
         return self.select().where(*[self.table.c[name] == bindparam(name) for name in self._keys])
 
+    def select_by_id(self) -> CoalescedStatement:
+        """Return a query for one row by the parameter `id`, which concurrent callers share."""
+        ids = self.table.c.id
+        return CoalescedStatement(
+            one=self.select().where(ids == bindparam("id")),
+            many=self.select().where(ids == any_(bindparam("id", type_=ARRAY(ids.type)))),
+            key="id",
+            key_index=self._names.index("id"),
+        )
+
     def select_page(self, *, after: bool) -> Select[Any]:
         """Return a query for `limit` rows in descending order of ID, below the ID `after` if that is given."""
         ids = self.table.c.id
@@ -96,6 +123,13 @@ class RowMapper(Generic[E]):
         parameters = {name: bindparam(name, type_=self.table.c[name].type) for name in self._write}
         values: dict[str, ColumnElement[Any]] = {**parameters, **self._computed}
         return insert(self.table).from_select(list(values), select(*values.values()).where(condition))
+
+    def parameter_rows(self) -> TableValuedAlias:
+        """Return a table of the rows to insert. Its parameters are arrays of `values`."""
+        columns = [self.table.c[name] for name in self._write]
+        arrays = [bindparam(each.name, type_=ARRAY(each.type)) for each in columns]
+        table = func.unnest(*arrays).table_valued(*[column(each.name, each.type) for each in columns])
+        return table.render_derived(name="new")
 
     def update_version(self) -> Update:
         """Return the update of one version of a row to `values`. The key and `created_at` do not change."""

@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple, cast
 
 from sqlalchemy import ClauseElement, Integer, Interval, TableClause, bindparam, text
 from sqlalchemy.sql import visitors
 
 from adapters.exception_summary import TABLES_NOTE
+from adapters.postgres.coalescing import CoalescedStatement, Coalescer
 from adapters.postgres.drivers import Row
 from adapters.postgres.event_loop_fairness import SMALL_PAGE_ROWS
 from adapters.postgres.pool import Backend, Database, PooledConnection
@@ -52,6 +53,9 @@ async def raise_concurrent_update() -> None:
     raise ConcurrentUpdateError
 
 
+Statement = ClauseElement | CoalescedStatement
+
+
 @cache
 def _table_names(statement: ClauseElement) -> str:
     return ", ".join(sorted({node.name for node in visitors.iterate(statement) if isinstance(node, TableClause)}))
@@ -60,7 +64,7 @@ def _table_names(statement: ClauseElement) -> str:
 class Write(NamedTuple):
     """A statement that returns a row per written row, and the function to call if it returns no row."""
 
-    statement: ClauseElement
+    statement: Statement
     parameters: Mapping[str, Any]
     on_no_row: Callable[[], Awaitable[None]] | None
 
@@ -70,12 +74,24 @@ class PgSession:
 
     The session has the time limit of one attempt. After it, the client aborts the connection, so that the driver fails
     at once: a frozen server neither responds nor closes the connection.
+
+    A read of a read-only session, or the only statement of a different session, needs no connection of its own if it is
+    a coalesced statement.
     """
 
-    def __init__(self, database: Database, *, readonly: bool, constraints: ConstraintErrors = NO_CONSTRAINTS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        readonly: bool,
+        constraints: ConstraintErrors = NO_CONSTRAINTS,
+        coalescer: Coalescer | None = None,
+    ) -> None:
         self._database = database
         self._constraints = constraints
         self._readonly = readonly
+        self._coalescer = coalescer
+        self._due: float | None = None
         self._connection: PooledConnection | None = None
         self._writes: list[Write] = []
         self._begun = False
@@ -84,7 +100,7 @@ class PgSession:
         self._failure: Exception | None = None
 
     async def fetch(
-        self, statement: ClauseElement, parameters: Mapping[str, Any], *, writes: bool = False
+        self, statement: Statement, parameters: Mapping[str, Any], *, writes: bool = False
     ) -> Sequence[Row]:
         """Execute a statement immediately, and return its rows. Its error is kept for `end`.
 
@@ -95,7 +111,7 @@ class PgSession:
         try:
             if writes or self._writes:
                 await self._flush(in_transaction=True)
-            rows = await self._execute(statement, parameters)
+            rows = await self.execute(statement, parameters)
         except BaseException as error:
             self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
             raise
@@ -105,7 +121,7 @@ class PgSession:
 
     def write(
         self,
-        statement: ClauseElement,
+        statement: Statement,
         parameters: Mapping[str, Any],
         on_no_row: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -139,7 +155,7 @@ class PgSession:
                     await self._flush(in_transaction=len(self._writes) > 1)
                 if self._begun:
                     self._begun = False
-                    await self._execute("COMMIT", {}, is_commit=True)
+                    await self.execute("COMMIT", {}, is_commit=True)
         finally:
             await self._release()
 
@@ -150,7 +166,7 @@ class PgSession:
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self._execute(self._database.begin_command, {})
+            await self.execute(self._database.begin_command, {})
 
     async def _flush(self, *, in_transaction: bool) -> None:
         """Send the deferred writes. Without a transaction, each of them commits."""
@@ -158,21 +174,33 @@ class PgSession:
             await self._begin()
         writes, self._writes = self._writes, []
         for write in writes:
-            rows = await self._execute(write.statement, write.parameters, is_commit=True)
+            rows = await self.execute(write.statement, write.parameters, is_commit=True)
             if not rows and write.on_no_row is not None:
                 await write.on_no_row()
 
-    async def _execute(
-        self, statement: ClauseElement | LiteralString, parameters: Mapping[str, Any], *, is_commit: bool = False
+    async def connect(self, due: float) -> None:
+        """Take a connection from the pool, and abort it at the event-loop time `due`."""
+        self._connection = await self._database.connect(due)
+        self._database.deadlines.add(self._abort, due)
+        if not self._database.options.prepared_statements:
+            await self._begin()
+
+    async def execute(
+        self, statement: Statement | LiteralString, parameters: Mapping[str, Any], *, is_commit: bool = False
     ) -> Sequence[Row]:
         """Execute a statement or a command. `is_commit` is True if it commits, unless a transaction has started."""
-        database, connection = self._database, self._connection
-        if connection is None:
-            due = asyncio.get_running_loop().time() + database.options.attempt_timeout
-            connection = self._connection = await database.connect()
-            database.deadlines.add(self._abort, due)
-            if not database.options.prepared_statements:
-                await self._begin()
+        database = self._database
+        if self._connection is None:
+            if self._due is None:
+                self._due = asyncio.get_running_loop().time() + database.options.attempt_timeout
+            if isinstance(statement, CoalescedStatement) and self._coalescer and (self._readonly or is_commit):
+                rows = await self._coalescer.execute(statement, parameters, self._due)
+                if rows is not None:
+                    return rows
+            await self.connect(self._due)
+        connection = cast("PooledConnection", self._connection)
+        if isinstance(statement, CoalescedStatement):
+            statement = statement.one
         try:
             if isinstance(statement, str):
                 await database.driver.execute(connection.driver_connection, statement)
@@ -200,7 +228,9 @@ class PgSession:
             is_unavailable = isinstance(port_error, StorageUnavailableError)
             # asyncpg raises AttributeError if its connection is aborted between two messages.
             if self._timed_out and (is_unavailable or port_error is None):
-                raise StorageTimeoutError from error
+                port_error = StorageTimeoutError()
+                port_error.lost_connection = connection.backend
+                raise port_error from error
             if is_unavailable and is_commit and state not in SERVER_REJECTIONS:
                 is_failure = isinstance(port_error, StorageFailedError)
                 port_error = CommitFailedError() if is_failure else CommitResultUnknownError()
@@ -218,7 +248,7 @@ class PgSession:
         try:
             if self._begun and not self._broken:
                 with suppress(Exception):
-                    await self._execute("ROLLBACK", {})
+                    await self.execute("ROLLBACK", {})
         finally:
             connection, self._connection = self._connection, None
             self._database.deadlines.remove(self._abort)

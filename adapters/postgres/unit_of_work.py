@@ -1,10 +1,12 @@
 """Units of work in PostgreSQL."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Self
 
 from typing_extensions import override
 
+from adapters.postgres.coalescing import Coalescer
 from adapters.postgres.pool import Backend, Database
 from adapters.postgres.repositories import api_keys, idempotency, users
 from adapters.postgres.repositories.api_keys import SqlAlchemyApiKeyRepository
@@ -21,15 +23,21 @@ class SqlAlchemyStorage(Storage):
     """Stores everything in one database."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._open_session = partial(PgSession, database, constraints=_CONSTRAINT_ERRORS)
+        # Without prepared statements, each statement needs a transaction.
+        self._coalescer = (
+            Coalescer(partial(self._open_session, readonly=False), pool_timeout=database.options.pool_timeout)
+            if database.options.prepared_statements
+            else None
+        )
 
     @override
     def transaction(self) -> "SqlAlchemyUnitOfWork":
-        return SqlAlchemyUnitOfWork(PgSession(self._database, readonly=False, constraints=_CONSTRAINT_ERRORS))
+        return SqlAlchemyUnitOfWork(self._open_session(readonly=False, coalescer=self._coalescer))
 
     @override
     def readonly(self) -> "SqlAlchemyUnitOfWork":
-        return SqlAlchemyUnitOfWork(PgSession(self._database, readonly=True, constraints=_CONSTRAINT_ERRORS))
+        return SqlAlchemyUnitOfWork(self._open_session(readonly=True, coalescer=self._coalescer))
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):

@@ -8,7 +8,9 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import ClauseElement, make_url
 
 from adapters.clock import new_id
+from adapters.postgres.coalescing import MAX_BATCH_SIZE, CoalescedStatement
 from adapters.postgres.drivers import PsycopgDriver
+from adapters.postgres.models import POSTS
 from adapters.postgres.repositories import api_keys, idempotency, post_search, posts, users
 from adapters.testing.template_databases import Connection, Databases, connected
 from domain.posts import PostStatus
@@ -48,6 +50,11 @@ LONG_POSTS = """
 """
 CALLS = "SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = 'search_tokens'"
 AUTHOR = "SELECT id FROM users LIMIT 1"
+POST_IDS = "SELECT id FROM posts ORDER BY id DESC"
+MANY_USERS = """
+    INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)
+    SELECT gen_random_uuid(), n || '@y.org', n || '@y.org', true, now(), now(), 1 FROM generate_series(1, 7000) AS n
+"""
 UNFILTERED: dict[str, Any] = {"after": False, "author_id": False, "status": None, "reader_id": False}
 LOW, HALF = "00000000-0000-7000-8000-000000000000", "80000000-0000-7000-8000-000000000000"
 
@@ -65,6 +72,12 @@ def _filled(databases: Databases, more: str = "") -> Iterator[Connection]:
 def filled(databases: Databases) -> Iterator[Connection]:
     """A database with 5,000 short posts."""
     yield from _filled(databases)
+
+
+@pytest.fixture(scope="module")
+def many_users(databases: Databases) -> Iterator[Connection]:
+    """A database with 7,000 more users."""
+    yield from _filled(databases, MANY_USERS)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +114,7 @@ def _page(**filters: Any) -> ClauseElement:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        pytest.param(posts._get(author_id=False, reader_id=False), "ix_posts_id", id="post"),
+        pytest.param(posts._GET.one, "ix_posts_id", id="post"),
         pytest.param(posts._get(author_id=False, reader_id=True), "ix_posts_id", id="post for a reader"),
         pytest.param(posts._get(author_id=True, reader_id=False), "Index Scan", id="post of an author"),
         pytest.param(_page(), "ix_posts_id", id="first page"),
@@ -131,6 +144,26 @@ def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement,
     assert "Seq Scan" not in plan
 
 
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize(("statement", "index"), [(posts._GET, "ix_posts_id"), (posts._ADD, "pk_users")])
+def test_shared_statement_plan_uses_index(
+    many_users: Connection, statement: CoalescedStatement, index: str, mode: str
+) -> None:
+    ids = [new_id() for _ in range(MAX_BATCH_SIZE)]
+    columns = {column.name: [None] * MAX_BATCH_SIZE for column in POSTS.c}
+    plan = _plan(many_users, statement.many, mode=mode, **columns | {"id": ids, "author_id": ids})
+    assert index in plan
+    assert "Seq Scan" not in plan
+
+
+def test_late_page_reads_as_many_blocks_as_an_early_one(filled: Connection) -> None:
+    early, late = [
+        _blocks(filled, _page(after=True), after=_value(filled, f"{POST_IDS} OFFSET {offset} LIMIT 1"), limit=21)
+        for offset in (10, 4900)
+    ]
+    assert late <= 1.2 * early
+
+
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_reader_page_plan_merges_two_index_ranges(filled: Connection, after: bool, mode: str) -> None:
@@ -153,7 +186,12 @@ def test_search_plan_uses_index_for_word_of_every_post(filled: Connection, reade
 def _blocks_read(connection: Connection, query: str, **filters: Any) -> int:
     """Return the number of blocks that the first page of a search reads."""
     statement = post_search.search_statement(**UNFILTERED | {"after": None} | filters)
-    parameters = {"query": post_search.all_of(query.split()), "limit": 20, "after": HALF, "reader_id": LOW}
+    words = post_search.all_of(query.split())
+    return _blocks(connection, statement, query=words, limit=20, after=HALF, reader_id=LOW)
+
+
+def _blocks(connection: Connection, statement: ClauseElement, **parameters: Any) -> int:
+    """Return the number of blocks that a statement reads."""
     rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {_sql(statement)}".encode(), parameters).fetchall()
     plan: Any = rows[0][0]
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])

@@ -98,9 +98,9 @@ async def test_exhausted_pool_raises_overloaded_error(
         connects: list[None] = []
         connect = Database.connect
 
-        async def counted(database: Database) -> PooledConnection:
+        async def counted(database: Database, due: float) -> PooledConnection:
             connects.append(None)
-            return await connect(database)
+            return await connect(database, due)
 
         monkeypatch.setattr(Database, "connect", counted)
         probe = UseCaseRunner(pool.storage, retry=ONCE)

@@ -5,9 +5,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
+from adapters.postgres.coalescing import CoalescedStatement
 from adapters.postgres.models import POSTS, USERS
 from adapters.postgres.repositories.post_search import (
     MAPPER,
@@ -26,16 +28,33 @@ from domain.posts import Post, PostNotFoundError, PostStatus, require_active_aut
 from domain.search_tokens import is_searchable
 from domain.users import UserNotFoundError
 
-# An active author, locked against changes until the end of the transaction.
-_AUTHOR = select(USERS.c.id).where(USERS.c.id == bindparam("author_id"), USERS.c.is_active).with_for_update(read=True)
-_ADD = (
-    MAPPER.insert_where(_AUTHOR.exists())
-    .on_conflict_do_nothing(index_elements=[POSTS.c.author_id, POSTS.c.id])
-    .returning(WRITTEN)
+
+def _active_author(author_id: ColumnElement[UUID], *, skip_locked: bool = False) -> Select[Any]:
+    """Return a query for an active author, locked against changes until the end of the transaction."""
+    author = select(USERS.c.id).where(USERS.c.id == author_id, USERS.c.is_active)
+    return author.with_for_update(read=True, skip_locked=skip_locked)
+
+
+_AUTHOR = _active_author(bindparam("author_id"))
+_NEW = MAPPER.parameter_rows()
+# A wait for a locked author would delay the other posts.
+_NEW_BY_ACTIVE_AUTHORS = select(_NEW).where(_active_author(_NEW.c.author_id, skip_locked=True).exists())
+_KEY = [POSTS.c.author_id, POSTS.c.id]
+_ADD = CoalescedStatement(
+    one=MAPPER.insert_where(_AUTHOR.exists()).on_conflict_do_nothing(index_elements=_KEY).returning(WRITTEN),
+    many=insert(POSTS)
+    .from_select(_NEW.c.keys(), _NEW_BY_ACTIVE_AUTHORS)
+    .on_conflict_do_nothing(index_elements=_KEY)
+    .returning(POSTS.c.id),
+    key="id",
+    is_write=True,
 )
 _UPDATE = MAPPER.update_version()
 _PUBLISH = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
 _DELETE = MAPPER.delete_version()
+
+
+_GET = MAPPER.select_by_id()
 
 
 @cache
@@ -125,8 +144,11 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
         self._session.write(_DELETE, MAPPER.stored(post, post.version), on_no_row=raise_concurrent_update)
 
     async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:
-        statement = _get(author_id=author_id is not None, reader_id=reader_id is not None)
-        rows = await self._session.fetch(statement, {"id": post_id, "author_id": author_id, "reader_id": reader_id})
+        if author_id is None and reader_id is None:
+            rows = await self._session.fetch(_GET, {"id": post_id})
+        else:
+            statement = _get(author_id=author_id is not None, reader_id=reader_id is not None)
+            rows = await self._session.fetch(statement, {"id": post_id, "author_id": author_id, "reader_id": reader_id})
         return MAPPER.entity(rows[0]) if rows else None
 
     async def _require_author(self, post: Post) -> None:

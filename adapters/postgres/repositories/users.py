@@ -23,7 +23,7 @@ _MAPPER: RowMapper[User] = RowMapper(
     write={"email_normalized": lambda user: normalize_email(user.email)},
     write_only=frozenset({"email_normalized"}),
 )
-_GET = _MAPPER.select_by_key()
+_GET = _MAPPER.select_by_id()
 _FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_normalized == bindparam("email_normalized"))
 # A conflict of either unique index: a retry can meet its own uncommitted insert in both.
 _ADD = insert(USERS).on_conflict_do_nothing().returning(WRITTEN)
