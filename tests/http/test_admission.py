@@ -1,14 +1,21 @@
 """Tests for the limit of concurrent requests."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pytest
 from fastapi import Request, Response
 
 from adapters.clock import new_id
-from adapters.http.middleware.request_limits import METRICS_RESERVE, AdmissionController
+from adapters.http.middleware.request_limits import (
+    MAX_CONCURRENT_REQUESTS,
+    METRICS_RESERVE,
+    MIN_CONCURRENT_REQUESTS,
+    AdmissionController,
+)
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_key_tokens import format_api_key, generate_secret
 from tests.http.raw_connection import CHUNKED, GET, POST, listening
@@ -173,3 +180,83 @@ async def test_uploads_that_complete_at_once_are_limited() -> None:
         responses = await asyncio.gather(*tasks)
         assert sum(response.status_code == 200 for response in responses) == CAPACITY
     assert admission.active_requests == 0
+
+
+@dataclass
+class SimulatedService:
+    """A service that finishes one request at a time, with the arrivals of a load. `latencies` are in seconds."""
+
+    seconds: float
+    """The work of one request."""
+    admission: AdmissionController = field(init=False)
+    now: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    queue: deque[float] = field(default_factory=deque)
+    rejected: int = 0
+
+    def __post_init__(self) -> None:
+        self.admission = AdmissionController(clock=lambda: self.now)
+
+    @property
+    def maximum(self) -> float:
+        return self.admission._limit.maximum
+
+    def run(self, rate: float, duration: float) -> None:
+        """Send requests at a rate."""
+        ends, next_end = self.now + duration, self.now + self.seconds
+        while self.now < ends:
+            self.now += 1 / rate
+            while self.queue and next_end <= self.now:
+                self.latencies.append(next_end - self.queue.popleft())
+                self.admission._limit.active_requests -= 1
+                next_end += self.seconds
+            if not self.queue:
+                next_end = self.now + self.seconds
+            slot = self.admission.find_slot("/")
+            if slot is None:
+                self.rejected += 1
+            else:
+                slot.active_requests += 1
+                self.queue.append(self.now)
+
+
+def test_limit_adapts_to_the_latency_under_overload() -> None:
+    service = SimulatedService(seconds=1 / 300)
+    service.run(rate=100, duration=5)
+    assert (service.maximum, service.rejected) == (MAX_CONCURRENT_REQUESTS, 0)
+    service.run(rate=1500, duration=20)
+    served = sorted(service.latencies[500:])
+    assert len(served) > 0.95 * 20 * 300
+    assert served[int(0.99 * len(served))] < 0.3
+    assert served[len(served) // 2] < 0.15
+    assert 20 < service.maximum < 50
+    service.run(rate=100, duration=5)
+    assert service.maximum == MAX_CONCURRENT_REQUESTS
+
+
+def test_limit_does_not_adapt_to_fast_requests() -> None:
+    service = SimulatedService(seconds=1 / 5000)
+    service.run(rate=25_000, duration=3)
+    assert service.maximum == MAX_CONCURRENT_REQUESTS
+
+
+def test_limit_keeps_a_minimum_for_slow_requests() -> None:
+    service = SimulatedService(seconds=0.2)
+    service.run(rate=200, duration=60)
+    assert MIN_CONCURRENT_REQUESTS <= service.maximum < 2 * MIN_CONCURRENT_REQUESTS
+
+
+def test_limit_does_not_adapt_to_a_few_slow_requests() -> None:
+    service = SimulatedService(seconds=0.5)
+    for _ in range(20):
+        service.run(rate=100, duration=0.3)  # 30 requests at once
+        service.run(rate=0.01, duration=15)
+    assert (service.maximum, service.rejected) == (MAX_CONCURRENT_REQUESTS, 0)
+
+
+def test_limit_does_not_adapt_to_a_burst_before_a_pause() -> None:
+    service = SimulatedService(seconds=0.001)
+    for _ in range(20):
+        service.run(rate=20_000, duration=0.005)
+        service.run(rate=0.1, duration=10)
+    assert (service.maximum, service.rejected) == (MAX_CONCURRENT_REQUESTS, 0)
