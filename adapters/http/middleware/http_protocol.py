@@ -15,10 +15,12 @@ loses its body and all later requests, so this module parses the request again w
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import httptools
+from starlette.types import Message
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from adapters.http.middleware.request_context import RequestContext
 from adapters.http.middleware.request_limits import HeaderLimits, WriteTimeoutMonitor
@@ -37,6 +39,10 @@ MAX_LINGER_BYTES = 64 * 1024 * 1024
 
 WRITE_TIMEOUT_SECONDS = 20.0
 """The time limit of a client that does not read its response."""
+
+
+_FIELD_OCTETS = bytes([ord("\t"), *range(0x20, 0x7F), *range(0x80, 0x100)])
+"""The octets of header fields (RFC 9110 section 5.5)."""
 
 
 def bounded_protocol(
@@ -178,6 +184,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.limits.validate_size(self.url, self.headers)
         self.limits.validate(self.parser.get_http_version(), method, self.headers)
         super().on_headers_complete()
+        self.scope["state"]["request_context"].write_response = partial(self._write_response, self.cycle)
         if self._timer is not None:
             self._stop_timer()
         self._in_headers, self._in_body = False, True
@@ -185,6 +192,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.headers = []  # collects trailers, which are ignored
         if self._is_draining:
             self._close_after_request()
+
+    def _write_response(self, cycle: RequestResponseCycle, start: Message, message: Message) -> bool:
+        """Write a complete response at once, as uvicorn would write it. Return False if it is not an ordinary one."""
+        headers, body = start["headers"], message["body"]
+        names = dict(headers)
+        is_ordinary = (
+            names.get(b"content-length") == b"%d" % len(body)
+            and not (b"connection" in names or b"transfer-encoding" in names)
+            and not (cycle.response_started or cycle.disconnected or self.flow.write_paused)
+            and cycle.keep_alive
+            and cycle.scope["method"] != "HEAD"
+        )
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        head = b"".join(lines)
+        if not is_ordinary or head.translate(None, _FIELD_OCTETS) != b"\r\n" * len(lines):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[start["status"]], head, body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     @override
     def on_body(self, body: bytes) -> None:

@@ -6,7 +6,7 @@ Modules pass the state of a request to each other only in its `RequestContext`.
 import asyncio
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from urllib.parse import quote
 
@@ -44,13 +44,15 @@ class RequestContext:
     """The state of one request. It also wraps the `receive` and `send` of the ASGI server.
 
     The class attributes are the initial values. While `is_receiving` or `is_sending` is True, the request waits for its
-    client and occupies no slot. Other modules set only `write_monitor` and `rejection` (the protocol), `principal` and
-    `rate_limit_headers` (the route class), `problem_code` (`problem_response`), and `database_fields` (the exception
-    handlers). Routes find the context in `request.state.request_context`.
+    client and occupies no slot. Other modules set only `write_monitor`, `write_response` and `rejection` (the
+    protocol), `principal` and `rate_limit_headers` (the route class), `problem_code` (`problem_response`), and
+    `database_fields` (the exception handlers). Routes find the context in `request.state.request_context`.
     """
 
     write_monitor: WriteTimeoutMonitor | None = None
     """The monitor of the connection. Other ASGI servers have none."""
+    write_response: Callable[[Message, Message], bool] | None = None
+    """Writes the start and the body of a response at once if possible. Other ASGI servers have none."""
     rejection: ProblemError | None = None
     """The reason for which the request must not reach a route. The protocol can set it until the body is complete."""
     close_after = False
@@ -73,6 +75,7 @@ class RequestContext:
     status = 0
     """The status of the response, 0 before its start."""
     response_bytes = 0
+    _start: Message | None = None
     slot = ConcurrencyLimit()
     """The limit that counts the request. Rejected requests have this one, without a maximum."""
 
@@ -142,25 +145,36 @@ class RequestContext:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a message with the standard headers. A response to HEAD has no body."""
-        is_start = message["type"] == "http.response.start"
-        if is_start:
-            request_id = (b"x-request-id", self.request_id.encode("ascii"))
-            headers = message["headers"] = [
-                *message["headers"],
-                request_id,
-                _NOSNIFF,
-                *self.rate_limit_headers,
-                *self.cors_headers,
-            ]
-            if b"cache-control" not in dict(headers):
-                headers.append(_NO_STORE)
-            # The connection may contain more of a chunked body, of unknown length.
-            must_close = self.close_after or (self._is_chunked and self.body_completed_at is None)
-            if must_close and self.scope["http_version"] not in _VERSIONS_WITHOUT_CONNECTION_HEADER:
-                headers.append(_CLOSE)
-        elif self._is_head:
+        """Send a message with the standard headers. The start waits for the body, so that one write sends both."""
+        if message["type"] == "http.response.start":
+            self._add_headers(message)
+            self._start = message
+            return
+        if self._is_head:
             message["body"] = b""
+        start, self._start = self._start, None
+        if start is not None:
+            is_complete = not message.get("more_body", False)
+            if is_complete and self.write_response is not None and self.write_response(start, message):
+                self.status, self.response_bytes = start["status"], len(message["body"])
+                return
+            await self._forward(start)
+        await self._forward(message)
+
+    def _add_headers(self, start: Message) -> None:
+        """Add the standard headers to the start of a response. An own Cache-Control takes precedence."""
+        request_id = (b"x-request-id", self.request_id.encode("ascii"))
+        standard = (request_id, _NOSNIFF, *self.rate_limit_headers, *self.cors_headers)
+        headers = start["headers"] = [*start["headers"], *standard]
+        if b"cache-control" not in dict(headers):
+            headers.append(_NO_STORE)
+        # The connection may contain more of a chunked body, of unknown length.
+        must_close = self.close_after or (self._is_chunked and self.body_completed_at is None)
+        if must_close and self.scope["http_version"] not in _VERSIONS_WITHOUT_CONNECTION_HEADER:
+            headers.append(_CLOSE)
+
+    async def _forward(self, message: Message) -> None:
+        """Pass a message to the ASGI server."""
         self.is_sending = True
         self.slot.active_requests -= 1
         try:
@@ -173,7 +187,7 @@ class RequestContext:
         self.is_sending = False
         if self.write_monitor is not None and self.write_monitor.is_lost:
             self.status = STATUS_CLIENT_CLOSED_REQUEST
-        elif is_start:
+        elif message["type"] == "http.response.start":
             self.status = message["status"]
         else:
             self.response_bytes += len(message.get("body", b""))
