@@ -16,6 +16,7 @@ from adapters.http.middleware.http_protocol import bounded_protocol
 from adapters.http.middleware.request_limits import AdmissionController, HeaderLimits, RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.lifespan import Lifespan
+from adapters.observability.logging import log_request
 from adapters.observability.metrics import Metrics
 from adapters.observability.tracing_config import create_tracer
 from adapters.postgres.pool import Database, DatabaseOptions
@@ -174,6 +175,7 @@ class Container(containers.DeclarativeContainer):
         cors_origins=settings.provided.cors_origins,
         root_path=settings.provided.root_path,
         version=version,
+        access_log=providers.Object(log_request),
         metrics=metrics,
         start_span=providers.Callable(lambda tracer: tracer and tracer.start_request_span, tracer),
     )
@@ -189,5 +191,6 @@ class Container(containers.DeclarativeContainer):
         purge_interval=settings.provided.purge_interval_seconds,
         metrics=metrics,
         shutdown_tracing=providers.Callable(lambda tracer: tracer and tracer.close, tracer),
+        drain_log=providers.Object(log_request.drain),
     )
     app = providers.Singleton(create_app, use_cases, http_options, lifespan=lifespan)

@@ -30,6 +30,7 @@ class Lifespan:
         purge_interval: float,
         metrics: Metrics,
         shutdown_tracing: Callable[[], Awaitable[None]] | None = None,
+        drain_log: Callable[[], None] | None = None,
     ) -> None:
         self._run_readiness_monitor = run_readiness_monitor
         self._database = database
@@ -38,6 +39,7 @@ class Lifespan:
         self._purge_interval = purge_interval
         self._metrics = metrics
         self._shutdown_tracing = shutdown_tracing
+        self._drain_log = drain_log
 
     @asynccontextmanager
     async def __call__(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI passes it
@@ -53,6 +55,8 @@ class Lifespan:
                 self._metrics.close()
                 if self._shutdown_tracing is not None:
                     await self._shutdown_tracing()
+                if self._drain_log is not None:
+                    self._drain_log()
 
     @asynccontextmanager
     async def _background_tasks(self) -> AsyncIterator[None]:

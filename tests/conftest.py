@@ -11,6 +11,7 @@ import pytest
 import structlog
 from sqlalchemy import URL
 
+from adapters.observability.logging import log_request
 from adapters.testing.template_databases import Databases
 from application.ports import Storage
 from application.posts import PostService
@@ -124,7 +125,9 @@ def restored_logs() -> Iterator[None]:
     """Restore the log configuration after the test."""
     root = logging.getLogger()
     before = structlog.get_config(), root.handlers[:], root.level
+    access_log = log_request.lines, log_request.min_level
     yield
+    log_request.lines, log_request.min_level = access_log
     structlog.configure(**before[0])
     root.handlers[:], root.level = before[1], before[2]
 

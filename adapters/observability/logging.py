@@ -1,10 +1,13 @@
 """Log configuration: one event per line, as JSON or as text. An allow-list limits the fields."""
 
+import atexit
 import copy
 import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, TextIO, cast
 
 import structlog
@@ -12,7 +15,7 @@ from pydantic_core import to_json
 from structlog.typing import EventDict, Processor
 
 from adapters.exception_summary import exception_types, traceback_locations
-from adapters.observability.nonblocking_stream import NonBlockingStream
+from adapters.observability.nonblocking_stream import FLUSH_TIMEOUT_SECONDS, NonBlockingStream
 
 _TEXT_BEFORE_VALUES = re.compile(r"[^\n(<{]*")
 
@@ -34,6 +37,9 @@ def _allow_listed(_logger: object, _method: str, event: MutableMapping[str, Any]
 def _json(event: Mapping[str, object], **_: object) -> str:
     # Twice as fast as the standard library, for one line per request.
     return to_json(event, fallback=str).decode()
+
+
+_LEVEL_NAMES = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 
 
 class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
@@ -70,6 +76,68 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+_REQUEST_FIELDS = ("request_id", "route", "method", "status", "duration_ms", "api_key_id", "response_bytes")
+_TEMPLATE = (
+    '{"time":"%s","level":"%s","event":%s,"request_id":%s,"route":%s,"method":%s,"status":%d,"duration_ms":%s,'
+    '"api_key_id":%s,"response_bytes":%d}\n'
+)
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+@lru_cache(1024)
+def _quote(value: str | None) -> str:
+    """Return a value as JSON. Few values occur: routes, methods, IDs of API keys."""
+    return to_json(value).decode()
+
+
+class AccessLog:
+    """Logs requests as `structlog.get_logger().log` does, but formats the usual ones as JSON with a template.
+
+    `configure_logs` sets the stream and the level. Until then, and for other formats than JSON, structlog logs. Lines
+    below ERROR can wait.
+    """
+
+    def __init__(self) -> None:
+        self.lines: NonBlockingStream | None = None
+        self.min_level = logging.INFO
+
+    def __call__(
+        self,
+        level: int,
+        event: str,
+        *,
+        request_id: str,
+        route: str | None,
+        method: str,
+        status: int,
+        duration_ms: float,
+        api_key_id: str | None,
+        response_bytes: int,
+        **rare: object,
+    ) -> None:
+        """Log a request. The fields after the template are rare, such as those of traces and database errors."""
+        values = (request_id, route, method, status, duration_ms, api_key_id, response_bytes)
+        if self.lines is None or rare:
+            fields = dict(zip(_REQUEST_FIELDS, values, strict=True))
+            structlog.get_logger("hexapost.access").log(level, event, **fields, **rare)
+        elif level >= self.min_level:
+            started = (_utc_now(), _LEVEL_NAMES[level], _quote(event), to_json(request_id).decode())
+            quoted = (_quote(route), _quote(method), status, duration_ms, _quote(api_key_id), response_bytes)
+            self.lines.write(_TEMPLATE % (*started, *quoted), can_wait=level < logging.ERROR)
+
+    def drain(self) -> None:
+        """Write all waiting lines. Give up after FLUSH_TIMEOUT_SECONDS, if the reader of the log stalls."""
+        if self.lines is not None:
+            self.lines.drain(FLUSH_TIMEOUT_SECONDS)
+
+
+log_request = AccessLog()
+"""The access log of this process."""
+
+
 def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
     """Send the events of structlog and of the standard library to the stream, by default to standard error.
 
@@ -81,6 +149,9 @@ def configure_logs(*, level: str, log_format: LogFormat, stream: TextIO | None =
     on_terminal = lines.isatty()
     readable = log_format == "console" or (log_format == "auto" and on_terminal)
     min_level = logging.getLevelNamesMapping()[level.upper()]
+    log_request.lines, log_request.min_level = None if readable else lines, min_level
+    if stream is None:
+        atexit.register(lines.close, FLUSH_TIMEOUT_SECONDS)
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),

@@ -7,13 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TextIO
 
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 """Buffered characters: about 6,000 log lines of requests. The thread can hold the same amount again."""
 RETRY_INTERVAL_SECONDS = 0.01
 """The interval at which the thread writes. A wake-up per line would cost more than the line."""
+MAX_DELAY_SECONDS = 0.2
+"""How long a line waits that does not have to be written soon."""
+MAX_DELAYED_BYTES = 64 * 1024
+"""Buffered characters that are written without a delay: about 200 log lines of requests."""
 FLUSH_TIMEOUT_SECONDS = 1.0
 """The time limit for writing the remaining output at exit."""
 
@@ -36,15 +40,15 @@ class NonBlockingStream:
         # Reentrant, because the garbage collector can run a finalizer that logs.
         self._lock = threading.RLock()
         self._wakeup: SimpleQueue[None] = SimpleQueue()
-        self._is_awake = False
+        self._is_awake = self._is_urgent = self._is_writing = False
         self._is_closed = False
         self._thread: threading.Thread | None = None
         if _has_file(stream):
             self._thread = threading.Thread(target=self._write_loop, name="lines", daemon=True)
             self._thread.start()
 
-    def write(self, text: str) -> int:
-        """Buffer a line with its line break, and return its length."""
+    def write(self, text: str, *, can_wait: bool = False) -> int:
+        """Buffer a line with its line break, and return its length. With `can_wait`, write it with later lines."""
         if self._thread is None:
             self._write_directly(text)
             return len(text)
@@ -57,7 +61,14 @@ class NonBlockingStream:
         if not self._is_awake:
             self._is_awake = True
             self._wakeup.put(None)
+        if not can_wait or self._size >= MAX_DELAYED_BYTES:
+            self._end_delay()
         return len(text)
+
+    def _end_delay(self) -> None:
+        if not self._is_urgent:
+            self._is_urgent = True
+            self._wakeup.put(None)
 
     def flush(self) -> None:
         """Do nothing, because the thread writes all buffered lines."""
@@ -72,10 +83,18 @@ class NonBlockingStream:
             raise OSError("no stream")
         return self.stream.fileno()
 
+    def drain(self, seconds: float) -> None:
+        """Write all buffered lines, for at most this time."""
+        due = time.monotonic() + seconds
+        while self._thread is not None and (self._buffer or self._is_writing) and time.monotonic() < due:
+            self._end_delay()
+            time.sleep(RETRY_INTERVAL_SECONDS / 10)
+
     def close(self, seconds: float) -> None:
         """Write all buffered lines, for at most this time. Later lines are dropped."""
         if self._thread is not None:
-            self._is_closed = True
+            self._is_closed = self._is_urgent = True
+            self._wakeup.put(None)
             self._wakeup.put(None)
             self._thread.join(seconds)
 
@@ -88,9 +107,13 @@ class NonBlockingStream:
     def _write_loop(self) -> None:
         while self._buffer or not self._is_closed:
             self._wakeup.get()
-            self._is_awake = False  # before the buffer is read, so that a later line sets it again
+            with suppress(Empty):
+                self._wakeup.get(timeout=MAX_DELAY_SECONDS)
+            self._is_writing = True
+            self._is_awake = self._is_urgent = False  # before the buffer is read, so that a later line sets them again
             for piece in self._chunks(self._take_buffer()):
                 self._write_chunk(piece)
+            self._is_writing = False
             time.sleep(RETRY_INTERVAL_SECONDS)
 
     def _take_buffer(self) -> Sequence[str]:

@@ -11,16 +11,16 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import pytest
 import structlog
 
-from adapters.observability.logging import ALLOWED_FIELDS, LogFormat, configure_logs
+from adapters.observability.logging import ALLOWED_FIELDS, AccessLog, LogFormat, configure_logs, log_request
 
 pytestmark = pytest.mark.usefixtures("restored_logs")
 ROOT = Path(__file__).parents[2]
-REQUEST = {
+REQUEST: dict[str, Any] = {
     "response_bytes": 278,
     "api_key_id": "019b7a2c-0000-7000-8000-000000000001",
     "duration_ms": 1.234,
@@ -59,6 +59,30 @@ def test_log_line_is_json_in_a_fixed_order() -> None:
     moment = datetime.fromisoformat(event.pop("time"))
     assert event == {"event": "request", "level": "info", **fields}
     assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
+
+
+@FORMATS
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])
+@pytest.mark.parametrize("min_level", ["debug", "warning", "critical"])
+def test_access_log_equals_structlog(log_format: Literal["json", "console"], level: int, min_level: str) -> None:
+    stream = configured(log_format, level=min_level)
+    usual = {name: REQUEST[name] for name in REQUEST if name != "trace_id"}
+    special = {**usual, "request_id": '"\\', "route": 'a"\n\\\x00\u2028é', "api_key_id": None, "duration_ms": 0.0}
+    failed = {**usual, "route": None, "table": "posts", "sqlstate": "23505", "unlisted": "s3cret"}
+    for fields in (REQUEST, usual, special, failed):
+        for log in (structlog.get_logger("hexapost.access").log, log_request):
+            log(level, "request", **fields)
+    times = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
+    lines = times.sub("TIME", stream.getvalue()).split("\n")[:-1]
+    assert len(lines) == (8 if level >= logging.getLevelNamesMapping()[min_level.upper()] else 0)
+    assert lines[::2] == lines[1::2]
+    assert all("TIME" in line for line in lines)
+
+
+def test_access_log_uses_structlog_before_its_configuration() -> None:
+    with structlog.testing.capture_logs() as events:
+        AccessLog()(logging.WARNING, "request", **REQUEST)
+    assert events == [{"event": "request", "log_level": "warning", **REQUEST}]
 
 
 @FORMATS

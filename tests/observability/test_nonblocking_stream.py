@@ -12,8 +12,9 @@ from typing import TextIO
 import pytest
 import structlog
 
+from adapters.observability import nonblocking_stream
 from adapters.observability.logging import configure_logs
-from adapters.observability.nonblocking_stream import MAX_BUFFERED_BYTES, NonBlockingStream
+from adapters.observability.nonblocking_stream import MAX_BUFFERED_BYTES, MAX_DELAYED_BYTES, NonBlockingStream
 from tests.support.polling import TIMEOUT_SECONDS
 
 LINE = "x" * 999 + "\n"
@@ -24,21 +25,21 @@ class Pipe:
     """A pipe that is read on request."""
 
     def __init__(self) -> None:
-        self._reader, writer = os.pipe()
+        self.reader, writer = os.pipe()
         self.stream: TextIO = os.fdopen(writer, "w", encoding="utf-8")
 
     def read(self, end: str) -> str:
         """Read until the text ends with `end`, and return it."""
         text = b""
         while not text.endswith(end.encode()):
-            assert select.select([self._reader], [], [], TIMEOUT_SECONDS)[0], "nothing was written"
-            text += os.read(self._reader, 65536)
+            assert select.select([self.reader], [], [], TIMEOUT_SECONDS)[0], "nothing was written"
+            text += os.read(self.reader, 65536)
         return text.decode()
 
     def close(self, *, reader: bool = True, writer: bool = True) -> None:
         """Close one end or both."""
         if reader:
-            os.close(self._reader)
+            os.close(self.reader)
         if writer:
             self.stream.close()
 
@@ -99,6 +100,44 @@ def test_stream_batches_whole_lines(pipe: Pipe, monkeypatch: pytest.MonkeyPatch)
     assert len(written) < len(texts) / 5
     assert all(piece.endswith(b"\n") for piece in written)
     assert all(len(piece) <= WHOLE or piece.count(b"\n") == 1 for piece in written)
+
+
+def test_lines_that_can_wait_are_written_together_in_order(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nonblocking_stream, "MAX_DELAY_SECONDS", TIMEOUT_SECONDS * 10)
+    lines = NonBlockingStream(pipe.stream)
+    lines.write("one\n", can_wait=True)
+    lines.write("two\n", can_wait=True)
+    assert not select.select([pipe.reader], [], [], 0.05)[0]
+    lines.write("urgent\n")
+    assert pipe.read("urgent\n") == "one\ntwo\nurgent\n"
+    for _ in range(MAX_DELAYED_BYTES // len(LINE) + 1):
+        lines.write(LINE, can_wait=True)
+    assert len(pipe.read("x\n")) >= len(LINE)
+    lines.write("the last\n", can_wait=True)
+    lines.close(TIMEOUT_SECONDS)
+    assert pipe.read("the last\n").endswith(LINE + "the last\n")
+
+
+def test_drain_writes_waiting_lines_with_a_timeout(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nonblocking_stream, "MAX_DELAY_SECONDS", TIMEOUT_SECONDS * 10)
+    lines = NonBlockingStream(pipe.stream)
+    lines.write("one\n", can_wait=True)
+    lines.drain(TIMEOUT_SECONDS)
+    assert select.select([pipe.reader], [], [], 0)[0]
+    assert pipe.read("\n") == "one\n"
+    for _ in range(1000):
+        lines.write(LINE, can_wait=True)
+    lines.drain(0.01)  # the pipe is full
+    assert pipe.read(LINE)
+    lines.close(TIMEOUT_SECONDS)
+
+
+def test_lines_that_can_wait_are_written_after_the_delay(pipe: Pipe) -> None:
+    lines = NonBlockingStream(pipe.stream)
+    for number in range(3):
+        lines.write(f"{number}\n", can_wait=True)
+        assert pipe.read("\n") == f"{number}\n"
+    lines.close(TIMEOUT_SECONDS)
 
 
 def test_stream_end_waits_for_buffered_lines_with_a_timeout(pipe: Pipe) -> None:
