@@ -138,7 +138,7 @@ class PostRepository(ABC):
     @abstractmethod
     async def search(
         self,
-        tokens: Collection[str],
+        terms: Collection[str],
         *,
         limit: int,
         after: SearchPosition | None = None,
@@ -146,12 +146,12 @@ class PostRepository(ABC):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[SearchHit]:
-        """Return up to `limit` posts whose title and content together contain all of these search tokens.
+        """Return up to `limit` posts whose title and content together contain all of these search terms.
 
-        `domain.search_tokens.tokenize` defines the tokens of a text. Adapters may differ for characters that are newer
-        than their Unicode version. The result is empty unless `is_searchable` is True for the tokens.
+        `domain.search_tokens` defines the tokens of a text, the terms of a query, and when a text contains a term.
+        Without terms the result is empty.
 
-        Posts whose title contains all tokens come first. Both groups are in descending order of ID. `after` selects
+        Posts whose title contains all terms come first. Both groups are in descending order of ID. `after` selects
         posts after that position, at which a post does not have to exist. A post that changes between two pages can
         move to a different position: it then appears twice or not at all. The filters are those of `list`.
         """

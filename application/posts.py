@@ -14,7 +14,7 @@ from application.search import SearchPosition
 from application.transactions import RetryPolicy, readonly, transactional
 from domain.api_keys import Scope
 from domain.posts import AuthorNotFoundError, NewPost, Post, PostChanges, PostNotFoundError, PostStatus, normalize_query
-from domain.search_tokens import tokenize
+from domain.search_tokens import parse_query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +86,14 @@ class PostService:
         author_id: UUID | None = None,
         status: PostStatus | None = None,
     ) -> Page[Post]:
-        """Return a page of at most `limit` posts that contain every search token of the query, after a position.
+        """Return a page of at most `limit` posts that contain every search term of the query, after a position.
 
         Matches in titles rank first, and newer posts before older ones. The filters are those of `list`. Raises
         FieldValidationError if the query is blank or longer than 200 characters.
         """
         principal.require_scopes(Scope.POSTS_READ)
         hits = await work.posts.search(
-            tokenize(normalize_query(query)),
+            parse_query(normalize_query(query)),
             limit=limit + 1,
             after=after,
             author_id=author_id,

@@ -16,7 +16,7 @@ class SearchPosition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
-    """A post in search results. `in_title` is its rank: True if the title contains all tokens."""
+    """A post in search results. `in_title` is its rank: True if the title contains all terms."""
 
     post: Post
     in_title: bool

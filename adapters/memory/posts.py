@@ -10,7 +10,7 @@ from adapters.memory.tables import InMemoryRepository, Tables, newest, require_v
 from application.ports import PostRepository
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
-from domain.search_tokens import is_searchable, tokenize
+from domain.search_tokens import contains_all, tokenize
 
 
 class InMemoryPostRepository(InMemoryRepository, PostRepository):
@@ -38,7 +38,7 @@ class InMemoryPostRepository(InMemoryRepository, PostRepository):
     @override
     async def search(
         self,
-        words: Collection[str],
+        terms: Collection[str],
         *,
         limit: int,
         after: SearchPosition | None = None,
@@ -46,13 +46,12 @@ class InMemoryPostRepository(InMemoryRepository, PostRepository):
         status: PostStatus | None = None,
         reader_id: UUID | None = None,
     ) -> Sequence[SearchHit]:
-        query_tokens = frozenset(words)
-        if not is_searchable(query_tokens):
+        if not terms:
             return []
         found = (
-            SearchHit(post=post, in_title=query_tokens <= tokenize(post.title))
+            SearchHit(post=post, in_title=contains_all(tokenize(post.title), terms))
             for post in self._filter(author_id, status, reader_id)
-            if query_tokens <= tokenize(post.text)
+            if contains_all(tokenize(post.text), terms)
         )
         later = (hit for hit in found if after is None or _rank(hit.position) < _rank(after))
         return nlargest(limit, later, key=lambda hit: _rank(hit.position))

@@ -9,46 +9,8 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
-from domain.search_tokens import SEPARATORS
-
 MAX_NORMALIZED_EMAIL_LENGTH = 1000
 """Characters. NFKC can expand a local part of 64 octets by a factor of up to 18."""
-
-
-# The same result as `domain.search_tokens.tokenize`, without a text search parser or dictionary of the server. The case
-# of letters follows Unicode in every locale: with PostgreSQL's tables since version 17, with ICU before. The function
-# drops words that exceed the limit of tsvector; search queries are shorter. It is PL/pgSQL because SQL functions are
-# inlined and lose their COST. The high cost keeps the planner from calling it for each row.
-_SEARCH_TOKENS_FUNCTION = rf"""
-DO $make$ BEGIN EXECUTE replace($function$
-CREATE OR REPLACE FUNCTION search_tokens(given text) RETURNS tsvector
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL RESTRICTED COST 100000 AS $body$
-DECLARE
-    folded text;
-    words text[];
-BEGIN
-    IF octet_length(given) = char_length(given) THEN
-        folded = lower(given COLLATE UNICODE);
-    ELSE
-        folded = lower(normalize(given, NFKC) COLLATE UNICODE);
-        folded = replace(replace(folded, U&'\03C2', U&'\03C3'), U&'\00DF', 'ss');
-    END IF;
-    folded = btrim(regexp_replace(folded COLLATE "C", '[{SEPARATORS}]+', ' ', 'g'));
-    words = string_to_array(folded, ' ');
-    IF octet_length(folded) > 2046 THEN
-        words = ARRAY(SELECT word FROM unnest(words) AS word WHERE octet_length(word) <= 2046);
-    END IF;
-    RETURN array_to_tsvector(words);
-END $body$
-$function$, 'UNICODE', (
-    SELECT quote_ident(min(collname)) FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu')
-));
-END $make$
-"""  # noqa: S608 - no external input
-
-# The indexed expressions of the search.
-TITLE_TOKENS = sa.func.search_tokens(sa.literal_column("title", sa.Text), type_=TSVECTOR)
-TEXT_TOKENS = sa.func.search_tokens(sa.literal_column("(title || ' '::text) || content", sa.Text), type_=TSVECTOR)
 
 
 class Base(DeclarativeBase):
@@ -69,10 +31,6 @@ class Base(DeclarativeBase):
         bytes: sa.LargeBinary(),
         list[str]: sa.ARRAY(sa.Text()),
     }
-
-
-_CREATE_SEARCH_TOKENS = sa.DDL(_SEARCH_TOKENS_FUNCTION.replace("%", "%%"))  # type: ignore[no-untyped-call]
-sa.event.listen(Base.metadata, "before_create", _CREATE_SEARCH_TOKENS)
 
 
 class VersionedMixin:
@@ -117,9 +75,9 @@ class PostRow(VersionedMixin, Base):
         sa.Index("ix_posts_published_id", "id", postgresql_where=sa.text("status = 'published'")),
         # Without fastupdate: its pending list slows down searches, and some writes have to merge it.
         sa.Index(
-            "ix_posts_search_tokens",
-            TITLE_TOKENS,
-            TEXT_TOKENS,
+            None,
+            "title_tokens",
+            "text_tokens",
             postgresql_using="gin",
             postgresql_with={"fastupdate": "off"},
         ),
@@ -131,6 +89,8 @@ class PostRow(VersionedMixin, Base):
     content: Mapped[str]
     status: Mapped[str]
     published_at: Mapped[datetime | None]
+    title_tokens: Mapped[str] = mapped_column(TSVECTOR, server_default="")
+    text_tokens: Mapped[str] = mapped_column(TSVECTOR, server_default="")
 
 
 class ApiKeyRow(Base):

@@ -28,7 +28,7 @@ DISCARD_TIMEOUT_SECONDS = 0.1
 
 _READ_ONLY_SQL_TRANSACTION = "25006"
 _WORK_MEMORY = "32MB"
-"""For the bitmap of a search: 500,000 pages of posts. Above it, PostgreSQL tokenizes each post on a page again."""
+"""For the bitmap of a search: 500,000 pages of posts. Above it, PostgreSQL reads the tokens of each post on a page."""
 
 FAILURE_SECONDS = 10.0
 """The time in seconds for which a failure of all writes makes the service not ready."""

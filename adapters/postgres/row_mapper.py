@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Table,
     TableValuedAlias,
+    Text,
     Update,
     any_,
     bindparam,
@@ -125,10 +126,10 @@ class RowMapper(Generic[E]):
         return insert(self.table).from_select(list(values), select(*values.values()).where(condition))
 
     def parameter_rows(self) -> TableValuedAlias:
-        """Return a table of the rows to insert. Its parameters are arrays of `values`."""
-        columns = [self.table.c[name] for name in self._write]
-        arrays = [bindparam(each.name, type_=ARRAY(each.type)) for each in columns]
-        table = func.unnest(*arrays).table_valued(*[column(each.name, each.type) for each in columns])
+        """Return a table of the rows to insert. Its parameters are arrays of `values`, of text for computed columns."""
+        types = {name: Text() if name in self._computed else self.table.c[name].type for name in self._write}
+        arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in types.items()]
+        table = func.unnest(*arrays).table_valued(*[column(name, type_) for name, type_ in types.items()])
         return table.render_derived(name="new")
 
     def update_version(self) -> Update:

@@ -4,17 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
 from sqlalchemy import URL, create_engine
 from sqlalchemy import Connection as SqlAlchemyConnection
 from sqlalchemy.pool import NullPool
 
 from adapters.testing.template_databases import connected, with_driver
+from migrations.runner import alembic_config as runner_config
+from migrations.runner.phases import Phase
 from tests.migrations.revision_fixtures import RevisedDatabase, Revisions
 
 
 @pytest.fixture
-def alembic_config() -> dict[str, str]:
-    return {"script_location": "migrations", "path_separator": "os"}
+def alembic_config() -> Config:
+    """A configuration for both phases, because the models describe the schema after them."""
+    return runner_config.alembic_config(phase=Phase.CONTRACT)
 
 
 @pytest.fixture

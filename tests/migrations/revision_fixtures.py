@@ -19,7 +19,9 @@ from tests.support.database_fixture import WAITING
 from tests.support.polling import wait_until
 from tests.support.schema_dump import revisions, schema
 
-(EXPAND_HEAD,) = expand_heads(ScriptDirectory.from_config(alembic_config()))
+_SCRIPTS = ScriptDirectory.from_config(alembic_config())
+(EXPAND_HEAD,) = expand_heads(_SCRIPTS)
+(CONTRACT_HEAD,) = _SCRIPTS.get_heads()
 FEW_RETRIES = LockRetryPolicy(attempts=3, lock_timeout=0.05, max_backoff=0.01)
 MANY_RETRIES = LockRetryPolicy(attempts=1000, lock_timeout=0.02, max_backoff=0.02)
 USERS = """

@@ -15,6 +15,7 @@ from adapters.postgres.schema.state import upgrade
 from adapters.testing.template_databases import connected, with_driver
 from migrations.runner.advisory_lock import ADVISORY_LOCK_KEY, migration_lock
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
+from migrations.runner.phases import Phase
 from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema
@@ -65,6 +66,8 @@ def test_migration_gives_up_when_another_migration_hangs(database: RevisedDataba
 def test_readonly_alembic_command_does_not_take_the_lock(
     database: RevisedDatabase, read: Callable[[Config], None]
 ) -> None:
+    database.upgrade(phase=Phase.CONTRACT)
+    database.reported.clear()
     database.execute(LOCK)
     read(database.config())
     assert database.reported == []

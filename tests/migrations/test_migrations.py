@@ -7,10 +7,13 @@ from alembic import command
 from pytest_alembic.tests import test_model_definitions_match_ddl, test_up_down_consistency, test_upgrade
 from sqlalchemy import URL
 
+from adapters.clock import new_id
 from adapters.postgres.schema.state import upgrade
 from adapters.testing.template_databases import Databases, connected, migrate, with_driver
 from application.ports import StorageUnavailableError
+from domain.search_tokens import parse_query
 from migrations.runner.alembic_config import alembic_config
+from migrations.runner.phases import Phase
 from migrations.sql.parser import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
 from tests.support.database_fixture import opened
@@ -50,6 +53,58 @@ async def test_database_with_integer_versions_stays_usable(scratch: URL, driver:
         assert await stored_posts(fixture.storage) == [next_version(post)]
 
 
+FOUND_BY_PREVIOUS_RELEASE = "SELECT title FROM posts WHERE search_tokens(title || ' ' || content) @@ %s::tsquery"
+INSERT_OF_PREVIOUS_RELEASE = """
+    INSERT INTO posts (author_id, id, title, content, status, created_at, updated_at, version)
+    VALUES (%s, %s, %s, %s, 'draft', now(), now(), 1)
+"""
+
+
+async def _found(database: RevisedDatabase, driver: str, query: str) -> list[str]:
+    async with opened(database.url, driver) as fixture, fixture.storage.readonly() as work:
+        return [hit.post.title for hit in await work.posts.search(parse_query(query), limit=9)]
+
+
+async def test_search_tokens_are_complete_after_both_phases(database: RevisedDatabase, driver: str) -> None:
+    await asyncio.to_thread(database.downgrade, "9d4f27b8c6e1")
+    user, title, content = make_user(), "\u6771\u4eac\u30bf\u30ef\u30fc", "Caf\u00e9 100\u20ac"
+    async with opened(database.url, driver) as fixture:
+        await store(fixture.storage, user)
+    first, second, third = new_id(), new_id(), new_id()
+    database.execute(INSERT_OF_PREVIOUS_RELEASE, user.id, first, title, content)
+    await asyncio.to_thread(database.upgrade)
+    assert [await _found(database, driver, query) for query in ("\u6771\u4eac", "cafe", "100")] == [[title]] * 3
+
+    # Both releases serve: each finds the posts of the other one.
+    database.execute(INSERT_OF_PREVIOUS_RELEASE, user.id, second, "\u6771\u4eac owl", content)
+    database.execute(INSERT_OF_PREVIOUS_RELEASE, user.id, third, "\U0001f989", "\U0001f989")
+    database.execute("UPDATE posts SET title = 'eagle', content = 'Owl' WHERE id = %s", first)
+    assert await _found(database, driver, "OWL") == ["\u6771\u4eac owl", "eagle"]
+    assert await _found(database, driver, "cafe") == ["\u6771\u4eac owl", "eagle"]  # the old text is found, too
+    async with opened(database.url, driver) as fixture:
+        await store(fixture.storage, make_post(user, title="new OWL", content="\u00c9"))
+    assert database.execute(FOUND_BY_PREVIOUS_RELEASE, "'owl' & '\u00e9'") == [("new OWL",)]
+
+    await asyncio.to_thread(database.upgrade, phase=Phase.CONTRACT)
+    assert [await _found(database, driver, query) for query in ("owl", "\u6771", "cafe", "e", "\U0001f989")] == [
+        ["new OWL", "\u6771\u4eac owl", "eagle"],
+        ["\u6771\u4eac owl"],
+        ["\u6771\u4eac owl"],
+        ["new OWL"],
+        [],
+    ]
+    assert database.execute("SELECT text_tokens FROM posts WHERE text_tokens @@ $$' '$$") == []
+
+
+async def test_search_tokens_of_this_release_stay_in_an_update(database: RevisedDatabase, driver: str) -> None:
+    user = make_user()
+    post = make_post(user, title="caf\u00e9 \u6771\u4eac")
+    async with opened(database.url, driver) as fixture:
+        await store(fixture.storage, user, post)
+        await update(fixture.storage, next_version(post, title="CAF\u00c9 \u6771\u4eac"))
+    assert await _found(database, driver, "cafe \u4eac") == ["CAF\u00c9 \u6771\u4eac"]
+
+
 DIFFERENCES = {  # the tests of the revision generator have more
     "ALTER TABLE users ALTER COLUMN version TYPE integer": "('modify_type', None, 'users', 'version'",
     "ALTER TABLE posts DROP COLUMN content": "('add_column', None, 'posts', Column('content'",
@@ -59,6 +114,7 @@ DIFFERENCES = {  # the tests of the revision generator have more
 
 
 def test_alembic_check_finds_each_difference(database: RevisedDatabase) -> None:
+    database.upgrade(phase=Phase.CONTRACT)
     for statement in DIFFERENCES:
         database.execute(statement)
     with pytest.raises(Exception, match="New upgrade operations detected") as raised:

@@ -1,5 +1,6 @@
 """Tests for the revisions that `make migration` writes."""
 
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -8,16 +9,40 @@ from alembic import command
 from alembic.script import Script
 from alembic.util import CommandError
 
-from adapters.postgres.models import USERS
+from adapters.postgres.models import POSTS, USERS, Base
 from migrations.lint.linter import lint_revision
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import Phase
-from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase
+from tests.migrations.revision_fixtures import CONTRACT_HEAD, EXPAND_HEAD, RevisedDatabase
+
+FUNCTION = (
+    "CREATE OR REPLACE FUNCTION twice(given bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS "
+    "$$ BEGIN RETURN 2 * given; END $$"
+)
+
+
+@pytest.fixture
+def database(database: RevisedDatabase) -> RevisedDatabase:
+    """A database after both phases, whose schema equals the models."""
+    database.upgrade(phase=Phase.CONTRACT)
+    return database
+
+
+@pytest.fixture
+def _function(database: RevisedDatabase) -> Iterator[None]:
+    """A function and an index that uses it, in the models and in the database."""
+    create = sa.DDL(FUNCTION)  # type: ignore[no-untyped-call]
+    sa.event.listen(Base.metadata, "before_create", create)
+    index = sa.Index("ix_twice", sa.func.twice(POSTS.c.version))
+    database.execute(FUNCTION)
+    database.execute("CREATE INDEX ix_twice ON posts (twice(version))")
+    yield
+    POSTS.indexes.remove(index)
+    sa.event.remove(Base.metadata, "before_create", create)
 
 
 def _write(database: RevisedDatabase, phase: Phase = Phase.EXPAND) -> tuple[Script, str]:
-    """Apply all revisions, then write one of the phase. Return it and its text, with one space between words."""
-    database.upgrade(phase=Phase.CONTRACT)
+    """Write a revision of the phase. Return it and its text, with one space between words."""
     path = str(database.directory)
     script = cast(
         "Script", command.revision(database.config(phase=phase), "more", autogenerate=True, version_path=path)
@@ -26,16 +51,27 @@ def _write(database: RevisedDatabase, phase: Phase = Phase.EXPAND) -> tuple[Scri
     return script, text.replace("( ", "(").replace(", )", ")").replace("'", '"')
 
 
+def _write_and_apply(database: RevisedDatabase, phase: Phase) -> Script:
+    script, _ = _write(database, phase)
+    database.upgrade(phase=Phase.CONTRACT)
+    return script
+
+
 def test_new_revision_follows_the_last_of_its_phase(database: RevisedDatabase) -> None:
     phases = Phase.EXPAND, Phase.CONTRACT, Phase.EXPAND, Phase.CONTRACT
-    first, contract, second, more = (_write(database, phase)[0] for phase in phases)
+    first, contract, second, more = [_write_and_apply(database, phase) for phase in phases]
     assert [script.down_revision for script in (first, contract, second, more)] == [
         EXPAND_HEAD,
-        first.revision,
+        CONTRACT_HEAD,
         first.revision,
         contract.revision,
     ]
-    assert (more.dependencies, second.dependencies) == (second.revision, None)
+    assert [script.dependencies for script in (first, contract, second, more)] == [
+        None,
+        first.revision,
+        None,
+        second.revision,
+    ]
     assert [script.module.phase for script in (first, contract)] == ["expand", "contract"]
     assert (contract.module.safe_from, hasattr(first.module, "safe_from")) == ("0.1.0", False)
 
@@ -44,6 +80,7 @@ def test_new_revision_is_rejected_after_two_lines_of_a_phase(database: RevisedDa
     for name in ("one", "two"):
         database.last = EXPAND_HEAD
         database.add("pass", revision=name)
+    database.upgrade(phase=Phase.CONTRACT)
     with pytest.raises(MigrationError, match="must form one line; heads: "):
         _write(database)
 
@@ -93,19 +130,20 @@ DIFFERENCES = {
     "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_posts_id'::regclass": (
         """("ix_posts_id", "posts") op.create_index_concurrently("ix_posts_id", "posts", ["id"]""",
     ),
-    "DROP INDEX ix_posts_search_tokens": (
-        """op.create_index_concurrently("ix_posts_search_tokens", "posts", [""",
-        """op.drop_index_concurrently("ix_posts_search_tokens", "posts")""",
+    "DROP INDEX ix_posts_title_tokens": (
+        """op.create_index_concurrently("ix_posts_title_tokens", "posts", ["title_tokens", "text_tokens"], """,
+        'postgresql_using="gin"',
+        """postgresql_with={"fastupdate": "off"}""",
+        """op.drop_index_concurrently("ix_posts_title_tokens", "posts")""",
     ),
     'CREATE UNIQUE INDEX i ON users (lower(email) COLLATE "C" text_pattern_ops DESC, (version + 1)) '
     "INCLUDE (id, version) NULLS NOT DISTINCT WITH (fillfactor = 70)": (
         """op.drop_index_concurrently("i", "users")""",
         """postgresql_nulls_not_distinct=True""",
     ),
-    "DROP INDEX ix_posts_search_tokens; "
-    "CREATE INDEX ix_posts_search_tokens ON posts USING gin (search_tokens(content)) WITH (fastupdate = off)": (
-        """op.create_index_concurrently("ix_posts_search_tokens", "posts", [""",
-        """op.create_index_concurrently("ix_posts_search_tokens", "posts", [sa.text("search_""",
+    "DROP INDEX ix_twice; CREATE INDEX ix_twice ON posts (twice(1 + version))": (
+        """op.create_index_concurrently("ix_twice", "posts", [sa.text("twice(version)")])""",
+        """op.create_index_concurrently("ix_twice", "posts", [sa.text("twice(1 + version)")])""",
     ),
     'CREATE FUNCTION "F(:a"(a int, text) RETURNS int LANGUAGE plpgsql AS '
     "$$ BEGIN RETURN ':b \\:c' || a::text || '%'; END $$": (
@@ -116,18 +154,17 @@ DIFFERENCES = {
         """op.execute("DROP ROUTINE IF EXISTS p(integer)")""",
         """op.execute("CREATE OR REPLACE PROCEDURE p(IN a integer)""",
     ),
-    "CREATE OR REPLACE FUNCTION search_tokens(given text) RETURNS tsvector "
-    "LANGUAGE sql IMMUTABLE RETURN ''::tsvector": (
-        """op.execute("CREATE OR REPLACE FUNCTION search_tokens(given text)\\n" """,
-        """" RETURN """,
+    "CREATE OR REPLACE FUNCTION twice(given bigint) RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 2 * given": (
+        """op.execute("CREATE OR REPLACE FUNCTION twice(given bigint)\\n" """,
+        """RETURN (2 * given)""",
     ),
-    "DROP FUNCTION search_tokens CASCADE; "
-    "CREATE FUNCTION search_tokens(other text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT other'": (
-        """op.execute("DROP ROUTINE IF EXISTS search_tokens(text)") op.execute("CREATE OR REPLACE FUNCTION search_""",
+    "DROP FUNCTION twice CASCADE; "
+    "CREATE FUNCTION twice(other bigint) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT other::text'": (
+        """op.execute("DROP ROUTINE IF EXISTS twice(bigint)") op.execute("CREATE OR REPLACE FUNCTION twice""",
     ),
-    "DROP FUNCTION search_tokens CASCADE": (
-        """op.execute("CREATE OR REPLACE FUNCTION search_tokens(given text)""",
-        """op.execute("DROP ROUTINE IF EXISTS search_tokens(text)")""",
+    "DROP FUNCTION twice CASCADE": (
+        """op.execute("CREATE OR REPLACE FUNCTION twice(given bigint)""",
+        """op.execute("DROP ROUTINE IF EXISTS twice(bigint)")""",
     ),
     "ALTER TABLE users ALTER email DROP NOT NULL, ALTER version DROP NOT NULL": (
         """op.add_not_null("users", "email")""",
@@ -141,6 +178,7 @@ DIFFERENCES = {
 
 
 @pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'")  # SQLAlchemy, for NOT VALID
+@pytest.mark.usefixtures("_function")
 @pytest.mark.parametrize("change", DIFFERENCES)
 def test_new_revision_uses_safe_operations(database: RevisedDatabase, change: str) -> None:
     database.execute(change)
@@ -152,15 +190,16 @@ def test_new_revision_uses_safe_operations(database: RevisedDatabase, change: st
     assert {finding.rule for finding in lint_revision(script)} <= {"ban-drop-constraint", "ban-drop-function"}
     database.upgrade()
     command.check(database.config())
-    database.downgrade()
+    database.downgrade(f"{script.revision}@-1")
     assert [line for line in database.schema if "full_name" not in line] == before
 
 
+@pytest.mark.usefixtures("_function")
 @pytest.mark.parametrize(
     "change",
     [
         "DROP TABLE idempotency_records",
-        "DROP TABLE posts; DROP FUNCTION search_tokens",
+        "DROP TABLE posts; DROP FUNCTION twice",
     ],
 )
 def test_new_revision_uses_plain_operations_without_safe_ones(database: RevisedDatabase, change: str) -> None:
@@ -174,7 +213,7 @@ def test_new_revision_uses_plain_operations_without_safe_ones(database: RevisedD
     database.upgrade()
     command.check(database.config())
     assert database.schema == expected
-    database.downgrade()
+    database.downgrade(f"{script.revision}@-1")
     assert database.schema == before
 
 
@@ -186,10 +225,10 @@ def test_new_revision_restores_dropped_table_in_its_downgrade(database: RevisedD
     ):
         database.execute(statement)
     before = database.schema
-    _write(database)
+    script, _ = _write(database)
     database.upgrade()
     command.check(database.config())
-    database.downgrade()
+    database.downgrade(f"{script.revision}@-1")
     assert database.schema == before
 
 

@@ -34,7 +34,7 @@ EMAILS = st.sampled_from(["ada@example.org", "ADA@Example.org", *SPELLINGS, "no"
 NAMES = st.sampled_from([None, "Ada", " Ada ", "", "\U0001f989" * 200, "x" * 201])
 TITLES = st.sampled_from(["T", " T", "U\u0308", "", "x" * 200, "x" * 201])
 CONTENTS = st.sampled_from(["C", "C\r\nD", "C\nD", "\0", "\U0001f989" * 2000])
-QUERIES = st.sampled_from(["t", "u\u0308", "D c", "T X", "\U0001f989" * 200, "!", "", "x" * 200])
+QUERIES = st.sampled_from(["t", "u\u0308", "D c", "T X", "t*", "\u6771", "\U0001f989" * 200, "!", "", "x" * 200])
 EXPECTED = st.sampled_from([None, None, (1,), (2,), (3,), (1, 2), ()])
 STATUSES = st.sampled_from(PostStatus)
 SCOPES = st.sets(st.sampled_from(Scope), max_size=3)

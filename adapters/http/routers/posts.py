@@ -143,8 +143,9 @@ async def list_posts(  # noqa: PLR0917 - FastAPI calls it by name
     q: Annotated[
         _Query | None,
         Query(
-            description="Search query: selects posts whose title and content contain all these words. White space and "
-            "punctuation separate words. Case is ignored, accents are significant, and only whole words match.",
+            description="Search query: selects posts whose title and content contain all these words. White space, "
+            "punctuation and symbols separate words. Case and accents are ignored. Only whole words match, except in "
+            "scripts without spaces, and `web*` matches words that start with `web`.",
             examples=["analytical engine"],
         ),
     ] = None,

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, select
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
@@ -14,10 +14,12 @@ from adapters.postgres.models import POSTS, USERS
 from adapters.postgres.repositories.post_search import (
     MAPPER,
     READABLE,
+    TOKENS,
     PostFilter,
-    all_of,
     list_statement,
     search_statement,
+    to_tsquery,
+    to_tsvector,
 )
 from adapters.postgres.repositories.users import SqlAlchemyUserRepository
 from adapters.postgres.row_mapper import WRITTEN
@@ -25,7 +27,6 @@ from adapters.postgres.session import PgRepository, raise_concurrent_update
 from application.ports import ConcurrentUpdateError, PostRepository
 from application.search import SearchHit, SearchPosition
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
-from domain.search_tokens import is_searchable
 from domain.users import UserNotFoundError
 
 
@@ -38,7 +39,8 @@ def _active_author(author_id: ColumnElement[UUID], *, skip_locked: bool = False)
 _AUTHOR = _active_author(bindparam("author_id"))
 _NEW = MAPPER.parameter_rows()
 # A wait for a locked author would delay the other posts.
-_NEW_BY_ACTIVE_AUTHORS = select(_NEW).where(_active_author(_NEW.c.author_id, skip_locked=True).exists())
+_NEW_VALUES = [to_tsvector(value) if value.name in TOKENS else value for value in _NEW.c]
+_NEW_BY_ACTIVE_AUTHORS = select(*_NEW_VALUES).where(_active_author(_NEW.c.author_id, skip_locked=True).exists())
 _KEY = [POSTS.c.author_id, POSTS.c.id]
 _ADD = CoalescedStatement(
     one=MAPPER.insert_where(_AUTHOR.exists()).on_conflict_do_nothing(index_elements=_KEY).returning(WRITTEN),
@@ -49,7 +51,12 @@ _ADD = CoalescedStatement(
     key="id",
     is_write=True,
 )
-_UPDATE = MAPPER.update_version()
+_UNCHANGED = and_(POSTS.c.title == bindparam("title"), POSTS.c.content == bindparam("content"))
+# An update of the same text keeps the stored tokens. New ones are equal, but the comparison of their compressed bytes
+# would find a difference, and the update would write all indexes.
+_UPDATE = MAPPER.update_version().values(
+    {name: case((_UNCHANGED, POSTS.c[name]), else_=tokens) for name, tokens in TOKENS.items()}
+)
 _PUBLISH = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
 _DELETE = MAPPER.delete_version()
 
@@ -99,7 +106,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
     @override
     async def search(
         self,
-        words: Collection[str],
+        terms: Collection[str],
         *,
         limit: int,
         after: SearchPosition | None = None,
@@ -108,11 +115,11 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
         reader_id: UUID | None = None,
     ) -> Sequence[SearchHit]:
         choice = PostFilter(author_id, status, reader_id).simplify()
-        if choice is None or not is_searchable(words):
+        if choice is None or not terms:
             return []
         rows = await self._session.fetch(
             search_statement(after=after and after.in_title, **choice.statement_arguments()),
-            {"query": all_of(words), "limit": limit, "after": after and after.id, **choice._asdict()},
+            {"query": to_tsquery(terms), "limit": limit, "after": after and after.id, **choice._asdict()},
         )
         return [SearchHit(post=MAPPER.entity(row[:-1]), in_title=row[-1]) for row in rows]
 
