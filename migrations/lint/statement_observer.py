@@ -145,9 +145,13 @@ class StatementObserver:
             context.connection.connection.driver_connection.execute("ROLLBACK")
 
     def _add(self, report: StatementReport) -> None:
-        """Append a report, or merge a batch of a backfill into the last one."""
-        last = self.reports[-1] if self.reports else None
-        if last is None or last.statement[:60] != report.statement[:60] or not report.statement.startswith("WITH "):
+        """Append a report, or merge a batch of a backfill into its last one.
+
+        The statements of a backfill are equal up to the position in its chunk. With a computation it has two.
+        """
+        start, position, _ = report.statement.partition(" position = ")
+        last = next((each for each in self.reports[-2:] if each.statement.startswith(f"{start}{position}")), None)
+        if last is None or not position:
             self.reports.append(report)
             return
         last.executions += 1
@@ -155,6 +159,7 @@ class StatementObserver:
         last.milliseconds = max(last.milliseconds, report.milliseconds)
         last.blocked_milliseconds = max(last.blocked_milliseconds, report.blocked_milliseconds)
         last.scanned |= report.scanned
+        last.locks |= report.locks
 
 
 def _relations(raw: psycopg.Connection[Any]) -> dict[int, _Relation]:

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from migrations.operations.backfill_sql import BackfillSpec, BackfillStatements, Computation
-from migrations.operations.checkpoints import CheckpointStore
+from migrations.operations.backfill_sql import PASSES, BackfillSpec, BackfillStatements, Computation
+from migrations.operations.checkpoints import Checkpoint, CheckpointStore
 from migrations.operations.steps import StepRunner
 from migrations.runner.lock_retry import MigrationError, retry_on_lock_timeout
 
@@ -69,74 +69,79 @@ def next_batch_size(rows: int, seconds: float, max_rows: int) -> int:
 def run_backfill(run: StepRunner, spec: BackfillSpec) -> None:
     """Run a backfill, or continue it after its checkpoint; offline, write it as a script."""
     checkpoints = CheckpointStore(run, str(spec))
-    sql = BackfillStatements(spec, run.quote, checkpoints.condition)
     if run.offline:
+        sql = BackfillStatements(spec, run.quote, checkpoints.condition, [])
         run.run_concurrently(sql.script(run.policy.limits()["lock_timeout"]))
     elif not (checkpoint := checkpoints.start_or_resume()).finished:
+        types = [_type_of(run, spec.table_name, column) for column in spec.key]
+        sql = BackfillStatements(spec, run.quote, checkpoints.condition, types)
         with run.limited(statement_timeout=0):
             _update_all(run, spec, sql, checkpoints, checkpoint)
         checkpoints.finish()
 
 
 def _update_all(
-    run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, checkpoints: CheckpointStore, checkpoint: Row[Any]
+    run: StepRunner, spec: BackfillSpec, sql: BackfillStatements, checkpoints: CheckpointStore, checkpoint: Checkpoint
 ) -> None:
-    types = [_type_of(run, spec.table_name, column) for column in spec.key]
     (estimate,) = run.fetch_one(_ESTIMATE, table=spec.table_name) or (0,)
     report = run.context.opts["report"]
     progress = Progress(report, f"backfill of {spec.table_name}", estimate, start=checkpoint.done)
     rows = min(INITIAL_ROWS, spec.batch_size)
-    build = sql.batch_statement if spec.computation is None else sql.read_statement
     while True:
         run.running.require_lock()
+        previous = checkpoint
+        left = previous.planned - previous.position
+        size = max(1, min(rows, previous.planned // PASSES, left)) if left else rows
         started = time.monotonic()
-        batch = _run_batch(run, sql, spec.computation, build(checkpoint.last, types, rows), types)
-        rows = next_batch_size(rows, time.monotonic() - started, spec.batch_size)
-        if batch is None:
-            # The table has no more rows, or the session of a killed process has moved the checkpoint.
-            last, checkpoint = checkpoint.last, checkpoints.read()
-            if checkpoint.last == last:
-                break
-        elif batch.last == checkpoint.last:
+        reached = _run_step(run, sql, spec.computation, previous, size)
+        seconds = time.monotonic() - started
+        checkpoint = reached or checkpoints.read()  # the session of a killed process may have moved it
+        if left:
+            progress.update(checkpoint.done)
+            time.sleep(min(spec.pause, seconds) if checkpoint.done > previous.done else 0)
+            if checkpoint.position < checkpoint.planned:  # the last batch of a chunk may be small
+                rows = next_batch_size(size, seconds, spec.batch_size)
+        elif checkpoint == previous:
+            break
+        elif checkpoint.last == previous.last:
             raise MigrationError(
-                f"Backfill of {spec.table_name} makes no progress after key {', '.join(batch.last)}. "
+                f"Backfill of {spec.table_name} makes no progress after key {', '.join(previous.last or ())}. "
                 "Is the key column unique and not NULL?"
             )
-        else:
-            has_updates = batch.done > checkpoint.done
-            checkpoint = batch
-            progress.update(checkpoint.done)
-            time.sleep(spec.pause if has_updates else 0)
     progress.finish(checkpoint.done)
 
 
-def _run_batch(
-    run: StepRunner, sql: BackfillStatements, computation: Computation | None, statement: str, types: Sequence[str]
-) -> Row[Any] | None:
-    """Run a batch; after a lock timeout, release its row locks and retry."""
+def _run_step(
+    run: StepRunner, sql: BackfillStatements, computation: Computation | None, checkpoint: Checkpoint, size: int
+) -> Checkpoint | None:
+    """Plan a chunk, or run a batch of `size` rows; after a lock timeout, release its row locks and retry.
+
+    Return the new checkpoint, or None if the table has no more rows or the checkpoint has moved.
+    """
 
     def attempt() -> Row[Any] | None:
+        if checkpoint.position == checkpoint.planned:
+            return run.fetch_one(sql.plan_statement(checkpoint, size))
         if computation is None:
-            return run.fetch_one(statement)
+            return run.fetch_one(sql.batch_statement(checkpoint, size))
         with run.transaction():
-            scanned = run.fetch_all(statement)
-            if not scanned:
-                return None
+            rows = run.fetch_all(sql.read_statement(checkpoint, size))
+            keys = len(sql.key_names)
             computed = [
-                dict(zip(sql.key_names, key, strict=True)) | _compute(computation, inputs)
-                for key, is_matching, *inputs in map(tuple, scanned)
-                if is_matching
+                dict(zip(sql.key_names, row[:keys], strict=True)) | _compute(computation, row[keys:])
+                for row in map(tuple, rows)
             ]
             parameter = json.dumps(computed, default=_to_text, ensure_ascii=False)
-            return run.fetch_one(sql.write_statement(scanned[-1][0], types), computed=parameter)
+            return run.fetch_one(sql.write_statement(checkpoint, size), computed=parameter)
 
-    return retry_on_lock_timeout(
+    reached = retry_on_lock_timeout(
         run.context,
         attempt,
         current_step=lambda: f"backfilling {sql.table}",
         completed_work=lambda: "completed batches are kept; run the migration again to continue",
         tables=[sql.table],
     )
+    return reached and Checkpoint._make(reached)
 
 
 def _compute(computation: Computation, inputs: Sequence[Any]) -> dict[str, Any]:

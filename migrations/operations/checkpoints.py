@@ -5,10 +5,11 @@ repeated revision skips it. The transaction that stores the schema version delet
 """
 
 import hashlib
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from migrations.operations.steps import StepRunner, quote_literal, running_revision
@@ -16,21 +17,33 @@ from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, MigrationError, sql
 from migrations.runner.phases import with_ancestors
 
 TABLE = "alembic_backfills"
+COLUMNS = "last, cardinality(keys), position, done, finished"
 _CREATE_TABLE = f"""
     CREATE TABLE IF NOT EXISTS {TABLE} (
         revision text, up boolean, number integer, digest text NOT NULL,
-        last text[], done bigint NOT NULL DEFAULT 0, finished boolean NOT NULL DEFAULT false,
+        last text[], keys jsonb[] NOT NULL DEFAULT '{{}}', position integer NOT NULL DEFAULT 0,
+        done bigint NOT NULL DEFAULT 0, finished boolean NOT NULL DEFAULT false,
         PRIMARY KEY (revision, up, number)
     )
 """
 _TABLE_EXISTS = f"SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"
 
 
-class CheckpointStore:
-    """The checkpoint of one backfill; `condition` selects its row.
+class Checkpoint(NamedTuple):
+    """The progress of a backfill: the key of the last planned row, as text, and the number of updated rows.
 
-    `last` is the key of the last scanned row, as text, or NULL; `done` is the number of updated rows.
+    `planned` is the number of rows in the current chunk. The batches have processed `position` of them.
     """
+
+    last: Sequence[str] | None
+    planned: int
+    position: int
+    done: int
+    finished: bool
+
+
+class CheckpointStore:
+    """The checkpoint of one backfill; `condition` selects its row."""
 
     def __init__(self, run: StepRunner, statement: str) -> None:
         running = run.running
@@ -41,7 +54,7 @@ class CheckpointStore:
         self._key = f"{quote_literal(running.revision)}, {running.up}, {running.backfills}"
         self.condition = f"(revision, up, number) = ({self._key})"
 
-    def start_or_resume(self) -> Row[Any]:
+    def start_or_resume(self) -> Checkpoint:
         """Return the checkpoint, created if it is missing.
 
         Raises MigrationError if it belongs to a backfill with another statement.
@@ -58,14 +71,14 @@ class CheckpointStore:
             )
         return self.read()
 
-    def read(self) -> Row[Any]:
+    def read(self) -> Checkpoint:
         """Return the checkpoint. Raises MigrationError if it is missing."""
-        row = self._run.fetch_one(f"SELECT last, done, finished FROM {TABLE} WHERE {self.condition}")
+        row = self._run.fetch_one(f"SELECT {COLUMNS} FROM {TABLE} WHERE {self.condition}")
         if row is None:
             raise MigrationError(
                 f"The checkpoint of {self._name} is missing from {TABLE}; it was deleted while the migration ran."
             )
-        return row
+        return Checkpoint._make(row)
 
     def finish(self) -> None:
         """Mark the backfill as finished."""

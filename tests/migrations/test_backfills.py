@@ -16,6 +16,7 @@ import pytest
 from adapters.testing.template_databases import connected
 from migrations.lint.linter import lint_revision
 from migrations.operations.backfill import Progress, next_batch_size
+from migrations.operations.backfill_sql import PASSES
 from migrations.operations.checkpoints import _CREATE_TABLE
 from migrations.runner.lock_retry import MigrationError
 from migrations.sql.parser import split_statements
@@ -36,6 +37,10 @@ SLOW_UPDATES = """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_sleep(0.01); INSERT INTO batches VALUES (txid_current()); RETURN NEW; END $$;
     CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+PLAN = """
+    UPDATE alembic_backfills SET last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 49 LIMIT 1),
+        keys = ARRAY(SELECT jsonb_build_array(id) FROM users ORDER BY id LIMIT 50)
 """
 HOLD = "SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET 100 LIMIT 1) FOR UPDATE"
 MIGRATE = """
@@ -175,7 +180,7 @@ def test_backfill_without_progress_raises_migration_error(
     database.add('op.backfill("things", "n = n + 1", batch=1, pause=0, key=("first",))')
     database.execute("CREATE TABLE things (first char(5) PRIMARY KEY, n int)")
     database.execute("INSERT INTO things VALUES ('ab', 1), ('ac', 1)")
-    with pytest.raises(MigrationError, match="Backfill of things makes no progress after key ab"):
+    with pytest.raises(MigrationError, match="Backfill of things makes no progress after key ac"):
         database.upgrade()
 
 
@@ -198,17 +203,18 @@ async def test_backfill_skips_rows_that_stop_matching_while_locked(users: Revise
     assert users.execute(VERSIONS) == [(2, 90), (3, 10)]
 
 
-async def test_backfill_continues_after_commit_of_killed_process(users: RevisedDatabase) -> None:
+@pytest.mark.parametrize("planned", [False, True])
+async def test_backfill_continues_after_commit_of_killed_process(users: RevisedDatabase, planned: bool) -> None:
     users.add('op.backfill("users", "version = version + 1", batch=10, pause=0)')
     users.policy = MANY_RETRIES
     digest = hashlib.sha256(b"UPDATE users SET version = version + 1 WHERE TRUE").hexdigest()
     users.execute(_CREATE_TABLE)
     users.execute("INSERT INTO alembic_backfills VALUES (%s, true, 1, %s)", users.last, digest)
+    if planned:
+        users.execute(PLAN)
     with connected(users.url) as killed, killed.transaction():  # its process has ended, its session has not
         killed.execute("UPDATE users SET version = 2 WHERE id IN (SELECT id FROM users ORDER BY id LIMIT 10)")
-        killed.execute(
-            "UPDATE alembic_backfills SET done = 10, last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 9 LIMIT 1)"
-        )
+        killed.execute(f"{PLAN}, done = 10, position = 10")
         migrating = asyncio.create_task(asyncio.to_thread(users.upgrade))
         await users.wait_for_lock_wait(migrating)
     await migrating
@@ -350,15 +356,26 @@ def test_batch_size_follows_the_duration_of_batches(rows: int, row_seconds: floa
 @pytest.mark.parametrize(("batch", "largest"), [(60, 10), (8, 8)])
 def test_backfill_shrinks_batches_of_slow_rows(database: RevisedDatabase, batch: int, largest: int) -> None:
     database.add(f'op.backfill("users", "full_name = \'x\'", batch={batch}, pause=0)')
-    database.insert_users(30)
+    database.insert_users(200)
     database.execute(SLOW_UPDATES)
     database.upgrade()
     sizes = [
         int(str(size)) for (size,) in database.execute("SELECT count(*) FROM batches GROUP BY number ORDER BY number")
     ]
-    assert sum(sizes) == 30
+    assert sum(sizes) == 200
     assert max(sizes) <= largest
     assert sizes[2] <= 6, "a row takes 10 ms, so a batch has about 5 rows"
+
+
+def test_backfill_batch_has_no_neighboring_rows(database: RevisedDatabase) -> None:
+    database.add('op.backfill("things", "batch = txid_current()", batch=10, pause=0)')
+    database.execute("CREATE TABLE things (id int PRIMARY KEY, batch bigint)")
+    database.execute("INSERT INTO things SELECT generate_series(1, 500)")
+    database.upgrade()
+    gaps = "SELECT id - lag(id) OVER (PARTITION BY batch ORDER BY id) AS gap FROM things"
+    found = database.execute(f"SELECT min(gap), count(*) FROM ({gaps})")  # noqa: S608
+    assert found == [(pytest.approx(PASSES, abs=1), 500)]
+    assert database.execute("SELECT count(DISTINCT batch) >= 50, count(batch) FROM things") == [(True, 500)]
 
 
 def test_progress_reports_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:

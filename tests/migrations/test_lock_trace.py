@@ -73,6 +73,8 @@ def test_lock_trace_accepts_safe_operations(scratch: URL, own: Revisions) -> Non
     own.add(SAFE_OPERATIONS)
     table, findings = _traced(own, scratch)
     assert (findings, len(table) > 10) == ([], True), table
+    batches = [line for line in table if "| WITH " in line]
+    assert len([line for line in batches if " x " in line]) == len(batches) == 3, "the second backfill computes"
 
 
 def test_lock_trace_disables_parallel_workers(scratch: URL, own: Revisions) -> None:
