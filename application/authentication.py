@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from application.api_key_tokens import PepperSet, parse_api_key_id
+from application.api_key_tokens import PepperSet, new_family, parse_api_key_id
 from application.authorization import Principal, UnauthenticatedError
 from application.ports import Storage, TransientStorageError, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
-from domain.api_keys import ApiKey, ApiKeyFamily, ApiKeyNotFoundError
+from domain.api_keys import ApiKey, ApiKeyNotFoundError
 
 MAX_CACHE_ENTRIES = 10_000
 
@@ -112,9 +112,7 @@ class Authenticator:
             scopes=key.scopes,
             user_id=key.user_id,
             expires_at=key.expires_at,
-            # Releases without families key the records with the text of the key. HMAC uses SHA-256 of keys beyond 64
-            # bytes (RFC 2104), so the digest finds their records.
-            family=self._peppers.family_of(key) or ApiKeyFamily(id=key.id, secret=digest),
+            family=self._peppers.family_of(key) or new_family(key.id, api_key),
         )
         if invalidations == self._invalidations:  # else the result may be older than an invalidation
             lifetime = math.inf if key.expires_at is None else (key.expires_at - now).total_seconds()

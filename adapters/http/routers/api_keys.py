@@ -5,7 +5,7 @@ from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
-from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, with_config
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from adapters.http import field_types, responses
@@ -112,7 +112,18 @@ _API_KEY = Resource(
     is_versioned=False,
 )
 _LINKS = links("key_id", "id", get_api_key="The API key.", revoke_api_key="Revoke the API key.")
-_RESULT = TypeAdapter(CreatedApiKey, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
+
+
+def _add_family(stored: Any) -> Any:
+    """Add the fields that a result of a release without families lacks."""
+    key, text = stored
+    return {"family_id": None, "family_secret": None} | key, text
+
+
+_RESULT = TypeAdapter[CreatedApiKey](
+    Annotated[CreatedApiKey, BeforeValidator(_add_family)],
+    config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"),
+)
 _projection = responses.projection(ApiKeyResponse)
 
 
