@@ -56,7 +56,7 @@ async def _header_of_local_key(settings: Settings, url: URL) -> str | None:
             text = await _create_key(keys, path)
             if sys.stdout.isatty():  # not into a log
                 return f"'Authorization: Bearer {text}'"
-        if key is None or key.is_active(keys.clock()):
+        if key is None or key.is_active(await keys.now(SYSTEM_PRINCIPAL)):
             return f'"Authorization: Bearer $(cat {shlex.quote(str(path))})"'
     ended = "has expired" if key.revoked_at is None else "was revoked"
     print_error(f"the key in {path} {ended}. Remove the file and start again to create a new one.")

@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 
 from adapters.http.middleware.request_limits import AdmissionController
 from adapters.settings import parse_root_path
+from tests.http.openapi_document import check
 from tests.http.raw_connection import listening
 from tests.http.support import ADA, ADMIN_KEY, NOBODY, Api, bearer, once, serving
 
@@ -63,6 +64,7 @@ async def test_problem_type_has_the_root_path(proxied_api: Api, sent: str, path:
     method = "PUT" if status == 405 else "GET"
     response = await proxied_api.client.request(method, f"{sent}{path}")
     assert (response.status_code, response.json()["type"]) == (status, f"{ROOT}/problems/{code}")
+    check({"$ref": "#/components/schemas/Problem"}, response.json())
     assert (await proxied_api.client.get(response.json()["type"])).status_code == 200
 
 
