@@ -76,7 +76,7 @@ def test_generated_typescript_client_calls_the_service(tmp_path: Path, service: 
     client.mkdir()
     (client / "package.json").write_text('{"type": "module"}')
     (client / "client.ts").write_text((HERE / "use_typescript_client.ts").read_text())
-    options = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--save-exact"]
+    options = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--fetch-retries=5"]
     _run(client, node, npm, "install", *options, *TYPESCRIPT_GENERATOR)
     _run(client, node, "node_modules/openapi-typescript/bin/cli.js", DOCUMENT, "--output", "schema.ts")
     compiler, options = "node_modules/typescript/bin/tsc", ["--strict", "--target", "es2022", "--module", "nodenext"]
