@@ -21,7 +21,7 @@ from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import Storage
 from application.transactions import RetryPolicy
 from domain.api_keys import Scope
-from tests.http.openapi_document import check_known_operation
+from tests.http.openapi_document import check_documented
 from tests.support.factories import make_api_key, store_api_keys
 from tests.support.service_factories import PEPPERS, START, authenticator, key_service, post_service, user_service
 
@@ -127,7 +127,7 @@ async def serving(
         transport=transport,
         base_url="http://hexapost.test",
         headers=headers,
-        event_hooks={"response": [check_known_operation]},
+        event_hooks={"response": [check_documented]},
     )
     async with app.router.lifespan_context(app), client:
         yield Api(app=app, client=client, storage=storage, log=log, components=components)
