@@ -1,8 +1,8 @@
 """Rules for text that people write: names, titles, contents.
 
 The rules are regular expressions in the syntax that Python, ECMAScript and Go share, so that an interface can publish
-them. Characters above U+00FF are literal, because the three have no common escape for them. Line separators are only
-within ranges: clients contain a pattern as a regular expression literal, where ECMAScript forbids line separators.
+them. Characters above U+00FF are literal, because the three have no common escape for them. Line separators and the
+byte order mark are only within ranges: clients contain the patterns, and literals of ECMAScript and Go forbid these.
 Lengths are in Unicode code points.
 """
 
@@ -15,7 +15,7 @@ from domain.errors import FieldValidationError
 # vowels, variation selectors, invisible operators, deprecated format characters, and the empty Braille pattern.
 BLANK_CHARS = (
     "\u0020\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2027-\u202f\u205f-\u206f"
-    "\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\u2800\u3000\u3164\ufe00-\ufe0f\ufefe-\uff00\uffa0"
 )
 # Characters that change how a visible neighbor is displayed are not trimmed: joiners and directional marks beside it,
 # as in Malayalam and Arabic, selectors and ends of directional runs after it, starts of directional runs before it.

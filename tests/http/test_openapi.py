@@ -20,10 +20,10 @@ from domain.users import NewUser, User, UserChanges
 from tests.http.openapi_document import DOCUMENT, check, check_documented, examples, operations, resolved
 from tests.http.support import Api, Json
 
-# All that Go (RE2), Java, and ECMAScript with and without its flag `u` do not share, and what ends a literal there.
+# All that Go (RE2), Java, and ECMAScript with and without its flag `u` do not share, and what their literals forbid.
 UNPORTABLE = re.compile(
     r"\\(?![tnr^$\\.*+?()\[\]{}|]|x[0-9A-F]{2})|\(\?(?!:)|[*+?}]\+|\{(?:\d*,)?\d{4,}"
-    r"|[^\x20-\u2027\u202A-\uD7FF\uE000-\uFFFF]"
+    r"|[^\x20-\u2027\u202A-\uD7FF\uE000-\uFEFE\uFF00-\uFFFF]"
 )
 
 
@@ -189,6 +189,7 @@ def test_openapi_patterns_are_portable() -> None:
         "a{2}+",
         "a{1,1001}",
         "[\u2028]",
+        "[\ufeff]",
     ],
 )
 def test_unportable_pattern_is_detected(pattern: str) -> None:
