@@ -18,9 +18,10 @@ from adapters.cli.database import check_database
 from adapters.postgres.schema import state
 from adapters.secret_files import key_peppers, load_or_create_secret
 from adapters.settings import Settings
-from adapters.testing.template_databases import Databases
+from adapters.testing.template_databases import Databases, with_driver
 from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
+from migrations.runner.phases import Phase
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, create_api_key, queried, rendered
 
@@ -146,9 +147,11 @@ def test_migrate_passes_allow_unsafe(
     assert given == [{"allow_unsafe": allowed}]
 
 
-def test_check_lists_pending_revisions(unmigrated: URL, database: URL) -> None:
+def test_check_lists_pending_revisions(unmigrated: URL, scratch: URL) -> None:
     settings = Settings()
     ready = {"database": (True, "reachable (primary)"), "migrations": (True, "current")}
+    database = with_driver(scratch, "asyncpg")
+    state.upgrade(database, lambda _: None, Phase.CONTRACT)
     assert asyncio.run(check_database(settings, database)) == (ready, [])
     _, lines = asyncio.run(check_database(settings, unmigrated))
     assert lines[0] == "pending: ccc0279a8e0d: create users and posts (expand)"

@@ -14,7 +14,8 @@ from adapters.postgres.schema.state import SchemaState, schema_state, server_sup
 from adapters.testing.template_databases import Databases, connected, with_driver
 from application.ports import StorageUnavailableError
 from migrations.runner.lock_retry import MigrationError
-from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
+from migrations.runner.phases import Phase
+from tests.migrations.revision_fixtures import CONTRACT_HEAD, RevisedDatabase, Revisions
 from tests.support.database_fixture import DatabaseFixture, opened
 from tests.support.polling import wait_until
 from tests.support.schema_dump import schema
@@ -113,8 +114,9 @@ async def test_pending_revisions_list_their_phases_and_locks(
     own.add('op.add_column("users", sa.Column("a", sa.Text()))', revision="e1")
     own.add('op.drop_column("users", "full_name")', revision="c1", more='phase = "contract"\nsafe_from = "0.2.0"')
     monkeypatch.setattr("adapters.postgres.schema.pending.script_directory", own.scripts)
-    first, second = await pending_revisions(store.database)
-    assert (first.revision, first.safe_from, second.safe_from) == ("e1", None, "0.2.0")
+    pending = {each.revision: each for each in await pending_revisions(store.database)}
+    first, second = pending["e1"], pending["c1"]
+    assert (first.safe_from, second.safe_from) == (None, "0.2.0")
     assert first.lines() == [
         "pending: e1: Test e1 (expand)",
         "  ACCESS EXCLUSIVE on users: ALTER TABLE users ADD COLUMN a TEXT",
@@ -122,8 +124,10 @@ async def test_pending_revisions_list_their_phases_and_locks(
     assert second.lines()[0] == "pending: c1: Test c1 (contract, after all processes run release 0.2.0 or later)"
 
 
-async def test_pending_revisions_are_empty_for_current_schema(store: DatabaseFixture) -> None:
-    assert await pending_revisions(store.database) == []
+async def test_pending_revisions_are_empty_after_both_phases(scratch: URL, driver: str) -> None:
+    await asyncio.to_thread(upgrade, with_driver(scratch, driver), lambda _: None, Phase.CONTRACT)
+    async with opened(scratch, driver) as store:
+        assert await pending_revisions(store.database) == []
 
 
 async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: str) -> None:
@@ -131,4 +135,4 @@ async def test_pending_revisions_are_all_for_empty_database(empty: URL, driver: 
         found = await pending_revisions(store.database)
         assert await schema_state(store.database) is SchemaState.BEHIND
         await wait_until(lambda: store.checked_out == 0)
-    assert found[-1].revision == EXPAND_HEAD
+    assert found[-1].revision == CONTRACT_HEAD
