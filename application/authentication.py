@@ -36,6 +36,10 @@ class _CacheEntry(NamedTuple):
     stale_until: float
 
 
+def _digest(api_key: str) -> bytes:
+    return hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).digest()
+
+
 class Authenticator:
     """Finds the principal of an API key. For use in one event loop.
 
@@ -68,10 +72,10 @@ class Authenticator:
         With `allow_stale`, a key that was found in the last hour is accepted if the storage fails or needs more than a
         second. A key that expired or was invalidated since is not accepted.
         """
-        digest = hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).digest()
-        entry = self._cache.get(digest)
-        if entry is not None and self._monotonic() < entry.fresh_until:
-            return entry.principal
+        principal = self.find_cached(api_key)
+        if principal is not None:
+            return principal
+        digest = _digest(api_key)
         if not allow_stale or self._stale_principal(digest) is None:
             return await self._look_up(api_key, digest)
         with suppress(TransientStorageError, TimeoutError):
@@ -81,6 +85,11 @@ class Authenticator:
         if principal is None:  # invalidated or expired in the meantime
             raise UnauthenticatedError
         return principal
+
+    def find_cached(self, api_key: str) -> Principal | None:
+        """Return the principal of an API key if the cache has a fresh one, without the cost of a coroutine."""
+        entry = self._cache.get(_digest(api_key))
+        return entry.principal if entry is not None and self._monotonic() < entry.fresh_until else None
 
     def invalidate(self, key_id: UUID) -> None:
         """Remove a key from the cache."""

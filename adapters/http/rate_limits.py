@@ -5,10 +5,11 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
+from uuid import UUID
 
 import structlog
 from limits import parse
@@ -43,27 +44,40 @@ class RateLimiter:
         self._item = parse(limit)
         seconds = self._item.get_expiry()
         self._policy = f'"requests";q={self._item.amount};w={seconds}'
+        self._policy_header: Header = (b"ratelimit-policy", self._policy.encode("ascii"))
         in_process = store.startswith(IN_PROCESS)
         self._windows = ProcessWindows(seconds) if in_process else SharedWindows(store, seconds)
         self._logger = structlog.get_logger("hexapost.rates")
         self._next_warning_at = self._cooldown_until = 0.0
 
-    async def count(self, api_key_id: str) -> Sequence[Header]:
-        """Count a request, and return the rate limit headers. Raises ProblemError above the limit."""
+    def count(self, api_key_id: UUID | None) -> Sequence[Header] | Awaitable[Sequence[Header]]:
+        """Count a request, and return the rate limit headers, as an awaitable with a shared store.
+
+        Raises ProblemError above the limit.
+        """
+        if isinstance(self._windows, ProcessWindows):
+            return self._headers(*self._windows.count(api_key_id))
+        return self._count_in(self._windows, self._item.key_for(str(api_key_id)))
+
+    async def _count_in(self, windows: "SharedWindows", key: str) -> Sequence[Header]:
         if time.monotonic() < self._cooldown_until:
             return ()
         try:
-            count, remaining_seconds = await self._windows.count(self._item.key_for(api_key_id))
+            found = await windows.count(key)
         except Exception as error:  # noqa: BLE001 - each store raises different errors
             self._warn(error)
             return ()
+        return self._headers(*found)
+
+    def _headers(self, count: int, remaining_seconds: float) -> Sequence[Header]:
+        """Return the rate limit headers. Raises ProblemError above the limit."""
         seconds = max(1, math.ceil(remaining_seconds))
         state = f'"requests";r={max(0, self._item.amount - count)};t={seconds}'
         if count > self._item.amount:
             detail = f"Rate limit exceeded: {self._limit} for this API key. Retry after {seconds} s."
             headers = {"ratelimit-policy": self._policy, "ratelimit": state, "retry-after": str(seconds)}
             raise ProblemError(RATE_LIMITED, detail=detail, headers=headers)
-        return (b"ratelimit-policy", self._policy.encode("ascii")), (b"ratelimit", state.encode("ascii"))
+        return self._policy_header, (b"ratelimit", state.encode("ascii"))
 
     async def close(self) -> None:
         """Close the connections to a shared store."""
@@ -94,9 +108,9 @@ class ProcessWindows:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[Hashable, _Window] = {}
 
-    async def count(self, key: str) -> tuple[int, float]:
+    def count(self, key: Hashable) -> tuple[int, float]:
         """Count a request. Return the requests in the window of the key and its remaining seconds."""
         now = time.monotonic()
         window = self._windows.get(key)

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from inspect import isawaitable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -70,11 +71,14 @@ class StrictRoute(CompiledRoute):
         application: AppState = scope["app"].state.hexapost
         request = ApiRequest(scope, receive)
         request.application = application
-        request.principal = context.principal = await application.use_cases.authenticator.authenticate(
-            _extract_api_key(scope["headers"]), allow_stale=self._allow_stale
-        )
+        api_key, authenticator = _extract_api_key(scope["headers"]), application.use_cases.authenticator
+        principal = authenticator.find_cached(api_key)
+        if principal is None:
+            principal = await authenticator.authenticate(api_key, allow_stale=self._allow_stale)
+        request.principal = context.principal = principal
         if application.rate_limiter is not None:
-            context.rate_limit_headers = await application.rate_limiter.count(str(request.principal.api_key_id))
+            headers = application.rate_limiter.count(principal.api_key_id)
+            context.rate_limit_headers = await headers if isawaitable(headers) else headers
         params: Mapping[str, str] = scope["path_params"]
         query = scope["query_string"]
         if query:

@@ -60,8 +60,19 @@ async def test_authenticator_caches_keys_for_the_cache_ttl(auth: AuthHarness) ->
         auth.advance_clock(CACHE_TTL / 3 - 0.01)
         assert await auth.is_cached(text)
         assert await auth.authenticator.authenticate(text) is principal
+        assert auth.authenticator.find_cached(text) is principal
     auth.advance_clock(0.05)
+    assert auth.authenticator.find_cached(text) is None
     assert not await auth.is_cached(text)
+
+
+async def test_find_cached_returns_none_for_invalidated_and_unknown_keys(auth: AuthHarness) -> None:
+    created = await auth.create_key()
+    principal = await auth.authenticator.authenticate(created.text)
+    assert auth.authenticator.find_cached(created.text) is principal
+    assert auth.authenticator.find_cached(created.text + "\udcff") is None
+    auth.authenticator.invalidate(created.key.id)
+    assert auth.authenticator.find_cached(created.text) is None
 
 
 async def test_authenticator_cache_holds_no_secret(auth: AuthHarness) -> None:
