@@ -55,9 +55,10 @@ class CompiledRoute(APIRoute):
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         """Execute the route. The scope contains its path parameters."""
-        return await self.call(Request(scope, receive), scope["path_params"])
+        request = None if self.dependant.request_param_name is None else Request(scope, receive)
+        return await self.call(request, scope["path_params"])
 
-    async def call(self, request: Request, params: Mapping[str, str], body: object = None) -> Response:
+    async def call(self, request: Request | None, params: Mapping[str, str], body: object = None) -> Response:
         """Call the function with validated arguments. Raises RequestValidationError with the errors of all of them."""
         arguments = self._defaults.copy()
         errors: list[Any] = []

@@ -5,7 +5,7 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 
 import math
 import time
-from collections.abc import Awaitable, Hashable, Sequence
+from collections.abc import Awaitable, Hashable
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -19,6 +19,8 @@ from limits.storage import storage_from_string
 from adapters.http.middleware.request_limits import Header
 from adapters.http.problems.catalog import RATE_LIMITED
 from adapters.http.problems.responses import ProblemError
+
+Headers = tuple[Header, ...]
 
 IN_PROCESS = "memory://"
 """A separate store in each process."""
@@ -50,7 +52,7 @@ class RateLimiter:
         self._logger = structlog.get_logger("hexapost.rates")
         self._next_warning_at = self._cooldown_until = 0.0
 
-    def count(self, api_key_id: UUID | None) -> Sequence[Header] | Awaitable[Sequence[Header]]:
+    def count(self, api_key_id: UUID | None) -> Headers | Awaitable[Headers]:
         """Count a request, and return the rate limit headers, as an awaitable with a shared store.
 
         Raises ProblemError above the limit.
@@ -59,7 +61,7 @@ class RateLimiter:
             return self._headers(*self._windows.count(api_key_id))
         return self._count_in(self._windows, self._item.key_for(str(api_key_id)))
 
-    async def _count_in(self, windows: "SharedWindows", key: str) -> Sequence[Header]:
+    async def _count_in(self, windows: "SharedWindows", key: str) -> Headers:
         if time.monotonic() < self._cooldown_until:
             return ()
         try:
@@ -69,7 +71,7 @@ class RateLimiter:
             return ()
         return self._headers(*found)
 
-    def _headers(self, count: int, remaining_seconds: float) -> Sequence[Header]:
+    def _headers(self, count: int, remaining_seconds: float) -> Headers:
         """Return the rate limit headers. Raises ProblemError above the limit."""
         seconds = max(1, math.ceil(remaining_seconds))
         state = f'"requests";r={max(0, self._item.amount - count)};t={seconds}'

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from inspect import isawaitable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -78,7 +77,7 @@ class StrictRoute(CompiledRoute):
         request.principal = context.principal = principal
         if application.rate_limiter is not None:
             headers = application.rate_limiter.count(principal.api_key_id)
-            context.rate_limit_headers = await headers if isawaitable(headers) else headers
+            context.rate_limit_headers = headers if isinstance(headers, tuple) else await headers
         params: Mapping[str, str] = scope["path_params"]
         query = scope["query_string"]
         if query:

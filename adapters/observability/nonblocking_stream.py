@@ -123,15 +123,15 @@ class NonBlockingStream:
 
     def _chunks(self, lines: Sequence[str]) -> Iterator[bytes]:
         """Yield the lines in chunks of at most PIPE_BUF bytes, which other writers of a pipe cannot split."""
-        piece = b""
-        for line in lines:
-            text = line.encode(self.encoding, "backslashreplace")
-            if piece and len(piece) + len(text) > select.PIPE_BUF:
-                yield piece
-                piece = b""
-            piece += text
-        if piece:
-            yield piece
+        text = "".join(lines).encode(self.encoding, "backslashreplace")
+        start = 0
+        while start < len(text):
+            end = len(text)
+            if end - start > select.PIPE_BUF:
+                # A longer line is a chunk of its own.
+                end = (text.rfind(b"\n", start, start + select.PIPE_BUF) + 1) or (text.find(b"\n", start) + 1) or end
+            yield text[start:end]
+            start = end
 
     def _write_chunk(self, piece: bytes) -> None:
         # Directly to the descriptor: the lock of the stream would block the exit of the process.

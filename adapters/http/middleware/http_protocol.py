@@ -204,13 +204,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             and cycle.keep_alive
             and cycle.scope["method"] != "HEAD"
         )
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
-        head = b"".join(lines)
-        if not is_ordinary or head.translate(None, _FIELD_OCTETS) != b"\r\n" * len(lines):
+        lines = [b": ".join(header) for header in (*cycle.default_headers, *headers)]
+        head = b"\r\n".join(lines)
+        if not is_ordinary or head.translate(None, _FIELD_OCTETS) != b"\r\n" * (len(lines) - 1):
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[start["status"]], head, body))
+        self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[start["status"]], head, body))
         cycle.message_event.set()
         cycle.on_response()
         return True

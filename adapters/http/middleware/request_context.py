@@ -234,12 +234,11 @@ class RequestMiddleware:
         options.metrics.request_started()
         method = scope["method"] if scope["method"] in _METHODS else "other"
         span = None if options.start_span is None else options.start_span(method, scope["headers"])
-        # Some servers use one state for all requests of a connection, so the context is added to a copy.
-        state = scope["state"] = {**scope.get("state", {})}
-        # The protocol has created the context, unless the ASGI server is not ours.
-        if "request_context" not in state:
-            state["request_context"] = RequestContext()
-        context: RequestContext = state["request_context"]
+        context: RequestContext | None = scope.get("state", {}).get("request_context")
+        if context is None:  # the ASGI server is not ours
+            context = RequestContext()
+            # Some servers use one state for all requests of a connection, so the context is added to a copy.
+            scope["state"] = {**scope.get("state", {}), "request_context": context}
         context.start(scope, receive, send, options, self._cors)
         deadline = RequestDeadline(options.limits, context)
         try:

@@ -47,6 +47,8 @@ class ReadinessResponse(TypedDict):
     components: Annotated[dict[str, ComponentResponse], Field(description="Components by name.", max_length=32)]
 
 
+_ALIVE = Response(b'{"status":"ok"}', media_type="application/json")
+
 router = APIRouter(tags=["health"], route_class=CompiledRoute, generate_unique_id_function=operation_id)
 
 
@@ -58,7 +60,7 @@ router = APIRouter(tags=["health"], route_class=CompiledRoute, generate_unique_i
 )
 async def get_liveness() -> Response:
     """Return 200 without database access. Restart a process that does not respond."""
-    return Response(b'{"status":"ok"}', media_type="application/json")
+    return _ALIVE
 
 
 @router.get(
