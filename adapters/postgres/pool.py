@@ -15,9 +15,9 @@ from sqlalchemy import URL, AsyncAdaptedQueuePool, PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from adapters.deadline_timer import DeadlineTimer
 from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.connector import Connector
-from adapters.postgres.deadline_timer import DeadlineTimer
 from adapters.postgres.drivers import Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
 from adapters.postgres.sqlstate import ALL_WRITES_FAIL, describe_failure, sqlstate_of

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.deadline_timer import DeadlineTimer
 from adapters.exception_summary import database_fields, exception_types, traceback_locations
 from adapters.http.dependencies import ROUTE_PREFLIGHT, ROUTE_REJECTED, HttpOptions, RequestSpan
 from adapters.http.middleware.cors import CorsPolicy
@@ -223,6 +224,7 @@ class RequestMiddleware:
         self._cors = None if options.cors_origins is None else CorsPolicy(options.cors_origins)
         self._access_log = options.access_log or structlog.get_logger("hexapost.access").log
         self._logger = structlog.get_logger("hexapost.http")
+        self._deadlines = DeadlineTimer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle an HTTP request. Pass lifespan and WebSocket scopes through."""
@@ -240,7 +242,7 @@ class RequestMiddleware:
             # Some servers use one state for all requests of a connection, so the context is added to a copy.
             scope["state"] = {**scope.get("state", {}), "request_context": context}
         context.start(scope, receive, send, options, self._cors)
-        deadline = RequestDeadline(options.limits, context)
+        deadline = RequestDeadline(options.limits, context, self._deadlines)
         try:
             if context.rejection is None:
                 app = context.preflight_response or self._app

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adapters.deadline_timer import DeadlineTimer
 from adapters.http.problems.catalog import (
     DATABASE_UNAVAILABLE,
     MALFORMED_REQUEST,
@@ -180,11 +181,11 @@ class AdmissionController:
 class RequestDeadline:
     """Cancels the current task after the time limit of the body or of the response. `problem` is then the cause.
 
-    One timer serves both limits, because almost all requests end before it fires. While the client reads a response,
-    the deadline does not advance: the connection limits that time.
+    One entry of the timer serves both limits, because almost all requests end before it is due. While the client reads
+    a response, the deadline does not advance: the connection limits that time.
     """
 
-    def __init__(self, limits: RequestLimits, context: "RequestContext") -> None:
+    def __init__(self, limits: RequestLimits, context: "RequestContext", timer: DeadlineTimer) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task(self._loop)
         self._limits = limits
@@ -192,7 +193,8 @@ class RequestDeadline:
         self._start = self._response_start = self._loop.time()
         self._cancellations = 0
         self.problem: Problem | None = None
-        self._timer = self._loop.call_later(min(limits.body_timeout, limits.request_timeout), self._check)
+        self._timer = timer
+        timer.add(self._check, self._start + min(limits.body_timeout, limits.request_timeout))
 
     def _check(self) -> None:
         now, context = self._loop.time(), self._context
@@ -205,7 +207,7 @@ class RequestDeadline:
             due, problem = started_at + self._limits.request_timeout, DATABASE_UNAVAILABLE
         if now < due:
             # The body may be complete before `due`. The limit of the response starts then.
-            self._timer = self._loop.call_at(min(due, now + self._limits.request_timeout), self._check)
+            self._timer.add(self._check, min(due, now + self._limits.request_timeout))
         else:
             self.problem = problem
             self._cancel()
@@ -214,11 +216,12 @@ class RequestDeadline:
         if self._task is not None:
             self._task.cancel()
             self._cancellations += 1
-            self._timer = self._loop.call_later(RECANCEL_INTERVAL_SECONDS, self._cancel)
+            self._timer.add(self._cancel, self._loop.time() + RECANCEL_INTERVAL_SECONDS)
 
     def stop(self) -> None:
-        """Stop the timer, and undo the cancellations of this deadline."""
-        self._timer.cancel()
+        """Remove the deadline, and undo its cancellations."""
+        self._timer.remove(self._check)
+        self._timer.remove(self._cancel)
         while self._cancellations and self._task is not None:
             self._cancellations -= 1
             self._task.uncancel()

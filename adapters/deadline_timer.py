@@ -16,9 +16,13 @@ class DeadlineTimer:
     def __init__(self) -> None:
         self._deadlines: dict[Action, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, action: Action, deadline: float) -> None:
         """Call a function when the event loop reaches this time, unless it is removed before."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # the previous one has ended, with its timer and its tasks
+            self._loop, self._timer, self._deadlines = loop, None, {}
         self._deadlines[action] = deadline
         if self._timer is None or deadline < self._timer.when():
             self._start(deadline)

@@ -1,8 +1,8 @@
-"""Tests for the timer of the time limits of sessions."""
+"""Tests for the timer of the time limits of requests and sessions."""
 
 import asyncio
 
-from adapters.postgres.deadline_timer import DeadlineTimer
+from adapters.deadline_timer import DeadlineTimer
 from tests.support.polling import wait_until
 
 
@@ -41,4 +41,19 @@ async def test_closed_timer_calls_no_function_and_can_be_used_again() -> None:
     timer.close()
     timer.add(lambda: calls.append("new"), now)
     await wait_until(lambda: bool(calls))
+    assert calls == ["new"]
+
+
+def test_timer_works_in_a_new_event_loop() -> None:
+    timer, calls = DeadlineTimer(), list[str]()
+
+    async def use(name: str, seconds: float) -> None:
+        timer.add(lambda: calls.append(name), asyncio.get_running_loop().time() + seconds)
+
+    async def wait() -> None:
+        await use("new", 0)
+        await wait_until(lambda: bool(calls))
+
+    asyncio.run(use("ended", 0.001))
+    asyncio.run(wait())
     assert calls == ["new"]
