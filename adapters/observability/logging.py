@@ -5,6 +5,7 @@ import copy
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -77,20 +78,12 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 _REQUEST_FIELDS = ("request_id", "route", "method", "status", "duration_ms", "api_key_id", "response_bytes")
-_TEMPLATE = (
-    '{"time":"%s","level":"%s","event":%s,"request_id":%s,"route":%s,"method":%s,"status":%d,"duration_ms":%s,'
-    '"api_key_id":%s,"response_bytes":%d}\n'
-)
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 @lru_cache(1024)
-def _quote(value: str | None) -> str:
-    """Return a value as JSON. Few values occur: routes, methods, IDs of API keys."""
-    return to_json(value).decode()
+def _json_members(**members: object) -> str:
+    """Return members of a JSON object. Few values occur: levels, routes, methods, statuses, IDs of API keys."""
+    return to_json(members).decode()[1:-1]
 
 
 class AccessLog:
@@ -103,6 +96,8 @@ class AccessLog:
     def __init__(self) -> None:
         self.lines: NonBlockingStream | None = None
         self.min_level = logging.INFO
+        self._second = -1
+        self._prefix = ""
 
     def __call__(
         self,
@@ -124,9 +119,23 @@ class AccessLog:
             fields = dict(zip(_REQUEST_FIELDS, values, strict=True))
             structlog.get_logger("hexapost.access").log(level, event, **fields, **rare)
         elif level >= self.min_level:
-            started = (_utc_now(), _LEVEL_NAMES[level], _quote(event), to_json(request_id).decode())
-            quoted = (_quote(route), _quote(method), status, duration_ms, _quote(api_key_id), response_bytes)
-            self.lines.write(_TEMPLATE % (*started, *quoted), can_wait=level < logging.ERROR)
+            kind = _json_members(level=_LEVEL_NAMES[level], event=event)
+            quoted_id = f'"{request_id}"' if request_id.isalnum() else to_json(request_id).decode()
+            target = _json_members(route=route, method=method, status=status)
+            key = _json_members(api_key_id=api_key_id)
+            self.lines.write(
+                f'{{"time":"{self._utc_now()}",{kind},"request_id":{quoted_id},{target},"duration_ms":{duration_ms},'
+                f'{key},"response_bytes":{response_bytes}}}\n',
+                can_wait=level < logging.ERROR,
+            )
+
+    def _utc_now(self) -> str:
+        """Return the current time as ISO 8601. The part up to the seconds is formatted once per second."""
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._prefix = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        return f"{self._prefix}{int((now - self._second) * 1_000_000):06d}Z"
 
     def drain(self) -> None:
         """Write all waiting lines. Give up after FLUSH_TIMEOUT_SECONDS, if the reader of the log stalls."""
