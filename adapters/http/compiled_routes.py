@@ -9,6 +9,7 @@ The dispatcher bypasses `ServerErrorMiddleware` and FastAPI's middleware for tel
 import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
@@ -24,9 +25,11 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
+from adapters.http.responses import JsonResponse
+
 
 class CompiledRoute(APIRoute):
-    """A route whose validators are built at start.
+    """A route whose validators and serializer are built at start.
 
     Its function is a coroutine function that returns a response. Its parameters are the request and path parameters.
     Those of a strict route are also query parameters and one JSON body. Raises ValueError for a route with anything
@@ -47,6 +50,10 @@ class CompiledRoute(APIRoute):
         self._validate_body: Callable[[object], object] | None = None
         for body in self.dependant.body_params:
             self._body_name, self._validate_body = body.name, _adapter(body.field_info).validator.validate_python
+
+        serializer = TypeAdapter(self.response_model or Any).serializer
+        # A value of another type is serialized by its own type, as a list in place of a set.
+        self._to_json = partial(serializer.to_json, warnings=False)
 
         async def handle(request: Request) -> Response:
             return await self.respond(request.scope, request.receive)
@@ -77,6 +84,8 @@ class CompiledRoute(APIRoute):
         if self.dependant.request_param_name is not None:
             arguments[self.dependant.request_param_name] = request
         response: Response = await self.endpoint(**arguments)
+        if isinstance(response, JsonResponse):
+            response.encode(self._to_json)
         return response
 
 

@@ -1,6 +1,8 @@
 """Tests for compiled routes: what they support, their arguments, and their dispatch."""
 
+import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
@@ -12,6 +14,7 @@ from typing_extensions import TypedDict
 
 from adapters.http.compiled_routes import CompiledRoute
 from adapters.http.field_types import Identifier, request_body
+from adapters.http.responses import JsonResponse
 from adapters.http.routing import ApiRequest, StrictRoute, requires_scope
 from domain.api_keys import Scope
 from tests.http.support import NOBODY, Api, call, check_problem, findings, serving
@@ -237,3 +240,23 @@ async def test_error_without_a_handler_returns_500() -> None:
     async with serving() as api:
         api.app.router.routes.append(CompiledRoute("/fail", fail))
         check_problem(await api.client.get("/fail"), 500, "internal-error")
+
+
+class NumbersResponse(TypedDict):
+    numbers: frozenset[int]
+    at: datetime
+
+
+async def show_numbers() -> Response:
+    return JsonResponse(200, {"numbers": [3, 1, 2], "at": datetime(2030, 1, 1, tzinfo=UTC)}, (b"x-own", b"1"))
+
+
+@pytest.mark.parametrize("model", [NumbersResponse, None])
+async def test_json_response_is_encoded_with_the_response_model(model: type[Any] | None) -> None:
+    async with serving() as api:
+        api.app.router.routes.append(CompiledRoute("/numbers", show_numbers, response_model=model))
+        with warnings.catch_warnings(action="error"):
+            response = await api.client.get("/numbers")
+    assert response.text == '{"numbers":[3,1,2],"at":"2030-01-01T00:00:00Z"}'
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-own"] == "1"
