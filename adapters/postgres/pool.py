@@ -177,6 +177,8 @@ class Database:
             raise StorageBusyError from None
         finally:
             self._waiting -= 1
+        if self._idle and not self._idle[-1].has_expired(self._clock()):
+            return await self._check_out()
         try:
             async with asyncio.timeout_at(due):
                 return await self._check_out()

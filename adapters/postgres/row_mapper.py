@@ -35,16 +35,21 @@ WRITTEN = literal_column("1", Integer)
 E = TypeVar("E")
 
 
-def _entity_constructor(entity: type[E], names: Sequence[str]) -> Callable[..., E]:
-    """Return a function that makes an entity from the values of its fields, in this order.
+def _entity_constructor(
+    entity: type[E], names: Sequence[str], conversions: Mapping[str, Callable[[Any], Any]]
+) -> Callable[[Row], E]:
+    """Return a function that makes an entity from a row with the values of its fields, in this order.
 
     A frozen dataclass sets each field with `object.__setattr__`. A mutable class with the same slots sets them directly
     and then becomes the entity: 0.6 µs instead of 3.7 µs for a post.
     """
     draft_class = make_dataclass(f"{entity.__name__}Draft", names, slots=True)
+    converted = list(conversions.items())
 
-    def construct(*values: Any) -> E:
-        draft: Any = draft_class(*values)
+    def construct(row: Row) -> E:
+        draft: Any = draft_class(*row)
+        for name, convert in converted:
+            setattr(draft, name, convert(getattr(draft, name)))
         draft.__class__ = entity
         return draft  # type: ignore[no-any-return]
 
@@ -77,19 +82,13 @@ class RowMapper(Generic[E]):
         self.table = table
         self.columns = tuple(column for column in table.c if column.name not in write_only)
         self._names = [column.name for column in self.columns]
-        self._build = _entity_constructor(build, self._names) if isinstance(build, type) else self._build_by_name(build)
-        self._conversions = [(self._names.index(name), convert) for name, convert in (read or {}).items()]
+        self.entity: Callable[[Row], E] = (
+            _entity_constructor(build, self._names, read or {}) if isinstance(build, type) else self._by_name(build)
+        )
+        """Returns the entity in a row of `columns`."""
 
-    def entity(self, row: Row) -> E:
-        """Return the entity in a row of `columns`."""
-        if self._conversions:
-            row = [*row]
-            for index, convert in self._conversions:
-                row[index] = convert(row[index])
-        return self._build(*row)
-
-    def _build_by_name(self, build: Callable[..., E]) -> Callable[..., E]:
-        return lambda *row: build(**dict(zip(self._names, row, strict=True)))
+    def _by_name(self, build: Callable[..., E]) -> Callable[[Row], E]:
+        return lambda row: build(**dict(zip(self._names, row, strict=True)))
 
     def values(self, entity: E) -> dict[str, Any]:
         """Return the value of each column of the table, except for computed columns."""
