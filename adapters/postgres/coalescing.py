@@ -9,17 +9,15 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ClauseElement
 
+from adapters.postgres.deadline_timer import DeadlineTimer
 from adapters.postgres.drivers import Row
-from application.ports import (
-    CommitResultUnknownError,
-    StorageBusyError,
-    StorageTimeoutError,
-    StorageUnavailableError,
-)
+from adapters.postgres.slots import Slots
+from application.ports import CommitResultUnknownError, StorageBusyError, StorageTimeoutError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from adapters.postgres.session import PgSession
@@ -29,6 +27,7 @@ MAX_BATCHES = 4
 """Of one statement, at the same time. Further callers wait and form the next batch."""
 
 Parameters = Mapping[str, Any]
+OpenSession = Callable[[], "PgSession"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,41 +71,36 @@ class _Caller:
 
 
 class Coalescer:
-    """Executes coalesced statements in separate sessions. `pool_timeout` is in seconds."""
+    """Executes coalesced statements in sessions of their own. `pool_timeout` is in seconds."""
 
-    def __init__(self, open_session: Callable[[], "PgSession"], *, pool_timeout: float) -> None:
-        self._open_session = open_session
-        self._pool_timeout = pool_timeout
-        self._queues: dict[CoalescedStatement, _Queue] = {}
+    def __init__(self, open_session: OpenSession, deadlines: DeadlineTimer, *, pool_timeout: float) -> None:
+        self._queue_of = cache(partial(_Queue, open_session, deadlines, pool_timeout))
 
     async def execute(self, statement: CoalescedStatement, parameters: Parameters, due: float) -> Sequence[Row] | None:
         """Return the rows of one caller, None if the caller must execute the statement by itself.
 
         `due` is the event-loop time at which the attempt of the caller ends.
         """
-        queue = self._queues.get(statement)
-        if queue is None:
-            queue = self._queues[statement] = _Queue(statement, self._open_session, self._pool_timeout)
-        return await queue.execute(_Caller(parameters, due))
+        return await self._queue_of(statement).execute(_Caller(parameters, due))
 
 
 class _Queue:
     """The callers that wait for the next batch of one statement, and the task that sends it."""
 
     def __init__(
-        self, statement: CoalescedStatement, open_session: Callable[[], "PgSession"], pool_timeout: float
+        self, open_session: OpenSession, deadlines: DeadlineTimer, pool_timeout: float, statement: CoalescedStatement
     ) -> None:
-        self._statement = statement
         self._open_session = open_session
         self._pool_timeout = pool_timeout
-        self._slots = asyncio.Semaphore(MAX_BATCHES)
+        self._statement = statement
+        self._slots = Slots(MAX_BATCHES, deadlines)
         self._waiting: list[_Caller] = []
         self._task: asyncio.Task[None] | None = None
 
     async def execute(self, caller: _Caller) -> Sequence[Row] | None:
         """Return the rows of the caller, None if it must execute the statement by itself."""
         self._waiting.append(caller)
-        if self._task is None:
+        if self._task is None or self._task.done():  # done: the event loop has cancelled all tasks
             self._start_next()
         try:
             return await caller.result
@@ -135,8 +129,7 @@ class _Queue:
     async def _run(self) -> None:
         """Send one batch as soon as a connection is free."""
         try:
-            async with asyncio.timeout(self._pool_timeout if self._slots.locked() else None):
-                await self._slots.acquire()
+            await self._slots.acquire(self._pool_timeout)
         except TimeoutError:
             self._reject_waiting(StorageBusyError())
             return

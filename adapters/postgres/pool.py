@@ -20,6 +20,7 @@ from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.connector import Connector
 from adapters.postgres.drivers import Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
+from adapters.postgres.slots import Slots
 from adapters.postgres.sqlstate import ALL_WRITES_FAIL, describe_failure, sqlstate_of
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
 
@@ -126,7 +127,6 @@ class Database:
         # LIFO: the last used connection has the warmest caches, and proxies can close idle ones.
         self._idle: list[PooledConnection] = []
         self._errors = errors
-        self._waiting = 0
         self._last_failure = "", -math.inf
         self.is_silent = False
         """True if a statement got no response in time and no connection was opened since."""
@@ -141,13 +141,13 @@ class Database:
         )
         self._engine = _create_engine(self._connector, options)
         self.driver: Driver = create_driver(self._engine.dialect, statements)
-        # Callers wait at this semaphore: a wait inside the pool costs a task each.
-        self._slots = asyncio.Semaphore(options.pool_size)
         self._discarding: set[asyncio.Task[None]] = set()
         self.scheduler = FairScheduler()
         """Limits the decoding of large results per event-loop iteration."""
         self.deadlines = DeadlineTimer()
         """Aborts the sessions that exceed `attempt_timeout`."""
+        # Callers wait here: a wait inside the pool costs a task each.
+        self._slots = Slots(options.pool_size, self.deadlines)
         self.begin_command: LiteralString = "BEGIN"
         """The command that starts a transaction."""
         if not options.prepared_statements:
@@ -165,19 +165,13 @@ class Database:
         opened, and StorageTimeoutError if in addition the server does not respond on an open connection. A connect
         timeout alone can be that of a proxy during a failover, after which a retry succeeds.
         """
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return await self._check_out()
         due = due or asyncio.get_running_loop().time() + self.options.attempt_timeout
-        self._waiting += 1
+        has_waited = self._slots.are_occupied
         try:
-            async with asyncio.timeout(self.options.pool_timeout):
-                await self._slots.acquire()
+            await self._slots.acquire(self.options.pool_timeout)
         except TimeoutError:
             raise StorageBusyError from None
-        finally:
-            self._waiting -= 1
-        if self._idle and not self._idle[-1].has_expired(self._clock()):
+        if not has_waited or (self._idle and not self._idle[-1].has_expired(self._clock())):
             return await self._check_out()
         try:
             async with asyncio.timeout_at(due):
@@ -246,7 +240,7 @@ class Database:
 
     async def can_connect(self) -> bool:
         """Return True if connections can be opened. If the last attempt failed, try again."""
-        if self.connect_error and not self._slots.locked():
+        if self.connect_error and not self._slots.are_occupied:
             with suppress(TransientStorageError):
                 self.release(await self.connect())
         return self.connect_error is None
@@ -268,7 +262,7 @@ class Database:
     def usage(self) -> PoolUsage:
         """The usage of the pool."""
         pool = cast("AsyncAdaptedQueuePool", self._engine.pool)
-        return PoolUsage(self.options.pool_size, pool.checkedout() - len(self._idle), self._waiting)
+        return PoolUsage(self.options.pool_size, pool.checkedout() - len(self._idle), self._slots.waiting)
 
     def report_error(self, error: BaseException) -> None:
         """Report a driver error to the observer. After an error of a read-only server, replace all connections."""

@@ -26,7 +26,11 @@ class SqlAlchemyStorage(Storage):
         self._open_session = partial(PgSession, database, constraints=_CONSTRAINT_ERRORS)
         # Without prepared statements, each statement needs a transaction.
         self._coalescer = (
-            Coalescer(partial(self._open_session, readonly=False), pool_timeout=database.options.pool_timeout)
+            Coalescer(
+                partial(self._open_session, readonly=False),
+                database.deadlines,
+                pool_timeout=database.options.pool_timeout,
+            )
             if database.options.prepared_statements
             else None
         )

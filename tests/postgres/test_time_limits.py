@@ -136,12 +136,12 @@ async def unresponsive(driver: str, connect_timeout: float) -> AsyncIterator[Unr
         database = Database(url, options, errors=errors.append)
         yield database, errors
         assert database.usage == (1, 0, 0)
-        assert not database._slots.locked()
+        assert not database._slots.are_occupied
         await database.close()
 
 
 async def _connect_after_waiting(database: Database) -> None:
-    await database._slots.acquire()
+    await database._slots.acquire(0)
     task = asyncio.create_task(database.connect())
     await wait_until(lambda: database.usage.waiting == 1)
     database._slots.release()
@@ -212,7 +212,7 @@ async def test_attempt_timeout_after_pool_wait_is_overload(unresponsive: Unrespo
 async def test_cancelled_connect_is_not_counted_as_error(unresponsive: Unresponsive) -> None:
     database, errors = unresponsive
     task = asyncio.create_task(database.connect())
-    await wait_until(database._slots.locked)
+    await wait_until(lambda: database._slots.are_occupied)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
