@@ -56,8 +56,8 @@ migration: $(DEV_SETUP) ## write a revision with the differences between models 
 	@$(CHECK) migrate --embedded --phase contract
 	@$(CHECK) with-database --embedded -- $(BIN)/alembic -x phase=$(or $(PHASE),expand) revision --autogenerate -m "$(m)"
 
-bench: $(DEV_SETUP) ## compare CPU per request and latency with two baselines (report/bench.svg), or with a commit: AGAINST=HEAD~3
-	@$(BIN)/python -m tests.benchmarks $(if $(AGAINST),--against="$(AGAINST)") $(args)
+bench: $(DEV_SETUP) ## compare CPU per request and latency with two baselines (report/bench.svg), with other frameworks: PEERS=1, or with a commit: AGAINST=HEAD~3
+	@$(BIN)/python -m tests.benchmarks $(if $(PEERS),--peers) $(if $(AGAINST),--against="$(AGAINST)") $(args)
 
 drill: $(DEV_SETUP) ## run one drill (a fault-injection test): NAME=exactly-once
 	@$(BIN)/python -m tests.drills $(or $(NAME),"") $(args)

@@ -4,6 +4,7 @@ With `--against REV` the working tree is compared with a commit, without a chart
 """
 
 import argparse
+import shlex
 import signal
 import sys
 import tempfile
@@ -20,7 +21,9 @@ from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import generated
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import BenchmarkError
+from tests.benchmarks.peers import install_peers
 from tests.benchmarks.runner import Plan
+from tests.benchmarks.servers import SERVICES
 from tests.benchmarks.workloads import WORKLOADS, workloads
 from tests.support.benchmark_server import ROOT, at_least, benchmark_databases, install_shutdown_handler
 from tests.support.revisions import RevisionError
@@ -30,6 +33,7 @@ MIN_ROWS = 50  # an inactive user is among them
 FULL, QUICK = Plan(rounds=5, seconds=4.0), Plan(rounds=2, seconds=1.0)
 AGAINST = Plan(rounds=12, seconds=1.0)
 MISUSED = 2
+NOT_SHOWN = "several workers, the CPU of PostgreSQL, the network, TLS, faults and overload: see docs/benchmarks.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +64,17 @@ def _measure(options: argparse.Namespace) -> str:
         deployment = Deployment(root=ROOT, name="Hexapost", database=database, directory=Path(directory))
         deployment.prepare()
         dataset = generated(users=options.users or 10_000, posts=options.posts or 100_000)
-        plan, keys = _plan(options, FULL), options.workloads
-        table = run_benchmark(plan, deployment, dataset, keys=keys, output=options.output, report=_say)
+        peers, notes = install_peers(_say) if options.peers else ([], {})
+        table = run_benchmark(
+            _plan(options, FULL),
+            deployment,
+            dataset,
+            keys=options.workloads,
+            output=options.output,
+            report=_say,
+            services=(*SERVICES, *peers),
+            notes={"repeat": options.command, "not shown": NOT_SHOWN, **notes},
+        )
     _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
     return table
 
@@ -81,6 +94,7 @@ def _plan(options: argparse.Namespace, full: Plan) -> Plan:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--against", metavar="REV", help="compare the working tree with this commit")
+    parser.add_argument("--peers", action="store_true", help="also measure services on other frameworks")
     parser.add_argument("--rounds", type=at_least(1), help="turns of each service (5, with --against 12)")
     parser.add_argument("--seconds", type=at_least(MIN_SECONDS), help="length of each turn (4, with --against 1)")
     parser.add_argument("--workloads", type=_keys, default=list(WORKLOADS), help="such as W1,W3 (all)")
@@ -88,7 +102,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--users", type=at_least(MIN_ROWS), help="rows of users (10,000, with --against 1,000)")
     parser.add_argument("--posts", type=at_least(MIN_ROWS), help="rows of posts (100,000, with --against 10,000)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the results (%(default)s)")
-    return parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return parser.parse_args(
+        given, argparse.Namespace(command=shlex.join(["python", "-m", "tests.benchmarks", *given]))
+    )
 
 
 def _keys(text: str) -> list[str]:

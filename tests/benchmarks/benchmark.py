@@ -1,7 +1,7 @@
 """The whole benchmark over one database."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,15 +25,16 @@ def run_benchmark(
     output: Path,
     report: Callable[[str], None],
     services: Sequence[Service] = SERVICES,
+    notes: Mapping[str, str] | None = None,
 ) -> str:
     """Write `bench.json` and `bench.svg`, and return the tables. Raises BenchmarkError, and writes no file then.
 
-    The deployment is prepared, and its database has no users and posts.
+    The deployment is prepared, and its database has no users and posts. The report contains the notes.
     """
     rows = {"users": len(dataset.users), "posts": len(dataset.posts)}
     report(f"loading {rows['users']:,} users and {rows['posts']:,} posts")
     deployment.database.load(dataset)
-    machine = describe(deployment.database)
+    machine = describe(deployment.database) | dict(notes or {})
     work = workloads(dataset, keys)
     with ready([(service, deployment) for service in services], report) as servers:
         check_responses(servers, dataset, work, report)

@@ -7,13 +7,14 @@ from tests.benchmarks.summary import Result
 from tests.support.chart_scale import LogPanel, log_percentile_position
 from tests.support.svg import FAINT, GRID, document, line, rectangle, text
 
-COLOURS = ("#0969da", "#6e7781", "#bc4c00", "#54aeff")
+COLOURS = ("#0969da", "#6e7781", "#bc4c00", "#54aeff", "#1a7f37", "#bf3989", "#8250df", "#9a6700", "#cf222e")
 """Of the services in their order."""
 
-_PANEL, _GAP, _LEFT, _RIGHT = 236.0, 52.0, 66.0, 28.0
-_BARS_TOP, _BARS_HEIGHT = 178.0, 200.0
-_CURVES_TOP, _CURVES_HEIGHT = 506.0, 250.0
-_HEIGHT = 866.0
+_PANEL, _GAP, _LEFT, _RIGHT = 300.0, 52.0, 66.0, 28.0
+_COLUMNS, _LEGENDS = 4, 5
+_TOP, _LEGEND_HEIGHT, _HEADING_HEIGHT, _FOOT = 54.0, 24.0, 84.0, 70.0
+_BARS_HEIGHT, _CURVES_HEIGHT = 200.0, 250.0
+_BARS_ROW, _CURVES_ROW = 290.0, 310.0
 _MARKS = (50, 90, 95, 99)
 _CPU_NOTE = "User and system time of the server process. Each panel has its own scale."
 _LATENCY_NOTE = (
@@ -23,55 +24,66 @@ _LATENCY_NOTE = (
 
 def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str], *, rounds: int) -> str:
     """Return the picture as SVG."""
-    width = max(_LEFT + len(results) * (_PANEL + _GAP) - _GAP + _RIGHT, 900.0)
-    title = f"{services[0].name}, two baselines, and {services[0].name} without log lines: the same requests"
+    columns = max(min(len(results), _COLUMNS), 3)
+    width = _LEFT + columns * (_PANEL + _GAP) - _GAP + _RIGHT
+    rows = -(-len(results) // _COLUMNS)
+    bars_top = _TOP + -(-len(services) // _LEGENDS) * _LEGEND_HEIGHT + _HEADING_HEIGHT
+    curves_top = bars_top + rows * _BARS_ROW + _HEADING_HEIGHT
+    height = curves_top + rows * _CURVES_ROW + _FOOT
+    title = f"{services[0].name} and {len(services) - 1} other services: the same requests"
     colours = {service.key: colour for service, colour in zip(services, COLOURS, strict=False)}
     values = [value for result in results for score in result.scores for value in score.latency_ms.values()]
-    shapes = [*_head(title, services, colours), *_foot(machine, rounds)]
+    shapes = [
+        *_legend(title, services, colours, width),
+        *_heading(bars_top, "Server CPU per request, saturated (µs, less is better)", _CPU_NOTE),
+        *_heading(curves_top, "Latency at a fixed rate, by percentile (ms, less is better)", _LATENCY_NOTE),
+        *_foot(machine, rounds, height),
+    ]
     for number, result in enumerate(results):
-        left = _LEFT + number * (_PANEL + _GAP)
-        panel = LogPanel.around(values, left=left, top=_CURVES_TOP, width=_PANEL, height=_CURVES_HEIGHT)
-        shapes += [*_bars(left, result, colours), *_curves(result, colours, panel)]
-    return document(width, _HEIGHT, shapes, title=title)
+        row, column = divmod(number, _COLUMNS)
+        left = _LEFT + column * (_PANEL + _GAP)
+        top = curves_top + row * _CURVES_ROW
+        panel = LogPanel.around(values, left=left, top=top, width=_PANEL, height=_CURVES_HEIGHT)
+        shapes += [*_bars(left, bars_top + row * _BARS_ROW, result, colours), *_curves(result, colours, panel)]
+    return document(width, height, shapes, title=title)
 
 
-def _head(title: str, services: Sequence[Service], colours: Mapping[str, str]) -> Iterable[str]:
+def _legend(title: str, services: Sequence[Service], colours: Mapping[str, str], width: float) -> Iterable[str]:
     yield text(_LEFT, 38, title, size=20, bold=True)
-    x = _LEFT
-    for service in services:
-        yield rectangle(x, 54, 14, 14, fill=colours[service.key])
-        words = f"{service.key}  {service.name}"
-        yield text(x + 21, 66, words, size=14)
-        x += 60 + 7.6 * len(words)
-    for y, heading, note in (
-        (104, "Server CPU per request, saturated (µs, less is better)", _CPU_NOTE),
-        (_CURVES_TOP - 58, "Latency at a fixed rate, by percentile (ms, less is better)", _LATENCY_NOTE),
-    ):
-        yield text(_LEFT, y, heading, size=15, bold=True)
-        yield text(_LEFT, y + 18, note, fill=FAINT)
+    for number, service in enumerate(services):
+        row, column = divmod(number, _LEGENDS)
+        x, y = _LEFT + column * (width - _LEFT) / _LEGENDS, _TOP + row * _LEGEND_HEIGHT
+        yield rectangle(x, y, 14, 14, fill=colours[service.key])
+        yield text(x + 21, y + 12, f"{service.key}  {service.name}", size=14)
 
 
-def _foot(machine: Mapping[str, str], rounds: int) -> Iterable[str]:
+def _heading(top: float, heading: str, note: str) -> Iterable[str]:
+    yield text(_LEFT, top - 58, heading, size=15, bold=True)
+    yield text(_LEFT, top - 40, note, fill=FAINT)
+
+
+def _foot(machine: Mapping[str, str], rounds: int, height: float) -> Iterable[str]:
     method = f"Medians of {rounds} rounds, in which the services run in turn over one database with equal responses"
     host = f"{machine['machine']}; {machine['system']}"
     for number, words in enumerate((machine["database"], host, f"{method}; {machine['measured']}"), 1):
-        yield text(_LEFT, _HEIGHT - 18 * number, words, size=11, fill=FAINT)
+        yield text(_LEFT, height - 18 * number, words, size=11, fill=FAINT)
 
 
-def _bars(left: float, result: Result, colours: Mapping[str, str]) -> Iterable[str]:
-    bottom = _BARS_TOP + _BARS_HEIGHT
+def _bars(left: float, top: float, result: Result, colours: Mapping[str, str]) -> Iterable[str]:
+    bottom = top + _BARS_HEIGHT
     tallest = max(score.cpu_us for score in result.scores)
     slot = _PANEL / len(result.scores)
-    yield text(left, _BARS_TOP - 28, f"{result.workload}  {result.title}", size=13, bold=True)
+    size = 13 if len(result.scores) < _LEGENDS else 11
+    yield text(left, top - 12, f"{result.workload}  {result.title}", size=13, bold=True)
     for number, score in enumerate(result.scores):
         height = (_BARS_HEIGHT - 22) * score.cpu_us / tallest
         middle = left + slot * (number + 0.5)
         yield rectangle(middle - slot * 0.33, bottom - height, slot * 0.66, height, fill=colours[score.service])
-        yield text(middle, bottom - height - 6, f"{score.cpu_us:,.0f}", size=13, anchor="middle")
+        yield text(middle, bottom - height - 6, f"{score.cpu_us:,.0f}", size=size, anchor="middle")
         yield text(middle, bottom + 17, score.service, size=13, anchor="middle", bold=True)
     yield line(left, bottom, left + _PANEL, bottom, stroke=FAINT)
     first = result.scores[0].service
-    words = ", ".join(f"{first} = {ratio.median:.2f} {other}" for other, ratio in result.cpu.items())
+    words = ", ".join(f"{first} = {ratio.median:.2f} {other}" for other, ratio in list(result.cpu.items())[:3])
     yield text(left + _PANEL / 2, bottom + 35, words, fill=FAINT, anchor="middle")
 
 

@@ -18,7 +18,7 @@ from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.machine import describe
 from tests.benchmarks.runner import BenchmarkRunner, Plan, Run
-from tests.benchmarks.servers import ROOT, Service, ready
+from tests.benchmarks.servers import PORT, ROOT, Service, ready
 from tests.benchmarks.summary import ratios
 from tests.benchmarks.verdicts import MIN_ROUNDS, interval, verdict
 from tests.benchmarks.workloads import Workload
@@ -76,7 +76,7 @@ def compare(
             deployment = Deployment(root=source.root, name=source.name, database=database, directory=state)
             deployment.prepare()
             database.load(dataset)
-            command = (deployment.entry_point, "serve")
+            command = (deployment.entry_point, "serve", PORT)
             services.append((Service(key=source.key, name=source.name, command=command), deployment))
         machine = describe(database)
         for number in range(1, plan.rounds + 1):

@@ -25,7 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service: its letter in tables, its name, the function that serves it, with arguments, and its own variables."""
+    """A service: its letter in tables, its name, its command, and its own variables.
+
+    The command is a function or the path of a program, with arguments. `{port}` is replaced by the port.
+    """
 
     key: str
     name: str
@@ -33,13 +36,17 @@ class Service:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-_SERVE = ("adapters.cli.main:main", "serve")
+PORT = "--port={port}"
+_SERVE = ("adapters.cli.main:main", "serve", PORT)
 _POOL = {"HEXAPOST_DB_POOL_SIZE": str(POOL_SIZE)}
 HEXAPOST = Service(key="h", name="Hexapost", command=_SERVE, variables=_POOL)
 QUIET = Service(key="q", name="Hexapost, no log", command=_SERVE, variables=_POOL | {"HEXAPOST_LOG_LEVEL": "error"})
 # Uvicorn with the options of `hexapost serve`, without an access log.
-_UVICORN = ("--loop=uvloop", "--http=httptools", "--ws=none", "--no-access-log", "--no-server-header")
-UVICORN = ("uvicorn:main", *_UVICORN, "--timeout-graceful-shutdown=2")
+UVICORN_OPTIONS = (
+    *("--loop=uvloop", "--http=httptools", "--ws=none", "--no-access-log", "--no-server-header"),
+    *("--timeout-graceful-shutdown=2", "--timeout-keep-alive=75", PORT),
+)
+UVICORN = ("uvicorn:main", *UVICORN_OPTIONS)
 RAW = Service(key="b", name="raw ASGI + asyncpg", command=(*UVICORN, "tests.benchmarks.baseline_raw_asgi:app"))
 TEXTBOOK = Service(key="f", name="textbook FastAPI + ORM", command=(*UVICORN, "tests.benchmarks.baseline_fastapi:app"))
 SERVICES = (HEXAPOST, RAW, TEXTBOOK, QUIET)
@@ -97,7 +104,7 @@ def started(service: Service, deployment: Deployment) -> Iterator[Server]:
     log = deployment.directory / f"{service.key}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the commands above
-            launch(*service.command, "--port", str(port)),
+            launch(*(part.replace("{port}", str(port)) for part in service.command)),
             cwd=deployment.directory,
             env={**deployment.environment(), **service.variables},
             stdin=subprocess.DEVNULL,

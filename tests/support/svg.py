@@ -17,6 +17,10 @@ DARK = {
     "#6e7781": "#9198a1",
     "#54aeff": "#79c0ff",
     "#cf222e": "#f85149",
+    "#1a7f37": "#3fb950",
+    "#bf3989": "#db61a2",
+    "#8250df": "#ab7df8",
+    "#9a6700": "#d29922",
     "#fff1e5": "#3a2617",
 }
 """Colors of charts, and their replacements in a dark color scheme."""
