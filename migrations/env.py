@@ -24,8 +24,9 @@ from migrations.operations.autogenerate import PLUGIN, process_revision_directiv
 from migrations.operations.checkpoints import delete_checkpoints
 from migrations.runner.advisory_lock import migration_lock
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from migrations.runner.phases import Phase, encode_applied
+from migrations.runner.phases import encode_applied
 from migrations.runner.plan import MigrationPlan, apply_plan
+from migrations.runner.revisions import Phase
 
 CONNECT_SECONDS = 10.0
 

@@ -12,7 +12,6 @@ from adapters.cli.console import print_status
 from adapters.database_url import hosts_of
 from adapters.embedded import EmbeddedPostgres, make_private_directory
 from adapters.postgres.pool import Database
-from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
 from adapters.settings import DATABASE_URL, FILE_SUFFIX, Settings, load_settings, require_url
 from application.api_key_tokens import PepperSet
@@ -79,8 +78,16 @@ async def open_service(
         await database.close()
 
 
+async def check_readiness(settings: Settings, url: URL) -> Mapping[str, tuple[bool, str]]:
+    """Return the readiness of each component."""
+    async with open_service(settings, url, skip_readiness_check=True) as container:
+        return await _readiness(container.database())
+
+
 async def check_database(settings: Settings, url: URL) -> tuple[Mapping[str, tuple[bool, str]], list[str]]:
     """Return the readiness of each component, and lines about the pending revisions and their locks."""
+    from adapters.postgres.schema.pending import pending_revisions  # loads Alembic, which `serve` does not need
+
     async with open_service(settings, url, skip_readiness_check=True) as container:
         components = await _readiness(container.database())
         try:

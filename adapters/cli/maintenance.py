@@ -84,8 +84,8 @@ def migrate(
 
 def apply_migrations(url: "URL", phase: str = "expand", *, allow_unsafe: bool = False) -> None:
     """Apply the pending migrations of a phase. Raises MigrationError if one fails or is unsafe."""
-    from adapters.postgres.schema.state import upgrade
-    from migrations.runner.phases import Phase
+    from adapters.postgres.schema.upgrade import upgrade
+    from migrations.runner.revisions import Phase
 
     with immediate_exit("migrate"):
         upgrade(url, print_status, Phase(phase), allow_unsafe=allow_unsafe)

@@ -94,10 +94,10 @@ def _is_ready(settings: "Settings", url: "URL") -> bool:
     """Return False if the database is unreachable or its schema is older than this release."""
     import structlog
 
-    from adapters.cli.database import check_database
+    from adapters.cli.database import check_readiness
     from adapters.postgres.schema.readiness import SCHEMA_AHEAD
 
-    components, _ = asyncio.run(check_database(settings, url))
+    components = asyncio.run(check_readiness(settings, url))
     for name, component in components.items():
         if not component[0]:
             print_error(f"cannot serve: {name}: {component[1]}")

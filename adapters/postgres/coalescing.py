@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ClauseElement
 
-from adapters.postgres.deadline_timer import DeadlineTimer
+from adapters.deadline_timer import DeadlineTimer
 from adapters.postgres.drivers import Row
 from adapters.postgres.slots import Slots
 from application.ports import CommitResultUnknownError, StorageBusyError, StorageTimeoutError, StorageUnavailableError

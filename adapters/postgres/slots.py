@@ -5,7 +5,7 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 
-from adapters.postgres.deadline_timer import DeadlineTimer
+from adapters.deadline_timer import DeadlineTimer
 
 
 class Slots:

@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import URL, make_url
 
 from adapters.embedded import EmbeddedPostgres
-from adapters.postgres.schema.state import upgrade
+from adapters.postgres.schema.upgrade import upgrade
 
 PREFIX = "hexapost_test_"
 NAME = re.compile(PREFIX + r"([0-9a-f]{8})_.+")

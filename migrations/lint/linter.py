@@ -21,7 +21,8 @@ from alembic.script import Script, ScriptDirectory
 from migrations.lint.rules import check
 from migrations.runner.alembic_config import DIRECTORY, alembic_config, error_location
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from migrations.runner.phases import Phase, require_linear_phases
+from migrations.runner.phases import require_linear_phases
+from migrations.runner.revisions import Phase
 from migrations.sql.revision_sql import Transaction, transactions
 
 SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"

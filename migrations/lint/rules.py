@@ -9,7 +9,8 @@ from pathlib import Path
 from alembic.script import Script
 from packaging.version import Version
 
-from migrations.runner.phases import Phase, phase_of, safe_from
+from migrations.runner.phases import phase_of, safe_from
+from migrations.runner.revisions import Phase
 from migrations.sql.locks import WRITE_BLOCKING_LOCKS, locks_of
 from migrations.sql.parser import alter_table_actions, mask_literals
 from migrations.sql.revision_sql import Statement, Transaction

@@ -18,7 +18,8 @@ from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Connection, MetaData
 
 from migrations.operations.catalog import SchemaObject, read_catalog, read_models
-from migrations.runner.phases import Phase, expand_heads, single_head
+from migrations.runner.phases import expand_heads, single_head
+from migrations.runner.revisions import Phase
 
 PLUGIN = Plugin("hexapost.catalog")
 _INDEX_KEYS = re.compile(

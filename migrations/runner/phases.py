@@ -7,20 +7,14 @@ them after all processes run the release in `safe_from`. The release also works 
 """
 
 from collections.abc import Iterable
-from enum import StrEnum
 
 from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
 from packaging.version import Version
 
+from migrations.runner import revisions
 from migrations.runner.lock_retry import MigrationError
-
-
-class Phase(StrEnum):
-    """When a revision can be applied: at any time, or after the last process of an older release."""
-
-    EXPAND = "expand"
-    CONTRACT = "contract"
+from migrations.runner.revisions import Phase, Revision, Revisions
 
 
 def phase_of(script: Script) -> Phase:
@@ -46,10 +40,19 @@ def safe_from(script: Script) -> str:
     return str(release)
 
 
+def revisions_of(scripts: ScriptDirectory) -> Revisions:
+    """Return the revisions of a directory."""
+    return {
+        script.revision: Revision(parents(script), getattr(script.module, "phase", None))
+        for script in scripts.walk_revisions()
+    }
+
+
 def expand_heads(scripts: ScriptDirectory) -> frozenset[str]:
-    """Return the last expand revision, or several if they branch. The release needs them."""
-    expand = {script.revision: script for script in scripts.walk_revisions() if phase_of(script) is Phase.EXPAND}
-    return frozenset(expand) - {before for script in expand.values() for before in parents(script)}
+    """Return the last expand revision, or several if they branch. Raises MigrationError for an undeclared phase."""
+    for script in scripts.walk_revisions():
+        phase_of(script)
+    return revisions.expand_heads(revisions_of(scripts))
 
 
 def single_head(heads: Iterable[str]) -> str:
@@ -72,10 +75,9 @@ def parents(script: Script) -> frozenset[str]:
     return frozenset(script._all_down_revisions)  # noqa: SLF001 - `dependencies` can hold abbreviated ids
 
 
-def with_ancestors(scripts: ScriptDirectory, revisions: Iterable[str]) -> frozenset[str]:
+def with_ancestors(scripts: ScriptDirectory, names: Iterable[str]) -> frozenset[str]:
     """Return the revisions that this release has, and all their ancestors."""
-    known = {script.revision for script in scripts.walk_revisions()}.intersection(revisions)
-    return frozenset(script.revision for name in known for script in scripts.iterate_revisions(name, "base"))
+    return revisions.with_ancestors(revisions_of(scripts), names)
 
 
 def encode_applied(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
@@ -84,12 +86,6 @@ def encode_applied(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
     contract = [script for script in scripts.walk_revisions() if phase_of(script) is Phase.CONTRACT]
     releases = {script.revision: safe_from(script) for script in contract}
     return " ".join(f"{name}>={releases[name]}" if name in releases else name for name in sorted(applied))
-
-
-def decode_applied(record: str) -> dict[str, str | None]:
-    """Return the encoded revisions; a contract revision has the release from which it is safe."""
-    items = (item.partition(">=") for item in record.split())
-    return {revision: release or None for revision, _, release in items}
 
 
 def select_steps(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[MigrationStep]:

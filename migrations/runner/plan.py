@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 from migrations.operations.checkpoints import drop_empty_table
 from migrations.operations.steps import RunningRevision
 from migrations.runner.lock_retry import NOTHING_COMPLETED, LockRetryPolicy, retry_on_lock_timeout
-from migrations.runner.phases import Phase, select_steps
+from migrations.runner.phases import select_steps
+from migrations.runner.revisions import Phase
 from migrations.sql.revision_sql import StatementOrigin, statements_from
 
 PlannedSteps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]

@@ -15,13 +15,13 @@ from structlog.testing import capture_logs
 
 from adapters.cli import serve
 from adapters.cli.database import check_database
-from adapters.postgres.schema import state
+from adapters.postgres.schema import upgrade
 from adapters.secret_files import key_peppers, load_or_create_secret
 from adapters.settings import Settings
 from adapters.testing.template_databases import Databases, with_driver
 from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
-from migrations.runner.phases import Phase
+from migrations.runner.revisions import Phase
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, create_api_key, queried, rendered
 
@@ -132,7 +132,7 @@ def test_migrate_returns_1_for_a_failed_revision(
     def fail(*_: object, **__: object) -> None:
         raise MigrationError("adding constraint x: no lock")
 
-    monkeypatch.setattr(state, "upgrade", fail)
+    monkeypatch.setattr(upgrade, "upgrade", fail)
     outcome = hexapost("migrate", DATABASE_URL=rendered(database))
     assert (outcome.status, outcome.stderr) == (1, "hexapost: adding constraint x: no lock\n")
 
@@ -142,7 +142,7 @@ def test_migrate_passes_allow_unsafe(
     hexapost: Hexapost, database: URL, monkeypatch: pytest.MonkeyPatch, arguments: list[str], *, allowed: bool
 ) -> None:
     given: list[object] = []
-    monkeypatch.setattr(state, "upgrade", lambda *_, **keywords: given.append(keywords))
+    monkeypatch.setattr(upgrade, "upgrade", lambda *_, **keywords: given.append(keywords))
     assert hexapost("migrate", *arguments, DATABASE_URL=rendered(database)).status == 0
     assert given == [{"allow_unsafe": allowed}]
 
@@ -151,7 +151,7 @@ def test_check_lists_pending_revisions(unmigrated: URL, scratch: URL) -> None:
     settings = Settings()
     ready = {"database": (True, "reachable (primary)"), "migrations": (True, "current")}
     database = with_driver(scratch, "asyncpg")
-    state.upgrade(database, lambda _: None, Phase.CONTRACT)
+    upgrade.upgrade(database, lambda _: None, Phase.CONTRACT)
     assert asyncio.run(check_database(settings, database)) == (ready, [])
     _, lines = asyncio.run(check_database(settings, unmigrated))
     assert lines[0] == "pending: ccc0279a8e0d: create users and posts (expand)"

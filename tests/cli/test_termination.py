@@ -19,11 +19,11 @@ from tests.support.polling import wait_until
 PROGRAM = """
 import functools, pathlib, sys
 from adapters.cli.main import main
-from adapters.postgres.schema import state
+from adapters.postgres.schema import upgrade
 from tests.migrations.revision_fixtures import MANY_RETRIES, Revisions
 
 revisions = Revisions(pathlib.Path(sys.argv[1]))
-state.alembic_config = functools.partial(revisions.config, lock_retry_policy=MANY_RETRIES)
+upgrade.alembic_config = functools.partial(revisions.config, lock_retry_policy=MANY_RETRIES)
 sys.exit(main(sys.argv[2:]))
 """
 LONG_LIMITS = {

@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from adapters.testing.template_databases import connected, with_driver
 from migrations.runner import alembic_config as runner_config
-from migrations.runner.phases import Phase
+from migrations.runner.revisions import Phase
 from tests.migrations.revision_fixtures import RevisedDatabase, Revisions
 
 

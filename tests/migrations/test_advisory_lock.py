@@ -11,11 +11,11 @@ from alembic.config import Config
 from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
-from adapters.postgres.schema.state import upgrade
+from adapters.postgres.schema.upgrade import upgrade
 from adapters.testing.template_databases import connected, with_driver
 from migrations.runner.advisory_lock import ADVISORY_LOCK_KEY, migration_lock
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
-from migrations.runner.phases import Phase
+from migrations.runner.revisions import Phase
 from tests.migrations.revision_fixtures import EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from adapters.postgres.schema import state
-from adapters.postgres.schema.state import upgrade
+from adapters.postgres.schema import upgrade as upgrade_module
+from adapters.postgres.schema.upgrade import upgrade
 from adapters.testing.template_databases import with_driver
 from migrations.runner.lock_retry import MigrationError
 from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase
@@ -17,7 +17,7 @@ FIRST_LINE = 9
 
 @pytest.fixture(autouse=True)
 def _revisions_of_the_test(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "alembic_config", database.config)
+    monkeypatch.setattr(upgrade_module, "alembic_config", database.config)
 
 
 @pytest.mark.parametrize(

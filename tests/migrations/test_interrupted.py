@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from adapters.embedded import EmbeddedPostgres
-from adapters.postgres.schema import state
+from adapters.postgres.schema import upgrade as upgrade_module
 from adapters.testing.template_databases import FAST, Connection, connected, with_driver
 from migrations.runner.lock_retry import (
     LOCK_NOT_AVAILABLE,
@@ -83,17 +83,17 @@ def test_lock_retry_gives_up_after_the_longest_wait(database: RevisedDatabase) -
 def test_migration_gives_up_under_an_access_exclusive_lock(
     database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch, upgrade: str, table: str
 ) -> None:
-    monkeypatch.setattr(state, "alembic_config", database.config)
+    monkeypatch.setattr(upgrade_module, "alembic_config", database.config)
     database.add(upgrade, 'op.execute("ANALYZE users")')
     database.policy = LockRetryPolicy(attempts=3, lock_timeout=0.05, weak_lock_timeout=0.05, max_backoff=0.01)
     with _locked(database.url, "ACCESS EXCLUSIVE", table) as blocker:
         pid = blocker.info.backend_pid
         with pytest.raises(MigrationError) as raised:
-            state.upgrade(database.url, database.reported.append)
+            upgrade_module.upgrade(database.url, database.reported.append)
     holder = rf"pid {pid} \(.+, idle in transaction for \d+ s\) holds AccessExclusiveLock on {table}"
     assert re.search(holder, str(raised.value))
     assert database.applied == [EXPAND_HEAD]
-    state.upgrade(database.url, database.reported.append)
+    upgrade_module.upgrade(database.url, database.reported.append)
     assert database.applied == [database.last]
 
 

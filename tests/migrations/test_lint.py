@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from adapters.postgres.schema import state
-from adapters.postgres.schema.state import upgrade
+from adapters.postgres.schema import upgrade as upgrade_module
+from adapters.postgres.schema.upgrade import upgrade
 from migrations.lint import linter
 from migrations.lint.linter import lint, lint_revision, select_star
 from migrations.runner.alembic_config import alembic_config
@@ -199,7 +199,7 @@ def test_select_star_finds_star_in_code(tmp_path: Path) -> None:
 
 
 def test_upgrade_rejects_unsafe_pending_revision(database: RevisedDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "alembic_config", database.config)
+    monkeypatch.setattr(upgrade_module, "alembic_config", database.config)
     database.add(ADD, 'op.drop_column("users", "a")', revision="safe")
     database.add(
         "op.execute('DELETE FROM users')", UNDO, revision="allowed", more='exceptions = {"unbatched-write": "x"}'

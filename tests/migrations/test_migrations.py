@@ -8,12 +8,12 @@ from pytest_alembic.tests import test_model_definitions_match_ddl, test_up_down_
 from sqlalchemy import URL
 
 from adapters.clock import new_id
-from adapters.postgres.schema.state import upgrade
+from adapters.postgres.schema.upgrade import upgrade
 from adapters.testing.template_databases import Databases, connected, migrate, with_driver
 from application.ports import StorageUnavailableError
 from domain.search_tokens import parse_query
 from migrations.runner.alembic_config import alembic_config
-from migrations.runner.phases import Phase
+from migrations.runner.revisions import Phase
 from migrations.sql.parser import split_statements
 from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
 from tests.support.database_fixture import opened

@@ -1,13 +1,15 @@
 """Tests for expand and contract revisions."""
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from alembic import command
 
 from adapters.postgres.schema.state import SchemaState, compare_revisions
 from migrations.runner.lock_retry import MigrationError
-from migrations.runner.phases import Phase, decode_applied, expand_heads, phase_of
+from migrations.runner.phases import expand_heads, phase_of, revisions_of
+from migrations.runner.revisions import Phase, Revision, decode_applied, read_revisions
 from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
 
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
@@ -44,7 +46,7 @@ def test_upgrade_applies_contract_revisions_in_contract_phase(database: RevisedD
     assert {"users.a", "users.b", "users.full_name"} <= _columns(database)
     database.upgrade(phase="contract")
     assert not {"users.b", "users.full_name"} & _columns(database)
-    assert compare_revisions(database.scripts(), frozenset(database.applied)) is SchemaState.CURRENT
+    assert compare_revisions(revisions_of(database.scripts()), frozenset(database.applied)) is SchemaState.CURRENT
     database.downgrade(EXPAND_HEAD)
     assert (database.applied, "users.a" in _columns(database)) == ([EXPAND_HEAD], False)
     database.upgrade(phase="contract")
@@ -77,7 +79,9 @@ def test_schema_state_depends_on_expand_revisions_and_record(
 ) -> None:
     _write_two_lines(own)
     assert expand_heads(own.scripts()) == {"e2"}
-    assert compare_revisions(own.scripts(), frozenset(applied.split()), decode_applied(record)) is expected
+    assert (
+        compare_revisions(revisions_of(own.scripts()), frozenset(applied.split()), decode_applied(record)) is expected
+    )
 
 
 def test_migration_updates_the_record(database: RevisedDatabase) -> None:
@@ -138,3 +142,24 @@ def test_migration_sql_has_contract_revisions_in_contract_phase(own: Revisions) 
     expand, contract = (own.sql(phase=phase) for phase in Phase)
     assert ("DROP COLUMN" in expand, contract.count("DROP COLUMN")) == (False, 2)
     assert "SET lock_timeout = 50" in expand
+
+
+def test_revisions_read_from_files_are_those_of_alembic(own: Revisions) -> None:
+    _write_two_lines(own)
+    in_files = {**read_revisions(), **read_revisions(own.directory)}
+    assert in_files == revisions_of(own.scripts())
+    assert in_files["c2"].parents == {"c1", "e2"}
+
+
+def test_revisions_read_from_files_have_literal_declarations(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "import os\nrevision: str = 'abcdef'\ndown_revision: str | None = None\nphase = 'expand'\n"
+    )
+    (tmp_path / "b.py").write_text(
+        "revision = 'b1'\ndown_revision = ('abcdef',)\ndepends_on = 'abc'\nother = os.name\n"
+    )
+    (tmp_path / "__init__.py").write_text("")
+    assert read_revisions(tmp_path) == {
+        "abcdef": Revision(frozenset(), "expand"),
+        "b1": Revision(frozenset({"abcdef"}), None),
+    }

@@ -12,7 +12,7 @@ from alembic.util import CommandError
 from adapters.postgres.models import POSTS, USERS, Base
 from migrations.lint.linter import lint_revision
 from migrations.runner.lock_retry import MigrationError
-from migrations.runner.phases import Phase
+from migrations.runner.revisions import Phase
 from tests.migrations.revision_fixtures import CONTRACT_HEAD, EXPAND_HEAD, RevisedDatabase
 
 FUNCTION = (

@@ -10,11 +10,12 @@ from adapters.postgres.pool import Database, DatabaseOptions
 from adapters.postgres.schema import state
 from adapters.postgres.schema.pending import pending_revisions
 from adapters.postgres.schema.readiness import readiness
-from adapters.postgres.schema.state import SchemaState, schema_state, server_support, upgrade
+from adapters.postgres.schema.state import SchemaState, schema_state, server_support
+from adapters.postgres.schema.upgrade import upgrade
 from adapters.testing.template_databases import Databases, connected, with_driver
 from application.ports import StorageUnavailableError
 from migrations.runner.lock_retry import MigrationError
-from migrations.runner.phases import Phase
+from migrations.runner.revisions import Phase
 from tests.migrations.revision_fixtures import CONTRACT_HEAD, RevisedDatabase, Revisions
 from tests.support.database_fixture import DatabaseFixture, opened
 from tests.support.polling import wait_until

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from adapters.postgres.deadline_timer import DeadlineTimer
+from adapters.deadline_timer import DeadlineTimer
 from adapters.postgres.slots import Slots
 
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from adapters.postgres.pool import Database
-from adapters.postgres.schema.state import applied_revisions, script_directory
-from migrations.runner.phases import Phase, phase_of, safe_from, with_ancestors
+from adapters.postgres.schema.state import applied_revisions
+from adapters.postgres.schema.upgrade import script_directory
+from migrations.runner.phases import phase_of, safe_from, with_ancestors
+from migrations.runner.revisions import Phase
 from migrations.sql.locks import SchemaObjects
 
 

@@ -1,31 +1,20 @@
-"""Applies migrations, and compares the schema of a database with this release."""
+"""Compares the schema of a database with this release."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import cache
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
-import psycopg
-from alembic import command
-from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
 from packaging.version import Version
-from sqlalchemy import URL, ClauseElement, Select, Text, column, func, literal_column, select, table
-from sqlalchemy.exc import StatementError
+from sqlalchemy import ClauseElement, Select, Text, column, func, literal_column, select, table
 
-from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.drivers import Row
 from adapters.postgres.pool import Database
 from adapters.postgres.session import PgSession
-from adapters.postgres.sqlstate import sqlstate_of, to_port_error
+from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import TransientStorageError
-from migrations.runner.alembic_config import alembic_config, error_location
-from migrations.runner.lock_retry import MigrationError
-from migrations.runner.phases import Phase, decode_applied, expand_heads, with_ancestors
+from migrations.runner.revisions import Revisions, decode_applied, expand_heads, read_revisions, with_ancestors
 
 SERVER = select(literal_column("current_setting('server_version_num')::integer"), func.getdatabaseencoding())
 """Reads the arguments of `server_support`."""
@@ -55,48 +44,6 @@ class SchemaState(StrEnum):
     INCOMPATIBLE = "too new"
 
 
-@cache
-def script_directory() -> ScriptDirectory:
-    """Return the revisions of this release."""
-    return ScriptDirectory.from_config(alembic_config())
-
-
-def upgrade(
-    url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND, *, allow_unsafe: bool = False
-) -> None:
-    """Apply all pending revisions of a phase, and report each in a line. Do not call it in an event loop.
-
-    Raises StorageUnavailableError if the database is unreachable, and MigrationError if the migration fails. If the
-    linter rejects a revision, nothing is applied, unless unsafe revisions are allowed.
-    """
-    try:
-        command.upgrade(alembic_config(url=url, report=report, phase=phase, lint=not allow_unsafe), "heads")
-    except (MigrationError, ConnectError):
-        raise
-    except Exception as error:
-        state = sqlstate_of(error)
-        is_about_file = getattr(error, "filename", None) is not None
-        meaning = to_port_error(error, connection_lost=True) if state is None and not is_about_file else None
-        raise meaning or MigrationError(_describe(error, state)) from error
-
-
-def _describe(error: Exception, state: str | None) -> str:
-    """Describe an error and its place in one line, without text of the database."""
-    if isinstance(error.__cause__, ResolutionError):
-        return f"the database has revision {error.__cause__.argument}, which this release lacks; use a later release"
-    if isinstance(error, CommandError):
-        return " ".join(str(error).split())
-    if state is not None:
-        with suppress(KeyError):
-            state += f" ({psycopg.errors.lookup(state).__name__})"
-        reason = f"PostgreSQL reported SQLSTATE {state}"
-    elif isinstance(error, StatementError):  # its text has the statement and its parameters
-        reason = type(error.orig).__name__
-    else:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return f"{error_location(error)}: {reason}"
-
-
 async def applied_revisions(database: Database) -> frozenset[str]:
     """Return the latest applied revisions, without their ancestors. The set is empty for an empty database.
 
@@ -119,23 +66,23 @@ def server_support(version_number: int, encoding: str) -> tuple[bool, str]:
 
 async def schema_state(database: Database) -> SchemaState:
     """Return the state of the schema. Raises a TransientStorageError if the database is unavailable."""
-    directory, applied = script_directory(), await applied_revisions(database)
-    if applied <= with_ancestors(directory, applied):
-        return compare_revisions(directory, applied)
+    revisions, applied = read_revisions(), await applied_revisions(database)
+    if applied <= with_ancestors(revisions, applied):
+        return compare_revisions(revisions, applied)
     # The record of all applied revisions that the last migration wrote.
-    return compare_revisions(directory, applied, decode_applied("".join(await _query(database, _RECORD))))
+    return compare_revisions(revisions, applied, decode_applied("".join(await _query(database, _RECORD))))
 
 
 def compare_revisions(
-    directory: ScriptDirectory, applied: frozenset[str], record: Mapping[str, str | None] = MappingProxyType({})
+    revisions: Revisions, applied: frozenset[str], record: Mapping[str, str | None] = MappingProxyType({})
 ) -> SchemaState:
-    """Return the state of a schema with the given applied revisions.
+    """Return the state of a schema with the given applied revisions, for a release with these revisions.
 
     The release works with and without its contract revisions, so they are ignored. `record` lists the revisions before
     an unknown one. For each contract revision it has the release from which it is safe.
     """
-    known = with_ancestors(directory, applied)
-    needed = expand_heads(directory)
+    known = with_ancestors(revisions, applied)
+    needed = expand_heads(revisions)
     if applied <= known:
         return SchemaState.CURRENT if needed <= known else SchemaState.BEHIND
     # An unknown revision belongs to a later release, whose expand revisions are applied before its rollout.

@@ -12,7 +12,8 @@ from packaging.version import Version
 from sqlalchemy import URL
 
 from adapters.testing.template_databases import connected
-from migrations.runner.phases import Phase, phase_of, safe_from, with_ancestors
+from migrations.runner.phases import phase_of, safe_from, with_ancestors
+from migrations.runner.revisions import Phase
 from tests.drills.scenario import FaultWindow, ScenarioError
 from tests.support.schema_dump import revisions
 
