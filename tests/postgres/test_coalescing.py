@@ -12,13 +12,15 @@ from sqlalchemy import ClauseElement
 
 from adapters.postgres.coalescing import MAX_BATCH_SIZE, MAX_BATCHES
 from adapters.postgres.drivers import Row
+from adapters.postgres.pool import Database
+from adapters.postgres.repositories import users
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.testing.template_databases import connected
 from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import CommitResultUnknownError, StorageBusyError, StorageTimeoutError, StorageUnavailableError
 from domain.posts import AuthorInactiveError, AuthorNotFoundError, Post
 from domain.users import User, UserNotFoundError
-from tests.postgres.failures import ONCE
+from tests.postgres.failures import ONCE, UnforeseenError
 from tests.support.database_fixture import PATIENT, DatabaseFixture, opened
 from tests.support.factories import make_post, make_user, store_users, stored_posts
 from tests.support.polling import wait_until
@@ -329,6 +331,28 @@ async def test_missing_server_raises_unavailable_error_in_each_caller(scratch: A
 def replace_port(host: Any) -> Any:
     """Return the address of a port without a server."""
     return host._replace(name="127.0.0.1", port=1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_unforeseen_error_is_raised_in_each_caller(
+    storage: SqlAlchemyStorage, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    async def fail(*_: object) -> None:
+        raise UnforeseenError
+
+    monkeypatch.setattr(Database, "connect", fail)
+    assert await _results(*[_get(storage, AUTHOR.id) for _ in range(count)]) == [UnforeseenError] * count
+
+
+async def test_next_caller_replaces_a_cancelled_task(storage: SqlAlchemyStorage) -> None:
+    first = asyncio.create_task(_get(storage, AUTHOR.id))
+    await asyncio.sleep(0)
+    assert storage._coalescer is not None
+    task = storage._coalescer._queue_of(users._GET)._task
+    assert task is not None
+    task.cancel()
+    await asyncio.wait([task])
+    assert await _results(_get(storage, OTHER.id), first) == [OTHER, AUTHOR]
 
 
 async def test_callers_wait_when_all_batches_are_in_flight(
