@@ -77,7 +77,8 @@ class BackfillStatements:
             numbered AS (
                 SELECT jsonb_build_array({texts}) AS key_, row_number() OVER (ORDER BY {names}) AS n_ FROM scanned
             )
-            UPDATE {TABLE} SET position = 0, last = (SELECT ARRAY[{texts}] FROM {self._last_row}),
+            UPDATE {TABLE} SET position = 0, planned = (SELECT count(*) FROM scanned),
+                last = (SELECT ARRAY[{texts}] FROM {self._last_row}),
                 keys = (SELECT array_agg(key_ ORDER BY n_ % {PASSES}, n_) FROM numbered)
             WHERE {self._checkpoint} AND EXISTS (SELECT FROM scanned) RETURNING {COLUMNS}"""
 

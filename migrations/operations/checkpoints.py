@@ -17,11 +17,11 @@ from migrations.runner.lock_retry import LOCK_NOT_AVAILABLE, MigrationError, sql
 from migrations.runner.phases import with_ancestors
 
 TABLE = "alembic_backfills"
-COLUMNS = "last, cardinality(keys), position, done, finished"
+COLUMNS = "last, planned, position, done, finished"
 _CREATE_TABLE = f"""
     CREATE TABLE IF NOT EXISTS {TABLE} (
         revision text, up boolean, number integer, digest text NOT NULL,
-        last text[], keys jsonb[] NOT NULL DEFAULT '{{}}', position integer NOT NULL DEFAULT 0,
+        last text[], keys jsonb[], planned integer NOT NULL DEFAULT 0, position integer NOT NULL DEFAULT 0,
         done bigint NOT NULL DEFAULT 0, finished boolean NOT NULL DEFAULT false,
         PRIMARY KEY (revision, up, number)
     )
@@ -32,7 +32,7 @@ _TABLE_EXISTS = f"SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"
 class Checkpoint(NamedTuple):
     """The progress of a backfill: the key of the last planned row, as text, and the number of updated rows.
 
-    `planned` is the number of rows in the current chunk. The batches have processed `position` of them.
+    `planned` is the number of rows in the current chunk. The batches have updated the first `position` of them.
     """
 
     last: Sequence[str] | None

@@ -39,7 +39,7 @@ SLOW_UPDATES = """
     CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()
 """
 PLAN = """
-    UPDATE alembic_backfills SET last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 49 LIMIT 1),
+    UPDATE alembic_backfills SET planned = 50, last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 49 LIMIT 1),
         keys = ARRAY(SELECT jsonb_build_array(id) FROM users ORDER BY id LIMIT 50)
 """
 HOLD = "SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET 100 LIMIT 1) FOR UPDATE"
