@@ -37,7 +37,11 @@ def text_pattern(
     """
 
     def validator(_source: object, _handler: object) -> CoreSchema:
-        parsed = core_schema.no_info_after_validator_function(parse, core_schema.str_schema(pattern=pattern))
+        parsed: CoreSchema = core_schema.str_schema(pattern=pattern)
+        if parse is UUID:  # pydantic creates it four times as fast
+            parsed = core_schema.chain_schema([parsed, core_schema.uuid_schema()])
+        elif parse is not str:
+            parsed = core_schema.no_info_after_validator_function(parse, parsed)
         rule = core_schema.custom_error_schema(parsed, code, custom_error_message=detail)
         return core_schema.chain_schema([core_schema.str_schema(strict=True, max_length=max_length), rule])
 
