@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Lifespan
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from typing_extensions import override
 
 from adapters.exception_summary import exception_types, traceback_locations
@@ -30,6 +30,15 @@ class Application(FastAPI):
         if self.openapi_schema is None:
             self.openapi_schema = build_document(self)
         return self.openapi_schema
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass requests to the middleware, without FastAPI's check of its telemetry, which is off."""
+        if scope["type"] == "http" and self.middleware_stack is not None:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
     @override
     def build_middleware_stack(self) -> ASGIApp:
