@@ -27,7 +27,7 @@ from application.api_key_tokens import PepperSet, generate_secret
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
 from application.posts import PostService
-from application.retention import RetentionService
+from application.retention import RetentionRule, RetentionService
 from application.transactions import RetryPolicy
 from application.users import UserService
 
@@ -70,6 +70,16 @@ def with_pool_metrics(metrics: Metrics, database: Database) -> Metrics:
 def with_tracing(service: T, tracer: "Tracer | None") -> T:
     """Return the service, with a span around each use case if tracing is enabled."""
     return service if tracer is None else tracer.wrap_service(service)
+
+
+def retention_policy(settings: Settings) -> Mapping[RetentionRule, timedelta]:
+    """Return the retention times of the rules that are on."""
+    days = {
+        RetentionRule.DRAFTS: settings.draft_retention_days,
+        RetentionRule.ARCHIVED_POSTS: settings.archived_post_retention_days,
+        RetentionRule.INACTIVE_USERS: settings.inactive_user_retention_days,
+    }
+    return {rule: timedelta(days=number) for rule, number in days.items() if number is not None}
 
 
 class Container(containers.DeclarativeContainer):
@@ -139,7 +149,14 @@ class Container(containers.DeclarativeContainer):
         authenticator=authenticator,
         retry=retry,
     )
-    retention = providers.Singleton(RetentionService, storage=storage, retry=retry)
+    retention = providers.Singleton(
+        RetentionService,
+        storage=storage,
+        policy=providers.Callable(retention_policy, settings),
+        retry=retry,
+        on_purge=metrics_recorder.provided.count_purged,
+        on_delete_user=authenticator.provided.invalidate_user,
+    )
     readiness_monitor = providers.Singleton(ReadinessMonitor, database)
     readiness = providers.Singleton(ReadinessProbe, readiness_monitor)
     use_cases = providers.Singleton(

@@ -217,8 +217,23 @@ class Settings(BaseModel):
     idempotency_retention_hours: PositiveFloat = Field(
         24.0, le=720, description="how long a repeated request with an `Idempotency-Key` gets the same response"
     )
+    draft_retention_days: int | None = Field(
+        None, ge=1, le=36_500, description="days after the last change of a draft until it is deleted; by default never"
+    )
+    archived_post_retention_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="days after the last change of an archived post until it is deleted; by default never",
+    )
+    inactive_user_retention_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="days after the last change of an inactive user until they are erased; by default never",
+    )
     purge_interval_seconds: float = Field(
-        300.0, ge=1, le=86_400, description="interval at which each process deletes expired records"
+        300.0, ge=1, le=86_400, description="interval at which each process deletes expired data"
     )
     rate_limit: Annotated[str | None, BeforeValidator(parse_rate_limit)] = Field(
         "100/second", description="maximum request rate per API key, such as `6000/minute`; `none` for no limit"

@@ -106,6 +106,18 @@ class UserRepository(ABC):
         Raises ConcurrentUpdateError unless the stored version is `user.version`.
         """
 
+    @abstractmethod
+    async def find_expired(self, *, unchanged_for: timedelta) -> User | None:
+        """Return the oldest expired user, locked against changes until the unit of work ends, or None.
+
+        An inactive user expires when their last change is `unchanged_for` ago, by the clock of the storage. Users that
+        a different unit of work has locked are skipped.
+        """
+
+    @abstractmethod
+    async def count_expired(self, *, unchanged_for: timedelta) -> int:
+        """Return the number of expired users, as in `find_expired`."""
+
 
 class PostRepository(ABC):
     """The posts in one unit of work."""
@@ -176,6 +188,18 @@ class PostRepository(ABC):
     async def delete(self, post: Post) -> None:
         """Delete a post. Raises ConcurrentUpdateError unless the stored version is `post.version`."""
 
+    @abstractmethod
+    async def purge(self, *, status: PostStatus, unchanged_for: timedelta, limit: int) -> int:
+        """Delete up to `limit` expired posts with this status, the oldest first, and return their number.
+
+        A post expires when its last change is `unchanged_for` ago, by the clock of the storage. Posts that a different
+        unit of work has locked are skipped.
+        """
+
+    @abstractmethod
+    async def count_expired(self, *, status: PostStatus, unchanged_for: timedelta) -> int:
+        """Return the number of expired posts with this status, as in `purge`."""
+
 
 class ApiKeyRepository(ABC):
     """The API keys in one unit of work."""
@@ -240,6 +264,10 @@ class IdempotencyRepository(ABC):
 
         Records that a different unit of work has locked are skipped.
         """
+
+    @abstractmethod
+    async def count_expired(self) -> int:
+        """Return the number of expired records."""
 
     @abstractmethod
     async def purge_lag(self) -> timedelta:

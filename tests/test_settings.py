@@ -49,11 +49,14 @@ RANGES = [
     ("db_retry_deadline_seconds", "-0.1", "0", "60", "nan"),
     ("api_key_cache_seconds", "-0.1", "0", "300", "300.1"),
     ("idempotency_retention_hours", "0", "0.01", "720", "720.1"),
+    ("draft_retention_days", "0", "1", "36500", "36501"),
+    ("archived_post_retention_days", "-1", "1", "36500", "1.5"),
+    ("inactive_user_retention_days", "0", "1", "36500", "inf"),
     ("purge_interval_seconds", "0.9", "1", "86400", "inf"),
 ]
 VALID: list[tuple[str, str, Any]] = [
     *(
-        (field, text, type(Settings.model_fields[field].default)(text))
+        (field, text, type(Settings.model_fields[field].default or 0)(text))
         for field, _, minimum, maximum, _ in RANGES
         for text in (minimum, maximum)
     ),

@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,8 @@ from adapters.cli.console import print_error, print_status
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
+
+    from application.retention import RetentionRule
 
 STDERR = 2
 
@@ -92,17 +94,24 @@ def apply_migrations(url: "URL", phase: str = "expand", *, allow_unsafe: bool = 
     print_status("schema is up to date")
 
 
-def purge(*, embedded: Embedded = False) -> None:
-    """Delete expired records, as the service does regularly."""
+def purge(
+    *,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only print the number of rows of each rule.")] = False,
+    embedded: Embedded = False,
+) -> None:
+    """Delete expired data, as the service does regularly."""
     from adapters.cli.database import open_service, selected_database
 
-    async def delete_expired() -> int:
+    async def delete_or_count() -> "Mapping[RetentionRule, int]":
         async with open_service(settings, url) as container:
-            return await container.retention().purge()
+            retention = container.retention()
+            return await (retention.count_expired() if dry_run else retention.purge())
 
     with selected_database(embedded=embedded) as (settings, url), immediate_exit("purge"):
-        purged = asyncio.run(delete_expired())
-    print_status(f"deleted {purged} expired idempotency record{'' if purged == 1 else 's'}")
+        rows = asyncio.run(delete_or_count())
+    for rule, number in rows.items():
+        noun = rule.value.replace("-", " ").removesuffix("s" if number == 1 else "")
+        print_status(f"{'would delete' if dry_run else 'deleted'} {number} expired {noun}")
 
 
 def with_database(

@@ -15,7 +15,7 @@ GROUPS = {
     "Limits": r"max_.+|(header|body|request|write)_timeout_seconds|rate_limit.*",
     "Database": r"database_url|db_.+",
     "Security": r"cursor_secret|api_key_.+|cors_origins",
-    "Retention": r"idempotency_.+|purge_.+",
+    "Retention": r"idempotency_.+|.+_retention_days|purge_.+",
     "Files": r".+_directory",
 }
 """The groups of settings: a pattern of the field names for each title."""

@@ -50,6 +50,11 @@ class InMemoryIdempotencyRepository(InMemoryRepository, IdempotencyRepository):
         return len(removed)
 
     @override
+    async def count_expired(self) -> int:
+        now, records = self._view.clock(), self._view.tables().idempotency_records.values()
+        return sum(stored.expires_at <= now for stored in records)
+
+    @override
     async def purge_lag(self) -> timedelta:
         now, records = self._view.clock(), self._view.tables().idempotency_records.values()
         return max([timedelta(), *[now - stored.expires_at for stored in records]])

@@ -14,8 +14,9 @@ from domain.posts import Post
 from domain.users import User
 
 IdempotencyRecordId = tuple[UUID, bytes]
-Locks = dict[tuple[Literal["add", "purge"], IdempotencyRecordId], "TransactionView"]
-"""The active unit of work that added or purged each idempotency record."""
+RowId = UUID | IdempotencyRecordId
+Locks = dict[tuple[Literal["add", "purge"], RowId], "TransactionView"]
+"""The active unit of work that added an idempotency record, or that purged a row."""
 
 E = TypeVar("E", User, Post, ApiKey)
 V = TypeVar("V", User, Post)
@@ -80,12 +81,12 @@ class TransactionView:
             raise RuntimeError("This unit of work only reads.")
         self._writes.append(change)
 
-    def is_unlocked(self, operation: Literal["add", "purge"], id_: IdempotencyRecordId) -> bool:
-        """Return True unless a different active unit of work added or purged the record."""
+    def is_unlocked(self, operation: Literal["add", "purge"], id_: RowId) -> bool:
+        """Return True unless a different active unit of work added or purged the row."""
         return self._locks.get((operation, id_), self) is self
 
-    def lock(self, operation: Literal["add", "purge"], id_: IdempotencyRecordId) -> bool:
-        """Lock a record until `end`. Return False if a different unit of work has locked it."""
+    def lock(self, operation: Literal["add", "purge"], id_: RowId) -> bool:
+        """Lock a row until `end`. Return False if a different unit of work has locked it."""
         return self._locks.setdefault((operation, id_), self) is self
 
     def end(self, *, commit: bool) -> None:

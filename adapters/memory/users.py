@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 from typing_extensions import override
@@ -64,6 +65,22 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
             }
 
         self._view.write(write)
+
+    @override
+    async def find_expired(self, *, unchanged_for: timedelta) -> User | None:
+        expired = (user for user in self._expired(unchanged_for) if self._view.is_unlocked("purge", user.id))
+        user = min(expired, key=lambda user: user.created_at, default=None)
+        if user is not None:
+            self._view.lock("purge", user.id)
+        return user
+
+    @override
+    async def count_expired(self, *, unchanged_for: timedelta) -> int:
+        return len(self._expired(unchanged_for))
+
+    def _expired(self, unchanged_for: timedelta) -> Sequence[User]:
+        latest, users = self._view.clock() - unchanged_for, self._view.tables().users.values()
+        return [user for user in users if not user.is_active and user.updated_at <= latest]
 
 
 def _erase_response(stored: StoredRecord) -> StoredRecord:

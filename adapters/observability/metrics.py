@@ -27,6 +27,7 @@ from adapters.observability.multiproc_slots import (
     select_storage,
 )
 from application.ports import ConcurrentUpdateError, StorageUnavailableError, TransientStorageError
+from application.retention import RetentionRule
 
 MULTIPROC_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 REFRESH_SECONDS = 1.0
@@ -159,6 +160,8 @@ class Metrics:
         self._retries = {kind: counter.labels(cause) for kind, cause in _CAUSES.items()}
 
     def _create_retention_metrics(self) -> None:
+        counter = self._counter("hexapost_purged_rows_total", "Rows that the purge deleted, by rule.", "rule")
+        self._purged = {rule: counter.labels(rule) for rule in RetentionRule}
         self._purge_lag = self._gauge(
             "hexapost_purge_lag_seconds",
             "Age in seconds of the oldest expired record that has not been purged.",
@@ -202,6 +205,10 @@ class Metrics:
     def count_database_error(self, sqlstate: str) -> None:
         """Record a database error."""
         self._errors.labels(sqlstate).inc()
+
+    def count_purged(self, rule: RetentionRule, rows: int) -> None:
+        """Record the rows that a batch of the purge deleted."""
+        self._purged[rule].inc(rows)
 
     def record_purge(self) -> None:
         """Record the completion of a purge."""

@@ -52,6 +52,7 @@ class UserRow(VersionedMixin, Base):
         ),
         sa.CheckConstraint("char_length(full_name) BETWEEN 1 AND 200", name="full_name_length"),
         sa.CheckConstraint("version >= 1", name="version_positive"),
+        sa.Index("ix_users_inactive_created_at", "created_at", postgresql_where=sa.text("NOT is_active")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -73,6 +74,13 @@ class PostRow(VersionedMixin, Base):
         sa.CheckConstraint("version >= 1", name="version_positive"),
         sa.Index(None, "id"),
         sa.Index("ix_posts_published_id", "id", postgresql_where=sa.text("status = 'published'")),
+        # For retention. The indexed columns change only with the status.
+        sa.Index(
+            "ix_posts_unpublished_created_at",
+            "status",
+            "created_at",
+            postgresql_where=sa.text("status <> 'published'"),
+        ),
         # Without fastupdate: its pending list slows down searches, and some writes have to merge it.
         sa.Index(
             None,

@@ -9,11 +9,13 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Integer,
+    Interval,
     Select,
     Table,
     TableValuedAlias,
     Text,
     Update,
+    and_,
     any_,
     bindparam,
     column,
@@ -140,6 +142,14 @@ class RowMapper(Generic[E]):
     def delete_version(self) -> ReturningDelete[Any]:
         """Return the deletion of one version of a row."""
         return delete(self.table).where(*self._stored()).returning(WRITTEN)
+
+    def unchanged(self) -> ColumnElement[bool]:
+        """Return the condition of a row that did not change for the time `unchanged_for`.
+
+        The time of creation is indexed. An index of `updated_at` would make each update write all indexes (no HOT).
+        """
+        latest = func.now() - bindparam("unchanged_for", type_=Interval)
+        return and_(self.table.c.created_at <= latest, self.table.c.updated_at <= latest)
 
     def stored(self, entity: E, version: int) -> dict[str, Any]:
         """Return the parameters that identify one stored version of a row."""

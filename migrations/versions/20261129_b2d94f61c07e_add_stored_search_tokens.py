@@ -1,7 +1,7 @@
 """add stored search tokens
 
 Revision ID: b2d94f61c07e
-Revises: 9d4f27b8c6e1
+Revises: f3b61a7d92c4
 Created: 2026-11-29 11:10:00+00:00
 """
 
@@ -14,7 +14,7 @@ from domain.search_tokens import tokenize
 from migrations.operations import op
 
 revision = "b2d94f61c07e"
-down_revision = "9d4f27b8c6e1"
+down_revision = "f3b61a7d92c4"
 branch_labels = None
 depends_on = None
 

@@ -30,6 +30,17 @@ INSERT INTO idempotency_records (api_key_id, key_hash, fingerprint, response, cr
 SELECT id, sha256(n::text::bytea), sha256('f'), 'a', now() - interval '2 days', now() {} interval '1 day'
 FROM api_keys, generate_series({}, {}) AS n
 """
+EXPIRED_USER_AND_POSTS = """
+WITH author AS (
+    INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)
+    SELECT gen_random_uuid(), 'ada@x.org', 'ada@x.org', false, old, old, 1
+    FROM (SELECT now() - interval '3 days') AS times (old)
+    RETURNING *
+)
+INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
+SELECT id, gen_random_uuid(), 'T', 'C', status, CASE status WHEN 'archived' THEN now() END, created_at, updated_at, 1
+FROM author, unnest(ARRAY['draft', 'draft', 'archived']) AS status
+"""
 OUTDATED = "migrations outdated; run `hexapost migrate`"
 
 
@@ -187,6 +198,23 @@ def test_purge_deletes_and_counts_expired_records(hexapost: Hexapost, database: 
         assert f"hexapost: deleted {message}" in outcome.stdout.splitlines()
         assert queried(database, "SELECT count(*) FROM idempotency_records") == [2]
     assert not (tmp_path / ".hexapost").exists()
+
+
+def test_purge_applies_the_retention_of_settings(hexapost: Hexapost, database: URL) -> None:
+    queried(database, EXPIRED_USER_AND_POSTS)
+    settings = {
+        "DATABASE_URL": rendered(database),
+        "HEXAPOST_DRAFT_RETENTION_DAYS": "2",
+        "HEXAPOST_ARCHIVED_POST_RETENTION_DAYS": "2",
+    }
+    lines = ["0 expired idempotency records", "2 expired drafts", "1 expired archived post"]
+    for arguments, verb, rows in ((["--dry-run"], "would delete", 3), ([], "deleted", 0)):
+        outcome = hexapost("purge", *arguments, **settings)
+        assert outcome.stdout.splitlines()[-3:] == [f"hexapost: {verb} {line}" for line in lines], outcome.stderr
+        assert queried(database, "SELECT count(*) FROM posts") == [rows]
+    outcome = hexapost("purge", **settings, HEXAPOST_INACTIVE_USER_RETENTION_DAYS="2")
+    assert outcome.stdout.splitlines()[-1] == "hexapost: deleted 1 expired inactive user"
+    assert queried(database, "SELECT count(*) FROM users") == [0]
 
 
 def test_openapi_prints_writes_and_compares(hexapost: Hexapost, tmp_path: Path) -> None:

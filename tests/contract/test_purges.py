@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from application.ports import Storage
-from application.retention import RetentionService
+from application.retention import RetentionRule, RetentionService
 from domain.api_keys import ApiKey
 from tests.contract.conftest import AtOnce, Elapse
 from tests.support.factories import TTL, make_idempotency_record, replay_error, store
@@ -102,7 +102,7 @@ async def test_concurrent_batched_purges_delete_each_record_once(storage: Storag
     elapse(TTL)
     services = [RetentionService(storage=storage, retry=LENIENT_RETRY, batch_size=7) for _ in range(5)]
     removed = await asyncio.gather(*[service.purge() for service in services])
-    assert sum(removed) == len(expired)
+    assert sum(rows[RetentionRule.IDEMPOTENCY_RECORDS] for rows in removed) == len(expired)
     elapse(-TTL)
     assert [await replay_error(storage, outcome) for outcome in kept] == kept
     assert [await replay_error(storage, outcome) for outcome in expired] == [None] * len(expired)

@@ -13,6 +13,7 @@ from application.ports import (
     StorageUnavailableError,
     TransientStorageError,
 )
+from application.retention import RetentionRule
 from tests.observability.prometheus_samples import Scrape
 
 REQUESTS = "hexapost_http_requests_total"
@@ -69,6 +70,13 @@ def test_retries_are_counted_by_cause(metrics: Metrics) -> None:
     assert counts == {"concurrent-change": 1, "storage-unavailable": 2, "transient": 3}
 
 
+def test_purged_rows_are_counted_by_rule(metrics: Metrics) -> None:
+    metrics.count_purged(RetentionRule.DRAFTS, 3)
+    metrics.count_purged(RetentionRule.DRAFTS, 2)
+    counts = {sample.labels["rule"]: sample.value for sample in scraped(metrics).found("hexapost_purged_rows_total")}
+    assert counts == {"idempotency-records": 0, "drafts": 5, "archived-posts": 0, "inactive-users": 0}
+
+
 def test_gauges_have_current_values(metrics: Metrics) -> None:
     metrics.count_database_error("40001")
     metrics.set_purge_lag(12.5)
@@ -89,7 +97,7 @@ def test_gauges_have_current_values(metrics: Metrics) -> None:
 def test_metrics_have_prefixed_names_and_help_texts(metrics: Metrics) -> None:
     request(metrics)
     families = scraped(metrics).families
-    assert len(families) == 12
+    assert len(families) == 13
     for family in families:
         assert family.name.startswith("hexapost_")
         assert family.documentation.endswith(".")

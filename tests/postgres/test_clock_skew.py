@@ -13,6 +13,7 @@ from adapters.clock import utc_now
 from adapters.container import Container
 from adapters.settings import MIN_SECRET_BYTES, Settings
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
+from application.retention import RetentionRule
 from domain.api_keys import ApiKeyNotFoundError, Scope
 from domain.errors import FieldValidationError
 from tests.support.database_fixture import DatabaseFixture
@@ -64,7 +65,7 @@ async def test_skewed_clock_neither_purges_nor_repeats_requests(
         assert not is_replay
         for process in processes:
             assert await process.retention().purge_lag() == timedelta()
-            assert await process.retention().purge() == 0
+            assert await process.retention().purge() == {RetentionRule.IDEMPOTENCY_RECORDS: 0}
         for process in (second, first):
             assert await process.users().create_once(SYSTEM_PRINCIPAL, request, email=email) == (user, True)
 

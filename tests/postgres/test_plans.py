@@ -1,6 +1,7 @@
 """Tests for query plans: frequent statements and statements on many rows use an index."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, LiteralString
 
 import pytest
@@ -15,7 +16,7 @@ from adapters.postgres.repositories import api_keys, idempotency, post_search, p
 from adapters.testing.template_databases import Connection, Databases, connected
 from domain.posts import PostStatus
 from domain.search_tokens import parse_query
-from tests.support.factories import CREATED, make_post, make_user, next_version
+from tests.support.factories import make_post, make_user, next_version
 
 # Enough rows for the planner to have exactly one cheapest plan.
 ROWS = """
@@ -135,6 +136,11 @@ def _page(**filters: Any) -> ClauseElement:
         pytest.param(api_keys._PAGES[True], "pk_api_keys", id="page of API keys"),
         pytest.param(idempotency._GET, "pk_idempotency_records", id="idempotency record"),
         pytest.param(idempotency._PURGE, "ix_idempotency_records_expires_at", id="purge"),
+        pytest.param(posts._purge(PostStatus.DRAFT), "ix_posts_unpublished_created_at", id="purge of drafts"),
+        pytest.param(
+            posts._purge(PostStatus.ARCHIVED), "ix_posts_unpublished_created_at", id="purge of archived posts"
+        ),
+        pytest.param(posts._count_expired(PostStatus.DRAFT), "ix_posts_unpublished_created_at", id="expired drafts"),
         pytest.param(idempotency._PURGE_LAG, "ix_idempotency_records_expires_at", id="purge lag"),
         pytest.param(
             users._DELETE_IDEMPOTENCY_RESPONSES, "ix_idempotency_records_subject_id", id="responses about a user"
@@ -144,7 +150,7 @@ def _page(**filters: Any) -> ClauseElement:
 def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement, index: str) -> None:
     user_id = _value(filled, AUTHOR)
     user_parameters = {"id": LOW, "after": HALF, "author_id": user_id, "reader_id": user_id, "stored_id": user_id}
-    record_parameters = {"api_key_id": new_id(), "key_hash": bytes(32), "now": CREATED}
+    record_parameters = {"api_key_id": new_id(), "key_hash": bytes(32), "unchanged_for": timedelta(days=1)}
     plan = _plan(filled, statement, mode="auto", limit=20, **user_parameters, **record_parameters)
     assert index in plan
     assert "Sort" not in plan
@@ -161,6 +167,14 @@ def test_shared_statement_plan_uses_index(
     plan = _plan(many_users, statement.many, mode=mode, **columns | {"id": ids, "author_id": ids})
     assert index in plan
     assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("statement", [users._FIND_EXPIRED, users._COUNT_EXPIRED], ids=["find", "count"])
+def test_expired_users_plan_uses_index(many_users: Connection, statement: ClauseElement, mode: str) -> None:
+    plan = _plan(many_users, statement, mode=mode, unchanged_for=timedelta(days=1), limit=1)
+    assert "ix_users_inactive_created_at" in plan
+    assert "Sort" not in plan
 
 
 def test_late_page_reads_as_many_blocks_as_an_early_one(filled: Connection) -> None:
@@ -223,7 +237,9 @@ def test_update_without_indexed_columns_writes_no_index(databases: Databases, ta
     with connected(url) as connection, connection.transaction(force_rollback=True):
         connection.execute(ROWS.replace("(1, 20)", "(1, 500)").replace("(1, 250)", "(1, 4)").encode())
         some = SQL("SELECT id FROM {} TABLESAMPLE BERNOULLI (3) REPEATABLE (1)").format(Identifier(table))
-        connection.execute(SQL("UPDATE {} SET version = 2 WHERE id IN ({})").format(Identifier(table), some))
+        connection.execute(
+            SQL("UPDATE {} SET version = 2, updated_at = now() WHERE id IN ({})").format(Identifier(table), some)
+        )
         updated, hot = [
             _value(connection, f"SELECT pg_stat_get_xact_tuples_{kind}('{table}'::regclass)")
             for kind in ("updated", "hot_updated")

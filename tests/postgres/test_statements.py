@@ -1,5 +1,7 @@
 """Tests for the statements that units of work send."""
 
+from datetime import timedelta
+
 import pytest
 
 from application.authorization import SYSTEM_PRINCIPAL
@@ -87,6 +89,14 @@ UNITS_OF_WORK: dict[str, tuple[Body[object], list[str]]] = {
     "record use": (lambda work: work.api_keys.record_use(KEY.id, now=EXPIRES), ["UPDATE"]),
     "add record": (lambda work: work.idempotency.add(make_idempotency_record(KEY)), ["BEGIN", "INSERT", "COMMIT"]),
     "purge": (lambda work: work.idempotency.purge(limit=9), ["BEGIN", "WITH", "COMMIT"]),
+    "purge posts": (
+        lambda work: work.posts.purge(status=PostStatus.DRAFT, unchanged_for=timedelta(), limit=9),
+        ["BEGIN", "WITH", "COMMIT"],
+    ),
+    "find expired user": (
+        lambda work: work.users.find_expired(unchanged_for=timedelta()),
+        ["BEGIN", "SELECT", "COMMIT"],
+    ),
     "two writes": (add_two, ["BEGIN", "INSERT", "INSERT", "COMMIT"]),
     "write between reads": (_write_between_reads, ["SELECT", "BEGIN", "INSERT", "SELECT", "SELECT", "COMMIT"]),
 }

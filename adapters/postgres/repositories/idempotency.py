@@ -60,6 +60,9 @@ _PURGE = (
     )
     .returning(WRITTEN)
 )
+_COUNT_EXPIRED = (
+    select(func.count()).select_from(IDEMPOTENCY_RECORDS).where(IDEMPOTENCY_RECORDS.c.expires_at <= func.now())
+)
 _PURGE_LAG = select(func.now() - func.min(IDEMPOTENCY_RECORDS.c.expires_at))
 
 
@@ -82,6 +85,11 @@ class SqlAlchemyIdempotencyRepository(PgRepository, IdempotencyRepository):
     @override
     async def purge(self, *, limit: int) -> int:
         return len(await self._session.fetch(_PURGE, {"limit": limit}, writes=True))
+
+    @override
+    async def count_expired(self) -> int:
+        ((count,),) = await self._session.fetch(_COUNT_EXPIRED, {})
+        return int(count)
 
     @override
     async def purge_lag(self) -> timedelta:

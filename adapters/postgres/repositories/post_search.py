@@ -50,11 +50,12 @@ _AFTER = POSTS.c.id < sa.bindparam("after")
 _OWN = POSTS.c.author_id == sa.bindparam("reader_id")
 
 
-def _has_status(status: PostStatus) -> sa.ColumnElement[bool]:
+def has_status(status: PostStatus) -> sa.ColumnElement[bool]:
+    """Return the condition of a post with this status."""
     return POSTS.c.status == sa.literal_column(f"'{status}'", sa.Text)
 
 
-READABLE = sa.or_(_OWN, _has_status(PostStatus.PUBLISHED))
+READABLE = sa.or_(_OWN, has_status(PostStatus.PUBLISHED))
 _TITLE, _TEXT = POSTS.c.title_tokens, POSTS.c.text_tokens
 # Hidden from the planner, which then assumes that 1 post of 200 matches, and uses the index.
 _UNSEEN = sa.select(_QUERY).scalar_subquery()
@@ -118,7 +119,7 @@ def search_statement(
 
 def _conditions(*, author_id: bool, status: PostStatus | None) -> list[sa.ColumnElement[bool]]:
     author = [POSTS.c.author_id == sa.bindparam("author_id")] if author_id else []
-    return author if status is None else [*author, _has_status(status)]
+    return author if status is None else [*author, has_status(status)]
 
 
 def _sources(where: Where, *, in_title: bool, reader_id: bool) -> list[sa.Select[Any]]:
@@ -182,5 +183,5 @@ def _newest(
     newest = sa.select(*columns).where(*where).order_by(POSTS.c.id.desc()).limit(max_rows)
     if not reader_id:
         return newest
-    both = sa.union_all(newest.where(_OWN), newest.where(_has_status(PostStatus.PUBLISHED))).subquery()
+    both = sa.union_all(newest.where(_OWN), newest.where(has_status(PostStatus.PUBLISHED))).subquery()
     return sa.select(*both.c).ext(distinct_on(both.c.id)).order_by(both.c.id.desc()).limit(max_rows)

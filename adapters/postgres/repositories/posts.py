@@ -1,12 +1,14 @@
 """Posts in PostgreSQL."""
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningDelete
 from typing_extensions import override
 
 from adapters.postgres.coalescing import CoalescedStatement
@@ -16,6 +18,7 @@ from adapters.postgres.repositories.post_search import (
     READABLE,
     TOKENS,
     PostFilter,
+    has_status,
     list_statement,
     search_statement,
     to_tsquery,
@@ -62,6 +65,29 @@ _DELETE = MAPPER.delete_version()
 
 
 _GET = MAPPER.select_by_id()
+
+
+def _is_expired(status: PostStatus) -> ColumnElement[bool]:
+    return and_(has_status(status), MAPPER.unchanged())
+
+
+@cache
+def _purge(status: PostStatus) -> ReturningDelete[Any]:
+    expired = (
+        select(*_KEY)
+        .where(_is_expired(status))
+        .order_by(POSTS.c.created_at)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+        .cte("expired")  # a CTE is executed once
+    )
+    is_selected = and_(POSTS.c.author_id == expired.c.author_id, POSTS.c.id == expired.c.id)
+    return delete(POSTS).where(is_selected).returning(WRITTEN)
+
+
+@cache
+def _count_expired(status: PostStatus) -> Select[Any]:
+    return select(func.count()).select_from(POSTS).where(_is_expired(status))
 
 
 @cache
@@ -149,6 +175,16 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
     @override
     async def delete(self, post: Post) -> None:
         self._session.write(_DELETE, MAPPER.stored(post, post.version), on_no_row=raise_concurrent_update)
+
+    @override
+    async def purge(self, *, status: PostStatus, unchanged_for: timedelta, limit: int) -> int:
+        parameters = {"unchanged_for": unchanged_for, "limit": limit}
+        return len(await self._session.fetch(_purge(status), parameters, writes=True))
+
+    @override
+    async def count_expired(self, *, status: PostStatus, unchanged_for: timedelta) -> int:
+        ((count,),) = await self._session.fetch(_count_expired(status), {"unchanged_for": unchanged_for})
+        return int(count)
 
     async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:
         if author_id is None and reader_id is None:

@@ -1,11 +1,12 @@
 """Users in PostgreSQL."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, text, update
+from sqlalchemy import Select, and_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
@@ -37,6 +38,15 @@ _DELETE_IDEMPOTENCY_RESPONSES = (
     .values(response=text("''"))
     .returning(WRITTEN)
 )
+_IS_EXPIRED = and_(~USERS.c.is_active, _MAPPER.unchanged())
+_FIND_EXPIRED = (
+    _MAPPER.select()
+    .where(_IS_EXPIRED)
+    .order_by(USERS.c.created_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_COUNT_EXPIRED = select(func.count()).select_from(USERS).where(_IS_EXPIRED)
 
 
 @cache
@@ -87,3 +97,13 @@ class SqlAlchemyUserRepository(PgRepository, UserRepository):
         stored = _MAPPER.stored(user, user.version)
         self._session.write(_DELETE, stored, on_no_row=raise_concurrent_update)
         self._session.write(_DELETE_IDEMPOTENCY_RESPONSES, stored)
+
+    @override
+    async def find_expired(self, *, unchanged_for: timedelta) -> User | None:
+        rows = await self._session.fetch(_FIND_EXPIRED, {"unchanged_for": unchanged_for, "limit": 1}, writes=True)
+        return _MAPPER.entity(rows[0]) if rows else None
+
+    @override
+    async def count_expired(self, *, unchanged_for: timedelta) -> int:
+        ((count,),) = await self._session.fetch(_COUNT_EXPIRED, {"unchanged_for": unchanged_for})
+        return int(count)
