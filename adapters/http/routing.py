@@ -35,7 +35,8 @@ SCHEMES: dict[str, Any] = {
 }
 """The two ways to send an API key."""
 
-_BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
+_API_KEY_PREFIX = b"hexa_"
+_BEARER = re.compile(rb"(?i:bearer) +(%b[\x21-\x7e]*)" % _API_KEY_PREFIX)
 _REJECTED_QUERY_CHARS = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
 
@@ -98,7 +99,7 @@ def requires_scope(scope: Scope) -> dict[str, Any]:
 def _extract_api_key(headers: Iterable[Header]) -> str:
     """Return the API key, in `Authorization: Bearer` (RFC 6750) or in `X-API-Key`.
 
-    Other schemes in `Authorization` are ignored: a proxy may use them.
+    Other values are ignored: a proxy may send its own token in either header.
     Raises UnauthenticatedError unless the headers contain exactly one key.
     """
     found = set()
@@ -106,7 +107,7 @@ def _extract_api_key(headers: Iterable[Header]) -> str:
         if name == b"authorization":
             if bearer := _BEARER.fullmatch(value):
                 found.add(bearer[1])
-        elif name == b"x-api-key":
+        elif name == b"x-api-key" and value.startswith(_API_KEY_PREFIX):
             found.add(value)
     if len(found) != 1:
         raise UnauthenticatedError

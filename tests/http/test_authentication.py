@@ -38,6 +38,11 @@ def _authorization(value: bytes) -> Headers:
         _authorization(b"Bearer " + KEY) * 2,
         [*_authorization(b"Bearer " + KEY), (b"x-api-key", KEY)],
         *[[*_authorization(other), (b"x-api-key", KEY)] for other in (b"Basic YTpi", b"Digest a=b", b"Bearer", b"")],
+        *[
+            [*_authorization(b"Bearer " + token), (b"x-api-key", KEY)]
+            for token in (b"null", b"eyJhbGciOiJFUzI1NiJ9.e30.c2ln")
+        ],
+        *[[*_authorization(b"Bearer " + KEY), (b"x-api-key", value)] for value in (b"", b"p4vKq0RmEf2sT9uXw", b"hexa")],
         [*_authorization(b"Basic YTpi"), *_authorization(b"Bearer " + KEY)],
     ],
 )
@@ -55,7 +60,8 @@ MALFORMED: list[Headers] = [
     *[_authorization(b"Bearer %s, Bearer %s" % (KEY, KEY)), _authorization("Bearer ключ".encode()), GARBAGE],
     *[[(b"x-api-key", value)] for value in (b"", b"Bearer " + KEY, KEY[:-1] + b"\0", bytes(range(128, 256)))],
     [(b"x-api-key", b"hexa_" + b"0" * 30_000)],
-    *[[*_authorization(b"Bearer " + KEY), (b"x-api-key", value)] for value in (OTHER, b"")],
+    *[[*_authorization(b"Bearer " + KEY), (b"x-api-key", value)] for value in (OTHER, b"hexa_", KEY[:-1])],
+    [*_authorization(b"Bearer " + KEY[:-1]), (b"x-api-key", KEY)],
     *[
         [*_authorization(b"Bearer " + KEY), *_authorization(b"Bearer " + OTHER)],
         [(b"x-api-key", KEY), (b"x-api-key", OTHER)],
