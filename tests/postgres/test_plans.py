@@ -213,7 +213,8 @@ def _blocks_read(connection: Connection, query: str, **filters: Any) -> int:
 
 def _blocks(connection: Connection, statement: ClauseElement, **parameters: Any) -> int:
     """Return the number of blocks that a statement reads."""
-    rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {_sql(statement)}".encode(), parameters).fetchall()
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_sql(statement)}"
+    rows = connection.execute(explain.encode(), parameters).fetchall()
     plan: Any = rows[0][0]
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
 
