@@ -4,14 +4,10 @@ import re
 from collections.abc import Sequence
 
 import asyncpg
-import psycopg
 
 from adapters.database_url import Host
-from adapters.postgres.sqlstate import sqlstate_of
+from adapters.postgres.sqlstate import driver_errors, sqlstate_of
 from application.ports import StorageUnavailableError
-
-CONNECT_ERRORS = (OSError, psycopg.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""The errors of both drivers if a connection cannot be opened. `OSError` includes `TimeoutError`."""
 
 # psycopg has no SQLSTATE for them, so the text is compared too. It is English unless lc_messages differs.
 _REASONS = (
@@ -45,12 +41,21 @@ class ConnectError(StorageUnavailableError):
         reasons = [(host, *_describe(error)) for host, error in failures]
         super().__init__("cannot connect to PostgreSQL at " + "; ".join(f"{host}: {text}" for host, text, _ in reasons))
         _, self.reason, self.sqlstate = reasons[-1]
-        self.is_timeout = isinstance(failures[-1][1], TimeoutError | psycopg.errors.ConnectionTimeout)
+        self.is_timeout = _is_timeout(failures[-1][1])
+
+
+def connect_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of a connection that cannot be opened. `OSError` includes `TimeoutError`."""
+    return (OSError, asyncpg.PostgresError, *driver_errors())
+
+
+def _is_timeout(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError) or type(error).__name__ == "ConnectionTimeout"  # of psycopg
 
 
 def _describe(error: BaseException) -> tuple[str, str | None]:
     """Return the reason and the SQLSTATE of an error."""
-    if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
+    if _is_timeout(error):
         return "no response in time", None
     state = sqlstate_of(error)
     for known, pattern, reason in _REASONS:

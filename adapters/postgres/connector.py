@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from adapters.database_url import Host, hosts_of, options_of
-from adapters.postgres.connect_errors import CONNECT_ERRORS, ConnectError
+from adapters.postgres.connect_errors import ConnectError, connect_errors
 from adapters.postgres.drivers import DRIVERS, NO_SETTINGS, SEARCH_PATH, SERVER_SETTINGS, Driver
 
 
@@ -61,7 +61,7 @@ class Connector:
             try:
                 # The timeout of the drivers applies to each address of a host separately.
                 connection = await asyncio.wait_for(opening, (due - loop.time()) / (len(hosts) - number))
-            except CONNECT_ERRORS as error:
+            except connect_errors() as error:
                 failures.append((host, error))
             else:
                 self.hosts.sort(key=lambda other: other != host)

@@ -11,17 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, LiteralString, cast
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString, cast
 from urllib.parse import urlencode
 
 import asyncpg
-import psycopg
-from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, ClauseElement, Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from typing_extensions import override
 
 from adapters.database_url import TLS_PARAMETERS
+from adapters.postgres.sqlstate import driver_errors
+
+if TYPE_CHECKING:
+    import psycopg
 
 Row = Sequence[Any]
 
@@ -176,7 +178,13 @@ class PsycopgDriver(Driver):
     """`postgresql+psycopg://`."""
 
     name = "psycopg"
-    connect = staticmethod(psycopg.AsyncConnection.connect)
+
+    @staticmethod
+    async def connect(**arguments: Any) -> "psycopg.AsyncConnection[Any]":
+        """Return a new connection."""
+        from psycopg import AsyncConnection  # noqa: PLC0415 - only the processes that use it load it
+
+        return await AsyncConnection.connect(**arguments)
 
     @staticmethod
     @override
@@ -205,26 +213,26 @@ class PsycopgDriver(Driver):
 
     @staticmethod
     @override
-    def backend_pid(connection: psycopg.AsyncConnection[Any]) -> int:
+    def backend_pid(connection: "psycopg.AsyncConnection[Any]") -> int:
         return connection.info.backend_pid
 
     @override
-    def is_idle(self, connection: psycopg.AsyncConnection[Any]) -> bool:
-        return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
+    def is_idle(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
+        return not connection.closed and connection.info.transaction_status.name == "IDLE"
 
     @staticmethod
     @override
-    def close(connection: psycopg.AsyncConnection[Any]) -> None:
+    def close(connection: "psycopg.AsyncConnection[Any]") -> None:
         connection.pgconn.finish()
 
     @staticmethod
     @override
-    def abort(connection: psycopg.AsyncConnection[Any]) -> None:
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as found:
+    def abort(connection: "psycopg.AsyncConnection[Any]") -> None:
+        with suppress(OSError, *driver_errors()), socket.socket(fileno=os.dup(connection.pgconn.socket)) as found:
             found.shutdown(socket.SHUT_RDWR)
 
     @override
-    def is_closed(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+    def is_closed(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
         return connection.closed
 
 

@@ -3,10 +3,10 @@
 SQLSTATE codes: PostgreSQL documentation, Appendix A.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 
 import asyncpg
-import psycopg
 
 from application.ports import (
     ConcurrentUpdateError,
@@ -67,9 +67,19 @@ def to_port_error(
             return port_error() if port_error else None
         if isinstance(cause, OSError):
             return StorageUnavailableError()
-        if connection_lost and isinstance(cause, asyncpg.InterfaceError | asyncpg.InternalClientError | psycopg.Error):
+        if connection_lost and isinstance(cause, driver_errors()):
             return StorageUnavailableError()
     return None
+
+
+def driver_errors() -> tuple[type[Exception], ...]:
+    """Return the errors without SQLSTATE of the loaded drivers.
+
+    A process with asyncpg does not load psycopg, which would take 9 MB.
+    """
+    psycopg = sys.modules.get("psycopg")
+    errors: tuple[type[Exception], ...] = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return errors if psycopg is None else (*errors, psycopg.Error)
 
 
 def sqlstate_of(error: BaseException) -> str | None:

@@ -14,10 +14,10 @@ DATABASE = "from adapters.postgres.schema.state import read_revisions\nread_revi
     ("statements", "forbidden"),
     [
         (HELP, {"alembic", "asyncpg", "cryptography", "fastapi", "psycopg", "pydantic", "sqlalchemy", "uvicorn"}),
-        (f"import adapters.cli.main, adapters.server.worker\n{DATABASE}", {"alembic", "mako"}),
+        (f"import adapters.cli.main, adapters.server.worker\n{DATABASE}", {"alembic", "mako", "psycopg"}),
         (
             f"import adapters.cli.serve, adapters.cli.database, adapters.server.supervisor\n{DATABASE}",
-            {"alembic", "mako"},
+            {"alembic", "mako", "psycopg"},
         ),
     ],
     ids=["help", "worker", "serve"],
