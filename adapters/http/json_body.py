@@ -16,18 +16,18 @@ MERGE_PATCH_TYPE = "application/merge-patch+json"
 MEDIA_TYPES = {"POST": (JSON_TYPE,), "PATCH": (MERGE_PATCH_TYPE, JSON_TYPE)}
 """The media types that each method accepts."""
 
-_PARAMETER = re.compile(r'[ \t]*(?:charset=(?:utf-8|"utf-8")[ \t]*)?', re.IGNORECASE)  # may be empty, as in "a/b;"
+_OTHER_CHARSET = re.compile(r'[ \t]*charset=(?!"?utf-?8"?[ \t]*\Z).*', re.IGNORECASE)
 _ACCEPT = {"POST": "accept-post", "PATCH": "accept-patch"}
 
 
 def validate_media_type(scope: Scope) -> None:
-    """Raise ProblemError for an unsupported media type and for a compressed body."""
+    """Raise ProblemError for an unsupported media type, another charset than UTF-8, and a compressed body."""
     accepted = MEDIA_TYPES[scope["method"]]
     types = []
     for name, value in scope["headers"]:
         if name == b"content-type":
             types.append(value.decode("latin-1"))
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
             headers = {"accept-encoding": "identity"}
             raise ProblemError(UNSUPPORTED_MEDIA_TYPE, detail="The body must not be compressed.", headers=headers)
     if len(types) != 1 or (types[0] not in accepted and not _is_accepted(types[0], accepted)):
@@ -36,8 +36,9 @@ def validate_media_type(scope: Scope) -> None:
 
 
 def _is_accepted(content_type: str, accepted: tuple[str, ...]) -> bool:
+    """Return True for an accepted type in UTF-8. JSON defines no parameters (RFC 8259), so all others are ignored."""
     name, *parameters = content_type.split(";")
-    return name.strip(" \t").lower() in accepted and all(_PARAMETER.fullmatch(one) for one in parameters)
+    return name.strip(" \t").lower() in accepted and not any(map(_OTHER_CHARSET.match, parameters))
 
 
 async def read_body(receive: Receive) -> bytes:

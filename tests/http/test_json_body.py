@@ -80,7 +80,11 @@ async def test_json_depth_limit_is_configurable(api: Api) -> None:
         {"content-type": "application/json;charset=UTF-8"},
         {"content-type": 'application/json ; charset="utf-8"'},
         *[{"content-type": f"application/json{end}"} for end in (";", " ; ", ";charset=utf-8;", ";;charset=utf-8")],
-        {**JSON, "content-encoding": "Identity"},
+        *[
+            {"content-type": f"application/json; {parameter}"}
+            for parameter in ("charset=utf8", "v=1", "odata.metadata=minimal", 'profile="a;b"', "ext", 'x="charset=y"')
+        ],
+        *[{**JSON, "content-encoding": encoding} for encoding in ("Identity", "")],
     ],
 )
 async def test_supported_media_type_and_encoding_are_accepted(api: Api, headers: dict[str, str]) -> None:
@@ -91,7 +95,8 @@ async def test_supported_media_type_and_encoding_are_accepted(api: Api, headers:
     "content_type",
     [
         "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "application/vnd.api+json",
-        "application/json; charset=latin-1", "application/json; profile=x",
+        "application/json; charset=latin-1", "application/json;CHARSET=utf-16 ",
+        'application/json; v=1; charset="utf-80"',
         "application/json, application/json",
     ],
 )  # fmt: skip

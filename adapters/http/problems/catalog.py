@@ -128,8 +128,8 @@ UNSUPPORTED_MEDIA_TYPE = http_problem(
     415,
     "unsupported-media-type",
     default_detail="The operation does not accept this media type.",
-    resolution="Set Content-Type to a type in the Accept-Post or Accept-Patch header. The only allowed parameter is "
-    "charset=utf-8. Do not compress the body.",
+    resolution="Set Content-Type to a type in the Accept-Post or Accept-Patch header. The charset must be utf-8. "
+    "Do not compress the body.",
 )
 VALIDATION_FAILED = domain_problem(
     FieldValidationError,
