@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -15,10 +16,14 @@ TLS_PARAMETERS = (
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 )
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_REQUIRES_TLS = ("require", "verify-ca", "verify-full")
 _IDENTITY = {"user": "username", "password": "password", "dbname": "database"}
+_PROTOCOL_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _VALUES = {
-    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslmode": ("disable", "allow", "prefer", *_REQUIRES_TLS),
     "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": _PROTOCOL_VERSIONS,
+    "ssl_max_protocol_version": _PROTOCOL_VERSIONS,
     "channel_binding": ("disable", "prefer", "require"),
     "target_session_attrs": ("any", "read-write", "primary"),  # the service writes
     "load_balance_hosts": ("disable", "random"),
@@ -35,6 +40,14 @@ _REPLACED = {
     "service": "host",
     "client_encoding": "UTF8, which is always used",
     "pgbouncer": "HEXAPOST_DB_PREPARED_STATEMENTS",
+    "fallback_application_name": "application_name",
+    "scram_client_key": "password",
+    "scram_server_key": "password",
+}
+_UNSUPPORTED = {
+    "replication",
+    "sslkeylogfile",
+    *(f"oauth_{name}" for name in ("issuer", "client_id", "client_secret", "scope")),
 }
 _HOST_LIST = re.compile(r"([^:/?#]+://(?:[^/?#]*@)?)([^/?#@]*,[^/?#@]*)(.*)", re.DOTALL)
 _ADDRESS = re.compile(r"(?:\[([^\]]+)\]|(/.*|[^:]*))(?::([0-9]+))?")
@@ -54,6 +67,10 @@ class Host(NamedTuple):
 
 def parse_database_url(value: object) -> URL:
     """Return the URL with an explicit driver. Raises ValueError, whose text does not contain the URL."""
+    if "%00" in str(value):
+        raise ValueError("must not have %00")
+    if str(value).partition("?")[0].count("@") > 1:  # its rest would be the name of the host, which is logged
+        raise ValueError("must have %40 in place of each @ in the user and the password")
     try:
         url = value if isinstance(value, URL) else make_url(_move_host_list(str(value).strip()))
         scheme, _, driver = url.drivername.partition("+")
@@ -67,6 +84,8 @@ def parse_database_url(value: object) -> URL:
     query = {name: value for name, value in url.query.items() if name != "ssl"}
     for name, text in query.items():
         _check_parameter(name, text, driver)
+    if query.get("sslnegotiation") == "direct" and query.get("sslmode") not in _REQUIRES_TLS:
+        raise ValueError("must have sslmode=require, or a stricter one, with sslnegotiation=direct")
     identity = {_IDENTITY[name]: query.pop(name) for name in _IDENTITY.keys() & query}
     url = url.set(drivername=f"postgresql+{driver}", query=query, **identity)  # type: ignore[arg-type]
     if not url.database:
@@ -78,7 +97,8 @@ def parse_database_url(value: object) -> URL:
 
 def hosts_of(url: URL) -> list[Host]:
     """Return the addresses of the servers, of which a URL can have several in three forms. Raises ValueError."""
-    names, ports = _split(url.query.get("host", url.host or "")), _split(url.query.get("port", str(url.port or "")))
+    names = _split(url.query.get("host", unquote(url.host or "")))
+    ports = _split(url.query.get("port", "" if url.port is None else str(url.port)))
     if len(ports) not in {1, len(names)}:
         raise ValueError("must have one port, or as many ports as hosts")
     hosts = []
@@ -117,6 +137,8 @@ def _check_parameter(name: str, value: str | tuple[str, ...], driver: str) -> No
     """Raise ValueError for a parameter that the driver does not support. Only known names appear in its text."""
     if name in _REPLACED:
         raise ValueError(f"must not have the parameter {name}. Use {_REPLACED[name]}")
+    if name in _UNSUPPORTED:
+        raise ValueError(f"must not have the parameter {name}, which is not supported")
     if name not in _SUPPORTED | _PSYCOPG_ONLY:
         raise ValueError("must have only parameters of libpq after the question mark")
     if name in _PSYCOPG_ONLY and driver != "psycopg":

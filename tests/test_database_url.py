@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import make_url
 
@@ -19,6 +20,7 @@ LISTS = {
     "postgresql:///posts?host=[::1]:1&host=::2": [Host("::1", 1), Host("::2", None)],
     "postgresql://[::1]:1,[::2]/posts": [Host("::1", 1), Host("::2", None)],
     "postgresql://[::1]:1/posts": [Host("::1", 1)],
+    "postgresql://ada@%2Frun%2Fpostgresql:1/posts": [Host("/run/postgresql", 1)],
     "postgresql:///posts": [Host(None, None)],
 }
 REFUSED = {
@@ -37,6 +39,12 @@ REFUSED = {
     "host=a,b,c&port=1,2": "as many ports as hosts",
     "port=99999": "ports of 1 to 65535",
     "host=a:0": "ports of 1 to 65535",
+    "fallback_application_name=x": "application_name",
+    "replication=database": "replication, which is not supported",
+    "ssl_min_protocol_version=TLSv9": "ssl_min_protocol_version: TLSv1,",
+    "sslnegotiation=direct": "sslmode=require",
+    "sslnegotiation=direct&sslmode=prefer": "sslmode=require",
+    "user=a%00s3cret": "%00",
 }
 PSYCOPG_ONLY = ["channel_binding=require", "keepalives_idle=10", "requirepeer=s3cret"]
 
@@ -60,6 +68,29 @@ def test_url_refuses_parameter_by_name(driver: str, query: str, message: str) ->
         parse_database_url(f"{URL.format(driver=driver)}?{query}")
     assert message in str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+def test_url_refuses_port_0() -> None:
+    with pytest.raises(ValueError, match="ports of 1 to 65535"):
+        parse_database_url("postgresql://ada@a:0/posts")
+
+
+@pytest.mark.parametrize("password", ["x@s3cret", "x@s3cret/@y"])
+def test_url_refuses_a_password_with_an_at_sign(password: str) -> None:
+    with pytest.raises(ValueError, match="%40 in place of each @") as raised:
+        parse_database_url(f"postgresql://ada:{password}@a/posts")
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_url_knows_each_parameter_of_libpq(driver: str) -> None:
+    for option in psycopg.pq.Conninfo.get_defaults():
+        message = ""
+        try:
+            parse_database_url(f"{URL.format(driver=driver)}?{option.keyword.decode()}=x")
+        except ValueError as error:
+            message = str(error)
+        assert "only parameters of libpq" not in message
 
 
 @pytest.mark.parametrize("query", PSYCOPG_ONLY)

@@ -25,11 +25,11 @@ _REASONS = (
     (
         None,
         r"root certificate file|no certificate|NO_CERTIFICATE|PEM (lib|routines)",
-        "sslrootcert is missing or invalid",
+        "a TLS file is missing or invalid: sslrootcert, sslcert, sslkey or sslcrl",
     ),
     (None, r"channel binding", "server does not support channel binding"),
     (None, r"certificate|hostname mismatch", "certificate is not trusted, or is for a different host"),
-    (None, r"support SSL|SSL upgrade", "server does not support TLS"),
+    (None, r"support SSL|SSL upgrade|(?i:wrong.version.number|response to SSL)", "server does not support TLS"),
     (None, r"session is read-only|target attribute|hot standby", "server is read-only"),
 )
 

@@ -121,7 +121,7 @@ async def test_connect_error_names_invalid_ca_file(driver: str, content: str, tm
 
     url = f"postgresql+{driver}://127.0.0.1/x?sslmode=verify-full&sslrootcert={file}"
     error = await _error_of_server(accept_tls, url)
-    assert error.reason == "sslrootcert is missing or invalid"
+    assert error.reason == "a TLS file is missing or invalid: sslrootcert, sslcert, sslkey or sslcrl"
 
 
 @pytest.mark.parametrize(
