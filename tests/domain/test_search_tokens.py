@@ -60,6 +60,8 @@ def test_parse_query_returns_tokens_and_prefixes(query: str, terms: set[str]) ->
             ("soft\u00adhyphen", "softhyphen"),
             ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u062e"),
             ("രാജന\u0d4d\u200d", "രാജന\u0d4d"),
+            ("രാജൻ", "രാജന\u0d4d\u200d"),
+            ("അവർ", "അവര\u0d4d\u200d"),
         ],
         *[("zero\u200bwidth", "width"), ("\ufeffmark", "mark"), ("a\u2060b", "ab"), ("محـــمد", "محمد")],
         *[("שָׁלוֹם", "שלום"), ("مُحَمَّد", "محمد"), ("葛\U000e0100城", "葛城"), ("ﾀﾜｰ", "タワー"), ("ｶﾞ", "カ\u3099")],
