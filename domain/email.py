@@ -22,6 +22,8 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010FFFF-]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
+# IDNA decides about joiners in a domain, which Persian and Indic names need (RFC 5892, appendix A).
+_JOINERS = re.compile(r"[\u200C\u200D]")
 # Invisible characters that `str.isprintable` accepts: Default_Ignorable_Code_Point (Unicode Annex 44), and a blank.
 _IGNORABLE = re.compile(
     r"[\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0\U000E0100-\U000E01EF]"
@@ -41,6 +43,7 @@ def normalize_email(text: str) -> str:
     Technical Standard 46, non-transitional). Raises FieldValidationError if the text is not a valid address.
     """
     local_part, _, domain = text.rpartition("@")
+    visible = local_part + _JOINERS.sub("", domain)
     folded_local_part = local_part.lower() if local_part.isascii() else _fold(local_part)
     domain = domain.lower()
     if not domain.isascii() or "xn--" in domain:
@@ -50,7 +53,7 @@ def normalize_email(text: str) -> str:
         except idna.IDNAError:
             domain = ""
     if (
-        not text.isprintable()
+        not visible.isprintable()
         or _IGNORABLE.search(text)
         or not _LOCAL_PART.fullmatch(local_part)
         or not _LOCAL_PART.fullmatch(folded_local_part)

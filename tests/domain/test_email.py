@@ -13,7 +13,7 @@ LONG_DOMAIN = ".".join(["y" * 61] * 3)
 ACCEPTED = [
     *["a@b.cd", "ada@example.org", "Ada.Lovelace+posts@Mail.Example.org", "!#$%&'*+/=?^_`{|}~-@example.org", "1@2.org"],
     *["ada@1.2.x3", "ada@a-b.c--d.org", "zoë@bücher.example", "用户@例子.公司", "ada@xn--bcher-kva.example"],
-    *["ada@r3---a.example", "ada@faß.de"],
+    *["ada@r3---a.example", "ada@faß.de", "ada@نامه\u200cای.com", "ada@ශ්\u200dරී.com"],
     *["x" * 64 + "@example.org", "é" * 32 + "@example.org", "a@" + "b" * 63 + ".org", f"{'x' * 64}@{LONG_DOMAIN}.abc"],
 ]
 REJECTED = [
@@ -26,6 +26,7 @@ REJECTED = [
     *["Ada <ada@example.org>", "ada\0@example.org", "ada\u200b@example.org", "ada\u202e@example.org"],
     *["ada\u00a0x@example.org", "ada@exam\u00adple\u200b.org", "\ud800@example.org", "ada@\udfff.org"],
     *["x" * 65 + "@example.org", "é" * 33 + "@example.org", "a@" + "b" * 64 + ".org", f"{'x' * 64}@{LONG_DOMAIN}.abcd"],
+    *["ada@a\u200cb.org", "ada@exam\u200dple.org", "ada@\u200c.org", "نامه\u200cای@example.org"],
     *["ada@xn--a.de", "ada@xn--fass-.de", "ada@☃.example", "ada@r3---ü.example", "a@b\uff20c.org", "ada@a.\u0301b.org"],
     *["a@" + "ü" * 63 + ".org", "a@" + "ü." * 40 + "org", "\ufdfa@example.org", "ada<\u0338@example.org"],
 ]
@@ -65,6 +66,7 @@ def test_longest_accepted_email_has_the_maximum_length() -> None:
         ("ada@B\u00dcCHER.example", "ada@bu\u0308cher.example"),
         ("ada@\uff45xample.org", "ada@example.org"),
         ("ada@stra\u00dfe.de", "ada@xn--strae-oqa.de"),
+        ("ada@نامه\u200cای.com", "ada@xn--mgba3gch31f060k.com"),
         ("ada@STRA\u1e9eE.de", "ada@XN--strae-oqa.DE"),
         ("ada@example\u3002org", "ada@example.org"),
     ],
