@@ -69,7 +69,7 @@ def refused() -> Iterator[tuple[str, str, int, Json]]:
     forged = format_api_key(UUID(NOBODY), (CANARY * 8)[:32])
     for wrong in (CANARY, f"Bearer {CANARY}", f"Bearer {forged}", f"Basic {CANARY}"):
         yield "GET", ours, 401, {"headers": {"Authorization": wrong}}
-    yield "GET", ours, 401, {"headers": {"X-API-Key": CANARY}}
+    yield "GET", ours, 401, {"headers": {"X-API-Key": f"hexa_{CANARY}"}}
 
 
 MALFORMED = [
