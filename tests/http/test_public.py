@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from adapters.http.dependencies import ComponentStatus
 from adapters.http.html_pages import html_page
 from adapters.http.problems.catalog import PROBLEMS
-from tests.http.support import Api, FailingStorage, check_problem, serving
+from tests.http.support import Api, FailingStorage, call, check_problem, serving
 
 CONTRACT = {
     "malformed-request": 400, "malformed-json": 400, "unauthenticated": 401, "forbidden": 403, "not-found": 404,
@@ -118,8 +118,22 @@ async def test_docs_asset_is_served_with_an_etag(api: Api, package: str, name: s
     assert (again.status_code, again.content) == (304, b"")
 
 
+async def test_document_is_compressed_for_the_second_of_two_headers(api: Api) -> None:
+    headers = [(b"accept-encoding", b"br"), (b"accept-encoding", b"gzip")]
+    response = await call(api.app, "GET", "/openapi.json", headers=headers)
+    assert response.headers["content-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs/assets/style.css"])
+async def test_document_and_assets_check_if_match(api: Api, method: str, path: str) -> None:
+    tag = (await api.client.get(path)).headers["etag"]
+    for value, status in [(tag, 200), ("*", 200), (f'"x", {tag}', 200), ('"x"', 412)]:
+        assert (await api.client.request(method, path, headers={"if-match": value})).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs/assets/swagger-ui-bundle.js"])
-@pytest.mark.parametrize("accepted", ["gzip", "GZIP;q=0.001", "br, gzip ; q=1.000, *;q=0", "*"])
+@pytest.mark.parametrize("accepted", ["gzip", "GZIP;q=0.001", "br, gzip ; q=1.000, *;q=0", "*", "*;q=0,gzip"])
 async def test_document_and_assets_are_compressed(api: Api, path: str, accepted: str) -> None:
     plain = await api.client.get(path, headers={"accept-encoding": "identity"})
     headers = {"accept-encoding": accepted}
@@ -132,7 +146,7 @@ async def test_document_and_assets_are_compressed(api: Api, path: str, accepted:
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("accepted", ["", "identity", "br", "gzip;q=0", "gzip;q=0.000, *;q=0", "xgzip", "gzip;q=2"])
+@pytest.mark.parametrize("accepted", ["", "identity", "br", "gzip;q=0", "gzip;q=0.000, *", "xgzip", "gzip;q=2"])
 async def test_other_encodings_get_the_plain_document(api: Api, accepted: str) -> None:
     response = await api.client.get("/openapi.json", headers={"accept-encoding": accepted})
     assert "content-encoding" not in response.headers

@@ -14,6 +14,7 @@ from adapters.http.html_pages import REVALIDATE, html_page
 from adapters.http.openapi.document import openapi_document
 from adapters.http.problems.catalog import NOT_FOUND
 from adapters.http.problems.responses import ProblemError
+from domain.errors import VersionMismatchError
 
 _BODY = """<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
 <link rel="stylesheet" href="/docs/assets/docs.css">
@@ -31,8 +32,8 @@ _ASSETS = {
     "style.css": (_STATIC, "text/css; charset=utf-8"),
     "docs.css": (_STATIC, "text/css; charset=utf-8"),
 }
-_GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.\d*[1-9]\d*|1(?:\.0*)?)\s*)?(?:,|$)", re.IGNORECASE)
-"""Accept-Encoding with gzip and a weight above 0."""
+_CODING = re.compile(r"([^\s,;]+)\s*(?:;\s*q=(0?\.\d+|[01](?:\.\d*)?)\s*)?(?:,|$)")
+"""A coding and its weight in Accept-Encoding."""
 # Swagger UI uses inline styles, and its style sheet contains images.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -63,16 +64,23 @@ async def openapi(request: Request) -> Response:
 
 
 def _cached(request: Request, content: bytes, media_type: str) -> Response:
-    accepted = request.headers.get("accept-encoding", "")
-    is_compressed = not media_type.startswith("image/") and _GZIP.search(accepted) is not None
+    is_compressed = not media_type.startswith("image/") and _accepts_gzip(request)
     body, tag = _representation(content, is_compressed=is_compressed)
     headers = {"etag": f'"{tag}"', "cache-control": REVALIDATE, "vary": "accept-encoding"}
     if is_compressed:
         headers["content-encoding"] = "gzip"
     conditions = preconditions(request.scope["headers"])
+    if conditions is not None and not conditions.allow(tag.encode()):
+        raise VersionMismatchError
     if conditions is not None and conditions.client_has(tag.encode()):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=media_type)
+
+
+def _accepts_gzip(request: Request) -> bool:
+    weights = dict(_CODING.findall(",".join(request.headers.getlist("accept-encoding")).lower()))
+    weight = weights.get("gzip", weights.get("*"))
+    return weight is not None and float(weight or 1) > 0
 
 
 @lru_cache(maxsize=8)
