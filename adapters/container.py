@@ -29,6 +29,7 @@ from application.authentication import Authenticator
 from application.posts import PostService
 from application.retention import RetentionRule, RetentionService
 from application.transactions import RetryPolicy
+from application.user_export import UserExportService
 from application.users import UserService
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Container(containers.DeclarativeContainer):
         authenticator=authenticator,
         retry=retry,
     )
+    user_export = providers.Singleton(UserExportService, storage)
     retention = providers.Singleton(
         RetentionService,
         storage=storage,
@@ -164,6 +166,7 @@ class Container(containers.DeclarativeContainer):
         users=providers.Callable(with_tracing, users, tracer),
         posts=providers.Callable(with_tracing, posts, tracer),
         api_keys=providers.Callable(with_tracing, api_keys, tracer),
+        user_export=user_export,
         authenticator=authenticator,
         readiness=readiness,
     )
@@ -174,6 +177,7 @@ class Container(containers.DeclarativeContainer):
         max_json_depth=settings.provided.max_json_depth,
         body_timeout=settings.provided.body_timeout_seconds,
         request_timeout=settings.provided.request_timeout_seconds,
+        export_timeout=settings.provided.export_timeout_seconds,
     )
     header_limits = providers.Singleton(
         HeaderLimits,

@@ -157,6 +157,7 @@ class Settings(BaseModel):
     header_timeout_seconds: Timeout = Field(10.0, description="time limit for receiving the request line and headers")
     body_timeout_seconds: Timeout = Field(10.0, description="time limit for receiving the request body")
     request_timeout_seconds: Timeout = Field(10.0, description="time limit from the end of the body to the response")
+    export_timeout_seconds: Timeout = Field(60.0, description="time limit for an export of all data about a user")
     write_timeout_seconds: Timeout = Field(20.0, description="time limit for a client that does not read its response")
     max_concurrent_requests: int = Field(
         256,

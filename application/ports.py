@@ -220,8 +220,11 @@ class ApiKeyRepository(ABC):
         """
 
     @abstractmethod
-    async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        """Return up to `limit` keys, newest first: in descending order of ID. `after` selects smaller IDs."""
+    async def list(self, *, limit: int, after: UUID | None = None, user_id: UUID | None = None) -> Sequence[ApiKey]:
+        """Return up to `limit` keys, newest first: in descending order of ID. `after` selects smaller IDs.
+
+        `user_id` selects the keys that are bound to this user.
+        """
 
     @abstractmethod
     async def add(self, key: ApiKey) -> None:
@@ -314,4 +317,11 @@ class Storage(ABC):
         """Return a unit of work that only reads. A write raises RuntimeError, because it is a programming error.
 
         Each read has its own snapshot, so two reads may return different states.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Return a unit of work as in `readonly`, in which all reads return the state of the first read.
+
+        It can last long: the time limit of a unit of work applies to each read.
         """

@@ -20,6 +20,7 @@ class Scope(StrEnum):
 
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
+    USERS_EXPORT = "users:export"
     POSTS_READ = "posts:read"
     POSTS_WRITE = "posts:write"
     KEYS_ADMIN = "keys:admin"
@@ -29,7 +30,7 @@ class Scope(StrEnum):
 normalize_api_key_name = partial(normalize_text, field="name", max_length=MAX_API_KEY_NAME_LENGTH)
 """Return the trimmed name. Raises FieldValidationError unless it is one line of 1-100 characters."""
 
-USER_SCOPES = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.POSTS_READ, Scope.POSTS_WRITE})
+USER_SCOPES = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.USERS_EXPORT, Scope.POSTS_READ, Scope.POSTS_WRITE})
 """The scopes of a key that is bound to a user. All other scopes affect more than one user."""
 
 

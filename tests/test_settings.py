@@ -35,6 +35,7 @@ RANGES = [
     ("header_timeout_seconds", "0", "0.5", "600", "601"),
     ("body_timeout_seconds", "0", "0.5", "600", "601"),
     ("request_timeout_seconds", "0", "0.5", "600", "nan"),
+    ("export_timeout_seconds", "0", "0.5", "600", "601"),
     ("write_timeout_seconds", "0", "0.5", "600", "601"),
     ("max_concurrent_requests", "0", "1", "100000", "100001"),
     ("workers", "0", "1", "256", "257"),

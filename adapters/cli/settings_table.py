@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Server": r"host|port|root_path|workers|log_.+",
-    "Limits": r"max_.+|(header|body|request|write)_timeout_seconds|rate_limit.*",
+    "Limits": r"max_.+|(header|body|request|export|write)_timeout_seconds|rate_limit.*",
     "Database": r"database_url|db_.+",
     "Security": r"cursor_secret|api_key_.+|cors_origins",
     "Retention": r"idempotency_.+|.+_retention_days|purge_.+",

@@ -12,6 +12,7 @@ from adapters.http.rate_limits import IN_PROCESS, RateLimiter
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator
 from application.posts import PostService
+from application.user_export import UserExportService
 from application.users import UserService
 
 
@@ -86,6 +87,7 @@ class UseCases:
     users: UserService
     posts: PostService
     api_keys: ApiKeyService
+    user_export: UserExportService
     authenticator: Authenticator
     readiness: Readiness
 

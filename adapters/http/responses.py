@@ -1,10 +1,13 @@
 """JSON responses, which FastAPI sends without further processing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from operator import attrgetter
 from typing import Any, get_type_hints
 
 from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from adapters.http.conditional import preconditions
 from adapters.http.middleware.request_limits import Header
@@ -46,6 +49,27 @@ class JsonResponse(Response):
         """Set the body and the headers."""
         self.body = to_json(self._content)
         self.raw_headers = [_JSON, (b"content-length", b"%d" % len(self.body)), *self._own_headers]
+
+
+class JsonStream(Response):
+    """A JSON document in parts. An error of a later part ends the connection before the document is complete."""
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes]) -> None:
+        self.status_code = 200
+        self.background = None
+        self.raw_headers = [_JSON]
+        self._first = first
+        self._rest = rest
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if not scope["state"]["request_context"].is_head:
+                await send({"type": "http.response.body", "body": self._first, "more_body": True})
+                async for part in self._rest:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def entity_response(request: Request, body: Body, version: int) -> Response:

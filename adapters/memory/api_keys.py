@@ -30,8 +30,9 @@ class InMemoryApiKeyRepository(InMemoryRepository, ApiKeyRepository):
         return await self.get(key_id), self._view.clock()
 
     @override
-    async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        return newest(self._view.tables().api_keys.values(), limit=limit, after=after)
+    async def list(self, *, limit: int, after: UUID | None = None, user_id: UUID | None = None) -> Sequence[ApiKey]:
+        keys = self._view.tables().api_keys.values()
+        return newest((key for key in keys if user_id in {None, key.user_id}), limit=limit, after=after)
 
     @override
     async def add(self, key: ApiKey) -> None:

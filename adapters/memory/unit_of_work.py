@@ -29,6 +29,10 @@ class InMemoryStorage(Storage):
     def readonly(self) -> "InMemoryUnitOfWork":
         return InMemoryUnitOfWork(TransactionView(self._tables, self._locks, self._clock, readonly=True))
 
+    @override
+    def snapshot(self) -> "InMemoryUnitOfWork":
+        return InMemoryUnitOfWork(TransactionView(self._tables.copy(), self._locks, self._clock, readonly=True))
+
 
 class InMemoryUnitOfWork(UnitOfWork):
     """A unit of work whose writes are applied together at the end of the block, as in PostgreSQL."""

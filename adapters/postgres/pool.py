@@ -150,11 +150,14 @@ class Database:
         self._slots = Slots(options.pool_size, self.deadlines)
         self.begin_command: LiteralString = "BEGIN"
         """The command that starts a transaction."""
+        self.begin_snapshot_command: LiteralString = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        """The command that starts a transaction in which all statements read the same state."""
         if not options.prepared_statements:
             # A shared connection can have the settings of a previous client.
             settings = [(name, value.replace("'", "''")) for name, value in self._connector.server_settings.items()]
             values = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings)
             self.begin_command = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {values}"
+            self.begin_snapshot_command = f"{self.begin_snapshot_command}; SELECT {values}"
 
     async def connect(self, due: float | None = None) -> PooledConnection:
         """Return a connection from the pool. The caller releases or discards it.

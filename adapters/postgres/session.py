@@ -15,6 +15,7 @@ from typing import Any, LiteralString, NamedTuple, cast
 
 from sqlalchemy import ClauseElement, Integer, Interval, TableClause, bindparam, text
 from sqlalchemy.sql import visitors
+from typing_extensions import override
 
 from adapters.exception_summary import TABLES_NOTE
 from adapters.postgres.coalescing import CoalescedStatement, Coalescer
@@ -91,6 +92,7 @@ class PgSession:
         self._constraints = constraints
         self._readonly = readonly
         self._coalescer = coalescer
+        self._begin_command = database.begin_command
         self._due: float | None = None
         self._connection: PooledConnection | None = None
         self._writes: list[Write] = []
@@ -166,7 +168,7 @@ class PgSession:
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self.execute(self._database.begin_command, {})
+            await self.execute(self._begin_command, {})
 
     async def _flush(self, *, in_transaction: bool) -> None:
         """Send the deferred writes. Without a transaction, each of them commits."""
@@ -256,6 +258,32 @@ class PgSession:
                 await self._database.discard(connection)
             else:
                 self._database.release(connection)
+
+
+class PgSnapshot(PgSession):
+    """A session that reads one state of the database. The time limit applies to each statement."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, readonly=True)
+        self._begin_command = database.begin_snapshot_command
+
+    @override
+    async def connect(self, due: float) -> None:
+        await super().connect(due)
+        await self._begin()
+
+    @override
+    async def execute(
+        self, statement: Statement | LiteralString, parameters: Mapping[str, Any], *, is_commit: bool = False
+    ) -> Sequence[Row]:
+        database = self._database
+        if self._connection is not None:
+            due = asyncio.get_running_loop().time() + database.options.attempt_timeout
+            database.deadlines.add(self._abort, due)
+        try:
+            return await super().execute(statement, parameters, is_commit=is_commit)
+        finally:
+            database.deadlines.remove(self._abort)
 
 
 class PgRepository:

@@ -13,7 +13,7 @@ from adapters.postgres.repositories.api_keys import SqlAlchemyApiKeyRepository
 from adapters.postgres.repositories.idempotency import SqlAlchemyIdempotencyRepository
 from adapters.postgres.repositories.posts import SqlAlchemyPostRepository
 from adapters.postgres.repositories.users import SqlAlchemyUserRepository
-from adapters.postgres.session import PgSession
+from adapters.postgres.session import PgSession, PgSnapshot
 from application.ports import Storage, UnitOfWork
 
 _CONSTRAINT_ERRORS = {**users.CONSTRAINT_ERRORS, **api_keys.CONSTRAINT_ERRORS, **idempotency.CONSTRAINT_ERRORS}
@@ -24,6 +24,7 @@ class SqlAlchemyStorage(Storage):
 
     def __init__(self, database: Database) -> None:
         self._open_session = partial(PgSession, database, constraints=_CONSTRAINT_ERRORS)
+        self._open_snapshot = partial(PgSnapshot, database)
         # Without prepared statements, each statement needs a transaction.
         self._coalescer = (
             Coalescer(
@@ -42,6 +43,10 @@ class SqlAlchemyStorage(Storage):
     @override
     def readonly(self) -> "SqlAlchemyUnitOfWork":
         return SqlAlchemyUnitOfWork(self._open_session(readonly=True, coalescer=self._coalescer))
+
+    @override
+    def snapshot(self) -> "SqlAlchemyUnitOfWork":
+        return SqlAlchemyUnitOfWork(self._open_snapshot())
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):

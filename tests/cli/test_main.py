@@ -14,7 +14,7 @@ from tests.cli.support import COMMAND, PATIENCE, environment
 
 SECRET = "hexa_0123456789abcdef"  # noqa: S105 - a sample
 SLOW_LIBRARIES = {"alembic", "asyncpg", "dependency_injector", "fastapi", "pydantic", "rich", "sqlalchemy", "uvicorn"}
-COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "settings", "with-database"]
+COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "settings", "users", "with-database"]
 
 
 def _run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:

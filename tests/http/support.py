@@ -20,6 +20,7 @@ from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_key_tokens import format_api_key, generate_secret
 from application.ports import Storage
 from application.transactions import RetryPolicy
+from application.user_export import UserExportService
 from domain.api_keys import Scope
 from tests.http.openapi_document import check_documented
 from tests.support.factories import make_api_key, store_api_keys
@@ -95,6 +96,7 @@ async def _services(storage: Storage, components: dict[str, ComponentStatus]) ->
         users=user_service(storage, retry=retry),
         posts=post_service(storage, retry=retry),
         api_keys=key_service(storage, retry=retry, authenticator=verifier),
+        user_export=UserExportService(storage),
         authenticator=verifier,
         readiness=readiness,
     )
@@ -162,7 +164,7 @@ class FailingStorage(InMemoryStorage):
     def transaction(self) -> NoReturn:
         raise self._make()
 
-    readonly = transaction
+    readonly = snapshot = transaction
 
 
 def check_problem(response: httpx.Response, status: int, code: str, root_path: str = "") -> Json:

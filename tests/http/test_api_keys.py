@@ -88,7 +88,7 @@ INVALID: Invalid = {
             ["posts:read", {}],
         ],
         "invalid_choice": [[""], ["posts"], ["posts:*"], ["POSTS:READ"], ["a:b"]],
-        "out_of_range": [[], ["posts:read"] * 7],
+        "out_of_range": [[], ["posts:read"] * (len(Scope) + 1)],
         "duplicate": [["posts:read", "posts:read"]],
     },
     "user_id": {

@@ -31,8 +31,10 @@ def test_openapi_lists_users_posts_and_keys_in_this_order() -> None:
     """Swagger UI shows operations in the order of the document."""
     assert [tag["name"] for tag in DOCUMENT["tags"]] == ["users", "posts", "api-keys", "health"]
     paths = [path.partition("{")[0] for path in DOCUMENT["paths"] if path.startswith("/api/")]
-    assert paths == [f"/api/v1/{name}{end}" for name in ("users", "posts", "api-keys") for end in ("", "/")]
-    assert all(list(DOCUMENT["paths"][path]) == ["get", "post"] for path in paths[::2])
+    assert [*dict.fromkeys(paths)] == [
+        f"/api/v1/{name}{end}" for name in ("users", "posts", "api-keys") for end in ("", "/")
+    ]
+    assert all(list(DOCUMENT["paths"][path]) == ["get", "post"] for path in {*paths} if not path.endswith("/"))
 
 
 async def test_openapi_json_equals_the_generated_document(api: Api) -> None:

@@ -133,7 +133,7 @@ def _page(**filters: Any) -> ClauseElement:
         pytest.param(_page(after=True, status=PostStatus.PUBLISHED), "ix_posts_published_id", id="published posts"),
         pytest.param(api_keys._GET, "pk_api_keys", id="API key"),
         pytest.param(api_keys._GET_WITH_TIME, "pk_api_keys", id="API key with time"),
-        pytest.param(api_keys._PAGES[True], "pk_api_keys", id="page of API keys"),
+        pytest.param(api_keys._page(after=True, user_id=False), "pk_api_keys", id="page of API keys"),
         pytest.param(idempotency._GET, "pk_idempotency_records", id="idempotency record"),
         pytest.param(idempotency._PURGE, "ix_idempotency_records_expires_at", id="purge"),
         pytest.param(posts._purge(PostStatus.DRAFT), "ix_posts_unpublished_created_at", id="purge of drafts"),
@@ -166,6 +166,14 @@ def test_shared_statement_plan_uses_index(
     columns = {column.name: [None] * MAX_BATCH_SIZE for column in POSTS.c}
     plan = _plan(many_users, statement.many, mode=mode, **columns | {"id": ids, "author_id": ids})
     assert index in plan
+    assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_page_of_the_keys_of_a_user_uses_index(filled: Connection, after: bool) -> None:
+    statement = api_keys._page(after=after, user_id=True)
+    plan = _plan(filled, statement, mode="auto", user_id=_value(filled, AUTHOR), after=HALF, limit=100)
+    assert "ix_api_keys_user_id" in plan
     assert "Seq Scan" not in plan
 
 

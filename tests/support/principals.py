@@ -44,6 +44,10 @@ class CountingStorage(InMemoryStorage):
         self._begin()
         return super().readonly()
 
+    def snapshot(self) -> InMemoryUnitOfWork:
+        self._begin()
+        return super().snapshot()
+
     def _begin(self) -> None:
         self.begun += 1
         if self.away is not None:
@@ -87,6 +91,9 @@ class HookedStorage(Storage):
 
     def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
         return self._hooked(self._storage.readonly)
+
+    def snapshot(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        return self._hooked(self._storage.snapshot)
 
     @asynccontextmanager
     async def _hooked(self, begin: Callable[[], AbstractAsyncContextManager[UnitOfWork]]) -> AsyncIterator[UnitOfWork]:

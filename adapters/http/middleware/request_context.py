@@ -46,8 +46,9 @@ class RequestContext:
 
     The class attributes are the initial values. While `is_receiving` or `is_sending` is True, the request waits for its
     client and occupies no slot. Other modules set only `write_monitor`, `write_response` and `rejection` (the
-    protocol), `principal` and `rate_limit_headers` (the route class), `problem_code` (`problem_response`), and
-    `database_fields` (the exception handlers). Routes find the context in `request.state.request_context`.
+    protocol), `principal` and `rate_limit_headers` (the route class), `response_timeout` (the export), `problem_code`
+    (`problem_response`), and `database_fields` (the exception handlers). Routes find the context in
+    `request.state.request_context`.
     """
 
     write_monitor: WriteTimeoutMonitor | None = None
@@ -73,6 +74,8 @@ class RequestContext:
     """The code of the problem that the response reports."""
     database_fields: Mapping[str, str] = {}
     """The log fields of the database error that caused the response."""
+    response_timeout: float | None = None
+    """The time limit of the complete response in seconds, in place of that of all requests."""
     status = 0
     """The status of the response, 0 before its start."""
     response_bytes = 0
@@ -87,7 +90,7 @@ class RequestContext:
         is_valid = _REQUEST_ID.fullmatch(request_id) is not None
         self.request_id = request_id.decode("ascii") if is_valid else uuid_utils.uuid7().hex
         self._receive, self._send = receive, send
-        self._is_head = scope["method"] == "HEAD"
+        self.is_head = scope["method"] == "HEAD"
         self._is_chunked = b"transfer-encoding" in headers
         self._max_body_bytes = self._remaining_bytes = options.limits.max_body_bytes
         self.scope, path, root_path = scope, scope["path"], options.root_path
@@ -95,9 +98,9 @@ class RequestContext:
         if root_path and f"{path}/".startswith(f"{root_path}/"):
             path = path[len(root_path) :] or "/"  # the proxy did not remove it
         has_slash = len(path) > 1 and path[-1] == "/" and path[:-1] != scope.get("root_path")
-        if has_slash or self._is_head or root_path:
+        if has_slash or self.is_head or root_path:
             # A copy for the routes, because the server reads the original.
-            method = "GET" if self._is_head else scope["method"]
+            method = "GET" if self.is_head else scope["method"]
             self.scope = {**scope, "method": method, "path": path[:-1] if has_slash else path}
             if root_path:
                 self.scope["root_path"] = root_path
@@ -151,7 +154,7 @@ class RequestContext:
             self._add_headers(message)
             self._start = message
             return
-        if self._is_head:
+        if self.is_head:
             message["body"] = b""
         start, self._start = self._start, None
         if start is not None:
@@ -188,6 +191,8 @@ class RequestContext:
         self.is_sending = False
         if self.write_monitor is not None and self.write_monitor.is_lost:
             self.status = STATUS_CLIENT_CLOSED_REQUEST
+            if message.get("more_body", False):
+                raise ClientDisconnect
         elif message["type"] == "http.response.start":
             self.status = message["status"]
         else:

@@ -52,6 +52,8 @@ class RequestLimits:
     """From the end of the headers to the end of the body."""
     request_timeout: float = 10.0
     """From the end of the body to the response."""
+    export_timeout: float = 60.0
+    """From the end of the body to the end of an export."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,13 +200,14 @@ class RequestDeadline:
 
     def _check(self) -> None:
         now, context = self._loop.time(), self._context
-        if context.is_sending:
+        limit = context.response_timeout
+        if context.is_sending and limit is None:
             self._response_start = now
         if context.is_receiving:
             due, problem = self._start + self._limits.body_timeout, REQUEST_TIMEOUT
         else:
             started_at = max(self._response_start, context.body_completed_at or 0.0)
-            due, problem = started_at + self._limits.request_timeout, DATABASE_UNAVAILABLE
+            due, problem = started_at + (limit or self._limits.request_timeout), DATABASE_UNAVAILABLE
         if now < due:
             # The body may be complete before `due`. The limit of the response starts then.
             self._timer.add(self._check, min(due, now + self._limits.request_timeout))

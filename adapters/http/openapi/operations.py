@@ -44,13 +44,13 @@ class Resource:
     def list(self, page: type[Any]) -> Json:
         """Return the arguments of the operation that lists entities."""
         responses = {200: response(f"A page of {self.name}s.", "Link")}
-        return _operation(self.read, f"List {self.name}s", page, responses)
+        return operation(self.read, f"List {self.name}s", page, responses)
 
     def create(self, *problems: Problem, links: Json, model: type[Any] | None = None) -> Json:
         """Return the arguments of the operation that creates an entity. `model` is the response body if it differs."""
         created = response("The new resource.", "Location", *self._etag, "Idempotency-Replayed") | {"links": links}
         summary, model = f"Create {self.title}", model or self.model
-        return _operation(self.write, summary, model, {201: created}, *problems, parameters=["Idempotency-Key"])
+        return operation(self.write, summary, model, {201: created}, *problems, parameters=["Idempotency-Key"])
 
     def get(self) -> Json:
         """Return the arguments of the operation that returns one entity."""
@@ -58,19 +58,19 @@ class Resource:
         if self.is_versioned:
             responses[304] = response(f"The {self.name} has the version in If-None-Match.", "ETag")
         summary, parameters = f"Get {self.title}", self._preconditions
-        return _operation(self.read, summary, self.model, responses, self.not_found, parameters=parameters)
+        return operation(self.read, summary, self.model, responses, self.not_found, parameters=parameters)
 
     def update(self, *problems: Problem) -> Json:
         """Return the arguments of the operation that updates an entity."""
         responses, problems = {200: response(f"The updated {self.name}.", "ETag")}, (self.not_found, *problems)
         summary, parameters = f"Update {self.title}", self._preconditions
-        return _operation(self.write, summary, self.model, responses, *problems, parameters=parameters)
+        return operation(self.write, summary, self.model, responses, *problems, parameters=parameters)
 
     def delete(self, verb: str = "Delete") -> Json:
         """Return the arguments of the operation that deletes an entity."""
         responses = {204: response(f"The {self.name} is {verb.lower()}d.")}
         summary, parameters = f"{verb} {self.title}", self._preconditions
-        return _operation(self.write, summary, None, responses, self.not_found, parameters=parameters)
+        return operation(self.write, summary, None, responses, self.not_found, parameters=parameters)
 
     @property
     def _etag(self) -> Sequence[str]:
@@ -81,7 +81,7 @@ class Resource:
         return ["If-Match", "If-None-Match"] if self.is_versioned else []
 
 
-def _operation(
+def operation(
     scope: Scope,
     summary: str,
     model: type[Any] | None,

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
@@ -48,7 +49,10 @@ _SET_EXPIRY = _UPDATE_BY_ID.where(API_KEYS.c.revoked_at.is_(None)).values(
 _RECORD_USE = _UPDATE_BY_ID.values(last_used_at=func.greatest(API_KEYS.c.last_used_at, _TIME))
 
 
-_PAGES = {after: _MAPPER.select_page(after=after) for after in (False, True)}
+@cache
+def _page(*, after: bool, user_id: bool) -> Select[Any]:
+    statement = _MAPPER.select_page(after=after)
+    return statement.where(API_KEYS.c.user_id == bindparam("user_id")) if user_id else statement
 
 
 async def _raise_not_found() -> None:
@@ -82,8 +86,9 @@ class SqlAlchemyApiKeyRepository(PgRepository, ApiKeyRepository):
         return _MAPPER.entity(columns), now
 
     @override
-    async def list(self, *, limit: int, after: UUID | None = None) -> Sequence[ApiKey]:
-        rows = await self._session.fetch(_PAGES[after is not None], {"limit": limit, "after": after})
+    async def list(self, *, limit: int, after: UUID | None = None, user_id: UUID | None = None) -> Sequence[ApiKey]:
+        statement = _page(after=after is not None, user_id=user_id is not None)
+        rows = await self._session.fetch(statement, {"limit": limit, "after": after, "user_id": user_id})
         return [_MAPPER.entity(row) for row in rows]
 
     @override
