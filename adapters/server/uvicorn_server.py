@@ -60,17 +60,23 @@ def bound_sockets(host: str, port: int) -> Iterator[Sequence[socket.socket]]:
     sockets: list[socket.socket] = []
     with ExitStack() as stack:
         try:
-            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, address in dict.fromkeys((family, address) for family, *_, address in addresses):
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            addresses = dict.fromkeys((family, address) for family, *_, address in found)
+            for family, address in addresses:
                 sockets.append(bound := stack.enter_context(socket.socket(family, socket.SOCK_STREAM)))
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
-                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+                    is_dual = address[0] == "::" and len(addresses) == 1
+                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_dual)
                 bound.bind((address[0], sockets[0].getsockname()[1] or port, *address[2:]))
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise OSError(f"cannot listen on {host}:{port}: {reason}. See HEXAPOST_HOST and HEXAPOST_PORT.") from error
+            raise _listen_error(host, port, (error.strerror or str(error)).lower()) from error
         yield sockets
+
+
+def _listen_error(host: str, port: int, reason: str) -> OSError:
+    address = f"[{host}]" if ":" in host else host
+    return OSError(f"cannot listen on {address}:{port}: {reason}. See HEXAPOST_HOST and HEXAPOST_PORT.")
 
 
 def serve_in_process(settings: Settings, sockets: Sequence[socket.socket], header: str | None) -> int:
@@ -117,22 +123,30 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.container = container
         self._on_started = on_started
+        self._failed_addresses: list[tuple[str, int]] = []
         self.background_task: asyncio.Task[None] | None = None
         """A background task of the worker: it reports when the server is ready."""
 
     def serve_until_signal(self, sockets: Sequence[socket.socket]) -> int:
-        """Serve on the sockets until SIGINT or SIGTERM, and return the exit status."""
+        """Serve on the sockets until SIGINT or SIGTERM, and return the exit status. Raises OSError for a busy port."""
         try:
             self.run(list(sockets))
         except (KeyboardInterrupt, SystemExit):
             # uvicorn raises the signal again after a regular shutdown, and SystemExit if it could not start.
             return 0 if self.started and self.should_exit else 1
+        for host, port in self._failed_addresses:
+            raise _listen_error(host, port, "address already in use")
         return 0 if self.started else 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the server, and call `on_started`."""
+        addresses = {bound: bound.getsockname()[:2] for bound in sockets or ()}
         await super().startup(sockets=sockets)
-        if self.started:
+        # Two services that start now can bind one port, but only one can listen. uvloop closes the socket of the other.
+        self._failed_addresses = [address for bound, address in addresses.items() if bound.fileno() < 0]
+        if self._failed_addresses:
+            self.should_exit = True
+        elif self.started:
             await self._accept_in_batches()
             _tune_garbage_collector()
             await self._on_started(self)

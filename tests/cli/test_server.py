@@ -25,7 +25,7 @@ NOWHERE = make_url("postgresql+asyncpg://localhost/nowhere")
 SECRET = "permission denied for table s3cret\nDETAIL: s3cret"  # noqa: S105 - a message of a database
 
 pytestmark = pytest.mark.usefixtures("restored_logs", "restored_garbage_collector")
-Serve = Callable[[Callable[[Server], Awaitable[None]]], int]
+Serve = Callable[..., int]
 
 
 async def _succeed(_: object) -> None:
@@ -42,13 +42,13 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
     monkeypatch.setattr(ReadinessMonitor, "check", _succeed)
     monkeypatch.setattr(Database, "close", _succeed)
 
-    def serve(when_started: Callable[[Server], Awaitable[None]]) -> int:
+    def serve(when_started: Callable[[Server], Awaitable[None]], port: int = 0) -> int:
         async def on_started(server: Server) -> None:
             await when_started(server)
             server.should_exit = True
 
         settings = Settings(database_url=NOWHERE, state_directory=tmp_path)
-        with bound_sockets("127.0.0.1", 0) as sockets:
+        with bound_sockets("127.0.0.1", port) as sockets:
             return create_server(settings, on_started).serve_until_signal(sockets)
 
     return serve
@@ -107,6 +107,31 @@ def test_ipv6_wildcard_accepts_ipv4() -> None:
         listener.listen()
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, listener.getsockname()[1]), TIMEOUT_SECONDS).close()
+
+
+def test_server_raises_when_another_service_listens_since_the_bind(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+
+        async def listen(_: object) -> None:
+            other.listen()
+
+        monkeypatch.setattr(ReadinessMonitor, "check", listen)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
+            serve(_succeed, port)
+
+
+def test_sockets_of_both_wildcards_can_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    wildcards = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - the addresses of the host `*`
+    addresses = [(family, socket.SOCK_STREAM, 0, "", (host, 0)) for family, host in wildcards]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    with bound_sockets("*", 0) as sockets:
+        for listener in sockets:
+            listener.listen()
 
 
 def test_sockets_of_several_addresses_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
