@@ -11,6 +11,9 @@ from application.ports import StorageUnavailableError
 
 # psycopg has no SQLSTATE for them, so the text is compared too. It is English unless lc_messages differs.
 _REASONS = (
+    ("42704", r"unrecognized configuration parameter", "options has an unknown setting"),
+    ("22023", r"invalid value for parameter", "options has an invalid value"),
+    ("55000", r"not currently accepting", "database accepts no connections"),
     ("28P01", r"password authentication failed|no password supplied", "wrong user or password"),
     ("28000", r"pg_hba\.conf|role .* (does not exist|not permitted)", "role unknown or not allowed by pg_hba.conf"),
     ("3D000", r"database .* does not exist", "database does not exist"),

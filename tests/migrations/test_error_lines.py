@@ -31,6 +31,14 @@ def _revisions_of_the_test(database: RevisedDatabase, monkeypatch: pytest.Monkey
             r"PostgreSQL reported SQLSTATE 23502 \(NotNullViolation\)",
         ),
         ("op.execute(\"DO $$ BEGIN RAISE 's3cret' USING ERRCODE = 'ZZ001'; END $$\")", "SQLSTATE ZZ001"),
+        (
+            'op.execute("DO $$ BEGIN SET LOCAL ROLE pg_monitor; CREATE TABLE x (a int); END $$")',
+            r"SQLSTATE 42501 \(InsufficientPrivilege\); the role needs the privilege CREATE on the schema, .*",
+        ),
+        (
+            'op.execute("DO $$ BEGIN SET LOCAL search_path = nowhere; CREATE TABLE x (a int); END $$")',
+            r"SQLSTATE 3F000 \(InvalidSchemaName\); the schema does not exist",
+        ),
         ('op.backfill("users", "version = 1", rows=3)', "TypeError: .* unexpected keyword argument 'rows'"),
         ('op.backfill("users", "version = 1", batch="many")', "TypeError: .*"),
         ('open("missing.sql")', "FileNotFoundError: .*missing.sql'"),
@@ -38,6 +46,7 @@ def _revisions_of_the_test(database: RevisedDatabase, monkeypatch: pytest.Monkey
     ],
     ids=[
         "SQL syntax", "missing table", "missing table of a safe operation", "constraint", "unknown SQLSTATE",
+        "privilege", "schema",
         "argument", "value of an argument", "file", "own error",
     ],
 )  # fmt: skip

@@ -29,6 +29,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 REJECTIONS = {
     ("28P01", 'password authentication failed for user "s3cret"'): "wrong user or password (SQLSTATE 28P01)",
+    ("42704", 'unrecognized configuration parameter "s3cret"'): "options has an unknown setting (SQLSTATE 42704)",
+    ("22023", 'invalid value for parameter "role": "s3cret"'): "options has an invalid value (SQLSTATE 22023)",
+    ("55000", 'database "s3cret" is not currently accepting connections'): (
+        "database accepts no connections (SQLSTATE 55000)"
+    ),
     ("57P03", "the database system is starting up"): "server is starting or stopping (SQLSTATE 57P03)",
     ("08P01", "unsupported startup parameter: s3cret"): (
         "the pooler requires HEXAPOST_DB_PREPARED_STATEMENTS=false (SQLSTATE 08P01)"

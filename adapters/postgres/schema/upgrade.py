@@ -18,6 +18,11 @@ from migrations.runner.alembic_config import alembic_config, error_location
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.revisions import Phase
 
+_REMEDIES = {
+    "42501": "; the role needs the privilege CREATE on the schema, and must own its tables",
+    "3F000": "; the schema does not exist",
+}
+
 
 @cache
 def script_directory() -> ScriptDirectory:
@@ -51,9 +56,10 @@ def _describe(error: Exception, state: str | None) -> str:
     if isinstance(error, CommandError):
         return " ".join(str(error).split())
     if state is not None:
-        with suppress(KeyError):
-            state += f" ({psycopg.errors.lookup(state).__name__})"
         reason = f"PostgreSQL reported SQLSTATE {state}"
+        with suppress(KeyError):
+            reason += f" ({psycopg.errors.lookup(state).__name__})"
+        reason += _REMEDIES.get(state, "")
     elif isinstance(error, StatementError):  # its text has the statement and its parameters
         reason = type(error.orig).__name__
     else:
