@@ -3,18 +3,21 @@
 import asyncio
 import re
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
+from typing_extensions import override
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from adapters.http.middleware.http_protocol import BoundedHttpProtocol, bounded_protocol
 from adapters.http.middleware.request_limits import AdmissionController, HeaderLimits, RequestLimits
 from tests.http.support import ADMIN_KEY, Api, Json, check_problem, serving
+from tests.support.polling import wait_until
 
 PATIENCE = 30.0
 SEND_BUFFER = 65_536
@@ -38,6 +41,8 @@ class RawConnection:
     api: Api
     port: int
     state: ServerState
+    received: Counter[tuple[str, int]]
+    """The number of bytes that the server has received from each client address."""
 
     async def open(self, first: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect; `first` is sent before the server accepts the connection and starts its timers."""
@@ -47,10 +52,16 @@ class RawConnection:
         return await asyncio.open_connection(sock=client)
 
     async def send_and_read(self, *pieces: bytes) -> bytes:
-        """Send the pieces one by one; return all responses until the server closes the connection."""
+        """Send each piece after the server received the one before; return all responses until it disconnects."""
         reader, writer = await self.open(b"".join(pieces[:1]))
+        client, sent = writer.get_extra_info("sockname"), len(b"".join(pieces[:1]))
+
+        def can_send() -> bool:
+            return self.received[client] == sent or reader.at_eof() or writer.is_closing()
+
         for piece in pieces[1:]:
-            await asyncio.sleep(0.002)
+            await wait_until(can_send)
+            sent += len(piece)
             writer.write(piece)
             await writer.drain()
         response = await asyncio.wait_for(reader.read(), PATIENCE)
@@ -89,6 +100,18 @@ class RawConnection:
             connection._transport.abort()
 
 
+class CountingProtocol(BoundedHttpProtocol):
+    """Counts the bytes that it receives."""
+
+    received: Counter[tuple[str, int]]
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        assert self.client is not None
+        self.received[self.client] += len(data)
+        super().data_received(data)
+
+
 @asynccontextmanager
 async def listening(
     head: HeaderLimits = LIMITS,
@@ -105,12 +128,14 @@ async def listening(
         config.timeout_keep_alive = keep_alive  # type: ignore[assignment] # seconds of `loop.call_later`
         config.load()
         state = ServerState()
-        protocol = bounded_protocol(head, write_timeout=write_timeout)
+        received = Counter[tuple[str, int]]()
+        bounded = bounded_protocol(head, write_timeout=write_timeout)
+        protocol = type("TestedProtocol", (CountingProtocol, bounded), {"received": received})
         loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         server = await loop.create_server(lambda: protocol(config, state, {}), sock=listener)
-        wire = RawConnection(api, listener.getsockname()[1], state)
+        wire = RawConnection(api, listener.getsockname()[1], state, received)
         try:
             yield wire
         finally:
