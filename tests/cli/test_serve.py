@@ -211,4 +211,4 @@ sys.stdin.read()
 def test_stop_with_parent_exits_when_parent_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", Mock())  # the test process must not end with its parent
     with pytest.raises(SystemExit):
-        worker_process.exit_with_parent(1)
+        worker_process.exit_with_parent(os.getpid())  # no process is its own parent
