@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 import uuid_utils.compat
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import DateTime, ForeignKey, func, literal_column, select
+from sqlalchemy import DateTime, ForeignKey, func, select
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -62,6 +63,8 @@ class Post(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     version: Mapped[int] = mapped_column(default=1)
+    title_tokens: Mapped[str] = mapped_column(TSVECTOR, deferred=True)
+    text_tokens: Mapped[str] = mapped_column(TSVECTOR, deferred=True)
 
 
 class Record(Base):
@@ -178,9 +181,8 @@ async def list_posts(
     query = select(Post).limit(limit + 1)
     if q is not None:
         tokens = func.plainto_tsquery("simple", q)
-        text = Post.title + literal_column("' '") + Post.content
-        query = query.where(func.search_tokens(text).op("@@")(tokens))
-        query = query.order_by(func.search_tokens(Post.title).op("@@")(tokens).desc())
+        query = query.where(Post.text_tokens.op("@@")(tokens))
+        query = query.order_by(Post.title_tokens.op("@@")(tokens).desc())
     query = query.order_by(Post.id.desc())
     if author_id is not None:
         query = query.where(Post.author_id == author_id)
@@ -204,7 +206,13 @@ async def create_post(
     if not author.is_active:
         raise HTTPException(status.HTTP_409_CONFLICT, "Author is inactive")
     now = utc_now()
-    post = Post(**body.model_dump(), created_at=now, updated_at=now)
+    post = Post(
+        **body.model_dump(),
+        created_at=now,
+        updated_at=now,
+        title_tokens=func.to_tsvector("simple", body.title),
+        text_tokens=func.to_tsvector("simple", f"{body.title} {body.content}"),
+    )
     session.add(post)
     await session.flush()
     await session.refresh(post)

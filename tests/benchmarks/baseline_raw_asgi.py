@@ -25,8 +25,10 @@ FROM posts WHERE author_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 """
 # One round trip looks at the author, keeps the row as it is, and writes the post, which is committed when it returns.
 _ADD_POST = """
-INSERT INTO posts (id, author_id, title, content, status, published_at, created_at, updated_at, version)
-SELECT $1::uuid, id, $3::text, $4::text, 'draft', NULL, $5::timestamptz, $5::timestamptz, 1
+INSERT INTO posts
+    (id, author_id, title, content, status, published_at, created_at, updated_at, version, title_tokens, text_tokens)
+SELECT $1::uuid, id, $3::text, $4::text, 'draft', NULL, $5::timestamptz, $5::timestamptz, 1,
+    to_tsvector('simple', $3), to_tsvector('simple', $3 || ' ' || $4)
 FROM users WHERE id = $2 AND is_active FOR SHARE
 RETURNING id, author_id, title, content, status, published_at, created_at, updated_at, version
 """
@@ -38,8 +40,8 @@ RETURNING id, email, full_name, is_active, created_at, updated_at, version
 """
 _SEARCH_POSTS = """
 SELECT id, author_id, title, content, status, published_at, created_at, updated_at, version
-FROM posts, plainto_tsquery('simple', $1) AS query WHERE search_tokens(title || ' ' || content) @@ query
-ORDER BY search_tokens(title) @@ query DESC, id DESC LIMIT $2
+FROM posts, plainto_tsquery('simple', $1) AS query WHERE text_tokens @@ query
+ORDER BY title_tokens @@ query DESC, id DESC LIMIT $2
 """
 _IS_USER = "SELECT true FROM users WHERE id = $1"
 _USERS = "/api/v1/users/"

@@ -9,12 +9,13 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import URL
 
 from adapters.testing.template_databases import Connection, connected
+from domain.search_tokens import tokenize
 from tests.benchmarks.dataset import Dataset, Row
 from tests.benchmarks.errors import WrongResponseError
 
 COMMIT_SECONDS = 5.0
 """How long a row may take to appear: the textbook service commits after its response."""
-_REQUIRED = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull"
+_COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class BenchDatabase:
         """
         with connected(self.url) as connection:
             _copy(connection, "users", dataset.users)
-            _copy(connection, "posts", dataset.posts)
+            _copy(connection, "posts", [post | _tokens(post) for post in dataset.posts])
             connection.execute("CREATE TABLE original_users AS TABLE users")
             connection.execute("CREATE TABLE baseline_records (key text PRIMARY KEY, response bytea NOT NULL)")
             connection.execute("VACUUM (ANALYZE)")
@@ -75,10 +76,17 @@ class BenchDatabase:
             connection.execute("VACUUM posts, users")
 
 
+def _tokens(post: Row) -> Row:
+    """Return the search tokens of a post."""
+    title = post["title"]
+    return {"title_tokens": " ".join(tokenize(title)), "text_tokens": " ".join(tokenize(f"{title} {post['content']}"))}
+
+
 def _copy(connection: Connection, table: str, rows: Sequence[Row]) -> None:
-    """Store the rows in the columns that the table has; a required column for a normalized email may have any name."""
-    required = [str(name) for (name,) in connection.execute(_REQUIRED, [table])]
-    values = {name: name for name in rows[0]} | {name: "email" for name in required if name.startswith("email")}
+    """Store the rows in the columns that the table has; a column for a normalized email may have any name."""
+    columns = [str(name) for (name,) in connection.execute(_COLUMNS, [table])]
+    values = {name: "email" if name.startswith("email") else name for name in columns}
+    values = {name: value for name, value in values.items() if value in rows[0]}
     statement = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table), SQL(", ").join(map(Identifier, values)))
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:

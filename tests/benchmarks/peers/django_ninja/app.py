@@ -33,6 +33,7 @@ settings.configure(
 )
 django.setup()
 
+from django.contrib.postgres.search import SearchVector, SearchVectorField  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import models, transaction  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
@@ -66,6 +67,8 @@ class Post(models.Model):
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     version = models.BigIntegerField()
+    title_tokens = SearchVectorField()
+    text_tokens = SearchVectorField()
 
     class Meta:
         app_label = "peer"
@@ -160,7 +163,7 @@ def list_posts(
 ) -> dict[str, object]:
     if q is not None:
         return page(search(q, limit + 1), limit)
-    posts = Post.objects.order_by("-id")
+    posts = Post.objects.defer("title_tokens", "text_tokens").order_by("-id")
     if author_id is not None:
         posts = posts.filter(author_id=author_id)
     if cursor is not None:
@@ -170,8 +173,9 @@ def list_posts(
 
 def search(q: str, limit: int) -> list[Post]:
     statement = """
-        SELECT * FROM posts WHERE search_tokens(title || ' ' || content) @@ plainto_tsquery('simple', %s)
-        ORDER BY search_tokens(title) @@ plainto_tsquery('simple', %s) DESC, id DESC LIMIT %s
+        SELECT id, author_id, title, content, status, published_at, created_at, updated_at, version
+        FROM posts WHERE text_tokens @@ plainto_tsquery('simple', %s)
+        ORDER BY title_tokens @@ plainto_tsquery('simple', %s) DESC, id DESC LIMIT %s
     """
     return list(Post.objects.raw(statement, [q, q, limit]))
 
@@ -195,7 +199,15 @@ def create_post(
     if not author.is_active:
         raise HttpError(409, "Author is inactive")
     now = timezone.now()
-    post = Post.objects.create(**body.dict(), status="draft", created_at=now, updated_at=now, version=1)
+    post = Post.objects.create(
+        **body.dict(),
+        status="draft",
+        created_at=now,
+        updated_at=now,
+        version=1,
+        title_tokens=SearchVector(models.Value(body.title), config="simple"),
+        text_tokens=SearchVector(models.Value(f"{body.title} {body.content}"), config="simple"),
+    )
     if idempotency_key:
         Record.objects.create(key=idempotency_key, response=PostOut.from_orm(post).model_dump_json().encode())
     return 201, post

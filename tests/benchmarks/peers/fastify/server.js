@@ -22,14 +22,15 @@ const LIST_POSTS = {
 const SEARCH_POSTS = {
   name: "search_posts",
   text: `SELECT ${POST_COLUMNS} FROM posts, plainto_tsquery('simple', $1) query
-    WHERE search_tokens(title || ' ' || content) @@ query
-    ORDER BY search_tokens(title) @@ query DESC, id DESC LIMIT $2`,
+    WHERE text_tokens @@ query
+    ORDER BY title_tokens @@ query DESC, id DESC LIMIT $2`,
 };
 const GET_AUTHOR = { name: "get_author", text: "SELECT is_active FROM users WHERE id = $1 FOR SHARE" };
 const ADD_POST = {
   name: "add_post",
-  text: `INSERT INTO posts (id, author_id, title, content, status, created_at, updated_at, version)
-    VALUES ($1, $2, $3, $4, 'draft', $5, $5, 1) RETURNING ${POST_COLUMNS}`,
+  text: `INSERT INTO posts (id, author_id, title, content, status, created_at, updated_at, version, title_tokens, text_tokens)
+    VALUES ($1, $2, $3, $4, 'draft', $5, $5, 1, to_tsvector('simple', $3), to_tsvector('simple', $3 || ' ' || $4))
+    RETURNING ${POST_COLUMNS}`,
 };
 const ADD_RECORD = { name: "add_record", text: "INSERT INTO baseline_records (key, response) VALUES ($1, $2)" };
 const GET_RECORD = { name: "get_record", text: "SELECT response FROM baseline_records WHERE key = $1" };

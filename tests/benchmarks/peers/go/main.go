@@ -28,11 +28,12 @@ const (
 		WHERE id = $1 AND version = $2 RETURNING ` + userColumns
 	listPosts   = "SELECT " + postColumns + " FROM posts WHERE author_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
 	searchPosts = "SELECT " + postColumns + ` FROM posts, plainto_tsquery('simple', $1) query
-		WHERE search_tokens(title || ' ' || content) @@ query
-		ORDER BY search_tokens(title) @@ query DESC, id DESC LIMIT $2`
+		WHERE text_tokens @@ query
+		ORDER BY title_tokens @@ query DESC, id DESC LIMIT $2`
 	getAuthor = "SELECT is_active FROM users WHERE id = $1 FOR SHARE"
-	addPost   = `INSERT INTO posts (id, author_id, title, content, status, created_at, updated_at, version)
-		VALUES ($1, $2, $3, $4, 'draft', $5, $5, 1) RETURNING ` + postColumns
+	addPost   = `INSERT INTO posts (id, author_id, title, content, status, created_at, updated_at, version, title_tokens, text_tokens)
+		VALUES ($1, $2, $3, $4, 'draft', $5, $5, 1, to_tsvector('simple', $3), to_tsvector('simple', $3 || ' ' || $4))
+		RETURNING ` + postColumns
 	addRecord       = "INSERT INTO baseline_records (key, response) VALUES ($1, $2)"
 	getRecord       = "SELECT response FROM baseline_records WHERE key = $1"
 	lastID          = "ffffffff-ffff-ffff-ffff-ffffffffffff"

@@ -23,7 +23,8 @@ from litestar.logging import LoggingConfig
 from litestar.middleware.logging import LoggingMiddlewareConfig
 from litestar.params import Parameter
 from litestar.serialization import encode_json
-from sqlalchemy import ForeignKey, func, literal_column, select
+from sqlalchemy import ForeignKey, func, select
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -56,6 +57,8 @@ class Post(DefaultBase):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     version: Mapped[int]
+    title_tokens: Mapped[str] = mapped_column(TSVECTOR, deferred=True)
+    text_tokens: Mapped[str] = mapped_column(TSVECTOR, deferred=True)
 
 
 class Record(DefaultBase):
@@ -95,7 +98,8 @@ UserDTO = SQLAlchemyDTO[User]
 
 
 def post_data(post: Post) -> dict[str, Any]:
-    return {column.key: getattr(post, column.key) for column in Post.__table__.columns}
+    names = (column.key for column in Post.__table__.columns)
+    return {name: getattr(post, name) for name in names if not name.endswith("_tokens")}
 
 
 async def provide_users(db_session: AsyncSession) -> UserService:
@@ -139,9 +143,8 @@ async def list_posts(
     statement = select(Post).limit(limit + 1)
     if q is not None:
         tokens = func.plainto_tsquery("simple", q)
-        text = Post.title + literal_column("' '") + Post.content
-        statement = statement.where(func.search_tokens(text).op("@@")(tokens))
-        statement = statement.order_by(func.search_tokens(Post.title).op("@@")(tokens).desc())
+        statement = statement.where(Post.text_tokens.op("@@")(tokens))
+        statement = statement.order_by(Post.title_tokens.op("@@")(tokens).desc())
     if author_id is not None:
         statement = statement.where(Post.author_id == author_id)
     if cursor is not None:
@@ -177,6 +180,8 @@ async def create_post(
             created_at=now,
             updated_at=now,
             version=1,
+            title_tokens=func.to_tsvector("simple", data.title),
+            text_tokens=func.to_tsvector("simple", f"{data.title} {data.content}"),
         )
     )
     body = post_data(created)

@@ -40,6 +40,8 @@ class Post {
   @Column("timestamptz") created_at: Date;
   @Column("timestamptz") updated_at: Date;
   @Column("int8") version: number;
+  @Column("tsvector", { select: false }) title_tokens: string;
+  @Column("tsvector", { select: false }) text_tokens: string;
 }
 
 @Entity("baseline_records")
@@ -100,8 +102,8 @@ class PostService {
     const found = q
       ? await this.posts
           .createQueryBuilder("post")
-          .where("search_tokens(post.title || ' ' || post.content) @@ plainto_tsquery('simple', :q)", { q })
-          .addSelect("search_tokens(post.title) @@ plainto_tsquery('simple', :q)", "in_title")
+          .where("post.text_tokens @@ plainto_tsquery('simple', :q)", { q })
+          .addSelect("post.title_tokens @@ plainto_tsquery('simple', :q)", "in_title")
           .orderBy("in_title", "DESC")
           .addOrderBy("post.id", "DESC")
           .limit(limit + 1)
@@ -124,7 +126,17 @@ class PostService {
         const now = new Date();
         const fields = { id: v7(), status: "draft", published_at: null, created_at: now, updated_at: now, version: 1 };
         const post = manager.create(Post, { ...body, ...fields });
-        await manager.insert(Post, post);
+        const tokens = {
+          title_tokens: () => "to_tsvector('simple', :title)",
+          text_tokens: () => "to_tsvector('simple', :text)",
+        };
+        await manager
+          .createQueryBuilder()
+          .insert()
+          .into(Post)
+          .values({ ...post, ...tokens })
+          .setParameters({ title: body.title, text: `${body.title} ${body.content}` })
+          .execute();
         if (key) await manager.insert(IdempotencyRecord, { key, response: Buffer.from(JSON.stringify(post)) });
         return post;
       });
