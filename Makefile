@@ -49,7 +49,7 @@ check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the wor
 	$(BIN)/python -m tests.support.generated_docs --check
 
 migrate: $(RUN_SETUP) ## apply pending migrations (PHASE=contract also removes columns and tables that only older releases need)
-	@$(BIN)/hexapost migrate --embedded --phase $(or $(PHASE),expand)
+	@$(BIN)/hexapost migrate --embedded $(if $(PHASE),--phase "$(PHASE)")
 
 migration: $(DEV_SETUP) ## write a revision with the differences between models and migrations: m="…" (PHASE=contract)
 	@test -n "$(m)" || { echo 'usage: make migration m="add users.nickname" [PHASE=contract]' >&2; exit 2; }

@@ -33,7 +33,8 @@ CONNECT_SECONDS = 10.0
 attributes = context.config.attributes
 report = attributes.get("report", functools.partial(print, file=sys.stderr))
 policy = attributes.get("lock_retry_policy", LockRetryPolicy())
-phase = Phase(attributes.get("phase") or context.get_x_argument(as_dictionary=True).get("phase", "expand"))
+given_phase = attributes.get("phase") or context.get_x_argument(as_dictionary=True).get("phase")
+phase = Phase(given_phase) if given_phase else None
 release = attributes.get("release") or version("hexapost")
 
 
@@ -91,7 +92,7 @@ def configure(require_lock: Callable[[], None] = lambda: None, **options: Any) -
         "report": report,
         "on_version_apply": on_version_apply,
         "process_revision_directives": process_revision_directives,
-        "template_args": {"phase": phase, "release": release},
+        "template_args": {"phase": phase or Phase.EXPAND, "release": release},
         "transaction_per_migration": True,
     }
     context.configure(**options)

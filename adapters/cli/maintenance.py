@@ -69,9 +69,12 @@ def check(*, embedded: Embedded = False) -> int:
 def migrate(
     *,
     phase: Annotated[
-        Literal["expand", "contract"],
-        Option(help="`contract` also removes columns and tables that only older releases need."),
-    ] = "expand",
+        Literal["expand", "contract"] | None,
+        Option(
+            help="`contract` also removes columns and tables that only older releases need. Default: `expand`; "
+            "both phases for a new database."
+        ),
+    ] = None,
     allow_unsafe: Annotated[
         bool, Option("--allow-unsafe", help="Apply revisions that the linter of `make check` rejects.")
     ] = False,
@@ -84,13 +87,13 @@ def migrate(
         apply_migrations(url, phase, allow_unsafe=allow_unsafe)
 
 
-def apply_migrations(url: "URL", phase: str = "expand", *, allow_unsafe: bool = False) -> None:
+def apply_migrations(url: "URL", phase: str | None = None, *, allow_unsafe: bool = False) -> None:
     """Apply the pending migrations of a phase. Raises MigrationError if one fails or is unsafe."""
     from adapters.postgres.schema.upgrade import upgrade
     from migrations.runner.revisions import Phase
 
     with immediate_exit("migrate"):
-        upgrade(url, print_status, Phase(phase), allow_unsafe=allow_unsafe)
+        upgrade(url, print_status, Phase(phase) if phase else None, allow_unsafe=allow_unsafe)
     print_status("schema is up to date")
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import URL, make_url
 
 from adapters.embedded import EmbeddedPostgres
 from adapters.postgres.schema.upgrade import upgrade
+from migrations.runner.revisions import Phase
 
 PREFIX = "hexapost_test_"
 NAME = re.compile(PREFIX + r"([0-9a-f]{8})_.+")
@@ -72,7 +73,7 @@ class Databases:
         self._run = run
         self._worker = worker
         self._numbers = count(1)
-        self._template: str | None = None
+        self._templates: dict[Phase | None, str] = {}
 
     @contextmanager
     def opened(self) -> Iterator["Databases"]:
@@ -90,11 +91,11 @@ class Databases:
         """Create an empty database."""
         return self._create("template0", "wal_log")
 
-    def clone(self) -> URL:
-        """Create a database with the schema and without rows."""
-        if self._template is None:
-            self._template = self._migrated_template()
-        return self._create(self._template, "file_copy")
+    def clone(self, phase: Phase | None = None) -> URL:
+        """Create a database with the schema after a phase, by default after both, and without rows."""
+        if phase not in self._templates:
+            self._templates[phase] = self._migrated_template(phase)
+        return self._create(self._templates[phase], "file_copy")
 
     def drop(self, url: URL) -> None:
         """Drop a database and terminate its sessions."""
@@ -111,25 +112,25 @@ class Databases:
             )
         return self.url.set(database=name)
 
-    def _migrated_template(self) -> str:
-        name = f"{PREFIX}{self._run}_template"
+    def _migrated_template(self, phase: Phase | None) -> str:
+        name = f"{PREFIX}{self._run}_template" + (f"_{phase}" if phase else "")
         with connected(self.url) as connection:
             # One process of the run creates the template; the rest of them wait.
             connection.execute("SELECT pg_advisory_lock(%s)", [TEMPLATE_LOCK])
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
                 url = self.empty()
-                migrate(url)
+                migrate(url, phase)
                 connection.execute(
                     SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(str(url.database)), Identifier(name))
                 )
         return name
 
 
-def migrate(url: URL) -> list[str]:
+def migrate(url: URL, phase: Phase | None = None) -> list[str]:
     """Upgrade to the head in a thread without an event loop; return the reported lines."""
     reported: list[str] = []
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(upgrade, with_driver(url, "asyncpg"), reported.append).result()
+        thread.submit(upgrade, with_driver(url, "asyncpg"), reported.append, phase).result()
     return reported
 
 

@@ -3,7 +3,8 @@
 Expand revisions form one line. `make migrate` applies them before a release, and the previous release works with them.
 Contract revisions form a second line. The first one follows an expand revision. Each later one follows the contract
 revision before it, and `depends_on` names the expand revision that it completes. `make migrate PHASE=contract` applies
-them after all processes run the release in `safe_from`. The release also works without them.
+them after all processes run the release in `safe_from`. The release also works without them. A new database gets both
+lines at once.
 """
 
 from collections.abc import Iterable
@@ -88,8 +89,10 @@ def encode_applied(scripts: ScriptDirectory, heads: Iterable[str]) -> str:
     return " ".join(f"{name}>={releases[name]}" if name in releases else name for name in sorted(applied))
 
 
-def select_steps(steps: Iterable[MigrationStep], phase: Phase, release: str) -> list[MigrationStep]:
-    """Return the steps of a phase. Phase contract includes expand revisions.
+def select_steps(steps: Iterable[MigrationStep], phase: Phase | None, release: str) -> list[MigrationStep]:
+    """Return the steps of a phase. Phase contract includes expand revisions. None is for a new database.
+
+    A new database gets both phases, except contract revisions that are not safe yet and those after them.
 
     Raises MigrationError if an expand revision needs a contract revision, or a contract revision is not safe yet.
     """
@@ -105,12 +108,14 @@ def select_steps(steps: Iterable[MigrationStep], phase: Phase, release: str) -> 
                     f"expand revision {script.revision} follows contract revision {', '.join(missing)}"
                 )
             selected.append(step)
-        elif phase is Phase.EXPAND:
+        elif phase is Phase.EXPAND or parents(script) & skipped:
             skipped.add(script.revision)
-        elif Version(safe_from(script)) > Version(release):
+        elif Version(safe_from(script)) <= Version(release):
+            selected.append(step)
+        elif phase is None:
+            skipped.add(script.revision)
+        else:
             raise MigrationError(
                 f"contract revision {script.revision} is safe from release {safe_from(script)}; this is {release}"
             )
-        else:
-            selected.append(step)
     return selected

@@ -18,10 +18,13 @@ PlannedSteps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
 
 class MigrationPlan:
-    """The steps of a phase that Alembic planned. A retry runs only the steps that are not committed."""
+    """The steps of a phase that Alembic planned. A retry runs only the steps that are not committed.
+
+    Without a phase, a database without revisions gets both phases, and others get phase expand.
+    """
 
     def __init__(
-        self, planned_steps: PlannedSteps, phase: Phase, release: str, *, require_lock: Callable[[], None]
+        self, planned_steps: PlannedSteps, phase: Phase | None, release: str, *, require_lock: Callable[[], None]
     ) -> None:
         self._planned_steps = planned_steps
         self._phase = phase
@@ -35,7 +38,7 @@ class MigrationPlan:
     def steps(self, revision: Any, context: MigrationContext) -> Iterator[MigrationStep]:
         """Yield the remaining steps. Alembic commits a step before it requests the next one."""
         if self._steps is None:
-            self._steps = select_steps(self._planned_steps(revision, context), self._phase, self._release)
+            self._steps = self._select(revision, context)
         while self._steps:
             step = self._steps[0]
             self._require_lock()
@@ -50,10 +53,15 @@ class MigrationPlan:
 
     def check(self, context: MigrationContext, require: Callable[[Script], None]) -> None:
         """Call `require` with each pending revision, before the first step. Alembic's `op` is not in use yet."""
-        planned = self._planned_steps(context.get_current_heads(), context)
-        for script in (getattr(each, "revision", None) for each in select_steps(planned, self._phase, self._release)):
+        steps = self._select(context.get_current_heads(), context)
+        for script in (getattr(step, "revision", None) for step in steps):
             if isinstance(script, Script):
                 require(script)
+
+    def _select(self, heads: Any, context: MigrationContext) -> list[MigrationStep]:
+        """Return the planned steps of the phase for a database with these applied revisions."""
+        phase = self._phase or (Phase.EXPAND if heads else None)
+        return select_steps(self._planned_steps(heads, context), phase, self._release)
 
     def _start(self, step: MigrationStep) -> RunningRevision:
         """Mark the statements of the step, and return its revision."""

@@ -21,7 +21,6 @@ from adapters.settings import Settings
 from adapters.testing.template_databases import Databases, with_driver
 from application.api_key_tokens import PepperSet
 from migrations.runner.lock_retry import MigrationError
-from migrations.runner.revisions import Phase
 from tests.cli.conftest import Hexapost
 from tests.cli.support import ROOT, create_api_key, queried, rendered
 
@@ -162,7 +161,6 @@ def test_check_lists_pending_revisions(unmigrated: URL, scratch: URL) -> None:
     settings = Settings()
     ready = {"database": (True, "reachable (primary)"), "migrations": (True, "current")}
     database = with_driver(scratch, "asyncpg")
-    upgrade.upgrade(database, lambda _: None, Phase.CONTRACT)
     assert asyncio.run(check_database(settings, database)) == (ready, [])
     _, lines = asyncio.run(check_database(settings, unmigrated))
     assert lines[0] == "pending: ccc0279a8e0d: create users and posts (expand)"

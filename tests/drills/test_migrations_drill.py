@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +12,9 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from adapters.testing.template_databases import with_driver
+from adapters.testing.template_databases import Databases, with_driver
 from migrations.lint.linter import lint
+from migrations.runner.revisions import Phase
 from tests.cli.support import ROOT
 from tests.drills.migrations import MIGRATIONS, run
 from tests.drills.scenario import ScenarioContext, ScenarioError
@@ -96,24 +97,32 @@ def test_linter_classifies_the_sample_revisions(
     assert {finding.rule for finding in findings if finding.revision.startswith("drill")} == rules
 
 
-def test_changes_run_compatible_revisions_up_and_down(scratch: URL, own: Revisions) -> None:
+@pytest.fixture
+def expanded(databases: Databases) -> Iterator[URL]:
+    """A database of the test's own, with the schema after the expand phase."""
+    url = databases.clone(Phase.EXPAND)
+    yield url
+    databases.drop(url)
+
+
+def test_changes_run_compatible_revisions_up_and_down(expanded: URL, own: Revisions) -> None:
     for name in ("e1", "e2"):
         own.add(ADD.format(name), DROP.format(name), revision=name)
     own.last = "e1"
     for name, release, after in (("c1", "0.1.0", "e1"), ("c2", "9.0.0", "e2")):
         more = f'phase = "contract"\nsafe_from = "{release}"\ndepends_on = "{after}"'
         own.add(ADD.format(name), DROP.format(name), revision=name, more=more)
-    config = own.config(with_driver(scratch, "asyncpg"))
-    before = schema(scratch)
-    moves = list(RevisionCycle(config, scratch, release="0.1.0").moves())
+    config = own.config(with_driver(expanded, "asyncpg"))
+    before = schema(expanded)
+    moves = list(RevisionCycle(config, expanded, release="0.1.0").moves())
     assert [(move.revision, move.direction) for move in moves] == [
         *((name, "up") for name in ("e1", "e2", "c1", CONTRACT_HEAD)),
         *((name, "down") for name in (CONTRACT_HEAD, "c1", "e2", "e1")),
     ]
     assert all(one.window.end <= other.window.start for one, other in pairwise(moves))
     assert not any(move.unfinished for move in moves)
-    assert (revisions(scratch), schema(scratch)) == ([EXPAND_HEAD], before)
-    later = RevisionCycle(config, scratch, release="9.0.0")
+    assert (revisions(expanded), schema(expanded)) == ([EXPAND_HEAD], before)
+    later = RevisionCycle(config, expanded, release="9.0.0")
     assert sorted(script.revision for script in later.scripts) == ["c1", "c2", CONTRACT_HEAD, "e1", "e2"]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy import Connection as SqlAlchemyConnection
 from sqlalchemy.pool import NullPool
 
-from adapters.testing.template_databases import connected, with_driver
+from adapters.testing.template_databases import Databases, connected, with_driver
 from migrations.runner import alembic_config as runner_config
 from migrations.runner.revisions import Phase
 from tests.migrations.revision_fixtures import RevisedDatabase, Revisions
@@ -19,6 +19,14 @@ from tests.migrations.revision_fixtures import RevisedDatabase, Revisions
 def alembic_config() -> Config:
     """A configuration for both phases, because the models describe the schema after them."""
     return runner_config.alembic_config(phase=Phase.CONTRACT)
+
+
+@pytest.fixture
+def scratch(databases: Databases) -> Iterator[URL]:
+    """A database of the test's own, with the schema after the expand phase."""
+    url = databases.clone(Phase.EXPAND)
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from sqlalchemy import URL
 
 from adapters.postgres.schema.state import SchemaState, compare_revisions
+from adapters.testing.template_databases import connected, with_driver
 from migrations.runner.lock_retry import MigrationError
 from migrations.runner.phases import expand_heads, phase_of, revisions_of
 from migrations.runner.revisions import Phase, Revision, decode_applied, read_revisions
-from tests.migrations.revision_fixtures import EXPAND_HEAD, RevisedDatabase, Revisions
+from tests.migrations.revision_fixtures import CONTRACT_HEAD, EXPAND_HEAD, RevisedDatabase, Revisions
 
 ADD = 'op.add_column("users", sa.Column("{0}", sa.Text()))'
 DROP = 'op.drop_column("users", "{0}")'
@@ -54,6 +56,38 @@ def test_upgrade_applies_contract_revisions_in_contract_phase(database: RevisedD
     database.add(ADD.format("c"), revision="e3")
     database.upgrade()
     assert "users.c" in _columns(database)
+
+
+def test_upgrade_of_new_database_applies_both_phases(empty: URL, own: Revisions, driver: str) -> None:
+    _write_two_lines(own)
+    own.add("pass", revision="c3", more=_contract("99.0.0"))
+    own.add("pass", revision="c4", more=_contract("0.1.0"))
+    with connected(empty) as session:
+        database = RevisedDatabase(own.directory, with_driver(empty, driver), session)
+        database.upgrade("b2d94f61c07e")  # ends before the contract phase
+        database.downgrade("base")
+        database.upgrade(lint=True)
+        assert sorted(database.applied) == ["c2", CONTRACT_HEAD]
+        assert not {"users.b", "users.full_name"} & _columns(database)
+        with pytest.raises(MigrationError, match=r"c3 is safe from release 99\.0\.0"):
+            database.upgrade(phase="contract")
+
+
+def test_interrupted_upgrade_of_new_database_gets_the_expand_phase(empty: URL, own: Revisions, driver: str) -> None:
+    _write_two_lines(own)
+    with connected(empty) as session:
+        database = RevisedDatabase(own.directory, with_driver(empty, driver), session)
+
+        def stop_at_second(line: str) -> None:
+            if "ccc0279a8e0d" not in line:
+                raise KeyboardInterrupt(line)
+
+        with pytest.raises(KeyboardInterrupt, match="applied revision"):
+            database.upgrade(report=stop_at_second)
+        database.upgrade()
+        assert database.applied == ["e2"]
+        database.upgrade(phase="contract")
+        assert sorted(database.applied) == ["c2", CONTRACT_HEAD]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +153,7 @@ def test_upgrade_rejects_expand_revision_after_contract_revision(own: Revisions)
     own.add(DROP.format("full_name"), more=_contract("0.1.0"), revision="c1")
     own.add(ADD.format("a"), revision="e1")
     with pytest.raises(MigrationError, match="expand revision e1 follows contract revision c1"):
-        own.sql()
+        own.sql(phase="expand")
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ def script_directory() -> ScriptDirectory:
     return ScriptDirectory.from_config(alembic_config())
 
 
-def upgrade(
-    url: URL, report: Callable[[str], None], phase: Phase = Phase.EXPAND, *, allow_unsafe: bool = False
-) -> None:
+def upgrade(url: URL, report: Callable[[str], None], phase: Phase | None = None, *, allow_unsafe: bool = False) -> None:
     """Apply all pending revisions of a phase, and report each in a line. Do not call it in an event loop.
+
+    Without a phase, a database without revisions gets both phases, and others get phase expand.
 
     Raises StorageUnavailableError if the database is unreachable, and MigrationError if the migration fails. If the
     linter rejects a revision, nothing is applied, unless unsafe revisions are allowed.
