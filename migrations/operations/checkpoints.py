@@ -26,6 +26,13 @@ _CREATE_TABLE = f"""
         PRIMARY KEY (revision, up, number)
     )
 """
+# The previous release has no chunks: its checkpoint has the last updated row.
+_HAS_CHUNKS = f"FROM pg_attribute WHERE attrelid = to_regclass('{TABLE}') AND attname = 'planned'"
+_ADD_CHUNKS = f"""
+    ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS keys jsonb[],
+        ADD COLUMN IF NOT EXISTS planned integer NOT NULL DEFAULT 0,
+        ADD COLUMN IF NOT EXISTS position integer NOT NULL DEFAULT 0
+"""
 _TABLE_EXISTS = f"SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"
 
 
@@ -60,6 +67,8 @@ class CheckpointStore:
         Raises MigrationError if it belongs to a backfill with another statement.
         """
         self._run.run_concurrently(_CREATE_TABLE)
+        if not self._run.exists(_HAS_CHUNKS):
+            self._run.run_blocking(_ADD_CHUNKS)
         self._run.run_concurrently(
             f"INSERT INTO {TABLE} (revision, up, number, digest) VALUES ({self._key}, {self._digest})"
             " ON CONFLICT DO NOTHING"

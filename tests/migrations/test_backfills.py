@@ -42,6 +42,17 @@ PLAN = """
     UPDATE alembic_backfills SET planned = 50, last = ARRAY(SELECT id FROM users ORDER BY id OFFSET 49 LIMIT 1),
         keys = ARRAY(SELECT jsonb_build_array(id) FROM users ORDER BY id LIMIT 50)
 """
+CREATE_TABLE_OF_PREVIOUS_RELEASE = """
+    CREATE TABLE alembic_backfills (
+        revision text, up boolean, number integer, digest text NOT NULL,
+        last text[], done bigint NOT NULL DEFAULT 0, finished boolean NOT NULL DEFAULT false,
+        PRIMARY KEY (revision, up, number)
+    )
+"""
+INSERT_CHECKPOINT_OF_PREVIOUS_RELEASE = """
+    INSERT INTO alembic_backfills (revision, up, number, digest, last, done)
+    SELECT %s, true, 1, %s, ARRAY[id::text], 40 FROM users ORDER BY id OFFSET 39 LIMIT 1
+"""
 HOLD = "SELECT FROM users WHERE id = (SELECT id FROM users ORDER BY id OFFSET 100 LIMIT 1) FOR UPDATE"
 MIGRATE = """
 import sys
@@ -219,6 +230,18 @@ async def test_backfill_continues_after_commit_of_killed_process(users: RevisedD
         await users.wait_for_lock_wait(migrating)
     await migrating
     assert users.execute(VERSIONS) == [(2, 100)]
+
+
+@both_drivers
+def test_backfill_continues_after_checkpoint_of_previous_release(users: RevisedDatabase) -> None:
+    users.add(COUNT)
+    digest = hashlib.sha256(b"UPDATE users SET version = version + 1 WHERE TRUE").hexdigest()
+    users.execute(CREATE_TABLE_OF_PREVIOUS_RELEASE)
+    users.execute(INSERT_CHECKPOINT_OF_PREVIOUS_RELEASE, users.last, digest)
+    users.upgrade()
+    assert any("continues after 40 rows" in line for line in users.reported)
+    assert users.execute(VERSIONS) == [(1, 40), (2, 60)]
+    assert users.execute(CHECKPOINTS) == [(None,)]
 
 
 @pytest.mark.drill
