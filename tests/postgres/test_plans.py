@@ -212,6 +212,14 @@ def test_search_plan_uses_index_for_word_of_every_post(filled: Connection, reade
     assert plan.count("Bitmap Index Scan on ix_posts_title_tokens") == 3  # one per rank, and one that excludes titles
 
 
+@pytest.mark.parametrize(("after", "scans"), [(None, 1), (True, 2), (False, 1)])
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_first_page_of_search_scans_posts_once(filled: Connection, after: bool | None, scans: int, mode: str) -> None:
+    statement = post_search.search_statement(**UNFILTERED | {"after": after})
+    plan = _plan(filled, statement, mode=mode, query="content", limit=20, after=HALF)
+    assert plan.count("Index Scan Backward using ix_posts_id") == scans
+
+
 def _blocks_read(connection: Connection, query: str, **filters: Any) -> int:
     """Return the number of blocks that the first page of a search reads."""
     statement = post_search.search_statement(**UNFILTERED | {"after": None} | filters)

@@ -107,11 +107,14 @@ def search_statement(
     """
     where = _conditions(author_id=author_id, status=status)
     after_last = [*where, _AFTER] if after is not None else where
+    scan = _scan(after_last, reader_id=reader_id)
     if after is False:
-        sources = _sources(after_last, in_title=False, reader_id=reader_id)
+        sources = _sources(scan, after_last, in_title=False, reader_id=reader_id)
     else:
-        first = sa.union_all(*_sources(after_last, in_title=True, reader_id=reader_id)).cte("first")
-        rest = _sources([*where, _count(first) < _LIMIT], in_title=False, reader_id=reader_id)
+        first = sa.union_all(*_sources(scan, after_last, in_title=True, reader_id=reader_id)).cte("first")
+        # The first page reads the rows of one scan for both ranks.
+        rest_scan = _scan(where, reader_id=reader_id, name="rest") if after else scan
+        rest = _sources(rest_scan, where, _count(first) < _LIMIT, in_title=False, reader_id=reader_id)
         sources = [sa.select(*first.c), *rest]
     both = sa.union_all(*sources).subquery("found")
     return sa.select(*both.c).order_by(both.c.in_title.desc(), both.c.id.desc()).limit(_LIMIT)
@@ -122,7 +125,23 @@ def _conditions(*, author_id: bool, status: PostStatus | None) -> list[sa.Column
     return author if status is None else [*author, has_status(status)]
 
 
-def _sources(where: Where, *, in_title: bool, reader_id: bool) -> list[sa.Select[Any]]:
+def _scan(where: Where, *, reader_id: bool, name: str = "scan") -> sa.CTE:
+    """Return the matches among the newest posts, the newest first.
+
+    The order lets PostgreSQL 17 and later read only as many posts as the page needs.
+    """
+    newest = _newest(
+        where, reader_id=reader_id, max_rows=_SCAN_ROWS_PER_ITEM * _LIMIT, columns=(*MAPPER.columns, _TITLE, _TEXT)
+    ).subquery("posts")
+    columns = [newest.c[column.name] for column in MAPPER.columns]
+    in_title = _matches(newest.c.title_tokens, _QUERY).label("in_title")
+    matches = sa.select(*columns, in_title).where(_matches(newest.c.text_tokens, _QUERY))
+    return matches.order_by(newest.c.id.desc()).cte(name)
+
+
+def _sources(
+    scan: sa.CTE, where: Where, *needed: sa.ColumnElement[bool], in_title: bool, reader_id: bool
+) -> list[sa.Select[Any]]:
     """Return two statements for the newest posts of one rank, only one of which returns rows.
 
     The planner assumes that tokens are independent of each other and of time, and has statistics only after ANALYZE.
@@ -130,14 +149,10 @@ def _sources(where: Where, *, in_title: bool, reader_id: bool) -> list[sa.Select
     not find enough posts, all matches of the search index are sorted.
     """
     rank = (sa.true() if in_title else sa.false()).label("in_title")
-    scanned = _newest(
-        where, reader_id=reader_id, max_rows=_SCAN_ROWS_PER_ITEM * _LIMIT, columns=(*MAPPER.columns, _TITLE, _TEXT)
-    ).subquery("posts")
-    title_matches = _matches(scanned.c.title_tokens, _QUERY)
-    has = [title_matches] if in_title else [_matches(scanned.c.text_tokens, _QUERY), sa.not_(title_matches)]
-    scan = sa.select(*[scanned.c[column.name] for column in MAPPER.columns], rank).where(*has)
-    hits = scan.order_by(scanned.c.id.desc()).limit(_LIMIT).cte("title_hits" if in_title else "text_hits")
-    sorted_where = [*where, _count(hits) < _LIMIT, *([READABLE] if reader_id else [])]
+    has_rank = scan.c.in_title if in_title else sa.not_(scan.c.in_title)
+    newest_hits = sa.select(*scan.c).where(has_rank, *needed).order_by(scan.c.id.desc()).limit(_LIMIT)
+    hits = newest_hits.cte("title_hits" if in_title else "text_hits")
+    sorted_where = [*where, *needed, _count(hits) < _LIMIT, *([READABLE] if reader_id else [])]
     newest = _sorted(sorted_where, in_title=in_title)
     return [
         sa.select(*hits.c).where(_count(hits) >= _LIMIT),
