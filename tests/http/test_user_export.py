@@ -4,16 +4,19 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
 
-from adapters.http.middleware.request_limits import RequestLimits
+from adapters.deadline_timer import DeadlineTimer
+from adapters.http.middleware.request_context import RequestContext
+from adapters.http.middleware.request_limits import RequestDeadline, RequestLimits
 from adapters.memory.unit_of_work import InMemoryStorage, InMemoryUnitOfWork
 from application.user_export import MAX_CONCURRENT_EXPORTS, PAGE_SIZE
 from domain.api_keys import Scope
 from tests.http.raw_connection import PATIENCE, RawConnection, listening
-from tests.http.support import ADMIN_KEY, NOBODY, Api, Json, bearer, check_problem, serving, stored_key
+from tests.http.support import ADMIN_KEY, NOBODY, Api, Json, bearer, call, check_problem, serving, stored_key
 from tests.support.factories import make_post, make_user, store
 from tests.support.polling import wait_until
 
@@ -116,20 +119,31 @@ async def test_error_during_export_ends_the_connection_early() -> None:
         writer.close()
 
 
-async def test_export_can_last_longer_than_other_requests() -> None:
-    storage = PausedStorage()
-    storage.pause = lambda: asyncio.sleep(0.1)
-    async with listening(storage=storage, request=RequestLimits(request_timeout=0.01, export_timeout=600)) as wire:
-        reader, writer = await _paused_wire(wire, storage)
-        assert (await asyncio.wait_for(reader.readuntil(ENDED), PATIENCE)).endswith(b"]}\r\n" + ENDED)
-        writer.close()
+async def test_export_sets_its_own_deadline(api: Api) -> None:
+    user, context = await api.user(), RequestContext()
+    response = await call(api.app, "GET", f"/api/v1/users/{user['id']}/export", state={"request_context": context})
+    assert (response.status_code, context.response_timeout) == (200, RequestLimits().export_timeout)
+
+
+@pytest.mark.parametrize("is_sending", [False, True])
+@pytest.mark.parametrize(("seconds", "is_over"), [(600.0, False), (0.001, True)])
+async def test_deadline_uses_the_response_timeout(seconds: float, is_over: bool, is_sending: bool) -> None:
+    context = RequestContext()
+    context.is_sending, context.response_timeout = is_sending, seconds
+    deadline = RequestDeadline(RequestLimits(request_timeout=0.001), context, timer := DeadlineTimer())
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(PATIENCE if is_over else 0.05)
+    deadline.stop()
+    timer.close()
+    assert (deadline.problem is not None) is is_over
 
 
 async def test_export_ends_at_its_own_deadline() -> None:
     storage = PausedStorage()
     await store(storage, user := make_user())
     async with listening(storage=storage, request=RequestLimits(request_timeout=0.01, export_timeout=0.05)) as wire:
-        assert b'"posts"' not in await wire.send_and_read(_request(user.id))
+        request = _request(user.id).replace(b"Host", b"Connection: close\r\nHost")
+        assert b'"posts"' not in await wire.send_and_read(request)
         assert wire.api.app.state.hexapost.use_cases.user_export._active == 0
 
 
