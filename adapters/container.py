@@ -150,7 +150,7 @@ class Container(containers.DeclarativeContainer):
         authenticator=authenticator,
         retry=retry,
     )
-    user_export = providers.Singleton(UserExportService, storage)
+    user_export = providers.Singleton(UserExportService, storage, retry)
     retention = providers.Singleton(
         RetentionService,
         storage=storage,

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from application.authorization import Principal
 from application.ports import Storage, StorageBusyError, UnitOfWork
+from application.transactions import RetryPolicy, readonly
 from domain.api_keys import Scope
 from domain.users import UserNotFoundError
 
@@ -42,8 +43,9 @@ class ExportPage(NamedTuple):
 class UserExportService:
     """The export of users. For use in one event loop."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, retry: RetryPolicy | None = None) -> None:
+        self.storage = storage
+        self.retry = retry or RetryPolicy()
         self._active = 0
 
     async def export(self, principal: Principal, user_id: UUID) -> AsyncGenerator[ExportPage]:
@@ -59,7 +61,8 @@ class UserExportService:
             raise StorageBusyError
         self._active += 1
         try:
-            async with self._storage.snapshot() as work:
+            await self._require_user(user_id)  # with retries, which a snapshot does not have
+            async with self.storage.snapshot() as work:
                 yield ExportPage("users", [await work.users.get(user_id)])
                 for table, list_page in USER_DATA.items():
                     page = await list_page(work, user_id, None)
@@ -69,3 +72,7 @@ class UserExportService:
                         yield ExportPage(table, page)
         finally:
             self._active -= 1
+
+    @readonly
+    async def _require_user(self, work: UnitOfWork, user_id: UUID) -> None:
+        await work.users.get(user_id)

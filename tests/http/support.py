@@ -96,7 +96,7 @@ async def _services(storage: Storage, components: dict[str, ComponentStatus]) ->
         users=user_service(storage, retry=retry),
         posts=post_service(storage, retry=retry),
         api_keys=key_service(storage, retry=retry, authenticator=verifier),
-        user_export=UserExportService(storage),
+        user_export=UserExportService(storage, retry),
         authenticator=verifier,
         readiness=readiness,
     )

@@ -18,9 +18,11 @@ from application.user_export import UserExportService
 from domain.users import UserNotFoundError
 from tests.drills.faults.processes import _resident_bytes
 from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out, opened
-from tests.support.factories import make_user, store
+from tests.support.factories import make_user
+from tests.support.factories import store as store_entities
 from tests.support.polling import wait_until
-from tests.support.use_case_runner import record_statements
+from tests.support.service_factories import LENIENT_RETRY
+from tests.support.use_case_runner import backend, record_statements
 
 SLEEP = text("SELECT pg_sleep(0.2)")
 MANY_POSTS = """
@@ -70,11 +72,22 @@ async def test_snapshot_time_limit_applies_to_each_statement(store: DatabaseFixt
         await wait_until(lambda: checked_out(fixture.database) == 0)
 
 
+async def test_export_succeeds_after_the_loss_of_an_idle_connection(store: DatabaseFixture) -> None:
+    async with opened(store.url, store.database.driver.name) as fixture:
+        await store_entities(fixture.storage, user := make_user())
+        async with fixture.storage.transaction() as work:
+            pid = await backend(work)
+        fixture.admin.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+        service = UserExportService(fixture.storage, LENIENT_RETRY)
+        pages = [page async for page in service.export(SYSTEM_PRINCIPAL, user.id)]
+        assert pages[0].entities == [user]
+
+
 @pytest.mark.drill
 async def test_export_of_100_000_posts_uses_constant_memory(databases: Databases, driver: str) -> None:
     url = databases.clone()
     async with opened(url, driver) as fixture:
-        await store(fixture.storage, user := make_user())
+        await store_entities(fixture.storage, user := make_user())
         fixture.admin.execute(MANY_POSTS, [user.id])
         service = UserExportService(fixture.storage)
         size, resident = 0, []
