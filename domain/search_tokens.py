@@ -38,6 +38,8 @@ _BASE_LETTERS = str.maketrans(
 )
 _ASCII_SEPARATORS = {code: " " for code in range(128) if not chr(code).isalnum() and chr(code) != "*"}
 _ZERO_WIDTH_SPACE = "\u200b"
+_APOSTROPHE_LETTERS = "\u02bb\u02bc\u02bd\u02be\u02bf"
+"""Letters in Ukrainian, Uzbek, Hawaiian and transliterated Arabic words, which keyboards write as apostrophes."""
 
 
 def tokenize(text: str) -> frozenset[str]:
@@ -106,6 +108,8 @@ def _fold_character(character: str) -> str:
 
 def _keep_letter(character: str) -> str:
     """Return a letter, digit, mark or unknown character, no character for a format character, else a space."""
+    if character in _APOSTROPHE_LETTERS:
+        return " "
     category = unicodedata.category(character)
     if category[0] in "LMN" or category in {"Cn", "Co"} or character == "*":
         return character
