@@ -13,7 +13,7 @@ from tests.benchmarks.machine import describe
 from tests.benchmarks.runner import BenchmarkRunner, Plan
 from tests.benchmarks.servers import SERVICES, Service, ready
 from tests.benchmarks.summary import summarize
-from tests.benchmarks.workloads import workloads
+from tests.benchmarks.workloads import WORKLOADS, workloads
 
 
 def run_benchmark(
@@ -29,6 +29,8 @@ def run_benchmark(
 ) -> str:
     """Write `bench.json` and `bench.svg`, and return the tables. Raises BenchmarkError, and writes no file then.
 
+    The services are measured at the workloads `keys`, after a check of their responses to all workloads.
+
     The deployment is prepared, and its database has no users and posts. The report contains the notes.
     """
     rows = {"users": len(dataset.users), "posts": len(dataset.posts)}
@@ -37,7 +39,7 @@ def run_benchmark(
     machine = describe(deployment.database) | dict(notes or {})
     work = workloads(dataset, keys)
     with ready([(service, deployment) for service in services], report) as servers:
-        check_responses(servers, dataset, work, report)
+        check_responses(servers, dataset, workloads(dataset, WORKLOADS), report)
         runner = BenchmarkRunner(plan, servers, dataset, report)
         runs = [run for workload in work for run in runner.measure(workload)]
     results = [summarize(workload, [service.key for service in services], runs) for workload in work]
