@@ -81,9 +81,17 @@ _REQUEST_FIELDS = ("request_id", "route", "method", "status", "duration_ms", "ap
 
 
 @lru_cache(1024)
-def _json_members(**members: object) -> str:
-    """Return members of a JSON object. Few values occur: levels, routes, methods, statuses, IDs of API keys."""
-    return to_json(members).decode()[1:-1]
+def _request_members(level: int, event: str, route: str | None, method: str, status: int) -> tuple[str, str]:
+    """Return the members of a JSON object before and after the request ID. Few combinations occur."""
+    before = to_json({"level": _LEVEL_NAMES[level], "event": event})
+    after = to_json({"route": route, "method": method, "status": status})
+    return before.decode()[1:-1], after.decode()[1:-1]
+
+
+@lru_cache(1024)
+def _quote(text: str | None) -> str:
+    """Return JSON of the ID of an API key."""
+    return to_json(text).decode()
 
 
 class AccessLog:
@@ -119,13 +127,11 @@ class AccessLog:
             fields = dict(zip(_REQUEST_FIELDS, values, strict=True))
             structlog.get_logger("hexapost.access").log(level, event, **fields, **rare)
         elif level >= self.min_level:
-            kind = _json_members(level=_LEVEL_NAMES[level], event=event)
+            kind, target = _request_members(level, event, route, method, status)
             quoted_id = f'"{request_id}"' if request_id.isalnum() else to_json(request_id).decode()
-            target = _json_members(route=route, method=method, status=status)
-            key = _json_members(api_key_id=api_key_id)
             self.lines.write(
                 f'{{"time":"{self._utc_now()}",{kind},"request_id":{quoted_id},{target},"duration_ms":{duration_ms},'
-                f'{key},"response_bytes":{response_bytes}}}\n',
+                f'"api_key_id":{_quote(api_key_id)},"response_bytes":{response_bytes}}}\n',
                 can_wait=level < logging.ERROR,
             )
 
