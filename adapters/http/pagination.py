@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 from uuid import UUID
 
 from fastapi import Response
@@ -96,7 +96,7 @@ class PageRequest:
         if page.next_after is None:
             return JsonResponse(200, {"items": items, "next_cursor": None}, REVALIDATE)
         cursor = self._codec.encode(page.next_after, resource=self._path, filters=self._filters)
-        query = {"limit": str(self._limit), **self._filters, "cursor": cursor}
-        given = urlencode({name: value for name, value in query.items() if value is not None})
-        link = (b"link", f'<{self._root_path}{self._path}?{given}>; rel="next"'.encode("ascii"))
+        filters = "".join(f"&{name}={quote_plus(value)}" for name, value in self._filters.items() if value is not None)
+        target = f"{self._root_path}{self._path}?limit={self._limit}{filters}&cursor={cursor}"
+        link = (b"link", f'<{target}>; rel="next"'.encode("ascii"))
         return JsonResponse(200, {"items": items, "next_cursor": cursor}, REVALIDATE, link)
