@@ -127,8 +127,9 @@ def test_drain_writes_waiting_lines_with_a_timeout(pipe: Pipe, monkeypatch: pyte
     assert pipe.read("\n") == "one\n"
     for _ in range(1000):
         lines.write(LINE, can_wait=True)
+    lines.write("the last\n", can_wait=True)
     lines.drain(0.01)  # the pipe is full
-    assert pipe.read(LINE)
+    assert pipe.read("the last\n").count(LINE) == 1000
     lines.close(TIMEOUT_SECONDS)
 
 
