@@ -10,7 +10,7 @@ from tests.cli.support import wait_until
 from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED
 from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
 from tests.drills.load.load_runner import ENDLESS, running_load
-from tests.drills.load.workload import SeedData, insert_seed_data, only_writes
+from tests.drills.load.workload import SeedData, insert_seed_data, only_writes, reading
 from tests.drills.reconciliation import Rows, rows
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
 from tests.drills.service_under_test import LONG_TIMEOUTS, ServiceUnderTest, locked, sessions, target
@@ -30,6 +30,8 @@ TIME_SECONDS = 1.0
 LOOK_SECONDS = 0.1
 LOCK = "users IN ACCESS EXCLUSIVE MODE"
 """Blocks requests for users."""
+BLOCKED = [reading("/api/v1/users?limit=1", expects="items")] * POOL_SIZE
+"""Requests that occupy a connection each: concurrent requests for pages do not share a statement."""
 
 
 def run(stage: ScenarioContext) -> ScenarioResult:
@@ -43,10 +45,10 @@ def run(stage: ScenarioContext) -> ScenarioResult:
         seeds = insert_seed_data(service.job())
         attempts = _attempts(stage, service.job(_operations(seeds), clients=CLIENTS, rate=RATE, seconds=ENDLESS))
         idle = _check_sessions_idle(stage)
-        usable = _check_pool_usable(stage, service, seeds)
+        usable = _check_pool_usable(stage, service)
     variables |= {"HEXAPOST_REQUEST_TIMEOUT_SECONDS": str(TIME_SECONDS)}
     with target(stage, stage.url, **variables) as service:
-        abandoned = _abandoned(stage, service, seeds)
+        abandoned = _abandoned(stage, service)
     others = [one for one in attempts if one.outcome != CANCELLED]
     checks = [
         _hung_up(attempts, rows(stage.database)),
@@ -104,11 +106,11 @@ def _waiting(stage: ScenarioContext, expected: int) -> int:
     return len(sessions(stage.database, waiting_for="Lock"))
 
 
-def _check_pool_usable(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) -> Verification:
+def _check_pool_usable(stage: ScenarioContext, service: ServiceUnderTest) -> Verification:
     """Check that as many requests as the pool has connections can wait for a lock at once."""
     with ExitStack() as held:
         held.enter_context(locked(stage.database, LOCK))
-        with running_load(service.job(seeds.reads()[:POOL_SIZE], clients=POOL_SIZE)) as load:
+        with running_load(service.job(BLOCKED, clients=POOL_SIZE)) as load:
             waiting = _waiting(stage, POOL_SIZE)
             held.close()
             responses = load.wait()
@@ -117,13 +119,13 @@ def _check_pool_usable(stage: ScenarioContext, service: ServiceUnderTest, seeds:
     return verify("every connection of the pool can be used", figure, waiting == done == POOL_SIZE)
 
 
-def _abandoned(stage: ScenarioContext, service: ServiceUnderTest, seeds: SeedData) -> Verification:
+def _abandoned(stage: ScenarioContext, service: ServiceUnderTest) -> Verification:
     """Let clients disconnect from requests that wait for a lock for longer than the request timeout.
 
     The statement timeout is longer, so only the service can end the statements.
     """
     with locked(stage.database, LOCK):
-        with running_load(service.job(seeds.reads()[:POOL_SIZE], clients=POOL_SIZE, connected=True)):
+        with running_load(service.job(BLOCKED, clients=POOL_SIZE, connected=True)):
             waiting = _waiting(stage, POOL_SIZE)
         gone = time.monotonic()  # the end of the block has killed the load generator
         left = _waiting(stage, 0)
