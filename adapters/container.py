@@ -12,8 +12,9 @@ from dependency_injector import containers, providers
 from adapters.clock import new_id, utc_now
 from adapters.http.app import create_app
 from adapters.http.dependencies import ComponentStatus, HttpOptions, UseCases
+from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.http_protocol import bounded_protocol
-from adapters.http.middleware.request_limits import AdmissionController, HeaderLimits, RequestLimits
+from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.lifespan import Lifespan
 from adapters.observability.logging import log_request

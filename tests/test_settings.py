@@ -13,8 +13,9 @@ from sqlalchemy import make_url
 from adapters.container import Container
 from adapters.database_url import parse_database_url
 from adapters.http.dependencies import DEFAULT_IDEMPOTENCY_RETENTION
+from adapters.http.middleware.admission import MAX_CONCURRENT_REQUESTS
 from adapters.http.middleware.http_protocol import WRITE_TIMEOUT_SECONDS
-from adapters.http.middleware.request_limits import MAX_CONCURRENT_REQUESTS, HeaderLimits, RequestLimits
+from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
 from adapters.postgres.pool import DatabaseOptions
 from adapters.settings import Settings, SettingsError, database_url, load_settings, variable
 from application.transactions import RetryPolicy

@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 from typing_extensions import override
 
-from adapters.http.middleware.request_limits import AdmissionController, RequestLimits
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.rate_limits import IN_PROCESS, RateLimiter
 from application.api_keys import ApiKeyService
 from application.authentication import Authenticator

@@ -14,8 +14,9 @@ from typing_extensions import override
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.http_protocol import BoundedHttpProtocol, bounded_protocol
-from adapters.http.middleware.request_limits import AdmissionController, HeaderLimits, RequestLimits
+from adapters.http.middleware.request_limits import HeaderLimits, RequestLimits
 from tests.http.support import ADMIN_KEY, Api, Json, check_problem, serving
 from tests.support.polling import wait_until
 

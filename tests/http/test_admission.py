@@ -10,7 +10,7 @@ import pytest
 from fastapi import Request, Response
 
 from adapters.clock import new_id
-from adapters.http.middleware.request_limits import (
+from adapters.http.middleware.admission import (
     MAX_CONCURRENT_REQUESTS,
     METRICS_RESERVE,
     MIN_CONCURRENT_REQUESTS,

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.cors import METHODS, PREFLIGHT_CACHE_SECONDS, REQUEST_HEADERS, RESPONSE_HEADERS
-from adapters.http.middleware.request_limits import AdmissionController
 from adapters.http.openapi.components import HEADERS, PARAMETERS
 from adapters.observability.metrics import Metrics
 from tests.http.raw_connection import listening

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.http.middleware.request_limits import AdmissionController, RequestLimits
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.http.routers.metrics import CONTENT_TYPE
 from adapters.observability.metrics import Metrics

@@ -10,7 +10,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from adapters.http.middleware import request_limits
-from adapters.http.middleware.request_limits import AdmissionController, RequestLimits
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.problems.catalog import REJECTIONS
 from adapters.observability.metrics import Metrics
 from tests.http.support import (

@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from adapters.http.middleware.request_limits import AdmissionController
+from adapters.http.middleware.admission import AdmissionController
 from adapters.settings import parse_root_path
 from tests.http.openapi_document import check
 from tests.http.raw_connection import listening

@@ -9,7 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from adapters.http.middleware.request_limits import AdmissionController, RequestLimits, WriteTimeoutMonitor
+from adapters.http.middleware.admission import AdmissionController
+from adapters.http.middleware.request_limits import RequestLimits, WriteTimeoutMonitor
 from tests.http.raw_connection import (
     CHUNKED,
     GET,

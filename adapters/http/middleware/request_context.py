@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adapters.deadline_timer import DeadlineTimer
 from adapters.exception_summary import database_fields, exception_types, traceback_locations
 from adapters.http.dependencies import ROUTE_PREFLIGHT, ROUTE_REJECTED, HttpOptions, RequestSpan
+from adapters.http.middleware.admission import ConcurrencyLimit
 from adapters.http.middleware.cors import CorsPolicy
-from adapters.http.middleware.request_limits import ConcurrencyLimit, Header, RequestDeadline, WriteTimeoutMonitor
+from adapters.http.middleware.request_limits import Header, RequestDeadline, WriteTimeoutMonitor
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import Problem
 from adapters.http.problems.responses import ProblemError, problem_response
