@@ -17,7 +17,8 @@ from uuid import UUID
 
 from domain.api_keys import ApiKey, ApiKeyFamily, ApiKeyHash
 
-API_KEY_PATTERN = "^hexa_[0-9a-f]{32}_[0-9A-Za-z]{38}$"
+API_KEY_PREFIX = "hexa_"
+API_KEY_PATTERN = f"^{API_KEY_PREFIX}[0-9a-f]{{32}}_[0-9A-Za-z]{{38}}$"
 API_KEY_LENGTH = 76
 """Characters."""
 
@@ -28,7 +29,7 @@ GenerateSecret = Callable[[], str]
 """Returns the secret of a new key: `SECRET_LENGTH` random letters and digits."""
 
 _BASE62_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_API_KEY_REGEX = re.compile(r"hexa_([0-9a-f]{32})_[0-9A-Za-z]{38}")
+_API_KEY_REGEX = re.compile(rf"{API_KEY_PREFIX}([0-9a-f]{{32}})_[0-9A-Za-z]{{38}}")
 _CHECKSUM_LENGTH = 6
 
 
@@ -39,7 +40,7 @@ def generate_secret() -> str:
 
 def format_api_key(key_id: UUID, secret: str) -> str:
     """Return the API key in its text form."""
-    head = f"hexa_{key_id.hex}_{secret}"
+    head = f"{API_KEY_PREFIX}{key_id.hex}_{secret}"
     return head + _checksum(head)
 
 

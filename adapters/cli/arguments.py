@@ -8,6 +8,8 @@ from uuid import UUID
 
 from typer import BadParameter, Option
 
+from application.api_key_tokens import API_KEY_PREFIX
+
 Embedded = Annotated[
     bool, Option("--embedded", help="Without DATABASE_URL, start a local PostgreSQL in the state directory.")
 ]
@@ -17,7 +19,7 @@ MAX_DURATION = timedelta(days=36_525)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"([0-9]{1,10})([smhdw])", re.ASCII)
 # A leaked key can be truncated or redacted after its ID.
-_KEY = re.compile(r"hexa_([0-9a-f]{32})(_\S*)?", re.ASCII)
+_KEY = re.compile(rf"{API_KEY_PREFIX}([0-9a-f]{{32}})(_\S*)?", re.ASCII)
 
 
 def parse_duration(text: str) -> timedelta:

@@ -18,6 +18,7 @@ from adapters.http.middleware.request_context import RequestContext
 from adapters.http.middleware.request_limits import Header
 from adapters.http.problems.catalog import VALIDATION_FAILED
 from adapters.http.problems.responses import SAFE_NAME, FieldError, ProblemError
+from application.api_key_tokens import API_KEY_PREFIX
 from application.authorization import Principal, UnauthenticatedError
 from domain.api_keys import Scope
 
@@ -35,8 +36,8 @@ SCHEMES: dict[str, Any] = {
 }
 """The two ways to send an API key."""
 
-_API_KEY_PREFIX = b"hexa_"
-_BEARER = re.compile(rb"(?i:bearer) +(%b[\x21-\x7e]*)" % _API_KEY_PREFIX)
+_KEY_PREFIX = API_KEY_PREFIX.encode("ascii")
+_BEARER = re.compile(rb"(?i:bearer) +(%b[\x21-\x7e]*)" % _KEY_PREFIX)
 _REJECTED_QUERY_CHARS = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
 
@@ -107,7 +108,7 @@ def _extract_api_key(headers: Iterable[Header]) -> str:
         if name == b"authorization":
             if bearer := _BEARER.fullmatch(value):
                 found.add(bearer[1])
-        elif name == b"x-api-key" and value.startswith(_API_KEY_PREFIX):
+        elif name == b"x-api-key" and value.startswith(_KEY_PREFIX):
             found.add(value)
     if len(found) != 1:
         raise UnauthenticatedError

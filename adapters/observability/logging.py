@@ -40,9 +40,6 @@ def _json(event: Mapping[str, object], **_: object) -> str:
     return to_json(event, fallback=str).decode()
 
 
-_LEVEL_NAMES = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
-
-
 class _LibraryFormatter(structlog.stdlib.ProcessorFormatter):
     """Formats records of libraries without their values, which may contain input or database text."""
 
@@ -77,6 +74,7 @@ def _without_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+_LEVEL_NAMES = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 _REQUEST_FIELDS = ("request_id", "route", "method", "status", "duration_ms", "api_key_id", "response_bytes")
 
 
