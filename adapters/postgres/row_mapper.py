@@ -143,6 +143,18 @@ class RowMapper(Generic[E]):
         """Return the deletion of one version of a row."""
         return delete(self.table).where(*self._stored()).returning(WRITTEN)
 
+    def delete_expired(self, is_expired: ColumnElement[bool], age: ColumnElement[Any]) -> ReturningDelete[Any]:
+        """Return the deletion of up to `limit` expired rows, in the order of `age`. Locked rows are skipped."""
+        keys = [self.table.c[name] for name in self._keys]
+        expired = select(*keys).where(is_expired).order_by(age).limit(bindparam("limit"))
+        # A CTE is executed once. A subquery can be executed again, and would then lock and delete further rows.
+        selected = expired.with_for_update(skip_locked=True).cte("expired")
+        return delete(self.table).where(*[key == selected.c[key.name] for key in keys]).returning(WRITTEN)
+
+    def count(self, condition: ColumnElement[bool]) -> Select[Any]:
+        """Return a query for the number of rows that meet a condition."""
+        return select(func.count()).select_from(self.table).where(condition)
+
     def unchanged(self) -> ColumnElement[bool]:
         """Return the condition of a row that did not change for the time `unchanged_for`.
 

@@ -291,3 +291,8 @@ class PgRepository:
 
     def __init__(self, session: PgSession) -> None:
         self._session = session
+
+    async def _fetch_value(self, statement: Statement, **parameters: Any) -> Any:
+        """Return the only value of a query."""
+        ((value,),) = await self._session.fetch(statement, parameters)
+        return value

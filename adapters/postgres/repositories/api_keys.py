@@ -74,8 +74,7 @@ class SqlAlchemyApiKeyRepository(PgRepository, ApiKeyRepository):
 
     @override
     async def now(self) -> datetime:
-        ((now,),) = await self._session.fetch(_NOW, {})
-        return cast("datetime", now)
+        return cast("datetime", await self._fetch_value(_NOW))
 
     @override
     async def get_with_time(self, key_id: UUID) -> tuple[ApiKey, datetime]:

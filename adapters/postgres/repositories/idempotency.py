@@ -4,7 +4,7 @@ import struct
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Interval, bindparam, delete, func, select
+from sqlalchemy import Integer, Interval, bindparam, func, select
 from typing_extensions import override
 
 from adapters.postgres.models import IDEMPOTENCY_RECORDS
@@ -44,25 +44,9 @@ _ADD = _INSERT.on_conflict_do_update(
     where=IDEMPOTENCY_RECORDS.c.expires_at <= _INSERT.excluded.created_at,
 ).returning(WRITTEN)
 _GET = _MAPPER.select_by_key().where(IDEMPOTENCY_RECORDS.c.expires_at > func.now())
-# A CTE is executed once. A subquery can be executed again, and would then lock and delete further rows.
-_EXPIRED = (
-    select(IDEMPOTENCY_RECORDS.c.api_key_id, IDEMPOTENCY_RECORDS.c.key_hash)
-    .where(IDEMPOTENCY_RECORDS.c.expires_at <= func.now())
-    .order_by(IDEMPOTENCY_RECORDS.c.expires_at)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-    .cte("expired")
-)
-_PURGE = (
-    delete(IDEMPOTENCY_RECORDS)
-    .where(
-        IDEMPOTENCY_RECORDS.c.api_key_id == _EXPIRED.c.api_key_id, IDEMPOTENCY_RECORDS.c.key_hash == _EXPIRED.c.key_hash
-    )
-    .returning(WRITTEN)
-)
-_COUNT_EXPIRED = (
-    select(func.count()).select_from(IDEMPOTENCY_RECORDS).where(IDEMPOTENCY_RECORDS.c.expires_at <= func.now())
-)
+_IS_EXPIRED = IDEMPOTENCY_RECORDS.c.expires_at <= func.now()
+_PURGE = _MAPPER.delete_expired(_IS_EXPIRED, IDEMPOTENCY_RECORDS.c.expires_at)
+_COUNT_EXPIRED = _MAPPER.count(_IS_EXPIRED)
 _PURGE_LAG = select(func.now() - func.min(IDEMPOTENCY_RECORDS.c.expires_at))
 
 
@@ -88,10 +72,8 @@ class SqlAlchemyIdempotencyRepository(PgRepository, IdempotencyRepository):
 
     @override
     async def count_expired(self) -> int:
-        ((count,),) = await self._session.fetch(_COUNT_EXPIRED, {})
-        return int(count)
+        return int(await self._fetch_value(_COUNT_EXPIRED))
 
     @override
     async def purge_lag(self) -> timedelta:
-        ((lag,),) = await self._session.fetch(_PURGE_LAG, {})
-        return max(lag or timedelta(), timedelta())
+        return max(await self._fetch_value(_PURGE_LAG) or timedelta(), timedelta())

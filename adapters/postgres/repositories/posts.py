@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningDelete
 from typing_extensions import override
@@ -73,21 +73,12 @@ def _is_expired(status: PostStatus) -> ColumnElement[bool]:
 
 @cache
 def _purge(status: PostStatus) -> ReturningDelete[Any]:
-    expired = (
-        select(*_KEY)
-        .where(_is_expired(status))
-        .order_by(POSTS.c.created_at)
-        .limit(bindparam("limit"))
-        .with_for_update(skip_locked=True)
-        .cte("expired")  # a CTE is executed once
-    )
-    is_selected = and_(POSTS.c.author_id == expired.c.author_id, POSTS.c.id == expired.c.id)
-    return delete(POSTS).where(is_selected).returning(WRITTEN)
+    return MAPPER.delete_expired(_is_expired(status), POSTS.c.created_at)
 
 
 @cache
 def _count_expired(status: PostStatus) -> Select[Any]:
-    return select(func.count()).select_from(POSTS).where(_is_expired(status))
+    return MAPPER.count(_is_expired(status))
 
 
 @cache
@@ -183,8 +174,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
 
     @override
     async def count_expired(self, *, status: PostStatus, unchanged_for: timedelta) -> int:
-        ((count,),) = await self._session.fetch(_count_expired(status), {"unchanged_for": unchanged_for})
-        return int(count)
+        return int(await self._fetch_value(_count_expired(status), unchanged_for=unchanged_for))
 
     async def _find(self, post_id: UUID, author_id: UUID | None = None, reader_id: UUID | None = None) -> Post | None:
         if author_id is None and reader_id is None:

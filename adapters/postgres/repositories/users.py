@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, bindparam, func, select, text, update
+from sqlalchemy import Select, and_, bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
@@ -46,7 +46,7 @@ _FIND_EXPIRED = (
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-_COUNT_EXPIRED = select(func.count()).select_from(USERS).where(_IS_EXPIRED)
+_COUNT_EXPIRED = _MAPPER.count(_IS_EXPIRED)
 
 
 @cache
@@ -105,5 +105,4 @@ class SqlAlchemyUserRepository(PgRepository, UserRepository):
 
     @override
     async def count_expired(self, *, unchanged_for: timedelta) -> int:
-        ((count,),) = await self._session.fetch(_COUNT_EXPIRED, {"unchanged_for": unchanged_for})
-        return int(count)
+        return int(await self._fetch_value(_COUNT_EXPIRED, unchanged_for=unchanged_for))
