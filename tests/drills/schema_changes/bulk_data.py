@@ -27,15 +27,17 @@ _USERS = f"""
 """  # noqa: S608 - constants only
 _POSTS = f"""
     WITH authors AS MATERIALIZED (SELECT array_agg(id) AS ids FROM users)
-    INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version)
-    SELECT authors.ids[1 + n %% %(users)s], {_KEY},
-           format('Before %%s: of subject %%s and place %%s', n, n %% 977, n %% 7919),
-           format('On day %%s there was a word%%s about it, ', n %% 365, n %% 9973)
-               || repeat('and much else that is said in posts; ', 1 + n %% 10),
+    INSERT INTO posts (author_id, id, title, content, title_tokens, text_tokens,
+                       status, published_at, created_at, updated_at, version)
+    SELECT authors.ids[1 + n %% %(users)s], {_KEY}, title, content,
+           strip(to_tsvector('simple', title)), strip(to_tsvector('simple', title || ' ' || content)),
            CASE n %% 4 WHEN 0 THEN 'draft' ELSE 'published' END, CASE n %% 4 WHEN 0 THEN NULL ELSE made END,
            made, made, 1
     FROM authors, generate_series(1, %(posts)s) AS n,
-         LATERAL (SELECT {_MADE.format(rows="%(posts)s")}, md5('post ' || n)) AS row (made, digest)
+         LATERAL (SELECT {_MADE.format(rows="%(posts)s")}, md5('post ' || n)) AS row (made, digest),
+         LATERAL (SELECT format('Before %%s: of subject %%s and place %%s', n, n %% 977, n %% 7919),
+                         format('On day %%s there was a word%%s about it, ', n %% 365, n %% 9973)
+                             || repeat('and much else that is said in posts; ', 1 + n %% 10)) AS text (title, content)
 """  # noqa: S608 - constants only
 _INDEXES = """
     SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
