@@ -20,8 +20,9 @@ from adapters.postgres.connect_errors import ConnectError
 from adapters.postgres.connector import Connector
 from adapters.postgres.drivers import Driver, StatementObserver, create_driver
 from adapters.postgres.event_loop_fairness import FairScheduler
+from adapters.postgres.server_failures import ServerFailures
 from adapters.postgres.slots import Slots
-from adapters.postgres.sqlstate import ALL_WRITES_FAIL, describe_failure, sqlstate_of
+from adapters.postgres.sqlstate import sqlstate_of
 from application.ports import StorageBusyError, StorageTimeoutError, StorageUnavailableError, TransientStorageError
 
 DISCARD_TIMEOUT_SECONDS = 0.1
@@ -30,9 +31,6 @@ DISCARD_TIMEOUT_SECONDS = 0.1
 _READ_ONLY_SQL_TRANSACTION = "25006"
 _WORK_MEMORY = "32MB"
 """For the bitmap of a search: 500,000 pages of posts. Above it, PostgreSQL reads the tokens of each post on a page."""
-
-FAILURE_SECONDS = 10.0
-"""The time in seconds for which a failure of all writes makes the service not ready."""
 
 ErrorObserver = Callable[[str], None]
 """Receives the SQLSTATE of each database error, or `NO_SQLSTATE`."""
@@ -127,7 +125,8 @@ class Database:
         # LIFO: the last used connection has the warmest caches, and proxies can close idle ones.
         self._idle: list[PooledConnection] = []
         self._errors = errors
-        self._last_failure = "", -math.inf
+        self.failures = ServerFailures(clock)
+        """The last failure of the server."""
         self.is_silent = False
         """True if a statement got no response in time and no connection was opened since."""
         self.connect_error: ConnectError | None = None
@@ -273,21 +272,6 @@ class Database:
         self._errors(state)
         if state == _READ_ONLY_SQL_TRANSACTION:
             self.expire_connections()
-
-    def report_failure(self, state: str) -> None:
-        """Log a failure of the server, unless the last one was recent and the same, and keep it."""
-        last, failed_at = self._last_failure
-        now = self._clock()
-        if state != last or now - failed_at >= FAILURE_SECONDS:
-            structlog.get_logger("hexapost").warning("database failed", reason=describe_failure(state))
-        self._last_failure = state, now
-
-    @property
-    def write_failure(self) -> str | None:
-        """The reason why all writes failed in the last `FAILURE_SECONDS`, None without such a failure."""
-        state, failed_at = self._last_failure
-        is_recent = self._clock() - failed_at < FAILURE_SECONDS
-        return describe_failure(state) if is_recent and state in ALL_WRITES_FAIL else None
 
     def release(self, connection: PooledConnection) -> None:
         """Return an idle connection to the pool."""

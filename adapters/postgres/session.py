@@ -237,7 +237,7 @@ class PgSession:
                 is_failure = isinstance(port_error, StorageFailedError)
                 port_error = CommitFailedError() if is_failure else CommitResultUnknownError()
             if isinstance(port_error, StorageFailedError):
-                self._database.report_failure(state)
+                self._database.failures.report(state)
             elif isinstance(port_error, StorageUnavailableError):
                 port_error.lost_connection = connection.backend
             if port_error is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import asyncpg
 
+from adapters.postgres.server_failures import SERVER_FAILURES
 from application.ports import (
     ConcurrentUpdateError,
     StorageBusyError,
@@ -29,18 +30,6 @@ _TEMPORARY_REJECTIONS = frozenset({"57P03", "25P03", "53300", "28000", "28P01", 
 # configuration_limit_exceeded.
 SERVER_REJECTIONS = _TEMPORARY_REJECTIONS | {"25006", "53000", "53100", "53200", "53400"}
 """With these, the server reports that it did not execute the statement."""
-SERVER_FAILURES: Mapping[str, str] = {
-    "25006": "the server is read-only",
-    "53": "the server lacks resources",
-    "53100": "the disk of the server is full",
-    "53200": "the server is out of memory",
-    "57P04": "the database was dropped",
-    "58": "the server has a system error",
-    "XX": "the server has an internal error",
-}
-"""The description of each failure that is not caused by the statement, by SQLSTATE or by its class."""
-ALL_WRITES_FAIL = frozenset({"53100", "53200", "57P04", "58030"})
-"""The failures of more than one statement that the readiness query does not find. 58030 is io_error."""
 _PORT_ERRORS: Mapping[str, type[TransientStorageError]] = {
     "08": StorageUnavailableError,  # connection_exception
     "40001": ConcurrentUpdateError,  # serialization_failure
@@ -85,11 +74,6 @@ def driver_errors() -> tuple[type[Exception], ...]:
 def sqlstate_of(error: BaseException) -> str | None:
     """Return the SQLSTATE of an error or of its causes, None if the server did not send one."""
     return next((state for cause in _causes(error) if (state := _sqlstate(cause)) is not None), None)
-
-
-def describe_failure(state: str) -> str:
-    """Return the description of a SQLSTATE in `SERVER_FAILURES`."""
-    return f"{SERVER_FAILURES.get(state) or SERVER_FAILURES[state[:2]]} (SQLSTATE {state})"
 
 
 def _by_sqlstate(error: BaseException, state: str, constraints: ConstraintErrors) -> Callable[[], Exception] | None:

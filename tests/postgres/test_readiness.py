@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from time import monotonic
 
 import pytest
 from sqlalchemy import URL
@@ -11,9 +12,10 @@ from structlog.testing import capture_logs
 
 from adapters.database_url import Host
 from adapters.postgres.connect_errors import ConnectError
-from adapters.postgres.pool import FAILURE_SECONDS, Database
+from adapters.postgres.pool import Database
 from adapters.postgres.schema import readiness
 from adapters.postgres.schema.state import schema_state
+from adapters.postgres.server_failures import FAILURE_SECONDS
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.testing.template_databases import connected, with_driver
 from application.ports import StorageUnavailableError
@@ -155,9 +157,9 @@ async def test_readiness_reports_pool_without_connections(role: Role, monitor: M
 
 async def test_readiness_reports_failed_writes_for_a_while(monitor: Monitored) -> None:
     assert await monitor.look() == READY
-    now = monitor.database._clock()
-    monitor.database._clock = lambda: now
-    monitor.database.report_failure("53100")
+    failures, now = monitor.database.failures, monotonic()
+    failures._clock = lambda: now
+    failures.report("53100")
     reason = "writes fail: the disk of the server is full (SQLSTATE 53100)"
     assert await monitor.look() == {**READY, "pool": (False, reason)}
     now += FAILURE_SECONDS

@@ -1,11 +1,12 @@
 """Tests for the mapping of SQLSTATE codes to port errors."""
 
 from collections.abc import Callable
+from time import monotonic
 
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.postgres.pool import FAILURE_SECONDS
+from adapters.postgres.server_failures import FAILURE_SECONDS
 from application.ports import (
     CommitFailedError,
     CommitResultUnknownError,
@@ -100,16 +101,16 @@ async def test_unknown_completion_is_retried(
 async def test_failure_of_all_writes_is_logged_once_and_kept(
     failing: UseCaseRunner, single: DatabaseFixture, state: str, reason: str
 ) -> None:
-    now = single.database._clock()
-    single.database._clock = lambda: now
+    failures, now = single.database.failures, monotonic()
+    failures._clock = lambda: now
     with capture_logs() as events:
         for _ in range(2):
             with pytest.raises(StorageFailedError):
                 await failing.read(lambda work: fetch(work, "SELECT fail(:state)", state=state))
     assert events == [{"event": "database failed", "reason": reason, "log_level": "warning"}]
-    assert single.database.write_failure == reason
+    assert failures.write_failure == reason
     now += FAILURE_SECONDS
-    assert single.database.write_failure is None
+    assert failures.write_failure is None
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ async def test_other_failure_of_the_server_is_only_logged(
     with capture_logs() as events, pytest.raises(StorageFailedError):
         await failing.read(lambda work: fetch(work, "SELECT fail(:state)", state=state))
     assert [event["reason"] for event in events] == [f"{description} (SQLSTATE {state})"]
-    assert single.database.write_failure is None
+    assert single.database.failures.write_failure is None
 
 
 @pytest.mark.parametrize("state", UNMAPPED.split())

@@ -142,8 +142,8 @@ class ReadinessMonitor:
 
     async def _check_pool(self, *, is_reachable: bool) -> tuple[bool, str]:
         """Return the readiness of the pool: it was opened once, can open connections, and writes succeed."""
-        if self._database.write_failure is not None:
-            return False, f"writes fail: {self._database.write_failure}"
+        if (reason := self._database.failures.write_failure) is not None:
+            return False, f"writes fail: {reason}"
         if is_reachable and not self._opened:
             self._opened = await self._database.prewarm()
         if not self._opened:
