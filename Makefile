@@ -10,12 +10,14 @@ WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR). Copy it to 
 # Only root can switch to another OS user, so other users omit that module from the coverage.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder # a long file would otherwise run last, beside an idle core
+# Drills wait most of the time. One file has most of them, so their tests are distributed one by one.
+PARALLEL_DRILLS := -n 3 --dist load --maxschedchunk 1
 # The checks use a separate embedded database, never the one in DATABASE_URL. An empty variable hides the one in `.env`.
 CHECK := env DATABASE_URL= DATABASE_URL_FILE= HEXAPOST_SECRETS_DIRECTORY= HEXAPOST_STATE_DIRECTORY=.hexapost/check $(BIN)/hexapost
 # Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run dev test test-drills check migrate migration bench drill prove fuzz openapi docs openapi-lint lock clean writable
+.PHONY: help run dev test test-drills check check-code check-migrations migrate migration bench drill prove fuzz openapi docs openapi-lint lock clean writable
 
 
 help: ## list the targets
@@ -31,15 +33,20 @@ test: $(DEV_SETUP) ## run the tests without fault injection (args="-k users -x" 
 	@$(NOT_ROOT) $(BIN)/python -m pytest -m "not drill" $(or $(args),$(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=xml:.hexapost/coverage.xml)
 
 test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases, generated clients (from PyPI and npm) and a small benchmark (args="-k overload")
-	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL))
+	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL_DRILLS))
 
 check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, migrations, the OpenAPI document and generated docs
+	@$(MAKE) --no-print-directory -j2 check-code check-migrations
+
+check-code: $(DEV_SETUP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+
+check-migrations: $(DEV_SETUP)
 	$(BIN)/python -m migrations.lint.linter
 	$(CHECK) with-database --embedded -- $(BIN)/python -m migrations.lint.lock_trace
 	$(CHECK) migrate --embedded --phase contract
