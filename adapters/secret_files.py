@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapters.settings import MIN_SECRET_BYTES, Settings
+from adapters.setting_values import MIN_SECRET_BYTES
+from adapters.settings import Settings
 from application.api_key_tokens import PepperSet
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from limits.storage import storage_from_string
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -35,6 +34,16 @@ from sqlalchemy import URL
 from typing_extensions import override
 
 from adapters.database_url import parse_database_url
+from adapters.setting_values import (
+    MAX_PORT,
+    MIN_SECRET_BYTES,
+    Timeout,
+    parse_cors_origins,
+    parse_peppers,
+    parse_rate_limit,
+    parse_rate_limit_store,
+    parse_root_path,
+)
 
 PREFIX = "HEXAPOST_"
 DATABASE_URL = "DATABASE_URL"
@@ -42,24 +51,10 @@ DOTENV = ".env"
 FILE_SUFFIX = "_FILE"
 SECRETS_DIRECTORY = "HEXAPOST_SECRETS_DIRECTORY"
 EXAMPLE_URL = "postgresql+asyncpg://user:password@localhost:5432/hexapost"
-MIN_SECRET_BYTES = 32
-"""Bytes, or characters of text: the length of the hashes."""
 
-RATE_LIMIT_OFF = "none"
-
-_RATE = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
-_DEFAULT_PORTS = {("http", "80"), ("https", "443")}
-_MAX_PORT = 65_535
-_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-# The path would be ambiguous if a proxy removes the prefix.
-_OWN_PATHS = re.compile(r"/(?:api(?:/v1(?:/.*)?)?|(?:docs|problems)(?:/.*)?|livez|readyz|metrics|openapi\.json)")
 _SERVICE_LINK = re.compile(
     r"HEXAPOST_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|PORT(?==\w+://))="
 )
-_PEPPER = re.compile(r"([1-9][0-9]{0,3}):([^,]*)", re.ASCII | re.DOTALL)
-
-Timeout = Annotated[PositiveFloat, Field(le=600)]
 
 
 class SettingsError(Exception):
@@ -68,65 +63,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.errors = problems
-
-
-def parse_peppers(value: object) -> Mapping[int, SecretBytes]:
-    """Return the peppers by version. Raises ValueError, whose text does not contain any pepper."""
-    if isinstance(value, Mapping):
-        return value
-    peppers: dict[int, SecretBytes] = {}
-    for entry in str(value).split(","):
-        found = _PEPPER.fullmatch(entry)
-        if found is None:
-            raise ValueError("must look like 2:<secret>,1:<secret>, with versions of 1 to 9999")
-        version = int(found[1])
-        if len(found[2]) < MIN_SECRET_BYTES:
-            raise ValueError(f"the secret of version {version} must be at least {MIN_SECRET_BYTES} characters long")
-        if version in peppers:
-            raise ValueError(f"version {version} must appear only once")
-        peppers[version] = SecretBytes(os.fsencode(found[2]))
-    return peppers
-
-
-def parse_cors_origins(value: object) -> frozenset[str]:
-    """Return the origins in a list, in the form that browsers send. Raises ValueError."""
-    origins = str(value).split(",")
-    for number, origin in enumerate(origins, 1):
-        found = _ORIGIN.fullmatch(origin)
-        is_valid = found and found.groups() not in _DEFAULT_PORTS and int(found[2] or 0) <= _MAX_PORT
-        if not is_valid and origins != ["*"]:
-            raise ValueError(
-                f"entry {number} must look like https://app.example.org or http://localhost:3000, in lower case and "
-                "without path, slash at the end, space and default port. To allow all origins, set only *"
-            )
-    return frozenset(origins)
-
-
-def parse_root_path(value: object) -> str:
-    """Return the prefix of the paths behind a proxy. Raises ValueError."""
-    if value and not _ROOT_PATH.fullmatch(str(value)):
-        raise ValueError("must look like /hexapost or /services/hexapost, without a slash at the end")
-    if _OWN_PATHS.fullmatch(str(value)):
-        raise ValueError("must not be a path of the service, such as /api or /docs. Use a path such as /hexapost")
-    return str(value)
-
-
-def parse_rate_limit(value: object) -> str | None:
-    """Return the rate limit, or None if it is off. Raises ValueError."""
-    if str(value) == RATE_LIMIT_OFF:
-        return None
-    if not _RATE.fullmatch(str(value)):
-        raise ValueError(f"must look like 100/second, with second, minute, hour or day, or be {RATE_LIMIT_OFF}")
-    return str(value)
-
-
-def parse_rate_limit_store(value: object) -> str:
-    """Return the URL of the store. Raises ValueError, whose text does not contain the URL and its password."""
-    try:
-        storage_from_string(f"async+{value}", implementation="redispy")
-    except Exception:  # noqa: BLE001 - each store raises different errors
-        raise ValueError("must be memory:// or, with hexapost[redis] installed, redis://host:6379/0") from None
-    return str(value)
 
 
 class Settings(BaseModel):
@@ -140,7 +76,7 @@ class Settings(BaseModel):
     host: str = Field(
         "127.0.0.1", min_length=1, description="address to listen on; `::` for all addresses of IPv6 and IPv4"
     )
-    port: int = Field(8000, ge=0, le=_MAX_PORT, description="port to listen on; 0 selects a free port")
+    port: int = Field(8000, ge=0, le=MAX_PORT, description="port to listen on; 0 selects a free port")
     root_path: Annotated[str, BeforeValidator(parse_root_path)] = Field(
         "", max_length=200, description="prefix of all paths behind a proxy, such as `/hexapost`"
     )

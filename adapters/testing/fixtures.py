@@ -25,7 +25,8 @@ from adapters.container import Container
 from adapters.database_url import parse_database_url
 from adapters.memory.unit_of_work import InMemoryStorage
 from adapters.postgres.pool import PoolUsage
-from adapters.settings import DATABASE_URL, MIN_SECRET_BYTES, RATE_LIMIT_OFF, Settings
+from adapters.setting_values import MIN_SECRET_BYTES, RATE_LIMIT_OFF
+from adapters.settings import DATABASE_URL, Settings
 from adapters.testing.template_databases import Databases, embedded_server
 from application.authorization import SYSTEM_PRINCIPAL
 from domain.api_keys import Scope

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from adapters.http.middleware.admission import AdmissionController
-from adapters.settings import parse_root_path
+from adapters.setting_values import parse_root_path
 from tests.http.openapi_document import check
 from tests.http.raw_connection import listening
 from tests.http.support import ADA, ADMIN_KEY, NOBODY, Api, bearer, once, serving

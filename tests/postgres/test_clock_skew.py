@@ -11,7 +11,8 @@ from pydantic import SecretBytes
 from adapters.asgi import create_container
 from adapters.clock import utc_now
 from adapters.container import Container
-from adapters.settings import MIN_SECRET_BYTES, Settings
+from adapters.setting_values import MIN_SECRET_BYTES
+from adapters.settings import Settings
 from application.authorization import SYSTEM_PRINCIPAL, UnauthenticatedError
 from application.retention import RetentionRule
 from domain.api_keys import ApiKeyNotFoundError, Scope
