@@ -17,7 +17,7 @@ CHECK := env DATABASE_URL= DATABASE_URL_FILE= HEXAPOST_SECRETS_DIRECTORY= HEXAPO
 # Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run dev test test-drills check check-code check-migrations migrate migration bench drill prove fuzz openapi docs openapi-lint lock clean writable
+.PHONY: help run dev test test-drills check check-code check-migrations migrate migration bench drill prove fuzz openapi docs openapi-lint lock release clean writable
 
 
 help: ## list the targets
@@ -89,8 +89,11 @@ lock: ## update the locked requirements, with hashes (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing -o requirements.txt pyproject.toml
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 
+release: $(DEV_SETUP) ## make a release on a clean main: build dist/, commit and tag, push nothing (VERSION=0.2.0)
+	@$(BIN)/python -m deploy.release "$(VERSION)"
+
 clean: ## delete all generated files, the embedded database and its pepper (API keys with that pepper stop working)
-	rm -rf .venv .hexapost report .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .hexapost dist report .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # An environment that has the packages of both locks keeps both at the same versions.
 $(RUN_SETUP): requirements.txt pyproject.toml

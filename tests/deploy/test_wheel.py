@@ -38,17 +38,17 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> str:
     return outcome.stdout
 
 
-def build_wheel(directory: Path) -> Path:
-    """Build the wheel without an isolated environment, which would need the network."""
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE)  # noqa: S603 - our own command
-    (wheel,) = directory.glob("*.whl")
-    return wheel
+def build(target: str, directory: Path, source: Path = ROOT) -> Path:
+    """Build a wheel or an sdist without an isolated environment, which would need the network."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(directory)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=PATIENCE)  # noqa: S603 - our own command
+    (built,) = directory.iterdir()
+    return built
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    return build("wheel", tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture
@@ -65,6 +65,15 @@ def test_wheel_contains_every_file_of_its_packages(wheel: Path) -> None:
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert {f"{package}/py.typed" for package in PACKAGES} < expected
     assert [name for name in names if name.endswith("/licenses/LICENSE")] != []
+
+
+def test_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    sdist = build("sdist", tmp_path / "sdist")
+    source = tmp_path / "source"
+    source.mkdir()
+    run("tar", "-xzf", sdist, "--strip-components", "1", cwd=source)
+    assert build("wheel", tmp_path / "wheel", source).read_bytes() == wheel.read_bytes()
+    assert not any((source / name).exists() for name in (".venv", ".hexapost", ".git", "dist", "report"))
 
 
 def test_wheel_metadata_names_license_links_and_systems(metadata: Message) -> None:
