@@ -1,6 +1,7 @@
 """Tests for the revisions that `make migration` writes."""
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import cast
 
 import pytest
@@ -73,7 +74,7 @@ def test_new_revision_follows_the_last_of_its_phase(database: RevisedDatabase) -
         second.revision,
     ]
     assert [script.module.phase for script in (first, contract)] == ["expand", "contract"]
-    assert (contract.module.safe_from, hasattr(first.module, "safe_from")) == ("0.1.0", False)
+    assert (contract.module.safe_from, hasattr(first.module, "safe_from")) == (version("hexapost"), False)
 
 
 def test_new_revision_is_rejected_after_two_lines_of_a_phase(database: RevisedDatabase) -> None:
