@@ -35,7 +35,7 @@ test: $(DEV_SETUP) ## run the tests without fault injection (args="-k users -x" 
 test-drills: $(DEV_SETUP) ## run short drills, 2,000 fuzz cases, generated clients (from PyPI and npm) and a small benchmark (args="-k overload")
 	@$(BIN)/python -m pytest -m drill $(or $(args),$(PARALLEL_DRILLS))
 
-check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, migrations, the OpenAPI document and generated docs
+check: $(DEV_SETUP) ## check format, lint, types, imports, dependencies, the workflow, Kubernetes manifests, migrations, the OpenAPI document and generated docs
 	@$(MAKE) --no-print-directory -j2 check-code check-migrations
 
 check-code: $(DEV_SETUP)
@@ -45,6 +45,8 @@ check-code: $(DEV_SETUP)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/check-jsonschema --quiet --schemafile tests/deploy/service_monitor.schema.json deploy/kubernetes/components/service-monitor/service-monitor.yaml
+	$(BIN)/python -m tests.deploy.kubernetes_manifests
 
 check-migrations: $(DEV_SETUP)
 	$(BIN)/python -m migrations.lint.linter
