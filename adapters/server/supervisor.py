@@ -17,6 +17,7 @@ import structlog
 
 from adapters.observability.metrics import temporary_multiproc_dir
 from adapters.secret_files import cursor_secret, key_peppers
+from adapters.server.systemd import notify_ready, notify_reloading
 from adapters.server.uvicorn_server import print_startup_hint
 from adapters.server.worker_process import Worker
 from adapters.settings import Settings
@@ -90,8 +91,10 @@ class Supervisor:
         await self._all_ready.wait()
         on_ready()
         while True:
+            notify_ready()
             await self._restart_requested.wait()
             self._restart_requested.clear()
+            notify_reloading()
             await self._rolling_restart()
 
     async def _rolling_restart(self) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from adapters.asgi import create_container
 from adapters.cli.console import print_status
 from adapters.container import Container
+from adapters.server.systemd import notify_ready
 from adapters.settings import Settings
 
 DRAIN_TIMEOUT_SECONDS = 10
@@ -91,6 +92,7 @@ def serve_in_process(settings: Settings, sockets: Sequence[socket.socket], heade
         ignored = partial(logger.warning, "SIGHUP ignored; a rolling restart needs --workers 2 or more")
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, ignored)
         print_startup_hint(sockets, header)
+        notify_ready()
 
     return create_server(settings, on_started).serve_until_signal(sockets)
 
