@@ -1,6 +1,7 @@
 """Tests for the Kubernetes manifests: schemas, rendered overlays, and values that depend on each other."""
 
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,21 @@ import yaml
 
 from adapters.server.uvicorn_server import DRAIN_TIMEOUT_SECONDS
 from adapters.server.worker_process import START_TIMEOUT_SECONDS, STOP_TIMEOUT_SECONDS
-from adapters.settings import Settings, variable
+from adapters.settings import DATABASE_URL, Settings, variable
 from tests.deploy import kubernetes_manifests
 from tests.deploy.checkouts import ROOT
-from tests.deploy.kubernetes_manifests import FILES, KUBERNETES, Resource, load, render, renderer, schema_errors
+from tests.deploy.kubernetes_manifests import (
+    FILES,
+    KUBERNETES,
+    OVERLAYS,
+    Resource,
+    load,
+    render,
+    renderer,
+    schema_errors,
+)
 from tests.deploy.test_deploy import PROMETHEUS
+from tests.deploy.test_systemd import SECRETS
 
 DEPLOYMENT = load(KUBERNETES / "base/deployment.yaml")
 JOB = load(KUBERNETES / "expand/job.yaml")
@@ -24,6 +35,8 @@ PRODUCTION = KUBERNETES / "overlays/production"
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
 POSTGRES_CONNECTIONS = 100 - 3
 """max_connections of PostgreSQL without those of superusers, by default."""
+
+CREATE_SECRET = re.compile(r"^kubectl -n hexapost create secret generic (\S+) (.+)$", re.MULTILINE)
 
 needs_kustomize = pytest.mark.skipif(renderer() is None, reason="kubectl and kustomize are not installed")
 
@@ -198,10 +211,20 @@ def test_secrets_are_mounted_in_the_secrets_directory(workload: Resource) -> Non
     assert settings["HEXAPOST_SECRETS_DIRECTORY"] == mounts["secrets"]
 
 
+def test_documented_commands_use_the_secrets_and_overlays() -> None:
+    page = (ROOT / "docs/deployment.md").read_text("utf-8")
+    secrets = {name: set(re.findall(r"--from-file=(\w+)", files)) for name, files in CREATE_SECRET.findall(page)}
+    (endpoint,) = load(SERVICE_MONITOR)["spec"]["endpoints"]
+    key = endpoint["authorization"]["credentials"]
+    used = [volume["secret"]["secretName"] for workload in (DEPLOYMENT, JOB) for volume in pod(workload)["volumes"][:1]]
+    assert secrets == {used[0]: SECRETS, used[1]: {DATABASE_URL}, key["name"]: {key["key"]}}
+    assert {ROOT / path for path in re.findall(r"^kubectl .* -k (\S+)$", page, re.MULTILINE)} == set(OVERLAYS)
+
+
 def test_autoscaler_respects_the_connections_of_postgres() -> None:
     spec = load(KUBERNETES / "components/autoscaling/autoscaler.yaml")["spec"]
     pods = spec["maxReplicas"] + DEPLOYMENT["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-    readiness_monitor = migration = 1
+    readiness_monitor, migration = 1, 2
     assert pods * (DEFAULTS["db_pool_size"] + readiness_monitor) + migration <= POSTGRES_CONNECTIONS
     assert spec["minReplicas"] == DEPLOYMENT["spec"]["replicas"]
 

@@ -16,6 +16,11 @@ SYSTEMD = ROOT / "deploy/systemd"
 UNITS = sorted(SYSTEMD.glob("*.service"))
 SERVICE, MIGRATE, CONTRACT = (SYSTEMD / f"hexapost{name}.service" for name in ("", "-migrate", "-contract"))
 HEXAPOST = "/opt/hexapost/bin/hexapost"
+SECRETS = {DATABASE_URL} | {
+    variable(name) for name, field in Settings.model_fields.items() if SecretBytes.__name__ in repr(field)
+}
+"""The variables of the secret settings."""
+
 MAX_EXPOSURE = 20
 """In tenths. `systemd-analyze security` reports 1.2 for the units."""
 
@@ -106,8 +111,8 @@ def test_service_has_time_to_start_and_to_stop() -> None:
 
 
 def test_credentials_are_the_secret_settings() -> None:
-    secrets = {variable(name) for name, field in Settings.model_fields.items() if SecretBytes.__name__ in repr(field)}
-    assert {value.partition(":")[0] for value in values(SERVICE, "LoadCredential")} == secrets | {DATABASE_URL}
+    assert len(SECRETS) >= 3
+    assert {value.partition(":")[0] for value in values(SERVICE, "LoadCredential")} == SECRETS
     assert [value.partition(":")[0] for value in values(MIGRATE, "LoadCredential")] == [DATABASE_URL]
     for unit in UNITS:
         assert values(unit, "Environment") == [f"{variable('secrets_directory')}=%d"]
