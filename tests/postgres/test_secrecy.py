@@ -6,7 +6,7 @@ from adapters.exception_summary import database_fields
 from application.ports import StorageUnavailableError
 from tests.postgres.failures import EXPECTED, KNOWN, ONCE, OTHER, Failure
 from tests.support.database_fixture import DatabaseFixture
-from tests.support.factories import make_user
+from tests.support.factories import make_api_key, make_idempotency_record, make_post, make_user
 from tests.support.factories import store as store_entities
 from tests.support.use_case_runner import UseCaseRunner, fetch
 
@@ -48,3 +48,19 @@ async def test_log_fields_of_database_error_are_names(
     finally:
         store.admin.execute(f"ALTER TABLE users {undo}".encode() if undo else "")
     assert database_fields(raised.value) == expected
+
+
+async def test_statistics_contain_no_personal_data(store: DatabaseFixture) -> None:
+    for number in range(3):
+        user = make_user(email=f"canary{number}@example.org", full_name=f"Canary {number}")
+        key = make_api_key(user, name=f"canary {number}")
+        record = make_idempotency_record(key, response=f"canary {number}".encode())
+        await store_entities(
+            store.storage, user, make_post(user, title=f"Canary {number}", content="Canary"), key, record
+        )
+    store.admin.execute("ANALYZE")
+    rows = store.admin.execute("SELECT stats::text FROM pg_stats AS stats WHERE schemaname = 'public'").fetchall()
+    statistics = str(rows).lower()
+    assert "published" in statistics
+    assert "canary" not in statistics
+    assert b"canary".hex() not in statistics
