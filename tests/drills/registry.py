@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tests.drills.cancelled_requests import CANCELLED_REQUESTS
 from tests.drills.database_outages import DATABASE_KILLED, DATABASE_RESTARTS
+from tests.drills.erasure import ERASURE
 from tests.drills.exactly_once import EXACTLY_ONCE
 from tests.drills.frozen_database import FROZEN_DATABASE
 from tests.drills.migrations import MIGRATIONS
@@ -25,6 +26,7 @@ _ALL = (
     DATABASE_KILLED,
     SERVICE_KILLED,
     ROLLING_RESTART,
+    ERASURE,
     MIGRATIONS,
 )
 DRILLS: Mapping[str, Scenario] = {drill.name: drill for drill in _ALL}

@@ -11,6 +11,7 @@ import pytest
 from tests.drills import (
     cancelled_requests,
     database_outages,
+    erasure,
     exactly_once,
     frozen_database,
     overload,
@@ -19,10 +20,11 @@ from tests.drills import (
     steady_load,
     transaction_conflicts,
 )
+from tests.drills.canary_search import PageTraces
 from tests.drills.faults.disposable_postgres import DisposablePostgres
 from tests.drills.faults.http_proxy import FAULTS, HttpProxy
 from tests.drills.load.http_connection import CANCELLED, MISMATCHED, REFUSED, UNKNOWN, UNSENT
-from tests.drills.load.load_job import Attempt
+from tests.drills.load.load_job import Attempt, RequestSpec
 from tests.drills.sample_attempts import BUSY, GOOD, SILENT, attempt
 from tests.drills.scenario import FaultWindow, ScenarioError, ScenarioSize, Verification, verify
 from tests.drills.schema_changes.revision_cycle import RevisionRun
@@ -70,6 +72,12 @@ FLAT = [(float(second), 100 * 2**20) for second in range(600)]
 GROWING = [(at, size + int(at) * 2**15) for at, size in FLAT]
 READS = [replace(GOOD, kind="GET /api/v1/users/")] * 3
 OTHER = replace(GOOD, kind="GET /api/v1/posts/")
+TABLES, PAGES = dict.fromkeys(erasure.CANARY_TABLES, 1), PageTraces(erasure.CANARY_INDEXES)
+INVALID = attempt(outcome=REFUSED, status=422)
+ECHO = replace(INVALID, body='{"type": "a canary"}')
+DELETED = replace(attempt(10.0, 2.0, status=204), kind="DELETE /api/v1/users/")
+WRITTEN, LATER = attempt(11.0, 2.0, status=201), attempt(12.5, 2.0, status=201)
+GONE_AFTER = (RequestSpec(name="a", method="GET", path="/"), 404)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +162,47 @@ OTHER = replace(GOOD, kind="GET /api/v1/posts/")
                 ([*BEFORE, BUSY], AFTER, 10.0, 2.0),
             ],
         ),
+        (
+            erasure._stored,
+            [(erasure.Traces(TABLES, PAGES, [b"sealed"]),)],
+            [
+                (erasure.Traces({}, PAGES, [b"sealed"]),),
+                (erasure.Traces(TABLES, PageTraces(), [b"sealed"]),),
+                (erasure.Traces(TABLES, PAGES, []),),
+            ],
+        ),
+        (
+            erasure._rejected,
+            [({"a": INVALID}, "canary")],
+            [({"a": GOOD}, "canary"), ({"a": BUSY}, "canary"), ({"a": ECHO}, "canary"), ({}, "canary")],
+        ),
+        (
+            erasure._erased,
+            [({"a": DELETED, "b": WRITTEN}, 1), ({"a": DELETED, "b": replace(WRITTEN, status=404)}, 1)],
+            [
+                ({"a": DELETED, "b": LATER}, 1),
+                ({"a": DELETED, "b": WRITTEN}, 2),
+                ({"a": replace(DELETED, status=409), "b": WRITTEN}, 1),
+                ({"a": DELETED, "b": replace(WRITTEN, status=500)}, 1),
+                ({"a": DELETED, "b": replace(WRITTEN, status=0)}, 1),
+                ({}, 1),
+            ],
+        ),
+        (
+            erasure._answered,
+            [({"a": attempt(status=404)}, [GONE_AFTER], "canary")],
+            [
+                ({"a": GOOD}, [GONE_AFTER], "canary"),
+                ({"a": attempt(outcome=MISMATCHED, status=404)}, [GONE_AFTER], "canary"),
+                ({"a": replace(ECHO, status=404)}, [GONE_AFTER], "canary"),
+                ({}, [], "canary"),
+            ],
+        ),
+        (erasure._tables_clean, [({},)], [({"users": 1},)]),
+        (erasure._responses_erased, [([b"sealed"], [])], [([b"sealed"], [b"sealed"]), ([], [b"sealed"])]),
+        (erasure._pages_clean, [(PageTraces(unused=1),)], [(PageTraces({"users"}),)]),
+        (erasure._files_clean, [([],)], [(["base/1"],)]),
+        (erasure._texts_clean, [({"log": "a"}, "canary")], [({"log": "a Canary"}, "canary"), ({"log": ""}, "canary")]),
         (overload._speed, [(RESPONSES, 100.0, 0.8)], [(RESPONSES, 200.0, 0.8)]),
         (overload._rate, [(RESPONSES, 20.0)], [(RESPONSES, 100.0)]),
         (overload._opened, [(overload.POOL_SIZE + 1,)], [(overload.POOL_SIZE,)]),

@@ -12,6 +12,7 @@ from time import monotonic
 from sqlalchemy import URL
 
 from adapters.embedded.binaries import clean_environment, find_installation
+from adapters.embedded.paths import Paths
 from adapters.embedded.postgres_server import DATABASE, SUPERUSER
 from adapters.testing.template_databases import connected, migrate, with_driver
 from tests.cli.support import ROOT, environment
@@ -25,9 +26,10 @@ END_SECONDS = 30
 class DisposablePostgres:
     """Client of the controlling process. Each method returns when it is done, and raises ScenarioError on failure."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
         self._process = process
         self._port = port
+        self.log = log
         self.start_seconds = 0.0
         """Duration of a start: a maximum that decays."""
         self.await_done()
@@ -105,7 +107,7 @@ def disposable_postgres(directory: Path) -> Iterator[DisposablePostgres]:
         start_new_session=True,
     ) as process:
         try:
-            postgres = DisposablePostgres(process, port)
+            postgres = DisposablePostgres(process, port, Paths(directory / "postgres").log)
             postgres.start()
             migrate(postgres.url())
             yield postgres
