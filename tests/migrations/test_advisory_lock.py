@@ -16,7 +16,7 @@ from adapters.testing.template_databases import connected, with_driver
 from migrations.runner.advisory_lock import ADVISORY_LOCK_KEY, migration_lock
 from migrations.runner.lock_retry import LockRetryPolicy, MigrationError
 from migrations.runner.revisions import Phase
-from tests.migrations.revision_fixtures import CONTRACT_HEAD, EXPAND_HEAD, MANY_RETRIES, RevisedDatabase
+from tests.migrations.revision_fixtures import EXPAND_HEAD, HEADS, MANY_RETRIES, RevisedDatabase
 from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.schema_dump import revisions, schema
 
@@ -47,7 +47,7 @@ async def test_migration_waits_for_a_running_migration(empty: URL, driver: str) 
         await migrating
         assert other.execute(f"SELECT count(*) {LOCKS}".encode()).fetchone() == (0,)
     assert reported[1] == "applied revision ccc0279a8e0d: create users and posts"
-    assert revisions(empty) == [CONTRACT_HEAD]
+    assert revisions(empty) == HEADS
 
 
 @pytest.mark.usefixtures("driver")

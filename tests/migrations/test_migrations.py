@@ -15,7 +15,7 @@ from domain.search_tokens import parse_query
 from migrations.runner.alembic_config import alembic_config
 from migrations.runner.revisions import Phase
 from migrations.sql.parser import split_statements
-from tests.migrations.revision_fixtures import CONTRACT_HEAD, EXPAND_HEAD, RevisedDatabase, Revisions
+from tests.migrations.revision_fixtures import EXPAND_HEAD, HEADS, RevisedDatabase, Revisions
 from tests.support.database_fixture import opened
 from tests.support.factories import make_post, make_user, next_version, store, stored_posts, stored_users, update
 from tests.support.schema_dump import revisions, schema
@@ -29,7 +29,7 @@ def test_migrations_go_up_and_down_and_up_again(empty: URL, scratch: URL, driver
     command.upgrade(config, "heads")
     upgrade(with_driver(scratch, driver), lambda _: None, Phase.CONTRACT)
     expected = schema(scratch)
-    assert (schema(empty), revisions(empty)) == (expected, [CONTRACT_HEAD])
+    assert (schema(empty), revisions(empty)) == (expected, HEADS)
     assert len(expected) > 25
     command.downgrade(config, "base")
     assert (revisions(empty), [line for line in schema(empty) if "alembic_version" not in line]) == ([], [])
@@ -123,16 +123,16 @@ def test_alembic_check_finds_each_difference(database: RevisedDatabase) -> None:
     assert [found for found in DIFFERENCES.values() if found not in str(raised.value)] == []
 
 
-@pytest.mark.parametrize(("phase", "head"), [(None, CONTRACT_HEAD), (Phase.EXPAND, EXPAND_HEAD)])
+@pytest.mark.parametrize(("phase", "heads"), [(None, HEADS), (Phase.EXPAND, [EXPAND_HEAD])])
 def test_migration_sql_makes_the_same_schema(
-    databases: Databases, empty: URL, own: Revisions, phase: Phase | None, head: str
+    databases: Databases, empty: URL, own: Revisions, phase: Phase | None, heads: list[str]
 ) -> None:
     with connected(empty) as connection:
         for statement in split_statements(own.sql(phase=phase)):  # like psql, not in one transaction
             connection.execute(statement.encode())
     migrated = databases.clone(phase)
     assert schema(empty) == schema(migrated)
-    assert revisions(empty) == revisions(migrated) == [head]
+    assert revisions(empty) == revisions(migrated) == heads
     databases.drop(migrated)
 
 
@@ -148,5 +148,5 @@ def test_upgrade_accepts_special_characters_in_database_name(databases: Database
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0'.encode())
     url = databases.url.set(database=name)
     upgrade(with_driver(url, driver), lambda _: None)
-    assert revisions(url) == [CONTRACT_HEAD]
+    assert revisions(url) == HEADS
     databases.drop(url)

@@ -51,7 +51,7 @@ def test_upgrade_applies_contract_revisions_in_contract_phase(database: RevisedD
     assert not {"users.b", "users.full_name"} & _columns(database)
     assert compare_revisions(revisions_of(database.scripts()), frozenset(database.applied)) is SchemaState.CURRENT
     database.downgrade(EXPAND_HEAD)
-    assert (database.applied, "users.a" in _columns(database)) == ([EXPAND_HEAD], False)
+    assert (EXPAND_HEAD in database.applied, "users.a" in _columns(database)) == (True, False)
     database.upgrade(phase="contract")
     database.last = "e2"
     database.add(ADD.format("c"), revision="e3")

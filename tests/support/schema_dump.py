@@ -28,6 +28,7 @@ def schema(url: URL) -> list[str]:
 
 
 def revisions(url: URL) -> list[str]:
-    """Return the applied revisions of the database."""
+    """Return the applied revisions of the database in alphabetical order."""
     with connected(url) as connection:
-        return [str(line) for (line,) in connection.execute("SELECT version_num FROM alembic_version").fetchall()]
+        rows = connection.execute("SELECT version_num FROM alembic_version ORDER BY version_num").fetchall()
+    return [str(name) for (name,) in rows]
