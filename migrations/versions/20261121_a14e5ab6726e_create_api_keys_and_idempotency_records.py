@@ -62,9 +62,6 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("subject_id IS NOT NULL AND response <> ''"),
     )
-    # ANALYZE copies values into pg_statistic, where they would remain after an erasure. Plans do not need them.
-    op.execute("ALTER TABLE api_keys ALTER COLUMN name SET STATISTICS 0")
-    op.execute("ALTER TABLE idempotency_records ALTER COLUMN response SET STATISTICS 0")
 
 
 def downgrade() -> None:

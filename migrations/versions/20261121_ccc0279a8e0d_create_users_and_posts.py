@@ -58,11 +58,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("author_id", "id", name=op.f("pk_posts")),
     )
     op.create_index(op.f("ix_posts_id"), "posts", ["id"], unique=False)
-    # ANALYZE copies values into pg_statistic, where they would remain after an erasure. Plans do not need them.
-    for column in ("email", "email_normalized", "full_name"):
-        op.execute(f"ALTER TABLE users ALTER COLUMN {column} SET STATISTICS 0")
-    for column in ("title", "content"):
-        op.execute(f"ALTER TABLE posts ALTER COLUMN {column} SET STATISTICS 0")
 
 
 def downgrade() -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import URL
 from migrations.lint import lock_trace as module
 from migrations.lint.lock_trace import format_report, trace, violations
 from migrations.runner.lock_retry import MigrationError
-from tests.migrations.revision_fixtures import SAFE_OPERATIONS, Revisions
+from tests.migrations.revision_fixtures import CONTRACT_HEAD, SAFE_OPERATIONS, Revisions
 
 ADD = 'op.add_column("users", sa.Column("a", sa.Text()))'
 SAFE_INDEX = 'op.create_index_concurrently("ix_t", "posts", ["title"])'
@@ -84,7 +84,8 @@ def test_lock_trace_disables_parallel_workers(scratch: URL, own: Revisions) -> N
 
 def test_lock_trace_rejects_unsafe_downgrade(scratch: URL, own: Revisions) -> None:
     own.add(ADD, 'op.drop_column("users", "a")\nop.execute("UPDATE users SET version = 1")', revision="e1")
-    own.add("pass", revision="c1", more='phase = "contract"; safe_from = "0.1.0"')
+    own.last = CONTRACT_HEAD
+    own.add("pass", revision="c1", more='phase = "contract"; safe_from = "0.1.0"; depends_on = "e1"')
     own.last = "e1"
     own.add(SAFE_INDEX, 'op.drop_index_concurrently("ix_t", "posts")')
     first, second = [
