@@ -51,7 +51,7 @@ class RequestLifecycle:
             context.span = options.start_span(context.method, scope["headers"])
 
     def finish(self, context: RequestContext) -> None:
-        """Release the slot of a request, record its end, and close its context."""
+        """Release the slot of a request, and record its end."""
         context.slot.active_requests -= 1
         seconds = perf_counter() - context.started_at
         is_preflight = context.preflight_response is not None
@@ -83,7 +83,6 @@ class RequestLifecycle:
             response_bytes=context.response_bytes,
             **context.database_fields,
         )
-        context.close()
 
 
 class RequestMiddleware:
