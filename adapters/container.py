@@ -202,7 +202,7 @@ class Container(containers.DeclarativeContainer):
         start_span=providers.Callable(lambda tracer: tracer and tracer.start_request_span, tracer),
     )
     protocol = providers.Singleton(
-        bounded_protocol, header_limits, http_options, write_timeout=settings.provided.write_timeout_seconds
+        bounded_protocol, header_limits, write_timeout=settings.provided.write_timeout_seconds
     )
     lifespan = providers.Singleton(
         Lifespan,

@@ -12,7 +12,7 @@ from typing_extensions import override
 from adapters.exception_summary import exception_types, traceback_locations
 from adapters.http.compiled_routes import Dispatcher
 from adapters.http.dependencies import AppState, HttpOptions, UseCases
-from adapters.http.middleware.request_middleware import RequestMiddleware
+from adapters.http.middleware.request_context import RequestMiddleware
 from adapters.http.openapi.document import build_document
 from adapters.http.problems.handlers import EXCEPTION_HANDLERS
 from adapters.http.rate_limits import RateLimiter

@@ -130,7 +130,7 @@ async def listening(
         config.load()
         state = ServerState()
         received = Counter[tuple[str, int]]()
-        bounded = bounded_protocol(head, api.app.state.hexapost.options, write_timeout=write_timeout)
+        bounded = bounded_protocol(head, write_timeout=write_timeout)
         protocol = type("TestedProtocol", (CountingProtocol, bounded), {"received": received})
         loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0))

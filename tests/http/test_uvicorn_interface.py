@@ -54,7 +54,7 @@ def test_uvicorn_uses_only_the_replaced_methods_of_the_transport() -> None:
 
 
 async def test_protocol_has_the_used_attributes() -> None:
-    own = vars(BoundedHttpProtocol).keys() | BoundedHttpProtocol.__annotations__ | assigned_attributes(http_protocol)
+    own = vars(BoundedHttpProtocol).keys() | assigned_attributes(http_protocol)
     inherited = used_attributes(http_protocol, "self") - own
     assert {"parser", "loop", "cycle", "timeout_keep_alive_task", "_unset_keepalive_if_required"} <= inherited
     protocol = base_protocol()

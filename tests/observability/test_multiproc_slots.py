@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry, Counter, values
 from structlog.testing import capture_logs
 
-from adapters.http.middleware.request_middleware import _METHODS
+from adapters.http.middleware.request_context import _METHODS
 from adapters.http.problems import catalog
 from adapters.http.problems.catalog import REJECTIONS, Problem
 from adapters.observability.metrics import MULTIPROC_DIR_VARIABLE, Metrics

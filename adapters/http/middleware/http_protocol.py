@@ -16,17 +16,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import httptools
 from starlette.types import Message
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from adapters.http.dependencies import HttpOptions
 from adapters.http.middleware.request_context import RequestContext
 from adapters.http.middleware.request_limits import HeaderLimits, WriteTimeoutMonitor
-from adapters.http.middleware.request_middleware import RequestLifecycle
 from adapters.http.problems.catalog import MALFORMED_REQUEST, REQUEST_TIMEOUT
 from adapters.http.problems.responses import ProblemError
 
@@ -49,10 +46,10 @@ _FIELD_OCTETS = bytes([ord("\t"), *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 def bounded_protocol(
-    limits: HeaderLimits, options: HttpOptions, *, write_timeout: float = WRITE_TIMEOUT_SECONDS
+    limits: HeaderLimits, *, write_timeout: float = WRITE_TIMEOUT_SECONDS
 ) -> type["BoundedHttpProtocol"]:
-    """Return the protocol class with these limits and options. uvicorn creates one instance per connection."""
-    members = {"limits": limits, "write_timeout": write_timeout, "lifecycle": RequestLifecycle(options)}
+    """Return the protocol class with these limits. uvicorn creates one instance per connection."""
+    members = {"limits": limits, "write_timeout": write_timeout}
     return type("ConfiguredHttpProtocol", (BoundedHttpProtocol,), members)
 
 
@@ -70,9 +67,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     transport: TransportMethods  # type: ignore[assignment]
 
-    limits: HeaderLimits
-    write_timeout: float
-    lifecycle: RequestLifecycle
+    limits = HeaderLimits()
+    write_timeout = WRITE_TIMEOUT_SECONDS
 
     _is_upgrade_request = False
     _is_rejected = False
@@ -188,6 +184,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.limits.validate_size(self.url, self.headers)
         self.limits.validate(self.parser.get_http_version(), method, self.headers)
         super().on_headers_complete()
+        self.scope["state"]["request_context"].write_response = partial(self._write_response, self.cycle)
         if self._timer is not None:
             self._stop_timer()
         self._in_headers, self._in_body = False, True
@@ -195,17 +192,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.headers = []  # collects trailers, which are ignored
         if self._is_draining:
             self._close_after_request()
-
-    @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Start a request after the previous one. Reject it without a task if possible: a task costs as much again."""
-        context: RequestContext = cycle.scope["state"]["request_context"]
-        context.write_response = partial(self._write_response, cycle)
-        self.lifecycle.admit(context, cycle.scope)  # type: ignore[arg-type]  # a TypedDict of uvicorn
-        # Only the last request of a pipeline, because each rejection starts the next request: a deep recursion.
-        can_reject = cycle is self.cycle and not self._is_draining
-        if not (can_reject and self.lifecycle.reject(context)):
-            super()._start_asgi_task(cycle, app)
 
     def _write_response(self, cycle: RequestResponseCycle, start: Message, message: Message) -> bool:
         """Write a complete response at once, as uvicorn would write it. Return False if it is not an ordinary one."""
