@@ -1,6 +1,9 @@
 """Tests for the write of a response: one write for an ordinary response, uvicorn's checks for all others."""
 
+import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -8,7 +11,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from adapters.http.compiled_routes import CompiledRoute
-from tests.http.raw_connection import GET, LAST, RawConnection, listening
+from tests.http.raw_connection import GET, LAST, PATIENCE, POST, RawConnection, listening
 from tests.http.support import call, serving
 from tests.support.polling import wait_until
 
@@ -44,6 +47,23 @@ async def test_ordinary_response_is_one_write(wire: RawConnection) -> None:
 async def test_pipelined_responses_are_one_write_each(wire: RawConnection) -> None:
     writes = await exchange(wire, (GET + END) * 3, expected=3)
     assert [written.count(b'{"status":"ok"}') for written in writes] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("path", [b"/livez", b"/nowhere", b"/api/v1/users", b"/api/v1/users?limit=0"])
+async def test_finished_request_is_no_cycle_of_references(wire: RawConnection, path: bytes) -> None:
+    reader, writer = await wire.open()
+    collected = []
+    gc.disable()
+    try:
+        for _ in range(3):
+            writer.write(POST.replace(b"POST /api/v1/users", b"GET " + path) + END)
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            await wait_until(lambda: not wire.state.tasks)
+            collected.append(weakref.ref(wire.connections[0].scope["state"]["request_context"]))
+    finally:
+        gc.enable()
+    assert [reference() is None for reference in collected] == [True, True, False]
+    writer.close()
 
 
 @pytest.mark.parametrize("request_", [LAST, GET.replace(b"1.1", b"1.0") + END, GET.replace(b"GET", b"HEAD") + END])
