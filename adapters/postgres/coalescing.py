@@ -184,6 +184,7 @@ class _Queue:
         finally:
             for caller in callers:
                 caller.finish(None)  # the task was cancelled
+                caller.batch, caller.task = (), None  # otherwise only a garbage collection could free them
 
     def _error_of(self, caller: _Caller, error: Exception, now: float) -> Exception | None:
         """Return the error of one of several callers, None if it must execute the statement by itself."""

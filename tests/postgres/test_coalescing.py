@@ -1,6 +1,7 @@
 """Tests for statements that concurrent callers share."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import ClauseElement
 
-from adapters.postgres.coalescing import MAX_BATCH_SIZE, MAX_BATCHES
+from adapters.postgres.coalescing import MAX_BATCH_SIZE, MAX_BATCHES, _Caller
 from adapters.postgres.drivers import Row
 from adapters.postgres.pool import Database
 from adapters.postgres.repositories import users
@@ -87,6 +88,17 @@ async def test_concurrent_inserts_share_a_statement(storage: SqlAlchemyStorage, 
     assert await _results(*[_add(storage, post) for post in new]) == new
     assert sent.take() == ["INSERT"]
     assert await stored_posts(storage) == new[::-1]
+
+
+async def test_finished_callers_are_no_cycle_of_references(storage: SqlAlchemyStorage) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        await _results(*[_get(storage, id_) for id_ in (AUTHOR.id, make_user().id, OTHER.id)])
+        await _results(*[_add(storage, make_post(author)) for author in (AUTHOR, INACTIVE, OTHER)])
+        await wait_until(lambda: not any(isinstance(one, _Caller) for one in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 async def test_batches_have_a_limited_size(storage: SqlAlchemyStorage, sent: Recorder) -> None:
