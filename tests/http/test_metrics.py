@@ -103,7 +103,8 @@ async def test_metrics_count_storage_failures_as_rejections(counted: Api) -> Non
 
 
 async def test_metrics_count_rejections_by_problem_code() -> None:
-    admission, limits = AdmissionController(), RequestLimits(max_body_bytes=9)
+    # The clock does not advance, so the limit does not adapt.
+    admission, limits = AdmissionController(clock=lambda: 0.0), RequestLimits(max_body_bytes=9)
     async with serving(metrics=made(), rate_limit="7/hour", limits=limits, admission=admission) as api:
         metrics_key = await stored_key(api.storage, Scope.METRICS_READ)
         await call(api.app, "GET", "/api/v1/users", key=None)
