@@ -1,4 +1,4 @@
-"""Search for a canary, a text that occurs nowhere else, in the tables and files of a PostgreSQL server."""
+"""Search for a canary, a unique text, in the tables and files of a PostgreSQL server."""
 
 import struct
 from collections.abc import Collection, Iterator, Sequence

@@ -144,7 +144,7 @@ def _user(word: str, number: int, part: str) -> dict[str, object]:
 
 
 def _post(word: str, number: str, author_id: str, api_key: str = "") -> RequestSpec:
-    """Return the creation of a post with the service's key, or with another one."""
+    """Return the creation of a post, by default with the key of the load."""
     text = f"{word}{number.replace('-', '')}"
     fields = {"author_id": author_id, "title": f"On {text}", "content": f"About {text}."}
     return _request("POST", "posts", fields, key=f"{word}-post-{number}", api_key=api_key)
