@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
+from adapters.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres, make_private_directory
 from adapters.embedded.paths import create_socket_directory
 from tests.embedded.support import (
     UserProcess,
@@ -43,6 +43,22 @@ def test_new_cluster_starts_below_long_path(tmp_path: Path) -> None:
 def test_directory_and_sockets_are_private(running: EmbeddedPostgres, running_directory: Path) -> None:
     assert stat.S_IMODE(running_directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(running.host).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+@pytest.mark.parametrize("mode", [None, 0o755, 0o2770], ids=["new", "0755", "2770"])
+def test_private_directory_has_mode_0700(tmp_path: Path, umask: int, mode: int | None) -> None:
+    directory = tmp_path / "parent" / "directory"
+    if mode is not None:
+        directory.mkdir(parents=True)
+        directory.chmod(mode)
+    before = os.umask(umask)
+    try:
+        assert make_private_directory(directory) == directory.resolve()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert mode is not None or stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o777])
