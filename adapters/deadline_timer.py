@@ -32,7 +32,7 @@ class DeadlineTimer:
         self._deadlines.pop(action, None)
 
     def close(self) -> None:
-        """Call no function any more."""
+        """Remove all functions, and stop the timer."""
         self._deadlines.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -128,7 +128,7 @@ class NonBlockingStream:
         while start < len(text):
             end = len(text)
             if end - start > select.PIPE_BUF:
-                # A longer line is a chunk of its own.
+                # A longer line is a separate chunk.
                 end = (text.rfind(b"\n", start, start + select.PIPE_BUF) + 1) or (text.find(b"\n", start) + 1) or end
             yield text[start:end]
             start = end

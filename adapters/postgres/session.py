@@ -76,8 +76,8 @@ class PgSession:
     The session has the time limit of one attempt. After it, the client aborts the connection, so that the driver fails
     at once: a frozen server neither responds nor closes the connection.
 
-    A read of a read-only session, or the only statement of a different session, needs no connection of its own if it is
-    a coalesced statement.
+    A coalesced statement needs no connection if it is a read of a read-only session, or the only statement of a
+    different session.
     """
 
     def __init__(

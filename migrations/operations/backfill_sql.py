@@ -46,9 +46,10 @@ class BackfillSpec:
 
 
 class BackfillStatements:
-    """The statements of a backfill; `checkpoint` is the SQL condition on its checkpoint row, `types` of the key.
+    """The statements of a backfill.
 
-    A statement does nothing if the checkpoint has moved: the session of a killed process may still run.
+    `checkpoint` is the SQL condition on its checkpoint row. `types` has the types of its key columns. A statement does
+    nothing if the checkpoint has moved: the session of a killed process may still run.
     """
 
     def __init__(self, spec: BackfillSpec, quote: Callable[[str], str], checkpoint: str, types: Sequence[str]) -> None:

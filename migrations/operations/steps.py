@@ -104,7 +104,7 @@ class StepRunner:
         return next(iter(self.fetch_all(query, **parameters)), None)
 
     def fetch_all(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
-        """Return the rows of a query; offline, none."""
+        """Return the rows of a query, or an empty list offline."""
         if self.connection is None:
             return []
         return self.connection.execute(text(query) if parameters else literal_text(query), parameters).all()
