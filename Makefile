@@ -9,7 +9,7 @@ DEV_SETUP := .venv/.installed-dev
 WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR). Copy it to a writable directory." >&2; exit 1; }
 # Only root can switch to another OS user, so other users omit that module from the coverage.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder # a long file would otherwise run last, beside an idle core
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder # a long file would otherwise run last, beside an idle core
 # Drills wait most of the time. One file has most of them, so their tests are distributed one by one.
 PARALLEL_DRILLS := -n 3 --dist load --maxschedchunk 1
 # The checks use a separate embedded database, never the one in DATABASE_URL. An empty variable hides the one in `.env`.
