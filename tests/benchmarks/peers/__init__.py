@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.deployment import POOL_SIZE, last_lines
+from tests.benchmarks.deployment import last_lines
 from tests.benchmarks.servers import ROOT, UVICORN_OPTIONS, Service
 
 CACHE = ROOT / ".hexapost" / "peers"
@@ -123,7 +123,7 @@ PEERS = (
                 "-m",
                 "gunicorn",
                 "--bind=127.0.0.1:{port}",
-                f"--threads={POOL_SIZE}",
+                "--threads=32",  # one per connection of the load: each new one blocks a thread until its first request
                 "--keep-alive=75",
                 "--access-logfile=-",
             ),
