@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks`: measure on DATABASE_URL's server or an embedded one, print a table, draw a chart.
 
-With `--against REV` the working tree is compared with a commit, without a chart.
+With `--publish` the results replace those in docs/. With `--against REV` the working tree is compared with a commit,
+without a chart.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 import psycopg
 
 from adapters.embedded import EmbeddedPostgresError
+from tests.benchmarks import publication, table
 from tests.benchmarks.benchmark import run_benchmark
 from tests.benchmarks.comparison import compare, compared_sources
 from tests.benchmarks.database import BenchDatabase
@@ -24,7 +26,9 @@ from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.peers import install_peers
 from tests.benchmarks.runner import Plan
 from tests.benchmarks.servers import SERVICES
+from tests.benchmarks.summary import Report
 from tests.benchmarks.workloads import WORKLOADS, workloads
+from tests.support import generated_docs
 from tests.support.benchmark_server import ROOT, at_least, benchmark_databases, install_shutdown_handler
 from tests.support.revisions import RevisionError
 
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     install_shutdown_handler()
     try:
-        table = _compare(options) if options.against else _measure(options)
+        lines = _compare(options) if options.against else table.render(_measure(options))
     except RevisionError as error:
         _say(f"{options.against!r} is not a commit of this repository ({error})")
         return MISUSED
@@ -51,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("stopped")
         return 128 + signal.SIGINT
-    sys.stdout.write(table)
+    sys.stdout.write(lines)
     return 0
 
 
-def _measure(options: argparse.Namespace) -> str:
+def _measure(options: argparse.Namespace) -> Report:
     with (
         benchmark_databases("bench-postgres", _say) as databases,
         tempfile.TemporaryDirectory(prefix="hexapost-bench-") as directory,
@@ -65,7 +69,7 @@ def _measure(options: argparse.Namespace) -> str:
         deployment.prepare()
         dataset = generated(users=options.users or 10_000, posts=options.posts or 100_000)
         peers, notes = install_peers(_say) if options.peers else ([], {})
-        table = run_benchmark(
+        report = run_benchmark(
             _plan(options, FULL),
             deployment,
             dataset,
@@ -76,7 +80,10 @@ def _measure(options: argparse.Namespace) -> str:
             notes={"repeat": options.command, "not shown": NOT_SHOWN, **notes},
         )
     _say(f"all rounds are in {options.output / 'bench.json'}, the picture is {options.output / 'bench.svg'}")
-    return table
+    if options.publish:
+        publication.publish(report)
+        generated_docs.main([])
+    return report
 
 
 def _compare(options: argparse.Namespace) -> str:
@@ -95,6 +102,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--against", metavar="REV", help="compare the working tree with this commit")
     parser.add_argument("--peers", action="store_true", help="also measure services on other frameworks")
+    parser.add_argument("--publish", action="store_true", help="write the results to docs/benchmarks.md and docs/img")
     parser.add_argument("--rounds", type=at_least(1), help="turns of each service (5, with --against 12)")
     parser.add_argument("--seconds", type=at_least(MIN_SECONDS), help="length of each turn (4, with --against 1)")
     parser.add_argument("--workloads", type=_keys, default=list(WORKLOADS), help="such as W1,W3 (all)")

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks import chart, table
+from tests.benchmarks import chart
 from tests.benchmarks.checks import check_responses
 from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.machine import describe
 from tests.benchmarks.runner import BenchmarkRunner, Plan
 from tests.benchmarks.servers import SERVICES, Service, ready
-from tests.benchmarks.summary import summarize
+from tests.benchmarks.summary import Report, summarize
 from tests.benchmarks.workloads import WORKLOADS, workloads
 
 
@@ -26,8 +26,8 @@ def run_benchmark(
     report: Callable[[str], None],
     services: Sequence[Service] = SERVICES,
     notes: Mapping[str, str] | None = None,
-) -> str:
-    """Write `bench.json` and `bench.svg`, and return the tables. Raises BenchmarkError, and writes no file then.
+) -> Report:
+    """Write `bench.json` and `bench.svg`, and return the report. Raises BenchmarkError, and writes no file then.
 
     The services are measured at the workloads `keys`, after a check of their responses to all workloads.
 
@@ -43,15 +43,10 @@ def run_benchmark(
         runner = BenchmarkRunner(plan, servers, dataset, report)
         runs = [run for workload in work for run in runner.measure(workload)]
     results = [summarize(workload, [service.key for service in services], runs) for workload in work]
-    raw = {
-        "machine": machine,
-        "plan": asdict(plan),
-        "rows": rows,
-        "services": {service.key: service.name for service in services},
-        "results": [asdict(result) for result in results],
-        "runs": [asdict(run) for run in runs],
-    }
+    names = {service.key: service.name for service in services}
+    result = Report(machine=machine, plan=plan, rows=rows, services=names, results=results)
+    raw = {**asdict(result), "runs": [asdict(run) for run in runs]}
     output.mkdir(parents=True, exist_ok=True)
     (output / "bench.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
-    (output / "bench.svg").write_text(chart.render(services, results, machine, rounds=plan.rounds), encoding="utf-8")
-    return table.render(services, results, machine)
+    (output / "bench.svg").write_text(chart.render(result), encoding="utf-8")
+    return result

@@ -1,107 +1,87 @@
-"""The results as one picture: CPU per request above, latency by percentile below."""
+"""The chart: CPU per request of each service relative to raw ASGI + asyncpg, narrow enough for a phone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from tests.benchmarks.servers import Service
-from tests.benchmarks.summary import Result
-from tests.support.chart_scale import LogPanel, log_percentile_position
-from tests.support.svg import FAINT, GRID, document, line, rectangle, text
+from tests.benchmarks.servers import QUIET, RAW
+from tests.benchmarks.summary import Report, Result
+from tests.support.svg import FAINT, GRID, Theme, document, line, rectangle, text
 
-COLOURS = ("#0969da", "#6e7781", "#bc4c00", "#54aeff", "#1a7f37", "#bf3989", "#8250df", "#9a6700", "#cf222e")
-"""Of the services in their order."""
-
-_PANEL, _GAP, _LEFT, _RIGHT = 300.0, 52.0, 66.0, 28.0
-_COLUMNS, _LEGENDS = 4, 5
-_TOP, _LEGEND_HEIGHT, _HEADING_HEIGHT, _FOOT = 54.0, 24.0, 84.0, 70.0
-_BARS_HEIGHT, _CURVES_HEIGHT = 200.0, 250.0
-_BARS_ROW, _CURVES_ROW = 290.0, 310.0
-_MARKS = (50, 90, 95, 99)
-_CPU_NOTE = "User and system time of the server process. Each panel has its own scale."
-_LATENCY_NOTE = (
-    "From the scheduled time of a request, at half the throughput of the slowest service. Logarithmic scales."
+TITLE = f"CPU per request relative to {RAW.name}"
+WIDTH = 520.0
+_MARGIN, _TOP, _ROW, _FOOT = 14.0, 112.0, 66.0, 76.0
+_COLUMN, _BAR_HEIGHT = 61.5, 13.0
+_OWN, _OTHER = "#0969da", "#6e7781"
+_NOTES = (
+    "A bar to the left of its line is less CPU than that of the hand-written",
+    "ASGI function. The scale is logarithmic.",
 )
+_LABELS = {
+    "W0": "liveness",
+    "W1": "get",
+    "W2": "list",
+    "W3": "create",
+    "W4": "mix",
+    "W5": "update",
+    "W6": "with key",
+    "W7": "search",
+}
 
 
-def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str], *, rounds: int) -> str:
-    """Return the picture as SVG."""
-    columns = max(min(len(results), _COLUMNS), 3)
-    width = _LEFT + columns * (_PANEL + _GAP) - _GAP + _RIGHT
-    rows = -(-len(results) // _COLUMNS)
-    bars_top = _TOP + -(-len(services) // _LEGENDS) * _LEGEND_HEIGHT + _HEADING_HEIGHT
-    curves_top = bars_top + rows * _BARS_ROW + _HEADING_HEIGHT
-    height = curves_top + rows * _CURVES_ROW + _FOOT
-    title = f"{services[0].name} and {len(services) - 1} other services: the same requests"
-    colours = {service.key: colour for service, colour in zip(services, COLOURS, strict=False)}
-    values = [value for result in results for score in result.scores for value in score.latency_ms.values()]
-    shapes = [
-        *_legend(title, services, colours, width),
-        *_heading(bars_top, "Server CPU per request, saturated (µs, less is better)", _CPU_NOTE),
-        *_heading(curves_top, "Latency at a fixed rate, by percentile (ms, less is better)", _LATENCY_NOTE),
-        *_foot(machine, rounds, height),
-    ]
-    for number, result in enumerate(results):
-        row, column = divmod(number, _COLUMNS)
-        left = _LEFT + column * (_PANEL + _GAP)
-        top = curves_top + row * _CURVES_ROW
-        panel = LogPanel.around(values, left=left, top=top, width=_PANEL, height=_CURVES_HEIGHT)
-        shapes += [*_bars(left, bars_top + row * _BARS_ROW, result, colours), *_curves(result, colours, panel)]
-    return document(width, height, shapes, title=title)
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """A logarithmic scale with the line of 1."""
+
+    low: float
+    high: float
+    width: float = 50.0
+
+    def x(self, value: float) -> float:
+        return self.width * math.log(value / self.low) / math.log(self.high / self.low)
 
 
-def _legend(title: str, services: Sequence[Service], colours: Mapping[str, str], width: float) -> Iterable[str]:
-    yield text(_LEFT, 38, title, size=20, bold=True)
-    for number, service in enumerate(services):
-        row, column = divmod(number, _LEGENDS)
-        x, y = _LEFT + column * (width - _LEFT) / _LEGENDS, _TOP + row * _LEGEND_HEIGHT
-        yield rectangle(x, y, 14, 14, fill=colours[service.key])
-        yield text(x + 21, y + 12, f"{service.key}  {service.name}", size=14)
+def render(report: Report, *, theme: Theme | None = None) -> str:
+    """Return the chart as SVG, with a row for each service and a column for each workload."""
+    names = {key: name for key, name in report.services.items() if key not in {RAW.key, QUIET.key}}
+    rows = {key: [result.score(key).relative for result in report.results] for key in names}
+    values = [value for row in rows.values() for value in row]
+    scale = _Scale(min(0.5, *values), max(2.0, *values))
+    height = _TOP + len(names) * _ROW + _FOOT
+    shapes = [*_heads(report.results), *_foot(report, height)]
+    for number, (key, row) in enumerate(rows.items()):
+        shapes += _row(_TOP + number * _ROW, names[key], row, scale, fill=_OTHER if number else _OWN)
+    return document(WIDTH, height, shapes, title=TITLE, theme=theme)
 
 
-def _heading(top: float, heading: str, note: str) -> Iterable[str]:
-    yield text(_LEFT, top - 58, heading, size=15, bold=True)
-    yield text(_LEFT, top - 40, note, fill=FAINT)
+def _heads(results: Sequence[Result]) -> Iterable[str]:
+    yield text(_MARGIN, 32, TITLE, size=17, bold=True)
+    for number, note in enumerate(_NOTES):
+        yield text(_MARGIN, 54 + 18 * number, note, size=14, fill=FAINT)
+    for column, result in enumerate(results):
+        left = _MARGIN + column * _COLUMN
+        yield text(left, _TOP - 12, result.workload, size=14, bold=True)
+        yield text(left, _TOP + 4, _LABELS[result.workload], size=12, fill=FAINT)
 
 
-def _foot(machine: Mapping[str, str], rounds: int, height: float) -> Iterable[str]:
-    method = f"Medians of {rounds} rounds, in which the services run in turn over one database with equal responses"
-    host = f"{machine['machine']}; {machine['system']}"
-    for number, words in enumerate((machine["database"], host, f"{method}; {machine['measured']}"), 1):
-        yield text(_LEFT, height - 18 * number, words, size=11, fill=FAINT)
+def _row(top: float, name: str, values: Sequence[float], scale: _Scale, *, fill: str) -> Iterable[str]:
+    yield line(_MARGIN, top + 13, WIDTH - _MARGIN, top + 13, stroke=GRID)
+    yield text(_MARGIN, top + 31, name, size=15, bold=True)
+    for column, value in enumerate(values):
+        left, bar = _MARGIN + column * _COLUMN, top + 39
+        start, end = sorted([scale.x(1.0), scale.x(value)])
+        yield rectangle(left + start, bar, end - start, _BAR_HEIGHT, fill=fill)
+        yield line(left + scale.x(1.0), bar - 3, left + scale.x(1.0), bar + _BAR_HEIGHT + 3, stroke=FAINT)
+        yield text(left, bar + 30, f"{value:.2f}" if value < 10 else f"{value:.1f}", size=15)
 
 
-def _bars(left: float, top: float, result: Result, colours: Mapping[str, str]) -> Iterable[str]:
-    bottom = top + _BARS_HEIGHT
-    tallest = max(score.cpu_us for score in result.scores)
-    slot = _PANEL / len(result.scores)
-    size = 13 if len(result.scores) < _LEGENDS else 11
-    yield text(left, top - 12, f"{result.workload}  {result.title}", size=13, bold=True)
-    for number, score in enumerate(result.scores):
-        height = (_BARS_HEIGHT - 22) * score.cpu_us / tallest
-        middle = left + slot * (number + 0.5)
-        yield rectangle(middle - slot * 0.33, bottom - height, slot * 0.66, height, fill=colours[score.service])
-        yield text(middle, bottom - height - 6, f"{score.cpu_us:,.0f}", size=size, anchor="middle")
-        yield text(middle, bottom + 17, score.service, size=13, anchor="middle", bold=True)
-    yield line(left, bottom, left + _PANEL, bottom, stroke=FAINT)
-    first = result.scores[0].service
-    words = ", ".join(f"{first} = {ratio.median:.2f} {other}" for other, ratio in list(result.cpu.items())[:3])
-    yield text(left + _PANEL / 2, bottom + 35, words, fill=FAINT, anchor="middle")
-
-
-def _curves(result: Result, colours: Mapping[str, str], panel: LogPanel) -> Iterable[str]:
-    left, bottom = panel.left, panel.top + panel.height
-    title = f"{result.workload} at {result.scores[0].rate:,.0f} requests/s"
-    yield text(left, panel.top - 14, title, size=13, bold=True)
-    yield from panel.grid()
-    for mark in _MARKS:
-        x = left + panel.width * _across(mark)
-        yield line(x, panel.top, x, bottom, stroke=GRID)
-        yield text(x, bottom + 17, f"p{mark}", size=11, fill=FAINT, anchor="middle")
-    yield line(left, bottom, left + _PANEL, bottom, stroke=FAINT)
-    for score in result.scores:
-        points = [(_across(float(name[1:])), value) for name, value in score.latency_ms.items()]
-        yield panel.curve(points, stroke=colours[score.service])
-
-
-def _across(percent: float) -> float:
-    """Return the horizontal position of a percentile, in a panel that ends with p99."""
-    return log_percentile_position(percent) / 2
+def _foot(report: Report, height: float) -> Iterable[str]:
+    machine = report.machine
+    versions = [machine[name].partition(",")[0] for name in ("python", "database")]
+    lines = (
+        machine["machine"],
+        f"{machine['system']}, {', '.join(versions)}, measured on {machine['measured'][:10]}",
+        f"Medians of {report.plan.rounds} rounds of {report.plan.seconds:g} s. All versions: docs/benchmarks.md",
+    )
+    for number, words in enumerate(lines):
+        yield text(_MARGIN, height - 46 + 17 * number, words, size=12, fill=FAINT)

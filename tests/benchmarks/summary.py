@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks.runner import Run
+from tests.benchmarks.runner import Plan, Run
 from tests.benchmarks.servers import QUIET, RAW, TEXTBOOK
 from tests.benchmarks.workloads import Workload
 
@@ -19,10 +19,11 @@ TARGETS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadResult:
-    """A service at a workload: medians of the rounds."""
+    """A service at a workload: medians of the rounds. `relative` is the CPU relative to raw ASGI + asyncpg."""
 
     service: str
     cpu_us: float
+    relative: float
     throughput: float
     generator_share: float
     rate: float
@@ -48,6 +49,20 @@ class Result:
     cpu: dict[str, Ratio]
     throughput: dict[str, Ratio]
 
+    def score(self, service: str) -> WorkloadResult:
+        return next(score for score in self.scores if score.service == service)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The results of a benchmark, and what is required to repeat it. `services` has names by key."""
+
+    machine: dict[str, str]
+    plan: Plan
+    rows: dict[str, int]
+    services: dict[str, str]
+    results: list[Result]
+
 
 def summarize(workload: Workload, services: Sequence[str], runs: Sequence[Run]) -> Result:
     """Return the summary of the runs of a workload."""
@@ -56,18 +71,19 @@ def summarize(workload: Workload, services: Sequence[str], runs: Sequence[Run]) 
     return Result(
         workload=workload.key,
         title=workload.title,
-        scores=[_score([run for run in own if run.service == service]) for service in services],
+        scores=[_score(own, service) for service in services],
         cpu={other: _ratio(own, first, other, lambda run: run.cpu_us) for other in others},
         throughput={other: _ratio(own, first, other, lambda run: run.throughput) for other in others},
     )
 
 
-def _score(runs: Sequence[Run]) -> WorkloadResult:
-    saturated = [run for run in runs if run.rate is None]
-    paced = [run for run in runs if run.rate is not None]
+def _score(runs: Sequence[Run], service: str) -> WorkloadResult:
+    saturated = [run for run in runs if run.service == service and run.rate is None]
+    paced = [run for run in runs if run.service == service and run.rate is not None]
     return WorkloadResult(
-        service=runs[0].service,
+        service=service,
         cpu_us=median(run.cpu_us for run in saturated),
+        relative=median(ratios(runs, service, RAW.key, lambda run: run.cpu_us)),
         throughput=median(run.throughput for run in saturated),
         generator_share=median(run.generator_share for run in saturated),
         rate=median(run.rate or 0.0 for run in paced),

@@ -1,9 +1,8 @@
 """The results as text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from tests.benchmarks.servers import Service
-from tests.benchmarks.summary import Ratio, Result, target, verdict
+from tests.benchmarks.summary import Ratio, Report, target, verdict
 from tests.support.markdown import format_table
 
 BUSY = 0.9
@@ -13,30 +12,29 @@ _HEADS = ("work", "service", "CPU µs/req", "req/s", "at req/s", "p50 ms", "p90 
 _RATIO_HEADS = ("work", "over", "CPU", "(min-max)", "target", "throughput", "(min-max)")
 
 
-def render(services: Sequence[Service], results: Sequence[Result], machine: Mapping[str, str]) -> str:
+def render(report: Report) -> str:
     """Return the tables and, as the last line, how many targets are met."""
     lines = [
-        *(f"{result.workload}: {result.title}" for result in results),
-        *(f"{name}: {value}" for name, value in machine.items()),
+        *(f"{result.workload}: {result.title}" for result in report.results),
+        *(f"{name}: {value}" for name, value in report.machine.items()),
         "",
-        *format_table([_HEADS, *_scores(services, results)], words=2),
+        *format_table([_HEADS, *_scores(report)], words=2),
         "",
-        *format_table([_RATIO_HEADS, *_ratios(services[0], results)], words=2),
+        *format_table([_RATIO_HEADS, *_ratios(report)], words=2),
         "",
         "Medians of rounds in turn. CPU and req/s: saturated; ms: latency at the fixed rate, from when a request was",
         f"due. generator: the load generator's share of a core when saturated; above {BUSY:.0%} (!) it is the limit.",
-        verdict(results),
+        verdict(report.results),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _scores(services: Sequence[Service], results: Sequence[Result]) -> Iterator[Sequence[str]]:
-    names = {service.key: f"{service.key} {service.name}" for service in services}
-    for result in results:
+def _scores(report: Report) -> Iterator[Sequence[str]]:
+    for result in report.results:
         for score in result.scores:
             yield (
                 result.workload,
-                names[score.service],
+                f"{score.service} {report.services[score.service]}",
                 f"{score.cpu_us:,.0f}",
                 f"{score.throughput:,.0f}",
                 f"{score.rate:,.0f}",
@@ -45,11 +43,12 @@ def _scores(services: Sequence[Service], results: Sequence[Result]) -> Iterator[
             )
 
 
-def _ratios(first: Service, results: Sequence[Result]) -> Iterator[Sequence[str]]:
-    for result in results:
+def _ratios(report: Report) -> Iterator[Sequence[str]]:
+    first = next(iter(report.services))
+    for result in report.results:
         for other, cpu in result.cpu.items():
             throughput = _cells(result.throughput[other])
-            yield (result.workload, f"{first.key} / {other}", *_cells(cpu), target(result, other), *throughput)
+            yield (result.workload, f"{first} / {other}", *_cells(cpu), target(result, other), *throughput)
 
 
 def _cells(ratio: Ratio) -> tuple[str, str]:

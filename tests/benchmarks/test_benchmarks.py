@@ -17,6 +17,7 @@ from sqlalchemy import URL
 
 from adapters.testing.template_databases import Databases, connected
 from tests.benchmarks import database as database_module
+from tests.benchmarks import table
 from tests.benchmarks.benchmark import run_benchmark
 from tests.benchmarks.database import BenchDatabase
 from tests.benchmarks.dataset import generated
@@ -24,6 +25,7 @@ from tests.benchmarks.deployment import Deployment
 from tests.benchmarks.errors import WrongResponseError
 from tests.benchmarks.runner import Plan
 from tests.benchmarks.servers import HEXAPOST, HOST, ROOT, SERVICES, UVICORN, Service
+from tests.benchmarks.summary import Report
 
 SMALL = ["--users", "50", "--posts", "500"]
 
@@ -42,7 +44,7 @@ WRONG = {
 }
 
 
-def _run(scratch: URL, directory: Path, report: Callable[[str], None], *services: Service) -> str:
+def _run(scratch: URL, directory: Path, report: Callable[[str], None], *services: Service) -> Report:
     """Run a small benchmark, with the report in `directory`/report."""
     deployment = Deployment(root=ROOT, name="Hexapost", database=BenchDatabase(scratch), directory=directory)
     if HEXAPOST in services:
@@ -68,10 +70,11 @@ def test_databases_of_a_killed_run_are_dropped_by_the_next(databases: Databases)
 
 def test_a_small_run_checks_measures_and_reports(scratch: URL, tmp_path: Path) -> None:
     said: list[str] = []
-    table = _run(scratch, tmp_path, said.append, *SERVICES)
+    report = _run(scratch, tmp_path, said.append, *SERVICES)
+    lines = table.render(report)
     assert len([line for line in said if re.fullmatch(r"\w gave \d{2,3} correct responses.*", line)]) == len(SERVICES)
-    assert table.splitlines()[-1].startswith("targets of CPU per request: ")
-    assert all(f"| W4   | {service.key} {service.name} " in table for service in SERVICES)
+    assert lines.splitlines()[-1].startswith("targets of CPU per request: ")
+    assert all(f"| W4   | {service.key} {service.name} " in lines for service in SERVICES)
     written = json.loads((tmp_path / "report" / "bench.json").read_text())
     services = [service.key for service in SERVICES]
     assert [(run["workload"], run["rate"] is None, run["service"]) for run in written["runs"]] == [

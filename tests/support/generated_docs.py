@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -11,7 +12,9 @@ import adapters.http.app  # noqa: F401 - it loads the modules that define proble
 from adapters.cli.settings_table import markdown_tables
 from adapters.http.problems.catalog import PROBLEMS
 from adapters.observability.metrics import Metrics
+from tests.benchmarks import chart, publication
 from tests.support import architecture_picture
+from tests.support.svg import Theme
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -57,15 +60,18 @@ def problem_table() -> Iterable[str]:
 
 
 def _documents() -> Iterable[tuple[Path, str]]:
+    benchmark = publication.published()
     for name, part, lines in (
+        ("benchmarks.md", "results", publication.markdown(benchmark)),
         ("configuration.md", "settings", markdown_tables()),
         ("observability.md", "metrics", metric_table()),
         ("troubleshooting.md", "problems", problem_table()),
     ):
         path = DOCS / name
         yield path, replace_part(path.read_text("utf-8"), part, lines)
-    for name, theme in architecture_picture.THEMES.items():
-        yield DOCS / f"img/architecture-{name}.svg", architecture_picture.render(theme)
+    for theme in get_args(Theme):
+        yield DOCS / f"img/architecture-{theme}.svg", architecture_picture.render(architecture_picture.THEMES[theme])
+        yield DOCS / f"img/benchmark-{theme}.svg", chart.render(benchmark, theme=theme)
 
 
 if __name__ == "__main__":

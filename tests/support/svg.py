@@ -1,7 +1,11 @@
 """The few shapes of a chart, as SVG 1.1."""
 
+import re
 from collections.abc import Iterable
 from html import escape
+from typing import Literal
+
+Theme = Literal["light", "dark"]
 
 INK = "#1f2328"
 FAINT = "#59636e"
@@ -30,20 +34,18 @@ _DARK_RULES = "".join(
 FONTS = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, DejaVu Sans, sans-serif"
 
 
-def document(width: float, height: float, shapes: Iterable[str], *, title: str) -> str:
-    """Return a picture of that size, which follows the color scheme."""
+def document(width: float, height: float, shapes: Iterable[str], *, title: str, theme: Theme | None = None) -> str:
+    """Return a picture of that size with this theme. Without a theme, it follows the color scheme."""
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="{FONTS}">'
-    return "\n".join(
-        [
-            head,
-            f"<title>{escape(title)}</title>",
-            f"<style>@media (prefers-color-scheme: dark){{{_DARK_RULES}}}</style>",
-            rectangle(0, 0, width, height, fill=PAPER),
-            *shapes,
-            "</svg>\n",
-        ]
-    )
+    style = [] if theme else [f"<style>@media (prefers-color-scheme: dark){{{_DARK_RULES}}}</style>"]
+    paper = rectangle(0, 0, width, height, fill=PAPER)
+    picture = "\n".join([head, f"<title>{escape(title)}</title>", *style, paper, *shapes, "</svg>\n"])
+    return re.sub('"(#[0-9a-f]{6})"', _dark, picture) if theme == "dark" else picture
+
+
+def _dark(color: re.Match[str]) -> str:
+    return f'"{DARK[color[1]]}"'
 
 
 def text(
