@@ -39,7 +39,7 @@ MULTILINE_DETAIL = "Must not be blank or contain control characters other than t
 _SINGLE_LINE = re.compile(SINGLE_LINE_PATTERN)
 _MULTILINE = re.compile(MULTILINE_PATTERN)
 _LONE_SURROGATE = re.compile(r"[\uD800-\uDFFF]")  # cannot be encoded; ECMAScript patterns cannot express the rule
-_TRIM_CHARS = "".join(filter(re.compile(rf"[{BLANK_CHARS}\t\n\r]").match, map(chr, range(0x10000))))
+_TRIM_CHARS = "".join(re.findall(rf"[{BLANK_CHARS}\t\n\r]", "".join(map(chr, range(0x10000)))))
 
 
 def normalize_text(text: str, *, field: str, max_length: int, multiline: bool = False) -> str:

@@ -3,7 +3,6 @@
 Only the result is printed to standard output, so that it can be piped. Messages go to standard error.
 """
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -129,6 +128,8 @@ def _run(
     action: "Callable[[ApiKeyService], Awaitable[None]]", *, embedded: bool, creates_keys: bool = False
 ) -> "Settings":
     """Execute an action and return the settings. Raises BadParameter if a rule rejects the arguments."""
+    import asyncio
+
     from adapters.cli.database import NO_PEPPERS, open_service, selected_database
 
     async def run() -> None:

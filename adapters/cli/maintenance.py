@@ -1,6 +1,5 @@
 """The commands of a deployment: `check`, `migrate`, `purge`, `with-database` and `openapi`."""
 
-import asyncio
 import os
 import select
 import signal
@@ -50,6 +49,8 @@ def immediate_exit(command: str) -> Iterator[None]:
 
 def check(*, embedded: Embedded = False) -> int:
     """Check the settings and the readiness of the database."""
+    import asyncio
+
     from adapters.cli.database import check_database, selected_database
     from adapters.database_url import hosts_of
     from adapters.settings import DATABASE_URL
@@ -103,6 +104,8 @@ def purge(
     embedded: Embedded = False,
 ) -> None:
     """Delete expired data, as the service does regularly."""
+    import asyncio
+
     from adapters.cli.database import open_service, selected_database
 
     async def delete_or_count() -> "Mapping[RetentionRule, int]":

@@ -1,6 +1,5 @@
 """`hexapost serve`, and the command of its worker processes."""
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,6 +91,8 @@ def work(
 
 def _is_ready(settings: "Settings", url: "URL") -> bool:
     """Return False if the database is unreachable or its schema is older than this release."""
+    import asyncio
+
     import structlog
 
     from adapters.cli.database import check_readiness

@@ -3,7 +3,6 @@
 Only the result is written to standard output, so that it can be piped. Messages go to standard error.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, Iterator
@@ -45,6 +44,8 @@ def export(
     embedded: Embedded = False,
 ) -> None:
     """Write everything that is stored about a user, as one JSON document."""
+    import asyncio
+
     from adapters.cli.database import open_service, selected_database
     from adapters.http.routers.user_export import export_document
 

@@ -13,7 +13,10 @@ from tests.cli.conftest import Hexapost
 from tests.cli.support import COMMAND, PATIENCE, environment
 
 SECRET = "hexa_0123456789abcdef"  # noqa: S105 - a sample
-SLOW_LIBRARIES = {"alembic", "asyncpg", "dependency_injector", "fastapi", "pydantic", "rich", "sqlalchemy", "uvicorn"}
+SLOW_LIBRARIES = {
+    *("alembic", "asyncio", "asyncpg", "dependency_injector", "fastapi", "importlib.metadata", "pydantic", "rich"),
+    *("sqlalchemy", "uvicorn"),
+}
 COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "settings", "users", "with-database"]
 
 
