@@ -26,6 +26,7 @@ from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.settings import Settings, require_url
 from application.api_key_tokens import PepperSet, generate_secret
 from application.api_keys import ApiKeyService
+from application.audit import AuditService
 from application.authentication import Authenticator
 from application.posts import PostService
 from application.retention import RetentionRule, RetentionService
@@ -80,6 +81,7 @@ def retention_policy(settings: Settings) -> Mapping[RetentionRule, timedelta]:
         RetentionRule.DRAFTS: settings.draft_retention_days,
         RetentionRule.ARCHIVED_POSTS: settings.archived_post_retention_days,
         RetentionRule.INACTIVE_USERS: settings.inactive_user_retention_days,
+        RetentionRule.AUDIT_ENTRIES: settings.audit_retention_days,
     }
     return {rule: timedelta(days=number) for rule, number in days.items() if number is not None}
 
@@ -141,6 +143,7 @@ class Container(containers.DeclarativeContainer):
         on_delete=authenticator.provided.invalidate_user,
     )
     posts = providers.Singleton(PostService, storage=storage, clock=clock, new_id=new_id, retry=retry)
+    audit = providers.Singleton(AuditService, storage=storage, retry=retry)
     api_keys = providers.Singleton(
         ApiKeyService,
         storage=storage,
@@ -168,6 +171,7 @@ class Container(containers.DeclarativeContainer):
         posts=providers.Callable(with_tracing, posts, tracer),
         api_keys=providers.Callable(with_tracing, api_keys, tracer),
         user_export=user_export,
+        audit=providers.Callable(with_tracing, audit, tracer),
         authenticator=authenticator,
         readiness=readiness,
     )

@@ -169,6 +169,9 @@ class Settings(BaseModel):
         le=36_500,
         description="days after the last change of an inactive user until they are erased; by default never",
     )
+    audit_retention_days: int | None = Field(
+        None, ge=1, le=36_500, description="days after which an audit entry is deleted; by default never"
+    )
     purge_interval_seconds: float = Field(
         300.0, ge=1, le=86_400, description="interval at which each process deletes expired data"
     )

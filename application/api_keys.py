@@ -55,7 +55,9 @@ class ApiKeyService:
         now = None if fields.get("expires_at") is None else await self.now(principal)
         created = self._new_api_key(now, **fields)
         key = created.key
-        return await create_once(self, once, created, lambda work: work.api_keys.add(key), subject_id=key.user_id)
+        return await create_once(
+            self, principal, once, created, lambda work: work.api_keys.add(key), subject_id=key.user_id
+        )
 
     @readonly
     async def now(self, work: UnitOfWork, principal: Principal) -> datetime:
@@ -84,12 +86,12 @@ class ApiKeyService:
         """
         principal.require_scopes(Scope.KEYS_ADMIN)
         try:
-            await self._revoke(key_id, self.clock())
+            await self._revoke(principal, key_id, self.clock())
         finally:  # the revocation may be stored although its result is unknown
             self.authenticator.invalidate(key_id)
 
     @transactional
-    async def _revoke(self, work: UnitOfWork, key_id: UUID, now: datetime) -> None:
+    async def _revoke(self, work: UnitOfWork, _principal: Principal, key_id: UUID, now: datetime) -> None:
         await work.api_keys.revoke(key_id, now=now)
 
     async def rotate(self, principal: Principal, key_id: UUID, *, until: datetime) -> CreatedApiKey:
@@ -115,7 +117,7 @@ class ApiKeyService:
             expires_at=before.expires_at,
         )
         try:
-            await self._rotate(key_id, until, created.key)
+            await self._rotate(principal, key_id, until, created.key)
         finally:
             self.authenticator.invalidate(key_id)
         return created
@@ -125,7 +127,9 @@ class ApiKeyService:
         return await work.api_keys.get_with_time(key_id)
 
     @transactional
-    async def _rotate(self, work: UnitOfWork, key_id: UUID, until: datetime, key: ApiKey) -> None:
+    async def _rotate(
+        self, work: UnitOfWork, _principal: Principal, key_id: UUID, until: datetime, key: ApiKey
+    ) -> None:
         await work.api_keys.set_expiry(key_id, at=until)
         await work.api_keys.add(key)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from application.api_key_tokens import PepperSet, new_family, parse_api_key_id
-from application.authorization import Principal, UnauthenticatedError
+from application.authorization import SYSTEM_PRINCIPAL, Principal, UnauthenticatedError
 from application.ports import Storage, TransientStorageError, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
 from domain.api_keys import ApiKey, ApiKeyNotFoundError
@@ -169,8 +169,8 @@ class Authenticator:
     async def _try_to_record_use(self, key_id: UUID, now: datetime) -> None:
         # The next use is recorded again. The error is not logged, because it may contain database text.
         with suppress(Exception):
-            await self._record_use(key_id, now)
+            await self._record_use(SYSTEM_PRINCIPAL, key_id, now)
 
     @transactional
-    async def _record_use(self, work: UnitOfWork, key_id: UUID, now: datetime) -> None:
+    async def _record_use(self, work: UnitOfWork, _principal: Principal, key_id: UUID, now: datetime) -> None:
         await work.api_keys.record_use(key_id, now=now)

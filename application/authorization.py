@@ -3,11 +3,12 @@
 Every use case checks authorization itself, so CLI calls and tests are checked too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from domain.api_keys import ApiKeyFamily, Scope
+from domain.audit import ActorKind
 from domain.errors import DomainError, ErrorKind
 
 
@@ -38,7 +39,7 @@ class Principal:
     `api_key_id` is the ID of its API key, which expires at `expires_at`. `api_key_id` is None for the operator. If
     `user_id` is set, the principal is bound to that user: it can read and change only that user and their posts, and
     read published posts of other users. All other entities look as if they did not exist. It cannot change `is_active`.
-    `family` is that of its API key.
+    `family` is that of its API key. Audit entries have the `kind`, the API key and the `request_id` of a principal.
     """
 
     api_key_id: UUID | None
@@ -46,6 +47,12 @@ class Principal:
     user_id: UUID | None
     expires_at: datetime | None = None
     family: ApiKeyFamily | None = None
+    kind: ActorKind = ActorKind.API_KEY
+    request_id: str | None = None
+
+    def for_request(self, request_id: str) -> "Principal":
+        """Return the principal of one request."""
+        return replace(self, request_id=request_id)
 
     def require_scopes(self, *scopes: Scope) -> None:
         """Raise ForbiddenError if the principal lacks one of these scopes."""
@@ -69,5 +76,8 @@ class Principal:
         return self.user_id is not None and self.user_id != user_id
 
 
-SYSTEM_PRINCIPAL = Principal(api_key_id=None, scopes=frozenset(Scope), user_id=None)
+SYSTEM_PRINCIPAL = Principal(api_key_id=None, scopes=frozenset(Scope), user_id=None, kind=ActorKind.OPERATOR)
 """The operator, who has all scopes: the command line, and tests of other subjects."""
+
+PURGE_PRINCIPAL = Principal(api_key_id=None, scopes=frozenset(), user_id=None, kind=ActorKind.PURGE)
+"""The purge of expired data."""

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from application.authorization import Principal
 from application.ports import StorageUnavailableError, UnitOfWork
 from application.transactions import SupportsTransactions, transactional
 from domain.errors import DomainError, ErrorKind
@@ -89,6 +90,7 @@ class Created(NamedTuple, Generic[T]):
 
 async def create_once(
     service: SupportsTransactions,
+    principal: Principal,
     once: IdempotentRequest[T] | None,
     result: T,
     add: Callable[[UnitOfWork], Awaitable[None]],
@@ -100,7 +102,7 @@ async def create_once(
     If an earlier execution of the same request is recorded, return its result. Without `once`, no record is stored.
     """
     if once is None:
-        await _add(service, add, None)
+        await _add(service, principal, add, None)
         return Created(result)
     record = IdempotencyRecord(
         api_key_id=once.api_key_id,
@@ -110,7 +112,7 @@ async def create_once(
         subject_id=subject_id,
         ttl=once.ttl,
     )
-    earlier = await _add(service, add, record)
+    earlier = await _add(service, principal, add, record)
     return Created(result) if earlier is None else Created(once.seal.unseal(earlier.response), is_replay=True)
 
 
@@ -118,6 +120,7 @@ async def create_once(
 async def _add(
     _service: SupportsTransactions,
     work: UnitOfWork,
+    _principal: Principal,
     add: Callable[[UnitOfWork], Awaitable[None]],
     record: IdempotencyRecord | None,
 ) -> IdempotencyRecord | None:

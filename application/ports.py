@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.search import SearchHit, SearchPosition
 from domain.api_keys import ApiKey
+from domain.audit import AuditEntry
 from domain.posts import Post, PostStatus
 from domain.users import User
 
@@ -277,6 +279,42 @@ class IdempotencyRepository(ABC):
         """Return the age of the oldest expired record, zero if no record has expired."""
 
 
+class AuditRepository(ABC):
+    """The audit entries in one unit of work.
+
+    The other repositories add one entry for each user, post and API key that they add, update, delete, revoke or let
+    expire, together with the change itself. A write without an effect adds no entry, and neither does the time of the
+    last use of a key. An entry names the actor of the unit of work, has the time of the storage, and no values of
+    fields. `UserRepository.delete` removes the request IDs of all entries that concern the user.
+    """
+
+    @abstractmethod
+    async def list(
+        self,
+        *,
+        limit: int,
+        after: UUID | None = None,
+        subject_id: UUID | None = None,
+        actor_id: UUID | None = None,
+        user_id: UUID | None = None,
+    ) -> Sequence[AuditEntry]:
+        """Return up to `limit` entries, newest first: in descending order of ID.
+
+        `after` selects entries with a smaller ID. The other arguments select entries with these values.
+        """
+
+    @abstractmethod
+    async def purge(self, *, older_than: timedelta, limit: int) -> int:
+        """Delete up to `limit` entries of this age, the oldest first, and return their number.
+
+        Entries that a different unit of work has locked are skipped.
+        """
+
+    @abstractmethod
+    async def count_expired(self, *, older_than: timedelta) -> int:
+        """Return the number of entries of this age, as in `purge`."""
+
+
 @dataclass(eq=False, kw_only=True)
 class UnitOfWork:
     """Reads and writes that belong together.
@@ -289,6 +327,7 @@ class UnitOfWork:
     posts: PostRepository
     api_keys: ApiKeyRepository
     idempotency: IdempotencyRepository
+    audit: AuditRepository
     lost_commits: int = 0
     """The number of earlier attempts of the same use case whose commit result is unknown. Each may be stored."""
     has_lost_connection: bool = False
@@ -305,9 +344,10 @@ class Storage(ABC):
     """Creates units of work."""
 
     @abstractmethod
-    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+    def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> AbstractAsyncContextManager[UnitOfWork]:
         """Return a unit of work that commits all writes at the end of the block, or none if the block raises.
 
+        The audit entries of the writes name the actor.
         Raises a TransientStorageError if a retry may succeed, and CommitResultUnknownError if the result of the commit
         is unknown.
         """

@@ -45,7 +45,9 @@ class PostService:
         if principal.cannot_see(fields["author_id"]):
             raise AuthorNotFoundError
         post = Post.create(id=self.new_id(), now=self.clock(), **fields)
-        return await create_once(self, once, post, lambda work: work.posts.add(post), subject_id=post.author_id)
+        return await create_once(
+            self, principal, once, post, lambda work: work.posts.add(post), subject_id=post.author_id
+        )
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, post_id: UUID) -> Post:
@@ -117,13 +119,13 @@ class PostService:
         InvalidStatusTransitionError, and AuthorInactiveError if the update publishes a post of an inactive author.
         """
         principal.require_scopes(Scope.POSTS_WRITE)
-        return await self._update(post_id, principal.user_id, VersionedUpdate(expected, self.clock()), changes)
+        return await self._update(principal, post_id, VersionedUpdate(expected, self.clock()), changes)
 
     @transactional
     async def _update(
-        self, work: UnitOfWork, post_id: UUID, author_id: UUID | None, update: VersionedUpdate, changes: PostChanges
+        self, work: UnitOfWork, principal: Principal, post_id: UUID, update: VersionedUpdate, changes: PostChanges
     ) -> Post:
-        post = await work.posts.get(post_id, author_id=author_id)
+        post = await work.posts.get(post_id, author_id=principal.user_id)
         update.check_version(post)
         changed = post.update(now=update.now, **changes)
         if changed is not post:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from application.authorization import PURGE_PRINCIPAL, Principal
 from application.ports import Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
 from domain.posts import PostStatus
@@ -21,6 +22,7 @@ class RetentionRule(StrEnum):
     DRAFTS = "drafts"
     ARCHIVED_POSTS = "archived-posts"
     INACTIVE_USERS = "inactive-users"
+    AUDIT_ENTRIES = "audit-entries"
 
 
 POST_STATUSES = {RetentionRule.DRAFTS: PostStatus.DRAFT, RetentionRule.ARCHIVED_POSTS: PostStatus.ARCHIVED}
@@ -61,7 +63,7 @@ class RetentionService:
         while True:
             user_ids: list[UUID] = []
             try:
-                removed = await self._purge_batch(rule, limit, user_ids)
+                removed = await self._purge_batch(PURGE_PRINCIPAL, rule, limit, user_ids)
             finally:  # the deletion may be stored although its result is unknown
                 for user_id in user_ids:
                     self.on_delete_user(user_id)
@@ -71,11 +73,15 @@ class RetentionService:
                 return purged
 
     @transactional
-    async def _purge_batch(self, work: UnitOfWork, rule: RetentionRule, limit: int, user_ids: list[UUID]) -> int:
+    async def _purge_batch(
+        self, work: UnitOfWork, _principal: Principal, rule: RetentionRule, limit: int, user_ids: list[UUID]
+    ) -> int:
         """Delete up to `limit` rows, and return their number. Add the IDs of deleted users to `user_ids`."""
         if rule is RetentionRule.IDEMPOTENCY_RECORDS:
             return await work.idempotency.purge(limit=limit)
         unchanged_for = self.policy[rule]
+        if rule is RetentionRule.AUDIT_ENTRIES:
+            return await work.audit.purge(older_than=unchanged_for, limit=limit)
         if rule in POST_STATUSES:
             return await work.posts.purge(status=POST_STATUSES[rule], unchanged_for=unchanged_for, limit=limit)
         user = await work.users.find_expired(unchanged_for=unchanged_for)
@@ -90,6 +96,8 @@ class RetentionService:
         if rule is RetentionRule.IDEMPOTENCY_RECORDS:
             return await work.idempotency.count_expired()
         unchanged_for = self.policy[rule]
+        if rule is RetentionRule.AUDIT_ENTRIES:
+            return await work.audit.count_expired(older_than=unchanged_for)
         if rule in POST_STATUSES:
             return await work.posts.count_expired(status=POST_STATUSES[rule], unchanged_for=unchanged_for)
         return await work.users.count_expired(unchanged_for=unchanged_for)

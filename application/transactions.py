@@ -6,8 +6,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import (
     CommitResultUnknownError,
     Storage,
@@ -70,10 +71,11 @@ UseCase = Callable[Concatenate[S, UnitOfWork, P], Awaitable[T]]
 Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 
 
-def transactional(use_case: UseCase[S, P, T]) -> Method[S, P, T]:
+def transactional(use_case: UseCase[S, Concatenate[Principal, P], T]) -> Method[S, Concatenate[Principal, P], T]:
     """Run the method in a transaction, which is committed before the method returns.
 
-    The decorator passes the unit of work as the first argument. The method may run several times, so its caller creates
+    The decorator passes the unit of work as the first argument. The principal is the next one, and the actor of the
+    transaction. The method may run several times, so its caller creates
     IDs and times. If the result of a commit is unknown, later attempts see it in `UnitOfWork.lost_commits`. If none of
     them succeeds, the method raises CommitResultUnknownError or a different StorageUnavailableError: the write may be
     stored, so no error may claim otherwise.
@@ -93,10 +95,11 @@ def _with_retries(use_case: UseCase[S, P, T], *, is_readonly: bool) -> Method[S,
         attempt = lost_commits = 0
         lost_connections: list[object] = []
         has_lost_connection = False
+        actor = SYSTEM_PRINCIPAL if is_readonly else cast("Principal", args[0])
         while True:
             attempt += 1
             try:
-                async with self.storage.readonly() if is_readonly else self.storage.transaction() as work:
+                async with self.storage.readonly() if is_readonly else self.storage.transaction(actor) as work:
                     work.lost_commits, work.has_lost_connection = lost_commits, has_lost_connection
                     if lost_connections:
                         await work.end_connections(lost_connections)

@@ -23,13 +23,18 @@ async def _api_keys(work: UnitOfWork, user_id: UUID, after: UUID | None) -> Sequ
     return await work.api_keys.list(limit=PAGE_SIZE, after=after, user_id=user_id)
 
 
+async def _audit_entries(work: UnitOfWork, user_id: UUID, after: UUID | None) -> Sequence[Any]:
+    return await work.audit.list(limit=PAGE_SIZE, after=after, user_id=user_id)
+
+
 USER_DATA: dict[str, Callable[[UnitOfWork, UUID, UUID | None], Awaitable[Sequence[Any]]]] = {
     "posts": _posts,
     "api_keys": _api_keys,
+    "audit_entries": _audit_entries,
 }
 """What belongs to a user: for each table, the function that returns a page of entities below an ID.
 
-An export contains these entities, and `UserRepository.delete` deletes them.
+An export contains these entities. `UserRepository.delete` deletes them, except for audit entries.
 """
 
 

@@ -48,7 +48,7 @@ class UserService:
         principal.require_scopes(Scope.USERS_WRITE)
         principal.require_not_user_bound()
         user = User.create(id=self.new_id(), now=self.clock(), **fields)
-        return await create_once(self, once, user, lambda work: work.users.add(user), subject_id=user.id)
+        return await create_once(self, principal, once, user, lambda work: work.users.add(user), subject_id=user.id)
 
     @readonly
     async def get(self, work: UnitOfWork, principal: Principal, user_id: UUID) -> User:
@@ -107,10 +107,17 @@ class UserService:
         _require_access(principal, Scope.USERS_WRITE, user_id)
         if "is_active" in changes:
             principal.require_not_user_bound()
-        return await self._update(user_id, VersionedUpdate(expected, self.clock()), changes)
+        return await self._update(principal, user_id, VersionedUpdate(expected, self.clock()), changes)
 
     @transactional
-    async def _update(self, work: UnitOfWork, user_id: UUID, update: VersionedUpdate, changes: UserChanges) -> User:
+    async def _update(
+        self,
+        work: UnitOfWork,
+        _principal: Principal,
+        user_id: UUID,
+        update: VersionedUpdate,
+        changes: UserChanges,
+    ) -> User:
         user = await work.users.get(user_id)
         update.check_version(user)
         changed = user.update(now=update.now, **changes)
@@ -127,12 +134,14 @@ class UserService:
         """
         _require_access(principal, Scope.USERS_WRITE, user_id)
         try:
-            await self._delete(user_id, expected)
+            await self._delete(principal, user_id, expected)
         finally:  # the deletion may be stored although its result is unknown
             self.on_delete(user_id)
 
     @transactional
-    async def _delete(self, work: UnitOfWork, user_id: UUID, expected: Container[int] | None) -> None:
+    async def _delete(
+        self, work: UnitOfWork, _principal: Principal, user_id: UUID, expected: Container[int] | None
+    ) -> None:
         try:
             user = await work.users.get(user_id)
         except UserNotFoundError:

@@ -25,6 +25,7 @@ class Scope(StrEnum):
     POSTS_WRITE = "posts:write"
     KEYS_ADMIN = "keys:admin"
     METRICS_READ = "metrics:read"
+    AUDIT_READ = "audit:read"
 
 
 normalize_api_key_name = partial(normalize_text, field="name", max_length=MAX_API_KEY_NAME_LENGTH)

@@ -54,6 +54,7 @@ RANGES = [
     ("draft_retention_days", "0", "1", "36500", "36501"),
     ("archived_post_retention_days", "-1", "1", "36500", "1.5"),
     ("inactive_user_retention_days", "0", "1", "36500", "inf"),
+    ("audit_retention_days", "0", "1", "36500", "inf"),
     ("purge_interval_seconds", "0.9", "1", "86400", "inf"),
 ]
 VALID: list[tuple[str, str, Any]] = [

@@ -13,7 +13,7 @@ from typing import Annotated
 from typer import Exit, Option, Typer, TyperException
 from typer.main import get_command
 
-from adapters.cli import keys, maintenance, serve, settings_table, users
+from adapters.cli import audit, keys, maintenance, serve, settings_table, users
 from adapters.cli.arguments import remove_values
 from adapters.cli.console import print_error
 from adapters.observability.nonblocking_stream import discard_unwritten_output
@@ -31,6 +31,7 @@ app.command("migrate")(maintenance.migrate)
 app.command("check")(maintenance.check)
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
+app.add_typer(audit.app, name="audit")
 app.command("purge")(maintenance.purge)
 app.command("with-database", context_settings={"allow_interspersed_args": False})(maintenance.with_database)
 app.command("openapi")(maintenance.openapi)

@@ -11,6 +11,7 @@ from adapters.http.middleware.admission import AdmissionController
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.http.rate_limits import IN_PROCESS, RateLimiter
 from application.api_keys import ApiKeyService
+from application.audit import AuditService
 from application.authentication import Authenticator
 from application.posts import PostService
 from application.user_export import UserExportService
@@ -89,6 +90,7 @@ class UseCases:
     posts: PostService
     api_keys: ApiKeyService
     user_export: UserExportService
+    audit: AuditService
     authenticator: Authenticator
     readiness: Readiness
 

@@ -63,6 +63,7 @@ class StrictRoute(CompiledRoute):
         scope = (self.openapi_extra or {}).get(REQUIRED_SCOPE)
         if scope not in set(Scope):
             raise ValueError("a route must declare its scope: openapi_extra=requires_scope(Scope.…)")
+        self._is_write = "GET" not in (self.methods or ())
         self._allow_stale = scope == Scope.METRICS_READ  # metrics matter most during an outage
         return super().get_route_handler()
 
@@ -76,6 +77,8 @@ class StrictRoute(CompiledRoute):
         principal = authenticator.find_cached(api_key)
         if principal is None:
             principal = await authenticator.authenticate(api_key, allow_stale=self._allow_stale)
+        if self._is_write:
+            principal = principal.for_request(context.request_id)  # audit entries have the request ID
         request.principal = context.principal = principal
         if application.rate_limiter is not None:
             headers = application.rate_limiter.count(principal.api_key_id)

@@ -9,6 +9,7 @@ from typing_extensions import override
 from adapters.memory.tables import InMemoryRepository, Tables, newest
 from application.ports import ApiKeyRepository
 from domain.api_keys import ApiKey, ApiKeyNotFoundError, ApiKeyUserNotFoundError
+from domain.audit import AuditOperation
 
 
 class InMemoryApiKeyRepository(InMemoryRepository, ApiKeyRepository):
@@ -41,12 +42,13 @@ class InMemoryApiKeyRepository(InMemoryRepository, ApiKeyRepository):
                 if key.user_id is not None and key.user_id not in tables.users:
                     raise ApiKeyUserNotFoundError
                 tables.api_keys[key.id] = key
+                self._view.add_audit_entry(tables, AuditOperation.CREATED, None, key)
 
         self._view.write(write)
 
     @override
     async def revoke(self, key_id: UUID, *, now: datetime) -> None:
-        self._change(key_id, lambda key: key.revoke(now))
+        self._change(key_id, lambda key: key.revoke(now), AuditOperation.REVOKED)
 
     @override
     async def set_expiry(self, key_id: UUID, *, at: datetime) -> None:
@@ -55,18 +57,21 @@ class InMemoryApiKeyRepository(InMemoryRepository, ApiKeyRepository):
                 raise ApiKeyNotFoundError
             return key.expire_at(at)
 
-        self._change(key_id, set_key_expiry)
+        self._change(key_id, set_key_expiry, AuditOperation.ROTATED)
 
     @override
     async def record_use(self, key_id: UUID, *, now: datetime) -> None:
-        self._change(key_id, lambda key: key.record_use(now), missing_ok=True)
+        self._change(key_id, lambda key: key.record_use(now), None)
 
-    def _change(self, key_id: UUID, change: Callable[[ApiKey], ApiKey], *, missing_ok: bool = False) -> None:
+    def _change(self, key_id: UUID, change: Callable[[ApiKey], ApiKey], operation: AuditOperation | None) -> None:
         def write(tables: Tables) -> None:
             key = tables.api_keys.get(key_id)
-            if key is not None:
-                tables.api_keys[key_id] = change(key)
-            elif not missing_ok:
-                raise ApiKeyNotFoundError
+            if key is None:
+                if operation is not None:
+                    raise ApiKeyNotFoundError
+                return
+            changed = tables.api_keys[key_id] = change(key)
+            if operation is not None and changed != key:
+                self._view.add_audit_entry(tables, operation, key, changed)
 
         self._view.write(write)

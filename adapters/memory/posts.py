@@ -10,6 +10,7 @@ from typing_extensions import override
 from adapters.memory.tables import InMemoryRepository, Tables, newest, require_version
 from application.ports import PostRepository
 from application.search import SearchHit, SearchPosition
+from domain.audit import AuditOperation
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
 from domain.search_tokens import contains_all, tokenize
 
@@ -63,24 +64,27 @@ class InMemoryPostRepository(InMemoryRepository, PostRepository):
             if post.id not in tables.posts:
                 require_active_author(tables.users.get(post.author_id))
                 tables.posts[post.id] = post
+                self._view.add_audit_entry(tables, AuditOperation.CREATED, None, post)
 
         self._view.write(write)
 
     @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
         def write(tables: Tables) -> None:
-            require_version(tables.posts.get(post.id), post.version - 1)
+            before = require_version(tables.posts.get(post.id), post.version - 1)
             if publishes:
                 require_active_author(tables.users.get(post.author_id))
             tables.posts[post.id] = post
+            self._view.add_audit_entry(tables, AuditOperation.UPDATED, before, post)
 
         self._view.write(write)
 
     @override
     async def delete(self, post: Post) -> None:
         def write(tables: Tables) -> None:
-            require_version(tables.posts.get(post.id), post.version)
+            stored = require_version(tables.posts.get(post.id), post.version)
             del tables.posts[post.id]
+            self._view.add_audit_entry(tables, AuditOperation.DELETED, stored, None)
 
         self._view.write(write)
 
@@ -96,6 +100,7 @@ class InMemoryPostRepository(InMemoryRepository, PostRepository):
             for post in removed:
                 self._view.lock("purge", post.id)
                 del tables.posts[post.id]
+                self._view.add_audit_entry(tables, AuditOperation.DELETED, post, None)
 
         self._view.write(write)
         self._view.tables()  # executes the write, so that the number is known

@@ -1,15 +1,18 @@
 """The stored entities, and the view of a unit of work."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from heapq import nlargest
 from typing import Literal, NamedTuple, TypeVar
 from uuid import UUID
 
+from adapters.clock import new_id
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.idempotency import IdempotencyRecord
 from application.ports import Clock, ConcurrentUpdateError
 from domain.api_keys import ApiKey
+from domain.audit import AuditEntry, AuditOperation, SubjectKind
 from domain.posts import Post
 from domain.users import User
 
@@ -18,7 +21,13 @@ RowId = UUID | IdempotencyRecordId
 Locks = dict[tuple[Literal["add", "purge"], RowId], "TransactionView"]
 """The active unit of work that added an idempotency record, or that purged a row."""
 
-E = TypeVar("E", User, Post, ApiKey)
+Subject = User | Post | ApiKey
+"""An entity whose changes are recorded in audit entries."""
+
+_BOOKKEEPING = frozenset({"updated_at", "version"})
+"""Fields that each update changes."""
+
+E = TypeVar("E", User, Post, ApiKey, AuditEntry)
 V = TypeVar("V", User, Post)
 
 
@@ -45,6 +54,7 @@ class Tables:
     posts: dict[UUID, Post] = field(default_factory=dict)
     api_keys: dict[UUID, ApiKey] = field(default_factory=dict)
     idempotency_records: dict[IdempotencyRecordId, StoredRecord] = field(default_factory=dict)
+    audit_entries: dict[UUID, AuditEntry] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """Return a copy for writes."""
@@ -56,13 +66,36 @@ class Tables:
             setattr(self, table.name, getattr(other, table.name))
 
 
+def _describe(subject: Subject) -> tuple[SubjectKind, UUID | None]:
+    """Return the kind of a subject, and the user whom it concerns."""
+    if isinstance(subject, User):
+        return SubjectKind.USER, subject.id
+    if isinstance(subject, Post):
+        return SubjectKind.POST, subject.author_id
+    return SubjectKind.API_KEY, subject.user_id
+
+
+def _changed_fields(before: Subject | None, after: Subject | None) -> tuple[str, ...]:
+    old, new = asdict(before) if before else {}, asdict(after) if after else {}
+    return tuple(sorted(name for name in new if name not in _BOOKKEEPING and old[name] != new[name]))
+
+
 class TransactionView:
     """The tables in one unit of work: the committed state and the pending writes."""
 
-    def __init__(self, tables: Tables, locks: Locks, clock: Clock, *, readonly: bool = False) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        locks: Locks,
+        clock: Clock,
+        *,
+        actor: Principal = SYSTEM_PRINCIPAL,
+        readonly: bool = False,
+    ) -> None:
         self.clock = clock
         self._stored = tables
         self._locks = locks
+        self._actor = actor
         self._readonly = readonly
         self._writes: list[Callable[[Tables], None]] = []
 
@@ -80,6 +113,30 @@ class TransactionView:
         if self._readonly:
             raise RuntimeError("This unit of work only reads.")
         self._writes.append(change)
+
+    def add_audit_entry(
+        self, tables: Tables, operation: AuditOperation, before: Subject | None, after: Subject | None
+    ) -> None:
+        """Add the audit entry of a change. `before` and `after` are None if the entity does not exist."""
+        subject = after or before
+        if subject is None:
+            raise ValueError("an audit entry needs a subject")
+        kind, user_id = _describe(subject)
+        entry = AuditEntry(
+            id=new_id(),
+            created_at=self.clock(),
+            actor_kind=self._actor.kind,
+            actor_id=self._actor.api_key_id,
+            request_id=self._actor.request_id,
+            operation=operation,
+            subject_kind=kind,
+            subject_id=subject.id,
+            user_id=user_id,
+            changed_fields=_changed_fields(before, after) if operation is AuditOperation.UPDATED else (),
+            version_before=getattr(before, "version", None),
+            version_after=getattr(after, "version", None),
+        )
+        tables.audit_entries[entry.id] = entry
 
     def is_unlocked(self, operation: Literal["add", "purge"], id_: RowId) -> bool:
         """Return True unless a different active unit of work added or purged the row."""

@@ -6,10 +6,12 @@ from typing_extensions import override
 
 from adapters.clock import utc_now
 from adapters.memory.api_keys import InMemoryApiKeyRepository
+from adapters.memory.audit import InMemoryAuditRepository
 from adapters.memory.idempotency import InMemoryIdempotencyRepository
 from adapters.memory.posts import InMemoryPostRepository
 from adapters.memory.tables import Locks, Tables, TransactionView
 from adapters.memory.users import InMemoryUserRepository
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import Clock, Storage, UnitOfWork
 
 
@@ -22,8 +24,8 @@ class InMemoryStorage(Storage):
         self._locks: Locks = {}
 
     @override
-    def transaction(self) -> "InMemoryUnitOfWork":
-        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks, self._clock))
+    def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> "InMemoryUnitOfWork":
+        return InMemoryUnitOfWork(TransactionView(self._tables, self._locks, self._clock, actor=actor))
 
     @override
     def readonly(self) -> "InMemoryUnitOfWork":
@@ -43,6 +45,7 @@ class InMemoryUnitOfWork(UnitOfWork):
             posts=InMemoryPostRepository(view),
             api_keys=InMemoryApiKeyRepository(view),
             idempotency=InMemoryIdempotencyRepository(view),
+            audit=InMemoryAuditRepository(view),
         )
         self._view = view
 

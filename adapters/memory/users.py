@@ -7,8 +7,9 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import InMemoryRepository, StoredRecord, Tables, newest, require_version
+from adapters.memory.tables import InMemoryRepository, StoredRecord, Subject, Tables, newest, require_version
 from application.ports import UserRepository
+from domain.audit import AuditOperation
 from domain.email import normalize_email
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 
@@ -39,6 +40,7 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
         def write(tables: Tables) -> None:
             if user.id not in tables.users:
                 _put(tables, user)
+                self._view.add_audit_entry(tables, AuditOperation.CREATED, None, user)
 
         self._view.write(write)
 
@@ -48,6 +50,7 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
             before = require_version(tables.users.get(user.id), user.version - 1)
             del tables.user_ids[normalize_email(before.email)]
             _put(tables, user)
+            self._view.add_audit_entry(tables, AuditOperation.UPDATED, before, user)
 
         self._view.write(write)
 
@@ -56,8 +59,19 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
         def write(tables: Tables) -> None:
             stored = require_version(tables.users.pop(user.id, None), user.version)
             del tables.user_ids[normalize_email(stored.email)]
-            tables.posts = {id_: post for id_, post in tables.posts.items() if post.author_id != user.id}
-            tables.api_keys = {id_: key for id_, key in tables.api_keys.items() if key.user_id != user.id}
+            posts = [post for post in tables.posts.values() if post.author_id == user.id]
+            keys = [key for key in tables.api_keys.values() if key.user_id == user.id]
+            for post in posts:
+                del tables.posts[post.id]
+            for key in keys:
+                del tables.api_keys[key.id]
+            subjects: list[Subject] = [*posts, *keys, stored]
+            for subject in subjects:
+                self._view.add_audit_entry(tables, AuditOperation.DELETED, subject, None)
+            tables.audit_entries = {
+                id_: replace(entry, request_id=None) if entry.user_id == user.id else entry
+                for id_, entry in tables.audit_entries.items()
+            }
             tables.idempotency_records = {
                 id_: _erase_response(stored) if stored.record.subject_id == user.id else stored
                 for id_, stored in tables.idempotency_records.items()

@@ -32,8 +32,10 @@ T = TypeVar("T")
 _EXPECTED_ERRORS = (DomainError,)
 _FAILED = Status(StatusCode.ERROR)
 _MIN_SERVER_ERROR_STATUS = 500
+# The summary of a write with an audit entry is that of the write, the common table expression `written`.
 _SUMMARY = re.compile(
-    r"^(?:WITH .*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+)?\s*(\w+)?", re.DOTALL
+    r"^(?:WITH .*?\bwritten AS\s*\(|WITH .*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+)?\s*(\w+)?",
+    re.DOTALL,
 )
 _NOOP_SPAN = nullcontext()
 _PROPAGATOR = TraceContextTextMapPropagator()

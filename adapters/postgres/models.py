@@ -156,7 +156,32 @@ class IdempotencyRecordRow(Base):
     expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class AuditEntryRow(Base):
+    """The record of a change of a user, a post or an API key. It has no foreign keys, because it outlives them."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (
+        sa.Index("ix_audit_entries_subject_id_id", "subject_id", "id"),
+        sa.Index("ix_audit_entries_actor_id_id", "actor_id", "id", postgresql_where=sa.text("actor_id IS NOT NULL")),
+        sa.Index("ix_audit_entries_user_id_id", "user_id", "id", postgresql_where=sa.text("user_id IS NOT NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    actor_kind: Mapped[str]
+    actor_id: Mapped[UUID | None]
+    request_id: Mapped[str | None]
+    operation: Mapped[str]
+    subject_kind: Mapped[str]
+    subject_id: Mapped[UUID]
+    user_id: Mapped[UUID | None]
+    changed_fields: Mapped[list[str]]
+    version_before: Mapped[int | None] = mapped_column(sa.BigInteger())
+    version_after: Mapped[int | None] = mapped_column(sa.BigInteger())
+
+
 USERS = cast("sa.Table", UserRow.__table__)
 POSTS = cast("sa.Table", PostRow.__table__)
 API_KEYS = cast("sa.Table", ApiKeyRow.__table__)
 IDEMPOTENCY_RECORDS = cast("sa.Table", IdempotencyRecordRow.__table__)
+AUDIT_ENTRIES = cast("sa.Table", AuditEntryRow.__table__)

@@ -7,7 +7,9 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
     ARRAY,
+    BindParameter,
     ColumnElement,
+    Delete,
     Integer,
     Interval,
     Select,
@@ -18,15 +20,16 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     column,
     delete,
     func,
     literal_column,
+    null,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.sql.dml import ReturningDelete
+from sqlalchemy.dialects.postgresql import Insert, array, insert
 
 from adapters.postgres.coalescing import CoalescedStatement
 from adapters.postgres.drivers import Row
@@ -104,6 +107,10 @@ class RowMapper(Generic[E]):
         """Return a query for one row by its primary key, whose columns are the parameters."""
         return self.select().where(*[self.table.c[name] == bindparam(name) for name in self._keys])
 
+    def select_version(self) -> Select[Any]:
+        """Return a query for one version of a row."""
+        return self.select().where(*self._stored())
+
     def select_by_id(self) -> CoalescedStatement:
         """Return a query for one row by the parameter `id`, which concurrent callers share."""
         ids = self.table.c.id
@@ -120,15 +127,22 @@ class RowMapper(Generic[E]):
         query = self.select().order_by(ids.desc()).limit(bindparam("limit"))
         return query.where(ids < bindparam("after")) if after else query
 
+    def bindparams(self) -> dict[str, BindParameter[Any]]:
+        """Return the parameters `values` by name."""
+        return {name: bindparam(name, type_=self.table.c[name].type) for name in self._write}
+
     def insert_where(self, condition: ColumnElement[Any]) -> Insert:
         """Return the insertion of `values`, which inserts no row if the condition is false."""
-        parameters = {name: bindparam(name, type_=self.table.c[name].type) for name in self._write}
-        values: dict[str, ColumnElement[Any]] = {**parameters, **self._computed}
+        values: dict[str, ColumnElement[Any]] = {**self.bindparams(), **self._computed}
         return insert(self.table).from_select(list(values), select(*values.values()).where(condition))
 
-    def parameter_rows(self) -> TableValuedAlias:
-        """Return a table of the rows to insert. Its parameters are arrays of `values`, of text for computed columns."""
+    def parameter_rows(self, *further: BindParameter[Any]) -> TableValuedAlias:
+        """Return a table of the rows to insert, and of further columns.
+
+        Its parameters are arrays of `values`, of text for computed columns.
+        """
         types = {name: Text() if name in self._computed else self.table.c[name].type for name in self._write}
+        types |= {column.key: column.type for column in further}
         arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in types.items()]
         table = func.unnest(*arrays).table_valued(*[column(name, type_) for name, type_ in types.items()])
         return table.render_derived(name="new")
@@ -137,19 +151,33 @@ class RowMapper(Generic[E]):
         """Return the update of one version of a row to `values`. The key and `created_at` do not change."""
         fixed = {*self._keys, "created_at"}
         changes: dict[str, Any] = {name: bindparam(name) for name in self._write if name not in fixed}
-        return update(self.table).where(*self._stored()).values(changes).returning(WRITTEN)
+        return update(self.table).where(*self._stored()).values(changes)
 
-    def delete_version(self) -> ReturningDelete[Any]:
+    def delete_version(self) -> Delete:
         """Return the deletion of one version of a row."""
-        return delete(self.table).where(*self._stored()).returning(WRITTEN)
+        return delete(self.table).where(*self._stored())
 
-    def delete_expired(self, is_expired: ColumnElement[bool], age: ColumnElement[Any]) -> ReturningDelete[Any]:
+    def changed_fields(self) -> ColumnElement[Any]:
+        """Return the names of the columns that `update_version` changes, as an array in alphabetical order.
+
+        The columns are read in the same statement, from the version before the update.
+        """
+        before = self.select_version().cte("before")
+        ignored = {*self._keys, "created_at", "updated_at", "version"}
+        changed = [
+            case((before.c[name].is_distinct_from(parameter), literal_column(f"'{name}'", Text)))
+            for name, parameter in sorted(self.bindparams().items())
+            if name in before.c and name not in ignored
+        ]
+        return select(func.array_remove(array(changed), null())).scalar_subquery()
+
+    def delete_expired(self, is_expired: ColumnElement[bool], age: ColumnElement[Any]) -> Delete:
         """Return the deletion of up to `limit` expired rows, in the order of `age`. Locked rows are skipped."""
         keys = [self.table.c[name] for name in self._keys]
         expired = select(*keys).where(is_expired).order_by(age).limit(bindparam("limit"))
         # A CTE is executed once. A subquery can be executed again, and would then lock and delete further rows.
         selected = expired.with_for_update(skip_locked=True).cte("expired")
-        return delete(self.table).where(*[key == selected.c[key.name] for key in keys]).returning(WRITTEN)
+        return delete(self.table).where(*[key == selected.c[key.name] for key in keys])
 
     def count(self, condition: ColumnElement[bool]) -> Select[Any]:
         """Return a query for the number of rows that meet a condition."""

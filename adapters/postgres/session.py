@@ -30,6 +30,7 @@ from adapters.postgres.sqlstate import (
     sqlstate_of,
     to_port_error,
 )
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import (
     CommitFailedError,
     CommitResultUnknownError,
@@ -289,8 +290,14 @@ class PgSnapshot(PgSession):
 class PgRepository:
     """A repository that uses the session of a unit of work."""
 
-    def __init__(self, session: PgSession) -> None:
+    def __init__(self, session: PgSession, actor: Principal = SYSTEM_PRINCIPAL) -> None:
         self._session = session
+        self.actor_values = {
+            "actor_kind": str(actor.kind),
+            "actor_id": actor.api_key_id,
+            "request_id": actor.request_id,
+        }
+        """The parameters of an audit entry that name the actor."""
 
     async def _fetch_value(self, statement: Statement, **parameters: Any) -> Any:
         """Return the only value of a query."""

@@ -10,10 +10,12 @@ from adapters.postgres.coalescing import Coalescer
 from adapters.postgres.pool import Backend, Database
 from adapters.postgres.repositories import api_keys, idempotency, users
 from adapters.postgres.repositories.api_keys import SqlAlchemyApiKeyRepository
+from adapters.postgres.repositories.audit import SqlAlchemyAuditRepository
 from adapters.postgres.repositories.idempotency import SqlAlchemyIdempotencyRepository
 from adapters.postgres.repositories.posts import SqlAlchemyPostRepository
 from adapters.postgres.repositories.users import SqlAlchemyUserRepository
 from adapters.postgres.session import PgSession, PgSnapshot
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import Storage, UnitOfWork
 
 _CONSTRAINT_ERRORS = {**users.CONSTRAINT_ERRORS, **api_keys.CONSTRAINT_ERRORS, **idempotency.CONSTRAINT_ERRORS}
@@ -37,8 +39,8 @@ class SqlAlchemyStorage(Storage):
         )
 
     @override
-    def transaction(self) -> "SqlAlchemyUnitOfWork":
-        return SqlAlchemyUnitOfWork(self._open_session(readonly=False, coalescer=self._coalescer))
+    def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> "SqlAlchemyUnitOfWork":
+        return SqlAlchemyUnitOfWork(self._open_session(readonly=False, coalescer=self._coalescer), actor)
 
     @override
     def readonly(self) -> "SqlAlchemyUnitOfWork":
@@ -52,12 +54,13 @@ class SqlAlchemyStorage(Storage):
 class SqlAlchemyUnitOfWork(UnitOfWork):
     """A unit of work that commits at the end of its block, or rolls back if the block raises."""
 
-    def __init__(self, session: PgSession) -> None:
+    def __init__(self, session: PgSession, actor: Principal = SYSTEM_PRINCIPAL) -> None:
         super().__init__(
-            users=SqlAlchemyUserRepository(session),
-            posts=SqlAlchemyPostRepository(session),
-            api_keys=SqlAlchemyApiKeyRepository(session),
+            users=SqlAlchemyUserRepository(session, actor),
+            posts=SqlAlchemyPostRepository(session, actor),
+            api_keys=SqlAlchemyApiKeyRepository(session, actor),
             idempotency=SqlAlchemyIdempotencyRepository(session),
+            audit=SqlAlchemyAuditRepository(session),
         )
         self._session = session
 

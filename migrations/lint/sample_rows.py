@@ -26,6 +26,11 @@ _INSERTS = {
         SELECT md5('key ' || (1 + n % (:rows / 100)))::uuid, sha256(n::text::bytea), sha256('f'), 'answer', now(), now()
         FROM generate_series(1, :rows / 10) AS n
     """,
+    "audit_entries": """
+        INSERT INTO audit_entries (id, created_at, actor_kind, operation, subject_kind, subject_id, changed_fields)
+        SELECT md5('entry ' || n)::uuid, now(), 'operator', 'created', 'post', md5('post ' || n)::uuid, '{}'
+        FROM generate_series(1, :rows) AS n
+    """,
 }
 MIN_ROWS = 100
 

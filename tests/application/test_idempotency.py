@@ -44,7 +44,7 @@ STORED = make_idempotency_record(new_id(), subject_id=new_id(), ttl=HOUR)
 async def test_idempotency_record_holds_the_request_and_its_result(storage: InMemoryStorage, key: ApiKey) -> None:
     user, once = make_user(), a_request(key, ttl=HOUR)
     created = await create_once(
-        user_service(storage), once, "result", lambda work: work.users.add(user), subject_id=user.id
+        user_service(storage), SYSTEM_PRINCIPAL, once, "result", lambda work: work.users.add(user), subject_id=user.id
     )
     assert created == ("result", False)
     assert await stored_users(storage) == [user]
@@ -118,7 +118,7 @@ async def test_retry_after_a_lost_connection_waits_for_the_request_in_progress(
         async with storage.transaction() as earlier:
             await earlier.idempotency.add(record)
             creating = asyncio.create_task(
-                create_once(service, once, "new", lambda work: work.users.add(user), subject_id=None)
+                create_once(service, SYSTEM_PRINCIPAL, once, "new", lambda work: work.users.add(user), subject_id=None)
             )
             await wait_until(lambda: len(failures) > 2)
             if not is_stored:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from adapters.memory.unit_of_work import InMemoryStorage, InMemoryUnitOfWork
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import CommitResultUnknownError
 from application.retention import PURGE_BATCH_SIZE, RetentionRule, RetentionService
 from application.transactions import RetryPolicy
@@ -94,8 +95,8 @@ async def test_purge_of_a_user_is_reported_when_its_commit_is_unknown() -> None:
     class LosingStorage(InMemoryStorage):
         """Loses the result of each commit that deletes a user."""
 
-        def transaction(self) -> InMemoryUnitOfWork:
-            before, unit = len(self._tables.users), super().transaction()
+        def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> InMemoryUnitOfWork:
+            before, unit = len(self._tables.users), super().transaction(actor)
             end = unit._view.end
 
             def lose(*, commit: bool) -> None:

@@ -48,6 +48,7 @@ def database(cli_database: URL) -> URL:
     """An empty database with the schema, for tests that change only rows."""
     queried(cli_database, "DELETE FROM users")
     queried(cli_database, "DELETE FROM api_keys")
+    queried(cli_database, "DELETE FROM audit_entries")
     return cli_database
 
 

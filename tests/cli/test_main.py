@@ -17,7 +17,7 @@ SLOW_LIBRARIES = {
     *("alembic", "asyncio", "asyncpg", "dependency_injector", "fastapi", "importlib.metadata", "pydantic", "rich"),
     *("sqlalchemy", "uvicorn"),
 }
-COMMANDS = ["check", "keys", "migrate", "openapi", "purge", "serve", "settings", "users", "with-database"]
+COMMANDS = ["audit", "check", "keys", "migrate", "openapi", "purge", "serve", "settings", "users", "with-database"]
 
 
 def _run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ def user_id(database: URL) -> str:
 
 
 def _check(document: Any, user_id: str) -> None:
-    assert list(document) == ["user", "posts", "api_keys"]
+    assert list(document) == ["user", "posts", "api_keys", "audit_entries"]
     assert (document["user"]["id"], len(document["posts"]), document["api_keys"]) == (user_id, 3, [])
 
 

@@ -44,15 +44,19 @@ async def _store_data(storage: Storage, user: User, posts: int) -> dict[str, Seq
 
 @pytest.mark.parametrize("posts", [0, 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE])
 async def test_export_contains_only_the_data_of_the_user(storage: Storage, posts: int) -> None:
-    expected = await _store_data(storage, user := make_user(), posts)
+    expected: dict[str, Any] = {**await _store_data(storage, user := make_user(), posts)}
     await _store_data(storage, make_user(), 1)
     await store(storage, make_api_key())
+    async with storage.readonly() as work:
+        entries = await work.audit.list(limit=1000)
+    expected["audit_entries"] = [entry for entry in entries if entry.user_id == user.id]
+    assert len(expected["audit_entries"]) == 1 + posts + 2
     assert await _exported(storage, user.id) == expected
 
 
 async def test_user_delete_erases_all_exported_data(storage: Storage) -> None:
     data = await _store_data(storage, user := make_user(), 2)
-    assert set(data) == {"users", *USER_DATA}
+    assert {*data, "audit_entries"} == {"users", *USER_DATA}
     await delete(storage, user)
     with pytest.raises(UserNotFoundError):
         await _exported(storage, user.id)

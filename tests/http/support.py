@@ -18,6 +18,8 @@ from adapters.http.dependencies import ComponentStatus, HttpOptions, UseCases
 from adapters.http.middleware.request_limits import RequestLimits
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.api_key_tokens import format_api_key, generate_secret
+from application.audit import AuditService
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import Storage
 from application.transactions import RetryPolicy
 from application.user_export import UserExportService
@@ -97,6 +99,7 @@ async def _services(storage: Storage, components: dict[str, ComponentStatus]) ->
         posts=post_service(storage, retry=retry),
         api_keys=key_service(storage, retry=retry, authenticator=verifier),
         user_export=UserExportService(storage, retry),
+        audit=AuditService(storage=storage, retry=retry),
         authenticator=verifier,
         readiness=readiness,
     )
@@ -161,10 +164,13 @@ class FailingStorage(InMemoryStorage):
         super().__init__()
         self._make = make
 
-    def transaction(self) -> NoReturn:
+    def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> NoReturn:  # noqa: ARG002 - an interface
         raise self._make()
 
-    readonly = snapshot = transaction
+    def readonly(self) -> NoReturn:
+        raise self._make()
+
+    snapshot = readonly
 
 
 def check_problem(response: httpx.Response, status: int, code: str, root_path: str = "") -> Json:

@@ -68,6 +68,9 @@ async def test_export_equals_the_resources(api: Api, posts: int) -> None:
         assert [(await api.client.get(f"/api/v1/{path}/{item['id']}")).json() for item in items] == items
     assert [item["id"].replace("-", "") for item in document["api_keys"]] == [key.split("_")[1]]
     assert key.split("_")[2] not in response.text
+    changes = (await api.client.get("/api/v1/audit", params={"limit": "100"})).json()["items"]
+    assert len(document["audit_entries"]) == 1 + posts + 1
+    assert document["audit_entries"][:100] == [entry for entry in changes if entry["user_id"] == user["id"]]
     assert response.headers["cache-control"] == "no-store"
 
 

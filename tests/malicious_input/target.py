@@ -56,9 +56,13 @@ class Target:
     def restore(self) -> None:
         """Restore the initial rows, in one round trip."""
         insert = SQL("; INSERT INTO {0} SELECT * FROM jsonb_populate_recordset(NULL::{0}, {1}::jsonb)")
-        inserts = [insert.format(Identifier(name), self.before[name]) for name in ("users", "posts", "api_keys")]
+        inserts = [
+            insert.format(Identifier(name), self.before[name])
+            for name in ("users", "posts", "api_keys", "audit_entries")
+        ]
         self.admin.execute(
-            SQL("DELETE FROM idempotency_records; DELETE FROM users; DELETE FROM api_keys") + Composed(inserts)
+            SQL("DELETE FROM idempotency_records; DELETE FROM audit_entries; DELETE FROM users; DELETE FROM api_keys")
+            + Composed(inserts)
         )
 
 

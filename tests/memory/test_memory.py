@@ -14,7 +14,7 @@ from tests.support.factories import (
 )
 
 
-async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
+async def test_memory_storage_keeps_only_the_audit_of_a_deleted_user() -> None:
     storage = InMemoryStorage()
     user = make_user()
     await store(storage, user)
@@ -26,7 +26,7 @@ async def test_memory_storage_is_empty_after_delete_of_its_user() -> None:
     async with storage.transaction() as work:
         await work.users.update(changed)
         await work.users.delete(changed)
-    assert storage._tables == Tables()
+    assert storage._tables == Tables(audit_entries=storage._tables.audit_entries)
 
 
 async def test_memory_storage_releases_locks_of_ended_units_of_work() -> None:

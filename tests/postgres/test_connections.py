@@ -24,7 +24,7 @@ from tests.postgres.failures import (
 from tests.support.database_fixture import PATIENT, DatabaseFixture, checked_out, opened
 from tests.support.factories import make_user, next_version, store_users
 from tests.support.polling import wait_until
-from tests.support.use_case_runner import UseCaseRunner, backend, fetch
+from tests.support.use_case_runner import UseCaseRunner, backend, fetch, statement_verb
 
 
 async def _fail(single: DatabaseFixture, body: Body, error: type[Exception]) -> tuple[int, int]:
@@ -88,7 +88,7 @@ async def test_lost_response_is_unknown_for_statements_that_commit(
     @contextmanager
     def lose_response(sql: str) -> Iterator[None]:
         yield
-        if sql.startswith(verb):
+        if statement_verb(sql) == verb:
             raise ConnectionResetError
 
     database = Database(store.url, PATIENT, statements=lose_response)

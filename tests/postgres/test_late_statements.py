@@ -10,6 +10,7 @@ from adapters.postgres.pool import Backend, Database
 from adapters.postgres.session import PgSession
 from adapters.postgres.unit_of_work import SqlAlchemyStorage
 from adapters.testing.template_databases import with_driver
+from application.authorization import SYSTEM_PRINCIPAL
 from application.idempotency import create_once
 from application.ports import StorageUnavailableError, TransientStorageError, UnitOfWork
 from tests.support import factories
@@ -104,7 +105,9 @@ async def test_retry_through_a_pooler_waits_for_its_lost_attempt(store: Database
             if not failures:
                 proxy.freeze()
 
-        creating = asyncio.create_task(create_once(service, a_request(key), user, add, subject_id=user.id))
+        creating = asyncio.create_task(
+            create_once(service, SYSTEM_PRINCIPAL, a_request(key), user, add, subject_id=user.id)
+        )
         await wait_until(lambda: proxy.held > 0)
         deliver_late = proxy.reset_clients()
         await wait_until(lambda: len(failures) > 1 or creating.done())  # the lost attempt holds the lock

@@ -12,7 +12,7 @@ from domain.users import EmailAlreadyRegisteredError
 from tests.postgres.failures import KNOWN, ONCE
 from tests.support.database_fixture import PATIENT, DatabaseFixture
 from tests.support.factories import make_user, store_users
-from tests.support.use_case_runner import UseCaseRunner, fetch
+from tests.support.use_case_runner import UseCaseRunner, fetch, statement_verb
 
 
 async def test_error_observer_gets_sqlstates(store: DatabaseFixture) -> None:
@@ -50,7 +50,7 @@ async def test_statement_observer_gets_sql_without_values(store: DatabaseFixture
         await work.users.get(user.id)
 
     await UseCaseRunner(SqlAlchemyStorage(database)).change(add_and_get)
-    assert [sql.split()[0] for sql in observed] == [
+    assert [statement_verb(sql) for sql in observed] == [
         verb for statement in ("BEGIN", "INSERT", "SELECT", "COMMIT") for verb in (statement, "done")
     ]
     assert "canary" not in str(observed)

@@ -12,7 +12,7 @@ from adapters.clock import new_id
 from adapters.postgres.coalescing import MAX_BATCH_SIZE, CoalescedStatement
 from adapters.postgres.drivers import PsycopgDriver
 from adapters.postgres.models import POSTS
-from adapters.postgres.repositories import api_keys, idempotency, post_search, posts, users
+from adapters.postgres.repositories import api_keys, audit, idempotency, post_search, posts, users
 from adapters.testing.template_databases import Connection, Databases, connected
 from domain.posts import PostStatus
 from domain.search_tokens import parse_query
@@ -34,6 +34,11 @@ ROWS = """
     SELECT api_keys.id, sha256(n::text::bytea), sha256('request'), 'answer',
         CASE n % 2 WHEN 0 THEN api_keys.user_id END, now(), now() + n * interval '1 hour'
     FROM api_keys, generate_series(1, 10) AS n;
+    INSERT INTO audit_entries (id, created_at, actor_kind, actor_id, request_id, operation, subject_kind, subject_id,
+        user_id, changed_fields)
+    SELECT ('00' || substr(gen_random_uuid()::text, 3))::uuid, now(), 'api_key', actor.id, 'x', 'created', 'user',
+        users.id, users.id, '{}'
+    FROM users, LATERAL (SELECT id FROM api_keys WHERE user_id = users.id LIMIT 1) AS actor, generate_series(1, 250);
 """
 COMMON_WORDS = """
     INSERT INTO posts (author_id, id, title, content, status, published_at, created_at, updated_at, version,
@@ -57,6 +62,8 @@ LONG_POSTS = """
     ) AS text
 """
 AUTHOR = "SELECT id FROM users LIMIT 1"
+KEY = "SELECT actor_id FROM audit_entries LIMIT 1"
+ACTOR = {"actor_kind": "operator", "actor_id": None, "request_id": None}
 POST_IDS = "SELECT id FROM posts ORDER BY id DESC"
 MANY_USERS = """
     INSERT INTO users (id, email, email_normalized, is_active, created_at, updated_at, version)
@@ -71,7 +78,7 @@ def _filled(databases: Databases, more: str = "") -> Iterator[Connection]:
     url = databases.clone()
     with connected(url) as connection:
         connection.execute((ROWS + more).encode())
-        connection.execute("VACUUM ANALYZE users, posts, api_keys, idempotency_records")
+        connection.execute("VACUUM ANALYZE users, posts, api_keys, idempotency_records, audit_entries")
         yield connection
     databases.drop(url)
 
@@ -119,6 +126,10 @@ def _page(**filters: Any) -> ClauseElement:
     return post_search.list_statement(**UNFILTERED | filters)
 
 
+def _audit_page(*filters: str, after: bool = False) -> ClauseElement:
+    return audit._list(frozenset(filters), after=after)
+
+
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
@@ -145,13 +156,29 @@ def _page(**filters: Any) -> ClauseElement:
         pytest.param(
             users._DELETE_IDEMPOTENCY_RESPONSES, "ix_idempotency_records_subject_id", id="responses about a user"
         ),
+        pytest.param(_audit_page(after=True), "pk_audit_entries", id="page of audit entries"),
+        pytest.param(_audit_page("subject_id"), "ix_audit_entries_subject_id_id", id="audit entries of a subject"),
+        pytest.param(
+            _audit_page("subject_id", after=True), "ix_audit_entries_subject_id_id", id="next page of a subject"
+        ),
+        pytest.param(_audit_page("actor_id"), "ix_audit_entries_actor_id_id", id="audit entries of an actor"),
+        pytest.param(_audit_page("user_id", after=True), "ix_audit_entries_user_id_id", id="export of audit entries"),
+        pytest.param(audit.ERASE_REQUEST_IDS, "ix_audit_entries_user_id_id", id="audit entries about a user"),
+        pytest.param(audit._PURGE, "pk_audit_entries", id="purge of audit entries"),
     ],
 )
 def test_statement_plan_uses_index(filled: Connection, statement: ClauseElement, index: str) -> None:
     user_id = _value(filled, AUTHOR)
     user_parameters = {"id": LOW, "after": HALF, "author_id": user_id, "reader_id": user_id, "stored_id": user_id}
     record_parameters = {"api_key_id": new_id(), "key_hash": bytes(32), "unchanged_for": timedelta(days=1)}
-    plan = _plan(filled, statement, mode="auto", limit=20, **user_parameters, **record_parameters)
+    audit_parameters = {
+        "subject_id": user_id,
+        "user_id": user_id,
+        "older_than": timedelta(days=1),
+        **ACTOR,
+        "actor_id": _value(filled, KEY),
+    }
+    plan = _plan(filled, statement, mode="auto", limit=20, **user_parameters, **record_parameters, **audit_parameters)
     assert index in plan
     assert "Sort" not in plan
     assert "Seq Scan" not in plan
@@ -163,7 +190,7 @@ def test_shared_statement_plan_uses_index(
     many_users: Connection, statement: CoalescedStatement, index: str, mode: str
 ) -> None:
     ids = [new_id() for _ in range(MAX_BATCH_SIZE)]
-    columns = {column.name: [None] * MAX_BATCH_SIZE for column in POSTS.c}
+    columns = {name: [None] * MAX_BATCH_SIZE for name in (*POSTS.c.keys(), *ACTOR)}
     plan = _plan(many_users, statement.many, mode=mode, **columns | {"id": ids, "author_id": ids})
     assert index in plan
     assert "Seq Scan" not in plan
@@ -272,9 +299,9 @@ def test_update_of_the_same_text_writes_no_index(filled: Connection, changes: di
     after = next_version(post, **changes)
     with filled.transaction(force_rollback=True):
         filled.execute("TRUNCATE posts")  # the page of the post has space
-        filled.execute(_sql(users._ADD).encode(), users._MAPPER.values(user))
-        filled.execute(_sql(posts._ADD.one).encode(), post_search.MAPPER.values(post))
-        parameters = post_search.MAPPER.values(after) | post_search.MAPPER.stored(post, post.version)
+        filled.execute(_sql(users._ADD).encode(), users._MAPPER.values(user) | ACTOR)
+        filled.execute(_sql(posts._ADD.one).encode(), post_search.MAPPER.values(post) | ACTOR)
+        parameters = post_search.MAPPER.values(after) | post_search.MAPPER.stored(post, post.version) | ACTOR
         before = _value(filled, HOT_UPDATES)  # includes earlier transactions of the session
         assert len(filled.execute(_sql(posts._UPDATE).encode(), parameters).fetchall()) == 1
         assert _value(filled, HOT_UPDATES) - before == hot

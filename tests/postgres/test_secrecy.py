@@ -33,7 +33,11 @@ async def test_port_errors_hide_database_messages(probe: UseCaseRunner, failure:
     ("change", "undo", "expected"),
     [
         ("", "", {"sqlstate": "23514", "table": "users", "constraint": "ck_users_full_name_length"}),
-        ("RENAME full_name TO other", "RENAME other TO full_name", {"sqlstate": "42703", "table": "users"}),
+        (
+            "RENAME full_name TO other",
+            "RENAME other TO full_name",
+            {"sqlstate": "42703", "table": "audit_entries, users"},
+        ),
         ("ADD other int NOT NULL", "DROP other", {"sqlstate": "23502", "table": "users"}),
     ],
 )

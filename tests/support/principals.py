@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.clock import new_id, utc_now
 from adapters.memory.unit_of_work import InMemoryStorage, InMemoryUnitOfWork
-from application.authorization import Principal
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import Clock, Storage, UnitOfWork
 from domain.api_keys import USER_SCOPES, Scope
 
@@ -36,9 +36,9 @@ class CountingStorage(InMemoryStorage):
         self.begun = 0
         self.away: Exception | None = None
 
-    def transaction(self) -> InMemoryUnitOfWork:
+    def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> InMemoryUnitOfWork:
         self._begin()
-        return super().transaction()
+        return super().transaction(actor)
 
     def readonly(self) -> InMemoryUnitOfWork:
         self._begin()
@@ -86,8 +86,8 @@ class HookedStorage(Storage):
         self.before, self.within, self.after = before, within, after
         self.times = times
 
-    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        return self._hooked(self._storage.transaction)
+    def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> AbstractAsyncContextManager[UnitOfWork]:
+        return self._hooked(lambda: self._storage.transaction(actor))
 
     def readonly(self) -> AbstractAsyncContextManager[UnitOfWork]:
         return self._hooked(self._storage.readonly)

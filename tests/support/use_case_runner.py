@@ -1,5 +1,6 @@
 """Use cases with a body from the test, plain SQL in a unit of work, and a recorder of statements."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString, TypeVar
@@ -9,6 +10,7 @@ from sqlalchemy import ClauseElement, text
 
 from adapters.postgres.drivers import Row
 from adapters.postgres.pool import Database
+from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.ports import Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly, transactional
 from tests.support.service_factories import LENIENT_RETRY
@@ -25,8 +27,11 @@ class UseCaseRunner:
     retry: RetryPolicy = LENIENT_RETRY
     attempts: int = 0
 
+    async def change(self, body: Body[T]) -> T:
+        return await self._change(SYSTEM_PRINCIPAL, body)
+
     @transactional
-    async def change(self, work: UnitOfWork, body: Body[T]) -> T:
+    async def _change(self, work: UnitOfWork, _principal: Principal, body: Body[T]) -> T:
         self.attempts += 1
         return await body(work)
 
@@ -47,6 +52,12 @@ async def backend(work: UnitOfWork) -> int:
     return int((await fetch(work, "SELECT pg_backend_pid()"))[0][0])
 
 
+def statement_verb(sql: str) -> str:
+    """Return the verb of a statement: that of the write if the statement also inserts audit entries."""
+    written = re.search(r"\bwritten AS\s+\((\w+)", sql)
+    return written[1] if written else sql.split(maxsplit=1)[0].rstrip(";")
+
+
 @dataclass
 class Recorder:
     """The statements that the driver received, in order."""
@@ -55,7 +66,7 @@ class Recorder:
 
     def take(self) -> list[str]:
         """Return the verbs of the statements, and delete the statements."""
-        verbs = [statement.split()[0].rstrip(";") for statement in self.statements]
+        verbs = [statement_verb(statement) for statement in self.statements]
         self.statements.clear()
         return verbs
 

@@ -43,8 +43,7 @@ class Resource:
 
     def list(self, page: type[Any]) -> Json:
         """Return the arguments of the operation that lists entities."""
-        responses = {200: response(f"A page of {self.name}s.", "Link")}
-        return operation(self.read, f"List {self.name}s", page, responses)
+        return list_operation(self.read, f"{self.name}s", page)
 
     def create(self, *problems: Problem, links: Json, model: type[Any] | None = None) -> Json:
         """Return the arguments of the operation that creates an entity. `model` is the response body if it differs."""
@@ -79,6 +78,11 @@ class Resource:
     @property
     def _preconditions(self) -> Sequence[str]:
         return ["If-Match", "If-None-Match"] if self.is_versioned else []
+
+
+def list_operation(scope: Scope, names: str, page: type[Any]) -> Json:
+    """Return the arguments of an operation that lists entities, with their name in the plural."""
+    return operation(scope, f"List {names}", page, {200: response(f"A page of {names}.", "Link")})
 
 
 def operation(

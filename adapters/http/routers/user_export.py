@@ -1,8 +1,8 @@
 """The export of all data about a user: one JSON document, which is sent in parts."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field, with_config
@@ -10,14 +10,19 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from adapters.http import field_types
+from adapters.http.openapi.components import Json
 from adapters.http.openapi.operations import operation, response
 from adapters.http.responses import JsonStream
-from adapters.http.routers import api_keys, posts, users
+from adapters.http.routers import api_keys, audit, posts, users
 from adapters.http.routing import ApiRequest, StrictRoute, operation_id
 from application.user_export import ExportPage
 from domain.api_keys import Scope
 
-_PROJECTIONS = {"posts": posts.post_response, "api_keys": api_keys.api_key_response}
+_PROJECTIONS: dict[str, Callable[[Any], Json]] = {
+    "posts": posts.post_response,
+    "api_keys": api_keys.api_key_response,
+    "audit_entries": audit.audit_entry_response,
+}
 _MAX_ITEMS = 2**31 - 1
 # Without nulls: FastAPI drops them from examples.
 _EXAMPLE_KEY = {
@@ -30,6 +35,7 @@ _EXAMPLE = {
     "user": users.EXAMPLE,
     "posts": [posts.EXAMPLE],
     "api_keys": [_EXAMPLE_KEY],
+    "audit_entries": [audit.EXAMPLE],
 }
 
 
@@ -42,6 +48,10 @@ class UserExportResponse(TypedDict):
     api_keys: Annotated[
         list[api_keys.ApiKeyResponse],
         Field(max_length=_MAX_ITEMS, description="The API keys that are bound to the user, newest first."),
+    ]
+    audit_entries: Annotated[
+        list[audit.AuditEntryResponse],
+        Field(max_length=_MAX_ITEMS, description="The changes of all this data, newest first."),
     ]
 
 
@@ -75,7 +85,7 @@ router = APIRouter(prefix=users.PATH, tags=["users"], route_class=StrictRoute, g
     ),
 )
 async def get_user_export(request: ApiRequest, user_id: users.UserId) -> JsonStream:
-    """Return everything that is stored about a user, as one document: the profile, all posts, and the API keys.
+    """Return everything that is stored about a user, as one document: profile, posts, API keys, audit entries.
 
     All data is of one time. API keys are without their secrets. The document is complete if it is valid JSON: after
     an error the connection is closed early. Each process has two exports at a time; further ones get a 503.

@@ -45,7 +45,7 @@ _ADD = _INSERT.on_conflict_do_update(
 ).returning(WRITTEN)
 _GET = _MAPPER.select_by_key().where(IDEMPOTENCY_RECORDS.c.expires_at > func.now())
 _IS_EXPIRED = IDEMPOTENCY_RECORDS.c.expires_at <= func.now()
-_PURGE = _MAPPER.delete_expired(_IS_EXPIRED, IDEMPOTENCY_RECORDS.c.expires_at)
+_PURGE = _MAPPER.delete_expired(_IS_EXPIRED, IDEMPOTENCY_RECORDS.c.expires_at).returning(WRITTEN)
 _COUNT_EXPIRED = _MAPPER.count(_IS_EXPIRED)
 _PURGE_LAG = select(func.now() - func.min(IDEMPOTENCY_RECORDS.c.expires_at))
 

@@ -8,11 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.sql.dml import ReturningDelete
+from sqlalchemy.sql.dml import ReturningInsert
 from typing_extensions import override
 
 from adapters.postgres.coalescing import CoalescedStatement
 from adapters.postgres.models import POSTS, USERS
+from adapters.postgres.repositories.audit import ACTOR, with_entry
 from adapters.postgres.repositories.post_search import (
     MAPPER,
     READABLE,
@@ -25,10 +26,10 @@ from adapters.postgres.repositories.post_search import (
     to_tsvector,
 )
 from adapters.postgres.repositories.users import SqlAlchemyUserRepository
-from adapters.postgres.row_mapper import WRITTEN
 from adapters.postgres.session import PgRepository, raise_concurrent_update
 from application.ports import ConcurrentUpdateError, PostRepository
 from application.search import SearchHit, SearchPosition
+from domain.audit import AuditOperation
 from domain.posts import Post, PostNotFoundError, PostStatus, require_active_author
 from domain.users import UserNotFoundError
 
@@ -40,28 +41,41 @@ def _active_author(author_id: ColumnElement[UUID], *, skip_locked: bool = False)
 
 
 _AUTHOR = _active_author(bindparam("author_id"))
-_NEW = MAPPER.parameter_rows()
+_NEW = select(MAPPER.parameter_rows(*ACTOR)).cte("new")
 # A wait for a locked author would delay the other posts.
-_NEW_VALUES = [to_tsvector(value) if value.name in TOKENS else value for value in _NEW.c]
-_NEW_BY_ACTIVE_AUTHORS = select(*_NEW_VALUES).where(_active_author(_NEW.c.author_id, skip_locked=True).exists())
+_NEW_VALUES = {name: to_tsvector(_NEW.c[name]) if name in TOKENS else _NEW.c[name] for name in POSTS.c.keys()}  # noqa: SIM118
+_NEW_BY_ACTIVE_AUTHORS = select(*_NEW_VALUES.values()).where(
+    _active_author(_NEW.c.author_id, skip_locked=True).exists()
+)
 _KEY = [POSTS.c.author_id, POSTS.c.id]
 _ADD = CoalescedStatement(
-    one=MAPPER.insert_where(_AUTHOR.exists()).on_conflict_do_nothing(index_elements=_KEY).returning(WRITTEN),
-    many=insert(POSTS)
-    .from_select(_NEW.c.keys(), _NEW_BY_ACTIVE_AUTHORS)
-    .on_conflict_do_nothing(index_elements=_KEY)
-    .returning(POSTS.c.id),
+    one=with_entry(
+        MAPPER.insert_where(_AUTHOR.exists()).on_conflict_do_nothing(index_elements=_KEY), AuditOperation.CREATED
+    ),
+    many=with_entry(
+        insert(POSTS)
+        .from_select(list(_NEW_VALUES), _NEW_BY_ACTIVE_AUTHORS)
+        .on_conflict_do_nothing(index_elements=_KEY),
+        AuditOperation.CREATED,
+        actors=_NEW,
+    ),
     key="id",
     is_write=True,
 )
 _UNCHANGED = and_(POSTS.c.title == bindparam("title"), POSTS.c.content == bindparam("content"))
 # An update of the same text keeps the stored tokens. New ones are equal, but the comparison of their compressed bytes
 # would find a difference, and the update would write all indexes.
-_UPDATE = MAPPER.update_version().values(
+_CHANGE = MAPPER.update_version().values(
     {name: case((_UNCHANGED, POSTS.c[name]), else_=tokens) for name, tokens in TOKENS.items()}
 )
-_PUBLISH = _UPDATE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery())
-_DELETE = MAPPER.delete_version()
+_CHANGED_FIELDS = MAPPER.changed_fields()
+_UPDATE = with_entry(_CHANGE, AuditOperation.UPDATED, changed_fields=_CHANGED_FIELDS)
+_PUBLISH = with_entry(
+    _CHANGE.where(POSTS.c.author_id == _AUTHOR.scalar_subquery()),
+    AuditOperation.UPDATED,
+    changed_fields=_CHANGED_FIELDS,
+)
+_DELETE = with_entry(MAPPER.delete_version(), AuditOperation.DELETED)
 
 
 _GET = MAPPER.select_by_id()
@@ -72,8 +86,8 @@ def _is_expired(status: PostStatus) -> ColumnElement[bool]:
 
 
 @cache
-def _purge(status: PostStatus) -> ReturningDelete[Any]:
-    return MAPPER.delete_expired(_is_expired(status), POSTS.c.created_at)
+def _purge(status: PostStatus) -> ReturningInsert[Any]:
+    return with_entry(MAPPER.delete_expired(_is_expired(status), POSTS.c.created_at), AuditOperation.DELETED)
 
 
 @cache
@@ -147,7 +161,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
                 await self._require_author(post)
                 raise ConcurrentUpdateError
 
-        self._session.write(_ADD, MAPPER.values(post), on_no_row=raise_cause)
+        self._session.write(_ADD, MAPPER.values(post) | self.actor_values, on_no_row=raise_cause)
 
     @override
     async def update(self, post: Post, *, publishes: bool = False) -> None:
@@ -157,7 +171,7 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
                 await self._require_author(post)
             raise ConcurrentUpdateError
 
-        values = MAPPER.values(post) | MAPPER.stored(post, post.version - 1)
+        values = MAPPER.values(post) | MAPPER.stored(post, post.version - 1) | self.actor_values
         if publishes:
             self._session.write(_PUBLISH, values, on_no_row=raise_cause)
         else:
@@ -165,11 +179,12 @@ class SqlAlchemyPostRepository(PgRepository, PostRepository):
 
     @override
     async def delete(self, post: Post) -> None:
-        self._session.write(_DELETE, MAPPER.stored(post, post.version), on_no_row=raise_concurrent_update)
+        parameters = MAPPER.stored(post, post.version) | self.actor_values
+        self._session.write(_DELETE, parameters, on_no_row=raise_concurrent_update)
 
     @override
     async def purge(self, *, status: PostStatus, unchanged_for: timedelta, limit: int) -> int:
-        parameters = {"unchanged_for": unchanged_for, "limit": limit}
+        parameters = {"unchanged_for": unchanged_for, "limit": limit} | self.actor_values
         return len(await self._session.fetch(_purge(status), parameters, writes=True))
 
     @override

@@ -6,15 +6,17 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, bindparam, text, update
+from sqlalchemy import Select, and_, bindparam, delete, text, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.models import IDEMPOTENCY_RECORDS, USERS
+from adapters.postgres.models import API_KEYS, IDEMPOTENCY_RECORDS, POSTS, USERS
+from adapters.postgres.repositories.audit import ERASE_REQUEST_IDS, with_entry
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import PgRepository, raise_concurrent_update
 from adapters.postgres.sqlstate import ConstraintErrors
 from application.ports import UserRepository
+from domain.audit import AuditOperation
 from domain.email import normalize_email
 from domain.users import EmailAlreadyRegisteredError, User, UserNotFoundError
 
@@ -27,9 +29,14 @@ _MAPPER: RowMapper[User] = RowMapper(
 _GET = _MAPPER.select_by_id()
 _FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_normalized == bindparam("email_normalized"))
 # A conflict of either unique index: a retry can meet its own uncommitted insert in both.
-_ADD = insert(USERS).on_conflict_do_nothing().returning(WRITTEN)
-_UPDATE = _MAPPER.update_version()
-_DELETE = _MAPPER.delete_version()
+_ADD = with_entry(insert(USERS).values(_MAPPER.bindparams()).on_conflict_do_nothing(), AuditOperation.CREATED)
+_UPDATE = with_entry(_MAPPER.update_version(), AuditOperation.UPDATED, changed_fields=_MAPPER.changed_fields())
+_LOCK = _MAPPER.select_version().with_for_update()
+_DELETIONS = [
+    with_entry(delete(column.table).where(column == bindparam("stored_id")), AuditOperation.DELETED)
+    for column in (POSTS.c.author_id, API_KEYS.c.user_id, USERS.c.id)
+]
+"""The deletions of a locked user. Each has a snapshot of its own, which contains all rows from before the lock."""
 # A separate statement after the deletion. The deletion waits for transactions that store a result about the user. One
 # combined statement would not see these results, because its snapshot is older.
 _DELETE_IDEMPOTENCY_RESPONSES = (
@@ -85,18 +92,21 @@ class SqlAlchemyUserRepository(PgRepository, UserRepository):
             if not await self._session.fetch(_GET, {"id": user.id}):
                 raise EmailAlreadyRegisteredError
 
-        self._session.write(_ADD, _MAPPER.values(user), on_no_row=raise_unless_stored)
+        self._session.write(_ADD, _MAPPER.values(user) | self.actor_values, on_no_row=raise_unless_stored)
 
     @override
     async def update(self, user: User) -> None:
-        parameters = _MAPPER.values(user) | _MAPPER.stored(user, user.version - 1)
+        parameters = _MAPPER.values(user) | _MAPPER.stored(user, user.version - 1) | self.actor_values
         self._session.write(_UPDATE, parameters, on_no_row=raise_concurrent_update)
 
     @override
     async def delete(self, user: User) -> None:
         stored = _MAPPER.stored(user, user.version)
-        self._session.write(_DELETE, stored, on_no_row=raise_concurrent_update)
+        self._session.write(_LOCK, stored, on_no_row=raise_concurrent_update)
+        for deletion in _DELETIONS:
+            self._session.write(deletion, stored | self.actor_values)
         self._session.write(_DELETE_IDEMPOTENCY_RESPONSES, stored)
+        self._session.write(ERASE_REQUEST_IDS, stored)
 
     @override
     async def find_expired(self, *, unchanged_for: timedelta) -> User | None:
