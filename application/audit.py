@@ -1,4 +1,4 @@
-"""Use cases of the audit trail. Repositories write the entries, in the transaction of each change."""
+"""Use cases of the audit trail. Repositories write entries and receipts, in the transaction of each change."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -8,7 +8,7 @@ from application.pagination import Page
 from application.ports import Storage, UnitOfWork
 from application.transactions import RetryPolicy, readonly
 from domain.api_keys import Scope
-from domain.audit import AuditEntry
+from domain.audit import AuditEntry, ErasureReceipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +36,9 @@ class AuditService:
         principal.require_scopes(Scope.AUDIT_READ)
         entries = await work.audit.list(limit=limit + 1, after=after, subject_id=subject_id, actor_id=actor_id)
         return Page.from_rows(entries, limit)
+
+    @readonly
+    async def get_erasure(self, work: UnitOfWork, principal: Principal, user_id: UUID) -> ErasureReceipt:
+        """Return the receipt of the erasure of a user. Raises ErasureNotFoundError."""
+        principal.require_scopes(Scope.AUDIT_READ)
+        return await work.audit.get_erasure(user_id)

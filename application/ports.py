@@ -15,7 +15,7 @@ from uuid import UUID
 from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.search import SearchHit, SearchPosition
 from domain.api_keys import ApiKey
-from domain.audit import AuditEntry
+from domain.audit import AuditEntry, ErasureReceipt
 from domain.posts import Post, PostStatus
 from domain.users import User
 
@@ -104,6 +104,8 @@ class UserRepository(ABC):
     @abstractmethod
     async def delete(self, user: User) -> None:
         """Delete a user, their posts, the API keys bound to them, and the idempotent results that concern them.
+
+        Store the receipt of the erasure, unless a user with this ID was erased before.
 
         Raises ConcurrentUpdateError unless the stored version is `user.version`.
         """
@@ -280,7 +282,7 @@ class IdempotencyRepository(ABC):
 
 
 class AuditRepository(ABC):
-    """The audit entries in one unit of work.
+    """The audit entries and erasure receipts in one unit of work.
 
     The other repositories add one entry for each user, post and API key that they add, update, delete, revoke or let
     expire, together with the change itself. A write without an effect adds no entry, and neither does the time of the
@@ -313,6 +315,10 @@ class AuditRepository(ABC):
     @abstractmethod
     async def count_expired(self, *, older_than: timedelta) -> int:
         """Return the number of entries of this age, as in `purge`."""
+
+    @abstractmethod
+    async def get_erasure(self, user_id: UUID) -> ErasureReceipt:
+        """Return the receipt that `UserRepository.delete` stored. Raises ErasureNotFoundError."""
 
 
 @dataclass(eq=False, kw_only=True)

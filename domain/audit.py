@@ -1,9 +1,20 @@
-"""Audit entries: who changed what, and when, without the changed values."""
+"""Audit entries and erasure receipts: who changed or erased what, and when, without the values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+from domain.errors import DomainError, ErrorKind
+
+
+class ErasureNotFoundError(DomainError):
+    """No user with this ID was erased."""
+
+    code = "erasure-not-found"
+    kind = ErrorKind.NOT_FOUND
+    message = "No user with this ID was erased."
 
 
 class ActorKind(StrEnum):
@@ -54,3 +65,18 @@ class AuditEntry:
     changed_fields: tuple[str, ...]
     version_before: int | None
     version_after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureReceipt:
+    """The record of the erasure of one user, without personal data.
+
+    The actor is that of the audit entries. `erased_rows` has the number of rows per table: deleted users, posts and API
+    keys, and idempotency records whose responses were erased.
+    """
+
+    user_id: UUID
+    erased_at: datetime
+    actor_kind: ActorKind
+    actor_id: UUID | None
+    erased_rows: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""`hexapost users`: exports the data of users.
+"""`hexapost users`: exports and erases the data of users.
 
 Only the result is written to standard output, so that it can be piped. Messages go to standard error.
 """
@@ -6,31 +6,28 @@ Only the result is written to standard output, so that it can be piped. Messages
 import os
 import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from typer import Argument, BadParameter, Option, Typer
+from typer import Argument, BadParameter, Exit, Option, Typer
 
 from adapters.cli.arguments import Embedded, parse_id
-from adapters.cli.console import print_status_to_stderr
+from adapters.cli.console import print_result, print_status_to_stderr
 from application.authorization import SYSTEM_PRINCIPAL
+from domain.audit import ErasureNotFoundError
 from domain.users import UserNotFoundError
 
 if TYPE_CHECKING:
     from application.user_export import ExportPage, UserExportService
+    from domain.audit import ErasureReceipt
 
 MAX_PAUSE_SECONDS = 600.0
 """How long the reader of the output can pause. Meanwhile, the transaction is idle."""
 
-app = Typer(help="Export the data of users.", rich_markup_mode=None)
-
-
-@app.callback()
-def _group() -> None:
-    pass  # without it, typer makes the only command of the group the group itself
+app = Typer(help="Export and erase the data of users.", rich_markup_mode=None)
 
 
 @app.command()
@@ -71,6 +68,49 @@ def export(
         except UserNotFoundError as error:
             raise BadParameter(str(error)) from error
     print_status_to_stderr(f"exported user {id}")
+
+
+@app.command()
+def erase(
+    id: Annotated[UUID, Argument(parser=parse_id, metavar="ID", help="ID of the user.")],
+    *,
+    yes: Annotated[bool, Option("--yes", help="Erase without a question. Required without a terminal.")] = False,
+    embedded: Embedded = False,
+) -> None:
+    """Delete a user and all data about them, and print the receipt as JSON."""
+    from pydantic_core import to_json
+
+    from adapters.cli.database import open_service, selected_database
+    from adapters.http.routers.erasures import receipt_response
+
+    async def run() -> "ErasureReceipt":
+        async with open_service(settings, url) as container:
+            with suppress(UserNotFoundError):  # the receipt of an earlier erasure remains
+                await container.users().delete(SYSTEM_PRINCIPAL, id)
+            return await container.audit().get_erasure(SYSTEM_PRINCIPAL, id)
+
+    if not yes:
+        _require_confirmation(id)
+    with selected_database(embedded=embedded, report=print_status_to_stderr) as (settings, url):
+        try:
+            receipt = asyncio.run(run())
+        except ErasureNotFoundError as error:
+            raise BadParameter(UserNotFoundError.message) from error
+    print_result(to_json(receipt_response(receipt)).decode())
+    print_status_to_stderr(f"erased user {id}")
+
+
+def _require_confirmation(user_id: UUID) -> None:
+    """Ask the operator. Raises BadParameter without a terminal, and Exit unless the answer is yes."""
+    if not sys.stdin.isatty():
+        raise BadParameter("required without a terminal", param_hint="'--yes'")
+    print(f"Erase user {user_id} and all data about them? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    answer = ""
+    with suppress(KeyboardInterrupt):
+        answer = sys.stdin.readline().strip().lower()
+    if answer not in {"y", "yes"}:
+        print_status_to_stderr("the user was not erased")
+        raise Exit(1)
 
 
 async def _with_progress(service: "UserExportService", user_id: UUID) -> "AsyncGenerator[ExportPage]":

@@ -16,9 +16,9 @@ from adapters.http.middleware.request_context import RequestMiddleware
 from adapters.http.openapi.document import build_document
 from adapters.http.problems.handlers import EXCEPTION_HANDLERS
 from adapters.http.rate_limits import RateLimiter
-from adapters.http.routers import api_keys, audit, docs, health, metrics, posts, problems, user_export, users
+from adapters.http.routers import api_keys, audit, docs, erasures, health, metrics, posts, problems, user_export, users
 
-_ROUTERS = (users, user_export, posts, api_keys, audit, health, metrics, docs, problems)
+_ROUTERS = (users, user_export, posts, api_keys, audit, erasures, health, metrics, docs, problems)
 """The modules with routes, in the order of the OpenAPI document. `TAG` documents the tag of a module."""
 
 

@@ -1,4 +1,4 @@
-"""Audit entries in memory."""
+"""Audit entries and erasure receipts in memory."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,11 +8,11 @@ from typing_extensions import override
 
 from adapters.memory.tables import InMemoryRepository, Tables, newest
 from application.ports import AuditRepository
-from domain.audit import AuditEntry
+from domain.audit import AuditEntry, ErasureNotFoundError, ErasureReceipt
 
 
 class InMemoryAuditRepository(InMemoryRepository, AuditRepository):
-    """Stores audit entries in memory."""
+    """Stores audit entries and erasure receipts in memory."""
 
     @override
     async def list(
@@ -52,6 +52,13 @@ class InMemoryAuditRepository(InMemoryRepository, AuditRepository):
     @override
     async def count_expired(self, *, older_than: timedelta) -> int:
         return len(self._expired(self._view.tables(), older_than))
+
+    @override
+    async def get_erasure(self, user_id: UUID) -> ErasureReceipt:
+        receipt = self._view.tables().erasure_receipts.get(user_id)
+        if receipt is None:
+            raise ErasureNotFoundError
+        return receipt
 
     def _expired(self, tables: Tables, older_than: timedelta) -> Sequence[UUID]:
         latest = self._view.clock() - older_than

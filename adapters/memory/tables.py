@@ -1,6 +1,6 @@
 """The stored entities, and the view of a unit of work."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from heapq import nlargest
@@ -12,7 +12,7 @@ from application.authorization import SYSTEM_PRINCIPAL, Principal
 from application.idempotency import IdempotencyRecord
 from application.ports import Clock, ConcurrentUpdateError
 from domain.api_keys import ApiKey
-from domain.audit import AuditEntry, AuditOperation, SubjectKind
+from domain.audit import AuditEntry, AuditOperation, ErasureReceipt, SubjectKind
 from domain.posts import Post
 from domain.users import User
 
@@ -55,6 +55,7 @@ class Tables:
     api_keys: dict[UUID, ApiKey] = field(default_factory=dict)
     idempotency_records: dict[IdempotencyRecordId, StoredRecord] = field(default_factory=dict)
     audit_entries: dict[UUID, AuditEntry] = field(default_factory=dict)
+    erasure_receipts: dict[UUID, ErasureReceipt] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """Return a copy for writes."""
@@ -137,6 +138,17 @@ class TransactionView:
             version_after=getattr(after, "version", None),
         )
         tables.audit_entries[entry.id] = entry
+
+    def add_erasure_receipt(self, tables: Tables, user_id: UUID, erased_rows: Mapping[str, int]) -> None:
+        """Add the receipt of an erasure, unless the user has one."""
+        receipt = ErasureReceipt(
+            user_id=user_id,
+            erased_at=self.clock(),
+            actor_kind=self._actor.kind,
+            actor_id=self._actor.api_key_id,
+            erased_rows=erased_rows,
+        )
+        tables.erasure_receipts.setdefault(user_id, receipt)
 
     def is_unlocked(self, operation: Literal["add", "purge"], id_: RowId) -> bool:
         """Return True unless a different active unit of work added or purged the row."""

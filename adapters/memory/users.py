@@ -1,6 +1,6 @@
 """Users in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -72,11 +72,20 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
                 id_: replace(entry, request_id=None) if entry.user_id == user.id else entry
                 for id_, entry in tables.audit_entries.items()
             }
+            records = tables.idempotency_records
+            responses = {id_ for id_, stored in records.items() if _has_response(stored, user)}
             tables.idempotency_records = {
-                id_: _erase_response(stored) if stored.record.subject_id == user.id else stored
-                for id_, stored in tables.idempotency_records.items()
+                id_: _erase_response(stored) if id_ in responses else stored
+                for id_, stored in records.items()
                 if stored.record.api_key_id in tables.api_keys
             }
+            erased: dict[str, Sized] = {
+                "users": [user],
+                "posts": posts,
+                "api_keys": keys,
+                "idempotency_records": responses,
+            }
+            self._view.add_erasure_receipt(tables, user.id, {name: len(rows) for name, rows in erased.items()})
 
         self._view.write(write)
 
@@ -95,6 +104,10 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
     def _expired(self, unchanged_for: timedelta) -> Sequence[User]:
         latest, users = self._view.clock() - unchanged_for, self._view.tables().users.values()
         return [user for user in users if not user.is_active and user.updated_at <= latest]
+
+
+def _has_response(stored: StoredRecord, user: User) -> bool:
+    return stored.record.subject_id == user.id and stored.record.response != b""
 
 
 def _erase_response(stored: StoredRecord) -> StoredRecord:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
@@ -180,8 +180,21 @@ class AuditEntryRow(Base):
     version_after: Mapped[int | None] = mapped_column(sa.BigInteger())
 
 
+class ErasureReceiptRow(Base):
+    """The record of the erasure of a user. It contains no personal data."""
+
+    __tablename__ = "erasure_receipts"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    erased_at: Mapped[datetime]
+    actor_kind: Mapped[str]
+    actor_id: Mapped[UUID | None]
+    erased_rows: Mapped[dict[str, int]] = mapped_column(JSONB)
+
+
 USERS = cast("sa.Table", UserRow.__table__)
 POSTS = cast("sa.Table", PostRow.__table__)
 API_KEYS = cast("sa.Table", ApiKeyRow.__table__)
 IDEMPOTENCY_RECORDS = cast("sa.Table", IdempotencyRecordRow.__table__)
 AUDIT_ENTRIES = cast("sa.Table", AuditEntryRow.__table__)
+ERASURE_RECEIPTS = cast("sa.Table", ErasureReceiptRow.__table__)

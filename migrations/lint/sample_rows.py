@@ -31,6 +31,10 @@ _INSERTS = {
         SELECT md5('entry ' || n)::uuid, now(), 'operator', 'created', 'post', md5('post ' || n)::uuid, '{}'
         FROM generate_series(1, :rows) AS n
     """,
+    "erasure_receipts": """
+        INSERT INTO erasure_receipts (user_id, erased_at, actor_kind, erased_rows)
+        SELECT md5('erased ' || n)::uuid, now(), 'operator', '{}' FROM generate_series(1, :rows / 100) AS n
+    """,
 }
 MIN_ROWS = 100
 

@@ -1,4 +1,4 @@
-"""create audit entries
+"""create audit entries and erasure receipts
 
 Revision ID: 4c8e1d9a73b5
 Revises: 6e0b7f3d21ca
@@ -6,6 +6,7 @@ Created: 2026-11-29 15:25:00+00:00
 """
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from migrations.operations import op
 
@@ -47,7 +48,19 @@ def upgrade() -> None:
         ["user_id", "id"],
         postgresql_where=sa.text("user_id IS NOT NULL"),
     )
+    # ANALYZE copies values into pg_statistic, where they would remain after an erasure. Plans do not need them.
+    op.execute("ALTER TABLE audit_entries ALTER COLUMN request_id SET STATISTICS 0")
+    op.create_table(
+        "erasure_receipts",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("actor_kind", sa.Text(), nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
+        sa.Column("erased_rows", JSONB(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", name="pk_erasure_receipts"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("erasure_receipts")
     op.drop_table("audit_entries")

@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.clock import new_id
 from adapters.memory.unit_of_work import InMemoryStorage
 from application.audit import AuditService
 from application.authorization import SYSTEM_PRINCIPAL, ForbiddenError, Principal
 from application.retention import RetentionRule, RetentionService
 from domain.api_keys import Scope
-from domain.audit import ActorKind, AuditEntry, AuditOperation
+from domain.audit import ActorKind, AuditEntry, AuditOperation, ErasureNotFoundError
 from tests.support.factories import make_user, store
 from tests.support.principals import principal_without, unbound_principal
 from tests.support.service_factories import START, key_service, post_service, user_service
@@ -92,11 +93,15 @@ async def test_purge_deletes_audit_entries_only_by_policy(*, is_on: bool) -> Non
 
 
 @pytest.mark.parametrize("make_principal", [principal_without, unbound_principal], ids=["all but audit", "audit only"])
-async def test_audit_list_requires_its_scope(make_principal: Callable[..., Principal]) -> None:
+async def test_audit_use_cases_require_their_scope(make_principal: Callable[..., Principal]) -> None:
     service = AuditService(storage=InMemoryStorage())
     principal = make_principal(Scope.AUDIT_READ)
     if Scope.AUDIT_READ in principal.scopes:
         assert (await service.list(principal, limit=1)).items == []
+        with pytest.raises(ErasureNotFoundError):
+            await service.get_erasure(principal, new_id())
     else:
         with pytest.raises(ForbiddenError):
             await service.list(principal, limit=1)
+        with pytest.raises(ForbiddenError):
+            await service.get_erasure(principal, new_id())

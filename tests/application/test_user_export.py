@@ -14,7 +14,10 @@ from domain.api_keys import Scope
 from domain.users import User, UserNotFoundError
 from tests.support.principals import bound_principal, principal_without, unbound_principal
 
-NOT_EXPORTED = {"idempotency_records": "the responses are encrypted copies of entities that the export has"}
+NOT_EXPORTED = {
+    "idempotency_records": "the responses are encrypted copies of entities that the export has",
+    "erasure_receipts": "a user who exists has no receipt",
+}
 KEPT = {"audit_entries"}
 """Tables whose rows remain after the deletion of a user."""
 USER_COLUMNS = {"user_id", "author_id", "subject_id"}

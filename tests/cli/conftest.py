@@ -49,6 +49,7 @@ def database(cli_database: URL) -> URL:
     queried(cli_database, "DELETE FROM users")
     queried(cli_database, "DELETE FROM api_keys")
     queried(cli_database, "DELETE FROM audit_entries")
+    queried(cli_database, "DELETE FROM erasure_receipts")
     return cli_database
 
 

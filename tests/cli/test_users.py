@@ -1,5 +1,6 @@
 """Tests for `hexapost users`."""
 
+import io
 import json
 import os
 import pty
@@ -91,3 +92,54 @@ def test_users_export_shows_progress_on_a_terminal(
     assert outcome.status == 0
     _check(json.loads(outcome.stdout), user_id)
     assert "posts" in shown
+
+
+def _users(database: URL) -> list[str]:
+    return [str(found) for found in queried(database, "SELECT id FROM users")]
+
+
+def test_users_erase_prints_only_the_receipt_to_stdout(hexapost: Hexapost, database: URL, user_id: str) -> None:
+    for _ in range(2):  # the second command prints the stored receipt
+        outcome = hexapost("users", "erase", user_id, "--yes", DATABASE_URL=rendered(database))
+        assert outcome.status == 0, outcome.stderr
+        receipt = json.loads(outcome.stdout)
+        assert (receipt["user_id"], receipt["actor_kind"], receipt["actor_id"]) == (user_id, "operator", None)
+        assert receipt["erased_rows"] == {"users": 1, "posts": 3, "api_keys": 0, "idempotency_records": 0}
+        assert outcome.stderr.splitlines()[-1] == f"hexapost: erased user {user_id}"
+    assert _users(database) == []
+
+
+def test_users_erase_rejects_an_unknown_user(hexapost: Hexapost, database: URL, user_id: str) -> None:
+    outcome = hexapost("users", "erase", str(new_id()), "--yes", DATABASE_URL=rendered(database))
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr.splitlines()[-1] == "hexapost: Invalid value: No user has this ID."
+    assert _users(database) == [user_id]
+
+
+def test_users_erase_requires_yes_without_a_terminal(
+    hexapost: Hexapost, database: URL, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    outcome = hexapost("users", "erase", user_id, DATABASE_URL=rendered(database))
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "'--yes'" in outcome.stderr
+    assert _users(database) == [user_id]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("answer", ["y", "n", "", "end of input"])
+def test_users_erase_asks_on_a_terminal(
+    hexapost: Hexapost, database: URL, user_id: str, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", _Terminal("" if answer == "end of input" else f"{answer}\n"))
+    outcome = hexapost("users", "erase", user_id, DATABASE_URL=rendered(database))
+    assert f"Erase user {user_id} and all data about them?" in outcome.stderr
+    if answer == "y":
+        assert (outcome.status, json.loads(outcome.stdout)["user_id"], _users(database)) == (0, user_id, [])
+    else:
+        assert (outcome.status, outcome.stdout, _users(database)) == (1, "", [user_id])
+        assert outcome.stderr.splitlines()[-1].endswith("hexapost: the user was not erased")

@@ -48,7 +48,7 @@ every_operation = pytest.mark.parametrize("operation", SECURED.values(), ids=SEC
 
 @dataclass(frozen=True)
 class World:
-    """Ada with a draft, Bob, and an API key."""
+    """Ada with a draft, Bob, an API key, and the ID of an erased user."""
 
     api: Api
     storage: CountingStorage
@@ -56,10 +56,12 @@ class World:
     bob: Json
     draft: Json
     spare_id: str
+    erased_id: str
 
     async def ask(self, operation: Operation, headers: dict[str, str], number: int = 0) -> httpx.Response:
         """Send an example of the operation about Ada, with an API key in the headers."""
-        ids = {"user_id": self.ada["id"], "post_id": self.draft["id"], "key_id": self.spare_id}
+        user_id = self.erased_id if "/erasures/" in operation.path else self.ada["id"]
+        ids = {"user_id": user_id, "post_id": self.draft["id"], "key_id": self.spare_id}
         path = re.sub(r"{(\w+)}", lambda found: str(ids.get(found[1], NOBODY)), operation.path)
         given: Json = {}
         if example := operation.requests()[number]:
@@ -81,7 +83,9 @@ async def world(api: Api, storage: CountingStorage) -> World:
     bob = await api.user(email="bob@example.net")
     draft = await api.post(ada, title="A secret of Ada's")
     spare = await stored_key(storage, Scope.METRICS_READ)
-    return World(api, storage, ada, bob, draft, str(UUID(hex=spare.split("_")[1])))
+    erased = (await api.user(email="erased@example.net"))["id"]
+    await api.client.delete(f"/api/v1/users/{erased}")
+    return World(api, storage, ada, bob, draft, str(UUID(hex=spare.split("_")[1])), erased)
 
 
 def _check(response: httpx.Response, status: int, code: str) -> str:

@@ -61,7 +61,8 @@ class Target:
             for name in ("users", "posts", "api_keys", "audit_entries")
         ]
         self.admin.execute(
-            SQL("DELETE FROM idempotency_records; DELETE FROM audit_entries; DELETE FROM users; DELETE FROM api_keys")
+            SQL("DELETE FROM idempotency_records; DELETE FROM audit_entries; DELETE FROM erasure_receipts")
+            + SQL("; DELETE FROM users; DELETE FROM api_keys")
             + Composed(inserts)
         )
 

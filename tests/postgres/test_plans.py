@@ -153,9 +153,7 @@ def _audit_page(*filters: str, after: bool = False) -> ClauseElement:
         ),
         pytest.param(posts._count_expired(PostStatus.DRAFT), "ix_posts_unpublished_created_at", id="expired drafts"),
         pytest.param(idempotency._PURGE_LAG, "ix_idempotency_records_expires_at", id="purge lag"),
-        pytest.param(
-            users._DELETE_IDEMPOTENCY_RESPONSES, "ix_idempotency_records_subject_id", id="responses about a user"
-        ),
+        pytest.param(users._ERASE_RESPONSES, "ix_idempotency_records_subject_id", id="responses about a user"),
         pytest.param(_audit_page(after=True), "pk_audit_entries", id="page of audit entries"),
         pytest.param(_audit_page("subject_id"), "ix_audit_entries_subject_id_id", id="audit entries of a subject"),
         pytest.param(

@@ -3,6 +3,7 @@
 import pytest
 
 from adapters.exception_summary import database_fields
+from application.authorization import SYSTEM_PRINCIPAL
 from application.ports import StorageUnavailableError
 from tests.postgres.failures import EXPECTED, KNOWN, ONCE, OTHER, Failure
 from tests.support.database_fixture import DatabaseFixture
@@ -62,6 +63,8 @@ async def test_statistics_contain_no_personal_data(store: DatabaseFixture) -> No
         await store_entities(
             store.storage, user, make_post(user, title=f"Canary {number}", content="Canary"), key, record
         )
+        async with store.storage.transaction(SYSTEM_PRINCIPAL.for_request(f"canary-{number}")) as work:
+            await work.users.add(make_user(email=f"canary-{number}@example.org"))
     store.admin.execute("ANALYZE")
     rows = store.admin.execute("SELECT stats::text FROM pg_stats AS stats WHERE schemaname = 'public'").fetchall()
     statistics = str(rows).lower()

@@ -38,7 +38,9 @@ class DatabaseFixture:
 
     def clear(self) -> None:
         """Delete all rows; with few rows, DELETE is faster than TRUNCATE."""
-        self.admin.execute("DELETE FROM users; DELETE FROM api_keys; DELETE FROM audit_entries")
+        self.admin.execute(
+            "DELETE FROM users; DELETE FROM api_keys; DELETE FROM audit_entries; DELETE FROM erasure_receipts"
+        )
 
     @property
     def checked_out(self) -> int:

@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, bindparam, delete, text, update
+from sqlalchemy import Select, and_, bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import override
 
-from adapters.postgres.models import API_KEYS, IDEMPOTENCY_RECORDS, POSTS, USERS
-from adapters.postgres.repositories.audit import ERASE_REQUEST_IDS, with_entry
+from adapters.postgres.models import IDEMPOTENCY_RECORDS, USERS
+from adapters.postgres.repositories.audit import ERASE_REQUEST_IDS, erasure, with_entry
 from adapters.postgres.row_mapper import WRITTEN, RowMapper
 from adapters.postgres.session import PgRepository, raise_concurrent_update
 from adapters.postgres.sqlstate import ConstraintErrors
@@ -32,19 +32,15 @@ _FIND_BY_EMAIL = _MAPPER.select().where(USERS.c.email_normalized == bindparam("e
 _ADD = with_entry(insert(USERS).values(_MAPPER.bindparams()).on_conflict_do_nothing(), AuditOperation.CREATED)
 _UPDATE = with_entry(_MAPPER.update_version(), AuditOperation.UPDATED, changed_fields=_MAPPER.changed_fields())
 _LOCK = _MAPPER.select_version().with_for_update()
-_DELETIONS = [
-    with_entry(delete(column.table).where(column == bindparam("stored_id")), AuditOperation.DELETED)
-    for column in (POSTS.c.author_id, API_KEYS.c.user_id, USERS.c.id)
-]
-"""The deletions of a locked user. Each has a snapshot of its own, which contains all rows from before the lock."""
-# A separate statement after the deletion. The deletion waits for transactions that store a result about the user. One
-# combined statement would not see these results, because its snapshot is older.
-_DELETE_IDEMPOTENCY_RESPONSES = (
+_ERASE_RESPONSES = (
     update(IDEMPOTENCY_RECORDS)
     .where(IDEMPOTENCY_RECORDS.c.subject_id == bindparam("stored_id"), text("response <> ''"))
     .values(response=text("''"))
     .returning(WRITTEN)
 )
+# After `_LOCK`, the snapshot of this statement has all posts, keys and stored results of the user: a transaction that
+# adds one of them locks the user until its end.
+_DELETE = erasure(_ERASE_RESPONSES.cte("erased_responses"))
 _IS_EXPIRED = and_(~USERS.c.is_active, _MAPPER.unchanged())
 _FIND_EXPIRED = (
     _MAPPER.select()
@@ -103,9 +99,7 @@ class SqlAlchemyUserRepository(PgRepository, UserRepository):
     async def delete(self, user: User) -> None:
         stored = _MAPPER.stored(user, user.version)
         self._session.write(_LOCK, stored, on_no_row=raise_concurrent_update)
-        for deletion in _DELETIONS:
-            self._session.write(deletion, stored | self.actor_values)
-        self._session.write(_DELETE_IDEMPOTENCY_RESPONSES, stored)
+        self._session.write(_DELETE, stored | self.actor_values | {"request_id": None})
         self._session.write(ERASE_REQUEST_IDS, stored)
 
     @override
