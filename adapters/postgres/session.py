@@ -292,12 +292,13 @@ class PgRepository:
 
     def __init__(self, session: PgSession, actor: Principal = SYSTEM_PRINCIPAL) -> None:
         self._session = session
-        self.actor_values = {
-            "actor_kind": str(actor.kind),
-            "actor_id": actor.api_key_id,
-            "request_id": actor.request_id,
-        }
+        self._actor = actor
+
+    @property
+    def actor_values(self) -> Mapping[str, Any]:
         """The parameters of an audit entry that name the actor."""
+        actor = self._actor
+        return {"actor_kind": str(actor.kind), "actor_id": actor.api_key_id, "request_id": actor.request_id}
 
     async def _fetch_value(self, statement: Statement, **parameters: Any) -> Any:
         """Return the only value of a query."""
