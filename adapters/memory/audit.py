@@ -1,12 +1,12 @@
 """Audit entries and erasure receipts in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from typing_extensions import override
 
-from adapters.memory.tables import InMemoryRepository, Tables, newest
+from adapters.memory.tables import InMemoryRepository, newest
 from application.ports import AuditRepository
 from domain.audit import AuditEntry, ErasureNotFoundError, ErasureReceipt
 
@@ -36,22 +36,17 @@ class InMemoryAuditRepository(InMemoryRepository, AuditRepository):
 
     @override
     async def purge(self, *, older_than: timedelta, limit: int) -> int:
-        removed: list[UUID] = []
-
-        def write(tables: Tables) -> None:
-            expired = self._expired(tables, older_than)
-            removed[:] = sorted(id_ for id_ in expired if self._view.is_unlocked("purge", id_))[:limit]
-            for id_ in removed:
-                self._view.lock("purge", id_)
-                del tables.audit_entries[id_]
-
-        self._view.write(write)
-        self._view.tables()  # executes the write, so that the number is known
-        return len(removed)
+        return self._view.purge(
+            lambda tables: tables.audit_entries,
+            self._expiry(older_than),
+            age=lambda entry: entry.created_at,
+            limit=limit,
+        )
 
     @override
     async def count_expired(self, *, older_than: timedelta) -> int:
-        return len(self._expired(self._view.tables(), older_than))
+        is_expired = self._expiry(older_than)
+        return sum(map(is_expired, self._view.tables().audit_entries.values()))
 
     @override
     async def get_erasure(self, user_id: UUID) -> ErasureReceipt:
@@ -60,6 +55,6 @@ class InMemoryAuditRepository(InMemoryRepository, AuditRepository):
             raise ErasureNotFoundError
         return receipt
 
-    def _expired(self, tables: Tables, older_than: timedelta) -> Sequence[UUID]:
+    def _expiry(self, older_than: timedelta) -> Callable[[AuditEntry], bool]:
         latest = self._view.clock() - older_than
-        return [entry.id for entry in tables.audit_entries.values() if entry.created_at <= latest]
+        return lambda entry: entry.created_at <= latest

@@ -1,11 +1,10 @@
 """Idempotency records in memory."""
 
 from datetime import timedelta
-from heapq import nsmallest
 
 from typing_extensions import override
 
-from adapters.memory.tables import IdempotencyRecordId, InMemoryRepository, StoredRecord, Tables
+from adapters.memory.tables import InMemoryRepository, StoredRecord, Tables
 from application.authorization import UnauthenticatedError
 from application.idempotency import IdempotencyInFlightError, IdempotencyRecord, earlier_execution
 from application.ports import IdempotencyRepository
@@ -34,20 +33,12 @@ class InMemoryIdempotencyRepository(InMemoryRepository, IdempotencyRepository):
     @override
     async def purge(self, *, limit: int) -> int:
         now = self._view.clock()
-        removed: list[IdempotencyRecordId] = []
-
-        def write(tables: Tables) -> None:
-            records, view = tables.idempotency_records, self._view
-            unlocked = (id_ for id_ in records if view.is_unlocked("add", id_) and view.is_unlocked("purge", id_))
-            expired = (id_ for id_ in unlocked if records[id_].expires_at <= now)
-            removed[:] = nsmallest(limit, expired, key=lambda id_: records[id_].expires_at)
-            for id_ in removed:
-                view.lock("purge", id_)
-                del records[id_]
-
-        self._view.write(write)
-        self._view.tables()  # executes the write, so that the number is known
-        return len(removed)
+        return self._view.purge(
+            lambda tables: tables.idempotency_records,
+            lambda stored: stored.expires_at <= now,
+            age=lambda stored: stored.expires_at,
+            limit=limit,
+        )
 
     @override
     async def count_expired(self) -> int:

@@ -1,8 +1,8 @@
 """Posts in memory."""
 
-from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta
-from heapq import nlargest, nsmallest
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import timedelta
+from heapq import nlargest
 from uuid import UUID
 
 from typing_extensions import override
@@ -90,34 +90,27 @@ class InMemoryPostRepository(InMemoryRepository, PostRepository):
 
     @override
     async def purge(self, *, status: PostStatus, unchanged_for: timedelta, limit: int) -> int:
-        latest = self._view.clock() - unchanged_for
-        removed: list[Post] = []
-
-        def write(tables: Tables) -> None:
-            expired = _expired(tables, status, latest)
-            unlocked = (post for post in expired if self._view.is_unlocked("purge", post.id))
-            removed[:] = nsmallest(limit, unlocked, key=lambda post: post.created_at)
-            for post in removed:
-                self._view.lock("purge", post.id)
-                del tables.posts[post.id]
-                self._view.add_audit_entry(tables, AuditOperation.DELETED, post, None)
-
-        self._view.write(write)
-        self._view.tables()  # executes the write, so that the number is known
-        return len(removed)
+        return self._view.purge(
+            lambda tables: tables.posts,
+            self._expiry(status, unchanged_for),
+            age=lambda post: post.created_at,
+            limit=limit,
+            on_purge=lambda tables, post: self._view.add_audit_entry(tables, AuditOperation.DELETED, post, None),
+        )
 
     @override
     async def count_expired(self, *, status: PostStatus, unchanged_for: timedelta) -> int:
-        return len(_expired(self._view.tables(), status, self._view.clock() - unchanged_for))
+        is_expired = self._expiry(status, unchanged_for)
+        return sum(map(is_expired, self._view.tables().posts.values()))
+
+    def _expiry(self, status: PostStatus, unchanged_for: timedelta) -> Callable[[Post], bool]:
+        latest = self._view.clock() - unchanged_for
+        return lambda post: post.status is status and post.updated_at <= latest
 
     def _filter(self, author_id: UUID | None, status: PostStatus | None, reader_id: UUID | None) -> Iterator[Post]:
         for post in self._view.tables().posts.values():
             if author_id in {None, post.author_id} and status in {None, post.status} and _is_readable(post, reader_id):
                 yield post
-
-
-def _expired(tables: Tables, status: PostStatus, latest: datetime) -> Sequence[Post]:
-    return [post for post in tables.posts.values() if post.status is status and post.updated_at <= latest]
 
 
 def _rank(position: SearchPosition) -> tuple[bool, UUID]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from typing import Literal, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -29,6 +29,8 @@ _BOOKKEEPING = frozenset({"updated_at", "version"})
 
 E = TypeVar("E", User, Post, ApiKey, AuditEntry)
 V = TypeVar("V", User, Post)
+K = TypeVar("K", UUID, IdempotencyRecordId)
+R = TypeVar("R")
 
 
 def require_version(stored: V | None, version: int) -> V:
@@ -150,13 +152,37 @@ class TransactionView:
         )
         tables.erasure_receipts.setdefault(user_id, receipt)
 
-    def is_unlocked(self, operation: Literal["add", "purge"], id_: RowId) -> bool:
+    def is_unlocked(self, id_: RowId) -> bool:
         """Return True unless a different active unit of work added or purged the row."""
-        return self._locks.get((operation, id_), self) is self
+        return self._locks.get(("add", id_), self) is self and self._locks.get(("purge", id_), self) is self
 
     def lock(self, operation: Literal["add", "purge"], id_: RowId) -> bool:
         """Lock a row until `end`. Return False if a different unit of work has locked it."""
         return self._locks.setdefault((operation, id_), self) is self
+
+    def purge(
+        self,
+        table: Callable[[Tables], dict[K, R]],
+        is_expired: Callable[[R], bool],
+        *,
+        age: Callable[[R], datetime],
+        limit: int,
+        on_purge: Callable[[Tables, R], None] = lambda _tables, _row: None,
+    ) -> int:
+        """Delete up to `limit` expired rows that are not locked, in the order of `age`, and return their number."""
+        purged: list[K] = []
+
+        def write(tables: Tables) -> None:
+            rows = table(tables)
+            expired = (id_ for id_, row in rows.items() if is_expired(row) and self.is_unlocked(id_))
+            purged[:] = nsmallest(limit, expired, key=lambda id_: age(rows[id_]))
+            for id_ in purged:
+                self.lock("purge", id_)
+                on_purge(tables, rows.pop(id_))
+
+        self.write(write)
+        self.tables()  # executes the write, so that the number is known
+        return len(purged)
 
     def end(self, *, commit: bool) -> None:
         """Apply all pending writes, or none if one of them raises or without `commit`. Release all locks."""

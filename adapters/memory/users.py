@@ -91,7 +91,7 @@ class InMemoryUserRepository(InMemoryRepository, UserRepository):
 
     @override
     async def find_expired(self, *, unchanged_for: timedelta) -> User | None:
-        expired = (user for user in self._expired(unchanged_for) if self._view.is_unlocked("purge", user.id))
+        expired = (user for user in self._expired(unchanged_for) if self._view.is_unlocked(user.id))
         user = min(expired, key=lambda user: user.created_at, default=None)
         if user is not None:
             self._view.lock("purge", user.id)
