@@ -9,6 +9,7 @@ DEV_SETUP := .venv/.installed-dev
 WRITABLE = test -w . || { echo "hexapost: cannot write to $(CURDIR). Copy it to a writable directory." >&2; exit 1; }
 # Only root can switch to another OS user, so other users omit that module from the coverage.
 NOT_ROOT := $(if $(filter-out 0,$(shell id -u)),COVERAGE_OMIT='*/adapters/embedded/os_user.py')
+LOCK := uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder # a long file would otherwise run last, beside an idle core
 # Drills wait most of the time. One file has most of them, so their tests are distributed one by one.
 PARALLEL_DRILLS := -n 3 --dist load --maxschedchunk 1
@@ -17,7 +18,7 @@ CHECK := env DATABASE_URL= DATABASE_URL_FILE= HEXAPOST_SECRETS_DIRECTORY= HEXAPO
 # Without bytecode files, each process that a test starts compiles all modules again, which takes 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run dev test test-drills check check-code check-migrations migrate migration bench drill prove fuzz openapi docs openapi-lint lock release clean writable
+.PHONY: help run dev test test-drills check check-code check-migrations migrate migration bench drill prove fuzz openapi docs openapi-lint lock image release clean writable
 
 
 help: ## list the targets
@@ -88,8 +89,15 @@ openapi-lint: ## lint openapi.json with Spectral and Redocly (needs npx)
 	npx --yes @redocly/cli@2 lint --extends recommended-strict openapi.json
 
 lock: ## update the locked requirements, with hashes (needs uv)
-	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing -o requirements.txt pyproject.toml
-	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra tracing --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	$(LOCK) --extra embedded --extra tracing -o requirements.txt pyproject.toml
+	$(LOCK) --extra embedded --extra tracing --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	$(LOCK) --extra tracing -c requirements.txt -o requirements-image.txt pyproject.toml
+	echo hatchling | $(LOCK) -c requirements.txt -o deploy/image/requirements-build.txt -
+
+image: ## build the container image hexapost (needs Docker; BASE=…, BUILD_BASE=… and PIP_INDEX_URL=… replace the defaults)
+	@DOCKER_BUILDKIT=1 docker build --file deploy/image/Dockerfile --tag hexapost \
+	    --build-arg BASE --build-arg BUILD_BASE --build-arg PIP_INDEX_URL \
+	    --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) --build-arg REVISION=$$(git rev-parse HEAD) $(args) .
 
 release: $(DEV_SETUP) ## make a release on a clean main: build dist/, commit and tag, push nothing (VERSION=0.2.0)
 	@$(BIN)/python -m deploy.release "$(VERSION)"

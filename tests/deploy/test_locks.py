@@ -1,9 +1,11 @@
 """The lock files, installed from a local index that has a newer release of each package."""
 
-from importlib.metadata import distribution, distributions
+from functools import cache
+from importlib.metadata import distribution, distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -43,6 +45,16 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return wheels
 
 
+@cache
+def dependencies(name: str, *extras: str) -> frozenset[str]:
+    """Return the packages that an installed package requires with these extras, on this platform."""
+    found: set[str] = set()
+    for requirement in map(Requirement, requires(name) or ()):
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": one}) for one in ("", *extras)):
+            found |= {canonicalize_name(requirement.name)} | dependencies(requirement.name, *sorted(requirement.extras))
+    return frozenset(found)
+
+
 def installed(packages: Path) -> dict[str, str]:
     """Return the version of each installed package, without pip and the project."""
     found = {canonicalize_name(package.name): package.version for package in distributions(path=[str(packages)])}
@@ -62,3 +74,17 @@ def test_locks_install_their_pins_when_newer_releases_exist(index: dict[str, Pat
         assert installed(packages) == {pin.name: pinned_version(pin) for pin in read_pins(LOCKS[lock])}
     (checkout / "requirements.txt").touch()
     assert "requirements-dev.txt --project" in make(checkout, "--dry-run", RUN_SETUP).stdout
+
+
+@pytest.mark.parametrize(
+    ("lock", "expected"),
+    [
+        ("requirements.txt", dependencies("hexapost", "embedded", "tracing")),
+        ("requirements-image.txt", dependencies("hexapost", "tracing")),
+        ("deploy/image/requirements-build.txt", {"hatchling"} | dependencies("hatchling")),
+    ],
+)
+def test_lock_has_exactly_the_required_packages(lock: str, expected: frozenset[str]) -> None:
+    pins = {pin.name: str(pin) for pin in read_pins((ROOT / lock).read_text())}
+    assert pins.keys() == expected
+    assert pins.items() <= {pin.name: str(pin) for pin in read_pins(LOCKS["requirements-dev.txt"])}.items()
