@@ -46,6 +46,8 @@ check-code: $(DEV_SETUP)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry . --no-ansi
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+	if docker compose version > /dev/null 2>&1; then docker compose --file deploy/compose/compose.yaml --profile '*' config --quiet; fi
 	$(BIN)/check-jsonschema --quiet --schemafile tests/deploy/service_monitor.schema.json deploy/kubernetes/components/service-monitor/service-monitor.yaml
 	$(BIN)/python -m tests.deploy.kubernetes_manifests
 

@@ -21,7 +21,7 @@ from tests.cli.support import PATIENCE, ROOT, create_api_key, environment, rende
 from tests.deploy.test_backup import BACKUP, RESTORE
 
 ADDRESS = "http://127.0.0.1:8000"
-EXAMPLES = ("make ", "uvicorn ", "granian ", "OTEL_", "docker ", "kubectl ", "sudo ")
+EXAMPLES = ("make ", "uvicorn ", "granian ", "OTEL_", "docker ", "kubectl ", "sh ", "sudo ")
 GENERATED = {"id", "author_id", "user_id", "created_at", "updated_at", "published_at", "instance", "request_id", "key"}
 """The fields whose values differ in each run."""
 
