@@ -78,6 +78,8 @@ def erase(
     embedded: Embedded = False,
 ) -> None:
     """Delete a user and all data about them, and print the receipt as JSON."""
+    import asyncio
+
     from pydantic_core import to_json
 
     from adapters.cli.database import open_service, selected_database

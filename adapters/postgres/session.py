@@ -295,7 +295,7 @@ class PgRepository:
         self._actor = actor
 
     @property
-    def actor_values(self) -> Mapping[str, Any]:
+    def actor_values(self) -> dict[str, Any]:
         """The parameters of an audit entry that name the actor."""
         actor = self._actor
         return {"actor_kind": str(actor.kind), "actor_id": actor.api_key_id, "request_id": actor.request_id}
