@@ -24,18 +24,20 @@ _RELATION_FILES = """
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A word in lower case that users have in their data, and the sealed responses of requests with it."""
+    """Words in lower case that users have in their data, and the sealed responses of requests with them."""
 
-    word: str
+    words: Collection[str]
     sealed: Collection[bytes] = ()
 
     def patterns(self) -> list[str]:
         """Return patterns for rows as text, where binary values are hexadecimal."""
-        binary = [self.word.encode(), *self.sealed]
-        return [f"%{text}%" for text in (self.word, *(value.hex() for value in binary))]
+        return [f"%{text}%" for text in (*self.words, *(value.hex() for value in self._bytes()))]
 
     def is_in(self, content: bytes) -> bool:
-        return self.word.encode() in content or any(sealed in content for sealed in self.sealed)
+        return any(value in content for value in self._bytes())
+
+    def _bytes(self) -> list[bytes]:
+        return [*(word.encode() for word in self.words), *self.sealed]
 
 
 @dataclass(slots=True)

@@ -15,6 +15,8 @@ from tests.drills.service_under_test import ServiceUnderTest
 API = "/api/v1"
 POSTS = 4
 """Posts of a user before the erasure, and posts that requests create during it."""
+REQUEST_ID = "request-of-a-canary-user"
+"""The log of the service contains it, but no table after the erasure."""
 RETRY_SECONDS = 60.0
 """A process sends two exports at a time, and answers further ones with a 503."""
 NO_ITEMS = '"items":[]'
@@ -164,7 +166,9 @@ def _request(
         method=method,
         path=f"{API}/{path}",
         body=json.dumps(fields) if fields else "",
-        headers=({KEY: key} if key else {}) | (_authorization(api_key) if api_key else {}),
+        headers={"X-Request-ID": REQUEST_ID}
+        | ({KEY: key} if key else {})
+        | (_authorization(api_key) if api_key else {}),
     )
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from adapters.testing.template_databases import Connection, connected
 from tests.drills.canary_search import Canary, PageTraces, data_directory, files_with, pages_with, tables_with
-from tests.drills.canary_users import CanaryUser, create_users, invalid_requests, race_requests, requests_after, send
+from tests.drills.canary_users import (
+    REQUEST_ID,
+    CanaryUser,
+    create_users,
+    invalid_requests,
+    race_requests,
+    requests_after,
+    send,
+)
 from tests.drills.faults.disposable_postgres import DisposablePostgres, disposable_postgres
 from tests.drills.load.http_connection import MISMATCHED
 from tests.drills.load.load_job import Attempt, RequestSpec
@@ -84,7 +92,7 @@ def _search_before(postgres: DisposablePostgres, word: str, users: Sequence[Cana
     with connected(postgres.url()) as connection:
         connection.execute("ANALYZE")
         responses = _responses(connection, users)
-        canary = Canary(word, responses)
+        canary = Canary([word, REQUEST_ID], responses)
         return canary, Traces(tables_with(connection, canary), pages_with(connection, canary), responses)
 
 

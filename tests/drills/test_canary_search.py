@@ -10,7 +10,7 @@ from adapters.testing.template_databases import Connection, connected
 from tests.cli.support import wait_until
 from tests.drills.canary_search import Canary, files_with, pages_with, tables_with
 
-CANARY = Canary("canary7f3a", [b"\x01\x02\xfe\xff"])
+CANARY = Canary(["canary7f3a"], [b"\x01\x02\xfe\xff"])
 CREATE = """
     CREATE SCHEMA other;
     CREATE TABLE other.texts (value text);
