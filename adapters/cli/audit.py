@@ -1,6 +1,5 @@
 """`hexapost audit`: lists audit entries."""
 
-import asyncio
 from typing import Annotated
 from uuid import UUID
 
@@ -35,6 +34,8 @@ def list_entries(
     embedded: Embedded = False,
 ) -> None:
     """Print audit entries, newest first, with tabs between the columns."""
+    import asyncio
+
     from adapters.cli.database import open_service, selected_database
 
     async def print_entries() -> None:
