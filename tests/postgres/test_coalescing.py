@@ -295,27 +295,35 @@ async def silent(
         yield pool
 
 
+def _due_in(seconds: float, body: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    """Return a body whose attempt ends so many seconds from now."""
+    due = asyncio.get_running_loop().time() + seconds
+
+    async def with_due(work: Any) -> Any:
+        work._session._due = due
+        return await body(work)
+
+    return with_due
+
+
 async def test_batch_without_response_raises_timeout_error_in_each_caller(silent: DatabaseFixture) -> None:
-    storage = silent.storage
-    assert await _results(*[_get(storage, AUTHOR.id) for _ in range(3)]) == [StorageTimeoutError] * 3
-    assert await _results(*[_add(storage, make_post(AUTHOR)) for _ in range(3)]) == [StorageTimeoutError] * 3
+    runner = UseCaseRunner(silent.storage)
+    for verb, body in (
+        (runner.read, lambda work: work.users.get(AUTHOR.id)),
+        (runner.change, lambda work: work.posts.add(make_post(AUTHOR))),
+    ):
+        with_due = _due_in(0.5, body)  # the same time for all callers, even if a pause separates their starts
+        assert await _results(*[verb(with_due) for _ in range(3)]) == [StorageTimeoutError] * 3
 
 
 async def test_late_caller_does_not_fail_with_the_time_limit_of_a_batch(silent: DatabaseFixture) -> None:
     storage, post = silent.storage, make_post(AUTHOR)
-
-    async def get_late(work: Any) -> User:
-        work._session._due = asyncio.get_running_loop().time() + 600
-        return await work.users.get(AUTHOR.id)  # type: ignore[no-any-return]
-
-    async def add_late(work: Any) -> None:
-        work._session._due = asyncio.get_running_loop().time() + 600
-        await work.posts.add(post)
-
-    late_read = UseCaseRunner(storage).read(get_late)
+    late_read = UseCaseRunner(storage).read(_due_in(600, lambda work: work.users.get(AUTHOR.id)))
     assert await _results(_get(storage, AUTHOR.id), late_read) == [StorageTimeoutError, AUTHOR]
     writer = UseCaseRunner(storage)
-    found = await _results(_add(storage, make_post(AUTHOR)), writer.change(add_late))
+    found = await _results(
+        _add(storage, make_post(AUTHOR)), writer.change(_due_in(600, lambda work: work.posts.add(post)))
+    )
     assert (found, writer.attempts) == ([StorageTimeoutError, None], 2)
     assert post in await stored_posts(storage)
 
