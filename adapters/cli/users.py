@@ -104,7 +104,7 @@ def erase(
 
 def _require_confirmation(user_id: UUID) -> None:
     """Ask the operator. Raises BadParameter without a terminal, and Exit unless the answer is yes."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise BadParameter("required without a terminal", param_hint="'--yes'")
     print(f"Erase user {user_id} and all data about them? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     answer = ""

@@ -116,10 +116,11 @@ def test_users_erase_rejects_an_unknown_user(hexapost: Hexapost, database: URL, 
     assert _users(database) == [user_id]
 
 
+@pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None], ids=["pipe", "closed"])
 def test_users_erase_requires_yes_without_a_terminal(
-    hexapost: Hexapost, database: URL, user_id: str, monkeypatch: pytest.MonkeyPatch
+    hexapost: Hexapost, database: URL, user_id: str, monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO | None
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
     outcome = hexapost("users", "erase", user_id, DATABASE_URL=rendered(database))
     assert (outcome.status, outcome.stdout) == (2, "")
     assert "'--yes'" in outcome.stderr
