@@ -353,9 +353,8 @@ class Storage(ABC):
     def transaction(self, actor: Principal = SYSTEM_PRINCIPAL) -> AbstractAsyncContextManager[UnitOfWork]:
         """Return a unit of work that commits all writes at the end of the block, or none if the block raises.
 
-        The audit entries of the writes name the actor.
-        Raises a TransientStorageError if a retry may succeed, and CommitResultUnknownError if the result of the commit
-        is unknown.
+        The audit entries of the writes name the actor. Raises a TransientStorageError if a retry may succeed, and
+        CommitResultUnknownError if the result of the commit is unknown.
         """
 
     @abstractmethod

@@ -74,11 +74,11 @@ Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 def transactional(use_case: UseCase[S, Concatenate[Principal, P], T]) -> Method[S, Concatenate[Principal, P], T]:
     """Run the method in a transaction, which is committed before the method returns.
 
-    The decorator passes the unit of work as the first argument. The principal is the next one, and the actor of the
-    transaction. The method may run several times, so its caller creates
-    IDs and times. If the result of a commit is unknown, later attempts see it in `UnitOfWork.lost_commits`. If none of
-    them succeeds, the method raises CommitResultUnknownError or a different StorageUnavailableError: the write may be
-    stored, so no error may claim otherwise.
+    The decorator passes the unit of work as the first argument. The next one is the principal, which audit entries
+    name as the actor. The method may run several times, so its caller creates IDs and times. If the result of a commit
+    is unknown, later attempts see it in `UnitOfWork.lost_commits`. If none of them succeeds, the method raises
+    CommitResultUnknownError or a different StorageUnavailableError: the write may be stored, so no error may claim
+    otherwise.
     """
     return _with_retries(use_case, is_readonly=False)
 
