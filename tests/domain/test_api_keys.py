@@ -62,7 +62,7 @@ def test_key_create_raises_for_invalid_field(fields: dict[str, Any]) -> None:
 def test_key_create_accepts_every_scope_unless_bound_to_a_user() -> None:
     assert create(scopes=Scope).scopes == set(Scope)
     assert create(user_id=USER_ID, scopes=USER_SCOPES).scopes == USER_SCOPES
-    assert OTHER_SCOPES == [Scope.KEYS_ADMIN, Scope.METRICS_READ]
+    assert OTHER_SCOPES == [Scope.AUDIT_READ, Scope.KEYS_ADMIN, Scope.METRICS_READ]
 
 
 def test_key_is_active_until_its_expiry() -> None:

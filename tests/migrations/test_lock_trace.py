@@ -82,7 +82,7 @@ def test_lock_trace_disables_parallel_workers(scratch: URL, own: Revisions) -> N
     assert _traced(own, scratch)[1] == []
 
 
-def test_lock_trace_rejects_unsafe_downgrade(scratch: URL, own: Revisions) -> None:
+def test_lock_trace_rejects_unsafe_downgrade(empty: URL, own: Revisions) -> None:
     own.add(ADD, 'op.drop_column("users", "a")\nop.execute("UPDATE users SET version = 1")', revision="e1")
     own.last = CONTRACT_HEAD
     own.add("pass", revision="c1", more='phase = "contract"; safe_from = "0.1.0"; depends_on = "e1"')
@@ -93,7 +93,7 @@ def test_lock_trace_rejects_unsafe_downgrade(scratch: URL, own: Revisions) -> No
             [line.split("|")[0].strip() for line in format_report(script, seen)],
             [finding.rule for finding in violations(script, seen)],
         )
-        for script, seen in trace(own.config(scratch), scratch, 1000)
+        for script, seen in trace(own.config(empty), empty, 1000)
         if script.revision in {"e1", own.last}
     ]
     assert first == (["e1", "e1 undone", "e1 undone"], ["scan-under-lock", "unbatched-write"])
