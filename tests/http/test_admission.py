@@ -201,9 +201,9 @@ class SimulatedService:
     def maximum(self) -> float:
         return self.admission._limit.maximum
 
-    def run(self, rate: float, duration: float) -> None:
-        """Send requests at a rate."""
-        ends, next_end = self.now + duration, self.now + self.seconds
+    def run(self, rate: float, duration: float, *, pause: float = 0.0) -> None:
+        """Send requests at a rate. First the service pauses for some seconds."""
+        ends, next_end = self.now + duration, self.now + pause + self.seconds
         while self.now < ends:
             self.now += 1 / rate
             while self.queue and next_end <= self.now:
@@ -211,7 +211,7 @@ class SimulatedService:
                 self.admission._limit.active_requests -= 1
                 next_end += self.seconds
             if not self.queue:
-                next_end = self.now + self.seconds
+                next_end = max(next_end, self.now + self.seconds)
             slot = self.admission.find_slot("/")
             if slot is None:
                 self.rejected += 1
@@ -227,11 +227,20 @@ def test_limit_adapts_to_the_latency_under_overload() -> None:
     service.run(rate=1500, duration=20)
     served = sorted(service.latencies[500:])
     assert len(served) > 0.95 * 20 * 300
+    assert served[-1] < 1.0  # until the limit decreases, all slots are in use
+    served = sorted(service.latencies[1000:])
     assert served[int(0.99 * len(served))] < 0.3
     assert served[len(served) // 2] < 0.15
     assert 20 < service.maximum < 50
     service.run(rate=100, duration=5)
     assert service.maximum == MAX_CONCURRENT_REQUESTS
+
+
+def test_limit_does_not_adapt_to_short_pauses() -> None:
+    service = SimulatedService(seconds=1 / 2400)
+    for _ in range(20):
+        service.run(rate=1440, duration=1, pause=0.15)
+    assert (service.maximum, service.rejected) == (MAX_CONCURRENT_REQUESTS, 0)
 
 
 def test_limit_does_not_adapt_to_fast_requests() -> None:

@@ -12,6 +12,12 @@ MIN_CONCURRENT_REQUESTS = 10
 TARGET_LATENCY_SECONDS = 0.1
 """The mean latency above which the limit decreases. The slowest 1 % then take about twice as long."""
 LATENCY_WINDOW_SECONDS = 0.05
+TOLERANCE_SECONDS = 0.5
+"""A full limit decreases only if the latency stays above the target for so long, as in CoDel (RFC 8289 section 3.2).
+
+A shorter pause, such as a slow fsync of PostgreSQL, is no overload. At 60 % of the capacity, pauses rejected 0.5 % of
+the requests before.
+"""
 
 METRICS_RESERVE = 4
 """Additional requests for /metrics. They matter most under overload, but they need a key lookup."""
@@ -41,6 +47,7 @@ class LatencyWindow:
         self._limit = limit
         self._initial = limit.maximum
         self._clock = clock
+        self._slow_since = math.inf
         self.admitted = 0
         self._restart(clock())
 
@@ -62,6 +69,9 @@ class LatencyWindow:
         if 4 * active >= maximum:
             latency = self._sum / self._arrivals * elapsed / finished
             gradient = min(1.0, max(0.5, TARGET_LATENCY_SECONDS / latency))
+        self._slow_since = min(self._slow_since, now) if gradient < 1.0 else math.inf
+        if maximum == self._initial and now - self._slow_since < TOLERANCE_SECONDS:
+            gradient = 1.0
         adapted = max(MIN_CONCURRENT_REQUESTS, maximum * gradient + math.sqrt(maximum))
         self._limit.maximum = min(self._initial, adapted)
         self._restart(now)
