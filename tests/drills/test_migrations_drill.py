@@ -128,9 +128,12 @@ def test_changes_run_compatible_revisions_up_and_down(expanded: URL, own: Revisi
 
 def test_changes_report_unfinished_work_and_failure(scratch: URL, own: Revisions) -> None:
     own.add('op.execute("ALTER TABLE users ADD CONSTRAINT ck_a CHECK (version > 0) NOT VALID")')
+    own.add("""op.execute("CREATE TABLE alembic_backfills AS SELECT 'other'::text AS revision")""")
     own.add('op.execute("SELECT nothing")')
     moves = RevisionCycle(own.config(with_driver(scratch, "asyncpg")), scratch, release="0.1.0").moves()
-    assert next(moves).unfinished == ["constraint ck_a is not validated"]
+    constraint = "constraint ck_a is not validated"
+    assert next(moves).unfinished == [constraint]
+    assert next(moves).unfinished == [constraint, "a backfill of revision other is not done"]
     with pytest.raises(ScenarioError, match=r"revision .* failed: .*nothing"):
         next(moves)
 
