@@ -14,7 +14,7 @@ UNIONS = ("allOf", "anyOf", "oneOf")
 UPPER_LIMITS = ("maximum", "maxLength", "maxItems", "maxProperties")
 LOWER_LIMITS = ("minimum", "minLength", "minItems", "minProperties")
 
-Json = Mapping[str, Any]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +88,10 @@ def _operations(document: Json) -> Mapping[str, tuple[Values, Values]]:
 
 def _inputs(document: Json, item: Json, operation: Json) -> Iterator[tuple[str, Value]]:
     for reference in (*item.get("parameters", ()), *operation.get("parameters", ())):
-        parameter = _resolve(document, reference)
+        parameter = resolve(document, reference)
         name = f"{parameter['in']} parameter {parameter['name']}"
         yield from _values(document, name, parameter["schema"], is_required=parameter.get("required", False))
-    body = _resolve(document, operation.get("requestBody", {}))
+    body = resolve(document, operation.get("requestBody", {}))
     for media_type, content in body.get("content", {}).items():
         yield from _values(document, f"{media_type} body", content["schema"], is_required=body.get("required", False))
 
@@ -100,7 +100,7 @@ def _outputs(document: Json, operation: Json) -> Iterator[tuple[str, Value]]:
     for status, reference in operation["responses"].items():
         if not status.startswith("2"):
             continue
-        response = _resolve(document, reference)
+        response = resolve(document, reference)
         yield status, Value(limits={}, is_required=True)
         for header in response.get("headers", {}):
             yield f"{status} header {header}", Value(parent=status, limits={}, is_required=False)
@@ -117,8 +117,8 @@ def _values(
     if reference in above:
         return
     above = (*above, reference) if reference else above
-    resolved = _resolve(document, schema)
-    variants = [_resolve(document, variant) for union in UNIONS for variant in resolved.get(union, ())]
+    resolved = resolve(document, schema)
+    variants = [resolve(document, variant) for union in UNIONS for variant in resolved.get(union, ())]
     schemas = [resolved, *variants]
     yield (
         name,
@@ -147,8 +147,8 @@ def _types(schema: Json) -> set[str]:
     return {types} if isinstance(types, str) else set(types)
 
 
-def _resolve(document: Json, node: Json) -> Json:
-    """Follow the reference of a node."""
+def resolve(document: Json, node: Json) -> Json:
+    """Follow the references of a node."""
     while "$ref" in node:
         target: Any = document
         for key in node["$ref"].removeprefix("#/").split("/"):

@@ -11,6 +11,7 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from adapters.http.openapi.components import Json
 from adapters.http.problems.responses import PROBLEM_JSON
+from deploy.openapi_changes import resolve
 
 DOCUMENT: Json = json.loads((Path(__file__).parents[2] / "openapi.json").read_text("utf-8"))
 METHODS = {"get", "head", "post", "patch", "delete"}
@@ -31,12 +32,7 @@ _OPERATIONS = [(method, re.compile(re.sub("{.+?}", "[^/]+", path) + "/?"), one) 
 
 def resolved(thing: Json) -> Json:
     """Follow references within the document."""
-    while "$ref" in thing:
-        found: Any = DOCUMENT
-        for part in thing["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        thing = found
-    return thing
+    return resolve(DOCUMENT, thing)
 
 
 def examples(content: Json) -> Iterator[Any]:

@@ -15,8 +15,7 @@ LATENCY_WINDOW_SECONDS = 0.05
 TOLERANCE_SECONDS = 0.5
 """A full limit decreases only if the latency stays above the target for so long, as in CoDel (RFC 8289 section 3.2).
 
-A shorter pause, such as a slow fsync of PostgreSQL, is no overload. At 60 % of the capacity, pauses rejected 0.5 % of
-the requests before.
+A shorter pause, such as a slow fsync of PostgreSQL, is no overload.
 """
 
 METRICS_RESERVE = 4
