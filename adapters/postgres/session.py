@@ -119,7 +119,7 @@ class PgSession:
             self._failure = error if isinstance(error, Exception) else StorageUnavailableError()
             raise
         if len(rows) > SMALL_PAGE_ROWS:
-            await self._database.scheduler.wait()
+            await self._database.scheduler.wait(len(rows))
         return rows
 
     def write(
