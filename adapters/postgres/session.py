@@ -77,8 +77,8 @@ class PgSession:
     The session has the time limit of one attempt. After it, the client aborts the connection, so that the driver fails
     at once: a frozen server neither responds nor closes the connection.
 
-    A coalesced statement needs no connection if it is a read of a read-only session, or the only statement of a
-    different session.
+    A coalesced statement needs no connection if it is the only write of the session, or a read before its first other
+    statement.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class PgSession:
         if self._connection is None:
             if self._due is None:
                 self._due = asyncio.get_running_loop().time() + database.options.attempt_timeout
-            if isinstance(statement, CoalescedStatement) and self._coalescer and (self._readonly or is_commit):
+            if isinstance(statement, CoalescedStatement) and self._coalescer and (is_commit or not statement.is_write):
                 rows = await self._coalescer.execute(statement, parameters, self._due)
                 if rows is not None:
                     return rows

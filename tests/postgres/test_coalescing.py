@@ -5,6 +5,7 @@ import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -107,16 +108,41 @@ async def test_batches_have_a_limited_size(storage: SqlAlchemyStorage, sent: Rec
     assert sent.take() == ["SELECT"] * 3
 
 
-async def test_statements_of_larger_units_of_work_are_not_shared(storage: SqlAlchemyStorage, sent: Recorder) -> None:
-    async def read_and_add(post: Post) -> None:
-        async def body(work: Any) -> None:
-            await work.users.get(post.author_id)
-            await work.posts.add(post)
+Body = Callable[[Post, Any], Awaitable[None]]
 
-        await UseCaseRunner(storage).change(body)
 
-    await asyncio.gather(read_and_add(make_post(AUTHOR)), read_and_add(make_post(OTHER)))
-    assert sorted(sent.take()) == ["INSERT", "INSERT", "SELECT", "SELECT"]
+async def _statements_of_two_adds(storage: SqlAlchemyStorage, sent: Recorder, body: Body) -> list[str]:
+    """Run a unit of work for a new post of each author at the same time, and return the sent statements."""
+    new = [make_post(AUTHOR), make_post(OTHER)]
+    await asyncio.gather(*[UseCaseRunner(storage).change(partial(body, post)) for post in new])
+    statements = sent.take()
+    assert await stored_posts(storage) == new[::-1]
+    return statements
+
+
+async def test_reads_before_a_single_write_are_shared(storage: SqlAlchemyStorage, sent: Recorder) -> None:
+    async def read_and_add(post: Post, work: Any) -> None:
+        assert (await work.users.get(post.author_id)).id == post.author_id
+        await work.posts.add(post)
+
+    assert await _statements_of_two_adds(storage, sent, read_and_add) == ["SELECT", "INSERT"]
+
+
+async def test_statements_of_a_transaction_are_not_shared(storage: SqlAlchemyStorage, sent: Recorder) -> None:
+    async def add_and_read(post: Post, work: Any) -> None:
+        await work.posts.add(post)
+        assert (await work.users.get(post.author_id)).id == post.author_id
+
+    assert sorted(await _statements_of_two_adds(storage, sent, add_and_read)) == [
+        "BEGIN",
+        "BEGIN",
+        "COMMIT",
+        "COMMIT",
+        "INSERT",
+        "INSERT",
+        "SELECT",
+        "SELECT",
+    ]
 
 
 async def test_statements_are_not_shared_without_prepared_statements(store: DatabaseFixture, driver: str) -> None:
