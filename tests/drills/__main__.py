@@ -1,6 +1,7 @@
 """`python -m tests.drills NAME`: run a drill; with `all`, run every drill and write report/index.html."""
 
 import argparse
+import gc
 import secrets
 import shutil
 import signal
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the drills and return the exit status: 0 if every claim holds, else 1."""
     options = _options(arguments)
     install_shutdown_handler()
+    gc.disable()  # a collection of many attempts would pause the load, which shares a core with this process
     screen = Console(sys.stderr)
     names = list(DRILLS) if options.name == ALL else [options.name]
     plan = [(DRILLS[name], driver) for name in names for driver in options.driver or DRILLS[name].drivers]

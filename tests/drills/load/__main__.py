@@ -1,4 +1,4 @@
-"""Load generator process: reads a pickled job from stdin, writes a pickled attempt per request to stdout.
+"""Load generator process: reads a pickled job from stdin, writes pickled lists of attempts to stdout.
 
 Without a rate, the load is a closed loop: each client sends its next request after the last response. With a rate, it
 is an open loop: requests are due at random times (a Poisson process), and latency counts from the due time. A stall
@@ -6,6 +6,7 @@ therefore delays all requests that are due in it ("coordinated omission": G. Ten
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import random
@@ -20,8 +21,8 @@ import uvloop
 from tests.drills.load.http_connection import ACKNOWLEDGED, CANCELLED, MISMATCHED, REFUSED, Connection, Response
 from tests.drills.load.load_job import Attempt, LoadJob, RequestSpec
 
-FLUSH_SECONDS = 0.1
-"""A flush after each attempt would cost more than the request."""
+WRITE_SECONDS = 0.1
+"""The interval at which attempts are written. To write each of them would cost more than the request."""
 
 
 class Load:
@@ -31,12 +32,13 @@ class Load:
         self._queue: asyncio.Queue[tuple[float, RequestSpec] | None] = asyncio.Queue()
         self._operations = self._draw()
         self._ended = False
+        self._attempts: list[Attempt] = []
 
     async def run(self) -> None:
         """Execute the job. With `seconds`, the end of stdin ends it earlier."""
         if self._job.seconds:
             asyncio.get_running_loop().add_reader(sys.stdin, self._stop_at_end_of_stdin)
-        flushing = asyncio.create_task(_flush_for_ever())
+        writing = asyncio.create_task(self._write_for_ever())
         connections = [Connection(self._job.host, self._job.port) for _ in range(self._job.clients)]
         try:
             if self._job.connected:
@@ -50,8 +52,8 @@ class Load:
         finally:
             for connection in connections:
                 connection.close()
-            flushing.cancel()
-            sys.stdout.buffer.flush()
+            writing.cancel()
+            self._write_attempts()
 
     def _stop_at_end_of_stdin(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
@@ -111,9 +113,19 @@ class Load:
                 body="" if is_read else answer.body,
                 is_last=is_last,
             )
-            pickle.dump(attempt, sys.stdout.buffer)
+            self._attempts.append(attempt)
             if not is_last:
                 await asyncio.sleep(self._chance.uniform(*self._job.pauses))
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            self._write_attempts()
+
+    def _write_attempts(self) -> None:
+        written, self._attempts = self._attempts, []
+        pickle.dump(written, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
     async def _answer(self, connection: Connection, operation: RequestSpec, request: bytes) -> Response:
         if operation.disconnect_within:
@@ -132,12 +144,7 @@ def may_try_again(answer: Response) -> bool:
     return answer.status >= 500 or answer.status == 429 or "retry-after" in answer.headers
 
 
-async def _flush_for_ever() -> None:
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        sys.stdout.buffer.flush()
-
-
 if __name__ == "__main__":
+    gc.disable()  # a collection would pause the load
     with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Load(pickle.load(sys.stdin.buffer)).run())  # noqa: S301 - from our own process

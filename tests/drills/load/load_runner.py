@@ -17,6 +17,8 @@ ENDLESS = 86_400.0
 """Seconds of a load that runs until `finish`."""
 HANG_SECONDS = 900.0
 STOP_SECONDS = 10
+PIPE_BYTES = 1024 * 1024
+"""Enough for the attempts of a second, so that the generator does not wait until this process reads them."""
 Progress = Callable[[int, int], None]
 
 
@@ -55,9 +57,9 @@ class RunningLoad:
         settled, begun = 0, monotonic()
         with suppress(EOFError, pickle.UnpicklingError):
             while True:
-                attempt: Attempt = pickle.load(self._process.stdout)  # noqa: S301 - from our own process
-                self.attempts.append(attempt)
-                settled += attempt.is_last
+                attempts: list[Attempt] = pickle.load(self._process.stdout)  # noqa: S301 - from our own process
+                self.attempts += attempts
+                settled += sum(attempt.is_last for attempt in attempts)
                 if not self._job.seconds:
                     self._progress(settled, len(self._job.operations))
                 elif (passed := monotonic() - begun) < self._job.seconds:
@@ -71,7 +73,11 @@ def running_load(job: LoadJob, progress: Progress = lambda _done, _total: None) 
     `progress` takes the number of operations, or of seconds if the job has them.
     """
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.drills.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.drills.load"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pipesize=PIPE_BYTES,
     ) as process:
         assert process.stdin is not None
         pickle.dump(job, process.stdin)
