@@ -115,6 +115,14 @@ GONE_AFTER = (RequestSpec(name="a", method="GET", path="/"), 404)
             [(cancelled_requests.POOL_SIZE, 1, 30.0), (cancelled_requests.POOL_SIZE - 1, 0, 3.0)],
         ),
         (
+            partial(cancelled_requests._usable, "it is usable"),
+            [(cancelled_requests.POOL_SIZE, [BUSY, *[GOOD] * cancelled_requests.POOL_SIZE])],
+            [
+                (cancelled_requests.POOL_SIZE - 1, [GOOD] * cancelled_requests.POOL_SIZE),
+                (cancelled_requests.POOL_SIZE, [BUSY, *[GOOD] * (cancelled_requests.POOL_SIZE - 1)]),
+            ],
+        ),
+        (
             rolling_restart._replaced,
             [(ROLLED, [attempt(2.0), attempt(5.0)], 2)],
             [(ROLLED, [attempt(2.0)], 2), (ROLLED, [attempt(2.0), attempt(5.0)], 3)],
