@@ -25,12 +25,12 @@ _SCOPES = ["posts:read", "posts:write", "users:read"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryUser:
-    """A stored user. `creation` is the request that created the user, `api_key` the text of a key of the user."""
+    """A stored user. `creations` are the requests that created the user, a key and a post; `api_key` is its text."""
 
     number: int
     id: str
     email: str
-    creation: RequestSpec
+    creations: Sequence[RequestSpec]
     post_ids: Sequence[str]
     api_key: str
 
@@ -51,14 +51,19 @@ def create_users(service: ServiceUnderTest, word: str, count: int) -> list[Canar
     ids = [str(body["id"]) for body in _create(service, creations)]
     keys = [_api_key(word, f"key-{n}", ids[n]) for n in numbers]
     api_keys = [str(body["key"]) for body in _create(service, keys)]
-    posts = [_post(word, f"{n}-{number}", ids[n], api_keys[n]) for n in numbers for number in range(POSTS)]
+    posts = [
+        # The key of the load creates the first post, because a deletion of the user does not delete this key.
+        _post(word, f"{n}-{number}", ids[n], api_keys[n] if number else "")
+        for n in numbers
+        for number in range(POSTS)
+    ]
     post_ids = [str(body["id"]) for body in _create(service, posts)]
     users = [
         CanaryUser(
             number=n,
             id=ids[n],
             email=_email(word, n, "last"),
-            creation=creations[n],
+            creations=[creations[n], keys[n], posts[POSTS * n]],
             post_ids=post_ids[POSTS * n : POSTS * (n + 1)],
             api_key=api_keys[n],
         )
@@ -111,7 +116,7 @@ def requests_after(word: str, users: Sequence[CanaryUser]) -> Iterator[tuple[Req
         yield _empty_page(f"posts?author_id={user.id}"), 200
         for path in (user.path, f"{user.path}/export", *(f"{API}/posts/{id_}" for id_ in user.post_ids)):
             yield RequestSpec(name=path, method="GET", path=path), 404
-        yield user.creation, 410
+        yield from [(creation, 410) for creation in user.creations]
         own = _authorization(user.api_key)
         yield RequestSpec(name=f"own {user.number}", method="GET", path=user.path, headers=own), 401
 

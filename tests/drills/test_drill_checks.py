@@ -21,6 +21,7 @@ from tests.drills import (
     transaction_conflicts,
 )
 from tests.drills.canary_search import PageTraces
+from tests.drills.canary_users import CanaryUser, requests_after
 from tests.drills.faults.disposable_postgres import DisposablePostgres
 from tests.drills.faults.http_proxy import FAULTS, HttpProxy
 from tests.drills.load.http_connection import CANCELLED, MISMATCHED, REFUSED, UNKNOWN, UNSENT
@@ -269,6 +270,15 @@ def test_outage_of_backends_fails_without_a_session() -> None:
 
     with pytest.raises(ScenarioError, match="no session"):
         database_outages._terminated(Deserted(), 0.0)
+
+
+def test_erased_user_repeats_each_creation() -> None:
+    creations = [replace(GONE_AFTER[0], method="POST", path=f"/api/v1/{name}") for name in ("users", "posts")]
+    user = CanaryUser(number=0, id="a", email="a@example.org", creations=creations, post_ids=[], api_key="key")
+    assert [expected for expected in requests_after("canary", [user]) if expected[0].method == "POST"] == [
+        (creations[0], 410),
+        (creations[1], 410),
+    ]
 
 
 def test_check_shows_three_reasons() -> None:
