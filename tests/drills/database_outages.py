@@ -19,7 +19,7 @@ from tests.drills.scenario import (
     Verification,
     verify,
 )
-from tests.drills.service_under_test import target
+from tests.drills.service_under_test import target, writes_waiting
 from tests.drills.verifications import FaultTimeline, standard_checks
 
 RATE = 30.0
@@ -56,6 +56,11 @@ def _down(harm: Callable[[DisposablePostgres], None], *, stays_down: bool = Fals
 
 
 def _terminated(postgres: DisposablePostgres, _seconds: float) -> None:
+    with writes_waiting(postgres.url()):  # a driver reports other errors for an idle connection
+        _terminate(postgres)
+
+
+def _terminate(postgres: DisposablePostgres) -> None:
     if not postgres.terminate_backends():
         raise ScenarioError("the service has no session to terminate")
 

@@ -2,11 +2,11 @@
 
 import random
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
-from tests.cli.support import serving, wait_until
+from tests.cli.support import serving
 from tests.drills.faults.ports import free_port
 from tests.drills.load.http_connection import UNKNOWN
 from tests.drills.load.load_job import Attempt, LoadJob
@@ -14,13 +14,12 @@ from tests.drills.load.load_runner import ENDLESS, running_load
 from tests.drills.load.workload import insert_seed_data, only_writes
 from tests.drills.reconciliation import Reconciliation, rows
 from tests.drills.scenario import Scenario, ScenarioContext, ScenarioResult, ScenarioSize, Verification, verify
-from tests.drills.service_under_test import locked, sessions, target, variables_of
+from tests.drills.service_under_test import target, variables_of, writes_waiting
 from tests.drills.verifications import FaultTimeline, acknowledged, responses_match_requests, stored
 
 RATE = 40.0
 PATIENCE_SECONDS = 60.0
 PAUSES = (0.02, 0.2)
-WAITING_SECONDS = 10.0
 UP = (1.0, 2.5)
 """Shortest and longest time between start and kill, in seconds."""
 
@@ -54,19 +53,10 @@ def _attempts(stage: ScenarioContext, job: LoadJob, faults: FaultTimeline, kills
                 if number == stage.size.times:
                     return load.finish()
                 if number % 2 == 0:  # alternate a kill during a write with a kill at a random moment
-                    held.enter_context(_writes_waiting(stage))
+                    held.enter_context(writes_waiting(stage.database))
                 kills.append(time.monotonic())
             stage.progress(number + 1, stage.size.times)
     raise AssertionError("the last iteration returns")
-
-
-@contextmanager
-def _writes_waiting(stage: ScenarioContext) -> Iterator[None]:
-    """Block writes during the block, which starts when one waits for the lock."""
-    with locked(stage.database, "users, posts IN SHARE ROW EXCLUSIVE MODE"):
-        with suppress(AssertionError):  # the check of the kills fails if no write came
-            wait_until(lambda: sessions(stage.database, waiting_for="Lock"), WAITING_SECONDS)
-        yield
 
 
 def _kills(attempts: Sequence[Attempt], kills: Sequence[float], faults: FaultTimeline, times: int) -> Verification:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from adapters.testing.template_databases import connected
-from tests.cli.support import Served, create_api_key, rendered, serving
+from tests.cli.support import Served, create_api_key, rendered, serving, wait_until
 from tests.drills.faults.proxy import HOST
 from tests.drills.load.load_job import LoadJob, RequestSpec
 from tests.drills.scenario import ScenarioContext, ScenarioError
@@ -78,4 +78,12 @@ def locked(database: URL, tables_and_mode: str) -> Iterator[None]:
     """Hold a table lock during the block."""
     with connected(database) as connection, connection.transaction():
         connection.execute(f"LOCK TABLE {tables_and_mode}".encode())
+        yield
+
+
+@contextmanager
+def writes_waiting(database: URL) -> Iterator[None]:
+    """Block writes during the block, which starts when one waits. Raises AssertionError if no write comes."""
+    with locked(database, "users, posts IN SHARE ROW EXCLUSIVE MODE"):
+        wait_until(lambda: sessions(database, waiting_for="Lock"))
         yield

@@ -269,7 +269,7 @@ def test_outage_of_backends_fails_without_a_session() -> None:
             return 0
 
     with pytest.raises(ScenarioError, match="no session"):
-        database_outages._terminated(Deserted(), 0.0)
+        database_outages._terminate(Deserted())
 
 
 def test_erased_user_repeats_each_creation() -> None:
