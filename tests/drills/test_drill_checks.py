@@ -272,6 +272,12 @@ def test_outage_of_backends_fails_without_a_session() -> None:
         database_outages._terminate(Deserted())
 
 
+@pytest.mark.parametrize("size", [frozen_database.FROZEN_DATABASE.full, frozen_database.FROZEN_DATABASE.quick])
+def test_request_that_waits_for_the_thaw_is_too_slow(size: ScenarioSize) -> None:
+    frozen = [attempt(10.0, 0.7 * size.seconds, REFUSED, 503)]
+    assert not frozen_database._bounded(frozen, frozen_database._max_cost(size)).passed
+
+
 def test_erased_user_repeats_each_creation() -> None:
     creations = [replace(GONE_AFTER[0], method="POST", path=f"/api/v1/{name}") for name in ("users", "posts")]
     user = CanaryUser(number=0, id="a", email="a@example.org", creations=creations, post_ids=[], api_key="key")
