@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 
+from adapters.testing.template_databases import connected
 from tests.cli.support import wait_until
 from tests.drills.faults.processes import children
 from tests.drills.load.load_job import Attempt
@@ -17,12 +18,20 @@ from tests.drills.verifications import FaultTimeline, all_acknowledged, nothing_
 WORKERS = 2
 RATE = 60.0
 CALM = (0.2, 0.8)
+SLOW_WRITES = """
+CREATE FUNCTION drill_sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END $$;
+CREATE TRIGGER drill_users BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION drill_sleep();
+CREATE TRIGGER drill_posts BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION drill_sleep();
+"""
+"""With these triggers, 6 requests are in progress on average, so almost every worker has some when it is stopped."""
 
 
 def run(stage: ScenarioContext) -> ScenarioResult:
     faults = FaultTimeline()
     with target(stage, stage.url, "--workers", str(WORKERS)) as service:
         seeds = insert_seed_data(service.job())
+        with connected(stage.database) as connection:
+            connection.execute(SLOW_WRITES.encode())
         chance = random.Random(stage.seed)  # noqa: S311 - the same moments for the same seed
         with running_load(service.job(seeds.weighted_mix(), rate=RATE, seconds=ENDLESS)) as load:
             for number in range(stage.size.times):
