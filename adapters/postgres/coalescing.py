@@ -129,14 +129,14 @@ class _Queue:
     async def _run(self) -> None:
         """Send one batch as soon as a connection is free."""
         try:
-            await self._slots.acquire(self._pool_timeout)
+            await self._slots.acquire(self._max_wait())
         except TimeoutError:
             self._reject_waiting(StorageBusyError())
             return
         session = self._open_session()
         try:
             try:
-                await session.connect(self._waiting[0].due)
+                await session.connect(self._waiting[0].due, self._max_wait())
             except Exception as error:  # noqa: BLE001 - the callers raise it
                 self._reject_waiting(error)
             else:
@@ -144,6 +144,10 @@ class _Queue:
         finally:
             self._slots.release()
             await session.end(commit=False)
+
+    def _max_wait(self) -> float:
+        """Return the seconds that the first caller may still wait. Later callers have waited for a part of them."""
+        return self._waiting[0].requested_at + self._pool_timeout - asyncio.get_running_loop().time()
 
     def _reject_waiting(self, error: Exception) -> None:
         """Raise the error of a connection that was not opened, in all callers that it concerns."""

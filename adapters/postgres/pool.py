@@ -158,10 +158,11 @@ class Database:
             self.begin_command = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {values}"
             self.begin_snapshot_command = f"{self.begin_snapshot_command}; SELECT {values}"
 
-    async def connect(self, due: float | None = None) -> PooledConnection:
-        """Return a connection from the pool. The caller releases or discards it.
+    async def connect(self, due: float | None = None, max_wait: float | None = None) -> PooledConnection:
+        """Return a connection from the pool after at most `max_wait` seconds. The caller releases or discards it.
 
-        After a wait, no connection is opened after the event-loop time `due`, by default `attempt_timeout` later.
+        After a wait, no connection is opened after the event-loop time `due`, by default `attempt_timeout` later. The
+        default of `max_wait` is `pool_timeout`.
 
         Raises StorageBusyError if no connection becomes free in time, StorageUnavailableError if none can be
         opened, and StorageTimeoutError if in addition the server does not respond on an open connection. A connect
@@ -170,7 +171,7 @@ class Database:
         due = due or asyncio.get_running_loop().time() + self.options.attempt_timeout
         has_waited = self._slots.are_occupied
         try:
-            await self._slots.acquire(self.options.pool_timeout)
+            await self._slots.acquire(self.options.pool_timeout if max_wait is None else max_wait)
         except TimeoutError:
             raise StorageBusyError from None
         if not has_waited or (self._idle and not self._idle[-1].has_expired(self._clock())):

@@ -181,9 +181,15 @@ class PgSession:
             if not rows and write.on_no_row is not None:
                 await write.on_no_row()
 
-    async def connect(self, due: float) -> None:
-        """Take a connection from the pool, and abort it at the event-loop time `due`."""
-        self._connection = await self._database.connect(due)
+    async def connect(self, due: float, max_wait: float | None = None) -> None:
+        """Take a connection from the pool within `max_wait` seconds, and abort it at the event-loop time `due`.
+
+        The default of `max_wait` is `pool_timeout`, or the time until `due` if that is shorter: a caller may have
+        waited for a shared statement before.
+        """
+        if max_wait is None:
+            max_wait = min(self._database.options.pool_timeout, due - asyncio.get_running_loop().time())
+        self._connection = await self._database.connect(due, max_wait)
         self._database.deadlines.add(self._abort, due)
         if not self._database.options.prepared_statements:
             await self._begin()
@@ -269,8 +275,8 @@ class PgSnapshot(PgSession):
         self._begin_command = database.begin_snapshot_command
 
     @override
-    async def connect(self, due: float) -> None:
-        await super().connect(due)
+    async def connect(self, due: float, max_wait: float | None = None) -> None:
+        await super().connect(due, max_wait)
         await self._begin()
 
     @override

@@ -367,6 +367,29 @@ async def test_exhausted_pool_raises_busy_error_in_each_caller(store: DatabaseFi
         assert await _get(storage, AUTHOR.id) == AUTHOR
 
 
+async def test_caller_of_next_batch_waits_no_longer_than_the_pool_timeout(
+    store: DatabaseFixture, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, ends_of_waits = asyncio.get_running_loop(), list[float]()
+    async with opened(store.url, driver, replace(PATIENT, pool_size=1, pool_timeout=0.3)) as pool:
+        connect = pool.database.connect
+
+        async def connected_within(due: float | None = None, max_wait: float | None = None) -> Any:
+            ends_of_waits.append(loop.time() + (pool.database.options.pool_timeout if max_wait is None else max_wait))
+            return await connect(due, max_wait)
+
+        async with pool.storage.readonly() as holder:
+            await holder.users.list(limit=1)
+            monkeypatch.setattr(pool.database, "connect", connected_within)
+            first = asyncio.create_task(_get(pool.storage, AUTHOR.id))
+            await wait_until(lambda: len(ends_of_waits) == 1)
+            late = asyncio.create_task(_get(pool.storage, AUTHOR.id))
+            await asyncio.sleep(0)
+            late_end = loop.time() + pool.database.options.pool_timeout
+            assert await _results(first, late) == [StorageBusyError] * 2
+    assert max(ends_of_waits) <= late_end
+
+
 async def test_missing_server_raises_unavailable_error_in_each_caller(scratch: Any, driver: str) -> None:
     async with opened(scratch, driver) as pool:
         pool.database._connector.hosts[:] = [replace_port(host) for host in pool.database._connector.hosts]

@@ -98,9 +98,9 @@ async def test_exhausted_pool_raises_overloaded_error(
         connects: list[None] = []
         connect = Database.connect
 
-        async def counted(database: Database, due: float) -> PooledConnection:
+        async def counted(database: Database, *limits: float) -> PooledConnection:
             connects.append(None)
-            return await connect(database, due)
+            return await connect(database, *limits)
 
         monkeypatch.setattr(Database, "connect", counted)
         probe = UseCaseRunner(pool.storage, retry=ONCE)
@@ -111,6 +111,20 @@ async def test_exhausted_pool_raises_overloaded_error(
         # Each attempt waits once: a rollback without a transaction needs no connection.
         assert (probe.attempts, len(connects)) == (2, 2)
         assert pool.database.usage == PoolUsage(1, 1, 0)
+
+
+async def test_wait_for_a_connection_ends_with_the_attempt(store: DatabaseFixture, driver: str) -> None:
+    async def list_soon(work: Any) -> Any:
+        work._session._due = asyncio.get_running_loop().time() + 0.05
+        return await _list(work)
+
+    async with (
+        opened(store.url, driver, replace(ONE, pool_timeout=600)) as pool,
+        pool.storage.readonly() as holder,
+    ):
+        await holder.users.list(limit=1)
+        with pytest.raises(StorageBusyError):
+            await asyncio.wait_for(UseCaseRunner(pool.storage, retry=ONCE).read(list_soon), 60)
 
 
 async def test_server_connection_limit_is_retried(store: DatabaseFixture, driver: str) -> None:
