@@ -4,13 +4,13 @@ import asyncio
 from collections import deque
 
 MAX_ROWS_PER_ITERATION = 100
-"""Without a part of the last page: a page is converted at once."""
+"""The last page of an iteration can exceed it, because a page is converted at once."""
 SMALL_PAGE_ROWS = 10
 """Pages with at most this number of rows are not limited."""
 
 
 class FairScheduler:
-    """Admits pages of 100 rows together per event-loop iteration, in order of arrival.
+    """Admits pages of about 100 rows in total per event-loop iteration, in order of arrival.
 
     A response with 100 posts takes about 2 ms. Ten of them in one iteration would delay probes, rejections and small
     requests by 20 ms.

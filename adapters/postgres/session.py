@@ -77,8 +77,8 @@ class PgSession:
     The session has the time limit of one attempt. After it, the client aborts the connection, so that the driver fails
     at once: a frozen server neither responds nor closes the connection.
 
-    A coalesced statement needs no connection if it is the only write of the session, or a read before its first other
-    statement.
+    A coalesced statement needs no connection if it is the only write of the session, or a read before the first
+    statement that needs one.
     """
 
     def __init__(

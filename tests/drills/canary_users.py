@@ -25,7 +25,7 @@ _SCOPES = ["posts:read", "posts:write", "users:read"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryUser:
-    """A stored user. `creations` are the requests that created the user, a key and a post; `api_key` is its text."""
+    """A stored user. `creations` are the requests that created the user, a key and a post. `api_key` is that key."""
 
     number: int
     id: str

@@ -57,10 +57,10 @@ def _down(harm: Callable[[DisposablePostgres], None], *, stays_down: bool = Fals
 
 def _terminated(postgres: DisposablePostgres, _seconds: float) -> None:
     with writes_waiting(postgres.url()):  # a driver reports other errors for an idle connection
-        _terminate(postgres)
+        _terminate_backends(postgres)
 
 
-def _terminate(postgres: DisposablePostgres) -> None:
+def _terminate_backends(postgres: DisposablePostgres) -> None:
     if not postgres.terminate_backends():
         raise ScenarioError("the service has no session to terminate")
 

@@ -269,7 +269,7 @@ def test_outage_of_backends_fails_without_a_session() -> None:
             return 0
 
     with pytest.raises(ScenarioError, match="no session"):
-        database_outages._terminate(Deserted())
+        database_outages._terminate_backends(Deserted())
 
 
 @pytest.mark.parametrize("size", [frozen_database.FROZEN_DATABASE.full, frozen_database.FROZEN_DATABASE.quick])

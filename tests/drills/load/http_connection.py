@@ -1,12 +1,12 @@
 """Keep-alive HTTP connection of the load generator, as a protocol of the event loop."""
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import cast
 
+from httptools import HttpParserError, HttpResponseParser
 from typing_extensions import override
 
 ACKNOWLEDGED = "acknowledged"
@@ -24,9 +24,6 @@ MISMATCHED = "mismatched"
 
 IDLE_SECONDS = 2.0
 """Longest time between two requests of a connection: the service closes it after 5 s, perhaps during the next one."""
-_END_OF_HEAD = b"\r\n\r\n"
-_LENGTH = re.compile(r"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
-_FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +54,8 @@ class Connection:
             self.close()
             return Response(outcome=UNSENT)
         try:
-            head, body = await connection.exchange(request, due - monotonic())
-            response = _parse(head, body)
-        except (OSError, ValueError):
+            response = await connection.exchange(request, due - monotonic())
+        except (OSError, HttpParserError):
             self.close()
             return Response(outcome=UNKNOWN)
         self._used = monotonic()
@@ -87,19 +83,18 @@ class _OpenConnection(asyncio.Protocol):
     """Receives one response at a time. Streams and a timeout per request cost half of the time of the generator."""
 
     _transport: asyncio.Transport
+    _response: asyncio.Future[Response] | None = None
     is_closed = False
 
-    def __init__(self) -> None:
-        self._received = b""
-        self._response: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+    async def exchange(self, request: bytes, seconds: float) -> Response:
+        """Send a request, and return the response.
 
-    async def exchange(self, request: bytes, seconds: float) -> tuple[str, str]:
-        """Send a request. Return the head and the body of the response.
-
-        Raises OSError if the connection is lost, and after that time, and ValueError for a malformed response.
+        Raises OSError if the connection is lost, and after that time, and HttpParserError for a malformed response.
         """
         loop = asyncio.get_running_loop()
-        self._response, self._received = loop.create_future(), b""
+        self._response, self._parser = loop.create_future(), HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body = b""
         timer = loop.call_later(max(0.0, seconds), self._fail, TimeoutError())
         try:
             if self.is_closed:
@@ -118,18 +113,24 @@ class _OpenConnection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(_END_OF_HEAD)
-        if end < 0 or self._response.done():
-            return
-        try:
-            head = self._received[:end].decode("latin-1")
-            length = _LENGTH.search(head)
-            body = self._received[end + len(_END_OF_HEAD) :]
-            if len(body) >= (int(length[1]) if length else 0):
-                self._response.set_result((head, body.decode()))
-        except ValueError as error:
-            self._fail(error)
+        if self._response is not None and not self._response.done():
+            try:
+                self._parser.feed_data(data)
+            except HttpParserError as error:
+                self._fail(error)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        outcome = ACKNOWLEDGED if 200 <= status < 300 else REFUSED
+        response = Response(outcome=outcome, status=status, headers=self._headers, body=self._body.decode())
+        if self._response is not None and not self._response.done():
+            self._response.set_result(response)
 
     @override
     def eof_received(self) -> None:
@@ -141,13 +142,5 @@ class _OpenConnection(asyncio.Protocol):
         self._fail(ConnectionResetError())
 
     def _fail(self, error: Exception) -> None:
-        if not self._response.done():
+        if self._response is not None and not self._response.done():
             self._response.set_exception(error)
-
-
-def _parse(head: str, body: str) -> Response:
-    """Return the response. Raises ValueError if its first line is malformed."""
-    status = int(head.split(" ", 2)[1])
-    headers = {name.lower(): value.strip() for name, value in _FIELD.findall(head)}
-    outcome = ACKNOWLEDGED if 200 <= status < 300 else REFUSED
-    return Response(outcome=outcome, status=status, headers=headers, body=body)
